@@ -1,0 +1,37 @@
+"""What a user can get wrong, one class per kind, so that callers catch `TMUError` and tests catch the kind."""
+
+
+class TMUError(Exception):
+    """Base of every error raised on purpose; the message says what was asked, found, and would work."""
+
+
+class ScheduleError(TMUError, ValueError):
+    """A schedule that cannot be read, or does not fit the trunk."""
+
+
+class PlanError(TMUError, ValueError):
+    """A merge plan that does not fit the tensor it is applied to, or another plan."""
+
+
+class PatchError(TMUError, RuntimeError):
+    """A model that cannot be patched as asked."""
+
+
+class MissingAssetError(TMUError, FileNotFoundError):
+    """A file that only the user can supply (licensed weights, body models, datasets) is not there."""
+
+
+class MissingDependencyError(TMUError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+class CheckpointError(TMUError, RuntimeError):
+    """A checkpoint that is unsafe to read, or not of the model it was given to."""
+
+
+class BodyModelError(TMUError, ValueError):
+    """A body-model file whose contents are not what its format says."""
+
+
+class InputError(TMUError, ValueError):
+    """An image, box or folder that cannot be processed."""
