@@ -41,9 +41,9 @@ class Similarity:
 def fit_similarity(prediction: ArrayLike, truth: ArrayLike, *, reflection: bool) -> Similarity:
     """Best similarity from `prediction` onto `truth`, point by point, in the least-squares sense.
 
-    With `reflection=True` this is the map of the FreiHAND and HO3D evaluations: the orthogonal part may mirror,
-    so a mirrored hand scores like a correct one, and a prediction whose points all coincide lands on the mean of
-    the truth. With `reflection=False` it is the one of HaMeR's own evaluator and of the EHF evaluations.
+    With `reflection=True` this is the map of the FreiHAND and HO3D evaluations: the orthogonal part may
+    mirror, so a mirrored hand scores like a correct one, and a prediction whose points all coincide lands on
+    the mean of the truth. With `reflection=False` it is the one of HaMeR's own evaluator and of EHF's.
 
     Args:
         prediction: `[..., P, 3]`.

@@ -150,8 +150,8 @@ def score_freihand(
         gt_verts: `[N, 778, 3]`.
 
     Raises:
-        InputError: shapes that do not match, no sample, or a number that is not finite (named by sample): such
-            a prediction must not enter a mean.
+        InputError: shapes that do not match, no sample, or a number that is not finite (the sample is named):
+            such a prediction must not enter a mean.
     """
     xyz, verts = _checked("joints", pred_xyz, gt_xyz), _checked("vertices", pred_verts, gt_verts)
     if len(xyz[0]) != len(verts[0]):
