@@ -1,0 +1,114 @@
+"""Plausible hand poses: finger angles within joint limits, drawn around postures people use."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.synth.rig import finger_frames
+
+Array = NDArray[np.float64]
+
+# Degrees. Four long fingers: base flexion, base abduction, middle flexion, end flexion (end follows the middle).
+# Ranges of motion as in hand-surgery tables (American Academy of Orthopaedic Surgeons), slightly narrowed.
+LONG_LIMITS = {"base": (-22, 90), "side": (-16, 16), "middle": (-3, 105), "end": (-5, 75)}
+# Thumb: base flexion across the palm, base abduction, base twist, then the two other joints.
+THUMB_LIMITS = {"base": (-25, 32), "side": (-30, 25), "twist": (-15, 30), "middle": (-12, 55), "end": (-20, 75)}
+
+# Posture: curl of (index, middle, pinky, ring) from 0 straight to 1 closed, spread, thumb (base, side, middle, end).
+POSTURES: dict[str, tuple[tuple[float, float, float, float], float, tuple[float, float, float, float]]] = {
+    "flat": ((0.0, 0.0, 0.0, 0.0), 0.0, (0, 0, 0, 0)),
+    "spread": ((0.0, 0.0, 0.0, 0.0), 1.0, (-20, 5, -5, -8)),
+    "relaxed": ((0.25, 0.30, 0.38, 0.34), 0.1, (8, -6, 12, 12)),
+    "fist": ((0.97, 1.0, 1.0, 1.0), -0.4, (26, -12, 38, 50)),
+    "point": ((0.02, 0.92, 0.95, 0.95), 0.0, (24, -10, 35, 40)),
+    "victory": ((0.02, 0.02, 0.95, 0.93), 0.8, (28, -10, 40, 35)),
+    "three": ((0.02, 0.02, 0.95, 0.05), 0.6, (28, -10, 42, 40)),
+    "thumb_up": ((0.95, 0.98, 0.98, 0.98), -0.2, (-18, 8, -5, -12)),
+    "phone": ((0.93, 0.97, 0.05, 0.95), 0.5, (-20, 8, -4, -8)),
+    "horns": ((0.03, 0.95, 0.05, 0.95), 0.4, (25, -10, 38, 38)),
+    "ok": ((0.62, 0.16, 0.04, 0.10), 0.5, (18, -16, 18, 30)),
+    "pinch": ((0.50, 0.42, 0.55, 0.48), 0.0, (16, -16, 16, 22)),
+    "cylinder": ((0.55, 0.58, 0.62, 0.60), 0.15, (10, -20, 22, 24)),
+    "sphere": ((0.38, 0.38, 0.40, 0.38), 0.9, (4, -22, 18, 20)),
+    "claw": ((0.50, 0.50, 0.50, 0.50), 0.5, (0, -10, 15, 35)),
+    "write": ((0.48, 0.55, 0.75, 0.68), -0.3, (18, -14, 22, 20)),
+    "four": ((0.03, 0.03, 0.03, 0.03), 0.4, (30, -8, 40, 45)),
+    "count_two": ((0.03, 0.90, 0.95, 0.95), 0.2, (-18, 6, -5, -8)),
+}
+
+
+def _curl_to_angles(curl: Array, bias: Array) -> tuple[Array, Array, Array]:
+    """Base, middle and end flexion of the long fingers in degrees from a curl; `bias` moves bend between joints."""
+    base = 84.0 * np.clip(curl + 0.30 * bias * curl * (1.3 - curl), -0.22, 1.05)
+    middle = 102.0 * np.clip(curl - 0.45 * bias * curl * (1.3 - curl), 0.0, 1.05)
+    return base, middle, 0.62 * middle
+
+
+def sample_hand_poses(rng: np.random.Generator, count: int) -> Array:
+    """Draw finger poses.
+
+    Args:
+        rng: the only source of chance.
+        count: number of poses.
+
+    Returns:
+        Axis-angle per finger joint in MANO's sequence and template frame, `[count, 15, 3]` radians.
+    """
+    names = list(POSTURES)
+    curls = np.array([POSTURES[name][0] for name in names])
+    spreads = np.array([POSTURES[name][1] for name in names])
+    thumbs = np.array([POSTURES[name][2] for name in names], dtype=float)
+    first, second = rng.integers(len(names), size=(2, count))
+    mix = np.where(rng.random(count) < 0.5, rng.beta(0.5, 0.5, count), 0.0)[:, None]
+    curl = (1 - mix) * curls[first] + mix * curls[second] + rng.normal(0, 0.07, (count, 4))
+    free = rng.random(count) < 0.25  # a quarter bends every finger on its own
+    curl[free] = rng.beta(0.9, 0.9, (int(free.sum()), 4))
+    spread = (1 - mix[:, 0]) * spreads[first] + mix[:, 0] * spreads[second] + rng.normal(0, 0.35, count)
+    thumb = (1 - mix) * thumbs[first] + mix * thumbs[second] + rng.normal(0, 6.0, (count, 4))
+    return _assemble(rng, curl, spread, thumb)
+
+
+def posture_pose(name: str) -> Array:
+    """The axis-angle of one named posture without noise, `[15, 3]` radians."""
+    curl, spread, thumb = POSTURES[name]
+    return _assemble(None, np.array([curl]), np.array([spread]), np.array([thumb], dtype=float))[0]
+
+
+def _assemble(rng: np.random.Generator | None, curl: Array, spread: Array, thumb: Array) -> Array:
+    count = len(curl)
+
+    def noise(scale: float, *shape: int) -> Array:
+        return np.zeros((count, *shape)) if rng is None else rng.normal(0, scale, (count, *shape))
+
+    flexion = np.zeros((count, 15))
+    side = np.zeros((count, 15))
+    twist = np.zeros((count, 15))
+    base, middle, end = _curl_to_angles(np.clip(curl, -0.25, 1.05), noise(0.45, 4))
+    fan = np.array([0.9, 0.15, -1.4, -0.6]) * 9.0  # towards the thumb is positive
+    long = np.array([0, 3, 6, 9])
+    open_share = np.clip(1.0 - base / 110.0, 0.15, 1.0)  # bent fingers cannot be spread
+    flexion[:, long] = np.clip(base + noise(4.0, 4), *LONG_LIMITS["base"])
+    side[:, long] = np.clip(open_share * (spread[:, None] * fan + noise(2.5, 4)), *LONG_LIMITS["side"])
+    flexion[:, long + 1] = np.clip(middle + noise(4.0, 4), *LONG_LIMITS["middle"])
+    flexion[:, long + 2] = np.clip(end + noise(5.0, 4), *LONG_LIMITS["end"])
+    flexion[:, 12] = np.clip(thumb[:, 0], *THUMB_LIMITS["base"])
+    side[:, 12] = np.clip(thumb[:, 1], *THUMB_LIMITS["side"])
+    twist[:, 12] = np.clip(0.5 * thumb[:, 0] + noise(5.0), *THUMB_LIMITS["twist"])
+    flexion[:, 13] = np.clip(thumb[:, 2], *THUMB_LIMITS["middle"])
+    flexion[:, 14] = np.clip(thumb[:, 3], *THUMB_LIMITS["end"])
+    return _to_axis_angle(flexion, side, twist)
+
+
+def _to_axis_angle(flexion: Array, side: Array, twist: Array) -> Array:
+    """Side turn, then twist, then flexion in the moved frame; degrees `[K, 15]` -> axis-angle `[K, 15, 3]`."""
+    from scipy.spatial.transform import Rotation
+
+    flex_axis, side_axis = finger_frames()
+    bone_axis = np.cross(side_axis, flex_axis)
+
+    def turn(angle: Array, axis: Array) -> Rotation:
+        return Rotation.from_rotvec((np.radians(angle)[..., None] * axis).reshape(-1, 3))
+
+    total = turn(side, side_axis) * turn(twist, bone_axis) * turn(flexion, flex_axis)
+    return np.asarray(total.as_rotvec().reshape(*flexion.shape, 3))
