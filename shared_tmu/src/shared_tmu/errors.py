@@ -35,3 +35,7 @@ class BodyModelError(TMUError, ValueError):
 
 class InputError(TMUError, ValueError):
     """An image, box or folder that cannot be processed."""
+
+
+class ConfigError(TMUError, ValueError):
+    """A model configuration that cannot be read, or describes no model that can be built."""

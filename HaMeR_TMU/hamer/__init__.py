@@ -1,0 +1,6 @@
+"""HaMeR, compatible with the published checkpoints, and free of any token merging (see `tmu` beside it)."""
+
+from hamer.config import DecoderConfig, HaMeRConfig, ViTConfig
+from hamer.model import HaMeR
+
+__all__ = ["DecoderConfig", "HaMeR", "HaMeRConfig", "ViTConfig"]

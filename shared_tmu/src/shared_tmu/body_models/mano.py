@@ -1,0 +1,236 @@
+"""MANO hand models: what a file holds, how it is read and checked, and its mirror image.
+
+Works for the official `MANO_RIGHT.pkl` / `MANO_LEFT.pkl` (no pickle code is executed, chumpy is not needed), for
+the same arrays in a `.npz`, and for the hand that ships with this package (SynthHand).
+
+Source: Romero, Tzionas and Black 2017, Embodied Hands, arXiv:2201.02610.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.body_models.array_pickle import read_array_pickle
+from shared_tmu.errors import BodyModelError, MissingAssetError
+
+Side = Literal["right", "left"]
+
+ASSETS = Path(__file__).parent.parent / "assets" / "synthhand"
+SYNTHHAND = ASSETS / "SYNTHHAND_RIGHT.npz"
+SYNTHHAND_MEAN_PARAMS = ASSETS / "mano_mean_params.npz"
+OFFICIAL_NAME = "MANO_RIGHT.pkl"
+
+NUM_VERTICES, NUM_FACES, NUM_JOINTS, NUM_BETAS = 778, 1538, 16, 10
+PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
+"""Wrist, then three joints each of index, middle, pinky, ring and thumb."""
+
+FINGERTIPS = (744, 320, 443, 554, 671)
+"""Vertices appended as joints 16..20: thumb, index, middle, ring, pinky."""
+
+OPENPOSE_JOINTS = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
+"""Of the 16 joints and 5 tips, the 21 key points in the order wrist, thumb, index, middle, ring, pinky."""
+
+MIRROR = np.array([-1.0, 1.0, 1.0])
+"""Mirrors points in the plane x = 0; axis-angle vectors are axial and take the opposite signs."""
+
+
+@dataclass(frozen=True, eq=False)
+class ManoModel:
+    """One hand model as arrays: float64, indices int64, lengths in metres, angles in radians.
+
+    Attributes:
+        v_template: vertices at rest, `[778, 3]`.
+        faces: vertex indices, counter-clockwise from outside, `[1538, 3]`.
+        J_regressor: joints from vertices, `[16, 778]`.
+        weights: skinning weights, rows sum to one, `[778, 16]`.
+        shapedirs: offset per shape coefficient, `[778, 3, 10]`.
+        posedirs: offset per entry of (R - I) of joints 1..15, row-major, `[778, 3, 135]`.
+        hands_components: pose components in axis-angle, one per row, `[45, 45]`.
+        hands_mean: mean pose in axis-angle, `[45]`.
+        parents: kinematic tree, -1 for the wrist, `[16]`.
+        side: which hand this is.
+    """
+
+    v_template: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    J_regressor: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    shapedirs: NDArray[np.float64]
+    posedirs: NDArray[np.float64]
+    hands_components: NDArray[np.float64]
+    hands_mean: NDArray[np.float64]
+    parents: NDArray[np.int64]
+    side: Side = "right"
+
+    @property
+    def kintree_table(self) -> NDArray[np.uint32]:
+        """Parents and children as MANO files store them, `[2, 16]`; the wrist's parent is 2**32 - 1."""
+        return np.stack((self.parents, np.arange(len(self.parents)))).astype(np.uint32)
+
+    def mirrored(self) -> "ManoModel":
+        """Return the other hand: mirrored parameters give exactly the mirrored vertices of this one.
+
+        Convention: mirror in the plane x = 0. Axis-angle (x, y, z) becomes (x, -y, -z), a matrix R becomes
+        M R M; shape and PCA coefficients stay as they are (`geometry.mirror_axis_angle`, `mirror_rotmat`).
+        """
+        axial = np.tile(-MIRROR, NUM_JOINTS - 1)
+        return replace(
+            self,
+            v_template=self.v_template * MIRROR,
+            faces=np.ascontiguousarray(self.faces[:, ::-1]),
+            shapedirs=self.shapedirs * MIRROR[:, None],
+            posedirs=self.posedirs * MIRROR[:, None] * np.tile(np.outer(MIRROR, MIRROR).ravel(), NUM_JOINTS - 1),
+            hands_components=self.hands_components * axial,
+            hands_mean=self.hands_mean * axial,
+            side="left" if self.side == "right" else "right",
+        )
+
+    def to_dict(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays under the names of MANO's own files; `load_mano` reads them back from an `.npz`."""
+        return {
+            "v_template": self.v_template,
+            "f": self.faces.astype(np.uint32),
+            "J_regressor": self.J_regressor,
+            "weights": self.weights,
+            "shapedirs": self.shapedirs,
+            "posedirs": self.posedirs,
+            "hands_components": self.hands_components,
+            "hands_mean": self.hands_mean,
+            "kintree_table": self.kintree_table,
+            "J": self.J_regressor @ self.v_template,
+        }
+
+    @classmethod
+    def from_dict(cls, arrays: Mapping[str, Any], side: Side = "right", source: str = "arrays") -> "ManoModel":
+        """Check and take over arrays under the names of MANO's own files.
+
+        Args:
+            arrays: at least the keys of `to_dict` but `J`; more are ignored.
+            side: which hand they describe.
+            source: where they come from, for messages.
+
+        Raises:
+            BodyModelError: an array is missing, has another shape, or holds NaN or infinity, or the kinematic
+                tree or a face index is not MANO's.
+        """
+        faces = _take(arrays, "f", (NUM_FACES, 3), source, np.int64)
+        if faces.min() < 0 or faces.max() >= NUM_VERTICES:
+            raise BodyModelError(f"{source}: faces name vertices outside 0..{NUM_VERTICES - 1}.")
+        parents = _take(arrays, "kintree_table", (2, NUM_JOINTS), source, np.int64)[0].copy()
+        parents[0] = -1
+        if tuple(parents.tolist()) != PARENTS:
+            raise BodyModelError(
+                f"{source}: joint parents are {parents.tolist()}, a MANO hand has {list(PARENTS)}."
+            )
+        return cls(
+            v_template=_take(arrays, "v_template", (NUM_VERTICES, 3), source),
+            faces=faces,
+            J_regressor=_take(arrays, "J_regressor", (NUM_JOINTS, NUM_VERTICES), source),
+            weights=_take(arrays, "weights", (NUM_VERTICES, NUM_JOINTS), source),
+            shapedirs=_take(arrays, "shapedirs", (NUM_VERTICES, 3, NUM_BETAS), source),
+            posedirs=_take(arrays, "posedirs", (NUM_VERTICES, 3, 9 * (NUM_JOINTS - 1)), source),
+            hands_components=_take(arrays, "hands_components", (45, 45), source),
+            hands_mean=_take(arrays, "hands_mean", (45,), source),
+            parents=parents,
+            side=side,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class MeanParams:
+    """Where the regressors start: pose `[96]` (16 x 6D, contiguous), shape `[10]`, weak camera `[3]` (s, tx, ty).
+
+    In HaMeR's own file the wrist entry of the pose is not a rotation until the network's offset is added.
+    """
+
+    pose: NDArray[np.float32]
+    shape: NDArray[np.float32]
+    cam: NDArray[np.float32]
+
+
+def load_mano(path: Path | str | None = None, side: Side | None = None) -> ManoModel:
+    """Read a MANO hand model.
+
+    Args:
+        path: a `.pkl` in the official layout, a `.npz` with the same keys, or a folder that holds
+            `MANO_RIGHT.pkl` (or `MANO_LEFT.pkl` for `side="left"`). None reads the bundled SynthHand.
+        side: which hand the file describes; None takes "left" if the file name says so, else "right". MANO files
+            do not say it themselves. For the bundled hand, "left" returns the mirrored right one.
+
+    Raises:
+        MissingAssetError: there is no such file.
+        BodyModelError: the file is not a MANO model, or holds anything but arrays.
+    """
+    if path is None:
+        bundled = _load_file(SYNTHHAND, "right")
+        return bundled.mirrored() if side == "left" else bundled
+    path = Path(path)
+    if path.is_dir():
+        path = path / ("MANO_LEFT.pkl" if side == "left" else OFFICIAL_NAME)
+    if side is None:
+        side = "left" if "left" in path.stem.lower() else "right"
+    return _load_file(path, side)
+
+
+def load_mean_params(path: Path | str | None = None) -> MeanParams:
+    """Read `mano_mean_params.npz`; None reads the bundled one.
+
+    Raises:
+        MissingAssetError: there is no such file.
+        BodyModelError: the file lacks `pose` (96), `shape` (10) or `cam` (3).
+    """
+    path = SYNTHHAND_MEAN_PARAMS if path is None else Path(path)
+    arrays = _read_npz(path)
+    return MeanParams(
+        *(
+            _take(arrays, key, (length,), str(path), np.float32)
+            for key, length in (("pose", 96), ("shape", 10), ("cam", 3))
+        )
+    )
+
+
+def _load_file(path: Path, side: Side) -> ManoModel:
+    if not path.is_file():
+        raise MissingAssetError(
+            f"{path.name} is not in {path.parent}. The official {OFFICIAL_NAME} is free for research after "
+            "registration at https://mano.is.tue.mpg.de; without a path the bundled SynthHand is used."
+        )
+    arrays = _read_npz(path) if path.suffix.lower() == ".npz" else read_array_pickle(path)
+    return ManoModel.from_dict(arrays, side, str(path))
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise MissingAssetError(f"{path.name} is not in {path.parent}.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except (ValueError, OSError, EOFError, TypeError) as error:
+        raise BodyModelError(
+            f"{path} cannot be read as an .npz of plain arrays ({error}); objects inside are refused, "
+            "since loading them would execute code."
+        ) from error
+    except Exception as error:  # zipfile and zlib errors have no common base
+        raise BodyModelError(f"{path} is damaged: {error}.") from error
+
+
+def _take(
+    arrays: Mapping[str, Any], key: str, shape: tuple[int, ...], source: str, dtype: Any = np.float64
+) -> NDArray[Any]:
+    if key not in arrays:
+        found = ", ".join(sorted(map(str, arrays))) or "nothing"
+        raise BodyModelError(f"{source} has no '{key}', which a MANO hand model needs; it holds {found}.")
+    value = arrays[key]
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
+        raise BodyModelError(f"{source}: '{key}' is not an array of numbers but {type(value).__name__}.")
+    if key == "shapedirs" and value.ndim == 3 and value.shape[:2] == shape[:2]:
+        value = value[..., : shape[2]]  # some releases keep more directions than are used
+    if value.shape != shape:
+        raise BodyModelError(f"{source}: '{key}' has shape {value.shape}, a MANO hand model has {shape}.")
+    if not np.isfinite(value).all():
+        raise BodyModelError(f"{source}: '{key}' holds NaN or infinity.")
+    return np.ascontiguousarray(value, dtype=dtype)

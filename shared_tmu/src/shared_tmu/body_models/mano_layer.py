@@ -1,0 +1,78 @@
+"""The MANO layer of HaMeR and WiLoR: rotation matrices in, vertices and 21 key points out."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from shared_tmu.body_models.mano import FINGERTIPS, NUM_BETAS, OPENPOSE_JOINTS, ManoModel
+from shared_tmu.errors import MissingDependencyError
+
+try:
+    import smplx
+    from smplx.utils import Struct
+except ImportError as error:
+    raise MissingDependencyError(
+        "the MANO layer needs the 'smplx' package: pip install 'shared_tmu[models]'."
+    ) from error
+
+
+class ManoOutput(NamedTuple):
+    """Vertices `[B, 778, 3]` and key points `[B, 21, 3]` in OpenPose order, metres."""
+
+    vertices: Tensor
+    keypoints: Tensor
+
+
+class ManoLayer(smplx.MANOLayer):  # type: ignore[misc]
+    """smplx's MANO layer on arrays in memory, with fingertips appended and joints in OpenPose order.
+
+    No mean pose is added: identity rotations give the template. State-dict keys and shapes are those that the
+    published checkpoints carry under `mano.`. The layer keeps at least float32 when the model around it is cast
+    to half precision, and ignores autocast: a chain of half-precision bone transforms would cost millimetres.
+    """
+
+    SHAPE_SPACE_DIM = NUM_BETAS  # what the file holds; smplx prints a warning when it expects more
+    joint_map: Tensor
+    extra_joints_idxs: Tensor
+
+    def __init__(self, mano: ManoModel, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(
+            model_path="",
+            data_struct=Struct(**mano.to_dict()),
+            is_rhand=mano.side == "right",
+            num_betas=NUM_BETAS,
+            create_body_pose=False,
+            dtype=dtype,
+        )
+        self.register_buffer("extra_joints_idxs", torch.tensor(FINGERTIPS))
+        self.register_buffer("joint_map", torch.tensor(OPENPOSE_JOINTS))
+
+    def forward(self, global_orient: Tensor, hand_pose: Tensor, betas: Tensor) -> ManoOutput:
+        """Pose the hand.
+
+        Args:
+            global_orient: rotation of the wrist, `[B, 1, 3, 3]`.
+            hand_pose: rotations of the 15 finger joints relative to their parents, `[B, 15, 3, 3]`.
+            betas: shape coefficients, `[B, 10]`.
+
+        Returns:
+            Vertices and key points in the dtype of the layer, the wrist near the origin.
+        """
+        dtype = self.v_template.dtype
+        with torch.autocast(betas.device.type, enabled=False):
+            posed = super().forward(
+                global_orient=global_orient.to(dtype), hand_pose=hand_pose.to(dtype), betas=betas.to(dtype)
+            )
+            tips = posed.vertices.index_select(1, self.extra_joints_idxs)
+            joints = torch.cat((posed.joints, tips), dim=1)  # [B, 21, 3]
+            return ManoOutput(posed.vertices, joints.index_select(1, self.joint_map))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        def keep_wide(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            narrowed = moved.dtype in (torch.float16, torch.bfloat16)
+            return tensor.to(moved.device, torch.float32) if narrowed else moved
+
+        return super()._apply(keep_wide, recurse)
