@@ -74,11 +74,11 @@ make_venv() {
     "$python" -m venv "$VENV" </dev/null || fail "python -m venv failed, see above."
 }
 
+# Runs in HaMeR_TMU/, since pip takes the relative path in requirements.txt from the current folder.
 pip_install() {
-    local progress=off
-    [ -t 1 ] && progress=on
     (cd -- "$ROOT/HaMeR_TMU" &&
-        "$VENV_PYTHON" -m pip install --progress-bar "$progress" --constraint ../constraints.txt "$@" </dev/null)
+        "$VENV_PYTHON" -m pip install --progress-bar off --constraint ../constraints.txt "$@" </dev/null) |
+        sed -u -e '/^Requirement already satisfied/d' -e '/^Looking in /d'
 }
 
 # OpenCV's wheel needs two libraries of the system; name the package that has the missing one.

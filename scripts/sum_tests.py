@@ -30,7 +30,9 @@ def read_reports(folder: Path) -> tuple[Counter[str], list[str], float]:
 
 def main() -> int:
     """Write the closing lines; 0 if everything passed, 1 if anything failed or nothing ran."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("reports", type=Path, help="folder with the *.xml files of pytest --junitxml")
     parser.add_argument("failed", nargs="*", help="names of steps that failed, listed before the last line")
     args = parser.parse_args()

@@ -1,0 +1,270 @@
+"""Put licensed files that you downloaded into data/, where demo.py and eval.py look for them.
+
+Nothing is downloaded here: most of these files are behind a licence that only you can accept. For each asset
+this program says what the licence allows, where to register and which file to take. Give it that file (or the
+archive, or a folder that holds it) with --from: it checks the SHA-256 where that is known and places what is
+needed. The standard library is enough, so it runs before anything is installed.
+
+    python scripts/fetch_assets.py                                     what there is, and what you have
+    python scripts/fetch_assets.py mano                                licence, address, the next command
+    python scripts/fetch_assets.py mano --from ~/Downloads/mano_v1_2.zip
+"""
+
+import argparse
+import hashlib
+import re
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CHUNK_BYTES = 1 << 20
+
+
+class AssetError(Exception):
+    """The given file is not what the asset needs; the message says what would be."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of file: `count` files whose path ends in `pattern`, kept below `folder` in data/."""
+
+    name: str
+    folder: str
+    pattern: str
+    sha256: str | None = None
+    count: int = 1
+
+    def match(self, path: str) -> str | None:
+        """Return the place under data/ of the file at `path` (with `/`), or None if it is not this part."""
+        found = re.search(rf"(?:^|/)({self.pattern})$", path)
+        return f"{self.folder}/{found[1]}" if found else None
+
+    def present(self, data: Path) -> list[Path]:
+        """Return the files of this part that lie under `data`."""
+        folder = data / self.folder
+        return [p for p in folder.rglob("*") if re.fullmatch(self.pattern, p.relative_to(folder).as_posix())]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A set of files from one place under one licence."""
+
+    title: str
+    licence: str
+    where: str
+    parts: tuple[Part, ...]
+    use: str
+
+
+MANO = Asset(
+    title="MANO, the official right-hand model (version 1.2)",
+    licence="MANO licence: non-commercial research, education and art; no redistribution",
+    where="register at https://mano.is.tue.mpg.de, download 'Models & Code' (mano_v1_2.zip)",
+    parts=(
+        Part(
+            "MANO_RIGHT.pkl",
+            "mano",
+            r"MANO_RIGHT\.pkl",
+            "45d60aa3b27ef9107a7afd4e00808f307fd91111e1cfa35afd5c4a62de264767",
+        ),
+    ),
+    use="official checkpoints need it; it is read without executing pickle code",
+)
+HAMER = Asset(
+    title="HaMeR, the official checkpoint",
+    licence="the code is MIT; using the weights needs MANO, whose licence is non-commercial",
+    where="https://github.com/geopavlakos/hamer: its fetch_demo_data.sh (hamer_demo_data.tar.gz, 6 GB)",
+    parts=(
+        Part(
+            "hamer.ckpt",
+            "hamer_ckpts/checkpoints",
+            r"hamer\.ckpt",
+            "e5cc06f294d88a92dee24e603480aab04de532b49f0e08200804ee7d90e16f53",
+        ),
+        Part("model_config.yaml", "hamer_ckpts", r"model_config\.yaml"),
+    ),
+    use="python demo.py --checkpoint ../data/hamer_ckpts/checkpoints/hamer.ckpt (with the asset 'mano')",
+)
+FREIHAND = Asset(
+    title="FreiHAND v2, evaluation split",
+    licence="research use only",
+    where="https://lmb.informatik.uni-freiburg.de/projects/freihand (FreiHAND_pub_v2_eval.zip, 0.7 GB)",
+    parts=(
+        Part("evaluation/rgb/*.jpg", "freihand", r"evaluation/rgb/\d{8}\.jpg", count=3960),
+        Part("evaluation_*.json", "freihand", r"evaluation_(?:K|scale|xyz|verts|mano)\.json", count=5),
+    ),
+    use="python eval.py --dataset freihand --data_dir ../data/freihand",
+)
+ASSETS = {"mano": MANO, "hamer": HAMER, "freihand": FREIHAND}
+
+
+@contextmanager
+def open_checked(path: Path) -> Iterator[None]:
+    """Turn the errors of a damaged archive into one sentence."""
+    try:
+        yield
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise AssetError(f"{path} is damaged ({error}). Download it again.") from error
+    except OSError as error:
+        raise AssetError(f"cannot copy from {path}: {error}.") from error
+
+
+def members(source: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield path and open file of everything in `source`: a file, a folder, a .zip or a .tar(.gz)."""
+    if source.is_dir():
+        for path in sorted(p for p in source.rglob("*") if p.is_file()):
+            with path.open("rb") as stream:
+                yield path.relative_to(source.parent).as_posix(), stream
+    elif not source.is_file():
+        raise AssetError(f"{source} does not exist.")
+    elif zipfile.is_zipfile(source) and not source.name.endswith(".ckpt"):
+        with zipfile.ZipFile(source) as archive:
+            for info in archive.infolist():
+                if not info.is_dir():
+                    with archive.open(info) as member:
+                        yield info.filename, member
+    elif source.name.endswith((".tar", ".tar.gz", ".tgz")):
+        with tarfile.open(source, "r|*") as tar:
+            for entry in tar:
+                if entry.isfile():
+                    yield entry.name, cast(IO[bytes], tar.extractfile(entry))
+    else:
+        with source.open("rb") as stream:
+            yield source.resolve().as_posix(), stream
+
+
+def copy_hashed(stream: IO[bytes], target: Path) -> str:
+    """Copy to `target` and return the SHA-256 of what was copied."""
+    digest = hashlib.sha256()
+    with target.open("wb") as out:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+            out.write(chunk)
+    return digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def place_one(path: str, stream: IO[bytes], part: Part, target: Path, force: bool) -> None:
+    """Copy one file to `target`, whole or not at all.
+
+    Raises:
+        AssetError: its checksum is not the known one, and `force` is off.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unchecked = target.with_name(target.name + ".part")
+    try:
+        found = copy_hashed(stream, unchecked)
+        if part.sha256 not in (None, found) and not force:
+            raise AssetError(
+                f"{path} has SHA-256 {found}, expected {part.sha256}: damaged, or another version. "
+                "Download it again, or keep it with --force."
+            )
+        unchecked.replace(target)
+    finally:
+        unchecked.unlink(missing_ok=True)
+
+
+def place(asset: Asset, source: Path, data: Path, force: bool = False) -> list[Path]:
+    """Copy every part of `asset` found in `source` to its place under `data`.
+
+    Raises:
+        AssetError: `source` cannot be read or has none of the parts, or a part has another checksum.
+    """
+    placed: list[Path] = []
+    with open_checked(source):
+        for path, stream in members(source):
+            for part in asset.parts:
+                where = part.match(path)
+                if where is not None:
+                    place_one(path, stream, part, data / where, force)
+                    placed.append(data / where)
+    missing = [part.name for part in asset.parts if not part.present(data)]
+    if not placed:
+        names = " or ".join(part.name for part in asset.parts)
+        raise AssetError(f"there is no {names} in {source}; take it from: {asset.where}.")
+    if missing:
+        raise AssetError(f"{len(placed)} file(s) placed, but {' and '.join(missing)} is not in {source}.")
+    return placed
+
+
+def state_of(asset: Asset, data: Path, verify: bool) -> str:
+    """Return 'missing', 'incomplete', 'present' or, with `verify`, 'damaged' for what lies under `data`."""
+    counts = []
+    for part in asset.parts:
+        here = part.present(data)
+        counts.append(len(here))
+        if verify and part.sha256 and any(sha256_of(path) != part.sha256 for path in here):
+            return "damaged"
+    if not any(counts):
+        return "missing"
+    complete = all(count >= part.count for count, part in zip(counts, asset.parts, strict=True))
+    return "present" if complete else "incomplete"
+
+
+def describe(name: str, asset: Asset, data: Path) -> str:
+    """Return the licence, the address and the next command for one asset."""
+    return (
+        f"{name}: {asset.title}\n"
+        f"  state    {state_of(asset, data, verify=True)} in {data}\n"
+        f"  licence  {asset.licence}\n"
+        f"  where    {asset.where}\n"
+        f"  then     python scripts/fetch_assets.py {name} --from <the downloaded file, archive or folder>\n"
+        f"  use      {asset.use}\n"
+    )
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("asset", nargs="?", choices=sorted(ASSETS), help="which asset; none: list them all")
+    parser.add_argument("--from", dest="source", type=Path, help="the file, archive or folder you downloaded")
+    parser.add_argument(
+        "--data_dir", type=Path, default=REPOSITORY / "data", help="default: data/ of the repository"
+    )
+    parser.add_argument("--force", action="store_true", help="keep a file that has another checksum")
+    args = parser.parse_args(argv)
+    if args.source is not None and args.asset is None:
+        parser.error("--from needs the name of the asset: " + ", ".join(sorted(ASSETS)))
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """List, describe or place; 0 on success, 1 with one sentence on standard error otherwise."""
+    args = parse_arguments(argv)
+    if args.asset is None:
+        for name, asset in ASSETS.items():
+            sys.stdout.write(f"{name:10} {state_of(asset, args.data_dir, verify=False):11} {asset.title}\n")
+        return 0
+    asset = ASSETS[args.asset]
+    if args.source is None:
+        sys.stdout.write(describe(args.asset, asset, args.data_dir))
+        return 0
+    try:
+        placed = place(asset, args.source.expanduser(), args.data_dir, args.force)
+    except AssetError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write(f"{len(placed)} file(s) placed in {args.data_dir}\n")
+    for part in asset.parts:
+        checked = "no checksum known" if part.sha256 is None else "not checked" if args.force else "verified"
+        sys.stdout.write(f"  {part.name}: {checked}\n")
+    sys.stdout.write(f"licence: {asset.licence}\nuse: {asset.use}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
