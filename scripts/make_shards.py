@@ -1,0 +1,34 @@
+"""Draw training pictures ahead of training, on all cores; training draws what is missing by itself.
+
+    python scripts/make_shards.py --count 20000 --seed 1 --max-turn 90 --clutter 0.4 --degrade 0.4
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from shared_tmu.synth.scene import Difficulty
+from shared_tmu.synth.shards import SHARD, make_shards
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, default=Path("data/cache"), help="folder of the shards")
+    parser.add_argument("--count", type=int, default=20000, help="number of pictures")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--max-turn", type=float, default=180.0, help="degrees away from an upright back of hand")
+    parser.add_argument("--clutter", type=float, default=1.0)
+    parser.add_argument("--degrade", type=float, default=1.0)
+    parser.add_argument("--processes", type=int, default=1)
+    args = parser.parse_args()
+    difficulty = Difficulty(args.max_turn, args.clutter, args.degrade)
+    shards = make_shards(args.cache, args.seed, args.count, difficulty, args.processes)
+    for _ in tqdm(shards, total=(args.count + SHARD - 1) // SHARD, unit="shard"):
+        pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Everything solid in a scene besides the hand: forearm, sleeve, held objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation, Slerp
+
+from shared_tmu.synth.hand import HandGeometry, PosedHand, vertex_normals
+
+Array = NDArray[np.float32]
+Faces = NDArray[np.int32]
+RING_STEPS_M = (0.012, 0.014, 0.016, 0.022, 0.030, 0.040, 0.050, 0.060, 0.080)
+RING_SCALES = (1.0, 1.02, 1.06, 1.14, 1.24, 1.34, 1.42, 1.48, 1.52)
+
+
+@dataclass(frozen=True)
+class Solid:
+    """A coloured mesh. `first_face` counts within the merged scene once it is merged."""
+
+    vertices: Array
+    faces: Faces
+    color: Array | None  # None: skin
+    normals: Array
+
+
+def forearm(hand: HandGeometry, posed: PosedHand, root: Array, bend: Array) -> tuple[Array, Faces, NDArray[np.int64]]:
+    """A tube that continues the wrist's rim, bent against the hand.
+
+    Returns:
+        vertices `[10 * 16, 3]`, faces, and the ring number of every face.
+    """
+    rim = posed.vertices[hand.rim]
+    local = hand.template[hand.rim] - hand.template[hand.rim].mean(0)
+    start, full = Rotation.from_rotvec(root), Rotation.from_rotvec(root) * Rotation.from_rotvec(bend)
+    path = Slerp([0.0, 1.0], Rotation.concatenate([start, full]))
+    rings, centre, turn = [rim], rim.mean(0), start
+    for k, (step, scale) in enumerate(zip(RING_STEPS_M, RING_SCALES, strict=True)):
+        turn = path(min((k + 1) / 3.0, 1.0))
+        centre = centre + step * turn.apply([1.0, 0.0, 0.0])
+        rounder = np.array([1.0, 1.0 + 0.05 * k, 1.0])  # a forearm is rounder than a wrist
+        rings.append(centre + turn.apply(scale * local * rounder))
+    count = len(hand.rim)
+    faces, ring_of_face = [], []
+    following = np.roll(np.arange(count), -1)
+    for k in range(len(rings) - 1):
+        a, b = k * count + np.arange(count), k * count + following
+        c, d = a + count, b + count
+        faces += [np.stack([a, c, b], 1), np.stack([b, c, d], 1)]
+        ring_of_face += [k] * (2 * count)
+    vertices = np.concatenate(rings).astype(np.float32)
+    return vertices, np.concatenate(faces).astype(np.int32), np.array(ring_of_face)
+
+
+@lru_cache(maxsize=1)
+def _primitives() -> list[tuple[Array, Faces]]:
+    """Unit sphere, box, cylinder and capsule."""
+    import trimesh
+
+    made = [
+        trimesh.creation.icosphere(subdivisions=2, radius=1.0),
+        trimesh.creation.box(extents=(2.0, 2.0, 2.0)),
+        trimesh.creation.cylinder(radius=1.0, height=2.0, sections=20),
+        trimesh.creation.capsule(height=2.0, radius=0.6, count=[10, 10]),
+    ]
+    return [(np.asarray(m.vertices, np.float32), np.asarray(m.faces, np.int32)) for m in made]
+
+
+def occluder(rng: np.random.Generator, posed: PosedHand, held: bool) -> tuple[Array, Faces]:
+    """An object in the palm (`held`) or somewhere between hand and camera."""
+    vertices, faces = _primitives()[rng.integers(4)]
+    size = np.exp(rng.uniform(np.log(0.008), np.log(0.035), 3))
+    if rng.random() < 0.4:
+        size[2] *= rng.uniform(2.0, 5.0)  # sticks, pens, handles
+    turned = Rotation.random(random_state=rng).apply(vertices * size)
+    palm = posed.keypoints[[5, 9, 13, 17]].mean(0)
+    if held:
+        out_of_palm = posed.bone_rotmats[0] @ np.array([0.0, -1.0, 0.0], np.float32)
+        along = posed.bone_rotmats[0] @ np.array([-1.0, 0.0, 0.0], np.float32)
+        place = palm + out_of_palm * (0.018 + 0.6 * size.min()) + along * rng.normal(0.005, 0.015)
+    else:
+        towards = -palm / np.linalg.norm(palm)
+        place = palm + towards * rng.uniform(0.06, 0.12) + rng.normal(0, 0.05, 3)
+    return (turned + place).astype(np.float32), faces
+
+
+def make_solid(vertices: Array, faces: Faces, color: Array | None) -> Solid:
+    """A solid with smooth normals."""
+    return Solid(vertices, faces, color, vertex_normals(vertices, faces))

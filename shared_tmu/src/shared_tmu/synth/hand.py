@@ -1,0 +1,95 @@
+"""SynthHand posed in numpy: what the picture generator needs of the body model, one hand at a time.
+
+The torch layer of `shared_tmu.body_models` is the reference; a test holds this one to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+Array = NDArray[np.float32]
+ASSET = Path(__file__).parents[1] / "assets" / "synthhand" / "SYNTHHAND_RIGHT.npz"
+TIP_VERTICES = (744, 320, 443, 554, 671)  # thumb, index, middle, ring, pinky: the ids of smplx
+OPENPOSE_ORDER = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
+
+
+@dataclass(frozen=True)
+class PosedHand:
+    """Vertices `[778, 3]`, 21 key points in OpenPose order `[21, 3]`, rotation of every bone `[16, 3, 3]`; metres."""
+
+    vertices: Array
+    keypoints: Array
+    bone_rotmats: Array
+
+
+class HandGeometry:
+    """Arrays of the body-model file and linear blend skinning."""
+
+    def __init__(self, path: Path = ASSET) -> None:
+        with np.load(path, allow_pickle=False) as data:
+            self.template: Array = data["v_template"].astype(np.float32)
+            self.faces: NDArray[np.int32] = data["f"].astype(np.int32)
+            self.regressor: Array = data["J_regressor"].astype(np.float32)
+            self.weights: Array = data["weights"].astype(np.float32)
+            self.shape_directions: Array = data["shapedirs"].astype(np.float32)
+            self.pose_directions: Array = data["posedirs"].astype(np.float32)
+            self.mean_pose: Array = data["hands_mean"].astype(np.float32)
+            parents = data["kintree_table"][0].astype(np.int64)
+        parents[0] = -1
+        self.parents: list[int] = [int(p) for p in parents]
+        self.part_of_vertex: NDArray[np.int64] = self.weights.argmax(1)
+        self.rim: NDArray[np.int64] = self._ordered_rim()
+
+    def _ordered_rim(self) -> NDArray[np.int64]:
+        """Vertices around the open wrist, in walking order."""
+        half = np.concatenate([self.faces[:, [0, 1]], self.faces[:, [1, 2]], self.faces[:, [2, 0]]])
+        edges = {(int(a), int(b)) for a, b in half}
+        following = {a: b for a, b in edges if (b, a) not in edges}
+        walk = [min(following)]
+        while len(walk) < len(following):
+            walk.append(following[walk[-1]])
+        return np.array(walk)
+
+    def pose(self, root: Array, fingers: Array, betas: Array) -> PosedHand:
+        """Pose the hand: root and finger rotations in axis-angle `[3]`, `[15, 3]` radians, shape `[10]`."""
+        shaped = self.template + self.shape_directions @ betas
+        joints = self.regressor @ shaped
+        turns = np.concatenate([root[None], fingers])
+        rotmats = Rotation.from_rotvec(turns).as_matrix().astype(np.float32)
+        flat = (rotmats[1:] - np.eye(3, dtype=np.float32)).reshape(-1)
+        posed = shaped + self.pose_directions @ flat
+        turn = np.empty((16, 3, 3), np.float32)
+        place = np.empty((16, 3), np.float32)
+        turn[0], place[0] = rotmats[0], joints[0]
+        for j in range(1, 16):
+            p = self.parents[j]
+            turn[j] = turn[p] @ rotmats[j]
+            place[j] = place[p] + turn[p] @ (joints[j] - joints[p])
+        shift = place - np.einsum("jab,jb->ja", turn, joints)
+        blended = (self.weights @ turn.reshape(16, 9)).reshape(-1, 3, 3)
+        vertices = np.einsum("vab,vb->va", blended, posed) + self.weights @ shift
+        points = np.concatenate([place, vertices[list(TIP_VERTICES)]])[list(OPENPOSE_ORDER)]
+        return PosedHand(vertices.astype(np.float32), points.astype(np.float32), turn)
+
+
+@lru_cache(maxsize=1)
+def synth_hand() -> HandGeometry:
+    """The bundled hand, read once per process."""
+    return HandGeometry()
+
+
+def vertex_normals(vertices: Array, faces: NDArray[np.int32]) -> Array:
+    """Area-weighted unit normals, `[V, 3]`."""
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    per_face = np.cross(b - a, c - a)
+    out = np.zeros_like(vertices)
+    for i in range(3):
+        for axis in range(3):
+            out[:, axis] += np.bincount(faces[:, i], per_face[:, axis], minlength=len(vertices))
+    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)

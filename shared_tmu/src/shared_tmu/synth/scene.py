@@ -1,0 +1,100 @@
+"""What is drawn: every number of one picture, sampled from a seed.
+
+A scene is a right hand; left hands are mirrored pictures of right ones, as in every loader of the field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from shared_tmu.synth.poses import sample_hand_poses
+
+Array = NDArray[np.float32]
+# Columns: image x, y, z of the template's axes when the back of the hand faces the camera, fingers up.
+UPRIGHT_BACK = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How wild the pictures are; training starts easy and widens.
+
+    Attributes:
+        max_turn_deg: largest turn away from the back of an upright hand; 180 means every view.
+        clutter: 0 plain background and no occluders, 1 everything.
+        degrade: 0 clean pictures, 1 the full range of blur, noise and compression.
+    """
+
+    max_turn_deg: float = 180.0
+    clutter: float = 1.0
+    degrade: float = 1.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One hand before a camera. Axis-angle in radians, metres, camera x right, y down, z forward.
+
+    Attributes:
+        root: global orientation, `[3]`.
+        fingers: finger joints, `[15, 3]`.
+        betas: shape, `[10]`.
+        distance_m: depth of the hand's middle.
+        offset: its sideways place as a share of the depth, `[2]`.
+        hand_size_px: size of the hand's box, height or 4/3 of the width, in a 256-pixel crop.
+        centre_shift_px: box centre against the crop's centre, `[2]`.
+        wrist_bend: how the forearm turns against the hand, axis-angle `[3]`.
+        seed: of everything about looks (skin, light, background, noise), drawn while rendering.
+    """
+
+    root: Array
+    fingers: Array
+    betas: Array
+    distance_m: float
+    offset: Array
+    hand_size_px: float
+    centre_shift_px: Array
+    wrist_bend: Array
+    seed: tuple[int, ...]
+    difficulty: Difficulty = field(default_factory=Difficulty)
+
+    def looks(self) -> np.random.Generator:
+        """The generator behind the picture's looks."""
+        return np.random.default_rng(self.seed)
+
+
+def _orientation(rng: np.random.Generator, max_turn_deg: float) -> Rotation:
+    """A view of the hand: any side may face the camera, fingers point up more often than down."""
+    base = Rotation.from_matrix(UPRIGHT_BACK)
+    while True:
+        view = Rotation.random(random_state=rng)
+        away = view.apply([0.0, 0.0, 1.0])
+        tilt = Rotation.align_vectors([away], [[0.0, 0.0, 1.0]])[0]  # turn the viewing axis, no roll of its own
+        roll_deg = rng.normal(0.0, 50.0) if rng.random() < 0.7 else rng.uniform(-180.0, 180.0)
+        turn = Rotation.from_euler("z", roll_deg, degrees=True) * tilt
+        if np.degrees(turn.magnitude()) <= max_turn_deg:
+            return turn * base
+
+
+def sample_scene(seed: int, index: int, difficulty: Difficulty | None = None) -> Scene:
+    """Scene number `index` of the endless sequence that `seed` names; the same numbers give the same scene."""
+    difficulty = difficulty or Difficulty()
+    rng = np.random.default_rng([seed, index])
+    fingers = sample_hand_poses(rng, 1)[0]
+    betas = np.clip(rng.normal(0.0, 1.0, 10), -2.5, 2.5)
+    root = _orientation(rng, difficulty.max_turn_deg).as_rotvec()
+    bend = Rotation.from_euler("zy", [rng.normal(0.0, 25.0), rng.normal(0.0, 12.0)], degrees=True).as_rotvec()
+    return Scene(
+        root=root.astype(np.float32),
+        fingers=fingers.astype(np.float32),
+        betas=betas.astype(np.float32),
+        distance_m=float(np.exp(rng.uniform(np.log(0.35), np.log(1.3)))),
+        offset=rng.uniform(-0.12, 0.12, 2).astype(np.float32),
+        hand_size_px=float(128.0 * np.exp(rng.normal(0.0, 0.13))),
+        centre_shift_px=rng.normal(0.0, 7.0, 2).astype(np.float32),
+        wrist_bend=bend.astype(np.float32),
+        seed=(seed, index, 1),
+        difficulty=difficulty,
+    )

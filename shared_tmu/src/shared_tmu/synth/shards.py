@@ -1,0 +1,96 @@
+"""Training pictures on disk: shards of network crops with their labels, made once, read in any order.
+
+A shard is an uncompressed `.npz` of `SHARD` consecutive scenes of one seed; a finished shard is never rewritten, so
+making a set can be stopped and resumed, or split over processes, at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.synth.generator import Picture, draw
+from shared_tmu.synth.scene import Difficulty, sample_scene
+
+SHARD = 500
+CROP, LEFT, RIGHT = 256, 32, 224  # the network drops 32 columns on each side
+CELL = 4
+CANONICAL_SCALE_M = 0.14  # int8 labels span this on either side of zero
+DEPTH_SCALE_M = 0.20
+FORMAT = 1
+
+
+def cell_labels(picture: Picture) -> dict[str, NDArray[np.generic]]:
+    """Dense labels at every fourth pixel of the 256x192 network input: part, canonical place, depth.
+
+    Patch (r, c) of a ViT with kernel 16 and padding 2 covers pixels 16r-2 to 16r+13, so its sixteen cells are
+    centred on pixels 16r+4i, which are the ones sampled: `[64, 48]`.
+    """
+    rows, columns = np.ix_(range(0, CROP, CELL), range(LEFT, RIGHT, CELL))
+    canonical = np.clip(picture.canonical[rows, columns] / CANONICAL_SCALE_M, -1, 1)
+    depth = np.clip(picture.depth[rows, columns] / DEPTH_SCALE_M, -1, 1)
+    return {
+        "part": picture.part[rows, columns],
+        "canonical": np.round(127 * canonical).astype(np.int8),
+        "depth": np.round(127 * depth).astype(np.int8),
+    }
+
+
+def make_record(seed: int, index: int, difficulty: Difficulty) -> tuple[bytes, dict[str, NDArray[np.generic]]]:
+    """One training sample: JPEG bytes of the 256x192 input, and its labels."""
+    scene = sample_scene(seed, index, difficulty)
+    picture = draw(scene)
+    crop = np.ascontiguousarray(picture.image[:, LEFT:RIGHT, ::-1])
+    _, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    labels = cell_labels(picture)
+    labels["root"], labels["fingers"], labels["betas"] = scene.root, scene.fingers, scene.betas
+    labels["keypoints_3d"] = picture.hand.keypoints
+    labels["keypoints_2d"] = picture.camera.project(picture.hand.keypoints) / CROP - 0.5
+    labels["focal_px"] = np.float32(picture.camera.focal_px)
+    return data.tobytes(), labels
+
+
+def shard_folder(cache: Path, seed: int, difficulty: Difficulty) -> Path:
+    """Where the shards of a seed and difficulty live under the cache."""
+    text = json.dumps([FORMAT, asdict(difficulty)], sort_keys=True)
+    return cache / f"synthhand-{seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def write_shard(folder: Path, seed: int, number: int, difficulty: Difficulty) -> Path:
+    """Make shard `number` unless it is there; write beside, then rename."""
+    path = folder / f"{number:05d}.npz"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    records = [make_record(seed, number * SHARD + i, difficulty) for i in range(SHARD)]
+    arrays = {key: np.stack([labels[key] for _, labels in records]) for key in records[0][1]}
+    arrays["jpeg"] = np.frombuffer(b"".join(data for data, _ in records), np.uint8)
+    arrays["end"] = np.cumsum([len(data) for data, _ in records]).astype(np.int64)
+    beside = path.with_suffix(f".{np.random.default_rng().integers(1 << 30)}.tmp")
+    with beside.open("wb") as file:
+        np.savez(file, **arrays)
+    beside.replace(path)
+    return path
+
+
+def make_shards(cache: Path, seed: int, count: int, difficulty: Difficulty, processes: int = 1) -> Iterator[Path]:
+    """Make enough shards for `count` scenes, in order, on `processes` processes; yields them as they are there."""
+    folder = shard_folder(cache, seed, difficulty)
+    numbers = range((count + SHARD - 1) // SHARD)
+    if processes <= 1:
+        yield from (write_shard(folder, seed, number, difficulty) for number in numbers)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        jobs = [pool.submit(write_shard, folder, seed, number, difficulty) for number in numbers]
+        for job in jobs:
+            yield job.result()
