@@ -1,0 +1,116 @@
+"""Results as JSON lines: one record per line, appended whole, read with tolerance for a torn last line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_log = logging.getLogger(__name__)
+_PACKAGES = ("shared_tmu", "torch", "numpy", "scipy", "opencv-contrib-python", "smplx")
+
+
+def append_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one line to a JSON-lines file, in a single write that is on disk when this returns.
+
+    A line that an earlier crash left unfinished is closed first, so that it cannot swallow this one.
+
+    Raises:
+        ValueError: the record holds NaN or infinity, which JSON cannot say.
+        OSError: the file cannot be written.
+    """
+    line = json.dumps(record, allow_nan=False, ensure_ascii=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = "\n" + line
+        file.write(f"{line}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """All records of a JSON-lines file, oldest first; none if there is no file.
+
+    A line that is not a JSON object (torn by a crash) is skipped with a warning.
+    """
+    if not path.is_file():
+        return []
+    records = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict):
+            records.append(record)
+        else:
+            _log.warning("%s, line %d is not a whole record and is left out.", path, number)
+    return records
+
+
+def describe_environment(device: torch.device, folder: Path) -> dict[str, Any]:
+    """What a number depends on besides the model: `versions`, `machine` and `commit`.
+
+    Args:
+        device: where the model runs; its product name is part of `machine`.
+        folder: inside the checkout whose commit is asked for.
+    """
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version for name in _PACKAGES if (version := _version(name))},
+            **({"cuda": torch.version.cuda} if device.type == "cuda" else {}),
+        },
+        "machine": {
+            "processor": device_name(device),
+            "system": platform.platform(),
+            "cpu_threads": torch.get_num_threads(),
+        },
+        "commit": _commit(folder),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Product name of the device, such as `NVIDIA H200`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit(folder: Path) -> str | None:
+    """The checkout's commit, with `-dirty` if tracked files differ from it; None outside a git checkout."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return commit + ("-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

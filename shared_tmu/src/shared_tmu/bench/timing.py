@@ -1,0 +1,139 @@
+"""Time several ways of doing one thing in turn, so that whatever slows the machine down slows all of them.
+
+A round times every contender once; rounds repeat. The first rounds are thrown away (lazy initialisation,
+kernel selection), the device is synchronised before and after every call, and what is reported is medians
+and quartiles.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+import torch
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall-clock times of one contender, in the order of the rounds.
+
+    Args:
+        seconds: one per round, at least one.
+    """
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median_s(self) -> float:
+        """Median time of a call in seconds."""
+        return median(self.seconds)
+
+    @property
+    def quartiles_s(self) -> tuple[float, float]:
+        """First and third quartile in seconds: half of the calls lie between them."""
+        return _quartiles(self.seconds)
+
+    def per_second(self, items: int) -> float:
+        """Items (images) per second if each call handles `items` of them, from the median."""
+        return items / self.median_s
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much faster one contender is than another.
+
+    Args:
+        speedup: ratio of the medians; above 1 is faster.
+        quartiles: first and third quartile of the ratios within each round.
+    """
+
+    speedup: float
+    quartiles: tuple[float, float]
+
+
+def compare_times(baseline: Timing, other: Timing) -> Comparison:
+    """Speed-up of `other` over `baseline`, measured in the same rounds."""
+    ratios = [a / b for a, b in zip(baseline.seconds, other.seconds, strict=True)]
+    return Comparison(baseline.median_s / other.median_s, _quartiles(ratios))
+
+
+def measure_in_turn(
+    call: Callable[[], object],
+    contenders: Mapping[str, Callable[[], AbstractContextManager[object]]],
+    device: torch.device,
+    *,
+    rounds: int = 20,
+    warmup: int = 3,
+    budget_s: float = 60.0,
+) -> dict[str, Timing]:
+    """Time `call` inside each contender's context, in turn: A B A B ...; entering and leaving is not timed.
+
+    Args:
+        call: what is timed; its result is dropped.
+        contenders: name to a function that makes the context to call in, e.g. `lambda: patch(model, "5x20")`.
+        device: synchronised before and after every call.
+        rounds: how often each contender is timed.
+        warmup: rounds before these that do not count.
+        budget_s: stop early when the timed rounds have taken this long, though not before five of them.
+
+    Returns:
+        One `Timing` per contender, all with the same number of rounds.
+
+    Raises:
+        ValueError: no contender, or fewer than one round.
+    """
+    if not contenders or rounds < 1 or warmup < 0:
+        raise ValueError(f"nothing to time: {len(contenders)} contenders, {rounds} rounds, warm-up {warmup}.")
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    started = time.perf_counter()
+    with _no_garbage_collection():
+        for index in range(warmup + rounds):
+            if index == warmup:
+                started = time.perf_counter()
+            if index >= warmup + min(5, rounds) and time.perf_counter() - started > budget_s:
+                break
+            for name, context in contenders.items():
+                with context():
+                    elapsed = _time_once(call, device)
+                if index >= warmup:
+                    seconds[name].append(elapsed)
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until everything queued on `device` is done; nothing to do on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _time_once(call: Callable[[], object], device: torch.device) -> float:
+    synchronize(device)
+    start = time.perf_counter()
+    call()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def _quartiles(values: tuple[float, ...] | list[float]) -> tuple[float, float]:
+    if len(values) < 2:
+        return values[0], values[0]
+    first, _, third = quantiles(values, n=4, method="inclusive")
+    return first, third
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,161 @@
+"""FreiHAND v2, evaluation split, in the layout in which it is published.
+
+```
+ROOT/evaluation/rgb/%08d.jpg    224 x 224 pictures of right hands, numbered from 0
+ROOT/evaluation_K.json          [N, 3, 3]    intrinsics in pixels
+ROOT/evaluation_xyz.json        [N, 21, 3]   joints, metres, camera frame, OpenPose order
+ROOT/evaluation_verts.json      [N, 778, 3]  vertices, metres, the same frame
+```
+
+Source: Zimmermann et al. 2019, "FreiHAND: A Dataset for Markerless Capture of Hand Pose and Shape".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.datasets.hand_meshes import HandMeshSet
+from shared_tmu.errors import InputError, MissingAssetError
+
+OFFICIAL_COUNT = 3960
+ANNOTATIONS = {
+    "evaluation_K.json": (3, 3),
+    "evaluation_xyz.json": (21, 3),
+    "evaluation_verts.json": (778, 3),
+}
+IMAGE_FOLDER = Path("evaluation") / "rgb"
+_HOME = "https://lmb.informatik.uni-freiburg.de/projects/freihand/"
+_log = logging.getLogger(__name__)
+
+
+def open_freihand(data_dir: Path) -> HandMeshSet:
+    """Open FreiHAND's evaluation split under `data_dir`.
+
+    Args:
+        data_dir: the unpacked folder itself, or a folder that holds it as `freihand` or under any name that
+            begins so (`FreiHAND_pub_v2_eval`).
+
+    Raises:
+        MissingAssetError: says which files are missing, where they belong and where they come from.
+        InputError: a file is damaged, or counts and shapes do not agree.
+    """
+    root = find_root(data_dir)
+    if root is None or (missing := _missing(root)):
+        raise _missing_error(
+            data_dir, root, missing if root else [*ANNOTATIONS, f"{IMAGE_FOLDER}/00000000.jpg"]
+        )
+    opened = read_freihand_layout(root, "freihand", OFFICIAL_COUNT)
+    if len(opened) != OFFICIAL_COUNT:
+        _log.warning(
+            "%s holds %d samples, not the %d of FreiHAND's evaluation split: "
+            "the numbers are not those of the official table.",
+            root,
+            len(opened),
+            OFFICIAL_COUNT,
+        )
+    return opened
+
+
+def find_root(data_dir: Path) -> Path | None:
+    """The folder with `evaluation/` and the `evaluation_*.json` files; the most complete one, or none."""
+    data_dir = data_dir.expanduser()
+    places = [data_dir, *(p for p in data_dir.parents[:2] if data_dir.name in ("evaluation", "rgb"))]
+    if data_dir.is_dir():
+        places += sorted(
+            p for p in data_dir.iterdir() if p.is_dir() and p.name.casefold().startswith("freihand")
+        )
+    candidates = [p for p in places if len(_missing(p)) <= len(ANNOTATIONS)]
+    return min(candidates, key=lambda p: len(_missing(p)), default=None)
+
+
+def read_freihand_layout(root: Path, name: str, official_count: int | None) -> HandMeshSet:
+    """Read a folder in FreiHAND's evaluation layout; the pictures themselves are read when they are needed.
+
+    Args:
+        root: holds `evaluation/rgb` and the `evaluation_*.json` files.
+        name: canonical name of the set.
+        official_count: samples of the complete set.
+
+    Raises:
+        InputError: a file is damaged, or counts and shapes do not agree.
+    """
+    digest = hashlib.sha256(name.encode())
+    arrays = {file: _read_array(root / file, shape, digest) for file, shape in ANNOTATIONS.items()}
+    counts = {file: len(array) for file, array in arrays.items()}
+    if len(set(counts.values())) != 1:
+        found = ", ".join(f"{file} {count}" for file, count in counts.items())
+        raise InputError(f"the annotations in {root} belong to different sets: samples per file are {found}.")
+    images = _numbered_images(root / IMAGE_FOLDER, counts["evaluation_xyz.json"])
+    return HandMeshSet(
+        name=name,
+        images=images,
+        intrinsics=arrays["evaluation_K.json"],
+        xyz_m=arrays["evaluation_xyz.json"],
+        verts_m=arrays["evaluation_verts.json"],
+        fingerprint=digest.hexdigest(),
+        official_count=official_count,
+    )
+
+
+def _missing(root: Path) -> list[str]:
+    missing = [file for file in ANNOTATIONS if not (root / file).is_file()]
+    return missing + ([] if (root / IMAGE_FOLDER).is_dir() else [f"{IMAGE_FOLDER}/00000000.jpg and so on"])
+
+
+def _missing_error(data_dir: Path, root: Path | None, missing: list[str]) -> MissingAssetError:
+    place = root or data_dir / "freihand"
+    return MissingAssetError(
+        f"dataset 'freihand' was asked for, but {place} lacks {', '.join(missing)}. "
+        f"FreiHAND v2 is free for research: accept its terms and download the evaluation set at {_HOME}, "
+        "unpack it so that "
+        f"{place / IMAGE_FOLDER / '00000000.jpg'} and {place / 'evaluation_xyz.json'} exist, "
+        "or name the folder that holds them with --data_dir. '--dataset synthhand' needs no files."
+    )
+
+
+def _read_array(path: Path, shape: tuple[int, ...], digest: hashlib._Hash) -> NDArray[np.float64]:
+    content = path.read_bytes()
+    digest.update(content)
+    try:
+        array = np.asarray(json.loads(content), dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"cannot read {path} as a list of {_text(shape)} numbers ({error}): "
+            "it is damaged or another file; unpack the dataset again."
+        ) from error
+    if array.ndim != 1 + len(shape) or array.shape[1:] != shape or not len(array):
+        raise InputError(
+            f"{path} holds an array of shape {array.shape}; expected (samples, {_text(shape, ', ')})."
+        )
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
+    if bad.size:
+        raise InputError(f"{path} holds numbers that are not finite, first in sample {bad[0]}.")
+    return array
+
+
+def _text(shape: tuple[int, ...], joint: str = " x ") -> str:
+    return joint.join(map(str, shape))
+
+
+def _numbered_images(folder: Path, count: int) -> tuple[Path, ...]:
+    expected = [f"{i:08d}.jpg" for i in range(count)]
+    present = {path.name for path in folder.iterdir() if path.suffix == ".jpg"}
+    missing = [name for name in expected if name not in present]
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise InputError(
+            f"{folder} lacks {len(missing)} of {count} pictures: {shown}. Unpack the dataset again."
+        )
+    if len(present) != count:
+        extra = sorted(present.difference(expected))
+        raise InputError(
+            f"{folder} holds {len(present)} pictures, but the annotations have {count} samples: "
+            f"nothing belongs to {extra[0]}."
+        )
+    return tuple(folder / name for name in expected)

@@ -1,0 +1,168 @@
+"""A set of single hands with true joints and meshes, read from pictures and scored as FreiHAND is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shared_tmu.crops import hand_crop
+from shared_tmu.files import replacing
+from shared_tmu.geometry import crop_camera_to_full
+from shared_tmu.images import read_image
+from shared_tmu.metrics import FreiHandScores, score_freihand
+
+TIP_ROWS = (4, 8, 12, 16, 20)  # of the OpenPose order: thumb, index, middle, ring, pinky
+FREIHAND_TIP_VERTICES = (744, 320, 443, 555, 672)
+TIPS = ("model", "freihand")
+_DECIMALS = 9  # of metres, in the prediction file
+
+Outputs = Mapping[str, NDArray[np.float32]]
+
+
+class Scores(Protocol):
+    """What a set makes of predictions."""
+
+    @property
+    def headline(self) -> dict[str, float]:
+        """The few numbers that papers print."""
+
+    @property
+    def per_sample(self) -> dict[str, NDArray[np.float64]]:
+        """Arrays `[N]`, for comparing runs in pairs."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, in plain types."""
+
+    def scores_txt(self) -> str:
+        """The official score file."""
+
+
+@dataclass(frozen=True)
+class HandMeshSet:
+    """An evaluation set of right hands that fill their pictures.
+
+    Args:
+        name: canonical name.
+        images: one picture per sample.
+        intrinsics: `[N, 3, 3]` pixels.
+        xyz_m: true joints `[N, 21, 3]`, metres, camera frame (x right, y down, z forward), OpenPose order.
+        verts_m: true vertices `[N, 778, 3]`, the same frame.
+        fingerprint: of the name and all annotations; see `picture_signature` for the pictures.
+        official_count: samples of the complete set; None if there is no such number.
+        tips: whose fingertips enter the predicted joints: the `model`'s own, as in published tables, or
+            those that `freihand` takes from the vertices.
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    intrinsics: NDArray[np.float64]
+    xyz_m: NDArray[np.float64]
+    verts_m: NDArray[np.float64]
+    fingerprint: str
+    official_count: int | None = None
+    tips: str = "model"
+
+    #: what must be kept of each batch and each model output to score and export predictions
+    kept: ClassVar[tuple[str, ...]] = (
+        "pred_vertices",
+        "pred_keypoints_3d",
+        "pred_cam",
+        "box_center",
+        "box_size",
+    )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all samples of the official set are here."""
+        return self.official_count is None or len(self) == self.official_count
+
+    def head(self, count: int) -> HandMeshSet:
+        """The first `count` samples, or all if there are fewer."""
+        return replace(
+            self,
+            images=self.images[:count],
+            intrinsics=self.intrinsics[:count],
+            xyz_m=self.xyz_m[:count],
+            verts_m=self.verts_m[:count],
+        )
+
+    def picture_signature(self, start: int, stop: int) -> str:
+        """Changes when a picture in this range is exchanged for one of another name or length in bytes."""
+        listing = "\n".join(f"{path.name} {path.stat().st_size}" for path in self.images[start:stop])
+        return hashlib.sha256(listing.encode()).hexdigest()
+
+    def load(self, index: int, image_size: int = 256) -> dict[str, Tensor]:
+        """One model input: the whole picture grown to 192:256, as published evaluations crop this set.
+
+        Returns:
+            `img` `[3, S, S]` normalised RGB; `box_center` `[2]` and `box_size` `[]` in picture pixels;
+            `right` `[]`.
+
+        Raises:
+            InputError: the picture cannot be read, or not to its end.
+        """
+        image = read_image(self.images[index]).bgr
+        height, width = image.shape[:2]
+        whole = np.array([0, 0, width, height], dtype=np.float64)
+        crop = hand_crop(image, whole, right=True, rescale_factor=-1, image_size=image_size, antialias=False)
+        return {
+            "img": torch.as_tensor(crop.img),
+            "box_center": torch.as_tensor(crop.box_center, dtype=torch.float32),
+            "box_size": torch.tensor(float(crop.box_size)),
+            "right": torch.tensor(1.0),
+        }
+
+    def place(self, outputs: Outputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Predicted joints and vertices in the camera frame, as they go into the prediction file.
+
+        The model's crop camera becomes one translation per sample with the true intrinsics, and the same
+        translation moves joints and vertices. (The published evaluator saves wrist-relative joints beside
+        unmoved vertices, so that only aligned numbers of its file mean anything; aligned numbers are the
+        same.)
+
+        Args:
+            outputs: the `kept` arrays, `[N, ...]`.
+
+        Returns:
+            Joints `[N, 21, 3]` and vertices `[N, 778, 3]`, metres.
+        """
+        camera, centre, size = (
+            torch.as_tensor(outputs[name], dtype=torch.float64)
+            for name in ("pred_cam", "box_center", "box_size")
+        )
+        principal = torch.as_tensor(self.intrinsics[:, :2, 2])
+        focal_px = torch.as_tensor((self.intrinsics[:, 0, 0] + self.intrinsics[:, 1, 1]) / 2)
+        moved = crop_camera_to_full(camera, centre, size, 2 * principal, focal_px).numpy()[:, None]
+        verts = outputs["pred_vertices"].astype(np.float64)
+        xyz = outputs["pred_keypoints_3d"].astype(np.float64)
+        if self.tips == "freihand":
+            xyz[:, TIP_ROWS] = verts[:, FREIHAND_TIP_VERTICES]
+        return np.round(xyz + moved, _DECIMALS), np.round(verts + moved, _DECIMALS)
+
+    def score(self, outputs: Outputs) -> FreiHandScores:
+        """The official table of these predictions; `outputs` are the `kept` arrays of all samples."""
+        xyz, verts = self.place(outputs)
+        return score_freihand(xyz, verts, self.xyz_m, self.verts_m)
+
+    def write_predictions(self, outputs: Outputs, path: Path) -> None:
+        """Write the official prediction file: JSON `[xyz_list, verts_list]`, metres, in picture order."""
+        with replacing(path) as beside, beside.open("w", encoding="ascii") as file:
+            file.write("[")
+            for i, points in enumerate(self.place(outputs)):
+                file.write(", [" if i else "[")
+                for n, sample in enumerate(points):
+                    file.write((",\n" if n else "\n") + json.dumps(sample.tolist(), allow_nan=False))
+                file.write("]")
+            file.write("]\n")

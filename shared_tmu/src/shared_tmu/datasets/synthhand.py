@@ -1,0 +1,28 @@
+"""SynthHand-Eval: our own renders in FreiHAND's layout, made on first use into a cache folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from shared_tmu.datasets.freihand import read_freihand_layout
+from shared_tmu.datasets.hand_meshes import HandMeshSet
+
+OFFICIAL_COUNT = 1000
+
+
+def cache_folder() -> Path:
+    """Where generated data lives: `$SHARED_TMU_CACHE`, or `shared_tmu` in the user's cache folder."""
+    if named := os.environ.get("SHARED_TMU_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "shared_tmu"
+
+
+def open_synthhand(data_dir: Path) -> HandMeshSet:
+    """Open SynthHand-Eval, made first if the cache lacks it; `data_dir` is not read."""
+    del data_dir
+    from shared_tmu.synth import write_eval_set
+
+    folder = cache_folder() / "synthhand_eval"
+    write_eval_set(folder, count=OFFICIAL_COUNT)
+    return read_freihand_layout(folder, "synthhand", OFFICIAL_COUNT)

@@ -1,0 +1,145 @@
+"""Timing in turn, and JSON lines that survive a crash."""
+
+import gc
+import json
+import subprocess
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+
+from shared_tmu.bench import (
+    Timing,
+    append_record,
+    compare_times,
+    describe_environment,
+    measure_in_turn,
+    read_records,
+)
+
+CPU = torch.device("cpu")
+
+
+def test_contenders_take_turns_after_a_warm_up_that_does_not_count():
+    log = []
+
+    @contextmanager
+    def inside(name):
+        log.append(name)
+        yield
+
+    times = measure_in_turn(
+        lambda: log.append("call"),
+        {"a": lambda: inside("a"), "b": lambda: inside("b")},
+        CPU,
+        rounds=3,
+        warmup=2,
+    )
+    assert log == ["a", "call", "b", "call"] * 5
+    assert [len(t.seconds) for t in times.values()] == [3, 3]
+
+
+def test_only_the_call_is_timed(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+
+    @contextmanager
+    def slow_to_enter():
+        for _ in range(100):
+            next(clock)
+        yield
+        for _ in range(50):
+            next(clock)
+
+    times = measure_in_turn(lambda: next(clock), {"a": slow_to_enter}, CPU, rounds=2, warmup=1, budget_s=1e9)
+    assert times["a"].seconds == (2, 2)
+
+
+def test_the_budget_stops_early_but_not_before_five_rounds():
+    calls = []
+    times = measure_in_turn(lambda: calls.append(1), {"a": nullcontext}, CPU, rounds=50, warmup=1, budget_s=0)
+    assert len(times["a"].seconds) == 5
+    assert len(calls) == 6
+
+
+def test_garbage_collection_is_given_back_also_after_an_error():
+    def fail():
+        assert not gc.isenabled()
+        raise RuntimeError("in the call")
+
+    with pytest.raises(RuntimeError, match="in the call"):
+        measure_in_turn(fail, {"a": nullcontext}, CPU)
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("arguments", [{"rounds": 0}, {"warmup": -1}])
+def test_nothing_to_time(arguments):
+    with pytest.raises(ValueError, match="nothing to time"):
+        measure_in_turn(int, {"a": nullcontext}, CPU, **arguments)
+    with pytest.raises(ValueError, match="nothing to time"):
+        measure_in_turn(int, {}, CPU)
+
+
+def test_medians_quartiles_and_speedup():
+    slow, fast = Timing((4.0, 5.0, 6.0, 100.0, 5.0)), Timing((2.0, 2.5, 3.0, 2.5, 2.5))
+    assert slow.median_s == 5.0
+    assert slow.quartiles_s == (5.0, 6.0)
+    assert fast.per_second(10) == 4.0
+    comparison = compare_times(slow, fast)
+    assert comparison.speedup == 2.0
+    assert comparison.quartiles == (2.0, 2.0)
+    assert Timing((1.0,)).quartiles_s == (1.0, 1.0)
+
+
+def test_records_round_trip_and_append(tmp_path):
+    path = tmp_path / "new" / "results.jsonl"
+    assert read_records(path) == []
+    append_record(path, {"schedule": "5x20", "pa_mpvpe_mm": 5.7})
+    append_record(path, {"schedule": "off", "name": "Übung"})
+    assert read_records(path) == [
+        {"schedule": "5x20", "pa_mpvpe_mm": 5.7},
+        {"schedule": "off", "name": "Übung"},
+    ]
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_torn_line_is_closed_skipped_and_reported(tmp_path, caplog):
+    path = tmp_path / "results.jsonl"
+    append_record(path, {"n": 1})
+    whole = json.dumps({"n": 2})
+    with path.open("a") as file:
+        file.write(whole[:4])
+    append_record(path, {"n": 3})
+    assert read_records(path) == [{"n": 1}, {"n": 3}]
+    assert "line 2 is not a whole record" in caplog.text
+
+
+def test_what_json_cannot_say_is_refused_and_the_file_left_alone(tmp_path):
+    path = tmp_path / "results.jsonl"
+    append_record(path, {"n": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        append_record(path, {"n": float("nan")})
+    assert read_records(path) == [{"n": 1}]
+
+
+def test_the_environment_names_versions_machine_and_commit(tmp_path):
+    here = describe_environment(CPU, Path(__file__).parent)
+    assert here["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert here["machine"]["processor"]
+    assert describe_environment(CPU, tmp_path)["commit"] is None
+
+
+def test_a_dirty_checkout_is_called_dirty(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True)
+
+    git("init", "-q")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-qm", "one")
+    clean = describe_environment(CPU, tmp_path)["commit"]
+    assert len(clean) == 40
+    (tmp_path / "file").write_text("two")
+    assert describe_environment(CPU, tmp_path)["commit"] == f"{clean}-dirty"
