@@ -1,4 +1,4 @@
-"""What a user can get wrong, one class per kind, so that callers catch `TMUError` and tests catch the kind."""
+"""What a user can get wrong, one class per kind, so that callers catch `TMUError`, tests the kind."""
 
 
 class TMUError(Exception):
@@ -11,6 +11,10 @@ class ScheduleError(TMUError, ValueError):
 
 class PlanError(TMUError, ValueError):
     """A merge plan that does not fit the tensor it is applied to, or another plan."""
+
+
+class MethodError(TMUError, ValueError):
+    """A merging method that does not exist, or a name given twice."""
 
 
 class PatchError(TMUError, RuntimeError):

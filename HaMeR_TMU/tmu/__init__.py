@@ -1,0 +1,27 @@
+"""Token Merge with Unmerge for HaMeR: ours, or the published repository's own model."""
+
+from typing import Any
+
+from torch import nn
+
+import shared_tmu
+from shared_tmu.methods import Method
+
+__all__ = ["patch"]
+
+
+def patch(
+    model: nn.Module, schedule: Any, method: str | Method = "tome", **options: Any
+) -> shared_tmu.PatchHandle:
+    """Make HaMeR's ViT merge tokens, until the handle is removed or its `with` block left.
+
+    Args:
+        model: HaMeR, or its ViT alone.
+        schedule: tokens to remove per layer, e.g. `"5x20"`; see `shared_tmu.Schedule.parse`.
+        method: row of `shared_tmu.METHODS`.
+        **options: `unmerge`, `proportional`, `record`, as in `shared_tmu.patch`.
+
+    Raises:
+        PatchError, ScheduleError, MethodError: as `shared_tmu.patch`.
+    """
+    return shared_tmu.patch(getattr(model, "backbone", model), schedule, method, **options)

@@ -1,0 +1,27 @@
+"""Token Merge with Unmerge: a pretrained ViT runs with fewer tokens inside, and the same shapes outside.
+
+Shapes, everywhere: B batch, T task or other prefix tokens, P patch tokens, N tokens before a merge, M after,
+C channels, H heads, D channels per head (C = H * D), L layers, V vertices, J joints.
+"""
+
+from .errors import TMUError
+from .methods import METHODS, Method, plan_merge
+from .ops import merge, unmerge
+from .patching import PatchHandle, patch
+from .plan import MergePlan
+from .schedule import Schedule
+from .trunk import run_trunk
+
+__all__ = [
+    "METHODS",
+    "MergePlan",
+    "Method",
+    "PatchHandle",
+    "Schedule",
+    "TMUError",
+    "merge",
+    "patch",
+    "plan_merge",
+    "run_trunk",
+    "unmerge",
+]

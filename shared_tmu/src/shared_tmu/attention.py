@@ -1,0 +1,31 @@
+"""Attention in which a token that stands for s tokens counts s times."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def proportional_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    size: Tensor | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Softmax attention with `log(size)` of every key added to its logits.
+
+    Args:
+        q, k, v: `[B, H, N, D]`.
+        size: original tokens per key, `[B, N]`; None, as before the first merge, uses no mask at all.
+        scale: factor on the logits before `log(size)`; None is D ** -0.5.
+        dropout: probability that an attention weight is dropped.
+
+    Returns:
+        `[B, H, N, D]`.
+
+    Source: ToMe, Bolya et al. 2023, equation 1, arXiv:2210.09461.
+    """
+    bias = None if size is None else size.log().to(q.dtype)[:, None, None, :]  # [B, 1, 1, N]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale)

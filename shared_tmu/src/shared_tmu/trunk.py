@@ -1,0 +1,134 @@
+"""A sequence of blocks, run with merging between attention and MLP: a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import Block, attention_half, find_misfit, mlp_half
+from .errors import PatchError, PlanError
+from .methods import Method, find_method
+from .ops import sum_dtype
+from .ops import unmerge as unmerge_tokens
+from .plan import MergePlan
+from .schedule import Schedule, limit_removal, say_where_limited
+
+
+@dataclass(frozen=True)
+class TrunkSettings:
+    """How to run a trunk; see `run_trunk` for the meaning of each."""
+
+    schedule: Schedule
+    method: Method
+    num_prefix_tokens: int = 0
+    unmerge: bool = True
+    proportional: bool = True
+
+    def __post_init__(self) -> None:
+        prefix = self.num_prefix_tokens
+        if isinstance(prefix, bool) or not isinstance(prefix, int) or prefix < 0:
+            raise PatchError(
+                f"num_prefix_tokens = {prefix!r}: use 0, 1, 2, ..., the tokens in front of the patches."
+            )
+
+
+def run_trunk(
+    blocks: Iterable[nn.Module],
+    x: Tensor,
+    schedule: Any,
+    *,
+    method: str | Method = "tome",
+    num_prefix_tokens: int = 0,
+    unmerge: bool = True,
+    proportional: bool = True,
+) -> tuple[Tensor, MergePlan]:
+    """Run all blocks, removing tokens as the schedule says; `"off"` is `for b in blocks: x = b(x)`.
+
+    Blocks before the first merge run as they are. From there on, `blocks.attention_half` and
+    `blocks.mlp_half` stand for a block's own forward, so hooks on the block and on its `attn` are not called
+    (those of other parts are).
+
+    Args:
+        blocks: pre-norm transformer blocks, see `shared_tmu.blocks`.
+        x: tokens, `[B, N, C]`.
+        schedule: a `Schedule`, or anything `Schedule.parse` reads.
+        method: row of `METHODS`.
+        num_prefix_tokens: tokens at the front (class, register, task) that never merge and stay first.
+        unmerge: give every original token its slot's features after the last block; False returns the short
+            sequence.
+        proportional: add log(size) to the attention logits, as ToMe does.
+
+    Returns:
+        Tokens `[B, N, C]` (`[B, M, C]` without unmerging), and the plan from the N tokens to the last M
+        slots.
+
+    Raises:
+        ScheduleError: an unreadable schedule, or one for more layers than there are blocks.
+        PatchError: blocks that are not recognised.
+        PlanError: `x` is not `[B, N, C]`, or has fewer tokens than the prefix.
+    """
+    settings = TrunkSettings(
+        Schedule.parse(schedule), find_method(method), num_prefix_tokens, unmerge, proportional
+    )
+    blocks = list(blocks)
+    for number, block in enumerate(blocks):
+        if misfit := find_misfit(block):
+            raise PatchError(f"block {number} ({type(block).__name__}) is not a ViT block: {misfit}.")
+    batch, tokens = x.shape[:2]
+    out, plans = run_blocks(blocks, x, settings)
+    return out, plans[-1] if plans else MergePlan.identity(batch, tokens, x.device)
+
+
+def run_blocks(
+    blocks: Sequence[Block], x: Tensor, settings: TrunkSettings
+) -> tuple[Tensor, tuple[MergePlan, ...]]:
+    """`run_trunk` on blocks that are known to fit.
+
+    Returns:
+        Tokens, and one plan per block that merged, each from the N tokens of `x` to the slots after that
+        block.
+    """
+    asked = settings.schedule.per_layer(len(blocks))
+    if not any(asked):
+        for block in blocks:
+            x = block(x)
+        return x, ()
+    _require_tokens(x, settings, len(blocks))
+    prefix, size = settings.num_prefix_tokens, None
+    plans: list[MergePlan] = []
+    for block, wanted in zip(blocks, asked, strict=True):
+        r = limit_removal(wanted, x.shape[1], prefix)
+        weights = size if settings.proportional else None
+        if r == 0 and weights is None:
+            x = block(x)
+            continue
+        x, keys = attention_half(block, x, weights)  # [B, N, C], [B, H, N, D]
+        if r > 0:
+            plan = settings.method.plan(mean_keys(keys), r, prefix)
+            x, size = settings.method.reduce(x, plan, size)  # [B, M, C], [B, M]
+            plans.append(plans[-1].then(plan) if plans else plan)
+        x = mlp_half(block, x)
+    if settings.unmerge and plans:
+        x = unmerge_tokens(x, plans[-1])
+    return x, tuple(plans)
+
+
+@torch.no_grad()
+def mean_keys(keys: Tensor) -> Tensor:
+    """The metric: keys `[B, H, N, D]` averaged over heads, `[B, N, D]`, in float32 (float64 for float64)."""
+    return keys.mean(dim=1, dtype=sum_dtype(keys))
+
+
+def _require_tokens(x: Tensor, settings: TrunkSettings, depth: int) -> None:
+    if x.ndim != 3:
+        raise PlanError(f"merging takes tokens [B, N, C], this trunk was given {list(x.shape)}.")
+    if x.shape[1] < settings.num_prefix_tokens:
+        raise PlanError(
+            f"num_prefix_tokens = {settings.num_prefix_tokens}, but there are only {x.shape[1]} tokens."
+        )
+    if not torch.compiler.is_compiling():  # a log call would break the graph
+        say_where_limited(settings.schedule, depth, x.shape[1], settings.num_prefix_tokens)
