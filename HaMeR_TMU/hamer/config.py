@@ -73,8 +73,8 @@ class HaMeRConfig:
     """A whole model. The defaults are the published HaMeR.
 
     Attributes:
-        image_size: side of the square network input, pixels; the model cuts equal columns left and right of it
-            until `backbone.img_size` is left.
+        image_size: side of the square network input, pixels; the model cuts equal columns left and right of
+            it until `backbone.img_size` is left.
         image_mean, image_std: RGB normalisation of the input, of values in 0..1.
         focal_length_px: focal length for the `image_size` crop.
         with_discriminator: build the pose discriminator too (adversarial training only).
@@ -92,12 +92,13 @@ class HaMeRConfig:
         height, width = self.backbone.img_size
         if height != self.image_size or width > self.image_size or (self.image_size - width) % 2:
             raise ConfigError(
-                f"a backbone for {height}x{width} does not fit the middle of a {self.image_size} px square input: "
-                "the height must be equal and the difference in width even."
+                f"a backbone for {height}x{width} does not fit the middle of a {self.image_size} px square "
+                "input: the height must be equal and the difference in width even."
             )
         if self.decoder.context_dim != self.backbone.embed_dim:
             raise ConfigError(
-                f"the decoder reads {self.decoder.context_dim} channels, the backbone has {self.backbone.embed_dim}."
+                f"the decoder reads {self.decoder.context_dim} channels, "
+                f"the backbone has {self.backbone.embed_dim}."
             )
 
     @classmethod
@@ -186,7 +187,9 @@ def _section(content: Mapping[str, Any], key: str, source: str) -> Mapping[str, 
 
 def _expect(source: str, key: str, found: Any, wanted: Any) -> None:
     if found != wanted:
-        raise ConfigError(f"{source}: {key} is {found!r}; only {wanted!r}, as in the published weights, is built.")
+        raise ConfigError(
+            f"{source}: {key} is {found!r}; only {wanted!r}, as in the published weights, is built."
+        )
 
 
 def _build(cls: type[T], content: Mapping[str, Any], source: str) -> T:

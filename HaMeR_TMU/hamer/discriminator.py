@@ -1,7 +1,7 @@
 """The pose discriminator of adversarial training; not needed for inference.
 
-Source: Kanazawa et al. 2018, End-to-end Recovery of Human Shape and Pose, arXiv:1712.06584, section 3.2: one small
-discriminator per joint, one for all joints together, one for the shape.
+Source: Kanazawa et al. 2018, End-to-end Recovery of Human Shape and Pose, arXiv:1712.06584, section 3.2: one
+small discriminator per joint, one for all joints together, one for the shape.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """HaMeR's head: one learned query reads the backbone's tokens and becomes MANO parameters and a camera.
 
-Legend: B batch, Q queries, N tokens, C channels, H heads, D channels per head. Names are those of the published
-checkpoints.
+Legend: B batch, Q queries, N tokens, C channels, H heads, D channels per head. Names are those of the
+published checkpoints.
 
 Source: Pavlakos et al. 2024, Reconstructing Hands in 3D with Transformers, arXiv:2312.05251.
 """
@@ -161,7 +161,7 @@ class ManoHead(nn.Module):
         return {"global_orient": rotmat[:, :1], "hand_pose": rotmat[:, 1:], "betas": betas}, camera
 
     def decode(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the raw prediction: pose `[B, 96]` (16 x 6D, mean added), betas `[B, 10]`, camera `[B, 3]`."""
+        """Return pose `[B, 96]` (16 x 6D, mean added), betas `[B, 10]` and camera `[B, 3]`."""
         if tokens.ndim == 4:
             tokens = tokens.flatten(2).transpose(1, 2)
         if tokens.ndim != 3 or tokens.shape[-1] != self.context_dim:

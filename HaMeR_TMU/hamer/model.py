@@ -22,8 +22,8 @@ class HaMeR(nn.Module):
     """The model; builds from sizes and arrays alone, reads no file.
 
     Always predicts a right hand: crops of left hands are mirrored before, results after
-    (`shared_tmu.geometry.mirror_*`). Works in half and double precision without autocast; predictions leave the
-    head in at least float32.
+    (`shared_tmu.geometry.mirror_*`). Works in half and double precision without autocast; predictions leave
+    the head in at least float32.
 
     Args:
         config: sizes; `HaMeRConfig.official()` is the published model.
@@ -36,7 +36,9 @@ class HaMeR(nn.Module):
     def __init__(self, config: HaMeRConfig, mano: ManoModel, mean_params: MeanParams | None = None) -> None:
         super().__init__()
         if mano.side != "right":
-            raise BodyModelError("HaMeR predicts right hands, found a left-hand model: pass `mano.mirrored()`.")
+            raise BodyModelError(
+                "HaMeR predicts right hands, found a left-hand model: pass `mano.mirrored()`."
+            )
         self.config = config
         self.backbone = ViT(config.backbone)
         self.mano_head = ManoHead(config.decoder, mean_params)
@@ -49,13 +51,15 @@ class HaMeR(nn.Module):
         """Predict hands.
 
         Args:
-            batch: `img`, normalised RGB crops `[B, 3, S, S]` with S = `config.image_size`; other keys are ignored.
+            batch: `img`, normalised RGB crops `[B, 3, S, S]` with S = `config.image_size`; other keys are
+                ignored.
 
         Returns:
-            `pred_cam` `[B, 3]` (s, tx, ty); `pred_mano_params` with `global_orient` `[B, 1, 3, 3]`, `hand_pose`
-            `[B, 15, 3, 3]`, `betas` `[B, 10]`; `pred_cam_t` `[B, 3]`, the crop camera's translation in metres;
-            `focal_length` `[B, 2]`, pixels; `pred_keypoints_3d` `[B, 21, 3]` and `pred_vertices` `[B, 778, 3]`,
-            metres; `pred_keypoints_2d` `[B, 21, 2]`, in crops: the crop spans -0.5..0.5.
+            `pred_cam` `[B, 3]` (s, tx, ty); `pred_mano_params` with `global_orient` `[B, 1, 3, 3]`,
+            `hand_pose` `[B, 15, 3, 3]`, `betas` `[B, 10]`; `pred_cam_t` `[B, 3]`, the crop camera's
+            translation in metres; `focal_length` `[B, 2]`, pixels; `pred_keypoints_3d` `[B, 21, 3]` and
+            `pred_vertices` `[B, 778, 3]`, metres; `pred_keypoints_2d` `[B, 21, 2]`, in crops: the crop spans
+            -0.5..0.5.
 
         Raises:
             InputError: the images have another shape.
@@ -73,7 +77,7 @@ class HaMeR(nn.Module):
         return self.backbone(img[..., start : start + width].to(dtype))
 
     def predict(self, tokens: Tensor) -> dict[str, Tensor | dict[str, Tensor]]:
-        """Turn tokens `[B, N, C]`, or a feature map `[B, C, h, w]`, into the output dictionary of `forward`."""
+        """Turn tokens `[B, N, C]`, or a map `[B, C, h, w]`, into the output dictionary of `forward`."""
         params, camera = self.mano_head(tokens)
         hand = self.mano(**params)
         focal, size = self.config.focal_length_px, self.config.image_size

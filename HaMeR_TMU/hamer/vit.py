@@ -1,7 +1,7 @@
 """The plain vision transformer under HaMeR's head.
 
-Legend: B batch, N tokens, C channels, H heads, D channels per head (C = H * D). Module and parameter names are
-those of the published checkpoints.
+Legend: B batch, N tokens, C channels, H heads, D channels per head (C = H * D). Module and parameter names
+are those of the published checkpoints.
 """
 
 import torch

@@ -46,7 +46,7 @@ def rotmat_to_rot6d(rotmat: Tensor) -> Tensor:
 
 
 def quaternion_to_rotmat(quaternion: Tensor) -> Tensor:
-    """Turn (w, x, y, z) quaternions `[..., 4]`, of any length but zero, into rotation matrices `[..., 3, 3]`."""
+    """Turn quaternions (w, x, y, z) `[..., 4]`, of any length but zero, into matrices `[..., 3, 3]`."""
     _expect_last("quaternion", quaternion, 4)
     w, x, y, z = F.normalize(quaternion, dim=-1).unbind(-1)
     rows = (
@@ -99,7 +99,8 @@ def rotmat_to_quaternion(rotmat: Tensor) -> Tensor:
 def rotmat_to_axis_angle(rotmat: Tensor) -> Tensor:
     """Turn rotation matrices `[..., 3, 3]` into axis-angle vectors `[..., 3]`, angle in [0, pi] radians.
 
-    At exactly pi the two axes are equally right; either may be returned. Half precision is computed in float32.
+    At exactly pi the two axes are equally right; either may be returned. Half precision is computed in
+    float32.
     """
     _expect_last("rotmat", rotmat, 3, 3)
     matrix = rotmat.float() if rotmat.dtype in (torch.float16, torch.bfloat16) else rotmat
@@ -171,9 +172,7 @@ def weak_camera_to_translation(
     return torch.stack((tx, ty, 2 * focal_px / (image_size_px * scale + 1e-9)), dim=-1)
 
 
-def full_image_focal(
-    img_size: Tensor, focal_px: float = FOCAL_PX, image_size_px: int = CROP_PX
-) -> Tensor:
+def full_image_focal(img_size: Tensor, focal_px: float = FOCAL_PX, image_size_px: int = CROP_PX) -> Tensor:
     """Scale the crop's focal length to whole images: `focal_px / image_size_px` times the longer side.
 
     Args:

@@ -1,4 +1,4 @@
-"""Body models: files read without executing code, kept as plain arrays, turned into torch layers on request."""
+"""Body models: files read without executing code, kept as plain arrays, made into torch layers."""
 
 from shared_tmu.body_models.mano import ManoModel, MeanParams, load_mano, load_mean_params
 

@@ -1,9 +1,9 @@
 """Read arrays from a pickle without letting the pickle run anything.
 
 Body models were published as Python 2 pickles of NumPy arrays, SciPy sparse matrices and chumpy objects. The
-unpickler below knows the few names such files use and replaces each by a passive record of what was stored; any
-other name is refused before anything is built. The records are turned into arrays by our own code afterwards, so
-neither NumPy's nor SciPy's nor chumpy's unpickling hooks ever see data from the file.
+unpickler below knows the few names such files use and replaces each by a passive record of what was stored;
+any other name is refused before anything is built. The records are turned into arrays by our own code
+afterwards, so neither NumPy's nor SciPy's nor chumpy's unpickling hooks ever see data from the file.
 """
 
 import pickle
@@ -21,7 +21,7 @@ _CAUSES = (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexE
 
 
 def read_array_pickle(path: Path | str) -> dict[str, Any]:
-    """Read a pickled dictionary of arrays (NumPy, SciPy CSC/CSR, chumpy) and plain values; no code is executed.
+    """Read a pickled dictionary of arrays (NumPy, SciPy CSC/CSR, chumpy) and plain values.
 
     Returns:
         The dictionary, with every array, sparse matrix and chumpy object as a dense NumPy array.
@@ -51,7 +51,9 @@ def read_array_pickle(path: Path | str) -> dict[str, Any]:
     except (*_CAUSES, ValueError, TypeError, OverflowError, RecursionError) as error:
         if isinstance(error, BodyModelError):
             raise
-        raise BodyModelError(f"{path} cannot be read as a pickle of arrays: {error or type(error).__name__}.") from error
+        raise BodyModelError(
+            f"{path} cannot be read as a pickle of arrays: {error or type(error).__name__}."
+        ) from error
 
 
 class _RefusedGlobalError(Exception):
@@ -78,8 +80,7 @@ class _DType(_Record):
         dtype = np.dtype(str(self.args[0]))
         if dtype.kind not in "fiubSU":
             raise BodyModelError(f"an array of type {dtype} is not a plain array of numbers.")
-        order = self.state[1] if self.state else "="
-        return dtype.newbyteorder(order) if order in ("<", ">") else dtype
+        return dtype.newbyteorder(">") if self.state and self.state[1] == ">" else dtype
 
 
 class _Array(_Record):
@@ -134,7 +135,8 @@ class _Chumpy(_Record):
         if "x" in state:
             return np.asarray(_resolve(state["x"]))
         if "a" in state and "idxs" in state:
-            chosen = np.asarray(_resolve(state["a"])).ravel()[np.asarray(_resolve(state["idxs"]))]
+            everything: NDArray[Any] = np.asarray(_resolve(state["a"])).ravel()
+            chosen: NDArray[Any] = everything[np.asarray(_resolve(state["idxs"]))]
             shape = state.get("preferred_shape")
             return chosen if shape is None else chosen.reshape([int(n) for n in _resolve(shape)])
         raise BodyModelError(f"a chumpy object in the pickle has no known value, only {sorted(state)}.")

@@ -1,7 +1,7 @@
 """MANO hand models: what a file holds, how it is read and checked, and its mirror image.
 
-Works for the official `MANO_RIGHT.pkl` / `MANO_LEFT.pkl` (no pickle code is executed, chumpy is not needed), for
-the same arrays in a `.npz`, and for the hand that ships with this package (SynthHand).
+Works for the official `MANO_RIGHT.pkl` / `MANO_LEFT.pkl` (no pickle code is executed, chumpy is not needed),
+for the same arrays in a `.npz`, and for the hand that ships with this package (SynthHand).
 
 Source: Romero, Tzionas and Black 2017, Embodied Hands, arXiv:2201.02610.
 """
@@ -69,7 +69,8 @@ class ManoModel:
     @property
     def kintree_table(self) -> NDArray[np.uint32]:
         """Parents and children as MANO files store them, `[2, 16]`; the wrist's parent is 2**32 - 1."""
-        return np.stack((self.parents, np.arange(len(self.parents)))).astype(np.uint32)
+        table: NDArray[np.uint32] = np.stack((self.parents, np.arange(NUM_JOINTS))).astype(np.uint32)
+        return table
 
     def mirrored(self) -> "ManoModel":
         """Return the other hand: mirrored parameters give exactly the mirrored vertices of this one.
@@ -78,19 +79,20 @@ class ManoModel:
         M R M; shape and PCA coefficients stay as they are (`geometry.mirror_axis_angle`, `mirror_rotmat`).
         """
         axial = np.tile(-MIRROR, NUM_JOINTS - 1)
+        matrix = np.tile(np.outer(MIRROR, MIRROR).ravel(), NUM_JOINTS - 1)
         return replace(
             self,
             v_template=self.v_template * MIRROR,
             faces=np.ascontiguousarray(self.faces[:, ::-1]),
             shapedirs=self.shapedirs * MIRROR[:, None],
-            posedirs=self.posedirs * MIRROR[:, None] * np.tile(np.outer(MIRROR, MIRROR).ravel(), NUM_JOINTS - 1),
+            posedirs=self.posedirs * MIRROR[:, None] * matrix,
             hands_components=self.hands_components * axial,
             hands_mean=self.hands_mean * axial,
             side="left" if self.side == "right" else "right",
         )
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays under the names of MANO's own files; `load_mano` reads them back from an `.npz`."""
+        """Return the arrays under the names of MANO's own files; `load_mano` reads them from `.npz`."""
         return {
             "v_template": self.v_template,
             "f": self.faces.astype(np.uint32),
@@ -105,7 +107,9 @@ class ManoModel:
         }
 
     @classmethod
-    def from_dict(cls, arrays: Mapping[str, Any], side: Side = "right", source: str = "arrays") -> "ManoModel":
+    def from_dict(
+        cls, arrays: Mapping[str, Any], side: Side = "right", source: str = "arrays"
+    ) -> "ManoModel":
         """Check and take over arrays under the names of MANO's own files.
 
         Args:
@@ -142,7 +146,7 @@ class ManoModel:
 
 @dataclass(frozen=True, eq=False)
 class MeanParams:
-    """Where the regressors start: pose `[96]` (16 x 6D, contiguous), shape `[10]`, weak camera `[3]` (s, tx, ty).
+    """Where the regressors start: pose `[96]` (16 x 6D), shape `[10]`, weak camera `[3]` (s, tx, ty).
 
     In HaMeR's own file the wrist entry of the pose is not a rotation until the network's offset is added.
     """
@@ -158,8 +162,8 @@ def load_mano(path: Path | str | None = None, side: Side | None = None) -> ManoM
     Args:
         path: a `.pkl` in the official layout, a `.npz` with the same keys, or a folder that holds
             `MANO_RIGHT.pkl` (or `MANO_LEFT.pkl` for `side="left"`). None reads the bundled SynthHand.
-        side: which hand the file describes; None takes "left" if the file name says so, else "right". MANO files
-            do not say it themselves. For the bundled hand, "left" returns the mirrored right one.
+        side: which hand the file describes; None takes "left" if the file name says so, else "right". MANO
+            files do not say it themselves. For the bundled hand, "left" returns the mirrored right one.
 
     Raises:
         MissingAssetError: there is no such file.

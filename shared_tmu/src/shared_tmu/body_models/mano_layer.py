@@ -29,8 +29,9 @@ class ManoLayer(smplx.MANOLayer):  # type: ignore[misc]
     """smplx's MANO layer on arrays in memory, with fingertips appended and joints in OpenPose order.
 
     No mean pose is added: identity rotations give the template. State-dict keys and shapes are those that the
-    published checkpoints carry under `mano.`. The layer keeps at least float32 when the model around it is cast
-    to half precision, and ignores autocast: a chain of half-precision bone transforms would cost millimetres.
+    published checkpoints carry under `mano.`. The layer keeps at least float32 when the model around it is
+    cast to half precision, and ignores autocast: a chain of half-precision bone transforms would cost
+    millimetres.
     """
 
     SHAPE_SPACE_DIM = NUM_BETAS  # what the file holds; smplx prints a warning when it expects more
