@@ -1,0 +1,97 @@
+"""_common.sh: it uses a Python that fits, or says what to install. Nothing is installed in these tests."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+COMMON = Path(__file__).resolve().parents[1] / "_common.sh"
+
+
+def fake(path: Path, body: str) -> Path:
+    """Write an executable shell script."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+def fake_python(path: Path, version: str, has_venv: bool = True) -> Path:
+    """Write a program that answers the questions of _common.sh like a Python of this version."""
+    return fake(
+        path,
+        f'case "$*" in *version_info*) echo {version} ;; *ensurepip*) exit {0 if has_venv else 1} ;; esac',
+    )
+
+
+def shell(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run code after _common.sh."""
+    return subprocess.run(
+        ["/bin/bash", "-c", f'. "{COMMON}"; {code}'],
+        env={"PATH": "/usr/bin:/bin", **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12"])
+def test_uses_a_python_that_fits(version: str, tmp_path: Path) -> None:
+    fake_python(tmp_path / "python3.11", "3.10")  # a name that lies, as version managers' shims may
+    wanted = fake_python(tmp_path / "python3", version)
+    fake_python(tmp_path / "python3.12", version, has_venv=False)
+    done = shell("find_python", PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert done.stdout.strip() == str(wanted)
+
+
+def test_names_the_package_of_a_missing_venv_module(tmp_path: Path) -> None:
+    done = shell("find_python", PYTHON=str(fake_python(tmp_path / "python3", "3.11", has_venv=False)))
+    assert done.returncode == 1
+    assert "sudo apt install python3.11-venv" in done.stderr
+
+
+def test_says_which_python_is_needed_and_found(tmp_path: Path) -> None:
+    done = shell("find_python", PYTHON=str(fake_python(tmp_path / "python3", "3.13")))
+    assert done.returncode == 1
+    assert "3.11 or 3.12" in done.stderr
+    assert "3.13" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("library", "package"),
+    [("libGL.so.1", "libgl1"), ("libgthread-2.0.so.0", "libglib2.0-0"), ("libodd.so.3", "apt-file")],
+)
+def test_names_the_package_of_a_missing_library(library: str, package: str, tmp_path: Path) -> None:
+    message = f"ImportError: {library}: cannot open shared object file: No such file or directory"
+    fake(tmp_path / "bin/python", f"echo 'Traceback' >&2; echo '{message}' >&2; exit 1")
+    done = shell("check_libraries", VENV=str(tmp_path))
+    assert done.returncode == 1
+    assert library in done.stderr
+    assert package in done.stderr
+
+
+@pytest.mark.parametrize("state", ["none", "unfinished", "broken", "sound"])
+def test_remakes_a_half_made_environment(state: str, tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    log = tmp_path / "log"
+    python = fake_python(tmp_path / "python3", "3.11")
+    python.write_text(python.read_text() + f'[ "$2" = venv ] && echo made >>"{log}"\nexit 0\n')
+    if state != "none":
+        fake(venv / "bin/python", "exit 1" if state == "broken" else "exit 0")
+        (venv / "pyvenv.cfg").touch()
+        (venv / "old").touch()
+    if state == "unfinished":
+        (venv / ".tmu-unfinished").touch()
+    done = shell("make_venv", VENV=str(venv), PYTHON=str(python))
+    assert done.returncode == 0, done.stderr
+    assert log.exists() == (state != "sound")
+    assert (venv / "old").exists() == (state == "sound")
+
+
+def test_leaves_a_folder_alone_that_is_no_environment(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    done = shell("make_venv", VENV=str(tmp_path))
+    assert done.returncode == 1
+    assert "not a Python environment" in done.stderr
+    assert (tmp_path / "thesis.tex").exists()
