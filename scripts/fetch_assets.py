@@ -100,7 +100,7 @@ FREIHAND = Asset(
         Part("evaluation/rgb/*.jpg", "freihand", r"evaluation/rgb/\d{8}\.jpg", count=3960),
         Part("evaluation_*.json", "freihand", r"evaluation_(?:K|scale|xyz|verts|mano)\.json", count=5),
     ),
-    use="python eval.py --dataset freihand --data_dir ../data/freihand",
+    use="python eval.py --dataset freihand",
 )
 ASSETS = {"mano": MANO, "hamer": HAMER, "freihand": FREIHAND}
 

@@ -26,7 +26,8 @@ COLUMNS = (
     ("speed-up", "speedup", "{:.2f}x"),
 )
 NOT_MEASURED = "*Not measured yet.*\n"
-CONTEXT = ("model", "dataset", "device", "dtype", "versions", "commit")
+SETTING = ("model", "dataset", "device", "dtype")
+CONTEXT = ("processor", "versions", "commit")
 
 
 class TableError(Exception):
@@ -45,7 +46,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             run = json.loads(line)
-            key = tuple(run[name] for name in ("model", "dataset", "schedule", "method", "unmerge"))
+            key = tuple(run[name] for name in (*SETTING, "schedule", "method", "unmerge"))
             missing = [name for _, name, _ in COLUMNS if name not in run]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise TableError(f"{path}:{number}: not a line of eval.py: {error!r}") from error
@@ -68,26 +69,32 @@ def cell(run: dict[str, Any], name: str, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
-def describe(value: Any) -> str:
-    """Write a value of the context: a mapping as 'key value, ...'."""
+def describe(run: dict[str, Any], name: str) -> str:
+    """Write one value of what a run was measured with; empty if it is not recorded."""
+    value = run.get("machine", {}).get(name) if name == "processor" else run.get(name)
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
-    return str(value)
+    return "" if value is None else str(value)
 
 
 def make_table(runs: list[dict[str, Any]]) -> str:
-    """Return a Markdown table of the runs and one line with what they share."""
-    lines = [
-        "| " + " | ".join(title for title, _, _ in COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(cell(run, name, form) for _, name, form in COLUMNS) + " |" for run in runs),
-    ]
-    shared = []
-    for name in CONTEXT:
-        values = list(dict.fromkeys(describe(run[name]) for run in runs if name in run))
-        if values:
-            shared.append(f"{name}: {' / '.join(values)}")
-    return "\n".join([*lines, "", "Measured with " + "; ".join(shared) + "."]) + "\n"
+    """Return a Markdown table for each model, dataset, device and dtype, and what it was measured with."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault(tuple(run[name] for name in SETTING), []).append(run)
+    lines = []
+    for setting, members in groups.items():
+        lines += [
+            "| " + " | ".join(title for title, _, _ in COLUMNS) + " |",
+            "|" + "---|" * len(COLUMNS),
+            *("| " + " | ".join(cell(r, name, form) for _, name, form in COLUMNS) + " |" for r in members),
+        ]
+        facts = [f"{name}: {value}" for name, value in zip(SETTING, setting, strict=True)]
+        for name in CONTEXT:
+            values = [text for text in dict.fromkeys(describe(run, name) for run in members) if text]
+            facts += [f"{name}: {' / '.join(values)}"] if values else []
+        lines += ["", "; ".join(facts) + ".", ""]
+    return "\n".join(lines[:-1]) + "\n"
 
 
 def fill(path: Path) -> tuple[str, str]:

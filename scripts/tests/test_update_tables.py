@@ -39,6 +39,7 @@ def test_fills_the_block_and_nothing_else(tmp_path: Path) -> None:
         {},
         {"schedule": "5x20", "tokens_kept": 92, "speedup": 1.4, "pa_mpvpe_mm": 10.3},
         {"schedule": "5x20", "unmerge": False},
+        {"device": "cuda", "images_per_s": 900.0, "machine": {"processor": "a GPU"}},
     )
     assert update_tables.main([str(page), "--check"]) == 1
     assert update_tables.main([str(page)]) == 0
@@ -50,6 +51,10 @@ def test_fills_the_block_and_nothing_else(tmp_path: Path) -> None:
     assert any(line.startswith("| 5x20 | tome, not unmerged |") for line in lines)
     assert not any("99.00" in line for line in lines)
     assert any("versions: torch 2.13.0" in line for line in lines)
+    assert any("device: cuda" in line and "processor: a GPU" in line for line in lines)
+    assert lines.index("| off |  | 192 | 10.12 | 9.50 | 900.0 | 1.00x |") > lines.index(
+        "| off |  | 192 | 10.12 | 9.50 | 31.3 | 1.00x |"
+    )
     assert update_tables.main([str(page), "--check"]) == 0
 
 
