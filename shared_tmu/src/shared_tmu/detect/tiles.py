@@ -1,0 +1,77 @@
+"""A pyramid of overlapping tiles, so that hands that are small in a picture become large in one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+OVERLAP = 0.3
+"""Part of a tile that its neighbour shows too."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A window of an image, shown at some scale.
+
+    Attributes:
+        pixels: `[h, w, 3]` uint8, what is shown; black where the window reaches over the image.
+        origin_px: image coordinates (x, y) of the window's left top corner.
+        scale: image pixels per shown pixel, (horizontal, vertical).
+    """
+
+    pixels: NDArray[np.uint8]
+    origin_px: tuple[float, float]
+    scale: tuple[float, float]
+
+    def to_image(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points from fractions of the tile, `[K, 2]` in [0, 1], to pixels of the image."""
+        height, width = self.pixels.shape[:2]
+        shown = points * [width, height]
+        return np.asarray(shown * self.scale + self.origin_px)
+
+
+def tile_windows(width: int, height: int, levels: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    """Windows (x0, y0, x1, y1): for each level n, n x n tiles that overlap by `OVERLAP` and cover the image.
+
+    Mirroring the image mirrors the windows. Windows smaller than 2 pixels are left out.
+    """
+    windows = []
+    for count in levels:
+        columns, rows = _spans(width, count), _spans(height, count)
+        windows += [(x0, y0, x1, y1) for y0, y1 in rows for x0, x1 in columns]
+    return [w for w in windows if w[2] - w[0] >= 2 and w[3] - w[1] >= 2]
+
+
+def _spans(length: int, count: int) -> list[tuple[int, int]]:
+    size = length / (count - (count - 1) * OVERLAP)
+    spans = []
+    for index in range(count):
+        start = index * size * (1 - OVERLAP)
+        spans.append((max(0, round(start)), min(length, round(start + size))))
+    return spans
+
+
+def cut(image: NDArray[np.uint8], window: tuple[int, int, int, int], shown_px: int) -> Tile:
+    """Show a window of an image with its longer side at most `shown_px`; it may reach over the image's border."""
+    import cv2
+
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = window
+    inside = image[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]
+    factor = min(1.0, shown_px / max(x1 - x0, y1 - y0))
+    if factor < 1.0:
+        size = (max(1, round(inside.shape[1] * factor)), max(1, round(inside.shape[0] * factor)))
+        scale = (inside.shape[1] / size[0], inside.shape[0] / size[1])
+        inside = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
+    else:
+        scale = (1.0, 1.0)
+    left, top = round((max(x0, 0) - x0) / scale[0]), round((max(y0, 0) - y0) / scale[1])
+    right, bottom = round((x1 - min(x1, width)) / scale[0]), round((y1 - min(y1, height)) / scale[1])
+    right, bottom = max(right, 0), max(bottom, 0)
+    if left or top or right or bottom:
+        inside = cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT)
+    origin = (max(x0, 0) - left * scale[0], max(y0, 0) - top * scale[1])
+    return Tile(np.ascontiguousarray(inside), origin, scale)

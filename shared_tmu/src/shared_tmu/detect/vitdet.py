@@ -1,0 +1,184 @@
+"""Hands as HaMeR's published demo finds them: people by detectron2, then whole-body key points by ViTPose.
+
+Files, all in one folder (`--detector_dir`):
+
+- `model_final_f05665.pkl` (ViTDet-H, `--body_detector vitdet`) or `model_final_ef3a80.pkl` (RegNetY,
+  `--body_detector regnety`), from detectron2's model zoo;
+- `wholebody.pth` (ViTPose+ huge) and `ViTPose_huge_wholebody_256x192.py`, its mmpose configuration.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.detect.base import Detection, HandBox, valid_hands
+from shared_tmu.errors import MissingAssetError, MissingDependencyError
+
+BODY_FILES = {"vitdet": "model_final_f05665.pkl", "regnety": "model_final_ef3a80.pkl"}
+POSE_WEIGHTS = "wholebody.pth"
+POSE_CONFIG = "ViTPose_huge_wholebody_256x192.py"
+MIN_PERSON_SCORE = 0.5
+MIN_KEYPOINT_SCORE = 0.5
+MIN_KEYPOINTS = 4
+
+
+def required_files(folder: Path, body_detector: str) -> tuple[Path, ...]:
+    """The three files that this detector reads."""
+    return folder / BODY_FILES[body_detector], folder / POSE_WEIGHTS, folder / POSE_CONFIG
+
+
+def hands_from_keypoints(keypoints: NDArray[np.floating]) -> list[HandBox]:
+    """Hand boxes from one person's whole-body key points.
+
+    Args:
+        keypoints: `[K, 3]` (x, y in pixels, confidence); the last 42 are the left hand's 21 and the right hand's 21.
+
+    Returns:
+        For each hand with at least 4 points above 0.5: the box of those points, scored by their mean confidence.
+    """
+    hands = []
+    for is_right, points in ((False, keypoints[-42:-21]), (True, keypoints[-21:])):
+        sure = points[points[:, 2] > MIN_KEYPOINT_SCORE]
+        if len(sure) < MIN_KEYPOINTS:
+            continue
+        (x1, y1), (x2, y2) = sure[:, :2].min(axis=0), sure[:, :2].max(axis=0)
+        hands.append(HandBox((float(x1), float(y1), float(x2), float(y2)), is_right, float(sure[:, 2].mean())))
+    return hands
+
+
+class VitDetDetector:
+    """People, then key points, then hands; needs detectron2, mmpose and the files of this module's docstring."""
+
+    name = "vitdet"
+
+    def __init__(self, folder: Path, body_detector: str = "vitdet", device: str = "cpu") -> None:
+        missing = [path.name for path in required_files(folder, body_detector) if not path.is_file()]
+        if missing:
+            raise MissingAssetError(
+                f"the vitdet detector was asked for, but {folder} lacks {', '.join(missing)}: the first is in "
+                "detectron2's model zoo, the others come with ViTPose; name another folder with --detector_dir, or use "
+                "--detector mediapipe, which needs no files."
+            )
+        _require("detectron2", "https://github.com/facebookresearch/detectron2")
+        _require("mmpose", "https://github.com/ViTAE-Transformer/ViTPose")
+        body, weights, config = required_files(folder, body_detector)
+        self._body = _load_body(body, body_detector, device)
+        self._pose = _load_pose(weights, config, device)
+
+    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection:
+        """Hands of all people in one image `[H, W, 3]`; `image_name` is not used."""
+        from mmpose.apis import inference_top_down_pose_model
+
+        people = [{"bbox": box} for box in self._people(image_bgr)]
+        if not people:
+            return Detection(())
+        poses, _ = inference_top_down_pose_model(self._pose, image_bgr, person_results=people, format="xyxy")
+        hands = [hand for pose in poses for hand in hands_from_keypoints(np.asarray(pose["keypoints"]))]
+        return valid_hands(hands, image_bgr)
+
+    def _people(self, image_bgr: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Boxes and scores of people, `[K, 5]`."""
+        found = self._body(image_bgr)["instances"]
+        sure = (found.pred_classes == 0) & (found.scores > MIN_PERSON_SCORE)
+        boxes = np.asarray(found.pred_boxes.tensor[sure].cpu(), dtype=np.float64)
+        scores = np.asarray(found.scores[sure].cpu(), dtype=np.float64)
+        return np.concatenate([boxes, scores[:, None]], axis=1)
+
+
+def _require(package: str, source: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise MissingDependencyError(
+            f"the vitdet detector was asked for, but the package {package} is not installed: install it from "
+            f"{source}, or use --detector mediapipe."
+        )
+
+
+def _load_body(weights: Path, body_detector: str, device: str) -> Any:
+    """A callable from a BGR image to detectron2's output dictionary."""
+    import torch
+    from detectron2 import model_zoo
+    from detectron2.config import instantiate
+    from detectron2.data import transforms
+
+    from shared_tmu.body_models.array_pickle import read_array_pickle
+
+    if body_detector == "vitdet":
+        config = _vitdet_h_config()
+    else:
+        config = model_zoo.get_config("new_baselines/mask_rcnn_regnety_4gf_dds_FPN_400ep_LSJ.py")
+        config.model.roi_heads.box_predictor.test_score_thresh = 0.5
+        config.model.roi_heads.box_predictor.test_nms_thresh = 0.4
+    model = instantiate(config.model).eval().to(device)
+    arrays = read_array_pickle(weights)  # arrays only; no code in the pickle is run
+    state = {key: torch.as_tensor(value) for key, value in arrays["model"].items()}
+    model.load_state_dict(state, strict=False)
+    resize = transforms.ResizeShortestEdge(short_edge_length=1024, max_size=1024)
+
+    def predict(image_bgr: NDArray[np.uint8]) -> Any:
+        height, width = image_bgr.shape[:2]
+        pixels = image_bgr if model.input_format == "BGR" else image_bgr[:, :, ::-1]
+        shown = resize.get_transform(pixels).apply_image(pixels)
+        tensor = torch.as_tensor(np.ascontiguousarray(shown.transpose(2, 0, 1)).astype(np.float32), device=device)
+        with torch.no_grad():
+            return model([{"image": tensor, "height": height, "width": width}])[0]
+
+    return predict
+
+
+def _vitdet_h_config() -> Any:
+    """Cascade Mask R-CNN on ViT-H, from detectron2's own ViTDet model and the sizes in its paper (arXiv:2203.16527)."""
+    from detectron2 import model_zoo
+    from detectron2.config import LazyCall
+    from detectron2.layers import ShapeSpec
+    from detectron2.modeling.box_regression import Box2BoxTransform
+    from detectron2.modeling.matcher import Matcher
+    from detectron2.modeling.roi_heads import CascadeROIHeads, FastRCNNConvFCHead, FastRCNNOutputLayers
+
+    config = model_zoo.get_config("common/models/mask_rcnn_vitdet.py")
+    net = config.model.backbone.net
+    net.embed_dim, net.depth, net.num_heads, net.drop_path_rate = 1280, 32, 16, 0.5
+    net.window_block_indexes = [block for block in range(32) if block % 8 != 7]
+    heads = config.model.roi_heads
+    for key in ("box_head", "box_predictor", "proposal_matcher"):
+        heads.pop(key)
+    heads._target_ = CascadeROIHeads
+    heads.box_heads = [
+        LazyCall(FastRCNNConvFCHead)(
+            input_shape=ShapeSpec(channels=256, height=7, width=7),
+            conv_dims=[256] * 4,
+            fc_dims=[1024],
+            conv_norm="LN",
+        )
+        for _ in range(3)
+    ]
+    heads.box_predictors = [
+        LazyCall(FastRCNNOutputLayers)(
+            input_shape=ShapeSpec(channels=1024),
+            box2box_transform=LazyCall(Box2BoxTransform)(weights=(w, w, w / 2, w / 2)),
+            num_classes=80,
+            test_score_thresh=0.25,
+            cls_agnostic_bbox_reg=True,
+        )
+        for w in (10, 20, 30)
+    ]
+    heads.proposal_matchers = [
+        LazyCall(Matcher)(thresholds=[threshold], labels=[0, 1], allow_low_quality_matches=False)
+        for threshold in (0.5, 0.6, 0.7)
+    ]
+    return config
+
+
+def _load_pose(weights: Path, config: Path, device: str) -> Any:
+    import torch
+    from mmpose.apis import init_pose_model
+
+    model = init_pose_model(str(config), None, device=device)
+    checkpoint = torch.load(weights, map_location=device, weights_only=True)
+    model.load_state_dict(checkpoint.get("state_dict", checkpoint), strict=False)
+    return model.eval()
