@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from freihand_folder import write_freihand
 
-from shared_tmu.datasets import dataset_names, open_datasets
+from shared_tmu.datasets import dataset_names, open_dataset
 from shared_tmu.datasets.freihand import open_freihand
 from shared_tmu.errors import InputError, MissingAssetError
 
@@ -52,7 +52,7 @@ def test_the_places_where_it_is_found(pristine, tmp_path, place):
     holder = tmp_path / "data" / place.split("/")[0]
     shutil.copytree(pristine, holder)
     data_dir = tmp_path / "data" / place if "/" in place else tmp_path / "data"
-    opened = open_datasets(["freihand"], data_dir)["freihand"]
+    opened = open_dataset("freihand", data_dir)
     assert len(opened) == 3
     assert opened.images[2] == holder / "evaluation" / "rgb" / "00000002.jpg"
     assert not opened.is_complete
@@ -60,7 +60,7 @@ def test_the_places_where_it_is_found(pristine, tmp_path, place):
 
 def test_a_short_set_is_said_to_be_short(root, caplog):
     open_freihand(root)
-    assert "3 samples, not the 3960" in caplog.text
+    assert "3 samples, FreiHAND's evaluation split 3960" in caplog.text
 
 
 def test_nothing_there(tmp_path):

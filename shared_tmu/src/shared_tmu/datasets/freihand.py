@@ -45,33 +45,36 @@ def open_freihand(data_dir: Path) -> HandMeshSet:
         MissingAssetError: says which files are missing, where they belong and where they come from.
         InputError: a file is damaged, or counts and shapes do not agree.
     """
-    root = find_root(data_dir)
-    if root is None or (missing := _missing(root)):
-        raise _missing_error(
-            data_dir, root, missing if root else [*ANNOTATIONS, f"{IMAGE_FOLDER}/00000000.jpg"]
-        )
+    root = find_freihand(data_dir)
     opened = read_freihand_layout(root, "freihand", OFFICIAL_COUNT)
-    if len(opened) != OFFICIAL_COUNT:
-        _log.warning(
-            "%s holds %d samples, not the %d of FreiHAND's evaluation split: "
-            "the numbers are not those of the official table.",
-            root,
-            len(opened),
-            OFFICIAL_COUNT,
-        )
+    if not opened.is_complete:
+        warning = "%s holds %d samples, FreiHAND's evaluation split %d: this is not the official table."
+        _log.warning(warning, root, len(opened), OFFICIAL_COUNT)
     return opened
 
 
-def find_root(data_dir: Path) -> Path | None:
-    """The folder with `evaluation/` and the `evaluation_*.json` files; the most complete one, or none."""
-    data_dir = data_dir.expanduser()
+def find_freihand(data_dir: Path) -> Path:
+    """The folder under `data_dir` that holds FreiHAND's evaluation split, all files present (by name).
+
+    Raises:
+        MissingAssetError: says which files are missing, where they belong and where they come from.
+    """
+    data_dir = data_dir.expanduser().absolute()
     places = [data_dir, *(p for p in data_dir.parents[:2] if data_dir.name in ("evaluation", "rgb"))]
     if data_dir.is_dir():
-        places += sorted(
-            p for p in data_dir.iterdir() if p.is_dir() and p.name.casefold().startswith("freihand")
-        )
-    candidates = [p for p in places if len(_missing(p)) <= len(ANNOTATIONS)]
-    return min(candidates, key=lambda p: len(_missing(p)), default=None)
+        inside = sorted(p for p in data_dir.iterdir() if p.is_dir())
+        places += [p for p in inside if p.name.casefold().startswith("freihand")]
+    best = min(places, key=lambda place: len(_missing(place)))
+    missing = _missing(best)
+    if not missing:
+        return best
+    place = best if len(missing) <= len(ANNOTATIONS) else data_dir / "freihand"
+    raise MissingAssetError(
+        f"dataset 'freihand' was asked for, but {place} lacks {', '.join(missing)}. "
+        f"FreiHAND v2 is free for research: accept its terms and download the evaluation set at {_HOME}, "
+        f"unpack it so that {place / IMAGE_FOLDER / '00000000.jpg'} and {place / 'evaluation_xyz.json'} "
+        "exist, or name the folder that holds them with --data_dir. '--dataset synthhand' needs no files."
+    )
 
 
 def read_freihand_layout(root: Path, name: str, official_count: int | None) -> HandMeshSet:
@@ -106,17 +109,6 @@ def read_freihand_layout(root: Path, name: str, official_count: int | None) -> H
 def _missing(root: Path) -> list[str]:
     missing = [file for file in ANNOTATIONS if not (root / file).is_file()]
     return missing + ([] if (root / IMAGE_FOLDER).is_dir() else [f"{IMAGE_FOLDER}/00000000.jpg and so on"])
-
-
-def _missing_error(data_dir: Path, root: Path | None, missing: list[str]) -> MissingAssetError:
-    place = root or data_dir / "freihand"
-    return MissingAssetError(
-        f"dataset 'freihand' was asked for, but {place} lacks {', '.join(missing)}. "
-        f"FreiHAND v2 is free for research: accept its terms and download the evaluation set at {_HOME}, "
-        "unpack it so that "
-        f"{place / IMAGE_FOLDER / '00000000.jpg'} and {place / 'evaluation_xyz.json'} exist, "
-        "or name the folder that holds them with --data_dir. '--dataset synthhand' needs no files."
-    )
 
 
 def _read_array(path: Path, shape: tuple[int, ...], digest: hashlib._Hash) -> NDArray[np.float64]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from shared_tmu.datasets.freihand import open_freihand
+from shared_tmu.datasets.freihand import find_freihand, open_freihand
 from shared_tmu.datasets.hand_meshes import HandMeshSet
 from shared_tmu.datasets.synthhand import open_synthhand
 from shared_tmu.errors import InputError
@@ -21,23 +21,25 @@ class DatasetSpec:
     Args:
         name: the canonical name, used in results and file names.
         aliases: further names, such as those of published configurations.
-        open: `data_dir -> set`; raises `MissingAssetError` with what is missing and where it comes from.
-        needs_files: whether the user has to supply something; sets that make themselves are opened last, so
-            that a missing file is reported before time is spent.
+        check: `data_dir -> None`, quick; raises `MissingAssetError` with what is missing and where it comes
+            from.
+        open: `data_dir -> set`; raises what `check` raises.
     """
 
     name: str
     aliases: tuple[str, ...]
+    check: Callable[[Path], object]
     open: Callable[[Path], HandMeshSet]
-    needs_files: bool
 
 
 DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
     {
         spec.name: spec
         for spec in (
-            DatasetSpec("synthhand", ("SYNTHHAND-EVAL", "SYNTHHAND-VAL"), open_synthhand, needs_files=False),
-            DatasetSpec("freihand", ("FREIHAND-VAL", "FREIHAND-EVAL"), open_freihand, needs_files=True),
+            DatasetSpec(
+                "synthhand", ("SYNTHHAND-EVAL", "SYNTHHAND-VAL"), lambda data_dir: None, open_synthhand
+            ),
+            DatasetSpec("freihand", ("FREIHAND-VAL", "FREIHAND-EVAL"), find_freihand, open_freihand),
         )
     }
 )
@@ -63,16 +65,14 @@ def dataset_names(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def open_datasets(names: Sequence[str], data_dir: Path) -> dict[str, HandMeshSet]:
-    """Open the sets with these canonical names; those that can fail for want of files are tried first.
+def open_dataset(name: str, data_dir: Path) -> HandMeshSet:
+    """Open the set of this canonical name; those that make themselves do so now.
 
     Raises:
         MissingAssetError: files that the user has to supply are not there.
         InputError: files are there but cannot be what they should be.
     """
-    patient = sorted(names, key=lambda name: not DATASETS[name].needs_files)
-    opened = {name: DATASETS[name].open(data_dir) for name in patient}
-    return {name: opened[name] for name in names}
+    return DATASETS[name].open(data_dir)
 
 
 def _key(name: str) -> str:

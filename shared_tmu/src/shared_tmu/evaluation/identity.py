@@ -1,0 +1,50 @@
+"""What a result depends on, as digests: so that finished work is kept exactly as long as it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import shared_tmu
+
+# parts of shared_tmu that predictions and scores do not go through
+_BESIDE = ("bench", "demo", "detect", "evaluation", "synth", "viz", "assets")
+
+
+def digest_of(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of plain values by name, independent of their order."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as `sha256sum` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 over every parameter and buffer of a model (body model included), with names and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def code_sha256(model_folder: Path) -> str:
+    """SHA-256 over the sources that predictions and scores come from: the core, and the model folder."""
+    core = Path(shared_tmu.__file__).parent
+    files = [p for p in core.rglob("*.py") if p.relative_to(core).parts[0] not in _BESIDE]
+    files += [p for folder in model_folder.iterdir() if folder.name != "tests" for p in folder.rglob("*.py")]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

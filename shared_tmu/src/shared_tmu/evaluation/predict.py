@@ -1,0 +1,142 @@
+"""Predictions of every run over a set: each picture is read once, and finished chunks are left alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from shared_tmu.datasets import HandMeshSet
+from shared_tmu.errors import InputError, MissingDependencyError
+from shared_tmu.evaluation.program import EvalProgram, Run
+from shared_tmu.evaluation.settings import EvalSettings
+from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
+
+_log = logging.getLogger(__name__)
+_Loaded = tuple[dict[str, Tensor], list[str]]
+
+
+class _Crops(Dataset[tuple[dict[str, Tensor], str]]):
+    """Samples of a set; a picture that cannot be read becomes a message instead."""
+
+    def __init__(self, data: HandMeshSet, image_size: int) -> None:
+        self.data = data
+        self.image_size = image_size
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], str]:
+        try:
+            return self.data.load(index, self.image_size), ""
+        except InputError as error:
+            return {}, str(error)
+
+
+def _collate(samples: Sequence[tuple[dict[str, Tensor], str]]) -> _Loaded:
+    problems = [problem for _, problem in samples if problem]
+    if problems:
+        return {}, problems
+    crops = [crop for crop, _ in samples]
+    return {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}, []
+
+
+def load_batch(data: HandMeshSet, rows: range, image_size: int, device: torch.device) -> dict[str, Tensor]:
+    """Samples `rows` as one batch on `device`.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    batch, problems = _collate([_Crops(data, image_size)[index] for index in rows])
+    if problems:
+        raise InputError(problems[0])
+    return {name: values.to(device) for name, values in batch.items()}
+
+
+def predict_missing(
+    program: EvalProgram,
+    model: nn.Module,
+    data: HandMeshSet,
+    folders: Mapping[Run, RunFolder],
+    chunks: Sequence[Chunk],
+    settings: EvalSettings,
+    image_size: int,
+) -> None:
+    """Fill every chunk that a run lacks.
+
+    Args:
+        folders: the runs to predict for, and where their chunks lie.
+        chunks: cover the set.
+        image_size: side of the model's input, pixels.
+
+    Raises:
+        InputError: pictures that cannot be read, all of them named; the chunks without them are kept.
+    """
+    needed = {chunk: [run for run in folders if folders[run].load(chunk) is None] for chunk in chunks}
+    batches = [(c, rows) for c, runs in needed.items() if runs for rows in c.batches(settings.batch_size)]
+    if not batches:
+        return
+    loader = DataLoader(
+        _Crops(data, image_size),
+        batch_sampler=[list(rows) for _, rows in batches],
+        num_workers=settings.num_workers,
+        collate_fn=_collate,
+    )
+    problems: dict[Chunk, list[str]] = {}
+    parts: dict[Run, list[Arrays]] = {run: [] for run in folders}
+    total = sum(len(rows) * len(needed[chunk]) for chunk, rows in batches)
+    with _progress(total, f"{program.name} on {data.name}") as bar:
+        for (chunk, rows), (batch, unreadable) in zip(batches, loader, strict=True):
+            for problem in unreadable:
+                _log.warning("%s", problem)
+            problems.setdefault(chunk, []).extend(unreadable)
+            on_device = {name: values.to(settings.device) for name, values in batch.items()}
+            for run in needed[chunk] if not problems[chunk] else ():
+                bar.set_postfix_str(run.label)
+                parts[run].append(_predict(program, model, run, on_device, data.kept))
+                bar.update(len(rows))
+            if rows.stop == chunk.stop:
+                for run in needed[chunk] if not problems[chunk] else ():
+                    folders[run].save(chunk, _join(parts[run]))
+                parts = {run: [] for run in folders}
+    _raise_for(data, [problem for found in problems.values() for problem in found])
+
+
+def assemble(folder: RunFolder, chunks: Sequence[Chunk]) -> Arrays:
+    """All predictions of a run, `[N, ...]` each; every chunk must be there."""
+    parts = [folder.load(chunk) for chunk in chunks]
+    assert all(part is not None for part in parts), f"chunks of {folder.path} vanished"
+    return _join([part for part in parts if part is not None])
+
+
+@torch.inference_mode()
+def _predict(
+    program: EvalProgram, model: nn.Module, run: Run, batch: Mapping[str, Tensor], kept: Sequence[str]
+) -> Arrays:
+    with run.applied(program, model):
+        output = model(batch)
+    found = {name: output[name] if name in output else batch[name] for name in kept}
+    return {name: np.asarray(values.float().cpu().numpy()) for name, values in found.items()}
+
+
+def _join(parts: Sequence[Arrays]) -> Arrays:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _raise_for(data: HandMeshSet, problems: Sequence[str]) -> None:
+    if problems:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        raise InputError(
+            f"{len(problems)} of {len(data)} pictures of {data.name} cannot be read, and its table needs all "
+            f"of them: nothing was scored. Replace them and run the same command, the rest is kept.{listed}"
+        )
+
+
+def _progress(total: int, what: str) -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise MissingDependencyError("the evaluation needs tqdm: pip install 'shared_tmu[eval]'.") from error
+    return tqdm(total=total, desc=what, unit="img", smoothing=0.1)

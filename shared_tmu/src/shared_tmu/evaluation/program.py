@@ -1,0 +1,72 @@
+"""What a model folder hands to the runner, and one thing to evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from shared_tmu.patching import PatchHandle
+from shared_tmu.schedule import Schedule
+
+
+class PatchModel(Protocol):
+    """The model folder's `tmu.patch`."""
+
+    def __call__(self, model: nn.Module, schedule: Any, method: str = ..., **options: Any) -> PatchHandle:
+        """Patch `model`; see `shared_tmu.patch`."""
+
+
+@dataclass(frozen=True)
+class EvalProgram:
+    """A model folder, as the runner sees it.
+
+    Args:
+        name: the model's name in results, e.g. `"HaMeR"`.
+        folder: the model folder; results go to its `results` unless told otherwise, and its sources count
+            when deciding whether finished work still holds.
+        load_model: `(checkpoint or None, MANO file or None) -> model` in eval mode; the model maps a batch
+            with `img` `[B, 3, S, S]` to a dictionary with the published keys, and tells S as
+            `config.image_size`.
+        patch: the folder's `tmu.patch`.
+        default_checkpoint: the file that `load_model(None, ...)` reads.
+    """
+
+    name: str
+    folder: Path
+    load_model: Callable[[Path | None, Path | None], nn.Module]
+    patch: PatchModel
+    default_checkpoint: Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """One line of results: a way of merging.
+
+    Args:
+        schedule: tokens to remove per layer.
+        method: row of `shared_tmu.METHODS`.
+        unmerge: whether the full sequence is restored; False is the merge-only control.
+    """
+
+    schedule: Schedule
+    method: str
+    unmerge: bool
+
+    @property
+    def label(self) -> str:
+        """Short text for tables and file names: `5x20`, `random-5x20`, `5x20-merge-only`."""
+        parts = [] if self.method == "tome" else [self.method]
+        return "-".join([*parts, str(self.schedule), *([] if self.unmerge else ["merge-only"])])
+
+    def patched(self, program: EvalProgram, model: nn.Module, *, record: bool = False) -> PatchHandle:
+        """`model` patched this way, for a `with` block."""
+        return program.patch(model, self.schedule, self.method, unmerge=self.unmerge, record=record)
+
+    def applied(self, program: EvalProgram, model: nn.Module) -> AbstractContextManager[object]:
+        """As `patched`, but `off` leaves the model alone: it is the baseline itself."""
+        return nullcontext() if self.schedule.is_off else self.patched(program, model)

@@ -1,0 +1,49 @@
+"""Results as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_COLUMNS = ("schedule", "tokens", "PA-MPVPE mm", "PA-MPJPE mm", "F@5", "F@15", "AUC", "img/s", "speed-up")
+
+
+def format_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """One row per record, columns aligned; spreads are quartiles."""
+    rows = [_COLUMNS, *(_row(record) for record in records)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines.insert(1, "-" * len(lines[0]))
+    return "\n".join(lines) + "\n"
+
+
+def format_title(record: Mapping[str, Any]) -> str:
+    """What the rows of a table share, in one line."""
+    whole = record["n_official"]
+    samples = f"{record['n']} samples" if record["n"] == whole else f"only {record['n']} of {whole} samples"
+    if whole is None:
+        samples = f"{record['n']} samples"
+    return (
+        f"{record['model']} ({record['checkpoint']}) on {record['dataset']}, {samples}, "
+        f"{record['dtype']} on {record['machine']['processor']}, batches of {record['batch_size']}"
+    )
+
+
+def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        record["label"],
+        f"{record['tokens_kept']}/{record['tokens']}",
+        f"{record['pa_mpvpe_mm']:.3f}",
+        f"{record['pa_mpjpe_mm']:.3f}",
+        f"{record['f5']:.3f}",
+        f"{record['f15']:.3f}",
+        f"{record['pa_mpvpe_auc']:.3f}",
+        _with_spread(record["images_per_s"], record["images_per_s_quartiles"], 1),
+        _with_spread(record["speedup"], record["speedup_quartiles"], 2),
+    )
+
+
+def _with_spread(value: float | None, quartiles: Sequence[float] | None, digits: int) -> str:
+    if value is None or quartiles is None:
+        return "-"
+    return f"{value:.{digits}f} ({quartiles[0]:.{digits}f}-{quartiles[1]:.{digits}f})"

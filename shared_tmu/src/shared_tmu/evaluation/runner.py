@@ -1,0 +1,253 @@
+"""Evaluate a model under several schedules on several sets: predict, score, time, one JSON line each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shared_tmu.bench import append_record, describe_environment, read_records
+from shared_tmu.datasets import DATASETS, HandMeshSet, open_dataset
+from shared_tmu.errors import InputError, TMUError
+from shared_tmu.evaluation.identity import code_sha256, digest_of, file_sha256, weights_sha256
+from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
+from shared_tmu.evaluation.program import EvalProgram, Run
+from shared_tmu.evaluation.report import format_table, format_title
+from shared_tmu.evaluation.settings import EvalSettings, parse_settings
+from shared_tmu.evaluation.speed import count_tokens, measure_speed
+from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder, chunk_bounds
+from shared_tmu.files import replacing, write_text
+
+_log = logging.getLogger(__name__)
+
+
+def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status: 0 only if everything asked for was evaluated."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return evaluate(program, parse_settings(program, arguments))
+    except TMUError as error:
+        _log.error("%s: %s", type(error).__name__, error)
+        return 1
+    except KeyboardInterrupt:
+        _log.error("Interrupted. The same command goes on from here.")
+        return 130
+
+
+def evaluate(program: EvalProgram, settings: EvalSettings) -> int:
+    """Evaluate every run on every set; what fails is reported at the end and does not stop the rest.
+
+    Returns:
+        Exit status: 1 if anything failed.
+
+    Raises:
+        TMUError: before any work, if a schedule does not fit the model, a dataset is missing, or the
+            weights or the results folder cannot be used.
+    """
+    for name in settings.datasets:
+        DATASETS[name].check(settings.data_dir)
+    _require_writable(settings.results)
+    session = Session.start(program, settings)
+    failures: list[str] = []
+    for name in settings.datasets:
+        try:
+            failures += session.evaluate_set(name)
+        except TMUError as error:
+            failures.append(f"{name}: {error}")
+    for failure in failures:
+        _log.error("Not evaluated: %s", failure)
+    return 1 if failures else 0
+
+
+@dataclass(frozen=True)
+class Session:
+    """A loaded model and what its results depend on.
+
+    Args:
+        facts: go into every record.
+        depends_on: decides, with the set and the run, whether finished work still holds.
+        image_size: side of the model's input, pixels.
+    """
+
+    program: EvalProgram
+    settings: EvalSettings
+    model: nn.Module
+    facts: Mapping[str, Any]
+    depends_on: Mapping[str, Any]
+    image_size: int
+
+    @classmethod
+    def start(cls, program: EvalProgram, settings: EvalSettings) -> Session:
+        """Load the model and try every run's patch on it.
+
+        Raises:
+            TMUError: no usable weights, or a run that does not fit the model.
+        """
+        model = program.load_model(settings.checkpoint, settings.mano_path).eval()
+        for run in settings.runs:
+            run.patched(program, model).remove()
+        weights = weights_sha256(model)
+        model.to(device=settings.device, dtype=settings.dtype)
+        environment = describe_environment(settings.device, program.folder)
+        checkpoint = settings.checkpoint or program.default_checkpoint
+        shared = {
+            "model": program.name,
+            "weights_sha256": weights,
+            "dtype": settings.dtype_name,
+            "device": settings.device.type,
+            "batch_size": settings.batch_size,
+            "tips": settings.tips,
+        }
+        facts = {
+            **shared,
+            "checkpoint": checkpoint.name,
+            "checkpoint_sha256": file_sha256(checkpoint) if checkpoint.is_file() else None,
+            "mano": settings.mano_path.name if settings.mano_path else "bundled",
+            **environment,
+        }
+        depends_on = {
+            **shared,
+            "code": code_sha256(program.folder),
+            "torch": torch.__version__,
+            "processor": environment["machine"]["processor"],
+        }
+        size = int(getattr(getattr(model, "config", None), "image_size", 256))
+        return cls(program, settings, model, facts, depends_on, size)
+
+    def evaluate_set(self, name: str) -> list[str]:
+        """Evaluate all runs on one set, print its table, and return what failed.
+
+        Raises:
+            TMUError: the set cannot be opened, or has pictures that cannot be read.
+        """
+        settings = self.settings
+        data = replace(open_dataset(name, settings.data_dir), tips=settings.tips)
+        data = data.head(settings.limit) if settings.limit else data
+        bounds = chunk_bounds(len(data), settings.batch_size)
+        chunks = [Chunk(a, b, data.picture_signature(a, b)) for a, b in bounds]
+        jobs = [self._job(data, run, chunks) for run in settings.runs]
+        lines = settings.results / f"{self.program.name}-{name}.jsonl".lower()
+        finished = {} if settings.fresh else {r.get("key"): r for r in read_records(lines)}
+        todo = [job for job in jobs if job.key not in finished]
+        failures = self._work(data, chunks, todo, lines, finished) if todo else []
+        for job in jobs:
+            if job.key in finished:
+                job.folder.drop_chunks()
+        records = [finished[job.key] for job in jobs if job.key in finished]
+        self._say(records, len(jobs) - len(todo), lines)
+        return failures
+
+    def _job(self, data: HandMeshSet, run: Run, chunks: Sequence[Chunk]) -> Job:
+        settings = self.settings
+        asked = {
+            "schedule": str(run.schedule),
+            "method": run.method,
+            "unmerge": run.unmerge,
+            "dataset": data.name,
+            "annotations": data.fingerprint,
+            "count": len(data),
+        }
+        predictions = digest_of({**self.depends_on, **asked})
+        pictures = [chunk.signature for chunk in chunks]
+        threads = self.facts["machine"]["cpu_threads"]
+        key = digest_of({"p": predictions, "i": pictures, "r": settings.rounds, "t": threads})
+        place = f"{self.program.name}-{data.name}".lower()
+        folder = RunFolder(settings.results / place / f"{run.label}-{predictions[:10]}")
+        return Job(run, folder, key)
+
+    def _work(
+        self,
+        data: HandMeshSet,
+        chunks: Sequence[Chunk],
+        todo: Sequence[Job],
+        lines: Path,
+        finished: dict[Any, dict[str, Any]],
+    ) -> list[str]:
+        if self.settings.fresh:
+            for job in todo:
+                job.folder.drop_chunks()
+        folders = {job.run: job.folder for job in todo}
+        predict_missing(self.program, self.model, data, folders, chunks, self.settings, self.image_size)
+        rows = range(min(len(data), self.settings.batch_size))
+        batch = load_batch(data, rows, self.image_size, self.settings.device)
+        failures = []
+        for job in todo:
+            try:
+                record = self._finish(data, job, assemble(job.folder, chunks), batch)
+            except InputError as error:
+                failures.append(f"{job.run.label} on {data.name}: {error}")
+                continue
+            append_record(lines, record)
+            finished[job.key] = record
+        return failures
+
+    def _finish(
+        self, data: HandMeshSet, job: Job, outputs: Arrays, batch: dict[str, Tensor]
+    ) -> dict[str, Any]:
+        """Score and time a run, write its files, and return its record."""
+        scores = data.score(outputs)
+        folder = job.folder.path
+        data.write_predictions(outputs, folder / "pred.json")
+        write_text(folder / "scores.txt", scores.scores_txt())
+        write_text(folder / "scores.json", json.dumps(scores.as_dict(), allow_nan=False))
+        with replacing(folder / "per_sample.npz") as beside:
+            names = np.array([image.name for image in data.images])
+            np.savez(beside, image=names, **scores.per_sample)
+        return {
+            "model": self.program.name,
+            "dataset": data.name,
+            "schedule": str(job.run.schedule),
+            "method": job.run.method,
+            "unmerge": job.run.unmerge,
+            "label": job.run.label,
+            **scores.headline,
+            **count_tokens(self.program, self.model, job.run, batch["img"]),
+            **measure_speed(self.program, self.model, job.run, batch, self.settings),
+            "n": len(data),
+            "n_official": data.official_count,
+            "limit": self.settings.limit,
+            "scores_txt": scores.official(),
+            "dataset_sha256": data.fingerprint,
+            **self.facts,
+            "files": str(folder.relative_to(self.settings.results)),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "key": job.key,
+        }
+
+    def _say(self, records: Sequence[Mapping[str, Any]], kept: int, lines: Path) -> None:
+        if not records:
+            return
+        text = f"\n{format_title(records[0])}\n\n{format_table(records)}\n"
+        if kept:
+            text += f"{kept} of {len(records)} rows were there already (--fresh does them again).\n"
+        files = lines.parent / Path(records[0]["files"]).parent
+        text += f"Lines: {lines}\nOfficial predictions, scores and per-sample errors: {files}\n"
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run on a set: where its files lie, and what tells it from others in the results."""
+
+    run: Run
+    folder: RunFolder
+    key: str
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        write_text(folder / ".writable", "")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"results cannot be written to {folder} ({reason}): choose --results.") from error

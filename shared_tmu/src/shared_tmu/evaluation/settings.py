@@ -1,0 +1,184 @@
+"""The command line of `eval.py`, the same for every model folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from shared_tmu.datasets import DATASETS, dataset_names
+from shared_tmu.datasets.hand_meshes import TIPS
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation.program import EvalProgram, Run
+from shared_tmu.methods import METHODS, find_method
+from shared_tmu.schedule import Schedule
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_THESIS = "off,5x20,8x16,10x16,10x8+6x8,12x8+6x8"
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """Everything a command line decides.
+
+    Args:
+        datasets: canonical names.
+        runs: what to evaluate, in order.
+        data_dir: where datasets are looked for.
+        results: folder of the `*.jsonl` files.
+        checkpoint: None for the bundled weights.
+        mano_path: None for the bundled hand.
+        limit: evaluate the first so many samples only.
+        tips: whose fingertips enter the joint errors, see `HandMeshSet`.
+        rounds: timed rounds per schedule; 0 measures no speed.
+        fresh: do everything again, whatever is already there.
+    """
+
+    datasets: tuple[str, ...]
+    runs: tuple[Run, ...]
+    data_dir: Path
+    results: Path
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    checkpoint: Path | None = None
+    mano_path: Path | None = None
+    batch_size: int = 16
+    num_workers: int = 0
+    limit: int | None = None
+    tips: str = "model"
+    rounds: int = 20
+    fresh: bool = False
+
+    @property
+    def dtype_name(self) -> str:
+        """`float32` and so on, without `torch.`."""
+        return str(self.dtype).removeprefix("torch.")
+
+
+def parse_settings(program: EvalProgram, arguments: Sequence[str] | None = None) -> EvalSettings:
+    """Read a command line; None reads the process's own.
+
+    Raises:
+        TMUError: a value that cannot be what it should be (`ScheduleError`, `MethodError`, `InputError`).
+        SystemExit: `--help`, an unknown flag, or a value of the wrong type.
+    """
+    given = build_parser(program).parse_args(arguments)
+    return EvalSettings(
+        datasets=dataset_names(given.dataset),
+        runs=read_runs(given.r, given.method, unmerge=not given.no_unmerge),
+        data_dir=given.data_dir,
+        results=given.results or program.folder / "results",
+        device=choose_device(given.device),
+        dtype=DTYPES[given.dtype],
+        checkpoint=given.checkpoint,
+        mano_path=given.mano_path,
+        batch_size=given.batch_size,
+        num_workers=given.num_workers,
+        limit=given.limit,
+        tips=given.tips,
+        rounds=given.rounds,
+        fresh=given.fresh,
+    )
+
+
+def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
+    """The parser of `parse_settings`; defaults are in its help."""
+    parser = argparse.ArgumentParser(
+        description=f"Accuracy and speed of {program.name} on evaluation sets, with and without merging. "
+        "Finished schedules are kept: the same command again does only what is missing.",
+        epilog=f"The schedules of the thesis: --r {_THESIS}",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--dataset", default="synthhand", help=f"comma list of {', '.join(DATASETS)}; case does not matter")
+    add("--data_dir", type=Path, default=program.folder.parent / "data", help="folder that holds datasets")
+    add(
+        "--r",
+        default="off,5x20",
+        help="comma list of schedules, tokens removed per layer: off, 5x20, 10x8+6x8",
+    )
+    add("--method", default="tome", help=f"comma list of {', '.join(METHODS)}")
+    add(
+        "--no-unmerge",
+        "--no_unmerge",
+        action="store_true",
+        help="merge-only: the head reads the short sequence",
+    )
+    add(
+        "--checkpoint",
+        type=Path,
+        help=f"weights; without it {program.default_checkpoint.name}, which is bundled",
+    )
+    add("--mano_path", type=Path, help="MANO_RIGHT.pkl; without it the bundled hand")
+    add("--batch_size", type=_positive, default=16, help="images per model call, also when timing")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--dtype", choices=DTYPES, default="float32", help="number format of the model")
+    add("--num_workers", type=_natural, default=0, help="processes that read images ahead")
+    add("--limit", type=_positive, help="only the first so many samples; the results say so")
+    add("--tips", choices=TIPS, default="model", help="whose fingertips enter joint errors; published: model")
+    add(
+        "--rounds",
+        type=_natural,
+        default=20,
+        help="timed rounds per schedule, each with the baseline; 0: no timing",
+    )
+    add(
+        "--results", type=Path, help=f"folder for *.jsonl and files; without it {program.folder.name}/results"
+    )
+    add("--fresh", action="store_true", help="compute and time again what is already there")
+    return parser
+
+
+def read_runs(schedules: str, methods: str, *, unmerge: bool) -> tuple[Run, ...]:
+    """Every schedule of a comma list with every method of a comma list, without repeats; `off` only once.
+
+    Raises:
+        ScheduleError: a schedule that cannot be read.
+        MethodError: a method that does not exist.
+        InputError: an empty list.
+    """
+    parsed = [Schedule.parse(part) for part in _parts("--r", schedules)]
+    rows = [find_method(part).name for part in _parts("--method", methods)]
+    baseline = Run(Schedule.parse("off"), "tome", unmerge=True)
+    runs = [baseline if s.is_off else Run(s, method, unmerge) for method in rows for s in parsed]
+    return tuple(dict.fromkeys(runs))
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first CUDA device if there is one.
+
+    Raises:
+        InputError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"--device {name} cannot be used here ({reason}): try --device cpu.") from error
+    return device
+
+
+def _parts(flag: str, text: str) -> list[str]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise InputError(f"{flag} is empty: name at least one, separated by commas.")
+    return parts
+
+
+def _positive(text: str) -> int:
+    value = _natural(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _natural(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
+    return int(text)

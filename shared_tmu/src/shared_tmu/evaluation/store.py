@@ -1,0 +1,72 @@
+"""Predictions of one run on disk, in chunks that are whole or absent, until the run is finished."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.files import replacing
+
+Arrays = dict[str, NDArray[np.float32]]
+_IMAGES_PER_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Samples `start` to `stop`, and the signature of their pictures."""
+
+    start: int
+    stop: int
+    signature: str
+
+    def batches(self, batch_size: int) -> Iterator[range]:
+        """The chunk's samples, at most `batch_size` at a time."""
+        for first in range(self.start, self.stop, batch_size):
+            yield range(first, min(first + batch_size, self.stop))
+
+
+def chunk_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
+    """Ranges that cover `count` samples; batches do not straddle them."""
+    step = batch_size * max(1, _IMAGES_PER_CHUNK // batch_size)
+    return [(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: made when the first file is written.
+    """
+
+    path: Path
+
+    def save(self, chunk: Chunk, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        """Keep the predictions of a chunk, in one step."""
+        with replacing(self._file(chunk)) as beside:
+            np.savez(beside, signature=np.array(chunk.signature), **arrays)
+
+    def load(self, chunk: Chunk) -> Arrays | None:
+        """The predictions of a chunk; None if there are none, or they are damaged or of other pictures."""
+        try:
+            with np.load(self._file(chunk), allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile):
+            return None
+        if str(arrays.pop("signature", "")) != chunk.signature:
+            return None
+        complete = arrays and all(len(a) == chunk.stop - chunk.start for a in arrays.values())
+        return arrays if complete else None
+
+    def drop_chunks(self) -> None:
+        """Remove the chunks of a finished run."""
+        for path in self.path.glob("chunk-*.npz"):
+            path.unlink(missing_ok=True)
+
+    def _file(self, chunk: Chunk) -> Path:
+        return self.path / f"chunk-{chunk.start:06d}-{chunk.stop:06d}.npz"
