@@ -32,13 +32,15 @@ def merge(x: Tensor, plan: MergePlan, size: Tensor | None = None) -> tuple[Tenso
     plan.require_fit(x, plan.num_tokens)
     if size is not None and size.shape != x.shape[:2]:
         raise PlanError(f"sizes are [B, N] = {list(x.shape[:2])}, these are {list(size.shape)}.")
-    dtype = sum_dtype(x)
-    size = torch.ones(x.shape[:2], dtype=dtype, device=x.device) if size is None else size.to(dtype)
-    slots = plan.source_map  # [B, N]
-    size_out = size.new_zeros(x.shape[0], plan.num_slots).scatter_add(1, slots, size)  # [B, M]
-    total = size.new_zeros(x.shape[0], plan.num_slots, x.shape[2])
-    total = total.scatter_add(1, slots.unsqueeze(-1).expand_as(x), x * size.unsqueeze(-1))  # [B, M, C]
-    return (total / size_out.unsqueeze(-1)).to(x.dtype), size_out
+    size = x.new_ones(x.shape[:2], dtype=sum_dtype(x)) if size is None else size.to(sum_dtype(x))
+    batch, slots = x.shape[0], plan.flat_map()  # [B * N]
+    size_out = size.new_zeros(batch * plan.num_slots).index_add(0, slots, size.flatten())  # [B * M]
+    share = size.flatten() / size_out.index_select(
+        0, slots
+    )  # [B * N]; exactly 1 for a token alone in its slot
+    weighted = x.flatten(0, 1) * share.unsqueeze(1)  # [B * N, C], in the dtype of the sums
+    out = weighted.new_zeros(batch * plan.num_slots, x.shape[2]).index_add_(0, slots, weighted)
+    return out.view(batch, plan.num_slots, x.shape[2]).to(x.dtype), size_out.view(batch, plan.num_slots)
 
 
 def unmerge(x: Tensor, plan: MergePlan) -> Tensor:
@@ -51,7 +53,8 @@ def unmerge(x: Tensor, plan: MergePlan) -> Tensor:
     if x.ndim != 3:
         raise PlanError(f"unmerge takes tokens [B, M, C], this tensor is {list(x.shape)}.")
     plan.require_fit(x, plan.num_slots)
-    return x.gather(1, plan.source_map.unsqueeze(-1).expand(-1, -1, x.shape[2]))
+    rows = x.flatten(0, 1).index_select(0, plan.flat_map())  # one gather of B * N rows
+    return rows.view(plan.batch_size, plan.num_tokens, x.shape[2])
 
 
 def sum_dtype(x: Tensor) -> torch.dtype:

@@ -80,6 +80,11 @@ class MergePlan:
         zeros = torch.zeros(self.batch_size, self.num_slots, dtype=torch.int64, device=self.source_map.device)
         return zeros.scatter_add_(1, self.source_map, torch.ones_like(self.source_map))
 
+    def flat_map(self) -> Tensor:
+        """The map into the slots of all images one after the other: image b starts at b * M; `[B * N]`."""
+        start = torch.arange(self.batch_size, device=self.source_map.device) * self.num_slots
+        return (self.source_map + start.unsqueeze(1)).flatten()
+
     def then(self, second: MergePlan) -> MergePlan:
         """The single plan that does this one, then `second`: `[B, N]` to `[B, M]` to `[B, M2]`.
 

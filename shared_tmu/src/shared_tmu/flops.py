@@ -1,0 +1,82 @@
+"""Arithmetic of a trunk under a schedule, counted, not measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from .schedule import Schedule
+
+
+@dataclass(frozen=True)
+class TrunkShape:
+    """What the cost of a ViT's blocks depends on; ViT-H at 256 x 192 is `TrunkShape(32, 1280, 16, 192)`.
+
+    Attributes:
+        depth: L, blocks.
+        width: C, channels.
+        num_heads: H.
+        num_tokens: N, prefix tokens included.
+        num_prefix_tokens: T tokens that never merge.
+        mlp_ratio: hidden width of the MLP over C.
+    """
+
+    depth: int
+    width: int
+    num_heads: int
+    num_tokens: int
+    num_prefix_tokens: int = 0
+    mlp_ratio: float = 4.0
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One block, one image; a multiply-accumulate counts as two FLOPs. Only matrix products are counted.
+
+    Attributes:
+        tokens_in: N, tokens its attention sees.
+        tokens_out: M, tokens its MLP sees.
+        attention: FLOPs of qkv, logits, weighted values and projection.
+        mlp: FLOPs of the MLP's two layers.
+        matching: FLOPs of the similarities between sources and targets, 0 where nothing merges.
+    """
+
+    tokens_in: int
+    tokens_out: int
+    attention: int
+    mlp: int
+    matching: int
+
+    @property
+    def flops(self) -> int:
+        """All of them."""
+        return self.attention + self.mlp + self.matching
+
+
+def layer_costs(schedule: Any, shape: TrunkShape) -> list[LayerCost]:
+    """Tokens and FLOPs of every block; `sum(cost.flops for cost in layer_costs(...))` is the trunk's.
+
+    Args:
+        schedule: anything `Schedule.parse` reads.
+        shape: the trunk.
+
+    Raises:
+        ScheduleError: an unreadable schedule, or one that does not fit the trunk.
+    """
+    counts = Schedule.parse(schedule).token_counts(shape.depth, shape.num_tokens, shape.num_prefix_tokens)
+    width, hidden = shape.width, round(shape.width * shape.mlp_ratio)
+    costs = []
+    for before, after in pairwise(counts):
+        targets = (before - shape.num_prefix_tokens) // 2
+        sources = before - shape.num_prefix_tokens - targets
+        costs.append(
+            LayerCost(
+                tokens_in=before,
+                tokens_out=after,
+                attention=2 * before * 4 * width**2 + 2 * 2 * before**2 * width,
+                mlp=2 * 2 * after * width * hidden,
+                matching=2 * sources * targets * (width // shape.num_heads) if after < before else 0,
+            )
+        )
+    return costs
