@@ -87,8 +87,9 @@ check_libraries() {
     problem="$("$VENV_PYTHON" -c 'import cv2, embreex, mediapipe, torch' 2>&1 >/dev/null </dev/null)" && return 0
     library="$(printf '%s' "$problem" | sed -n 's/.*ImportError: \(lib[^:]*\): cannot open shared object.*/\1/p' | tail -n 1)"
     case "$library" in
-        libGL.so*) fail "the system library $library is missing: sudo apt install libgl1" ;;
-        libgthread-2.0.so* | libglib-2.0.so*) fail "the system library $library is missing: sudo apt install libglib2.0-0" ;;
+        libGL.so* | libgthread-2.0.so* | libglib-2.0.so*)
+            fail "OpenCV needs the system library $library: sudo apt install libgl1 libglib2.0-0"
+            ;;
         lib*) fail "the system library $library is missing: 'apt-file search $library' names its package." ;;
     esac
     printf '%s\n' "$problem" >&2
@@ -103,7 +104,7 @@ prepare_environment() {
     (
         if command -v flock >/dev/null 2>&1; then
             exec 9<"$ROOT/constraints.txt"
-            flock 9
+            flock -n 9 || { say "Waiting for another set-up in $ROOT to finish" && flock 9; }
         fi
         make_venv
         stamp="$VENV/.tmu-$name"
@@ -117,9 +118,9 @@ prepare_environment() {
         pip_install --quiet setuptools wheel || fail "pip could not install setuptools, see above."
         pip_install --no-build-isolation "$@" ||
             fail "pip could not install the packages, see above. Run the same command again to retry."
+        rm -f -- "$VENV/.tmu-unfinished"
         check_libraries
         printf '%s\n' "$wanted" >"$stamp.part"
         mv -f -- "$stamp.part" "$stamp"
-        rm -f -- "$VENV/.tmu-unfinished"
     )
 }
