@@ -60,7 +60,7 @@ def test_says_which_python_is_needed_and_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("library", "package"),
-    [("libGL.so.1", "apt install libgl1"), ("libgthread-2.0.so.0", "libglib2.0-0"), ("libx.so.3", "apt-file")],
+    [("libGL.so.1", "apt install libgl1"), ("libgthread-2.0.so.0", "libglib2.0-0"), ("libx.so", "apt-file")],
 )
 def test_names_the_package_of_a_missing_library(library: str, package: str, tmp_path: Path) -> None:
     message = f"ImportError: {library}: cannot open shared object file: No such file or directory"
