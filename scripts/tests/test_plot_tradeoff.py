@@ -7,8 +7,9 @@ import plot_tradeoff
 
 def write_lines(path):
     shared = {
-        "model": "HaMeR", "dataset": "freihand", "device": "cuda", "dtype": "float32", "batch_size": 16, "n": 9,
-        "weights_sha256": "0", "machine": {"processor": "x"}, "method": "tome", "unmerge": True, "files": "none",
+        "model": "HaMeR", "dataset": "freihand", "device": "cuda", "dtype": "float32", "batch_size": 16,
+        "n": 9, "weights_sha256": "0", "machine": {"processor": "x"}, "method": "tome", "unmerge": True,
+        "files": "none",
     }  # fmt: skip
     rows = [("off", 1.0, 5.7), ("5x20", 1.4, 5.75), ("10x16", 1.9, 6.2)]
     lines = [{**shared, "schedule": s, "speedup": x, "pa_mpvpe_mm": y} for s, x, y in rows]
