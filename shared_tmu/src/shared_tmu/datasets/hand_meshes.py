@@ -18,7 +18,7 @@ from shared_tmu.crops import hand_crop
 from shared_tmu.files import replacing
 from shared_tmu.geometry import crop_camera_to_full
 from shared_tmu.images import read_image
-from shared_tmu.metrics import FreiHandScores, score_freihand
+from shared_tmu.metrics import HandScores, score_freihand
 
 TIP_ROWS = (4, 8, 12, 16, 20)  # of the OpenPose order: thumb, index, middle, ring, pinky
 FREIHAND_TIP_VERTICES = (744, 320, 443, 555, 672)
@@ -151,7 +151,7 @@ class HandMeshSet:
             xyz[:, TIP_ROWS] = verts[:, FREIHAND_TIP_VERTICES]
         return np.round(xyz + moved, _DECIMALS), np.round(verts + moved, _DECIMALS)
 
-    def score(self, outputs: Outputs) -> FreiHandScores:
+    def score(self, outputs: Outputs) -> HandScores:
         """The official table of these predictions; `outputs` are the `kept` arrays of all samples."""
         xyz, verts = self.place(outputs)
         return score_freihand(xyz, verts, self.xyz_m, self.verts_m)

@@ -6,24 +6,36 @@ Legend: N samples, P points (J = 21 joints or V = 778 vertices).
 """
 
 from shared_tmu.metrics.alignments import Similarity, align_root, align_similarity, fit_similarity
+from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.metrics.distances import mean_error_mm, mean_of_median_error_mm, point_distances
-from shared_tmu.metrics.freihand import FamilyScores, FreiHandScores, score_freihand
+from shared_tmu.metrics.ehf import BodyParts, score_ehf
+from shared_tmu.metrics.freihand import score_freihand
 from shared_tmu.metrics.fscore import FScores, f_scores
+from shared_tmu.metrics.hand_table import FamilyScores, HandScores
+from shared_tmu.metrics.hint import KeypointPck, crop_to_picture, keypoint_pck
+from shared_tmu.metrics.ho3d import score_ho3d
 from shared_tmu.metrics.pck import area_under_pck, pck_curve
 
 __all__ = [
+    "BodyParts",
     "FScores",
     "FamilyScores",
-    "FreiHandScores",
+    "HandScores",
+    "KeypointPck",
     "Similarity",
     "align_root",
     "align_similarity",
     "area_under_pck",
+    "bootstrap_interval",
+    "crop_to_picture",
     "f_scores",
     "fit_similarity",
+    "keypoint_pck",
     "mean_error_mm",
     "mean_of_median_error_mm",
     "pck_curve",
     "point_distances",
+    "score_ehf",
     "score_freihand",
+    "score_ho3d",
 ]

@@ -6,141 +6,18 @@ Source: Zimmermann et al. 2019, "FreiHAND", and the dataset's evaluation script;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from shared_tmu.errors import InputError
 from shared_tmu.metrics.alignments import align_similarity
-from shared_tmu.metrics.distances import MM_PER_M, mean_error_mm, mean_of_median_error_mm, point_distances
-from shared_tmu.metrics.fscore import FScores, f_scores
-from shared_tmu.metrics.pck import area_under_pck, pck_curve
+from shared_tmu.metrics.hand_table import FamilyScores, HandScores, checked_pair, f_by_mm
 
-THRESHOLDS_M = np.linspace(0.0, 0.05, 100)
-F_THRESHOLDS_M = MappingProxyType({5: 0.005, 15: 0.015})
-_FAMILY_LABELS = {"xyz": "xyz", "xyz_aligned": "xyz_al", "mesh": "mesh", "mesh_aligned": "mesh_al"}
-
-
-@dataclass(frozen=True)
-class FamilyScores:
-    """Errors of one kind of point (joints or vertices), aligned or not.
-
-    Args:
-        mean_error_mm: mean over samples, then points.
-        mean_of_median_error_mm: median over samples, then mean over points.
-        auc: area under the PCK curve from 0 to 50 mm, a share.
-        pck_curve: `[100]`, share of points within each threshold.
-        thresholds_mm: `[100]`, 0 to 50.
-        per_sample_mean_error_mm: `[N]`.
-    """
-
-    mean_error_mm: float
-    mean_of_median_error_mm: float
-    auc: float
-    pck_curve: NDArray[np.float64]
-    thresholds_mm: NDArray[np.float64]
-    per_sample_mean_error_mm: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, prediction: ArrayLike, truth: ArrayLike) -> FamilyScores:
-        """Measure `prediction` against `truth`, both `[N, P, 3]` metres, as they are."""
-        distances = point_distances(prediction, truth)
-        curve = pck_curve(distances, THRESHOLDS_M)
-        return cls(
-            mean_error_mm=mean_error_mm(distances),
-            mean_of_median_error_mm=mean_of_median_error_mm(distances),
-            auc=area_under_pck(curve, THRESHOLDS_M),
-            pck_curve=curve,
-            thresholds_mm=THRESHOLDS_M * MM_PER_M,
-            per_sample_mean_error_mm=distances.mean(axis=1) * MM_PER_M,
-        )
-
-
-@dataclass(frozen=True)
-class FreiHandScores:
-    """Everything the FreiHAND evaluation reports, and the per-sample values behind it.
-
-    Args:
-        families: `xyz`, `xyz_aligned`, `mesh`, `mesh_aligned`.
-        f: F-scores of the vertices: `f["raw"][5]`, `f["aligned"][15]`, by threshold in millimetres.
-    """
-
-    families: Mapping[str, FamilyScores]
-    f: Mapping[str, Mapping[int, FScores]]
-
-    @property
-    def headline(self) -> dict[str, float]:
-        """The numbers that papers print, under the names of our result lines."""
-        return {
-            "pa_mpvpe_mm": self.families["mesh_aligned"].mean_error_mm,
-            "pa_mpjpe_mm": self.families["xyz_aligned"].mean_error_mm,
-            "pa_mpvpe_auc": self.families["mesh_aligned"].auc,
-            "pa_mpjpe_auc": self.families["xyz_aligned"].auc,
-            "f5": self.f["aligned"][5].mean,
-            "f15": self.f["aligned"][15].mean,
-            "mpvpe_mm": self.families["mesh"].mean_error_mm,
-            "mpjpe_mm": self.families["xyz"].mean_error_mm,
-        }
-
-    @property
-    def per_sample(self) -> dict[str, NDArray[np.float64]]:
-        """One array `[N]` per headline number that exists per sample, for comparing runs in pairs."""
-        return {
-            "pa_mpvpe_mm": self.families["mesh_aligned"].per_sample_mean_error_mm,
-            "pa_mpjpe_mm": self.families["xyz_aligned"].per_sample_mean_error_mm,
-            "f5": self.f["aligned"][5].per_sample,
-            "f15": self.f["aligned"][15].per_sample,
-            "mpvpe_mm": self.families["mesh"].per_sample_mean_error_mm,
-            "mpjpe_mm": self.families["xyz"].per_sample_mean_error_mm,
-        }
-
-    def official(self) -> dict[str, float]:
-        """The lines of the official score file, by name: mean errors in **centimetres**, the rest shares."""
-        lines: dict[str, float] = {}
-        for family, label in _FAMILY_LABELS.items():
-            lines[f"{label}_mean3d"] = self.families[family].mean_error_mm / 10
-            lines[f"{label}_auc3d"] = self.families[family].auc
-        for mm in F_THRESHOLDS_M:
-            lines[f"f_score_{mm}"] = self.f["raw"][mm].mean
-            lines[f"f_al_score_{mm}"] = self.f["aligned"][mm].mean
-        return lines
-
-    def scores_txt(self) -> str:
-        """The official score file: one `name: value` per line, six decimals."""
-        return "".join(f"{name}: {value:f}\n" for name, value in self.official().items())
-
-    def as_dict(self) -> dict[str, Any]:
-        """The whole table in plain types, ready for JSON."""
-        table: dict[str, Any] = {
-            name: {
-                "mean_error_mm": family.mean_error_mm,
-                "mean_of_median_error_mm": family.mean_of_median_error_mm,
-                "auc_0_50mm": family.auc,
-                "pck_curve": family.pck_curve.tolist(),
-                "thresholds_mm": family.thresholds_mm.tolist(),
-                "per_sample_mean_error_mm": family.per_sample_mean_error_mm.tolist(),
-            }
-            for name, family in self.families.items()
-        }
-        for kind, by_threshold in self.f.items():
-            for mm, scores in by_threshold.items():
-                table[f"f_{kind}_at_{mm}mm"] = {
-                    "mean": scores.mean,
-                    "per_sample": scores.per_sample.tolist(),
-                    "share_of_gt_near_prediction": scores.truth_share.tolist(),
-                    "share_of_prediction_near_gt": scores.prediction_share.tolist(),
-                }
-        table["scores_txt"] = {name: round(value, 6) for name, value in self.official().items()}
-        return table
+_LABELS = {"xyz": "xyz", "xyz_aligned": "xyz_al", "mesh": "mesh", "mesh_aligned": "mesh_al"}
 
 
 def score_freihand(
     pred_xyz: ArrayLike, pred_verts: ArrayLike, gt_xyz: ArrayLike, gt_verts: ArrayLike
-) -> FreiHandScores:
+) -> HandScores:
     """Score predictions as the FreiHAND evaluation does.
 
     Args:
@@ -153,7 +30,7 @@ def score_freihand(
         InputError: shapes that do not match, no sample, or a number that is not finite (the sample is named):
             such a prediction must not enter a mean.
     """
-    xyz, verts = _checked("joints", pred_xyz, gt_xyz), _checked("vertices", pred_verts, gt_verts)
+    xyz, verts = checked_pair("joints", pred_xyz, gt_xyz), checked_pair("vertices", pred_verts, gt_verts)
     if len(xyz[0]) != len(verts[0]):
         raise InputError(f"cannot score {len(xyz[0])} samples of joints with {len(verts[0])} of vertices.")
     aligned_verts = align_similarity(*verts, reflection=True)
@@ -163,30 +40,5 @@ def score_freihand(
         "mesh": FamilyScores.of(*verts),
         "mesh_aligned": FamilyScores.of(aligned_verts, verts[1]),
     }
-    f = {"raw": _f_by_mm(*verts), "aligned": _f_by_mm(aligned_verts, verts[1])}
-    return FreiHandScores(families, f)
-
-
-def _f_by_mm(prediction: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[int, FScores]:
-    by_metres = f_scores(prediction, truth, tuple(F_THRESHOLDS_M.values()))
-    return {mm: by_metres[metres] for mm, metres in F_THRESHOLDS_M.items()}
-
-
-def _checked(
-    what: str, prediction: ArrayLike, truth: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both as float64, after refusing what would spoil a mean."""
-    predicted, true = np.asarray(prediction, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    if predicted.shape != true.shape or true.ndim != 3 or true.shape[-1] != 3 or true.size == 0:
-        raise InputError(
-            f"cannot score {what} of shape {predicted.shape} against {true.shape}: "
-            "both must be [N, P, 3], N > 0."
-        )
-    for name, points in (("predicted", predicted), ("true", true)):
-        bad = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
-        if bad.size:
-            shown = ", ".join(map(str, bad[:10])) + (", ..." if bad.size > 10 else "")
-            raise InputError(
-                f"{bad.size} of {len(points)} samples have {name} {what} that are not finite: {shown}."
-            )
-    return predicted, true
+    f = {"raw": f_by_mm(*verts), "aligned": f_by_mm(aligned_verts, verts[1])}
+    return HandScores(families, _LABELS, "xyz_aligned", f)
