@@ -94,7 +94,7 @@ def predict_missing(
             problems.setdefault(chunk, []).extend(unreadable)
             on_device = {name: values.to(settings.device) for name, values in batch.items()}
             for run in needed[chunk] if not problems[chunk] else ():
-                bar.set_postfix_str(run.label)
+                bar.set_postfix_str(run.label, refresh=False)
                 parts[run].append(_predict(program, model, run, on_device, data.kept))
                 bar.update(len(rows))
             if rows.stop == chunk.stop:
@@ -139,4 +139,4 @@ def _progress(total: int, what: str) -> Any:
         from tqdm import tqdm
     except ImportError as error:
         raise MissingDependencyError("the evaluation needs tqdm: pip install 'shared_tmu[eval]'.") from error
-    return tqdm(total=total, desc=what, unit="img", smoothing=0.1)
+    return tqdm(total=total, desc=what, unit="img", disable=None)

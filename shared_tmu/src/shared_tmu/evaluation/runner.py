@@ -138,6 +138,7 @@ class Session:
         lines = settings.results / f"{self.program.name}-{name}.jsonl".lower()
         finished = {} if settings.fresh else {r.get("key"): r for r in read_records(lines)}
         todo = [job for job in jobs if job.key not in finished]
+        _log.info("%s: %d samples, %d of %d runs to do.", data.name, len(data), len(todo), len(jobs))
         failures = self._work(data, chunks, todo, lines, finished) if todo else []
         for job in jobs:
             if job.key in finished:
@@ -187,6 +188,7 @@ class Session:
                 failures.append(f"{job.run.label} on {data.name}: {error}")
                 continue
             append_record(lines, record)
+            _log.info("%s on %s: PA-MPVPE %.3f mm", job.run.label, data.name, record["pa_mpvpe_mm"])
             finished[job.key] = record
         return failures
 
