@@ -90,7 +90,7 @@ HAMER = Asset(
         ),
         Part("model_config.yaml", "hamer_ckpts", r"model_config\.yaml"),
     ),
-    use="python demo.py --checkpoint ../data/hamer_ckpts/checkpoints/hamer.ckpt (with the asset 'mano')",
+    use="demo.py --checkpoint data/hamer_ckpts/checkpoints/hamer.ckpt --mano_path data/mano/MANO_RIGHT.pkl",
 )
 FREIHAND = Asset(
     title="FreiHAND v2, evaluation split",
@@ -100,9 +100,35 @@ FREIHAND = Asset(
         Part("evaluation/rgb/*.jpg", "freihand", r"evaluation/rgb/\d{8}\.jpg", count=3960),
         Part("evaluation_*.json", "freihand", r"evaluation_(?:K|scale|xyz|verts|mano)\.json", count=5),
     ),
-    use="python eval.py --dataset freihand",
+    use="eval.py --dataset freihand",
 )
-ASSETS = {"mano": MANO, "hamer": HAMER, "freihand": FREIHAND}
+YOLO = Asset(
+    title="WiLoR's hand detector (YOLO)",
+    licence="CC BY-NC-ND 4.0; the ultralytics package that runs it is AGPL-3.0",
+    where="https://github.com/rolpotamias/WiLoR: detector.pt",
+    parts=(
+        Part(
+            "detector.pt",
+            "detectors",
+            r"detector\.pt",
+            "5ef3df44e42d2db52d4ffe91f83a22ce9925e2acc9abebf453f2c5d22e380033",
+        ),
+    ),
+    use="demo.py --detector yolo, after pip install ultralytics",
+)
+VITDET = Asset(
+    title="the published demo's detectors: ViTDet, then ViTPose",
+    licence="Apache-2.0 (code); the weights carry the terms of the data they were trained on",
+    where="model_final_f05665.pkl: https://github.com/facebookresearch/detectron2 (model zoo, ViTDet-H Cascade); "
+    "wholebody.pth: in hamer_demo_data.tar.gz; its .py: https://github.com/ViTAE-Transformer/ViTPose",
+    parts=(
+        Part("model_final_f05665.pkl", "detectors", r"model_final_f05665\.pkl"),
+        Part("wholebody.pth", "detectors", r"wholebody\.pth"),
+        Part("ViTPose_huge_wholebody_256x192.py", "detectors", r"ViTPose_huge_wholebody_256x192\.py"),
+    ),
+    use="demo.py --detector vitdet, after installing detectron2 and mmpose; give the files one by one",
+)
+ASSETS = {"mano": MANO, "hamer": HAMER, "freihand": FREIHAND, "yolo": YOLO, "vitdet": VITDET}
 
 
 @contextmanager
@@ -195,7 +221,7 @@ def place(asset: Asset, source: Path, data: Path, force: bool = False) -> list[P
         names = " or ".join(part.name for part in asset.parts)
         raise AssetError(f"there is no {names} in {source}; take it from: {asset.where}.")
     if missing:
-        raise AssetError(f"{len(placed)} file(s) placed, but {' and '.join(missing)} is not in {source}.")
+        raise AssetError(f"{len(placed)} file(s) placed; still missing: {', '.join(missing)}, not in {source}.")
     return placed
 
 

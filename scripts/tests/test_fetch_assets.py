@@ -95,7 +95,7 @@ def test_says_what_is_wrong_with_a_source(
         (tmp_path / "nothing.zip", "does not exist"),
         (other, "there is no model.pkl or config.yaml"),
         (cut, "damaged"),
-        (alone, "config.yaml is not in"),
+        (alone, "still missing: config.yaml"),
     ]:
         assert run(asset, "--from", source, "--data_dir", data) == 1
         assert message in capsys.readouterr().err
