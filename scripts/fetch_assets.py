@@ -119,7 +119,7 @@ YOLO = Asset(
 VITDET = Asset(
     title="the published demo's detectors: ViTDet, then ViTPose",
     licence="Apache-2.0 (code); the weights carry the terms of the data they were trained on",
-    where="model_final_f05665.pkl: https://github.com/facebookresearch/detectron2 (model zoo, ViTDet-H Cascade); "
+    where="model_final_f05665.pkl: https://github.com/facebookresearch/detectron2 (ViTDet-H Cascade); "
     "wholebody.pth: in hamer_demo_data.tar.gz; its .py: https://github.com/ViTAE-Transformer/ViTPose",
     parts=(
         Part("model_final_f05665.pkl", "detectors", r"model_final_f05665\.pkl"),
@@ -150,7 +150,7 @@ def members(source: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 yield path.relative_to(source.parent).as_posix(), stream
     elif not source.is_file():
         raise AssetError(f"{source} does not exist.")
-    elif zipfile.is_zipfile(source) and not source.name.endswith(".ckpt"):
+    elif source.name.endswith(".zip"):  # checkpoints are zip files too, under other names
         with zipfile.ZipFile(source) as archive:
             for info in archive.infolist():
                 if not info.is_dir():
@@ -221,7 +221,7 @@ def place(asset: Asset, source: Path, data: Path, force: bool = False) -> list[P
         names = " or ".join(part.name for part in asset.parts)
         raise AssetError(f"there is no {names} in {source}; take it from: {asset.where}.")
     if missing:
-        raise AssetError(f"{len(placed)} file(s) placed; still missing: {', '.join(missing)}, not in {source}.")
+        raise AssetError(f"{len(placed)} file(s) placed; not in {source}: {', '.join(missing)}.")
     return placed
 
 

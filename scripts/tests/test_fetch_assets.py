@@ -61,6 +61,18 @@ def test_places_the_parts_of_a_download(kind: str, asset: str, tmp_path: Path) -
     assert fetch_assets.state_of(fetch_assets.ASSETS[asset], data, verify=True) == "present"
 
 
+def test_places_a_checkpoint_that_is_itself_a_zip_file(
+    asset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "model.pkl"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("data.pkl", b"weights")
+    part = fetch_assets.Part("model.pkl", "toy", r"model\.pkl")
+    monkeypatch.setitem(fetch_assets.ASSETS, asset, fetch_assets.Asset("a", "b", "c", (part,), "d"))
+    assert run(asset, "--from", source, "--data_dir", tmp_path / "data") == 0
+    assert (tmp_path / "data/toy/model.pkl").read_bytes() == source.read_bytes()
+
+
 def test_refuses_a_wrong_checksum_and_keeps_what_was_there(
     asset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,7 +107,7 @@ def test_says_what_is_wrong_with_a_source(
         (tmp_path / "nothing.zip", "does not exist"),
         (other, "there is no model.pkl or config.yaml"),
         (cut, "damaged"),
-        (alone, "still missing: config.yaml"),
+        (alone, "1 file(s) placed; not in"),
     ]:
         assert run(asset, "--from", source, "--data_dir", data) == 1
         assert message in capsys.readouterr().err
