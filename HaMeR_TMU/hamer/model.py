@@ -67,12 +67,15 @@ class HaMeR(nn.Module):
         return self.predict(self.encode(batch["img"]))
 
     def encode(self, img: Tensor) -> Tensor:
-        """Run the backbone on crops `[B, 3, S, S]`: tokens `[B, N, C]`, after the last norm."""
-        size = self.config.image_size
-        if img.ndim != 4 or tuple(img.shape[1:]) != (3, size, size):
+        """Run the backbone on crops `[B, 3, S, S]`, or on their middle columns as the backbone sees them.
+
+        Returns:
+            Tokens `[B, N, C]`, after the last norm.
+        """
+        size, width = self.config.image_size, self.config.backbone.img_size[1]
+        if img.ndim != 4 or tuple(img.shape[1:3]) != (3, size) or img.shape[3] not in (size, width):
             raise InputError(f"HaMeR takes images [B, 3, {size}, {size}], found {list(img.shape)}.")
-        width = self.config.backbone.img_size[1]
-        start = (size - width) // 2
+        start = (img.shape[3] - width) // 2
         dtype = self.backbone.pos_embed.dtype
         return self.backbone(img[..., start : start + width].to(dtype))
 

@@ -5,7 +5,6 @@ Tensors are memory-mapped where the format allows it.
 """
 
 import logging
-import os
 import pickle
 import pickletools
 import re
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from shared_tmu.errors import CheckpointError, MissingAssetError, MissingDependencyError
+from shared_tmu.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -66,16 +66,11 @@ def read_checkpoint(path: Path | str, where: str = "") -> Mapping[str, Any]:
 def save_safetensors(
     tensors: Mapping[str, Tensor], path: Path | str, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write tensors as safetensors, atomically: beside the target first, then renamed over it."""
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Write tensors as safetensors, atomically."""
+    with replacing(Path(path)) as beside:
         _safetensors().save_file(
             {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, beside, metadata
         )
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def tensors_of(content: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -49,6 +49,7 @@ class ManoLayer(smplx.MANOLayer):  # type: ignore[misc]
         )
         self.register_buffer("extra_joints_idxs", torch.tensor(FINGERTIPS))
         self.register_buffer("joint_map", torch.tensor(OPENPOSE_JOINTS))
+        self.register_load_state_dict_post_hook(_refresh_faces)
 
     def forward(self, global_orient: Tensor, hand_pose: Tensor, betas: Tensor) -> ManoOutput:
         """Pose the hand.
@@ -77,3 +78,8 @@ class ManoLayer(smplx.MANOLayer):  # type: ignore[misc]
             return tensor.to(moved.device, torch.float32) if narrowed else moved
 
         return super()._apply(keep_wide, recurse)
+
+
+def _refresh_faces(layer: ManoLayer, _: Any) -> None:
+    """Keep smplx's array of faces equal to the buffer when another hand is loaded into the layer."""
+    layer.faces = layer.faces_tensor.cpu().numpy()
