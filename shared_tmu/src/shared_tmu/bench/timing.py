@@ -66,9 +66,9 @@ def measure_in_turn(
     contenders: Mapping[str, Callable[[], AbstractContextManager[object]]],
     device: torch.device,
     *,
-    rounds: int = 20,
+    rounds: int = 50,
     warmup: int = 3,
-    budget_s: float = 60.0,
+    budget_s: float = 30.0,
 ) -> dict[str, Timing]:
     """Time `call` inside each contender's context, in turn: A B A B ...; entering and leaving is not timed.
 

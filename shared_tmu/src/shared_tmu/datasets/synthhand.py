@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from shared_tmu.datasets.freihand import read_freihand_layout
 from shared_tmu.datasets.hand_meshes import HandMeshSet
 
 OFFICIAL_COUNT = 1000
+_log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -24,5 +26,6 @@ def open_synthhand(data_dir: Path) -> HandMeshSet:
     from shared_tmu.synth import write_eval_set
 
     folder = cache_folder() / "synthhand_eval"
+    _log.info("SynthHand-Eval: %d pictures in %s, made now if they are not there.", OFFICIAL_COUNT, folder)
     write_eval_set(folder, count=OFFICIAL_COUNT)
     return read_freihand_layout(folder, "synthhand", OFFICIAL_COUNT)

@@ -39,10 +39,11 @@ def weights_sha256(model: nn.Module) -> str:
 
 
 def code_sha256(model_folder: Path) -> str:
-    """SHA-256 over the sources that predictions and scores come from: the core, and the model folder."""
+    """SHA-256 over the sources that predictions and scores come from: the core, and the model folder's packages."""
     core = Path(shared_tmu.__file__).parent
     files = [p for p in core.rglob("*.py") if p.relative_to(core).parts[0] not in _BESIDE]
-    files += [p for folder in model_folder.iterdir() if folder.name != "tests" for p in folder.rglob("*.py")]
+    packages = [p.parent for p in model_folder.glob("*/__init__.py")]
+    files += [p for package in packages if package.name != "tests" for p in package.rglob("*.py")]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.name.encode())

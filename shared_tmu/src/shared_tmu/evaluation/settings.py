@@ -49,7 +49,7 @@ class EvalSettings:
     num_workers: int = 0
     limit: int | None = None
     tips: str = "model"
-    rounds: int = 20
+    rounds: int = 50
     fresh: bool = False
 
     @property
@@ -122,7 +122,7 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
     add(
         "--rounds",
         type=_natural,
-        default=20,
+        default=50,
         help="timed rounds per schedule, each with the baseline; 0: no timing",
     )
     add(
