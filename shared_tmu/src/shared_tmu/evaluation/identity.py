@@ -39,7 +39,7 @@ def weights_sha256(model: nn.Module) -> str:
 
 
 def code_sha256(model_folder: Path) -> str:
-    """SHA-256 over the sources that predictions and scores come from: the core, and the model folder's packages."""
+    """SHA-256 over the sources of predictions and scores: the core and the model folder's packages."""
     core = Path(shared_tmu.__file__).parent
     files = [p for p in core.rglob("*.py") if p.relative_to(core).parts[0] not in _BESIDE]
     packages = [p.parent for p in model_folder.glob("*/__init__.py")]
