@@ -215,5 +215,5 @@ def _refusal(path: Path, message: str) -> str:
         return f"{path} is damaged or not written by torch.save: {(details or ['unreadable pickle'])[0]}."
     return (
         f"{path} was not loaded: it asks for '{found.group(1)}', which is neither a tensor nor a plain value "
-        "and could execute code. Export its weights alone (a dictionary of tensors) on the machine that wrote it."
+        "and could execute code. Export its weights alone (a dictionary of tensors) where it was written."
     )

@@ -1,0 +1,147 @@
+"""The LightningModule around HaMeR: the published training recipe, validation and prediction."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from hamer.losses import (
+    LossWeights,
+    discriminator_loss,
+    generator_loss,
+    hamer_losses,
+    weighted_sum,
+)
+from hamer.model import HaMeR
+from shared_tmu.errors import ConfigError, InputError
+from shared_tmu.training.losses import aligned_error_mm
+
+PREFIX = "model."
+
+
+class HaMeRModule(pl.LightningModule):
+    """Train, validate and run a HaMeR with Lightning.
+
+    Checkpoints have the published layout (`state_dict` with `backbone.*`, `mano_head.*`, ..., and the
+    configuration under `hyper_parameters.cfg`), so `load_hamer` reads them.
+
+    Batches are those of `hamer.losses.hamer_losses` plus `img`; adversarial training also needs hands to
+    compare
+    with: `real_hand_pose` `[R, 15, 3, 3]` and `real_betas` `[R, 10]`.
+
+    Args:
+        model: the model; built with `with_discriminator` for adversarial training.
+        weights: factors of the losses.
+        lr: learning rate of AdamW, for the model and for the discriminator.
+        weight_decay: of both.
+        grad_clip: largest norm of each optimiser's gradients.
+
+    Raises:
+        ConfigError: an adversarial loss is asked for, but the model has no discriminator.
+    """
+
+    def __init__(
+        self,
+        model: HaMeR,
+        weights: LossWeights | None = None,
+        lr: float = 1e-5,
+        weight_decay: float = 1e-4,
+        grad_clip: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.weights = weights or LossWeights()
+        self.lr, self.weight_decay, self.grad_clip = lr, weight_decay, grad_clip
+        self.adversarial = self.weights.adversarial > 0
+        if self.adversarial and not hasattr(model, "discriminator"):
+            raise ConfigError(
+                f"the adversarial loss has weight {self.weights.adversarial}, but the model has no "
+                "discriminator: set with_discriminator in its configuration, or the weight to 0."
+            )
+        self.automatic_optimization = not self.adversarial  # two optimisers take turns
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+        """See `HaMeR.forward`."""
+        return self.model(batch)
+
+    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+        """Take the weighted sum of all losses; each is logged unweighted."""
+        output = self.model(batch)
+        losses = hamer_losses(output, batch)
+        if self.adversarial:
+            losses["adversarial"] = generator_loss(self._judge(output["pred_mano_params"]))
+        total = weighted_sum(losses, self.weights)
+        if self.adversarial:
+            losses["discriminator"] = self._take_turns(total, output["pred_mano_params"], batch)
+        self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()})
+        self.log("train/total", total.detach(), prog_bar=True)
+        return total
+
+    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
+        """Log losses, aligned joint error in mm and 2D error in pixels of the crop."""
+        output = self.model(batch)
+        losses = hamer_losses(output, batch)
+        joints = aligned_error_mm(output["pred_keypoints_3d"], batch["keypoints_3d"][..., :3])
+        distance = (output["pred_keypoints_2d"] - batch["keypoints_2d"][..., :2]).norm(dim=-1)
+        values = {
+            "val/total": weighted_sum(losses, self.weights),
+            "val/pa_mpjpe_mm": joints.mean(),
+            "val/error_2d_px": self.model.config.image_size * distance.mean(),
+            **{f"val/{name}": loss for name, loss in losses.items()},
+        }
+        self.log_dict(values, batch_size=len(batch["img"]))
+
+    def predict_step(self, batch: dict[str, Tensor], _: int) -> dict[str, Any]:
+        """Return the output dictionary."""
+        return self.model(batch)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW for the model, and one for the discriminator if there is adversarial training."""
+        judge = list(self.model.discriminator.parameters()) if self.adversarial else []
+        skip = {id(parameter) for parameter in judge}
+        own = [p for p in self.model.parameters() if p.requires_grad and id(p) not in skip]
+        return [
+            torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+            for parameters in (own, judge)
+            if parameters
+        ]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip gradients, whether Lightning or this module drives the optimisers."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, self.grad_clip)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write weights and configuration as published checkpoints have them."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {key.removeprefix(PREFIX): value for key, value in state.items()}
+        checkpoint["hyper_parameters"] = {"cfg": self.model.config.to_dict()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Undo `on_save_checkpoint`, to resume."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {PREFIX + key.removeprefix(PREFIX): value for key, value in state.items()}
+
+    def _judge(self, params: Mapping[str, Tensor]) -> Tensor:
+        return self.model.discriminator(params["hand_pose"], params["betas"])
+
+    def _take_turns(self, total: Tensor, params: Mapping[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
+        """Step the model, then the discriminator; return the discriminator's loss."""
+        if "real_hand_pose" not in batch or "real_betas" not in batch:
+            raise InputError(
+                "adversarial training needs 'real_hand_pose' and 'real_betas' in each batch, found "
+                f"{sorted(batch)}."
+            )
+        model_optimizer, judge_optimizer = self.optimizers()
+        model_optimizer.zero_grad()
+        self.manual_backward(total)
+        model_optimizer.step()
+        predicted = self._judge({name: value.detach() for name, value in params.items()})
+        real = self.model.discriminator(batch["real_hand_pose"], batch["real_betas"])
+        loss = self.weights.adversarial * discriminator_loss(real, predicted)
+        judge_optimizer.zero_grad()
+        self.manual_backward(loss)
+        judge_optimizer.step()
+        return loss.detach()
