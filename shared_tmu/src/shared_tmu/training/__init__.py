@@ -1,0 +1,1 @@
+"""Training of thin models on SynthHand: data, dense supervision, initialisation, growth, optimiser."""

@@ -1,0 +1,143 @@
+"""Shards of SynthHand as a torch dataset, with the colour and geometry changes applied while reading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from shared_tmu.synth.scene import Difficulty
+from shared_tmu.synth.shards import CANONICAL_SCALE_M, CELL, DEPTH_SCALE_M, SHARD, make_shards, shard_folder
+
+Array = NDArray[np.float32]
+MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255.0
+STD = np.array([0.229, 0.224, 0.225], np.float32) * 255.0
+HEIGHT, WIDTH = 256, 192
+
+
+class SynthHandSet(Dataset[dict[str, Tensor]]):
+    """Training samples of one seed and difficulty; missing shards are drawn on first use.
+
+    Items: `img` `[3, 256, 192]` normalised; `part` `[64, 48]` int64 (0 background); `canonical` `[64, 48, 3]` and
+    `depth` `[64, 48]` metres; `keypoints_2d` `[21, 2]` in crops; `keypoints_3d` `[21, 3]` metres, camera frame;
+    `global_orient` `[1, 3, 3]`, `hand_pose` `[15, 3, 3]`; `betas` `[10]`.
+
+    Args:
+        cache: folder of the shards.
+        seed: names the sequence of scenes.
+        count: number of scenes.
+        difficulty: how wild they are.
+        augment: change colours, turn, shift, cover and cut; off for validation.
+        processes: processes that draw what is missing.
+    """
+
+    def __init__(
+        self, cache: Path, seed: int, count: int, difficulty: Difficulty, augment: bool, processes: int = 1
+    ) -> None:
+        for _ in make_shards(cache, seed, count, difficulty, processes):
+            pass
+        self.folder = shard_folder(cache, seed, difficulty)
+        self.seed, self.count, self.augment = seed, count, augment
+        self._shards: dict[int, dict[str, NDArray[np.generic]]] = {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def _shard(self, number: int) -> dict[str, NDArray[np.generic]]:
+        if number not in self._shards:
+            with np.load(self.folder / f"{number:05d}.npz", allow_pickle=False) as data:
+                self._shards[number] = {key: data[key] for key in data.files}
+        return self._shards[number]
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        shard, i = self._shard(index // SHARD), index % SHARD
+        end = shard["end"]
+        start = int(end[i - 1]) if i else 0
+        image = cv2.imdecode(shard["jpeg"][start : int(end[i])], cv2.IMREAD_COLOR)[..., ::-1]
+        labels = {key: np.asarray(value[i]) for key, value in shard.items() if key not in ("jpeg", "end")}
+        if self.augment:
+            rng = np.random.default_rng(int(torch.randint(1 << 62, ()).item()))
+            image, labels = _turn(rng, image, labels)
+            image = _recolor(rng, image)
+            image = _cover(rng, image)
+        return _to_tensors(image, labels)
+
+
+def _turn(
+    rng: np.random.Generator, image: NDArray[np.uint8], labels: dict[str, NDArray[np.generic]]
+) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.generic]]]:
+    """Turn, scale and shift picture and labels alike; the hand turns about the ray through its middle."""
+    degrees = float(np.clip(rng.normal(0.0, 20.0), -60, 60))
+    scale, shift = float(np.exp(rng.normal(0.0, 0.10))), rng.normal(0.0, 5.0, 2)
+    centre = np.array([WIDTH / 2, HEIGHT / 2])
+    radians = np.radians(degrees)
+    turn = scale * np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+    move = np.concatenate([turn, (centre + shift - turn @ centre)[:, None]], axis=1)
+    image = cv2.warpAffine(image, move, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
+    cells = move * np.array([1.0, 1.0, 1.0 / CELL])
+    size = (WIDTH // CELL, HEIGHT // CELL)
+    out = dict(labels)
+    for key in ("part", "canonical", "depth"):
+        out[key] = cv2.warpAffine(labels[key], cells, size, flags=cv2.INTER_NEAREST)
+    points = (labels["keypoints_2d"] + 0.5) * HEIGHT - [(HEIGHT - WIDTH) / 2, 0.0]
+    points = points @ turn.T + move[:, 2]
+    out["keypoints_2d"] = ((points + [(HEIGHT - WIDTH) / 2, 0.0]) / HEIGHT - 0.5).astype(np.float32)
+    middle = labels["keypoints_3d"].mean(0)
+    about = Rotation.from_rotvec(radians * middle / np.linalg.norm(middle))
+    out["keypoints_3d"] = (about.apply(labels["keypoints_3d"] - middle) + middle).astype(np.float32)
+    out["root"] = (about * Rotation.from_rotvec(labels["root"])).as_rotvec().astype(np.float32)
+    return image, out
+
+
+def _recolor(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Gain per channel, contrast and gamma by table; now and then swapped channels or gray."""
+    gamma, gain = np.exp(rng.normal(0.0, 0.15)), np.exp(rng.normal(0.0, 0.08, 3) + rng.normal(0.0, 0.15))
+    ramp = np.arange(256) / 255.0
+    table = np.clip(255.0 * gain * (ramp[:, None] ** gamma), 0, 255).astype(np.uint8)
+    out = cv2.LUT(np.ascontiguousarray(image), table[:, None, :])
+    if rng.random() < 0.08:
+        out = np.repeat(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    return out
+
+
+def _cover(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Black bars where a crop leaves its picture, and small covering boxes."""
+    out = image.copy()
+    kind = rng.random()
+    if kind < 0.15:  # a square picture widened to 3:4, as in FreiHAND's evaluation
+        out[:32], out[-32:] = 0, 0
+    elif kind < 0.30:
+        share = int(rng.integers(1, 60))
+        side = rng.integers(4)
+        rows = slice(0, share) if side == 0 else slice(HEIGHT - share, HEIGHT) if side == 1 else slice(None)
+        columns = slice(0, share) if side == 2 else slice(WIDTH - share, WIDTH) if side == 3 else slice(None)
+        out[rows, columns] = 0
+    if rng.random() < 0.25:
+        h, w = rng.integers(10, 50, 2)
+        top, left = rng.integers(30, HEIGHT - 30 - h), rng.integers(20, WIDTH - 20 - w)
+        out[top : top + h, left : left + w] = rng.integers(0, 256, 3)
+    return out
+
+
+def _to_tensors(image: NDArray[np.uint8], labels: dict[str, NDArray[np.generic]]) -> dict[str, Tensor]:
+    img = ((image.astype(np.float32) - MEAN) / STD).transpose(2, 0, 1)
+    turns = np.concatenate([labels["root"][None], labels["fingers"]])
+    rotmats = Rotation.from_rotvec(turns).as_matrix().astype(np.float32)
+    keypoints = labels["keypoints_3d"].astype(np.float32)
+    return {
+        "img": torch.from_numpy(np.ascontiguousarray(img)),
+        "part": torch.from_numpy(labels["part"].astype(np.int64)),
+        "canonical": torch.from_numpy(labels["canonical"].astype(np.float32) * (CANONICAL_SCALE_M / 127)),
+        "depth": torch.from_numpy(labels["depth"].astype(np.float32) * (DEPTH_SCALE_M / 127)),
+        "keypoints_2d": torch.from_numpy(np.asarray(labels["keypoints_2d"], np.float32)),
+        "keypoints_3d": torch.from_numpy(keypoints),
+        "global_orient": torch.from_numpy(rotmats[:1]),
+        "hand_pose": torch.from_numpy(rotmats[1:]),
+        "betas": torch.from_numpy(np.asarray(labels["betas"], np.float32)),
+    }

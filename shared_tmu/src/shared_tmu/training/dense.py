@@ -1,0 +1,73 @@
+"""Dense supervision: every patch token says what it sees. A ViT from scratch learns hands from this first.
+
+The heads serve training only and are left out of shipped files.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PARTS = 17
+KEYPOINTS = 21
+CELLS = 4  # cells along each side of a patch
+
+
+class DenseHeads(nn.Module):
+    """Linear read-outs of patch tokens.
+
+    Args:
+        dim: channels of the tokens.
+        grid: patch rows and columns.
+    """
+
+    def __init__(self, dim: int, grid: tuple[int, int] = (16, 12)) -> None:
+        super().__init__()
+        self.grid = grid
+        self.cells = nn.Linear(dim, CELLS * CELLS * (PARTS + 4))
+        self.points = nn.Linear(dim, KEYPOINTS * 4)
+        rows, columns = grid
+        v, u = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        centre = torch.stack([(u + 0.5) / rows - columns / rows / 2, (v + 0.5) / rows - 0.5], dim=-1)
+        self.register_buffer("centre", centre.reshape(-1, 2).float(), persistent=False)
+
+    centre: Tensor
+
+    def forward(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Read patch tokens `[B, P, C]`.
+
+        Returns:
+            `part` logits `[B, 17, 4h, 4w]`, `canonical` `[B, 4h, 4w, 3]` and `depth` `[B, 4h, 4w]` in decimetres,
+            `keypoints_2d` `[B, 21, 2]` in crops, `keypoint_depth` `[B, 21]` in decimetres.
+        """
+        batch, (rows, columns) = tokens.shape[0], self.grid
+        cells = self.cells(tokens).float().reshape(batch, rows, columns, CELLS, CELLS, PARTS + 4)
+        cells = cells.permute(0, 1, 3, 2, 4, 5).reshape(batch, rows * CELLS, columns * CELLS, PARTS + 4)
+        points = self.points(tokens).float().reshape(batch, rows * columns, KEYPOINTS, 4)
+        weight = points[..., 0].softmax(dim=1)  # [B, P, 21]
+        place = self.centre[:, None] + points[..., 1:3] / rows
+        return {
+            "part": cells[..., :PARTS].permute(0, 3, 1, 2),
+            "canonical": cells[..., PARTS : PARTS + 3],
+            "depth": cells[..., PARTS + 3],
+            "keypoints_2d": (weight[..., None] * place).sum(1),
+            "keypoint_depth": (weight * points[..., 3]).sum(1),
+        }
+
+
+def dense_losses(read: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Losses of the dense heads, each about one at the start of training."""
+    part = batch["part"]
+    hand = (part > 0).float()
+    count = hand.sum().clamp(min=1.0)
+    weights = torch.ones(PARTS, device=part.device)
+    weights[0] = 0.25
+    depth = batch["keypoints_3d"][..., 2] - batch["keypoints_3d"][:, :1, 2]
+    return {
+        "part": F.cross_entropy(read["part"], part, weight=weights) / 2.0,
+        "canonical": ((read["canonical"] - 10 * batch["canonical"]).abs().sum(-1) * hand).sum() / count,
+        "depth": ((read["depth"] - 10 * batch["depth"]).abs() * hand).sum() / count,
+        "dense_2d": 8.0 * (read["keypoints_2d"] - batch["keypoints_2d"]).abs().sum(-1).mean(),
+        "dense_depth": (read["keypoint_depth"] - 10 * depth).abs().mean(),
+    }

@@ -1,0 +1,89 @@
+"""Start well and grow deeper: initialisation for small data, and blocks that begin as the identity."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+BlockList = nn.ModuleList
+
+
+def cosine_patches(channels: int, size: int = 16) -> Tensor:
+    """Filters of the lowest 2D cosine frequencies for a patch embedding, `[channels, 3, size, size]`.
+
+    Two thirds of the channels see brightness, the rest two colour differences, so that a patch reaches the first block
+    with as little loss as the channel count allows instead of through random filters.
+    """
+    order = sorted(((u + v, max(u, v), u, v) for u in range(size) for v in range(size)))
+    t = (torch.arange(size) + 0.5) * math.pi / size
+    mixes = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]])
+    mixes = mixes / mixes.norm(dim=1, keepdim=True)
+    color = channels // 6
+    counts = (channels - 2 * color, color, color)
+    out = []
+    for mix, count in zip(mixes, counts, strict=True):
+        for _, _, u, v in order[:count]:
+            wave = torch.cos(u * t)[:, None] * torch.cos(v * t)[None, :]
+            out.append(mix[:, None, None] * (wave / wave.norm()))
+    return torch.stack(out)
+
+
+def sine_positions(rows: int, columns: int, channels: int) -> Tensor:
+    """Fixed 2D sine-cosine codes, `[rows * columns, channels]` in -1..1."""
+    quarter = channels // 4
+    rate = 1.0 / (40.0 ** (torch.arange(quarter) / max(quarter - 1, 1)))
+    v, u = torch.meshgrid(torch.arange(rows).float(), torch.arange(columns).float(), indexing="ij")
+    angles = [v.reshape(-1, 1) * rate, u.reshape(-1, 1) * rate]
+    codes = torch.cat([f(a) for a in angles for f in (torch.sin, torch.cos)], dim=1)
+    return nn.functional.pad(codes, (0, channels - codes.shape[1]))
+
+
+@torch.no_grad()
+def initialise_vit(vit: nn.Module, generator: torch.Generator | None = None) -> None:
+    """Initialise a ViT (`patch_embed.proj`, `pos_embed`, `blocks`) for training from scratch on little data.
+
+    Cosine patch filters; sine positions; keys that start close to the queries, so that tokens attend to tokens like
+    themselves (after Trockman and Kolter 2023, arXiv:2305.09828); residual branches that start small.
+    """
+    proj = vit.patch_embed.proj
+    proj.weight.copy_(cosine_patches(proj.weight.shape[0], proj.weight.shape[-1]) * 0.35)
+    proj.bias.zero_()
+    rows, columns = vit.config.grid
+    vit.pos_embed.zero_()
+    vit.pos_embed[0, 1:] = 0.5 * sine_positions(rows, columns, vit.pos_embed.shape[-1])
+    depth = len(vit.blocks)
+    for block in vit.blocks:
+        dim = block.attn.proj.weight.shape[0]
+        qkv = torch.randn(3, dim, dim, generator=generator) / math.sqrt(dim)
+        qkv[1] = 0.8 * qkv[0] + 0.6 * qkv[1]
+        block.attn.qkv.weight.copy_(qkv.reshape(3 * dim, dim))
+        for linear in (block.attn.proj, block.mlp.fc2):
+            linear.weight.mul_(1.0 / math.sqrt(2.0 * depth))
+
+
+@torch.no_grad()
+def grow_blocks(blocks: BlockList, depth: int) -> BlockList:
+    """Spread a trunk's blocks over a deeper one; every new block starts as the identity.
+
+    Each new block is a copy of the block before it whose residual branches write nothing yet, so the deeper trunk
+    computes what the shallow one did, bit for bit.
+
+    Raises:
+        ValueError: `depth` is smaller than the number of blocks.
+    """
+    if depth < len(blocks):
+        raise ValueError(f"cannot grow {len(blocks)} blocks to {depth}: a trunk only grows.")
+    grown: list[nn.Module] = []
+    for i in range(depth):
+        source = i * len(blocks) // depth
+        is_first = i == 0 or (i - 1) * len(blocks) // depth != source
+        block = blocks[source] if is_first else copy.deepcopy(blocks[source])
+        if not is_first:
+            for linear in (block.attn.proj, block.mlp.fc2):
+                linear.weight.zero_()
+                linear.bias.zero_()
+        grown.append(block)
+    return BlockList(grown)

@@ -1,0 +1,90 @@
+"""The LightningModule that trains a hand regressor on SynthHand: dense losses on tokens, hand losses on the head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from shared_tmu.training.dense import DenseHeads, dense_losses
+from shared_tmu.training.losses import aligned_error_mm, hand_losses
+from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
+
+
+class HandTraining(pl.LightningModule):
+    """Train a hand regressor.
+
+    Args:
+        model: has `backbone` (images `[B, 3, 256, 192]` to tokens), `predict` (tokens to the output dictionary) and
+            `mano` (the body-model layer).
+        dim: channels of the tokens.
+        steps: optimiser steps of this stage; the learning rate ends with them.
+        lr: peak learning rate.
+        warmup: steps of linear warm-up.
+        weight_decay: on matrices.
+        weights: factor on each named loss; a loss without one counts once.
+        num_prefix_tokens: task tokens before the patch tokens, which the dense heads skip.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dim: int,
+        steps: int,
+        lr: float = 2e-3,
+        warmup: int = 200,
+        weight_decay: float = 0.02,
+        weights: Mapping[str, float] | None = None,
+        num_prefix_tokens: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.dense = DenseHeads(dim)
+        self.steps, self.lr, self.warmup, self.weight_decay = steps, lr, warmup, weight_decay
+        self.weights = dict(weights or {})
+        self.num_prefix_tokens = num_prefix_tokens
+        self.backbone_forward: Any = model.backbone
+
+    def _losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tokens = self.backbone_forward(batch["img"])
+        losses = dense_losses(self.dense(tokens[:, self.num_prefix_tokens :]), batch)
+        output = self.model.predict(tokens)
+        losses.update(hand_losses(output, batch, self.model.mano))
+        return losses, output
+
+    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+        """Sum of weighted losses; each is logged."""
+        losses, _output = self._losses(batch)
+        total = torch.stack([self.weights.get(k, 1.0) * v for k, v in losses.items()]).sum()
+        self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()})
+        self.log("train/total", total.detach(), prog_bar=True)
+        return total
+
+    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
+        """Aligned vertex and joint errors in mm, and 2D errors in pixels of the crop."""
+        losses, output = self._losses(batch)
+        truth = self.model.mano(
+            global_orient=batch["global_orient"], hand_pose=batch["hand_pose"], betas=batch["betas"]
+        )
+        distance = (output["pred_keypoints_2d"] - batch["keypoints_2d"]).norm(dim=-1)
+        turn = output["pred_mano_params"]["global_orient"].transpose(-1, -2) @ batch["global_orient"]
+        cosine = ((turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
+        values = {
+            "val/pa_mpvpe_mm": aligned_error_mm(output["pred_vertices"].float(), truth.vertices).mean(),
+            "val/pa_mpjpe_mm": aligned_error_mm(output["pred_keypoints_3d"].float(), truth.keypoints).mean(),
+            "val/error_2d_px": 256.0 * distance.mean(),
+            "val/orient_deg": torch.rad2deg(cosine.arccos()).mean(),
+            **{f"val/{k}": v for k, v in losses.items()},
+        }
+        self.log_dict(values, batch_size=len(batch["img"]))
+
+    def configure_optimizers(self) -> Any:
+        """Muon and AdamW under one warm-up and cosine."""
+        optimizer = MuonAdamW(*split_parameters(self), lr=self.lr, weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warm_cosine(step, self.warmup, self.steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,188 @@
+"""Train in stages: each stage is one Lightning fit that starts from the stage before it, and can be resumed.
+
+A stage leaves `last.ckpt` while it runs and `done.safetensors` when it is over; running the same command again goes on
+where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.data import DataLoader
+
+from shared_tmu.synth.scene import Difficulty
+from shared_tmu.training.data import SynthHandSet
+from shared_tmu.training.grow import grow_blocks, initialise_vit
+from shared_tmu.training.module import HandTraining
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training.
+
+    Attributes:
+        name: also the folder it writes to.
+        depth: blocks of the backbone; more than before grows it.
+        images: pictures seen, repeats counted.
+        seed, count: which scenes, and how many different ones.
+        difficulty: how wild they are.
+        lr, batch_size, warmup: as usual.
+        weights: factors on losses.
+    """
+
+    name: str
+    depth: int
+    images: int
+    seed: int
+    count: int
+    difficulty: Difficulty = field(default_factory=Difficulty)
+    lr: float = 2e-3
+    batch_size: int = 64
+    warmup: int = 200
+    weights: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        return max(self.images // self.batch_size, 1)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all stages share: folders, device, validation."""
+
+    out: Path
+    cache: Path
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    precision: str = "bf16-mixed"
+    workers: int = 1
+    draw_processes: int = 1
+    val_seed: int = 900_000
+    val_count: int = 500
+    val_every: int = 200
+    seed: int = 0
+    compile: bool = False
+
+
+class Curve(Callback):
+    """Append every validation to `curve.csv` and log it."""
+
+    def __init__(self, path: Path, stage: Stage) -> None:
+        self.path, self.stage, self.start = path, stage, time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """One row per validation."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        row: dict[str, object] = {"stage": self.stage.name, "step": trainer.global_step}
+        row["images"] = trainer.global_step * self.stage.batch_size
+        row["seconds"] = round(time.monotonic() - self.start, 1)
+        metrics = trainer.callback_metrics
+        row.update({k: round(float(v), 4) for k, v in sorted(metrics.items()) if k.startswith("val/")})
+        fresh = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+        log.info("%s", {k: row[k] for k in row if k in ("stage", "step", "seconds") or "_mm" in k or "px" in k})
+
+
+def _weights(model: nn.Module, training: HandTraining) -> dict[str, torch.Tensor]:
+    return {f"model.{k}": v.contiguous() for k, v in model.state_dict().items()} | {
+        f"dense.{k}": v.contiguous() for k, v in training.dense.state_dict().items()
+    }
+
+
+def run_stages(
+    build: Callable[[int], nn.Module], dim: int, stages: list[Stage], setting: Setting, num_prefix_tokens: int = 0
+) -> nn.Module:
+    """Run all stages that are not done.
+
+    Args:
+        build: makes an untrained model with the given number of blocks.
+        dim: channels of its tokens.
+        stages: in order.
+        setting: what they share.
+        num_prefix_tokens: task tokens in front of the patch tokens.
+
+    Returns:
+        The model after the last stage, on the CPU.
+    """
+    setting.out.mkdir(parents=True, exist_ok=True)
+    previous: Path | None = None
+    model = build(stages[0].depth)
+    for i, stage in enumerate(stages):
+        pl.seed_everything(setting.seed + i, workers=True, verbose=False)
+        model = build(stages[i - 1].depth if previous else stage.depth)
+        training = HandTraining(
+            model, dim, stage.steps, stage.lr, stage.warmup, weights=stage.weights, num_prefix_tokens=num_prefix_tokens
+        )
+        if previous is None:
+            initialise_vit(model.backbone)
+        else:
+            _load(previous, model, training)
+        model.backbone.blocks = grow_blocks(model.backbone.blocks, stage.depth)
+        done = setting.out / stage.name / "done.safetensors"
+        if done.exists():
+            log.info("stage %s is done", stage.name)
+            _load(done, model, training)
+        else:
+            _fit(stage, setting, training)
+            beside = done.with_suffix(".tmp")
+            save_file(_weights(model, training), beside)
+            beside.replace(done)
+        previous = done
+    return model.cpu()
+
+
+def _load(path: Path, model: nn.Module, training: HandTraining) -> None:
+    weights = load_file(path)
+    for prefix, module in (("model.", model), ("dense.", training.dense)):
+        module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
+
+
+def _fit(stage: Stage, setting: Setting, training: HandTraining) -> None:
+    folder = setting.out / stage.name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "stage.json").write_text(json.dumps(asdict(stage), indent=1) + "\n")
+    train = SynthHandSet(setting.cache, stage.seed, stage.count, stage.difficulty, True, setting.draw_processes)
+    val = SynthHandSet(setting.cache, setting.val_seed, setting.val_count, Difficulty(), False, setting.draw_processes)
+    loader = DataLoader(
+        train, stage.batch_size, shuffle=True, drop_last=True, num_workers=setting.workers,
+        persistent_workers=setting.workers > 0,
+    )  # fmt: skip
+    keep = ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=50, save_on_train_epoch_end=False)
+    if setting.compile:
+        training.backbone_forward = torch.compile(training.model.backbone)
+    trainer = pl.Trainer(
+        accelerator=setting.accelerator,
+        devices=setting.devices,
+        precision=setting.precision,  # type: ignore[arg-type]
+        max_steps=stage.steps,
+        val_check_interval=min(setting.val_every, stage.steps),
+        check_val_every_n_epoch=None,
+        gradient_clip_val=1.0,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        default_root_dir=folder,
+        callbacks=[keep, Curve(setting.out / "curve.csv", stage)],
+    )
+    last = folder / "last.ckpt"
+    trainer.fit(training, loader, DataLoader(val, 50), ckpt_path=str(last) if last.exists() else None, weights_only=True)
