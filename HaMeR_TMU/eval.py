@@ -13,25 +13,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tmu
-from hamer import HaMeR, load_hamer
+from hamer.loading import BUNDLED, load_hamer
 from shared_tmu.evaluation import EvalProgram, main
-
-FOLDER = Path(__file__).resolve().parent
-
-
-def load_model(checkpoint: Path | None, mano_path: Path | None) -> HaMeR:
-    """HaMeR in eval mode: the bundled weights and hand, or the files given."""
-    return load_hamer(checkpoint=checkpoint, mano_path=mano_path)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Evaluate as the command line says; returns the exit status."""
     program = EvalProgram(
         name="HaMeR",
-        folder=FOLDER,
-        load_model=load_model,
+        folder=Path(__file__).resolve().parent,
+        load_model=load_hamer,
         patch=tmu.patch,
-        default_checkpoint=FOLDER / "weights" / "hamer_thin.safetensors",
+        default_checkpoint=BUNDLED,
     )
     return main(program, arguments)
 

@@ -134,6 +134,23 @@ def test_the_crop_is_the_whole_picture_with_black_above_and_below(root):
     assert sample["box_center"].tolist() == [112, 112]
 
 
+def test_synthhand_is_made_once_in_the_cache(tmp_path, monkeypatch):
+    calls = []
+
+    def write_eval_set(folder, count, **options):
+        calls.append((folder, count))
+        if not folder.exists():
+            write_freihand(folder, count=3)
+
+    monkeypatch.setattr("shared_tmu.synth.write_eval_set", write_eval_set, raising=False)
+    monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path / "cache"))
+    for _ in range(2):
+        opened = open_dataset("synthhand", tmp_path / "nowhere")
+    assert len(opened) == 3
+    assert opened.images[0].is_relative_to(tmp_path / "cache")
+    assert {count for _, count in calls} == {1000}
+
+
 @pytest.mark.parametrize("content", [b"", b"not a picture", None])
 def test_a_bad_picture_is_an_error_not_a_hole(root, content):
     path = root / "evaluation" / "rgb" / "00000001.jpg"

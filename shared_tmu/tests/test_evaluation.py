@@ -106,6 +106,12 @@ def test_numbers_and_files_agree_with_a_plain_loop_over_the_set(run, results, da
     ]  # fmt: skip
 
 
+def test_worker_processes_give_the_same(run):
+    _, (alone,), _ = run("--r", "3x2", "--rounds", "0")
+    _, (_, helped), _ = run("--r", "3x2", "--rounds", "0", "--fresh", "--num_workers", "2")
+    assert alone["scores_txt"] == helped["scores_txt"]
+
+
 def test_controls(run):
     status, records, _ = run("--r", "off,8x2", "--method", "tome,random", "--no-unmerge")
     assert status == 0

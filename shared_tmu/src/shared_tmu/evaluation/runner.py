@@ -111,7 +111,7 @@ class Session:
             **shared,
             "checkpoint": checkpoint.name,
             "checkpoint_sha256": file_sha256(checkpoint) if checkpoint.is_file() else None,
-            "mano": settings.mano_path.name if settings.mano_path else "bundled",
+            "mano": settings.mano_path.name if settings.mano_path else None,
             **environment,
         }
         depends_on = {
