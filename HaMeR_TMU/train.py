@@ -13,7 +13,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from hamer import HaMeR, HaMeRConfig
-from shared_tmu.body_models.mano import load_mano
+from shared_tmu.body_models.mano import load_mano, load_mean_params
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.stages import Setting, Stage, run_stages
 
@@ -22,7 +22,7 @@ def build(model: DictConfig, depth: int) -> HaMeR:
     """An untrained HaMeR with `depth` blocks."""
     content = OmegaConf.to_container(model, resolve=True)
     content["backbone"]["depth"] = depth
-    return HaMeR(HaMeRConfig.from_dict(content), load_mano())
+    return HaMeR(HaMeRConfig.from_dict(content), load_mano(), load_mean_params())
 
 
 def read_stages(config: DictConfig) -> list[Stage]:

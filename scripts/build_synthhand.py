@@ -1,4 +1,5 @@
-"""Build SynthHand, the bundled procedural right hand in MANO's file layout. Same seed, same file.
+"""Build SynthHand, the bundled procedural right hand in MANO's file layout, and its mean parameters.
+Same seed, same files.
 
     python scripts/build_synthhand.py                       # rewrites the file that shared_tmu ships
     python scripts/build_synthhand.py --out DIR --seed 1
@@ -11,20 +12,22 @@ import logging
 from pathlib import Path
 
 import shared_tmu
-from shared_tmu.synth.build import build_hand, save_npz
+from shared_tmu.synth.build import build_hand, mean_parameters, save_npz
 
 ASSETS = Path(shared_tmu.__file__).parent / "assets" / "synthhand"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ASSETS, help="folder for SYNTHHAND_RIGHT.npz")
+    parser.add_argument("--out", type=Path, default=ASSETS, help="folder for the two files")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampled poses behind the pose space")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "SYNTHHAND_RIGHT.npz"
-    save_npz(path, build_hand(args.seed))
+    hand = build_hand(args.seed)
+    save_npz(path, hand)
+    save_npz(args.out / "mano_mean_params.npz", mean_parameters(hand["hands_mean"]))
     logging.getLogger(__name__).info("wrote %s, %.2f MB", path.name, path.stat().st_size / 1e6)
 
 

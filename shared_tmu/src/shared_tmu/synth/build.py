@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 
 VERTICES, FACES, RIM = 778, 1538, 16
 TIP_IDS = {"thumb": 744, "index": 320, "middle": 443, "ring": 554, "pinky": 671}
+MEAN_CAMERA = (6.5, -0.09, 0.01)  # weak camera (s, tx, ty) of an average scene
 # Ids other traditions use for the same tips (FreiHAND, HO3D): they get the tip's nearest neighbours.
 NEIGHBOUR_IDS = {"index": (333,), "middle": (444,), "ring": (555,), "pinky": (672,)}
 
@@ -153,3 +154,21 @@ def save_npz(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
             np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", (2026, 1, 1, 0, 0, 0)), buffer.getvalue(), zipfile.ZIP_DEFLATED)
     beside.replace(path)
+
+
+def mean_parameters(hands_mean: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
+    """Where a regressor starts, in the layout of HaMeR's `mano_mean_params.npz`: upright back of the mean hand.
+
+    Rotations are six numbers each, the first two columns of the matrix one after the other.
+    """
+    from scipy.spatial.transform import Rotation
+
+    from shared_tmu.synth.scene import UPRIGHT_BACK
+
+    fingers = Rotation.from_rotvec(np.asarray(hands_mean, np.float64).reshape(15, 3)).as_matrix()
+    rotmats = np.concatenate([UPRIGHT_BACK[None], fingers])
+    return {
+        "pose": rotmats[:, :, :2].transpose(0, 2, 1).reshape(96).astype(np.float32),
+        "shape": np.zeros(10, np.float32),
+        "cam": np.array(MEAN_CAMERA, np.float32),
+    }
