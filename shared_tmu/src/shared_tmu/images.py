@@ -1,7 +1,7 @@
 """Read any picture a user may have as 8-bit BGR, or say in one sentence why it cannot be read.
 
-Convention: images are `[H, W, 3]` uint8 in BGR order, as OpenCV holds them, upright (EXIF rotation applied); the
-centre of pixel (column u, row v) has image coordinates (u, v).
+Convention: images are `[H, W, 3]` uint8 in BGR order, as OpenCV holds them, upright (EXIF rotation applied);
+the centre of pixel (column u, row v) has image coordinates (u, v).
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def _decode(data: bytes, name: str) -> Picture:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise InputError(
-                f"cannot read {name}: {width} x {height} pixels is more than the {MAX_PIXELS // 10**6} megapixels "
-                "that are decoded; make it smaller first."
+                f"cannot read {name}: {width} x {height} pixels is more than the "
+                f"{MAX_PIXELS // 10**6} megapixels that are decoded; make it smaller first."
             )
         image.load()
         mode = image.mode
@@ -145,13 +145,17 @@ def _to_rgb(image: PilImage.Image, name: str) -> NDArray[np.uint8]:
 
 
 def _to_8_bit(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
-    """Keep the high byte of 16-bit values; values that already fit into 8 bits stay; more than 16 bits is refused."""
+    """Keep the high byte of 16-bit values; values that already fit into 8 bits stay; more than 16 bits is
+    refused.
+    """
     if values.dtype == np.uint8:
         return values.view(np.uint8)
     numbers = np.nan_to_num(values.astype(np.float64))
     low, high = float(numbers.min()), float(numbers.max())
     if low < 0 or high > 65535:
-        raise InputError(f"cannot read {name}: values from {low:g} to {high:g}; 8-bit or 16-bit images are read.")
+        raise InputError(
+            f"cannot read {name}: values from {low:g} to {high:g}; 8-bit or 16-bit images are read."
+        )
     is_16_bit = values.dtype.itemsize == 2 or high > 255
     return np.floor(numbers / 256 if is_16_bit else numbers).astype(np.uint8)
 

@@ -18,7 +18,15 @@ from pathlib import Path
 from shared_tmu.detect.base import Detection, Detector, HandBox
 from shared_tmu.errors import InputError
 
-__all__ = ["BODY_DETECTORS", "DETECTORS", "Detection", "Detector", "HandBox", "choose_detector", "make_detector"]
+__all__ = [
+    "BODY_DETECTORS",
+    "DETECTORS",
+    "Detection",
+    "Detector",
+    "HandBox",
+    "choose_detector",
+    "make_detector",
+]
 
 DETECTORS = ("auto", "mediapipe", "yolo", "vitdet", "boxes", "whole-image")
 BODY_DETECTORS = ("vitdet", "regnety")
@@ -27,7 +35,8 @@ _log = logging.getLogger(__name__)
 
 
 def choose_detector(folder: Path, boxes: Path | None, body_detector: str = "vitdet") -> str:
-    """What `auto` stands for: boxes if a file was given; yolo or vitdet if their files are there; else mediapipe.
+    """What `auto` stands for: boxes if a file was given; yolo or vitdet if their files are there; else
+    mediapipe.
 
     Where the files are there and a package is missing, a warning names the package.
     """

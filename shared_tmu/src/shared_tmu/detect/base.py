@@ -18,7 +18,8 @@ class HandBox:
     """One hand in an image.
 
     Attributes:
-        box_xyxy: tight box (x1, y1, x2, y2) in pixels, x1 < x2 and y1 < y2; it may reach over the image's border.
+        box_xyxy: tight box (x1, y1, x2, y2) in pixels, x1 < x2 and y1 < y2; it may reach over the image's
+            border.
         is_right: whether it is the person's right hand.
         score: confidence in [0, 1]; 1 where a user gave the box.
     """

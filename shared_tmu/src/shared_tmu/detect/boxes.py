@@ -10,8 +10,9 @@ The file is JSON, one entry for each image; names are paths under the image fold
       "nobody.jpg": []
     }
 
-`box_xyxy` is the tight box of the hand in pixels of the upright image: left, top, right, bottom. `is_right` says
-whether it is the person's right hand; `score` (0 to 1) may be left out. Images that are not named have no hands.
+`box_xyxy` is the tight box of the hand in pixels of the upright image: left, top, right, bottom. `is_right`
+says whether it is the person's right hand; `score` (0 to 1) may be left out. Images that are not named have
+no hands.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class BoxesDetector:
         except ValueError as error:
             raise InputError(f"the boxes file {path} is not JSON ({error}); expected {_FORMAT}.") from error
         if not isinstance(content, dict) or not all(isinstance(value, list) for value in content.values()):
-            raise InputError(f"the boxes file {path} must map image names to lists of boxes: expected {_FORMAT}.")
+            raise InputError(
+                f"the boxes file {path} must map image names to lists of boxes: expected {_FORMAT}."
+            )
         return cls(content)
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection:
@@ -72,10 +75,14 @@ class BoxesDetector:
 
 def _parse_entry(entry: Any, width: int, height: int) -> HandBox:
     if not isinstance(entry, dict) or "box_xyxy" not in entry or "is_right" not in entry:
-        raise InputError(f"found {json.dumps(entry)[:80]}, expected an object with 'box_xyxy' and 'is_right'.")
+        raise InputError(
+            f"found {json.dumps(entry)[:80]}, expected an object with 'box_xyxy' and 'is_right'."
+        )
     box, is_right, score = entry["box_xyxy"], entry["is_right"], entry.get("score", 1.0)
     if not isinstance(box, list) or not all(_is_number(value) for value in box):
-        raise InputError(f"'box_xyxy' is {json.dumps(box)[:80]}, expected four numbers x1, y1, x2, y2 in pixels.")
+        raise InputError(
+            f"'box_xyxy' is {json.dumps(box)[:80]}, expected four numbers x1, y1, x2, y2 in pixels."
+        )
     if is_right not in (True, False, 0, 1):
         raise InputError(f"'is_right' is {json.dumps(is_right)[:80]}, expected true or false.")
     if not _is_number(score) or not 0 <= score <= 1:

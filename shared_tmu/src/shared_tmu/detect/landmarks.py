@@ -1,7 +1,8 @@
-"""Hands seen in several views of one picture, brought together: which views saw the same hand, and what they agree on.
+"""Hands seen in several views of one picture, brought together: which views saw the same hand, and what they
+agree on.
 
-All points are in pixels of the picture, `[21, 2]`, in MediaPipe's landmark order (wrist, thumb, index, middle, ring,
-little finger: the order of OpenPose).
+All points are in pixels of the picture, `[21, 2]`, in MediaPipe's landmark order (wrist, thumb, index,
+middle, ring, little finger: the order of OpenPose).
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ def group_views(views: Sequence[HandView]) -> list[HandGroup]:
     return groups
 
 
-def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> tuple[float, float]:
+def overlap(
+    a: tuple[float, float, float, float], b: tuple[float, float, float, float]
+) -> tuple[float, float]:
     """Intersection of two boxes over their union, and over the smaller of the two."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
@@ -90,7 +93,8 @@ def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, 
 
 
 def looks_like_a_hand(points_px: NDArray[np.float64]) -> bool:
-    """Whether landmarks have a hand's proportions: a palm that is not a line or a point, fingers neither tiny nor endless.
+    """Whether landmarks have a hand's proportions: a palm that is not a line or a point, fingers neither tiny
+    nor endless.
 
     Foreshortening makes fingers short and fists make them fold back, so only gross failures are refused.
     """

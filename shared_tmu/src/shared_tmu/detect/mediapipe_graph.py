@@ -1,7 +1,7 @@
 """MediaPipe's hand graph on one tile at a time, quietly.
 
-Convention: MediaPipe names hands as in a selfie, which is mirrored; here a right hand is the person's right hand in an
-ordinary photograph.
+Convention: MediaPipe names hands as in a selfie, which is mirrored; here a right hand is the person's right
+hand in an ordinary photograph.
 """
 
 from __future__ import annotations

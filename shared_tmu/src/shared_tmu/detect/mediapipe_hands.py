@@ -2,16 +2,17 @@
 
 How a hand comes to be reported:
 
-1. Tiles (the whole picture with three margins, 2 x 2, 3 x 3, 4 x 4; the large ones also mirrored) propose hands.
+1. Tiles (the whole picture with three margins, 2 x 2, 3 x 3, 4 x 4; the large ones also mirrored) propose
+   hands.
 2. Proposals of one hand are grouped by their landmarks.
-3. Close-ups around each group look for the same hand again, at other scales, mirrored and turned. A hand counts if
-   tiles and close-ups together saw it often enough, agree on which hand it is and where its joints are, and the joints
-   are shaped like a hand's.
-4. Box and handedness are the median and the vote over all its views; of two hands that overlap too much, the one
-   seen more often stays.
+3. Close-ups around each group look for the same hand again, at other scales, mirrored and turned. A hand
+   counts if tiles and close-ups together saw it often enough, agree on which hand it is and where its joints
+   are, and the joints are shaped like a hand's.
+4. Box and handedness are the median and the vote over all its views; of two hands that overlap too much, the
+   one seen more often stays.
 
-A mirrored photograph gives exactly the mirrored hands: every picture is first turned so that its left half is the
-brighter one, and the result turned back.
+A mirrored photograph gives exactly the mirrored hands: every picture is first turned so that its left half is
+the brighter one, and the result turned back.
 """
 
 from __future__ import annotations
@@ -38,12 +39,16 @@ from shared_tmu.detect.mediapipe_graph import HandGraph
 from shared_tmu.detect.tiles import Tile, cut, tile_windows
 
 MARGINS = (0.0, 0.2, 0.5)
-"""Black borders around the whole picture, as parts of its longer side: palms at the border need one to be found."""
+"""Black borders around the whole picture, as parts of its longer side: palms at the border need one to be
+found.
+"""
 
 LEVELS = (2, 3, 4)
 MIRRORED_LEVELS = (2,)
 TILE_PX = 512
-"""Tiles are shown to the models at most this large: the palm model sees 192 px, the landmark model a hand in 224."""
+"""Tiles are shown to the models at most this large: the palm model sees 192 px, the landmark model a hand in
+224.
+"""
 
 LOOKS = (
     (2.2, False, 0),
@@ -175,7 +180,9 @@ def _proposal_tiles(rgb: NDArray[np.uint8]) -> Iterator[tuple[Tile, bool]]:
 
 
 def _is_same(a: HandGroup, b: HandGroup) -> bool:
-    """Whether two groups report one hand twice: nearly the same box, or one inside the other with close landmarks."""
+    """Whether two groups report one hand twice: nearly the same box, or one inside the other with close
+    landmarks.
+    """
     over_union, over_smaller = overlap(box_of(a.points_px), box_of(b.points_px))
     return over_union > 0.5 or (over_smaller > 0.7 and difference(a.points_px, b.points_px) < 0.4)
 
@@ -190,7 +197,9 @@ def _mirror(hand: HandBox, width: int) -> HandBox:
 
 
 def _left_is_darker(image_bgr: NDArray[np.uint8]) -> bool:
-    """Which way round a picture is looked at; its mirror image gives the other answer (unless both are the same)."""
+    """Which way round a picture is looked at; its mirror image gives the other answer (unless both are the
+    same).
+    """
     columns = image_bgr.sum(axis=(0, 2), dtype=np.int64)
     weights = 2 * np.arange(len(columns), dtype=np.int64) - (len(columns) - 1)
     return int((columns * weights).sum()) > 0

@@ -55,7 +55,9 @@ def _spans(length: int, count: int) -> list[tuple[int, int]]:
 
 
 def cut(image: NDArray[np.uint8], window: tuple[int, int, int, int], shown_px: int) -> Tile:
-    """Show a window of an image with its longer side at most `shown_px`; it may reach over the image's border."""
+    """Show a window of an image with its longer side at most `shown_px`; it may reach over the image's
+    border.
+    """
     import cv2
 
     height, width = image.shape[:2]
@@ -65,13 +67,14 @@ def cut(image: NDArray[np.uint8], window: tuple[int, int, int, int], shown_px: i
     if factor < 1.0:
         size = (max(1, round(inside.shape[1] * factor)), max(1, round(inside.shape[0] * factor)))
         scale = (inside.shape[1] / size[0], inside.shape[0] / size[1])
-        inside = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
+        inside = np.asarray(cv2.resize(inside, size, interpolation=cv2.INTER_AREA), np.uint8)
     else:
         scale = (1.0, 1.0)
     left, top = round((max(x0, 0) - x0) / scale[0]), round((max(y0, 0) - y0) / scale[1])
     right, bottom = round((x1 - min(x1, width)) / scale[0]), round((y1 - min(y1, height)) / scale[1])
     right, bottom = max(right, 0), max(bottom, 0)
     if left or top or right or bottom:
-        inside = cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT)
+        bordered = cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT)
+        inside = np.asarray(bordered, np.uint8)
     origin = (max(x0, 0) - left * scale[0], max(y0, 0) - top * scale[1])
     return Tile(np.ascontiguousarray(inside), origin, scale)

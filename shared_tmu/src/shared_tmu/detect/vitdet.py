@@ -31,14 +31,16 @@ def required_files(folder: Path, body_detector: str) -> tuple[Path, ...]:
     return folder / BODY_FILES[body_detector], folder / POSE_WEIGHTS, folder / POSE_CONFIG
 
 
-def hands_from_keypoints(keypoints: NDArray[np.floating]) -> list[HandBox]:
+def hands_from_keypoints(keypoints: NDArray[np.floating[Any]]) -> list[HandBox]:
     """Hand boxes from one person's whole-body key points.
 
     Args:
-        keypoints: `[K, 3]` (x, y in pixels, confidence); the last 42 are the left hand's 21 and the right hand's 21.
+        keypoints: `[K, 3]` (x, y in pixels, confidence); the last 42 are the left hand's 21 and the right
+            hand's 21.
 
     Returns:
-        For each hand with at least 4 points above 0.5: the box of those points, scored by their mean confidence.
+        For each hand with at least 4 points above 0.5: the box of those points, scored by their mean
+        confidence.
     """
     hands = []
     for is_right, points in ((False, keypoints[-42:-21]), (True, keypoints[-21:])):
@@ -46,12 +48,14 @@ def hands_from_keypoints(keypoints: NDArray[np.floating]) -> list[HandBox]:
         if len(sure) < MIN_KEYPOINTS:
             continue
         (x1, y1), (x2, y2) = sure[:, :2].min(axis=0), sure[:, :2].max(axis=0)
-        hands.append(HandBox((float(x1), float(y1), float(x2), float(y2)), is_right, float(sure[:, 2].mean())))
+        hands.append(
+            HandBox((float(x1), float(y1), float(x2), float(y2)), is_right, float(sure[:, 2].mean()))
+        )
     return hands
 
 
 class VitDetDetector:
-    """People, then key points, then hands; needs detectron2, mmpose and the files of this module's docstring."""
+    """People, then key points, then hands; needs detectron2, mmpose and the files named above."""
 
     name = "vitdet"
 
@@ -59,9 +63,9 @@ class VitDetDetector:
         missing = [path.name for path in required_files(folder, body_detector) if not path.is_file()]
         if missing:
             raise MissingAssetError(
-                f"the vitdet detector was asked for, but {folder} lacks {', '.join(missing)}: the first is in "
-                "detectron2's model zoo, the others come with ViTPose; name another folder with --detector_dir, or use "
-                "--detector mediapipe, which needs no files."
+                f"the vitdet detector was asked for, but {folder} lacks {', '.join(missing)}: the "
+                "model is in detectron2's zoo, the others come with ViTPose. Name another folder with "
+                "--detector_dir, or use --detector mediapipe, which needs no files."
             )
         _require("detectron2", "https://github.com/facebookresearch/detectron2")
         _require("mmpose", "https://github.com/ViTAE-Transformer/ViTPose")
@@ -124,7 +128,9 @@ def _load_body(weights: Path, body_detector: str, device: str) -> Any:
         height, width = image_bgr.shape[:2]
         pixels = image_bgr if model.input_format == "BGR" else image_bgr[:, :, ::-1]
         shown = resize.get_transform(pixels).apply_image(pixels)
-        tensor = torch.as_tensor(np.ascontiguousarray(shown.transpose(2, 0, 1)).astype(np.float32), device=device)
+        tensor = torch.as_tensor(
+            np.ascontiguousarray(shown.transpose(2, 0, 1)).astype(np.float32), device=device
+        )
         with torch.no_grad():
             return model([{"image": tensor, "height": height, "width": width}])[0]
 
@@ -132,7 +138,9 @@ def _load_body(weights: Path, body_detector: str, device: str) -> Any:
 
 
 def _vitdet_h_config() -> Any:
-    """Cascade Mask R-CNN on ViT-H, from detectron2's own ViTDet model and the sizes in its paper (arXiv:2203.16527)."""
+    """Cascade Mask R-CNN on ViT-H, from detectron2's own ViTDet model and the sizes in its paper
+    (arXiv:2203.16527).
+    """
     from detectron2 import model_zoo
     from detectron2.config import LazyCall
     from detectron2.layers import ShapeSpec

@@ -25,8 +25,9 @@ class YoloDetector:
     def __init__(self, weights: Path, device: str = "cpu") -> None:
         if not weights.is_file():
             raise MissingAssetError(
-                f"the yolo detector was asked for, but {weights} is not there: put WiLoR's {FILE_NAME} into that "
-                "folder, name another with --detector_dir, or use --detector mediapipe, which needs no files."
+                f"the yolo detector was asked for, but {weights} is not there: put WiLoR's {FILE_NAME} "
+                "into that folder, name another with --detector_dir, or use --detector mediapipe, which "
+                "needs no files."
             )
         try:
             from ultralytics import YOLO
@@ -39,7 +40,9 @@ class YoloDetector:
         self._device = device
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection:
-        """Hands of one image `[H, W, 3]` with a score above `MIN_SCORE`, best first; `image_name` is not used."""
+        """Hands of one image `[H, W, 3]` with a score above `MIN_SCORE`, best first; `image_name` is not
+        used.
+        """
         found = self._model.predict(image_bgr, conf=MIN_SCORE, verbose=False, device=self._device)[0].boxes
         boxes = np.asarray(found.xyxy.cpu(), dtype=np.float64).reshape(-1, 4)
         sides = np.asarray(found.cls.cpu()).reshape(-1)

@@ -1,0 +1,51 @@
+"""Hand meshes as files.
+
+Convention: metres, x right, y up, z towards the viewer (the camera frame turned by 180 degrees about x, as
+glTF and most viewers expect), the camera at the origin; faces counter-clockwise from outside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.errors import MissingDependencyError
+
+
+def mesh_files(
+    vertices_camera_m: NDArray[np.floating[Any]],
+    faces: NDArray[np.integer[Any]],
+    rgb: tuple[float, float, float],
+) -> dict[str, bytes]:
+    """A mesh as `obj` and `glb`.
+
+    Args:
+        vertices_camera_m: `[V, 3]` in the camera frame.
+        faces: `[F, 3]`, outward for this hand (reversed for a left hand).
+        rgb: colour, 0 to 1.
+
+    Returns:
+        Suffix to content.
+
+    Raises:
+        MissingDependencyError: trimesh is not installed.
+    """
+    try:
+        from trimesh import Trimesh
+    except ImportError as error:
+        raise MissingDependencyError(
+            "--save_mesh was asked for, but trimesh is not installed: pip install 'shared_tmu[demo]'"
+        ) from error
+    mesh = Trimesh(
+        np.asarray(vertices_camera_m, np.float64) * [1.0, -1.0, -1.0],
+        np.asarray(faces),
+        vertex_colors=[*(round(255 * part) for part in rgb), 255],
+        process=False,
+    )
+    text: Any = mesh.export(
+        file_type="obj", include_normals=False, header="metres, x right, y up, z to viewer"
+    )
+    binary: Any = mesh.export(file_type="glb")
+    return {"obj": text.encode(), "glb": bytes(binary)}

@@ -1,0 +1,218 @@
+"""The command line of `demo.py`, the same for every model folder."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from shared_tmu.detect import BODY_DETECTORS, DETECTORS
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation.program import EvalProgram, Run
+from shared_tmu.evaluation.settings import choose_device
+from shared_tmu.methods import METHODS, find_method
+from shared_tmu.schedule import Schedule
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Everything a command line decides.
+
+    Attributes:
+        img_folder: folder of pictures, or one picture.
+        out_folder: where results go.
+        file_type: patterns of file names, see `sources.list_images`.
+        run: how tokens are merged.
+        checkpoint: None for the bundled weights.
+        mano_path: None for the bundled hand.
+        detector: one of `shared_tmu.detect.DETECTORS`.
+        boxes: boxes file for the detector `boxes`.
+        detector_dir: where the files of yolo and vitdet are.
+        body_detector: which network finds people for vitdet.
+        rescale_factor: how much larger than the hand's box the crop is.
+        batch_size: hands per model call.
+        focal_px: focal length of the whole image; None for the published 5000 / 256 times its longer side.
+        side_view, full_frame, save_mesh, save_params, compare, tokens: what is saved.
+        resume: keep what an earlier run with the same options finished.
+    """
+
+    img_folder: Path
+    out_folder: Path
+    file_type: tuple[str, ...]
+    run: Run
+    device: torch.device
+    dtype: torch.dtype
+    detector_dir: Path
+    checkpoint: Path | None = None
+    mano_path: Path | None = None
+    detector: str = "auto"
+    boxes: Path | None = None
+    body_detector: str = "vitdet"
+    rescale_factor: float = 2.0
+    batch_size: int = 8
+    focal_px: float | None = None
+    side_view: bool = False
+    full_frame: bool = True
+    save_mesh: bool = False
+    save_params: bool = True
+    compare: bool = False
+    tokens: bool = False
+    resume: bool = False
+
+    @property
+    def dtype_name(self) -> str:
+        """`float32` or `bfloat16`."""
+        return str(self.dtype).removeprefix("torch.")
+
+
+def parse_options(program: EvalProgram, arguments: Sequence[str] | None = None) -> DemoOptions:
+    """Read a command line; None reads the process's own.
+
+    Raises:
+        TMUError: a value that cannot be what it should be.
+        SystemExit: `--help`, an unknown flag, or a value of the wrong type.
+    """
+    given = vars(build_parser(program).parse_args(arguments))
+    schedule = Schedule.parse(given.pop("r"))
+    run = Run(schedule, find_method(given.pop("method")).name, unmerge=not given.pop("no_unmerge"))
+    for flag in ("compare", "tokens"):
+        if given[flag] and schedule.is_off:
+            raise InputError(f"--{flag} was asked for with --r off, which merges nothing: try --r 5x20.")
+    device = choose_device(given.pop("device"))
+    return DemoOptions(
+        run=run,
+        device=device,
+        dtype=choose_dtype(given.pop("dtype"), device),
+        focal_px=given.pop("focal"),
+        file_type=tuple(given.pop("file_type")),
+        **given,
+    )
+
+
+def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
+    """The parser of `parse_options`; defaults are in its help."""
+    parser = argparse.ArgumentParser(
+        description=f"Meshes of all hands in a folder of pictures, by {program.name} with token merging. "
+        "Finds the hands, predicts them in batches, and saves pictures, meshes and parameters for each image.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_published(parser, program)
+    _add_model(parser)
+    _add_detection(parser, program)
+    _add_output(parser)
+    return parser
+
+
+def _add_published(parser: argparse.ArgumentParser, program: EvalProgram) -> None:
+    group = parser.add_argument_group("as in the published demo")
+    add, switch = group.add_argument, argparse.BooleanOptionalAction
+    add(
+        "--checkpoint",
+        type=Path,
+        help=f"weights; without it {program.default_checkpoint.name}, which is bundled",
+    )
+    add("--img_folder", type=Path, default=Path("images"), help="folder of pictures, or one picture")
+    add("--out_folder", type=Path, default=Path("out_demo"), help="where results go; made if needed")
+    add("--side_view", action=switch, default=False, help="also show each hand from the side")
+    add("--full_frame", action=switch, default=True, help="also draw all hands over the whole image")
+    add("--save_mesh", action=switch, default=False, help="also save each hand as .obj and .glb")
+    add("--batch_size", type=_positive_int, default=8, help="hands per model call, from any number of images")
+    add(
+        "--rescale_factor",
+        type=_positive,
+        default=2.0,
+        help="how much larger than the hand's box the crop is",
+    )
+    add(
+        "--body_detector", choices=BODY_DETECTORS, default="vitdet", help="finds people for --detector vitdet"
+    )
+    add(
+        "--file_type",
+        nargs="+",
+        default=["*.jpg", "*.png"],
+        metavar="PATTERN",
+        help="which files are images; case does not matter, and .jpeg counts as .jpg",
+    )
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("token merging and the model").add_argument
+    add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, ...")
+    add("--method", default="tome", help=f"how tokens are matched: {', '.join(METHODS)}")
+    add(
+        "--no_unmerge",
+        "--no-unmerge",
+        action="store_true",
+        help="merge-only: the head reads the short sequence",
+    )
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--dtype", choices=("auto", *DTYPES), default="auto", help="auto: bfloat16 on a GPU that has it")
+    add("--mano_path", type=Path, help="MANO_RIGHT.pkl; without it the bundled hand")
+
+
+def _add_detection(parser: argparse.ArgumentParser, program: EvalProgram) -> None:
+    add = parser.add_argument_group("finding hands").add_argument
+    add(
+        "--detector",
+        choices=DETECTORS,
+        default="auto",
+        help="auto: --boxes if given, yolo or vitdet if their files and packages are there, else mediapipe; "
+        "whole-image: each picture is one right hand (add --rescale_factor 1 if it is already a crop)",
+    )
+    add("--boxes", type=Path, help='JSON: {"photo.jpg": [{"box_xyxy": [x1, y1, x2, y2], "is_right": true}]}')
+    add(
+        "--detector_dir",
+        type=Path,
+        default=program.folder.parent / "data" / "detectors",
+        help="where the files of yolo (detector.pt) and vitdet are",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("results")
+    add, switch = group.add_argument, argparse.BooleanOptionalAction
+    add(
+        "--focal",
+        type=_positive,
+        help="focal length of the whole image in pixels; without it 5000/256 x longer side",
+    )
+    add(
+        "--save_params", action=switch, default=True, help="save all parameters, one .npz and .json per image"
+    )
+    add(
+        "--compare",
+        action="store_true",
+        help="also show baseline, merge-only and TMU side by side, with times",
+    )
+    add("--tokens", action="store_true", help="also show which tokens merged, stage by stage")
+    add("--resume", action="store_true", help="keep what a run with the same options has finished")
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 on a GPU that computes in it, else float32."""
+    if name != "auto":
+        return DTYPES[name]
+    is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if is_fast else torch.float32
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return value
+
+
+def _positive_int(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)

@@ -1,0 +1,46 @@
+"""Small helpers for the demo's pictures: panels side by side, captions, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.crops import MEAN, STD
+
+CAPTION_PX = 26
+
+
+def side_by_side(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Pictures of equal height `[H, W_i, 3]` in a row."""
+    return np.concatenate(list(panels), axis=1)
+
+
+def with_caption(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """A picture with a line of text above it."""
+    import cv2
+
+    strip = np.full((CAPTION_PX, picture.shape[1], 3), 255, np.uint8)
+    scale = 0.5
+    width = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
+    scale *= min(1.0, (picture.shape[1] - 8) / max(width, 1))
+    cv2.putText(
+        strip, text, (4, CAPTION_PX - 8), cv2.FONT_HERSHEY_SIMPLEX, scale, (40, 40, 40), 1, cv2.LINE_AA
+    )
+    return np.concatenate([strip, picture])
+
+
+def encode(picture: NDArray[np.uint8], suffix: str) -> bytes:
+    """A BGR picture as a file of the format that `suffix` names."""
+    import cv2
+
+    is_done, data = cv2.imencode(suffix, picture)
+    assert is_done, f"OpenCV cannot write {picture.shape} as {suffix}"
+    return bytes(data)
+
+
+def denormalise(img: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A network input `[3, S, S]` as a BGR picture `[S, S, 3]`."""
+    rgb = (img.transpose(1, 2, 0) * STD + MEAN) * 255.0
+    return np.ascontiguousarray(np.clip(np.rint(rgb), 0, 255).astype(np.uint8)[:, :, ::-1])

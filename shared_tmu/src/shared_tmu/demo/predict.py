@@ -1,0 +1,142 @@
+"""Run the model on batches of hand crops from any number of images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shared_tmu.bench.timing import synchronize
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation.program import EvalProgram, Run
+from shared_tmu.patching import PatchHandle
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model said about one hand.
+
+    Attributes:
+        output: the published keys (those of `pred_mano_params` among them), without the batch dimension.
+        slots: slot of every token after each block that merged, `[N]` int64 each; empty unless recorded.
+        others: the same as `output` for other ways of merging, by their label; empty unless compared.
+    """
+
+    output: Arrays
+    slots: tuple[NDArray[np.int64], ...] = ()
+    others: Mapping[str, Arrays] = field(default_factory=dict)
+
+
+class Predictor:
+    """A model on its device, run under one way of merging.
+
+    Args:
+        program: brings `patch`.
+        model: in eval mode; moved to `device` and `dtype`.
+        run: how tokens are merged.
+        device: where the model runs.
+        dtype: of its weights.
+        record: keep the merge plans of every hand.
+    """
+
+    def __init__(
+        self,
+        program: EvalProgram,
+        model: nn.Module,
+        run: Run,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        record: bool = False,
+    ) -> None:
+        self.program = program
+        self.model = model.to(device=device, dtype=dtype)
+        self.run = run
+        self.device = device
+        self.record = record
+        self.seconds = 0.0
+        self.crops = 0
+
+    @property
+    def image_size_px(self) -> int:
+        """Side of the crops that the model takes."""
+        return int(getattr(getattr(self.model, "config", None), "image_size", 256))
+
+    def warm_up(self, batch_size: int) -> None:
+        """Run once without counting, so that kernels are chosen and memory is there before the clock starts.
+
+        On a CPU one crop is enough.
+        """
+        size = self.image_size_px
+        count = batch_size if self.device.type == "cuda" else 1
+        with self.run.applied(self.program, self.model):
+            self.forward(torch.zeros(count, 3, size, size, device=self.device))
+        synchronize(self.device)
+
+    def predict(
+        self, images: Sequence[NDArray[np.float32] | None], run: Run | None = None
+    ) -> list[Prediction]:
+        """Predict the hands in crops `[3, S, S]`; None stands for a crop whose result nobody needs.
+
+        Args:
+            images: one batch.
+            run: another way of merging than the predictor's own; its time is not counted.
+
+        Raises:
+            InputError: the device has too little memory for the batch.
+        """
+        size = self.image_size_px
+        nothing = np.zeros((3, size, size), np.float32)
+        pixels = torch.from_numpy(np.stack([nothing if image is None else image for image in images]))
+        how = run or self.run
+        started = time.perf_counter()
+        try:
+            if how.schedule.is_off:
+                output, slots = self.forward(pixels.to(self.device)), None
+            else:
+                with how.patched(self.program, self.model, record=self.record) as handle:
+                    output = self.forward(pixels.to(self.device))
+                    slots = _slots(handle) if self.record else None
+            arrays = _to_arrays(output)
+        except torch.cuda.OutOfMemoryError as error:
+            raise InputError(
+                f"{self.device} has too little memory for {len(images)} hands at once: "
+                "use a smaller --batch_size."
+            ) from error
+        if run is None:
+            self.seconds += time.perf_counter() - started
+            self.crops += len(images)
+        return [
+            Prediction(
+                {name: values[row] for name, values in arrays.items()},
+                tuple(stage[row] for stage in slots) if slots else (),
+            )
+            for row in range(len(images))
+        ]
+
+    @torch.inference_mode()
+    def forward(self, pixels: Tensor) -> Mapping[str, Tensor | Mapping[str, Tensor]]:
+        """The model's own output for crops `[B, 3, S, S]` on its device."""
+        output: Mapping[str, Tensor | Mapping[str, Tensor]] = self.model({"img": pixels})
+        return output
+
+
+def _slots(handle: PatchHandle) -> list[NDArray[np.int64]]:
+    return [plan.source_map.cpu().numpy() for plan in handle.plans]
+
+
+def _to_arrays(output: Mapping[str, Tensor | Mapping[str, Tensor]]) -> Arrays:
+    params = output["pred_mano_params"]
+    assert isinstance(params, Mapping)
+    named = {name: output[name] for name in ("pred_cam", "pred_vertices", "pred_keypoints_3d")}
+    return {
+        name: np.asarray(values.float().cpu().numpy())
+        for name, values in (named | dict(params)).items()
+        if isinstance(values, Tensor)
+    }

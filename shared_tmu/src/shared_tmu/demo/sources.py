@@ -1,0 +1,176 @@
+"""Which images there are, what their results are called, and reading them ahead of need."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from shared_tmu.errors import InputError
+from shared_tmu.images import Picture, decode_image, read_bytes
+
+READ_AHEAD = 2
+"""Decoded images that wait at most; with the one being read and the one in use, this bounds memory."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image file.
+
+    Attributes:
+        path: where it is.
+        name: its path under the image folder, with forward slashes; what messages and boxes files call it.
+        key: what its results are called: `name` without the suffix, or with it where two would be the same.
+    """
+
+    path: Path
+    name: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of reading one image: one of picture, finished and problem is set.
+
+    Attributes:
+        source: which image.
+        digest: SHA-256 of the file; empty if it could not be read.
+        picture: decoded.
+        is_finished: an earlier run has done it; it was not decoded.
+        problem: why it could not be read.
+        read_s: seconds spent reading and decoding.
+    """
+
+    source: Source
+    digest: str = ""
+    picture: Picture | None = None
+    is_finished: bool = False
+    problem: str = ""
+    read_s: float = 0.0
+
+
+def list_images(folder: Path, patterns: Sequence[str]) -> list[Source]:
+    """Files of a folder that match a pattern, sorted by name; or the one file that `folder` names.
+
+    Case does not matter and `*.jpg` also finds `*.jpeg`. A pattern with `/` looks into subfolders. Hidden
+    files are left out.
+
+    Raises:
+        InputError: no such folder, or nothing in it matches.
+    """
+    if folder.is_file():
+        return [Source(folder, folder.name, folder.stem)]
+    if not folder.is_dir():
+        raise InputError(f"--img_folder {folder} is not there: name a folder of images, or one image.")
+    lower = [pattern.lower().removeprefix("./") for pattern in patterns]
+    lower += [pattern[: -len(".jpg")] + ".jpeg" for pattern in lower if pattern.endswith(".jpg")]
+    found = folder.rglob("*") if any("/" in pattern for pattern in lower) else folder.iterdir()
+    names, others = [], 0
+    for path in found:
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() or any(part.startswith(".") for part in name.split("/")):
+            continue
+        if any(_matches(name.lower(), pattern) for pattern in lower):
+            names.append(name)
+        else:
+            others += 1
+    if not names:
+        asked = " ".join(patterns)
+        raise InputError(
+            f"no image in {folder} matches {asked} ({others} other files are there): "
+            "add images, or say what they are called with --file_type '*.webp'."
+        )
+    names.sort()
+    return [Source(folder / name, name, key) for name, key in zip(names, _keys(names), strict=True)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if pattern.startswith("**/") and fnmatch(name, pattern[3:]):
+        return True
+    return (
+        name.count("/") == pattern.count("/") and fnmatch(name, pattern)
+        if "**" not in pattern
+        else fnmatch(name, pattern)
+    )
+
+
+def _keys(names: Sequence[str]) -> list[str]:
+    """Result names, all different also where case is ignored: stems where they differ, else `stem_suffix`."""
+    stems = [name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name for name in names]
+    count: dict[str, int] = {}
+    for stem in stems:
+        count[stem.lower()] = count.get(stem.lower(), 0) + 1
+    taken = {stem.lower() for stem in stems if count[stem.lower()] == 1}
+    keys = []
+    for name, stem in zip(names, stems, strict=True):
+        key = stem
+        if count[stem.lower()] > 1:
+            key = f"{stem}_{name.rsplit('.', 1)[-1]}" if name != stem else stem
+            while key.lower() in taken:
+                key += "_"
+            taken.add(key.lower())
+        keys.append(key)
+    return keys
+
+
+def read_ahead(
+    sources: Sequence[Source], is_finished: Callable[[Source, str], bool], depth: int = READ_AHEAD
+) -> Iterator[Loaded]:
+    """Read images in a thread, in order, at most `depth` ahead of the one last taken.
+
+    Args:
+        sources: what to read.
+        is_finished: told the source and the digest of its bytes; finished images are not decoded.
+        depth: images that may wait.
+    """
+    waiting: queue.Queue[Loaded | BaseException | None] = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def put(item: Loaded | BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for source in sources:
+                if not put(_load(source, is_finished)):
+                    return
+            put(None)
+        except BaseException as error:  # handed to the thread that asked
+            put(error)
+
+    thread = threading.Thread(target=work, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _load(source: Source, is_finished: Callable[[Source, str], bool]) -> Loaded:
+    started = time.perf_counter()
+    try:
+        if source.path.exists() and not source.path.is_file():
+            raise InputError(f"cannot read {source.name}: it is not a regular file.")
+        data = read_bytes(source.path)
+        digest = hashlib.sha256(data).hexdigest()
+        if is_finished(source, digest):
+            return Loaded(source, digest, is_finished=True, read_s=time.perf_counter() - started)
+        picture = decode_image(data, source.name)
+    except InputError as error:
+        return Loaded(source, problem=str(error), read_s=time.perf_counter() - started)
+    return Loaded(source, digest, picture, read_s=time.perf_counter() - started)
