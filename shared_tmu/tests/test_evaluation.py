@@ -210,14 +210,19 @@ def test_killed_in_the_middle_and_resumed(tmp_path, data_dir):
         {str(data_dir)!r}]))
     """)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    folder = tmp_path / "toy" / "results" / "toy-freihand"
     died = subprocess.run(
         [sys.executable, "-c", script, "die"], env=environment, capture_output=True, check=False
     )
     assert died.returncode == -signal.SIGKILL
     assert not (tmp_path / "toy" / "results" / "toy-freihand.jsonl").exists()
+    (run_folder,) = folder.glob("off-*")
+    (run_folder / ".pred.1.part.json").write_text("[[")
     again = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
     assert again.returncode == 0, again.stderr.decode()
     assert len(read_records(tmp_path / "toy" / "results" / "toy-freihand.jsonl")) == 2
+    left = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert left == {"per_sample.npz", "pred.json", "scores.json", "scores.txt"}
 
 
 def test_a_bad_picture_fails_the_set_by_name_and_keeps_the_rest(run, tmp_path, results, caplog, monkeypatch):

@@ -64,9 +64,10 @@ class RunFolder:
         return arrays if complete else None
 
     def drop_chunks(self) -> None:
-        """Remove the chunks of a finished run."""
-        for path in self.path.glob("chunk-*.npz"):
-            path.unlink(missing_ok=True)
+        """Remove the chunks of a finished run, and what a kill left half-written."""
+        for pattern in ("chunk-*.npz", ".*.part.*"):
+            for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def _file(self, chunk: Chunk) -> Path:
         return self.path / f"chunk-{chunk.start:06d}-{chunk.stop:06d}.npz"
