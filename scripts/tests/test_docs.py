@@ -1,0 +1,197 @@
+"""The documents keep their promises: commands exist, snippets run, links lead somewhere."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("*_TMU/*.md")])
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+SMALL = {
+    "backbone": {"img_size": [128, 96], "embed_dim": 32, "depth": 20, "num_heads": 2},
+    "decoder": {"dim": 16, "depth": 1, "heads": 2, "dim_head": 8, "mlp_dim": 16, "context_dim": 32},
+    "image_size": 128,
+}
+# What the snippets take for granted: a model, a batch for it, and tokens for its blocks.
+GIVEN = f"""
+import torch
+from hamer import HaMeR, HaMeRConfig
+from shared_tmu.body_models import load_mano
+torch.manual_seed(0)
+model = HaMeR(HaMeRConfig.from_dict({SMALL}), load_mano()).eval()
+batch = {{"img": torch.randn(2, 3, 128, 128)}}
+img = torch.randn(2, 3, 256, 256)
+tokens = torch.randn(2, 48, 32)
+"""
+# A stand-in for a user's checkout of the published repository: the parts of its ViT that merging looks at.
+PUBLISHED = """
+from types import SimpleNamespace
+import torch
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.num_heads = 2
+        self.scale = 8**-0.5
+        self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
+        weights = (q * self.scale @ k.transpose(-2, -1)).softmax(-1)
+        return self.proj((weights @ v).transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm1, self.attn, self.norm2 = nn.LayerNorm(16), Attention(), nn.LayerNorm(16)
+        self.mlp = nn.Linear(16, 16)
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class ViT(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(Block() for _ in range(20))
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x.permute(0, 2, 1).reshape(-1, 16, 16, 12)
+
+
+def load_hamer(path):
+    return SimpleNamespace(backbone=ViT().eval()), None
+"""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")) if kind == language]
+
+
+def commands() -> list[tuple[Path, list[str]]]:
+    """Every command line of the documents, with the folder it runs in."""
+    found = []
+    for page in PAGES:
+        for block in blocks(page, "bash"):
+            folder = page.parent
+            for line in block.replace("\\\n", " ").splitlines():
+                for part in line.split("&&"):
+                    words = shlex.split(part, comments=True)
+                    if words[:1] == ["cd"]:
+                        folder = ROOT / words[1]
+                    elif words:
+                        found.append((folder, words))
+    return found
+
+
+def programs() -> list[Path]:
+    """Every Python program that the documents run."""
+    scripts = {
+        (folder / word).resolve()
+        for folder, words in commands()
+        if "python" in words[0]
+        for word in words
+        if word.endswith(".py")
+    }
+    return sorted(scripts)
+
+
+def test_the_readme_sets_up_with_exactly_two_commands() -> None:
+    first = blocks(ROOT / "README.md", "bash")[0]
+    lines = [shlex.split(line, comments=True) for line in first.splitlines()]
+    assert lines == [["bash", "scripts/demo.sh"], ["bash", "scripts/test.sh"]]
+
+
+@pytest.mark.parametrize(("folder", "words"), commands())
+def test_every_command_names_existing_files(folder: Path, words: list[str]) -> None:
+    program = words[0]
+    if program.endswith("python"):
+        assert program in (".venv/bin/python", "../.venv/bin/python")
+        assert words[1] == "-m" or (folder / words[1]).is_file(), words
+    elif program == "bash":
+        assert (folder / words[1]).is_file(), words
+    else:
+        assert program == "pip", words
+        assert all((folder / word).exists() for word in words if word.startswith(("..", "./"))), words
+
+
+@pytest.mark.parametrize("program", programs(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_documented_program_has_help(program: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, program, "--help"], cwd=program.parent, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) > 100
+
+
+def run_snippet(code: str, folder: Path, path: Path) -> None:
+    """Run code as a user's own file in `folder`, with `path` importable."""
+    (folder / "snippet.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "snippet.py"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{code}\n{done.stderr}"
+
+
+def snippets(page: str) -> list[str]:
+    return blocks(ROOT / page, "python")
+
+
+@pytest.mark.parametrize("code", [c for c in snippets("README.md") if "hamer.models" not in c])
+def test_the_snippets_of_the_readme_run(code: str, tmp_path: Path) -> None:
+    run_snippet(GIVEN + code, tmp_path, ROOT / "HaMeR_TMU")
+
+
+def test_the_snippet_for_the_published_hamer_runs(tmp_path: Path) -> None:
+    (code,) = [c for c in snippets("README.md") if "hamer.models" in c]
+    (tmp_path / "hamer").mkdir()
+    (tmp_path / "hamer/__init__.py").write_text("")
+    (tmp_path / "hamer/models.py").write_text(PUBLISHED)
+    check = """
+import torch
+out = model.backbone(torch.randn(2, 192, 16))
+assert out.shape == (2, 16, 16, 12)
+merged = out.flatten(2).transpose(1, 2)[0].unique(dim=0)
+assert len(merged) == 92, len(merged)
+"""
+    run_snippet(code + check, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("code", snippets("HaMeR_TMU/README.md"))
+def test_the_snippets_of_hamer_run(code: str, tmp_path: Path) -> None:
+    run_snippet(GIVEN + code, tmp_path, ROOT / "HaMeR_TMU")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_and_pictures_lead_to_files(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert not missing
+
+
+def test_no_file_names_a_place_on_one_machine() -> None:
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    private = re.compile(rb"/(?:root|home|Users|work|mnt|tmp)/\w")
+    found = [
+        name
+        for name in names.decode().split("\0")
+        if name and (ROOT / name).is_file() and name != "scripts/tests/test_docs.py"
+        if private.search((ROOT / name).read_bytes())
+    ]
+    assert not found
