@@ -18,10 +18,10 @@ def sample_pictures() -> list[NDArray[np.uint8]]:
     from pathlib import Path
 
     import skimage.data
+    from PIL import Image
 
     folder = Path(skimage.data.__file__).parent
-    read = [cv2.imread(str(folder / name), cv2.IMREAD_COLOR) for name in SAMPLES]
-    return [np.ascontiguousarray(picture[..., ::-1]) for picture in read if picture is not None]
+    return [np.asarray(Image.open(folder / name).convert("RGB")) for name in SAMPLES]
 
 
 def _color(rng: np.random.Generator) -> Array:

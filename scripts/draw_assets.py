@@ -1,0 +1,85 @@
+"""Draw the pictures of assets/ that come from SynthHand: the sheet of poses and the sample photographs of the demo.
+
+    python scripts/draw_assets.py            # rewrites assets/synthhand.png and assets/samples/*.jpg
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from shared_tmu.synth.generator import draw, place_hand, to_bgr
+from shared_tmu.synth.poses import POSTURES, posture_pose
+from shared_tmu.synth.scene import UPRIGHT_BACK, Difficulty, Scene, sample_scene
+
+ASSETS = Path(__file__).parents[1] / "assets"
+FOCAL_PX = 540.0
+PLAIN = Difficulty(180.0, clutter=0.0, degrade=0.0)
+SHEET = ("flat", "relaxed", "fist", "point", "victory", "ok", "pinch", "cylinder", "thumb_up", "horns", "claw")
+# Scenes of seed 77 in which hand and posture are easy to see; negative numbers are mirrored into left hands.
+SAMPLES = (2, -21, 18, -23, 33, 7)
+
+
+def posture_scene(name: str, view: np.ndarray, seed: int) -> Scene:
+    """A named posture seen from a given side."""
+    zeros = np.zeros(3, np.float32)
+    scene = Scene(
+        root=Rotation.from_matrix(view).as_rotvec().astype(np.float32),
+        fingers=posture_pose(name).astype(np.float32),
+        betas=np.zeros(10, np.float32),
+        distance_m=0.6,
+        offset=zeros[:2],
+        hand_size_px=165.0,
+        centre_shift_px=zeros[:2],
+        wrist_bend=zeros,
+        seed=(seed,),
+        difficulty=PLAIN,
+    )
+    points = place_hand(scene).keypoints
+    extent = np.ptp(points[:, :2] / points[:, 2:], axis=0) * [4 / 3, 1]
+    return replace(scene, hand_size_px=float(extent.max() * FOCAL_PX))  # the same camera for every posture
+
+
+def draw_sheet(path: Path, seed: int) -> None:
+    """Back, palm and thumb side of the rest pose and ten postures."""
+    palm = UPRIGHT_BACK @ np.diag([1.0, -1.0, -1.0])
+    side = Rotation.from_euler("y", -75, degrees=True).as_matrix() @ UPRIGHT_BACK
+    columns = []
+    for name in SHEET:
+        views = [draw(posture_scene(name, view, seed), 200, 256).image for view in (UPRIGHT_BACK, palm, side)]
+        column = to_bgr(np.concatenate(views))
+        label = "rest (flat)" if name == "flat" else name.replace("_", " ")
+        cv2.putText(column, label, (8, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 2, cv2.LINE_AA)
+        cv2.putText(column, label, (8, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (40, 40, 40), 1, cv2.LINE_AA)
+        columns.append(column)
+    cv2.imwrite(str(path), np.concatenate(columns, axis=1))
+
+
+def draw_samples(folder: Path) -> None:
+    """Pictures of one hand each, 640x480."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, index in enumerate(SAMPLES, start=1):
+        scene = sample_scene(77, abs(index), Difficulty(70.0, 0.5, 0.2))
+        picture = to_bgr(draw(scene, 640, 480, 1.5).image)
+        if index < 0:
+            picture = picture[:, ::-1]
+        side = "left" if index < 0 else "right"
+        cv2.imwrite(str(folder / f"synthhand_{number}_{side}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to")
+    parser.add_argument("--seed", type=int, default=30, help="of skin and light on the sheet")
+    args = parser.parse_args()
+    draw_sheet(args.out / "synthhand.png", args.seed)
+    draw_samples(args.out / "samples")
+
+
+if __name__ == "__main__":
+    main()
