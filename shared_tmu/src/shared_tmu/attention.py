@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from .ops import sum_dtype
+
 
 def proportional_attention(
     q: Tensor,
@@ -27,5 +29,5 @@ def proportional_attention(
 
     Source: ToMe, Bolya et al. 2023, equation 1, arXiv:2210.09461.
     """
-    bias = None if size is None else size.log().to(q.dtype)[:, None, None, :]  # [B, 1, 1, N]
+    bias = None if size is None else size.to(sum_dtype(q)).log().to(q.dtype)[:, None, None, :]  # [B, 1, 1, N]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale)

@@ -40,9 +40,7 @@ def attention_half(block: Block, x: Tensor, size: Tensor | None = None) -> tuple
     qkv = attn.qkv(block.norm1(x))
     q, k, v = qkv.unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # 3 x [B, H, N, D]
     q, k = _maybe(attn, "q_norm")(q), _maybe(attn, "k_norm")(k)
-    drop = getattr(attn, "attn_drop", None)
-    dropout = getattr(drop, "p", drop) or 0.0 if attn.training else 0.0
-    out = proportional_attention(q, k, v, size, scale=getattr(attn, "scale", None), dropout=dropout)
+    out = proportional_attention(q, k, v, size, getattr(attn, "scale", None), _dropout(attn))
     out = _maybe(attn, "proj_drop")(attn.proj(out.transpose(1, 2).flatten(2)))  # [B, N, C]
     return x + _residual(block, out, 1), k
 
@@ -58,8 +56,15 @@ def _residual(block: Block, branch: Tensor, half: int) -> Tensor:
     if gamma is not None:
         branch = gamma * branch
     branch = _maybe(block, f"ls{half}")(branch)
-    drop_path = getattr(block, f"drop_path{half}", None) or getattr(block, "drop_path", None)
-    return drop_path(branch) if callable(drop_path) else branch
+    kept: Tensor = _maybe(block, f"drop_path{half}")(_maybe(block, "drop_path")(branch))
+    return kept
+
+
+def _dropout(attn: Block) -> float:
+    """Probability of dropping an attention weight now; `attn_drop` is a number, a Dropout or an Identity."""
+    drop = getattr(attn, "attn_drop", None)
+    p = drop if isinstance(drop, float) else getattr(drop, "p", 0.0)
+    return p if attn.training else 0.0
 
 
 def _maybe(module: Block, name: str) -> Any:

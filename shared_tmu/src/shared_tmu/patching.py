@@ -256,8 +256,8 @@ def _find_trunk(model: nn.Module) -> tuple[nn.Module, str, nn.ModuleList | nn.Se
         )
     if not found:
         raise PatchError(
-            f"{type(model).__name__} has no ModuleList or Sequential of ViT blocks (norm1, attn.qkv, attn.proj, "
-            f"attn.num_heads, norm2, mlp). Found: {'; '.join(others) or 'nothing that looks like one'}."
+            f"{type(model).__name__} has no ModuleList or Sequential of ViT blocks (norm1, attn.qkv, "
+            f"attn.proj, attn.num_heads, norm2, mlp). Found: {'; '.join(others) or 'nothing like it'}."
         )
     (trunk,) = found.values()
     return trunk

@@ -37,19 +37,18 @@ def match_loops(metric: Tensor, r: int, num_prefix_tokens: int = 0) -> MergePlan
         r: tokens to remove, limited to half of those that may merge.
         num_prefix_tokens: tokens at the front that stay as they are.
     """
+    removed = min(r, (metric.shape[1] - num_prefix_tokens) // 2)
+    if removed == 0:
+        return MergePlan.identity(metric.shape[0], metric.shape[1], metric.device)
     maps = []
     prefix = list(range(num_prefix_tokens))
-    for features in metric.double():
+    for features in metric.detach().double():
         unit = [f / f.norm().clamp_min(1e-12) for f in features[num_prefix_tokens:]]
         sources, targets = unit[0::2], unit[1::2]
-        removed = min(r, len(unit) // 2)
         best = []
         for i, a in enumerate(sources):
             scores = [float(a @ b) for b in targets]
-            if scores:
-                best.append((-max(scores), i, scores.index(max(scores))))  # sorts by score, then by position
-            else:
-                best.append((0.0, i, -1))
+            best.append((-max(scores), i, scores.index(max(scores))))  # sorts by score, then by position
         best.sort()
         slots = {f"a{i}": len(prefix) + rank for rank, (_, i, _) in enumerate(best[removed:])}
         first_target = len(prefix) + len(sources) - removed
@@ -57,7 +56,6 @@ def match_loops(metric: Tensor, r: int, num_prefix_tokens: int = 0) -> MergePlan
         slots |= {f"a{i}": slots[f"b{j}"] for _, i, j in best[:removed]}
         patches = [slots[f"{'ab'[n % 2]}{n // 2}"] for n in range(len(unit))]
         maps.append(prefix + patches)
-    removed = min(r, (metric.shape[1] - num_prefix_tokens) // 2)
     return MergePlan(torch.tensor(maps, device=metric.device), metric.shape[1] - removed)
 
 
