@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from shared_tmu.bench import append_record, describe_environment, read_records
 from shared_tmu.datasets import DATASETS, HandMeshSet, open_dataset
@@ -23,7 +23,7 @@ from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
 from shared_tmu.evaluation.program import EvalProgram, Run
 from shared_tmu.evaluation.report import format_table, format_title
 from shared_tmu.evaluation.settings import EvalSettings, parse_settings
-from shared_tmu.evaluation.speed import count_tokens, measure_speed
+from shared_tmu.evaluation.speed import count_tokens, measure_speeds
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder, chunk_bounds
 from shared_tmu.files import replacing, write_text
 
@@ -180,22 +180,23 @@ class Session:
         predict_missing(self.program, self.model, data, folders, chunks, self.settings, self.image_size)
         rows = range(min(len(data), self.settings.batch_size))
         batch = load_batch(data, rows, self.image_size, self.settings.device)
-        failures = []
+        failures, scored = [], {}
         for job in todo:
             try:
-                record = self._finish(data, job, assemble(job.folder, chunks), batch)
+                scored[job] = self._score(data, job, assemble(job.folder, chunks))
             except InputError as error:
                 failures.append(f"{job.run.label} on {data.name}: {error}")
-                continue
+        runs = [job.run for job in scored]
+        speeds = measure_speeds(self.program, self.model, runs, batch, self.settings) if runs else {}
+        for job, errors in scored.items():
+            tokens = count_tokens(self.program, self.model, job.run, batch["img"])
+            record = self._record(data, job, {**errors, **tokens, **speeds[job.run]})
             append_record(lines, record)
-            _log.info("%s on %s: PA-MPVPE %.3f mm", job.run.label, data.name, record["pa_mpvpe_mm"])
             finished[job.key] = record
         return failures
 
-    def _finish(
-        self, data: HandMeshSet, job: Job, outputs: Arrays, batch: dict[str, Tensor]
-    ) -> dict[str, Any]:
-        """Score and time a run, write its files, and return its record."""
+    def _score(self, data: HandMeshSet, job: Job, outputs: Arrays) -> dict[str, Any]:
+        """Score a run, write its files, and return the numbers of its record."""
         scores = data.score(outputs)
         folder = job.folder.path
         data.write_predictions(outputs, folder / "pred.json")
@@ -204,6 +205,10 @@ class Session:
         with replacing(folder / "per_sample.npz") as beside:
             names = np.array([image.name for image in data.images])
             np.savez(beside, image=names, **scores.per_sample)
+        _log.info("%s on %s: PA-MPVPE %.3f mm", job.run.label, data.name, scores.headline["pa_mpvpe_mm"])
+        return {**scores.headline, "scores_txt": scores.official()}
+
+    def _record(self, data: HandMeshSet, job: Job, measured: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "model": self.program.name,
             "dataset": data.name,
@@ -211,16 +216,13 @@ class Session:
             "method": job.run.method,
             "unmerge": job.run.unmerge,
             "label": job.run.label,
-            **scores.headline,
-            **count_tokens(self.program, self.model, job.run, batch["img"]),
-            **measure_speed(self.program, self.model, job.run, batch, self.settings),
+            **measured,
             "n": len(data),
             "n_official": data.official_count,
             "limit": self.settings.limit,
-            "scores_txt": scores.official(),
             "dataset_sha256": data.fingerprint,
             **self.facts,
-            "files": str(folder.relative_to(self.settings.results)),
+            "files": str(job.folder.path.relative_to(self.settings.results)),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "key": job.key,
         }

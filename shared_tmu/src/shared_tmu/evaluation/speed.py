@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.bench import compare_times, measure_in_turn
+from shared_tmu.bench import Timing, compare_times, measure_in_turn
 from shared_tmu.evaluation.program import EvalProgram, Run
 from shared_tmu.evaluation.settings import EvalSettings
+
+_FIELDS = ("images_per_s", "images_per_s_quartiles", "speedup", "speedup_quartiles", "timing")
+_WARMUP = 3
+_BUDGET_S = 15.0  # for each run and for the baseline
 
 
 @torch.inference_mode()
@@ -24,43 +30,48 @@ def count_tokens(program: EvalProgram, model: nn.Module, run: Run, img: Tensor) 
 
 
 @torch.inference_mode()
-def measure_speed(
-    program: EvalProgram, model: nn.Module, run: Run, batch: dict[str, Tensor], settings: EvalSettings
-) -> dict[str, Any]:
-    """Time the model call alone on one batch, in turn with the unpatched model.
+def measure_speeds(
+    program: EvalProgram,
+    model: nn.Module,
+    runs: Sequence[Run],
+    batch: Mapping[str, Tensor],
+    settings: EvalSettings,
+) -> dict[Run, dict[str, Any]]:
+    """Time the model call alone on one batch: every round times the unpatched model, then each run once.
 
-    For `off` both contenders are the unpatched model: its speed-up is 1 but for the noise of the measurement.
+    The run `off` is the unpatched model a second time: its speed-up is 1 but for the noise of the measurement.
 
     Returns:
-        `images_per_s` and `speedup` from medians, each with its quartiles, and the times themselves; all None
-        if no rounds were asked for.
+        For each run `images_per_s` and `speedup` from medians, each with its quartiles, and the times
+        themselves; all None if no rounds were asked for.
     """
-    names = ("images_per_s", "images_per_s_quartiles", "speedup", "speedup_quartiles", "timing")
     if settings.rounds == 0:
-        return dict.fromkeys(names)
-    warmup = 3
+        return {run: dict.fromkeys(_FIELDS) for run in runs}
+    by_label = {run.label: run for run in runs}
+    contenders = {label: partial(run.applied, program, model) for label, run in by_label.items()}
     times = measure_in_turn(
         lambda: model(batch),
-        {"baseline": nullcontext, "run": lambda: run.applied(program, model)},
+        {"unpatched": nullcontext, **contenders},
         settings.device,
         rounds=settings.rounds,
-        warmup=warmup,
+        warmup=_WARMUP,
+        budget_s=_BUDGET_S * (1 + len(runs)),
     )
     count = len(batch["img"])
-    comparison = compare_times(times["baseline"], times["run"])
-    slow, fast = reversed(times["run"].quartiles_s)
-    values = (
-        times["run"].per_second(count),
-        [count / slow, count / fast],
-        comparison.speedup,
-        list(comparison.quartiles),
-        {
-            "batch_size": count,
-            "rounds": len(times["run"].seconds),
-            "warmup": warmup,
-            "baseline_images_per_s": times["baseline"].per_second(count),
-            "latency_ms": [round(1000 * s, 4) for s in times["run"].seconds],
-            "baseline_latency_ms": [round(1000 * s, 4) for s in times["baseline"].seconds],
-        },
-    )
-    return dict(zip(names, values, strict=True))
+    return {run: _speed(times["unpatched"], times[label], count) for label, run in by_label.items()}
+
+
+def _speed(baseline: Timing, own: Timing, count: int) -> dict[str, Any]:
+    comparison = compare_times(baseline, own)
+    slow, fast = reversed(own.quartiles_s)
+    timing = {
+        "batch_size": count,
+        "rounds": len(own.seconds),
+        "warmup": _WARMUP,
+        "baseline_images_per_s": baseline.per_second(count),
+        "latency_ms": [round(1000 * s, 4) for s in own.seconds],
+        "baseline_latency_ms": [round(1000 * s, 4) for s in baseline.seconds],
+    }
+    spread = [count / slow, count / fast]
+    values = (own.per_second(count), spread, comparison.speedup, list(comparison.quartiles), timing)
+    return dict(zip(_FIELDS, values, strict=True))
