@@ -39,7 +39,7 @@ def measure_speeds(
 ) -> dict[Run, dict[str, Any]]:
     """Time the model call alone on one batch: every round times the unpatched model, then each run once.
 
-    The run `off` is the unpatched model a second time: its speed-up is 1 but for the noise of the measurement.
+    The run `off` is the unpatched model a second time: its speed-up is 1 but for the noise of measuring.
 
     Returns:
         For each run `images_per_s` and `speedup` from medians, each with its quartiles, and the times
