@@ -1,7 +1,10 @@
 """Train HaMeR on SynthHand, from nothing to the shipped file; run it again to go on after an interruption.
 
     python train.py                                   # HaMeR-Thin, all stages of configs/train.yaml
-    python train.py out=runs/try devices=2            # any setting of the file can be given on the command line
+    python train.py out=runs/try setting.devices=2    # any setting of the file can be given on the command line
+    python train.py export_only=true                  # write the files from the newest checkpoint, without training
+
+Leaves `hamer_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv` and `.curve.png` in `export_to`.
 """
 
 from __future__ import annotations
@@ -12,10 +15,13 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from hamer import HaMeR, HaMeRConfig
+from hamer import HaMeR, HaMeRConfig, save_hamer
 from shared_tmu.body_models.mano import load_mano, load_mean_params
 from shared_tmu.synth.scene import Difficulty
-from shared_tmu.training.stages import Setting, Stage, run_stages
+from shared_tmu.training.record import write_record
+from shared_tmu.training.stages import Setting, Stage, load_newest, run_stages
+
+log = logging.getLogger(__name__)
 
 
 def build(model: DictConfig, depth: int) -> HaMeR:
@@ -40,7 +46,20 @@ def main(config: DictConfig) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     shared = OmegaConf.to_container(config.setting, resolve=True)
     setting = Setting(**{**shared, "out": Path(config.out), "cache": Path(config.cache)})
-    run_stages(lambda depth: build(config.model, depth), config.model.backbone.embed_dim, read_stages(config), setting)
+    stages, dim = read_stages(config), config.model.backbone.embed_dim
+
+    def make(depth: int) -> HaMeR:
+        return build(config.model, depth)
+
+    if config.export_only:
+        model, stage = load_newest(make, dim, stages, setting)
+        log.info("exporting stage %s", stage)
+    else:
+        model = run_stages(make, dim, stages, setting)
+    folder = Path(config.export_to)
+    save_hamer(model, folder / "hamer_thin.safetensors")
+    write_record(folder, "hamer_thin", "cd HaMeR_TMU && python train.py", stages, setting)
+    log.info("wrote %s", folder / "hamer_thin.safetensors")
 
 
 if __name__ == "__main__":

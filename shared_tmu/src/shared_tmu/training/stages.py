@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
 
+from shared_tmu.errors import MissingAssetError
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.data import SynthHandSet
 from shared_tmu.training.grow import grow_blocks, initialise_vit
@@ -148,6 +149,28 @@ def run_stages(
             beside.replace(done)
         previous = done
     return model.cpu()
+
+
+def load_newest(
+    build: Callable[[int], nn.Module], dim: int, stages: list[Stage], setting: Setting
+) -> tuple[nn.Module, str]:
+    """The model as the newest checkpoint of any stage has it, and that stage's name.
+
+    Raises:
+        MissingAssetError: no stage has left a checkpoint yet.
+    """
+    for stage in reversed(stages):
+        folder = setting.out / stage.name
+        model = build(stage.depth)
+        training = HandTraining(model, dim, stage.steps)
+        if (folder / "done.safetensors").exists():
+            _load(folder / "done.safetensors", model, training)
+        elif (folder / "last.ckpt").exists():
+            training.load_state_dict(torch.load(folder / "last.ckpt", weights_only=True)["state_dict"])
+        else:
+            continue
+        return model, stage.name
+    raise MissingAssetError(f"no stage has left a checkpoint in {setting.out} yet: run training first.")
 
 
 def _load(path: Path, model: nn.Module, training: HandTraining) -> None:
