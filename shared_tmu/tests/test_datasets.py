@@ -135,20 +135,40 @@ def test_the_crop_is_the_whole_picture_with_black_above_and_below(root):
 
 
 def test_synthhand_is_made_once_in_the_cache(tmp_path, monkeypatch):
-    calls = []
-
-    def write_eval_set(folder, count, **options):
-        calls.append((folder, count))
-        if not folder.exists():
-            write_freihand(folder, count=3)
-
-    monkeypatch.setattr("shared_tmu.synth.write_eval_set", write_eval_set, raising=False)
+    monkeypatch.setattr("shared_tmu.datasets.synthhand.OFFICIAL_COUNT", 2)
     monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path / "cache"))
-    for _ in range(2):
-        opened = open_dataset("synthhand", tmp_path / "nowhere")
-    assert len(opened) == 3
-    assert opened.images[0].is_relative_to(tmp_path / "cache")
-    assert {count for _, count in calls} == {1000}
+    opened = open_dataset("synthhand", tmp_path / "nowhere")
+    assert len(opened) == 2
+    assert opened.is_complete
+    picture = opened.images[0]
+    assert picture.is_relative_to(tmp_path / "cache")
+    made = picture.stat().st_mtime_ns
+    again = open_dataset("synthhand", tmp_path / "nowhere")
+    assert (again.images[0].stat().st_mtime_ns, again.fingerprint) == (made, opened.fingerprint)
+    assert opened.load(0)["img"].shape == (3, 256, 256)
+    picture.unlink()
+    with pytest.raises(InputError, match=r"00000000\.jpg.*makes itself: delete"):
+        open_dataset("synthhand", tmp_path / "nowhere")
+
+
+def test_synthhand_truth_is_where_the_pictures_show_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("shared_tmu.datasets.synthhand.OFFICIAL_COUNT", 2)
+    monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path))
+    opened = open_dataset("synthhand", tmp_path)
+    projected = opened.verts_m @ opened.intrinsics.transpose(0, 2, 1)
+    pixels = projected[..., :2] / projected[..., 2:]
+    assert (pixels.mean(axis=1) > 40).all()
+    assert (pixels.mean(axis=1) < 184).all()
+    np.testing.assert_array_equal(
+        opened.xyz_m[:, [4, 8, 12, 16, 20]], opened.verts_m[:, [744, 320, 443, 554, 671]]
+    )
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="name another place with SHARED_TMU_CACHE"):
+        open_dataset("synthhand", tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", None])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from shared_tmu.datasets.freihand import read_freihand_layout
 from shared_tmu.datasets.hand_meshes import HandMeshSet
+from shared_tmu.errors import InputError
 
 OFFICIAL_COUNT = 1000
 _log = logging.getLogger(__name__)
@@ -21,11 +22,23 @@ def cache_folder() -> Path:
 
 
 def open_synthhand(data_dir: Path) -> HandMeshSet:
-    """Open SynthHand-Eval, made first if the cache lacks it; `data_dir` is not read."""
+    """Open SynthHand-Eval, made first if the cache lacks it; `data_dir` is not read.
+
+    Raises:
+        InputError: the cache cannot be written, or was damaged since.
+    """
     del data_dir
     from shared_tmu.synth import write_eval_set
 
     folder = cache_folder() / "synthhand_eval"
     _log.info("SynthHand-Eval: %d pictures in %s, made now if they are not there.", OFFICIAL_COUNT, folder)
-    write_eval_set(folder, count=OFFICIAL_COUNT)
-    return read_freihand_layout(folder, "synthhand", OFFICIAL_COUNT)
+    try:
+        write_eval_set(folder, count=OFFICIAL_COUNT)
+        return read_freihand_layout(folder, "synthhand", OFFICIAL_COUNT)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"SynthHand-Eval cannot be kept in {folder} ({reason}): name another place with SHARED_TMU_CACHE."
+        ) from error
+    except InputError as error:
+        raise InputError(f"{error} This set makes itself: delete {folder} and run again.") from error
