@@ -170,12 +170,24 @@ def _blur_and_warp(
     if mirror:
         columns = width - 1 - columns
     left, right = int(columns.min()), int(columns.max()) + 1
-    lines = np.zeros((size, right - left, 3))
-    for k in range(rows.shape[1]):
-        lines += row_weights[:, k, None, None] * image[rows[:, k], left:right]
-    out = np.zeros((size, size, 3))
-    for k in range(columns.shape[1]):
-        out += column_weights[:, k, None] * lines[:, columns[:, k] - left]
+    lines = _combine(image[:, left:right], rows, row_weights)  # [size, right - left, 3]
+    crossed = _combine(lines.transpose(1, 0, 2), columns - left, column_weights)
+    return crossed.transpose(1, 0, 2)
+
+
+def _combine(
+    source: NDArray[np.generic], indices: NDArray[np.int64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Add up weighted rows of `source` `[L, M, 3]`; `indices` and `weights` are `[size, K]`."""
+    size, taps = indices.shape
+    first, last = int(indices.min()), int(indices.max()) + 1
+    if last - first <= taps:  # few rows, read many times each
+        matrix = np.zeros((size, last - first))
+        np.add.at(matrix, (np.arange(size)[:, None], indices - first), weights)
+        return np.tensordot(matrix, source[first:last].astype(np.float64), axes=1)
+    out = np.zeros((size, *source.shape[1:]))
+    for k in range(taps):
+        out += weights[:, k, None, None] * source[indices[:, k]]
     return out
 
 

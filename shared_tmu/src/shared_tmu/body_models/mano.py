@@ -40,7 +40,7 @@ MIRROR = np.array([-1.0, 1.0, 1.0])
 
 @dataclass(frozen=True, eq=False)
 class ManoModel:
-    """One hand model as arrays: float64, indices int64, lengths in metres, angles in radians.
+    """One hand model as read-only arrays: float64, indices int64, lengths in metres, angles in radians.
 
     Attributes:
         v_template: vertices at rest, `[778, 3]`.
@@ -65,6 +65,11 @@ class ManoModel:
     hands_mean: NDArray[np.float64]
     parents: NDArray[np.int64]
     side: Side = "right"
+
+    def __post_init__(self) -> None:
+        for value in vars(self).values():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
 
     @property
     def kintree_table(self) -> NDArray[np.uint32]:
@@ -237,4 +242,4 @@ def _take(
         raise BodyModelError(f"{source}: '{key}' has shape {value.shape}, a MANO hand model has {shape}.")
     if not np.isfinite(value).all():
         raise BodyModelError(f"{source}: '{key}' holds NaN or infinity.")
-    return np.ascontiguousarray(value, dtype=dtype)
+    return np.array(value, dtype=dtype, order="C")

@@ -1,0 +1,180 @@
+"""Reading checkpoints: nothing is executed, and everything that is not weights is refused with a reason."""
+
+import logging
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from shared_tmu.checkpoints import load_weights, read_checkpoint, save_safetensors, tensors_of
+from shared_tmu.errors import CheckpointError, MissingAssetError
+
+WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.tensor(True)}
+
+
+class Malicious:
+    """Would create a folder when unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("zip_format", [True, False], ids=["zip", "legacy"])
+def test_torch_files_of_both_kinds(tmp_path: Path, zip_format: bool) -> None:
+    path = tmp_path / "model.ckpt"
+    torch.save({"state_dict": WEIGHTS, "epoch": 3}, path, _use_new_zipfile_serialization=zip_format)
+    content = read_checkpoint(path)
+    assert content["epoch"] == 3
+    assert torch.equal(content["state_dict"]["a.weight"], WEIGHTS["a.weight"])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.bin"])
+def test_safetensors_by_content(tmp_path: Path, name: str) -> None:
+    save_safetensors(WEIGHTS, tmp_path / name, {"model": "test"})
+    content = read_checkpoint(tmp_path / name)
+    assert torch.equal(content["a.weight"], WEIGHTS["a.weight"])
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_saving_nothing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_safetensors(WEIGHTS, path)
+    before = path.read_bytes()
+    with pytest.raises(AttributeError):
+        save_safetensors({"a": "not a tensor"}, path)  # type: ignore[dict-item]
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def config_node() -> type:
+    """A stand-in with yacs's names, so that this test does not need yacs."""
+    return type("CfgNode", (dict,), {"__module__": "yacs.config", "__qualname__": "CfgNode"})
+
+
+def test_configuration_nodes_come_as_dictionaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    import types
+
+    module = types.ModuleType("yacs.config")
+    module.CfgNode = config_node()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
+    monkeypatch.setitem(sys.modules, "yacs.config", module)
+    inner = module.CfgNode({"TYPE": "vit"})
+    inner.__dict__["__immutable__"] = True
+    path = tmp_path / "model.ckpt"
+    torch.save({"hyper_parameters": {"cfg": module.CfgNode({"MODEL": inner})}, "state_dict": WEIGHTS}, path)
+    monkeypatch.undo()
+    cfg = read_checkpoint(path)["hyper_parameters"]["cfg"]
+    assert cfg["MODEL"]["TYPE"] == "vit"
+
+
+@pytest.mark.parametrize("writer", ["zip", "legacy", *range(pickle.HIGHEST_PROTOCOL + 1)])
+def test_code_is_refused_by_name_and_not_run(tmp_path: Path, writer: Any) -> None:
+    path, target = tmp_path / "model.ckpt", tmp_path / "executed"
+    content = {"state_dict": WEIGHTS, "callbacks": Malicious(target)}
+    if writer in ("zip", "legacy"):
+        torch.save(content, path, _use_new_zipfile_serialization=writer == "zip")
+    else:
+        path.write_bytes(pickle.dumps(content, protocol=writer))
+    with pytest.raises(CheckpointError, match=r"asks for .*'(posix|nt)\.mkdir'"):
+        read_checkpoint(path)
+    assert not target.exists()
+
+
+def test_whole_modules_are_refused_by_name(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match=r"asks for 'torch\.nn\.modules\.linear\.Linear'"):
+        read_checkpoint(tmp_path / "model.pt")
+
+
+def write_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("notes.txt", "hello")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda p: p.write_bytes(b""), "is empty"),
+        (lambda p: p.write_text("<!DOCTYPE html>"), "no checkpoint: it starts with b'<!DOCTYPE html>'"),
+        (lambda p: p.write_bytes(bytes(5000)), "no checkpoint"),
+        (lambda p: p.write_bytes(pickle.dumps([1, 2])), "no checkpoint"),
+        (lambda p: p.mkdir(), "is a folder"),
+        (write_zip, "no torch checkpoint"),
+        (lambda p: torch.save(torch.zeros(3), p), "holds a Tensor"),
+        (lambda p: torch.save([WEIGHTS], p), "holds a list"),
+    ],
+)
+def test_other_things_are_refused(tmp_path: Path, write: Callable[[Path], Any], message: str) -> None:
+    path = tmp_path / "model.ckpt"
+    write(path)
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
+def test_truncated_files_are_refused(tmp_path: Path, kind: str, share: float) -> None:
+    path = tmp_path / "model.file"
+    tensors = {"a": torch.randn(50, 50)}
+    if kind == "safetensors":
+        save_safetensors(tensors, path)
+    else:
+        torch.save(tensors, path, _use_new_zipfile_serialization=kind == "zip")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(CheckpointError, match=r"model\.file"):
+        read_checkpoint(path)
+
+
+def test_random_bytes_named_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(bytes(range(200)))
+    with pytest.raises(CheckpointError, match="damaged or no safetensors file"):
+        read_checkpoint(path)
+
+
+def test_a_missing_file_says_where_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(MissingAssetError, match=r"checkpoint x\.ckpt is not in .*\. Ask Anna\."):
+        read_checkpoint(tmp_path / "x.ckpt", "Ask Anna.")
+
+
+def test_tensors_of_leaves_the_rest() -> None:
+    assert list(tensors_of({"a": torch.zeros(1), "epoch": 3, 5: torch.zeros(1)})) == ["a"]
+
+
+def test_weights_reach_a_model_on_the_meta_device() -> None:
+    with torch.device("meta"):
+        model = nn.Linear(3, 2)
+    weights = {"weight": torch.randn(2, 3), "bias": torch.randn(2)}
+    load_weights(model, weights, "here")
+    assert model.weight.data_ptr() == weights["weight"].data_ptr()
+    assert model.weight.requires_grad
+
+
+def test_missing_unexpected_and_misshapen_weights_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    weights = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(
+        CheckpointError, match=r"lacks weights that the model needs: 1\.bias, 1\.weight|1\.weight"
+    ):
+        load_weights(model, {k: v for k, v in weights.items() if not k.startswith("1.")}, "here")
+    with pytest.raises(CheckpointError, match=r"0\.bias \[5\] instead of \[2\]"):
+        load_weights(model, {**weights, "0.bias": torch.zeros(5)}, "here")
+    with caplog.at_level(logging.WARNING):
+        load_weights(
+            model, {**weights, "2.weight": torch.zeros(1), "skip.me": torch.zeros(1)}, "here", ["skip."]
+        )
+    assert "keys that the model does not: 2.weight." in caplog.text
+    caplog.clear()
+    load_weights(model, {k: v for k, v in weights.items() if not k.startswith("1.")}, "here", ["1."])
+    assert caplog.text == ""
