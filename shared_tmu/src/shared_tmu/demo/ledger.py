@@ -62,6 +62,7 @@ class OutputFolder:
     def __init__(self, folder: Path, options: str) -> None:
         self.folder = folder
         self.options = options
+        self._is_new = not folder.exists()
         try:
             for part in (folder, folder / NOTES, folder / STAGING):
                 part.mkdir(parents=True, exist_ok=True)
@@ -85,6 +86,10 @@ class OutputFolder:
     ) -> None:
         with suppress(OSError):
             self._clear_staging()
+            if not any((self.folder / NOTES).iterdir()):  # nothing came of it: leave no trace
+                (self.folder / NOTES).rmdir()
+                if self._is_new:
+                    self.folder.rmdir()
         if self._lock is not None:
             os.close(self._lock)
 

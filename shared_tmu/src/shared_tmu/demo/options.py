@@ -98,8 +98,8 @@ def parse_options(program: EvalProgram, arguments: Sequence[str] | None = None) 
 def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
     """The parser of `parse_options`; defaults are in its help."""
     parser = argparse.ArgumentParser(
-        description=f"Meshes of all hands in a folder of pictures, by {program.name} with token merging. "
-        "Finds the hands, predicts them in batches, and saves pictures, meshes and parameters for each image.",
+        description=f"Meshes of all hands in a folder of pictures, by {program.name} with token merging: "
+        "finds the hands, predicts them in batches, saves pictures, meshes and parameters for each image.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_published(parser, program)

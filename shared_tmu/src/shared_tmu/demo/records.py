@@ -231,4 +231,4 @@ def _layout(value: Any, depth: int, indent: str = "") -> str:
     if depth and isinstance(value, list) and value and isinstance(value[0], dict):
         items = [_layout(item, depth - 1, deeper) for item in value]
         return "[\n" + ",\n".join(deeper + item for item in items) + f"\n{indent}]"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return json.dumps(value, allow_nan=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from shared_tmu.demo.report import Report, format_table
 from shared_tmu.demo.saving import ImageFiles
 from shared_tmu.demo.sources import Loaded, Source, list_images, read_ahead
 from shared_tmu.detect import Detector, choose_detector, make_detector
+from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.errors import InputError, MissingDependencyError, TMUError
 from shared_tmu.evaluation.identity import digest_of, file_sha256, weights_sha256
 from shared_tmu.evaluation.program import EvalProgram
@@ -34,6 +36,7 @@ def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 only if every image was processed."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("shared_tmu").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", module="PIL")  # what matters about a file is said in its own message
     try:
         return run_demo(program, parse_options(program, arguments))
     except TMUError as error:
@@ -66,6 +69,7 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
         model = program.load_model(options.checkpoint, options.mano_path).eval()
         options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
         folder.options = _options_digest(options, detector_name, model)
+        _warn_of_unused_boxes(detector, sources)
         session = _Session(program, options, model, detector, folder)
         return session.process(sources)
 
@@ -213,14 +217,21 @@ class _Session:
         if self.comparer is not None and self.comparer.timings:
             lines += ["", format_table(self.comparer.table())]
         if report.failures:
-            lines += ["", f"{len(report.failures)} problems, everything else was processed:"]
+            count_text = "1 problem" if len(report.failures) == 1 else f"{len(report.failures)} problems"
+            lines += ["", f"{count_text}, everything else was processed:"]
             lines += [f"  {failure}" for failure in report.failures]
         done = report.images + report.kept
         what = "Overlays and meshes" if self.options.save_mesh else "Overlays"
         lines += ["", f"{what} of {done} of {count} images are in {self.folder.folder.resolve()}"]
-        sys.stdout.write("\n".join(lines) + "\n")
-        sys.stdout.flush()
+        _write("\n".join(lines) + "\n")
         return 1 if report.failures else 0
+
+
+def _write(text: str) -> None:
+    """To stdout, also names that its encoding does not have."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.flush()
 
 
 def _require_apart(options: DemoOptions) -> None:
@@ -229,6 +240,13 @@ def _require_apart(options: DemoOptions) -> None:
         raise InputError(
             f"--out_folder {options.out_folder} is the folder of the images: results would be taken for "
             "images the next time; name another folder."
+        )
+
+
+def _warn_of_unused_boxes(detector: Detector, sources: Sequence[Source]) -> None:
+    if isinstance(detector, BoxesDetector) and (unused := detector.unused([s.name for s in sources])):
+        _log.warning(
+            "the boxes file has boxes for %s, of which none is among the images.", ", ".join(unused[:10])
         )
 
 

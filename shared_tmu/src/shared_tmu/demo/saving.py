@@ -130,6 +130,6 @@ class ImageFiles:
 def crop_picture(
     image: NDArray[np.uint8], box: tuple[float, float, float, float], size_px: int
 ) -> NDArray[np.uint8]:
-    """A square of an image at another size, cut like the model's crops but neither normalised nor mirrored."""
+    """A square of an image at another size, cut like the model's crops, not normalised or mirrored."""
     crop = hand_crop(image, box, True, rescale_factor=1.0, image_size=size_px, aspect=None)
     return denormalise(crop.img)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class BoxesDetector:
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection:
         """The boxes listed under `image_name` (or under its last part), each checked against the image."""
-        name = image_name if image_name in self.entries else Path(image_name).name
+        name = self._entry_name(image_name)
         hands: list[HandBox] = []
         problems: list[str] = []
         height, width = image_bgr.shape[:2]
@@ -71,6 +71,14 @@ class BoxesDetector:
             except InputError as error:
                 problems.append(f"box {index} of the boxes file: {error}")
         return Detection(tuple(hands), tuple(problems))
+
+    def unused(self, image_names: Iterable[str]) -> list[str]:
+        """Names in the file that belong to none of the images."""
+        used = {self._entry_name(name) for name in image_names}
+        return [name for name in self.entries if name not in used]
+
+    def _entry_name(self, image_name: str) -> str:
+        return image_name if image_name in self.entries else Path(image_name).name
 
 
 def _parse_entry(entry: Any, width: int, height: int) -> HandBox:

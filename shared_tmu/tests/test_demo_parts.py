@@ -1,0 +1,336 @@
+"""The demo's parts: options, names of results, reading ahead, batches, records, the ledger, meshes."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from toy_demo import MANO, demo_program, write_pictures
+
+import shared_tmu.demo.batching
+from shared_tmu.crops import hand_crop
+from shared_tmu.demo import build_parser, parse_options
+from shared_tmu.demo.batching import Batcher, Job
+from shared_tmu.demo.ledger import OutputFolder
+from shared_tmu.demo.meshes import mesh_files
+from shared_tmu.demo.options import choose_dtype
+from shared_tmu.demo.predict import Prediction
+from shared_tmu.demo.records import ImageCamera, fields, image_arrays, make_record, to_json, to_npz
+from shared_tmu.demo.sources import list_images, read_ahead
+from shared_tmu.detect import Detection, HandBox
+from shared_tmu.errors import InputError, MethodError, ScheduleError
+from shared_tmu.geometry import axis_angle_to_rotmat
+from shared_tmu.overlays import vertex_normals
+
+
+@pytest.fixture
+def program(tmp_path):
+    return demo_program(tmp_path / "model")
+
+
+def test_defaults_are_those_of_the_published_demo(program):
+    options = parse_options(program, [])
+    assert (str(options.img_folder), str(options.out_folder)) == ("images", "out_demo")
+    assert (options.side_view, options.full_frame, options.save_mesh) == (False, True, False)
+    assert (options.batch_size, options.rescale_factor, options.body_detector) == (8, 2.0, "vitdet")
+    assert options.file_type == ("*.jpg", "*.png")
+    assert (str(options.run.schedule), options.run.method, options.run.unmerge) == ("5x20", "tome", True)
+    text = re.sub(r"\s+", " ", build_parser(program).format_help())
+    for flag in (
+        "--checkpoint",
+        "--boxes",
+        "--detector",
+        "--focal",
+        "--save_params",
+        "--compare",
+        "--tokens",
+        "--resume",
+    ):
+        assert flag in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [(["--r", "8y4"], ScheduleError), (["--method", "nothing"], MethodError),
+     (["--device", "cuda:99"], InputError),
+     (["--device", "abacus"], InputError), (["--compare", "--r", "off"], InputError),
+     (["--tokens", "--r", "off"], InputError), (["--batch_size", "0"], SystemExit),
+     (["--focal", "-3"], SystemExit),
+     (["--rescale_factor", "nan"], SystemExit), (["--detector", "eyes"], SystemExit)],
+)  # fmt: skip
+def test_values_that_cannot_be_are_refused(program, flags, error):
+    with pytest.raises(error):
+        parse_options(program, flags)
+
+
+def test_dtype_auto_is_float32_on_a_cpu():
+    assert choose_dtype("auto", torch.device("cpu")) == torch.float32
+    assert choose_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
+
+
+def names(folder, *patterns):
+    return [source.name for source in list_images(folder, patterns or ("*.jpg", "*.png"))]
+
+
+def test_images_are_listed_once_sorted_and_whatever_the_case(tmp_path):
+    for name in ("b.PNG", "a.jpg", "c.JPEG", "notes.txt", ".hidden.jpg", "d.webp", "sub/e.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.jpg").mkdir()
+    assert names(tmp_path) == ["a.jpg", "b.PNG", "c.JPEG"]
+    assert names(tmp_path, "*.jpg", "a*", "*.webp") == ["a.jpg", "c.JPEG", "d.webp"]
+    assert names(tmp_path, "**/*.jpg") == ["a.jpg", "c.JPEG", "sub/e.jpg"]
+    assert names(tmp_path, "sub/*.jpg") == ["sub/e.jpg"]
+    assert [(s.name, s.key) for s in list_images(tmp_path / "d.webp", ())] == [("d.webp", "d")]
+    with pytest.raises(InputError, match=r"matches \*\.gif .*--file_type"):
+        list_images(tmp_path, ["*.gif"])
+    with pytest.raises(InputError, match="is not there"):
+        list_images(tmp_path / "missing", ["*.jpg"])
+
+
+def test_results_of_two_images_never_share_a_name(tmp_path):
+    for name in ("a.jpg", "a.png", "A.jpeg", "b.jpg", "a_jpg.png", "x.y.png", "noext"):
+        (tmp_path / name).write_bytes(b"")
+    found = list_images(tmp_path, ["*"])
+    keys = {source.name: source.key for source in found}
+    assert len({key.lower() for key in keys.values()}) == len(found)
+    assert (keys["b.jpg"], keys["x.y.png"], keys["a.png"], keys["noext"]) == ("b", "x.y", "a_png", "noext")
+
+
+def test_images_are_read_ahead_in_order_and_never_far(tmp_path):
+    sizes = {f"{i:02d}.png": (20, 10 + i) for i in range(12)}
+    sources = list_images(write_pictures(tmp_path, sizes), ["*.png"])
+    (tmp_path / "03.png").write_bytes(b"")
+    asked = []
+
+    def is_finished(source, digest):
+        asked.append(source.name)
+        return source.name == "05.png"
+
+    reader = read_ahead(sources, is_finished, depth=2)
+    first = next(reader)
+    assert first.picture.size_px == (20, 10)
+    loaded = [first, *reader]
+    assert [item.source for item in loaded] == sources
+    assert "empty" in loaded[3].problem
+    assert (loaded[5].is_finished, loaded[5].picture) == (True, None)
+    asked.clear()
+    half = read_ahead(sources, is_finished, depth=2)
+    next(half)
+    half.close()
+    assert len(asked) <= 5
+
+
+def job_of(loaded, count, size=200):
+    image = np.zeros((size, size, 3), np.uint8)
+    hands = tuple(HandBox((10, 10, 50, 60), bool(i % 2)) for i in range(count))
+    crops = [hand_crop(image, hand.box_xyxy, hand.is_right, image_size=16) for hand in hands]
+    return Job(loaded, Detection(hands), crops)
+
+
+def batches_of(plan, batch_size, pixels=1):
+    """Sizes and gaps of the batches of a sequence of (name, hands, finished), and the order of results."""
+    calls, order = [], []
+
+    def predict(images):
+        calls.append([image is not None for image in images])
+        return [Prediction({}) for _ in images]
+
+    batcher = Batcher(batch_size, predict)
+    for name, hands, finished in plan:
+        done = batcher.add_finished(hands, pixels) if finished else batcher.add(job_of(name, hands), pixels)
+        order += [job.loaded for job in done]
+    order += [job.loaded for job in batcher.finish()]
+    return calls, order
+
+
+def test_hands_of_several_images_share_batches():
+    calls, order = batches_of([("a", 2, False), ("b", 0, False), ("c", 3, False), ("d", 1, False)], 4)
+    assert calls == [[True] * 4, [True] * 2]
+    assert sorted(order) == ["a", "b", "c", "d"]
+    assert order[0] == "b"
+
+
+def test_finished_images_keep_their_places():
+    calls, order = batches_of([("a", 5, True), ("b", 2, False), ("c", 4, True), ("d", 1, False)], 4)
+    assert calls == [[False, True, True, False], [False, False, False, True]]
+    assert order == ["b", "d"]
+
+
+def test_large_images_do_not_pile_up(monkeypatch):
+    monkeypatch.setattr(shared_tmu.demo.batching, "MAX_WAITING_PIXELS", 250)
+    plan = [(str(i), 1, False) for i in range(7)]
+    calls, _ = batches_of(plan, 8, pixels=100)
+    assert [len(call) for call in calls] == [3, 3, 1]
+    resumed, order = batches_of([(name, hands, int(name) < 4) for name, hands, _ in plan], 8, pixels=100)
+    assert resumed == [[False, True, True], [True]]
+    assert order == ["4", "5", "6"]
+
+
+def output_of_a_hand(seed=0):
+    rng = np.random.default_rng(seed)
+    rotmat = axis_angle_to_rotmat(torch.tensor(rng.normal(size=(16, 3)))).numpy().astype(np.float32)
+    vertices = MANO.v_template.astype(np.float32)
+    return {
+        "pred_cam": np.array([6.0, 0.05, -0.1], np.float32),
+        "global_orient": rotmat[:1],
+        "hand_pose": rotmat[1:],
+        "betas": rng.normal(size=10).astype(np.float32),
+        "pred_vertices": vertices,
+        "pred_keypoints_3d": vertices[:21],
+    }
+
+
+def records_of(width=640, height=480, focal_px=None):
+    image = np.zeros((height, width, 3), np.uint8)
+    camera = ImageCamera.of_image(width, height, focal_px)
+    found = []
+    for is_right in (True, False):
+        box = HandBox((300, 200, 380, 310), is_right, 0.5)
+        found.append(make_record(output_of_a_hand(), box, hand_crop(image, box.box_xyxy, is_right), camera))
+    return found, camera
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "focal_px"), [(640, 480, None), (12_000, 9_000, None), (640, 480, 700.0)]
+)
+def test_saved_joints_reproject_to_the_saved_pixels(width, height, focal_px):
+    records, camera = records_of(width, height, focal_px)
+    saved = np.load(io.BytesIO(to_npz(image_arrays(records, camera, MANO.faces))))
+    assert float(saved["focal_px"]) == (focal_px or 5000 / 256 * max(width, height))
+    points = saved["joints_3d_m"] + saved["translation_m"][:, None]
+    homogeneous = points @ saved["camera_matrix"].T
+    pixels = homogeneous[..., :2] / homogeneous[..., 2:]
+    assert np.abs(pixels - saved["joints_2d_px"]).max() < 1e-6
+    single = points.astype(np.float32) @ saved["camera_matrix"].astype(np.float32).T
+    assert np.abs(single[..., :2] / single[..., 2:] - saved["joints_2d_px"]).max() < (
+        1e-3 if width < 1000 else 0.05
+    )
+
+
+def test_saved_joints_lie_where_the_crop_says():
+    (record, _), _ = records_of()
+    s, tx, ty = record.values["weak_camera"]
+    side, centre = float(record.values["crop_size_px"]), record.values["crop_center_px"]
+    weak = centre + side * s / 2 * (record.values["joints_3d_m"][:, :2] + [tx, ty])
+    assert np.abs(weak - record.values["joints_2d_px"]).max() < 1.0
+
+
+def test_left_hands_are_true_mirror_images():
+    (right, left), _ = records_of()
+    r, v = right.values, left.values
+    flip = np.array([-1.0, 1, 1])
+    assert np.array_equal(v["vertices_m"], r["vertices_m"] * flip.astype(np.float32))
+    assert np.array_equal(v["hand_pose_rotmat"], r["hand_pose_rotmat"] * flip[:, None] * flip)
+    assert np.allclose(v["hand_pose_axis_angle"], r["hand_pose_axis_angle"] * -flip, atol=1e-6)
+    assert np.allclose(v["weak_camera"], r["weak_camera"] * [1, -1, 1])
+    for values in (r, v):
+        rebuilt = axis_angle_to_rotmat(torch.tensor(values["hand_pose_axis_angle"], dtype=torch.float64))
+        assert np.allclose(rebuilt, values["hand_pose_rotmat"], atol=1e-5)
+
+
+def test_every_saved_name_is_documented_with_its_shape():
+    records, camera = records_of()
+    for found in (records, []):
+        arrays = image_arrays(found, camera, MANO.faces)
+        assert list(arrays) == [field.name for field in fields()]
+        sizes = {"K": len(found), "F": 1538}
+        for field in fields():
+            inside = field.shape.strip("[]")
+            parts = [] if field.shape == "scalar" else re.split(r",\s*", inside)
+            shape = tuple(sizes[part] if part in sizes else int(part) for part in parts)
+            assert arrays[field.name].shape == shape, field
+        text = json.loads(to_json(arrays, {"image": "a.jpg"}))
+        assert set(text["fields"]) == set(arrays)
+        assert len(text["hands"]) == len(found)
+        assert len(text["joint_names"]) == 21
+        for index, hand in enumerate(text["hands"]):
+            for name, value in hand.items():
+                assert np.array_equal(np.array(value), arrays[name][index].astype(float)), name
+        in_json = set(text) | set(text["hands"][0] if found else set(arrays))
+        assert all(name in in_json for name, says in text["fields"].items() if "json" in says["where"])
+
+
+def test_the_npz_is_the_same_bytes_every_time():
+    records, camera = records_of()
+    arrays = image_arrays(records, camera, MANO.faces)
+    assert to_npz(arrays) == to_npz(arrays)
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_mesh_files_hold_the_hand_facing_outward(is_right):
+    vertices = MANO.v_template * [1 if is_right else -1, 1, 1] + [0, 0, 2.0]
+    faces = MANO.faces if is_right else MANO.faces[:, ::-1]
+    files = mesh_files(vertices, faces, (0.5, 0.6, 0.7))
+    assert files == mesh_files(vertices, faces, (0.5, 0.6, 0.7))
+    for suffix, content in files.items():
+        mesh = trimesh.load(io.BytesIO(content), file_type=suffix, process=False, force="mesh")
+        assert mesh.faces.shape == (1538, 3)
+        assert np.allclose(mesh.vertices, vertices * [1, -1, -1], atol=1e-6)
+        normals = vertex_normals(mesh.vertices, mesh.faces)
+        assert (((mesh.vertices - mesh.vertices.mean(axis=0)) * normals).sum(axis=1) > 0).mean() > 0.7
+
+
+def test_the_ledger_trusts_only_what_is_whole_and_the_same(tmp_path):
+    with OutputFolder(tmp_path / "out", "o1") as folder:
+        folder.commit("a", "d1", {"a_0.png": b"123", "a_1.png": b"4"}, 2, 100, ["box 3 is bad"])
+        note = folder.finished("a", "d1")
+        assert (note.hands, note.pixels, note.problems) == (2, 100, ("box 3 is bad",))
+        assert folder.finished("a", "d2") is None
+        assert folder.finished("b", "d1") is None
+        folder.commit("a", "d1", {"a_0.png": b"567"}, 1, 100)
+        assert not (tmp_path / "out" / "a_1.png").exists()
+        folder.options = "o2"
+        assert folder.finished("a", "d1") is None
+        folder.options = "o1"
+        (tmp_path / "out" / "a_0.png").write_bytes(b"5")
+        assert folder.finished("a", "d1") is None
+        (tmp_path / "out" / ".finished" / "a.json").write_text("{")
+        assert folder.finished("a", "d1") is None
+    assert not (tmp_path / "out" / ".staging").exists()
+
+
+def test_a_stopped_commit_is_not_finished_and_is_cleared_by_the_next(tmp_path, monkeypatch):
+    with OutputFolder(tmp_path, "o") as folder:
+        folder.commit("a", "d", {"a_0.png": b"1", "a_1.png": b"1"}, 2, 1)
+        written = []
+
+        def stop_after_two(path, content):
+            written.append(path.name)
+            if len(written) == 3:
+                raise KeyboardInterrupt
+            path.write_bytes(content)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(folder, "_replace", stop_after_two)
+            with pytest.raises(KeyboardInterrupt):
+                folder.commit("a", "d", {"a_0.png": b"2", "a_2.png": b"2", "a_3.png": b"2"}, 3, 1)
+        assert written == ["a.json", "a_0.png", "a_2.png"]
+        assert folder.finished("a", "d") is None
+        folder.commit("a", "d", {"a_5.png": b"3"}, 1, 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".finished", "a_5.png"]
+
+
+def test_folders_that_cannot_be_written_to_say_so(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for folder in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(InputError, match="cannot be written to"):
+            OutputFolder(folder, "o")
+    with OutputFolder(tmp_path / "out", "o"), pytest.raises(InputError, match="another run"):
+        OutputFolder(tmp_path / "out", "o")
+
+
+def test_a_full_disk_says_what_is_safe(tmp_path, monkeypatch):
+    with OutputFolder(tmp_path, "o") as folder:
+        folder.commit("a", "d", {"a.npz": b"1"}, 1, 1)
+
+        def full(path, content):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(folder, "_replace", full)
+        with pytest.raises(InputError, match=r"No space left.*--resume"):
+            folder.commit("b", "d", {"b.npz": b"1"}, 1, 1)
+        assert folder.finished("a", "d") is not None

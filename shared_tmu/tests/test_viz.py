@@ -1,0 +1,53 @@
+"""Pictures of merged groups."""
+
+import numpy as np
+import pytest
+import torch
+
+from shared_tmu import patch
+from shared_tmu.errors import InputError
+from shared_tmu.viz import draw_groups
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8)
+
+
+def test_single_patches_show_the_picture(image):
+    assert np.array_equal(draw_groups(image, torch.arange(192)[None]), image)
+
+
+def test_a_group_becomes_one_colour_and_the_rest_stays(image):
+    slots = np.arange(192)
+    slots[[0, 1, 12]] = 7
+    slots[7] = 0
+    drawn = draw_groups(image, slots)
+    assert drawn.shape == image.shape
+    assert np.array_equal(drawn[8:], image[8:])
+    inside = drawn[1:3, 1:3].reshape(-1, 3)
+    assert (inside == inside[0]).all()
+    assert np.array_equal(drawn[1, 5], inside[0])
+
+
+def test_pruned_patches_are_dark_and_prefix_tokens_left_out(image):
+    slots = np.concatenate([[3, 3], np.arange(192)])
+    slots[2] = -1
+    drawn = draw_groups(image, slots)
+    assert np.array_equal(drawn[1, 1], np.rint(image[1, 1] * 0.25).astype(np.uint8))
+    assert np.array_equal(drawn[4:], image[4:])
+
+
+def test_a_recorded_plan_can_be_drawn(vit, tokens, image):
+    with patch(vit, "5x2", num_prefix_tokens=18, record=True) as handle:
+        vit(tokens)
+        drawn = draw_groups(image, handle.plan.source_map, grid=(8, 5), index=1)
+    assert not np.array_equal(drawn, image)
+
+
+@pytest.mark.parametrize(
+    ("slots", "grid", "index"), [(np.arange(10), (16, 12), 0), (np.zeros((2, 192), int), (16, 12), 5)]
+)
+def test_what_does_not_fit_says_so(image, slots, grid, index):
+    with pytest.raises(InputError):
+        draw_groups(image, slots, grid, index)
