@@ -13,16 +13,21 @@ from torch import Tensor, nn
 class MuonAdamW(torch.optim.Optimizer):
     """Muon (orthogonalised momentum) on hidden matrices and AdamW on the rest, stepped together.
 
-    Both use the AdamW scale of learning rates, so one schedule drives them.
+    Both use the AdamW scale of learning rates, so one schedule drives them; matrices step `matrix_factor` times further.
 
     Source: Jordan et al. 2024 (Muon); Liu et al. 2025, arXiv:2502.16982 (learning-rate matching).
     """
 
     def __init__(
-        self, matrices: Iterable[nn.Parameter], others: Iterable[nn.Parameter], lr: float, weight_decay: float
+        self,
+        matrices: Iterable[nn.Parameter],
+        others: Iterable[nn.Parameter],
+        lr: float,
+        weight_decay: float,
+        matrix_factor: float = 1.0,
     ) -> None:
         matrices, others = list(matrices), list(others)
-        super().__init__([{"params": matrices}, {"params": others}], {"lr": lr})
+        super().__init__([{"params": matrices, "lr": lr * matrix_factor}, {"params": others}], {"lr": lr})
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(others, lr=lr, weight_decay=0.0, betas=(0.9, 0.98)),

@@ -41,6 +41,7 @@ class Stage:
         seed, count: which scenes, and how many different ones.
         difficulty: how wild they are.
         lr, batch_size, warmup: as usual.
+        matrix_factor: how much larger the learning rate of the blocks' matrices is (they are stepped by Muon).
         weights: factors on losses.
     """
 
@@ -53,6 +54,7 @@ class Stage:
     lr: float = 2e-3
     batch_size: int = 64
     warmup: int = 200
+    matrix_factor: float = 1.0
     weights: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -131,7 +133,14 @@ def run_stages(
         pl.seed_everything(setting.seed + i, workers=True, verbose=False)
         model = build(stages[i - 1].depth if previous else stage.depth)
         training = HandTraining(
-            model, dim, stage.steps, stage.lr, stage.warmup, weights=stage.weights, num_prefix_tokens=num_prefix_tokens
+            model,
+            dim,
+            stage.steps,
+            stage.lr,
+            stage.warmup,
+            weights=stage.weights,
+            num_prefix_tokens=num_prefix_tokens,
+            matrix_factor=stage.matrix_factor,
         )
         if previous is None:
             initialise_vit(model.backbone)
