@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,9 @@ from shared_tmu.detect.mediapipe_hands import MediaPipeDetector, _left_is_darker
 from shared_tmu.detect.tiles import cut, tile_windows
 from shared_tmu.detect.vitdet import hands_from_keypoints
 from shared_tmu.errors import InputError, MissingAssetError, MissingDependencyError
+from shared_tmu.images import read_image
 
+SAMPLES = Path(__file__).resolve().parents[2] / "assets" / "samples"
 IMAGE = np.zeros((100, 200, 3), np.uint8)
 HAND = np.array(
     [[0, 0], [8, -4], [14, -10], [18, -16], [22, -20], [8, -30], [9, -42], [10, -50], [10, -57], [0, -32],
@@ -181,6 +184,21 @@ def mediapipe_detector():
 def test_mediapipe_finds_nothing_where_nothing_is(mediapipe_detector, size):
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     assert mediapipe_detector.detect(noise, "x").hands == ()
+
+
+@pytest.mark.parametrize("name", ["synthhand_3_right.jpg", "synthhand_4_left.jpg"])
+def test_mediapipe_finds_the_hands_of_the_samples_and_of_their_mirror_images(mediapipe_detector, name):
+    image = read_image(SAMPLES / name).bgr
+    (hand,) = mediapipe_detector.detect(image, name).hands
+    assert hand.is_right == ("right" in name)
+    x1, y1, x2, y2 = hand.box_xyxy
+    assert 60 < x2 - x1 < 200
+    assert 60 < y2 - y1 < 250
+    width = image.shape[1]
+    (other,) = mediapipe_detector.detect(np.ascontiguousarray(image[:, ::-1]), name).hands
+    assert other.is_right != hand.is_right
+    assert np.allclose(other.box_xyxy, [width - 1 - x2, y1, width - 1 - x1, y2], atol=1e-9)
+    assert mediapipe_detector.detect(image, name).hands == (hand,)  # whatever was seen in between
 
 
 def test_mediapipe_is_silent(capfd, mediapipe_detector):

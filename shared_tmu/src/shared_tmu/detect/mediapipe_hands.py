@@ -180,11 +180,12 @@ def _proposal_tiles(rgb: NDArray[np.uint8]) -> Iterator[tuple[Tile, bool]]:
 
 
 def _is_same(a: HandGroup, b: HandGroup) -> bool:
-    """Whether two groups report one hand twice: nearly the same box, or one inside the other with close
-    landmarks.
+    """Whether two groups report one hand twice: nearly the same box; or one inside the other, the same side, and
+    the landmarks close. (A left hand inside the box of a right one is a second hand: they cross.)
     """
     over_union, over_smaller = overlap(box_of(a.points_px), box_of(b.points_px))
-    return over_union > 0.5 or (over_smaller > 0.7 and difference(a.points_px, b.points_px) < 0.4)
+    is_inside = over_smaller > 0.7 and (a.right > 0) == (b.right > 0)
+    return over_union > 0.5 or (is_inside and difference(a.points_px, b.points_px) < 0.4)
 
 
 def _area(box: tuple[float, float, float, float]) -> float:
