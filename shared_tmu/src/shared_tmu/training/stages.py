@@ -127,11 +127,12 @@ def run_stages(
         The model after the last stage, on the CPU.
     """
     setting.out.mkdir(parents=True, exist_ok=True)
-    previous: Path | None = None
     model = build(stages[0].depth)
+    initialise_vit(model.backbone)
+    dense: dict[str, torch.Tensor] | None = None
     for i, stage in enumerate(stages):
         pl.seed_everything(setting.seed + i, workers=True, verbose=False)
-        model = build(stages[i - 1].depth if previous else stage.depth)
+        model = _grown(model, build(stage.depth), stage.depth)
         training = HandTraining(
             model,
             dim,
@@ -142,11 +143,8 @@ def run_stages(
             num_prefix_tokens=num_prefix_tokens,
             matrix_factor=stage.matrix_factor,
         )
-        if previous is None:
-            initialise_vit(model.backbone)
-        else:
-            _load(previous, model, training)
-        model.backbone.blocks = grow_blocks(model.backbone.blocks, stage.depth)
+        if dense is not None:
+            training.dense.load_state_dict(dense)
         done = setting.out / stage.name / "done.safetensors"
         if done.exists():
             log.info("stage %s is done", stage.name)
@@ -156,8 +154,15 @@ def run_stages(
             beside = done.with_suffix(".tmp")
             save_file(_weights(model, training), beside)
             beside.replace(done)
-        previous = done
+        dense = training.dense.state_dict()
     return model.cpu()
+
+
+def _grown(shallow: nn.Module, model: nn.Module, depth: int) -> nn.Module:
+    """`model`, made with `depth` blocks, given the weights of a shallower one."""
+    shallow.backbone.blocks = grow_blocks(shallow.backbone.blocks, depth)
+    model.load_state_dict(shallow.state_dict())
+    return model
 
 
 def load_newest(
