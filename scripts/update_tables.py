@@ -27,7 +27,8 @@ COLUMNS = (
 )
 NOT_MEASURED = "*Not measured yet.*\n"
 SETTING = ("model", "dataset", "device", "dtype")
-CONTEXT = ("processor", "versions", "commit")
+CONTEXT = ("n", "batch_size", "processor", "versions", "commit")
+TITLES = {"n": "samples", "batch_size": "batch"}
 
 
 class TableError(Exception):
@@ -92,7 +93,7 @@ def make_table(runs: list[dict[str, Any]]) -> str:
         facts = [f"{name}: {value}" for name, value in zip(SETTING, setting, strict=True)]
         for name in CONTEXT:
             values = [text for text in dict.fromkeys(describe(run, name) for run in members) if text]
-            facts += [f"{name}: {' / '.join(values)}"] if values else []
+            facts += [f"{TITLES.get(name, name)}: {' / '.join(values)}"] if values else []
         lines += ["", "; ".join(facts) + ".", ""]
     return "\n".join(lines[:-1]) + "\n"
 
