@@ -85,6 +85,8 @@ def test_images_are_listed_once_sorted_and_whatever_the_case(tmp_path):
     assert names(tmp_path, "**/*.jpg") == ["a.jpg", "c.JPEG", "sub/e.jpg"]
     assert names(tmp_path, "sub/*.jpg") == ["sub/e.jpg"]
     assert [(s.name, s.key) for s in list_images(tmp_path / "d.webp", ())] == [("d.webp", "d")]
+    found = list_images(tmp_path, ["**/*.jpg"], tmp_path / "sub")
+    assert [source.name for source in found] == ["a.jpg", "c.JPEG"]
     with pytest.raises(InputError, match=r"matches \*\.gif .*--file_type"):
         list_images(tmp_path, ["*.gif"])
     with pytest.raises(InputError, match="is not there"):

@@ -7,6 +7,7 @@ afterwards, so neither NumPy's nor SciPy's nor chumpy's unpickling hooks ever se
 """
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,8 +21,12 @@ MAX_BYTES = 1 << 30
 _CAUSES = (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError, MemoryError)
 
 
-def read_array_pickle(path: Path | str) -> dict[str, Any]:
-    """Read a pickled dictionary of arrays (NumPy, SciPy CSC/CSR, chumpy) and plain values.
+def read_array_pickle(path: Path | str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """Read a pickled dictionary of arrays (NumPy, SciPy CSC/CSR, chumpy), plain values and dictionaries.
+
+    Args:
+        path: the file.
+        max_bytes: larger files are refused.
 
     Returns:
         The dictionary, with every array, sparse matrix and chumpy object as a dense NumPy array.
@@ -35,8 +40,8 @@ def read_array_pickle(path: Path | str) -> dict[str, Any]:
     if not path.is_file():
         raise MissingAssetError(f"{path.name} is not in {path.parent}.")
     size = path.stat().st_size
-    if size == 0 or size > MAX_BYTES:
-        raise BodyModelError(f"{path} has {size} bytes; a pickled body model has between 1 and {MAX_BYTES}.")
+    if size == 0 or size > max_bytes:
+        raise BodyModelError(f"{path} has {size} bytes; expected between 1 and {max_bytes}.")
     try:
         with path.open("rb") as file:
             content = _RecordUnpickler(file, encoding="latin1").load()
@@ -167,6 +172,7 @@ def _allowed() -> dict[tuple[str, str], Callable[..., Any]]:
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _DType,
         ("_codecs", "encode"): _encode,
+        ("collections", "OrderedDict"): OrderedDict,
         ("copy_reg", "_reconstructor"): _copyreg_reconstructor,
         ("copyreg", "_reconstructor"): _copyreg_reconstructor,
     }
@@ -196,4 +202,6 @@ class _RecordUnpickler(pickle.Unpickler):
 
 
 def _resolve(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _resolve(item) for key, item in value.items()}
     return value.to_array() if isinstance(value, (_Array, _Scalar, _Sparse, _Chumpy)) else value

@@ -9,6 +9,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,9 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
         TMUError: before any work, if there are no images, the output folder cannot be written to, or the
             model or the detector cannot be made; later, if the output folder cannot be written to any more.
     """
-    sources = list_images(options.img_folder, options.file_type)
     _require_apart(options)
+    inside = _inside(options.out_folder, options.img_folder)
+    sources = list_images(options.img_folder, options.file_type, inside)
     detector_name = _detector_name(options)
     with OutputFolder(options.out_folder, "") as folder:
         detector = make_detector(
@@ -225,6 +227,12 @@ class _Session:
         lines += ["", f"{what} of {done} of {count} images are in {self.folder.folder.resolve()}"]
         _write("\n".join(lines) + "\n")
         return 1 if report.failures else 0
+
+
+def _inside(folder: Path, outer: Path) -> Path | None:
+    """`folder` as a path that begins with `outer`, None if it is not inside."""
+    resolved, root = folder.resolve(), outer.resolve()
+    return outer / resolved.relative_to(root) if resolved.is_relative_to(root) else None
 
 
 def _write(text: str) -> None:

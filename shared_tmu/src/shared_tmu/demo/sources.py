@@ -54,11 +54,11 @@ class Loaded:
     read_s: float = 0.0
 
 
-def list_images(folder: Path, patterns: Sequence[str]) -> list[Source]:
+def list_images(folder: Path, patterns: Sequence[str], leave_out: Path | None = None) -> list[Source]:
     """Files of a folder that match a pattern, sorted by name; or the one file that `folder` names.
 
     Case does not matter and `*.jpg` also finds `*.jpeg`. A pattern with `/` looks into subfolders. Hidden
-    files are left out.
+    files are left out, and so is all under `leave_out`: results of an earlier run are no images.
 
     Raises:
         InputError: no such folder, or nothing in it matches.
@@ -74,6 +74,8 @@ def list_images(folder: Path, patterns: Sequence[str]) -> list[Source]:
     for path in found:
         name = path.relative_to(folder).as_posix()
         if path.is_dir() or any(part.startswith(".") for part in name.split("/")):
+            continue
+        if leave_out is not None and path.is_relative_to(leave_out):
             continue
         if any(_matches(name.lower(), pattern) for pattern in lower):
             names.append(name)

@@ -180,8 +180,8 @@ def _proposal_tiles(rgb: NDArray[np.uint8]) -> Iterator[tuple[Tile, bool]]:
 
 
 def _is_same(a: HandGroup, b: HandGroup) -> bool:
-    """Whether two groups report one hand twice: nearly the same box; or one inside the other, the same side, and
-    the landmarks close. (A left hand inside the box of a right one is a second hand: they cross.)
+    """Whether two groups report one hand twice: nearly the same box, or one inside the other on the same side
+    with close landmarks. (A left hand inside the box of a right one is a second hand.)
     """
     over_union, over_smaller = overlap(box_of(a.points_px), box_of(b.points_px))
     is_inside = over_smaller > 0.7 and (a.right > 0) == (b.right > 0)

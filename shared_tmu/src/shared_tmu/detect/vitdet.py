@@ -21,6 +21,7 @@ from shared_tmu.errors import MissingAssetError, MissingDependencyError
 BODY_FILES = {"vitdet": "model_final_f05665.pkl", "regnety": "model_final_ef3a80.pkl"}
 POSE_WEIGHTS = "wholebody.pth"
 POSE_CONFIG = "ViTPose_huge_wholebody_256x192.py"
+MAX_WEIGHT_BYTES = 8 << 30
 MIN_PERSON_SCORE = 0.5
 MIN_KEYPOINT_SCORE = 0.5
 MIN_KEYPOINTS = 4
@@ -119,7 +120,7 @@ def _load_body(weights: Path, body_detector: str, device: str) -> Any:
         config.model.roi_heads.box_predictor.test_score_thresh = 0.5
         config.model.roi_heads.box_predictor.test_nms_thresh = 0.4
     model = instantiate(config.model).eval().to(device)
-    arrays = read_array_pickle(weights)  # arrays only; no code in the pickle is run
+    arrays = read_array_pickle(weights, MAX_WEIGHT_BYTES)  # no code in the pickle is run
     state = {key: torch.as_tensor(value) for key, value in arrays["model"].items()}
     model.load_state_dict(state, strict=False)
     resize = transforms.ResizeShortestEdge(short_edge_length=1024, max_size=1024)
