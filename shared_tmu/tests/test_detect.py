@@ -17,7 +17,7 @@ from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.detect.landmarks import HandView, group_views, looks_like_a_hand, overlap
 from shared_tmu.detect.mediapipe_hands import MediaPipeDetector, _left_is_darker
 from shared_tmu.detect.tiles import cut, tile_windows
-from shared_tmu.detect.vitdet import hands_from_keypoints
+from shared_tmu.detect.vitdet import VitDetDetector, hands_from_keypoints
 from shared_tmu.errors import InputError, MissingAssetError, MissingDependencyError
 from shared_tmu.images import read_image
 
@@ -291,3 +291,31 @@ def test_hands_from_whole_body_keypoints():
     keypoints[-10] = [500, 500, 0.4]
     (hand,) = hands_from_keypoints(keypoints)
     assert hand == HandBox((10, 20, 30, 60), False, pytest.approx(0.75))
+
+
+def test_vitdet_asks_for_the_hands_of_sure_people_only(monkeypatch):
+    keypoints = np.zeros((133, 3))
+    keypoints[-21:-16] = [[10, 20, 0.9], [30, 25, 0.8], [15, 60, 0.7], [12, 30, 0.6], [20, 30, 0.75]]
+    asked = []
+
+    def inference_top_down_pose_model(model, image, person_results, format):
+        asked.extend(person["bbox"].tolist() for person in person_results)
+        return [{"keypoints": keypoints} for _ in person_results], None
+
+    apis = ModuleType("mmpose.apis")
+    apis.inference_top_down_pose_model = inference_top_down_pose_model
+    monkeypatch.setitem(sys.modules, "mmpose", ModuleType("mmpose"))
+    monkeypatch.setitem(sys.modules, "mmpose.apis", apis)
+    boxes = torch.tensor([[0.0, 0, 50, 90], [1, 1, 60, 80], [2, 2, 9, 9]])
+    people = SimpleNamespace(
+        pred_classes=torch.tensor([0, 0, 5]),
+        scores=torch.tensor([0.9, 0.4, 0.9]),
+        pred_boxes=SimpleNamespace(tensor=boxes),
+    )
+    detector = VitDetDetector.__new__(VitDetDetector)
+    detector._pose, detector._body = None, lambda image: {"instances": people}
+    (hand,) = detector.detect(IMAGE, "x").hands
+    assert hand == HandBox((10, 20, 30, 60), True, pytest.approx(0.75))
+    assert asked == [[0.0, 0.0, 50.0, 90.0, pytest.approx(0.9)]]
+    people.scores[0] = 0.1
+    assert detector.detect(IMAGE, "x").hands == ()

@@ -9,14 +9,16 @@ Files, all in one folder (`--detector_dir`):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared_tmu.body_models.array_pickle import read_array_pickle
 from shared_tmu.detect.base import Detection, HandBox, valid_hands
-from shared_tmu.errors import MissingAssetError, MissingDependencyError
+from shared_tmu.errors import CheckpointError, MissingAssetError, MissingDependencyError
 
 BODY_FILES = {"vitdet": "model_final_f05665.pkl", "regnety": "model_final_ef3a80.pkl"}
 POSE_WEIGHTS = "wholebody.pth"
@@ -107,87 +109,101 @@ def _require(package: str, source: str) -> None:
 def _load_body(weights: Path, body_detector: str, device: str) -> Any:
     """A callable from a BGR image to detectron2's output dictionary."""
     import torch
-    from detectron2 import model_zoo
     from detectron2.config import instantiate
     from detectron2.data import transforms
 
-    from shared_tmu.body_models.array_pickle import read_array_pickle
-
-    if body_detector == "vitdet":
-        config = _vitdet_h_config()
-    else:
-        config = model_zoo.get_config("new_baselines/mask_rcnn_regnety_4gf_dds_FPN_400ep_LSJ.py")
-        config.model.roi_heads.box_predictor.test_score_thresh = 0.5
-        config.model.roi_heads.box_predictor.test_nms_thresh = 0.4
+    config = _vitdet_h() if body_detector == "vitdet" else _regnety()
     model = instantiate(config.model).eval().to(device)
-    arrays = read_array_pickle(weights, MAX_WEIGHT_BYTES)  # no code in the pickle is run
-    state = {key: torch.as_tensor(value) for key, value in arrays["model"].items()}
-    model.load_state_dict(state, strict=False)
-    resize = transforms.ResizeShortestEdge(short_edge_length=1024, max_size=1024)
+    arrays = read_array_pickle(weights, MAX_WEIGHT_BYTES)["model"]  # no code in the pickle is run
+    _load_all(model, {key: torch.as_tensor(value) for key, value in arrays.items()}, weights)
+    shorter, longer = (1024, 1024) if body_detector == "vitdet" else (800, 1333)
+    resize = transforms.ResizeShortestEdge(short_edge_length=shorter, max_size=longer)
 
     def predict(image_bgr: NDArray[np.uint8]) -> Any:
         height, width = image_bgr.shape[:2]
         pixels = image_bgr if model.input_format == "BGR" else image_bgr[:, :, ::-1]
-        shown = resize.get_transform(pixels).apply_image(pixels)
-        tensor = torch.as_tensor(
-            np.ascontiguousarray(shown.transpose(2, 0, 1)).astype(np.float32), device=device
-        )
+        shown = np.asarray(resize.get_transform(pixels).apply_image(pixels), np.float32)
+        tensor = torch.as_tensor(np.ascontiguousarray(shown.transpose(2, 0, 1)), device=device)
         with torch.no_grad():
             return model([{"image": tensor, "height": height, "width": width}])[0]
 
     return predict
 
 
-def _vitdet_h_config() -> Any:
-    """Cascade Mask R-CNN on ViT-H, from detectron2's own ViTDet model and the sizes in its paper
-    (arXiv:2203.16527).
-    """
+def _regnety() -> Any:
+    """Mask R-CNN on RegNetY-4GF, thresholds as in HaMeR's demo."""
     from detectron2 import model_zoo
+
+    config = model_zoo.get_config("new_baselines/mask_rcnn_regnety_4gf_dds_FPN_400ep_LSJ.py")
+    last = config.model.roi_heads.box_predictor
+    last.test_score_thresh, last.test_nms_thresh = 0.5, 0.4
+    return config
+
+
+def _vitdet_h() -> Any:
+    """Cascade Mask R-CNN on ViT-H: detectron2's ViTDet in the sizes of its paper, arXiv:2203.16527."""
+    from detectron2 import model_zoo
+    from detectron2.modeling.roi_heads import CascadeROIHeads
+
+    config = model_zoo.get_config("common/models/mask_rcnn_vitdet.py")
+    trunk, heads = config.model.backbone.net, config.model.roi_heads
+    trunk.embed_dim, trunk.depth, trunk.num_heads, trunk.drop_path_rate = 1280, 32, 16, 0.5
+    trunk.window_block_indexes = [block for block in range(32) if block % 8 != 7]
+    stages = [_cascade_stage(10.0 * number, 0.4 + 0.1 * number) for number in (1, 2, 3)]
+    for single, several in (
+        ("box_head", "box_heads"),
+        ("box_predictor", "box_predictors"),
+        ("proposal_matcher", "proposal_matchers"),
+    ):
+        heads.pop(single)
+        heads[several] = [stage[single] for stage in stages]
+    heads["_target_"] = CascadeROIHeads
+    return config
+
+
+def _cascade_stage(box_weight: float, overlap: float) -> dict[str, Any]:
+    """One of the three stages of the box cascade: how strictly boxes count, and from which overlap."""
     from detectron2.config import LazyCall
     from detectron2.layers import ShapeSpec
     from detectron2.modeling.box_regression import Box2BoxTransform
     from detectron2.modeling.matcher import Matcher
-    from detectron2.modeling.roi_heads import CascadeROIHeads, FastRCNNConvFCHead, FastRCNNOutputLayers
+    from detectron2.modeling.roi_heads import FastRCNNConvFCHead, FastRCNNOutputLayers
 
-    config = model_zoo.get_config("common/models/mask_rcnn_vitdet.py")
-    net = config.model.backbone.net
-    net.embed_dim, net.depth, net.num_heads, net.drop_path_rate = 1280, 32, 16, 0.5
-    net.window_block_indexes = [block for block in range(32) if block % 8 != 7]
-    heads = config.model.roi_heads
-    for key in ("box_head", "box_predictor", "proposal_matcher"):
-        heads.pop(key)
-    heads._target_ = CascadeROIHeads
-    heads.box_heads = [
-        LazyCall(FastRCNNConvFCHead)(
-            input_shape=ShapeSpec(channels=256, height=7, width=7),
-            conv_dims=[256] * 4,
-            fc_dims=[1024],
-            conv_norm="LN",
-        )
-        for _ in range(3)
-    ]
-    heads.box_predictors = [
-        LazyCall(FastRCNNOutputLayers)(
-            input_shape=ShapeSpec(channels=1024),
-            box2box_transform=LazyCall(Box2BoxTransform)(weights=(w, w, w / 2, w / 2)),
+    weights = (box_weight, box_weight, box_weight / 2, box_weight / 2)
+    pooled, vector = ShapeSpec(channels=256, height=7, width=7), ShapeSpec(channels=1024)
+    return {
+        "box_head": LazyCall(FastRCNNConvFCHead)(
+            input_shape=pooled, conv_dims=4 * [256], fc_dims=[vector.channels], conv_norm="LN"
+        ),
+        "box_predictor": LazyCall(FastRCNNOutputLayers)(
+            input_shape=vector,
             num_classes=80,
-            test_score_thresh=0.25,
             cls_agnostic_bbox_reg=True,
-        )
-        for w in (10, 20, 30)
-    ]
-    heads.proposal_matchers = [
-        LazyCall(Matcher)(thresholds=[threshold], labels=[0, 1], allow_low_quality_matches=False)
-        for threshold in (0.5, 0.6, 0.7)
-    ]
-    return config
+            box2box_transform=LazyCall(Box2BoxTransform)(weights=weights),
+            test_score_thresh=0.25,
+        ),
+        "proposal_matcher": LazyCall(Matcher)(
+            thresholds=[overlap], labels=[0, 1], allow_low_quality_matches=False
+        ),
+    }
 
 
 def _load_pose(weights: Path, config: Path, device: str) -> Any:
+    """The whole-body key-point network, mmpose's."""
     import torch
     from mmpose.apis import init_pose_model
 
     model = init_pose_model(str(config), None, device=device)
     checkpoint = torch.load(weights, map_location=device, weights_only=True)
-    model.load_state_dict(checkpoint.get("state_dict", checkpoint), strict=False)
+    _load_all(model, checkpoint.get("state_dict", checkpoint), weights)
     return model.eval()
+
+
+def _load_all(model: Any, state: Mapping[str, Any], path: Path) -> None:
+    """Load weights; a network that would keep untrained ones is refused."""
+    missing = set(model.load_state_dict(dict(state), strict=False).missing_keys) - {"pixel_mean", "pixel_std"}
+    if missing:
+        raise CheckpointError(
+            f"{path.name} lacks {len(missing)} weights of its network, {min(missing)} among them: it is "
+            "another model's file."
+        )
