@@ -27,7 +27,8 @@ class HandTraining(pl.LightningModule):
         weight_decay: on matrices.
         weights: factor on each named loss; a loss without one counts once.
         num_prefix_tokens: task tokens before the patch tokens, which the dense heads skip.
-        matrix_factor: how much larger the learning rate of the blocks' matrices is.
+        matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices and of the
+            patch and position embeddings are.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class HandTraining(pl.LightningModule):
         weights: Mapping[str, float] | None = None,
         num_prefix_tokens: int = 0,
         matrix_factor: float = 1.0,
+        embedding_factor: float = 1.0,
     ) -> None:
         super().__init__()
         self.model = model
@@ -48,7 +50,7 @@ class HandTraining(pl.LightningModule):
         self.steps, self.lr, self.warmup, self.weight_decay = steps, lr, warmup, weight_decay
         self.weights = dict(weights or {})
         self.num_prefix_tokens = num_prefix_tokens
-        self.matrix_factor = matrix_factor
+        self.factors = {"matrix_factor": matrix_factor, "embedding_factor": embedding_factor}
         self.backbone_forward: Any = model.backbone
 
     def _losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -86,7 +88,7 @@ class HandTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Muon and AdamW under one warm-up and cosine."""
-        optimizer = MuonAdamW(*split_parameters(self), lr=self.lr, weight_decay=self.weight_decay, matrix_factor=self.matrix_factor)
+        optimizer = MuonAdamW(*split_parameters(self), lr=self.lr, weight_decay=self.weight_decay, **self.factors)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warm_cosine(step, self.warmup, self.steps)
         )

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class MuonAdamW(torch.optim.Optimizer):
     """Muon (orthogonalised momentum) on hidden matrices and AdamW on the rest, stepped together.
 
-    Both use the AdamW scale of learning rates, so one schedule drives them; matrices step `matrix_factor` times further.
+    Both use the AdamW scale of learning rates, so one schedule drives them; matrices step `matrix_factor` times
+    further, embeddings, whose entries are small, `embedding_factor` times.
 
     Source: Jordan et al. 2024 (Muon); Liu et al. 2025, arXiv:2502.16982 (learning-rate matching).
     """
@@ -21,20 +22,26 @@ class MuonAdamW(torch.optim.Optimizer):
     def __init__(
         self,
         matrices: Iterable[nn.Parameter],
+        embeddings: Iterable[nn.Parameter],
         others: Iterable[nn.Parameter],
         lr: float,
         weight_decay: float,
         matrix_factor: float = 1.0,
+        embedding_factor: float = 1.0,
     ) -> None:
-        matrices, others = list(matrices), list(others)
-        super().__init__([{"params": matrices, "lr": lr * matrix_factor}, {"params": others}], {"lr": lr})
-        self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=lr, weight_decay=0.0, betas=(0.9, 0.98)),
+        groups = [list(matrices), list(embeddings), list(others)]
+        factors = (matrix_factor, embedding_factor, 1.0)
+        super().__init__(
+            [{"params": g, "lr": lr * f} for g, f in zip(groups, factors, strict=True) if g], {"lr": lr}
+        )
+        made: list[torch.optim.Optimizer | None] = [
+            torch.optim.Muon(groups[0], lr, weight_decay, adjust_lr_fn="match_rms_adamw") if groups[0] else None,
+            *(torch.optim.AdamW(g, lr, betas=(0.9, 0.98), weight_decay=0.0) if g else None for g in groups[1:]),
         ]
+        self.parts = [part for part in made if part is not None]
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Step both with the learning rate that the scheduler set on this optimiser."""
+        """Step all with the learning rate that the scheduler set on this optimiser."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -45,7 +52,7 @@ class MuonAdamW(torch.optim.Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """State of both parts."""
+        """State of all parts."""
         return {"parts": [part.state_dict() for part in self.parts], "lr": [g["lr"] for g in self.param_groups]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -56,16 +63,23 @@ class MuonAdamW(torch.optim.Optimizer):
             group["lr"] = lr
 
 
-def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Hidden matrices for Muon (weights of linear layers inside `blocks` and `layers`), and all other parameters."""
+def split_parameters(
+    model: nn.Module,
+) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Matrices of linear layers inside `blocks` and `layers`; patch and position embeddings; all other parameters."""
     matrices: list[nn.Parameter] = []
+    embeddings: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        inside = "blocks." in name or "layers." in name
-        (matrices if inside and parameter.ndim == 2 else others).append(parameter)
-    return matrices, others
+        if ("blocks." in name or "layers." in name) and parameter.ndim == 2:
+            matrices.append(parameter)
+        elif "patch_embed." in name or "pos_embed" in name:
+            embeddings.append(parameter)
+        else:
+            others.append(parameter)
+    return matrices, embeddings, others
 
 
 def warm_cosine(step: int, warmup: int, total: int) -> float:
@@ -74,9 +88,3 @@ def warm_cosine(step: int, warmup: int, total: int) -> float:
         return (step + 1) / warmup
     share = min((step - warmup) / max(total - warmup, 1), 1.0)
     return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * share))
-
-
-def gradient_norm(parameters: Iterable[Tensor]) -> float:
-    """Euclidean norm over all gradients."""
-    norms = [p.grad.norm() for p in parameters if p.grad is not None]
-    return float(torch.stack(norms).norm()) if norms else 0.0

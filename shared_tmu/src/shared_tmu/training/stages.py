@@ -41,7 +41,8 @@ class Stage:
         seed, count: which scenes, and how many different ones.
         difficulty: how wild they are.
         lr, batch_size, warmup: as usual.
-        matrix_factor: how much larger the learning rate of the blocks' matrices is (they are stepped by Muon).
+        matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices (stepped by
+            Muon) and of the patch and position embeddings are.
         weights: factors on losses.
     """
 
@@ -55,6 +56,7 @@ class Stage:
     batch_size: int = 64
     warmup: int = 200
     matrix_factor: float = 1.0
+    embedding_factor: float = 1.0
     weights: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -142,6 +144,7 @@ def run_stages(
             weights=stage.weights,
             num_prefix_tokens=num_prefix_tokens,
             matrix_factor=stage.matrix_factor,
+            embedding_factor=stage.embedding_factor,
         )
         if dense is not None:
             training.dense.load_state_dict(dense)
