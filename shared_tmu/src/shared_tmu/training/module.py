@@ -51,10 +51,10 @@ class HandTraining(pl.LightningModule):
         self.weights = dict(weights or {})
         self.num_prefix_tokens = num_prefix_tokens
         self.factors = {"matrix_factor": matrix_factor, "embedding_factor": embedding_factor}
-        self.backbone_forward: Any = model.backbone
+        self.encoders: tuple[Any, ...] = (model.backbone,)  # in a tuple, or it would be saved a second time
 
     def _losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tokens = self.backbone_forward(batch["img"])
+        tokens = self.encoders[0](batch["img"])
         losses = dense_losses(self.dense(tokens[:, self.num_prefix_tokens :]), batch)
         output = self.model.predict(tokens)
         losses.update(hand_losses(output, batch, self.model.mano))

@@ -208,7 +208,7 @@ def _fit(stage: Stage, setting: Setting, training: HandTraining) -> None:
     )  # fmt: skip
     keep = ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=50, save_on_train_epoch_end=False)
     if setting.compile:
-        training.backbone_forward = torch.compile(training.model.backbone)
+        training.encoders = (torch.compile(training.model.backbone),)
     trainer = pl.Trainer(
         accelerator=setting.accelerator,
         devices=setting.devices,
