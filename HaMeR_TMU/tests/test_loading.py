@@ -13,6 +13,7 @@ from cases import GOLDEN, MANO_PICKLE, case_config, case_model, check, mano_stan
 
 from hamer import HaMeR, HaMeRConfig, load_hamer, save_hamer
 from shared_tmu.body_models import load_mano
+from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.checkpoints import read_checkpoint
 from shared_tmu.errors import CheckpointError, ConfigError, MissingAssetError
 
@@ -153,6 +154,35 @@ def test_published_yaml_describes_the_published_model(tmp_path: Path) -> None:
     path = tmp_path / "model_config.yaml"
     path.write_text(yaml.safe_dump(OFFICIAL))
     assert HaMeRConfig.from_yaml(path) == HaMeRConfig.official()
+
+
+@pytest.mark.parametrize("where", ["model_config.yaml", "inside"])
+def test_the_published_checkpoint_at_full_size(
+    tmp_path: Path, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All 563 keys with their shapes; one number repeated stands for each weight, so the file is small."""
+    mano = ManoLayer(load_mano()).state_dict()
+    state = {"initialized": torch.tensor(True)}
+    for line in (GOLDEN / "hamer.tsv").read_text().splitlines():
+        key, shape, _ = line.split("\t")
+        if shape != "scalar":
+            own = mano.get(key.removeprefix("mano."))
+            state[key] = torch.ones(1).expand([int(n) for n in shape.split(",")]) if own is None else own
+    assert len(state) == 563
+    path = tmp_path / "hamer_ckpts" / "checkpoints" / "hamer.ckpt"
+    path.parent.mkdir(parents=True)
+    content: dict[str, Any] = {"state_dict": state, "epoch": 40, "pytorch-lightning_version": "1.8.1"}
+    if where == "inside":
+        content["hyper_parameters"] = {"cfg": OFFICIAL}
+    else:
+        (tmp_path / "hamer_ckpts" / "model_config.yaml").write_text(yaml.safe_dump(OFFICIAL))
+    torch.save(content, path)
+    with caplog.at_level(logging.WARNING):
+        model = load_hamer(path)
+    assert caplog.text == ""
+    assert model.config == HaMeRConfig.official()
+    assert sum(p.numel() for p in model.backbone.parameters()) == 630_912_000
+    assert not any(tensor.is_meta for tensor in model.state_dict().values())
 
 
 def test_our_yaml_round_trip(tmp_path: Path) -> None:

@@ -3,19 +3,24 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from shared_tmu.body_models.mano import FINGERTIPS, NUM_BETAS, OPENPOSE_JOINTS, ManoModel
+from shared_tmu.body_models.mano import FINGERTIPS, NUM_BETAS, OPENPOSE_JOINTS, PARENTS, ManoModel
 from shared_tmu.errors import MissingDependencyError
 
 try:
     import smplx
+    from smplx.lbs import lbs
     from smplx.utils import Struct
 except ImportError as error:
     raise MissingDependencyError(
         "the MANO layer needs the 'smplx' package: pip install 'shared_tmu[models]'."
     ) from error
+
+PARENTS_ON_HOST = np.array(PARENTS)
+"""Every MANO hand's tree; walking the buffer instead would make a GPU wait for each joint."""
 
 
 class ManoOutput(NamedTuple):
@@ -64,12 +69,20 @@ class ManoLayer(smplx.MANOLayer):  # type: ignore[misc]
         """
         dtype = self.v_template.dtype
         with torch.autocast(betas.device.type, enabled=False):
-            posed = super().forward(
-                global_orient=global_orient.to(dtype), hand_pose=hand_pose.to(dtype), betas=betas.to(dtype)
+            vertices, joints = lbs(
+                betas.to(dtype),
+                torch.cat((global_orient, hand_pose), dim=1).to(dtype),
+                self.v_template,
+                self.shapedirs,
+                self.posedirs,
+                self.J_regressor,
+                PARENTS_ON_HOST,
+                self.lbs_weights,
+                pose2rot=False,
             )
-            tips = posed.vertices.index_select(1, self.extra_joints_idxs)
-            joints = torch.cat((posed.joints, tips), dim=1)  # [B, 21, 3]
-            return ManoOutput(posed.vertices, joints.index_select(1, self.joint_map))
+            tips = vertices.index_select(1, self.extra_joints_idxs)
+            joints = torch.cat((joints, tips), dim=1)  # [B, 21, 3]
+            return ManoOutput(vertices, joints.index_select(1, self.joint_map))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         def keep_wide(tensor: Tensor) -> Tensor:
