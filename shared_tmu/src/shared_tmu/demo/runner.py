@@ -21,12 +21,13 @@ from shared_tmu.demo.compare import Comparer
 from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.options import DemoOptions, parse_options
 from shared_tmu.demo.predict import Predictor
+from shared_tmu.demo.progress import progress
 from shared_tmu.demo.report import Report, format_table
 from shared_tmu.demo.saving import ImageFiles
 from shared_tmu.demo.sources import Loaded, Source, list_images, read_ahead
 from shared_tmu.detect import Detector, choose_detector, make_detector
 from shared_tmu.detect.boxes import BoxesDetector
-from shared_tmu.errors import InputError, MissingDependencyError, TMUError
+from shared_tmu.errors import InputError, TMUError
 from shared_tmu.evaluation.identity import digest_of, file_sha256, weights_sha256
 from shared_tmu.evaluation.program import EvalProgram
 
@@ -107,7 +108,7 @@ class _Session:
             )
             _log.info("%s holds results of %d images: %s.", self.folder.folder, earlier, what)
         self.predictor.warm_up(self.options.batch_size)
-        with _progress(len(sources)) as bar:
+        with progress(len(sources)) as bar:
             for loaded in read_ahead(sources, self._is_finished):
                 self._take(loaded, bar)
             self._save(self.batcher.finish(), bar)
@@ -290,27 +291,3 @@ def _options_digest(options: DemoOptions, detector: str, model: nn.Module) -> st
             "weights": weights_sha256(model),
         }
     )
-
-
-def _progress(total: int) -> Any:
-    try:
-        from tqdm import tqdm
-        from tqdm.contrib.logging import logging_redirect_tqdm
-    except ImportError as error:
-        raise MissingDependencyError("the demo needs tqdm: pip install 'shared_tmu[demo]'.") from error
-    return _Bar(tqdm(total=total, unit="img", desc="demo"), logging_redirect_tqdm([logging.getLogger()]))
-
-
-class _Bar:
-    """A progress bar that log messages do not tear."""
-
-    def __init__(self, bar: Any, redirect: Any) -> None:
-        self._bar, self._redirect = bar, redirect
-
-    def __enter__(self) -> Any:
-        self._redirect.__enter__()
-        return self._bar
-
-    def __exit__(self, *error: Any) -> None:
-        self._bar.close()
-        self._redirect.__exit__(*error)

@@ -1,0 +1,33 @@
+"""A progress bar that log messages do not tear."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from shared_tmu.errors import MissingDependencyError
+
+
+def progress(total: int) -> Any:
+    """A context manager that gives a tqdm bar for `total` images."""
+    try:
+        from tqdm import tqdm
+        from tqdm.contrib.logging import logging_redirect_tqdm
+    except ImportError as error:
+        raise MissingDependencyError("the demo needs tqdm: pip install 'shared_tmu[demo]'.") from error
+    return _Bar(tqdm(total=total, unit="img", desc="demo"), logging_redirect_tqdm([logging.getLogger()]))
+
+
+class _Bar:
+    """The bar, and logging sent above it, opened and closed together."""
+
+    def __init__(self, bar: Any, redirect: Any) -> None:
+        self._bar, self._redirect = bar, redirect
+
+    def __enter__(self) -> Any:
+        self._redirect.__enter__()
+        return self._bar
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.close()
+        self._redirect.__exit__(*error)
