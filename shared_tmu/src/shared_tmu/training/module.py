@@ -84,7 +84,7 @@ class HandTraining(pl.LightningModule):
             "val/orient_deg": torch.rad2deg(cosine.arccos()).mean(),
             **{f"val/{k}": v for k, v in losses.items()},
         }
-        self.log_dict(values, batch_size=len(batch["img"]))
+        self.log_dict(values, batch_size=len(batch["img"]), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """Muon and AdamW under one warm-up and cosine."""

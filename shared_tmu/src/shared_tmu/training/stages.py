@@ -40,7 +40,8 @@ class Stage:
         images: pictures seen, repeats counted.
         seed, count: which scenes, and how many different ones.
         difficulty: how wild they are.
-        lr, batch_size, warmup: as usual.
+        lr, warmup: as usual.
+        batch_size: over all devices.
         matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices (stepped by
             Muon) and of the patch and position embeddings are.
         weights: factors on losses.
@@ -153,10 +154,12 @@ def run_stages(
             log.info("stage %s is done", stage.name)
             _load(done, model, training)
         else:
-            _fit(stage, setting, training)
-            beside = done.with_suffix(".tmp")
-            save_file(_weights(model, training), beside)
-            beside.replace(done)
+            trainer = _fit(stage, setting, training)
+            if trainer.is_global_zero:
+                beside = done.with_suffix(".tmp")
+                save_file(_weights(model.cpu(), training.cpu()), beside)
+                beside.replace(done)
+            trainer.strategy.barrier()
         dense = training.dense.state_dict()
     return model.cpu()
 
@@ -196,16 +199,12 @@ def _load(path: Path, model: nn.Module, training: HandTraining) -> None:
         module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
 
 
-def _fit(stage: Stage, setting: Setting, training: HandTraining) -> None:
+def _fit(stage: Stage, setting: Setting, training: HandTraining) -> pl.Trainer:
     folder = setting.out / stage.name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "stage.json").write_text(json.dumps(asdict(stage), indent=1) + "\n")
     train = SynthHandSet(setting.cache, stage.seed, stage.count, stage.difficulty, True, setting.draw_processes)
     val = SynthHandSet(setting.cache, setting.val_seed, setting.val_count, Difficulty(), False, setting.draw_processes)
-    loader = DataLoader(
-        train, stage.batch_size, shuffle=True, drop_last=True, num_workers=setting.workers,
-        persistent_workers=setting.workers > 0,
-    )  # fmt: skip
     keep = ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=50, save_on_train_epoch_end=False)
     if setting.compile:
         training.encoders = (torch.compile(training.model.backbone),)
@@ -224,5 +223,11 @@ def _fit(stage: Stage, setting: Setting, training: HandTraining) -> None:
         default_root_dir=folder,
         callbacks=[keep, Curve(setting.out / "curve.csv", stage)],
     )
+    loader = DataLoader(
+        train, max(stage.batch_size // trainer.world_size, 1), shuffle=True, drop_last=True, num_workers=setting.workers,
+        persistent_workers=setting.workers > 0,
+    )  # fmt: skip
     last = folder / "last.ckpt"
-    trainer.fit(training, loader, DataLoader(val, 50), ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    resume = str(last) if last.exists() else None
+    trainer.fit(training, loader, DataLoader(val, 50), ckpt_path=resume, weights_only=True)
+    return trainer
