@@ -129,9 +129,12 @@ def test_npz_round_trip_and_sides(standin: ManoModel, tmp_path: Path) -> None:
     left = load_mano(tmp_path / "MANO_LEFT.npz")
     assert left.side == "left"
     assert np.array_equal(left.mirrored().shapedirs, standin.shapedirs)
-    assert load_mano(tmp_path / "MANO_LEFT.npz", side="right").side == "right"
+    right = load_mano(tmp_path / "MANO_LEFT.npz", side="right")
+    assert right.side == "right"
+    assert np.array_equal(right.posedirs, standin.posedirs)
     (tmp_path / "MANO_RIGHT.pkl").write_bytes(PICKLE.read_bytes())
     assert load_mano(tmp_path).side == "right"
+    assert np.array_equal(load_mano(tmp_path, side="left").v_template, standin.mirrored().v_template)
 
 
 def test_bundled_hand_and_its_mirror_load() -> None:

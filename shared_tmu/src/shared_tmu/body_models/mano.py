@@ -166,23 +166,19 @@ def load_mano(path: Path | str | None = None, side: Side | None = None) -> ManoM
 
     Args:
         path: a `.pkl` in the official layout, a `.npz` with the same keys, or a folder that holds
-            `MANO_RIGHT.pkl` (or `MANO_LEFT.pkl` for `side="left"`). None reads the bundled SynthHand.
-        side: which hand the file describes; None takes "left" if the file name says so, else "right". MANO
-            files do not say it themselves. For the bundled hand, "left" returns the mirrored right one.
+            `MANO_RIGHT.pkl`. None reads the bundled SynthHand.
+        side: the hand that is wanted; a file of the other hand is mirrored. MANO files do not say which hand
+            they hold: it is a left one if the file name says "left". None takes the file's.
 
     Raises:
         MissingAssetError: there is no such file.
         BodyModelError: the file is not a MANO model, or holds anything but arrays.
     """
-    if path is None:
-        bundled = _load_file(SYNTHHAND, "right")
-        return bundled.mirrored() if side == "left" else bundled
-    path = Path(path)
+    path = SYNTHHAND if path is None else Path(path)
     if path.is_dir():
-        path = path / ("MANO_LEFT.pkl" if side == "left" else OFFICIAL_NAME)
-    if side is None:
-        side = "left" if "left" in path.stem.lower() else "right"
-    return _load_file(path, side)
+        path = path / OFFICIAL_NAME
+    model = _load_file(path, "left" if "left" in path.stem.lower() else "right")
+    return model if side in (None, model.side) else model.mirrored()
 
 
 def load_mean_params(path: Path | str | None = None) -> MeanParams:
