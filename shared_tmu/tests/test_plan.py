@@ -95,7 +95,7 @@ def test_planning_refuses_what_it_cannot_do():
         plan_merge(torch.randn(20, 4), 2)
     with pytest.raises(PlanError, match="30 prefix tokens of 20 tokens"):
         plan_merge(torch.randn(1, 20, 4), 2, 30)
-    with pytest.raises(ValueError, match=r"r = -2 .* is negative"):
+    with pytest.raises(ValueError, match=r"r = -2 is negative"):
         plan_merge(torch.randn(1, 20, 4), -2)
     with pytest.raises(ValueError, match="no method 'tom': use one of tome, random"):
         plan_merge(torch.randn(1, 20, 4), 2, method="tom")

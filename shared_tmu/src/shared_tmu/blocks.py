@@ -124,16 +124,17 @@ def verify_block(block: nn.Module) -> None:
     if any(p.is_meta for p in block.parameters()):
         return  # without numbers there is nothing to compare
     kind = type(block).__name__
-    try:
-        probe: Block = copy.deepcopy(block).to("cpu", torch.float32)
-        probe.eval()
-        x = _randomise(probe)
-        want = probe.forward(x)
-    except Exception as error:
-        raise PatchError(
-            f"a copy of {kind} could not be run on tokens [B, N, C] to see what it computes: {error}"
-        ) from error
-    got = mlp_half(probe, attention_half(probe, x)[0])
+    with torch.autocast("cpu", enabled=False):
+        try:
+            probe: Block = copy.deepcopy(block).to("cpu", torch.float32)
+            probe.eval()
+            x = _randomise(probe)
+            want = probe.forward(x)
+        except Exception as error:
+            raise PatchError(
+                f"a copy of {kind} could not be run on tokens [B, N, C] to see what it computes: {error}"
+            ) from error
+        got = mlp_half(probe, attention_half(probe, x)[0])
     if (
         not isinstance(want, Tensor)
         or want.shape != got.shape
@@ -147,11 +148,12 @@ def verify_block(block: nn.Module) -> None:
 
 def _randomise(probe: Block) -> Tensor:
     """Random weights for the copy, and random tokens `[2, 6, C]` for it; hooks of the copy are dropped."""
-    draws = torch.Generator().manual_seed(0)
+    draws = torch.Generator("cpu").manual_seed(0)
     for module in probe.modules():
         for hooks in ("_forward_hooks", "_forward_pre_hooks"):
             getattr(module, hooks).clear()
     for p in probe.parameters():
         if p.is_floating_point():
             p.uniform_(-1, 1, generator=draws).mul_(p.shape[-1] ** -0.5 if p.ndim > 1 else 1.0)
-    return torch.rand(2, 6, probe.attn.proj.weight.shape[0], generator=draws) * 2 - 1
+    x = torch.empty(2, 6, probe.attn.proj.weight.shape[0], dtype=torch.float32, device="cpu")
+    return x.uniform_(-1, 1, generator=draws)

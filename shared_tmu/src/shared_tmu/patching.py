@@ -196,7 +196,7 @@ def patch(
     The ViT is `model` itself or a module inside it: whatever owns a ModuleList or Sequential of blocks that
     `shared_tmu.blocks` recognises. If several do, the one called `blocks` in `model` itself counts; else say
     which. Its forward must iterate over the blocks or call them; blocks taken by index or by `children()` run
-    as they are.
+    as they are. From the first merge on, hooks on a block and on its `attn` are not called.
 
     Args:
         model: the ViT, or a model that contains exactly one.

@@ -69,10 +69,10 @@ class Schedule:
                     f"cannot read {value!r} as a schedule: a tuple is the pair (r, inflection), "
                     "use a list for one r per layer."
                 )
-            return cls._from_pair(_read_count(value[0], value), value[1], value)
+            return cls._from_pair(read_count(value[0], value), value[1], value)
         if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-            return cls._from_list([_read_count(r, value) for r in value])
-        return cls._from_pair(_read_count(value, value), 0.0, value)
+            return cls._from_list([read_count(r, value) for r in value])
+        return cls._from_pair(read_count(value, value), 0.0, value)
 
     @classmethod
     def _from_text(cls, text: str) -> Schedule:
@@ -225,8 +225,8 @@ def say_where_limited(schedule: Schedule, depth: int, num_tokens: int, num_prefi
         )
 
 
-def _read_count(r: Any, asked: Any) -> int:
-    """One r as a Python int; `asked` is quoted in the error."""
+def read_count(r: Any, asked: Any) -> int:
+    """One r as a Python int; `asked`, which may be r itself, is quoted in the error."""
     where = "" if r is asked else f" in schedule {asked!r}"
     if hasattr(r, "tolist"):
         r = r.tolist()

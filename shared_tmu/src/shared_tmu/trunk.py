@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,10 +31,12 @@ class TrunkSettings:
 
     def __post_init__(self) -> None:
         prefix = self.num_prefix_tokens
-        if isinstance(prefix, bool) or not isinstance(prefix, int) or prefix < 0:
+        if isinstance(prefix, bool) or not hasattr(prefix, "__index__") or operator.index(prefix) < 0:
             raise PatchError(
                 f"num_prefix_tokens = {prefix!r}: use 0, 1, 2, ..., the tokens in front of the patches."
             )
+        if type(prefix) is not int:  # numpy's integers, for instance
+            object.__setattr__(self, "num_prefix_tokens", operator.index(prefix))
 
 
 def run_trunk(
@@ -75,7 +78,7 @@ def run_trunk(
         Schedule.parse(schedule), find_method(method), num_prefix_tokens, unmerge, proportional
     )
     blocks = list(blocks)
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(blocks if not torch.compiler.is_compiling() else ()):
         if misfit := find_misfit(block):
             raise PatchError(f"block {number} ({type(block).__name__}) is not a ViT block: {misfit}.")
     batch, tokens = x.shape[:2]

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import MethodError, PlanError
 from ..ops import merge
 from ..plan import MergePlan
-from ..schedule import Schedule, limit_removal
+from ..schedule import limit_removal, read_count
 from .random_pairs import plan_random_pairs
 from .tome import plan_most_similar
 
@@ -110,7 +110,7 @@ def plan_merge(
         MethodError: no such method.
     """
     rule = find_method(method)
-    count = Schedule.parse([r]).per_layer(1)[0]
+    count = read_count(r, r)
     if metric.ndim != 3:
         raise PlanError(f"a metric is [B, N, D], this one is {list(metric.shape)}.")
     if not 0 <= num_prefix_tokens <= metric.shape[1]:
