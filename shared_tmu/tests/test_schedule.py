@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from shared_tmu import Schedule, TMUError, schedule
 from shared_tmu.errors import ScheduleError
-from shared_tmu.flops import TrunkShape, layer_costs
+from shared_tmu.flops import TrunkShape
 
 SCHEDULES = st.one_of(
     st.integers(0, 400),
@@ -204,15 +204,19 @@ def test_limit_is_said_once_with_real_counts(caplog):
 
 def test_costs_of_vit_h():
     shape = TrunkShape(depth=32, width=1280, num_heads=16, num_tokens=192)
-    off = layer_costs("off", shape)
+    off = Schedule.parse("off").layer_costs(shape)
     assert {cost.matching for cost in off} == {0}
     # by hand: qkv 3, projection 1, MLP 8 times C^2 per token, logits and values 2 N C per token; times two
     assert off[0].flops == 2 * 192 * (12 * 1280**2 + 2 * 192 * 1280)
     total = sum(cost.flops for cost in off)
-    first = layer_costs("5x20", shape)[0]
+    first = Schedule.parse("5x20").layer_costs(shape)[0]
     assert (first.tokens_in, first.tokens_out, first.matching) == (192, 187, 2 * 96 * 96 * 80)
     assert first.mlp == 2 * 187 * 8 * 1280**2
-    assert total / sum(cost.flops for cost in layer_costs("5x20", shape)) == pytest.approx(1.58, abs=0.01)
-    assert total / sum(cost.flops for cost in layer_costs("10x16", shape)) == pytest.approx(2.72, abs=0.01)
+    assert total / sum(cost.flops for cost in Schedule.parse("5x20").layer_costs(shape)) == pytest.approx(
+        1.58, abs=0.01
+    )
+    assert total / sum(cost.flops for cost in Schedule.parse("10x16").layer_costs(shape)) == pytest.approx(
+        2.72, abs=0.01
+    )
     with pytest.raises(ScheduleError):
-        layer_costs("5x33", shape)
+        Schedule.parse("5x33").layer_costs(shape)

@@ -1,12 +1,10 @@
-"""Arithmetic of a trunk under a schedule, counted, not measured."""
+"""Arithmetic of a trunk, counted, not measured; `Schedule.layer_costs` is the way in."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
-
-from .schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -54,20 +52,11 @@ class LayerCost:
         return self.attention + self.mlp + self.matching
 
 
-def layer_costs(schedule: Any, shape: TrunkShape) -> list[LayerCost]:
-    """Tokens and FLOPs of every block; `sum(cost.flops for cost in layer_costs(...))` is the trunk's.
-
-    Args:
-        schedule: anything `Schedule.parse` reads.
-        shape: the trunk.
-
-    Raises:
-        ScheduleError: an unreadable schedule, or one that does not fit the trunk.
-    """
-    counts = Schedule.parse(schedule).token_counts(shape.depth, shape.num_tokens, shape.num_prefix_tokens)
+def count_costs(token_counts: Sequence[int], shape: TrunkShape) -> list[LayerCost]:
+    """Tokens and FLOPs of every block, from the tokens before the first block and after each."""
     width, hidden = shape.width, round(shape.width * shape.mlp_ratio)
     costs = []
-    for before, after in pairwise(counts):
+    for before, after in pairwise(token_counts):
         targets = (before - shape.num_prefix_tokens) // 2
         sources = before - shape.num_prefix_tokens - targets
         costs.append(

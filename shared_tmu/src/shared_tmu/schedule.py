@@ -12,6 +12,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from .errors import ScheduleError
+from .flops import LayerCost, TrunkShape, count_costs
 
 _log = logging.getLogger(__name__)
 
@@ -188,6 +189,14 @@ class Schedule:
         for r in self.per_layer(depth):
             counts.append(counts[-1] - limit_removal(r, counts[-1], num_prefix_tokens))
         return counts
+
+    def layer_costs(self, shape: TrunkShape) -> list[LayerCost]:
+        """Tokens and FLOPs of every block; `sum(cost.flops for cost in ...)` is the trunk's, for one image.
+
+        Raises:
+            ScheduleError: as `token_counts`.
+        """
+        return count_costs(self.token_counts(shape.depth, shape.num_tokens, shape.num_prefix_tokens), shape)
 
     def _cut(self, depth: int) -> Schedule:
         terms, left = [], depth
