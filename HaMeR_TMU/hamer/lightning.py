@@ -1,12 +1,16 @@
 """The LightningModule around HaMeR: the published training recipe, validation and prediction."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from hamer.discriminator import Discriminator
 from hamer.losses import (
     LossWeights,
     discriminator_loss,
@@ -19,6 +23,34 @@ from shared_tmu.errors import ConfigError, InputError
 from shared_tmu.training.losses import aligned_error_mm
 
 PREFIX = "model."
+
+
+class SquareHands(Dataset[dict[str, Tensor]]):
+    """Training samples as HaMeR's forward takes them: square crops, and poses of other hands to compare with.
+
+    Args:
+        hands: samples with `img` `[3, 256, 192]`, the part of the crop that HaMeR looks at.
+    """
+
+    def __init__(self, hands: Dataset[dict[str, Tensor]]) -> None:
+        self.hands = hands
+
+    def __len__(self) -> int:
+        return len(self.hands)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        sample = dict(self.hands[index])
+        height, width = sample["img"].shape[-2:]
+        sample["img"] = F.pad(sample["img"], ((height - width) // 2,) * 2)
+        other = self.hands[(index + len(self) // 2) % len(self)]
+        return sample | {"real_hand_pose": other["hand_pose"], "real_betas": other["betas"]}
+
+
+def with_discriminator(model: HaMeR) -> HaMeR:
+    """Return the same model with an untrained pose discriminator, as adversarial training needs it."""
+    model.config = replace(model.config, with_discriminator=True)
+    model.discriminator = Discriminator()
+    return model
 
 
 class HaMeRModule(pl.LightningModule):

@@ -1,6 +1,7 @@
 """train.py end to end at toy size: stages grow, interruptions resume, the exported file loads."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def run(tmp_path, monkeypatch):
     setting = {"accelerator": "cpu", "devices": 1, "workers": 0, "draw_processes": 1, "val_count": 4, "val_every": 3}
     config = OmegaConf.create(
         {
-            **TOY, "setting": setting, "out": str(folder), "cache": str(tmp_path / "cache"),
+            **TOY, "recipe": "stages", "setting": setting, "out": str(folder), "cache": str(tmp_path / "cache"),
             "export_to": str(tmp_path / "export"), "export_only": False,
         }
     )  # fmt: skip
@@ -95,3 +96,22 @@ def test_an_interrupted_stage_goes_on_where_it_stopped(run, tmp_path, monkeypatc
 def test_nothing_to_export_is_said(run):
     with pytest.raises(MissingAssetError, match="run training first"):
         run(export_only=True)
+
+
+@pytest.mark.parametrize("adversarial", [0.0, 0.0005])
+def test_published_recipe_trains_on_and_resumes(run, tmp_path, adversarial):
+    weights = run() / "hamer_thin.safetensors"
+    published = OmegaConf.load(Path(train.__file__).parent / "configs" / "published.yaml")
+    toy = {
+        "checkpoint": str(weights), "out": str(tmp_path / "on"), "cache": str(tmp_path / "cache"), "data_seed": 1,
+        "count": 8, "steps": 3, "batch_size": 4, "workers": 0, "save_every": 1, "accelerator": "cpu", "devices": 1,
+        "precision": "32-true", "lr": 1e-3, "losses": {"adversarial": adversarial},
+    }  # fmt: skip
+    train.run_published(OmegaConf.merge(published, toy))
+    first = load_hamer(tmp_path / "on" / "hamer.safetensors").state_dict()
+    start = load_hamer(weights).state_dict()
+    assert any(not torch.equal(first[k], start[k]) for k in first)
+    load_hamer(tmp_path / "on" / "last.ckpt")  # the official container
+    train.run_published(OmegaConf.merge(published, toy, {"steps": 5}))
+    second = load_hamer(tmp_path / "on" / "hamer.safetensors").state_dict()
+    assert any(not torch.equal(first[k], second[k]) for k in first)
