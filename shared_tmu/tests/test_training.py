@@ -14,7 +14,7 @@ from shared_tmu.synth import Difficulty, sample_scene
 from shared_tmu.synth.generator import draw, place_hand
 from shared_tmu.synth.poses import sample_hand_poses
 from shared_tmu.training.data import _turn
-from shared_tmu.training.dense import DenseHeads, dense_losses
+from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
 from shared_tmu.training.grow import cosine_patches, grow_blocks
 from shared_tmu.training.losses import aligned_error_mm, fit_weak_camera, hand_losses
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
@@ -135,6 +135,23 @@ def test_heat_points_reach_every_corner_of_the_crop():
     # patch (r, c) is centred on pixel (16c + 6 + 32 - 128, 16r + 6 - 128) of 256: within two pixels of these codes
     assert centre[0, 0].tolist() == pytest.approx([-0.375 + 0.5 / 16, -0.5 + 0.5 / 16])
     assert centre[15, 11].tolist() == pytest.approx([0.375 - 0.5 / 16, 0.5 - 0.5 / 16])
+
+
+def test_heat_is_lowest_when_the_right_patch_scores_highest():
+    heads = DenseHeads(8)
+    points = torch.rand(2, 21, 2) * torch.tensor([0.7, 0.95]) - torch.tensor([0.35, 0.475])
+    patch, inside = heads.patch_of(points)
+    assert inside.all()
+    centre = heads.centre[patch]
+    assert (centre - points).abs().max() <= 0.5 / 16 + 1e-6  # the patch found is the nearest
+    score = torch.zeros(2, 192, 21).scatter_(1, patch[:, None], 20.0)
+    place = heads.centre[:, None].repeat(2, 1, 21, 1).reshape(2, 192, 21, 2)
+    right = heat_losses(heads, {"score": score, "place": place}, points)
+    wrong = heat_losses(heads, {"score": score.roll(5, dims=1), "place": place}, points)
+    assert right["heat"] < 1e-3 < 1.0 < wrong["heat"]
+    outside = heat_losses(heads, {"score": score, "place": place}, points + 3.0)
+    assert outside["heat"] == 0
+    assert outside["place"] == 0
 
 
 @pytest.mark.parametrize("index", range(4))

@@ -39,7 +39,8 @@ class DenseHeads(nn.Module):
 
         Returns:
             `part` logits `[B, 17, 4h, 4w]`, `canonical` `[B, 4h, 4w, 3]` and `depth` `[B, 4h, 4w]` in decimetres,
-            `keypoints_2d` `[B, 21, 2]` in crops, `keypoint_depth` `[B, 21]` in decimetres.
+            `keypoints_2d` `[B, 21, 2]` in crops, `keypoint_depth` `[B, 21]` in decimetres, and what these two are
+            weighted means of: `score` logits `[B, P, 21]` and `place` `[B, P, 21, 2]`.
         """
         batch, (rows, columns) = tokens.shape[0], self.grid
         cells = self.cells(tokens).float().reshape(batch, rows, columns, CELLS, CELLS, PARTS + 4)
@@ -53,7 +54,30 @@ class DenseHeads(nn.Module):
             "depth": cells[..., PARTS + 3],
             "keypoints_2d": (weight[..., None] * place).sum(1),
             "keypoint_depth": (weight * points[..., 3]).sum(1),
+            "score": points[..., 0],
+            "place": place,
         }
+
+    def patch_of(self, keypoints_2d: Tensor) -> tuple[Tensor, Tensor]:
+        """Which patch holds each key point `[B, J, 2]`: numbers `[B, J]`, and whether any does `[B, J]`."""
+        rows, columns = self.grid
+        at = ((keypoints_2d - self.centre[0]) * rows + 0.5).floor().long()
+        inside = (at >= 0).all(-1) & (at[..., 0] < columns) & (at[..., 1] < rows)
+        column, row = at[..., 0].clamp(0, columns - 1), at[..., 1].clamp(0, rows - 1)
+        return row * columns + column, inside
+
+
+def heat_losses(heads: DenseHeads, read: dict[str, Tensor], keypoints_2d: Tensor) -> dict[str, Tensor]:
+    """Each key point belongs to one patch, and that patch knows where in it: learned long before the mean place."""
+    patch, inside = heads.patch_of(keypoints_2d)
+    heat = F.cross_entropy(read["score"].transpose(1, 2).flatten(0, 1), patch.flatten(), reduction="none")
+    index = patch[:, None, :, None].expand(-1, 1, -1, 2)
+    place = read["place"].gather(1, index)[:, 0]
+    count = inside.sum().clamp(min=1)
+    return {
+        "heat": (heat * inside.flatten()).sum() / count / 4.0,
+        "place": 16.0 * ((place - keypoints_2d).abs().sum(-1) * inside).sum() / count,
+    }
 
 
 def dense_losses(read: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.training.dense import DenseHeads, dense_losses
+from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
 from shared_tmu.training.losses import aligned_error_mm, hand_losses
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
 
@@ -55,7 +55,8 @@ class HandTraining(pl.LightningModule):
 
     def _losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tokens = self.encoders[0](batch["img"])
-        losses = dense_losses(self.dense(tokens[:, self.num_prefix_tokens :]), batch)
+        read = self.dense(tokens[:, self.num_prefix_tokens :])
+        losses = dense_losses(read, batch) | heat_losses(self.dense, read, batch["keypoints_2d"])
         output = self.model.predict(tokens)
         losses.update(hand_losses(output, batch, self.model.mano))
         return losses, output
