@@ -215,3 +215,15 @@ def test_schedule_warms_up_and_ends_low():
     assert max(values) == pytest.approx(1.0, abs=1e-3)
     assert values[-1] == pytest.approx(0.01)
     assert all(a >= b for a, b in zip(values[10:], values[11:], strict=False))
+
+
+def test_curves_keep_their_columns_when_losses_are_added(tmp_path):
+    import csv
+
+    from shared_tmu.training.stages import append_row
+
+    path = tmp_path / "curve.csv"
+    append_row(path, {"step": 1, "a": 0.5})
+    append_row(path, {"step": 2, "b": 0.25, "a": 0.125})
+    rows = list(csv.DictReader(path.open()))
+    assert rows == [{"step": "1", "a": "0.5", "b": ""}, {"step": "2", "a": "0.125", "b": "0.25"}]

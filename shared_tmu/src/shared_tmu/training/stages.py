@@ -7,10 +7,11 @@ where the last one stopped.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from shared_tmu.errors import MissingAssetError
+from shared_tmu.files import write_text
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.data import SynthHandSet
 from shared_tmu.training.grow import grow_blocks, initialise_vit
@@ -99,13 +101,22 @@ class Curve(Callback):
         row["seconds"] = round(time.monotonic() - self.start, 1)
         metrics = trainer.callback_metrics
         row.update({k: round(float(v), 4) for k, v in sorted(metrics.items()) if k.startswith("val/")})
-        fresh = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
+        append_row(self.path, row)
         log.info("%s", {k: row[k] for k in row if k in ("stage", "step", "seconds") or "_mm" in k or "px" in k})
+
+
+def append_row(path: Path, row: Mapping[str, object]) -> None:
+    """Add a row to a CSV file; a column that is new, or that the row lacks, is left empty where it is missing."""
+    rows: list[Mapping[str, object]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    fields = list(dict.fromkeys(key for one in (*rows, row) for key in one))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields)
+    writer.writeheader()
+    writer.writerows([*rows, row])
+    write_text(path, text.getvalue())
 
 
 def _weights(model: nn.Module, training: HandTraining) -> dict[str, torch.Tensor]:
