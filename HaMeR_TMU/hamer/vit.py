@@ -65,7 +65,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, tokens, channels = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        shape = (batch, tokens, 3, self.num_heads, channels // self.num_heads)
+        qkv = self.qkv(x).reshape(shape).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)  # 3 x [B, H, N, D]
         out = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         return self.proj(out.transpose(1, 2).reshape(batch, tokens, channels))
