@@ -1,11 +1,13 @@
 """Draw the pictures of assets/ that come from SynthHand: the sheet of poses and the sample photographs of the demo.
 
     python scripts/draw_assets.py            # rewrites assets/synthhand.png and assets/samples/*.jpg
+    bash scripts/demo.sh --tokens && python scripts/draw_assets.py --demo_out demo_out   # assets/hamer_5x20.jpg
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from shared_tmu.synth.poses import POSTURES, posture_pose
 from shared_tmu.synth.scene import UPRIGHT_BACK, Difficulty, Scene, sample_scene
 
 ASSETS = Path(__file__).parents[1] / "assets"
+README_HANDS = ("synthhand_1_right", "synthhand_2_left", "synthhand_5_right")
 FOCAL_PX = 540.0
 PLAIN = Difficulty(180.0, clutter=0.0, degrade=0.0)
 SHEET = ("flat", "relaxed", "fist", "point", "victory", "ok", "pinch", "cylinder", "thumb_up", "horns", "claw")
@@ -72,11 +75,29 @@ def draw_samples(folder: Path) -> None:
         cv2.imwrite(str(folder / f"synthhand_{number}_{side}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
+def draw_readme(demo_out: Path, path: Path, names: Sequence[str] = README_HANDS) -> None:
+    """Crop, mesh over it, and the groups of tokens after the last merge, one row per hand, from the demo's output."""
+    rows = []
+    for name in names:
+        hand = cv2.imread(str(demo_out / f"{name}_0.png"))
+        tokens = cv2.imread(str(demo_out / f"{name}_0_tokens.png"))
+        if hand is None or tokens is None:
+            raise SystemExit(f"{demo_out} has no pictures of {name}: run demo.py on assets/samples with --tokens first.")
+        side = hand.shape[0]
+        groups = tokens[-side:, -side * 3 // 4 :]  # the last panel, 3:4, without its title
+        rows.append(np.concatenate([hand[:, : 2 * side], groups], axis=1))
+    cv2.imwrite(str(path), np.concatenate(rows), [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to")
     parser.add_argument("--seed", type=int, default=30, help="of skin and light on the sheet")
+    parser.add_argument("--demo_out", type=Path, help="draw assets/hamer_5x20.jpg from this output of the demo instead")
     args = parser.parse_args()
+    if args.demo_out:
+        draw_readme(args.demo_out, args.out / "hamer_5x20.jpg")
+        return
     draw_sheet(args.out / "synthhand.png", args.seed)
     draw_samples(args.out / "samples")
 
