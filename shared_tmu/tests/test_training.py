@@ -13,6 +13,7 @@ from shared_tmu.geometry import axis_angle_to_rotmat, project_points, weak_camer
 from shared_tmu.synth import Difficulty, sample_scene
 from shared_tmu.synth.generator import draw, place_hand
 from shared_tmu.synth.poses import sample_hand_poses
+from shared_tmu.training.cpu_attention import AttentionWrittenOut
 from shared_tmu.training.data import _turn
 from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
 from shared_tmu.training.grow import cosine_patches, grow_blocks
@@ -227,3 +228,18 @@ def test_curves_keep_their_columns_when_losses_are_added(tmp_path):
     append_row(path, {"step": 2, "b": 0.25, "a": 0.125})
     rows = list(csv.DictReader(path.open()))
     assert rows == [{"step": "1", "a": "0.5", "b": ""}, {"step": "2", "a": "0.125", "b": "0.25"}]
+
+
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_attention_written_out_is_the_same_function(scale):
+    q, k, v = (torch.randn(2, 3, 7, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    want = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scale)
+    with AttentionWrittenOut():
+        got = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scale, dropout_p=0.0)
+        masked = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(got, want)
+    assert type(got.grad_fn).__name__ != type(want.grad_fn).__name__  # it did not run the fused kernel
+    assert not torch.allclose(masked, want)
+    grads = [torch.autograd.grad(out.square().sum(), (q, k, v), retain_graph=True) for out in (got, want)]
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b)
