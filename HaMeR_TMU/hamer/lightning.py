@@ -60,8 +60,7 @@ class HaMeRModule(pl.LightningModule):
     configuration under `hyper_parameters.cfg`), so `load_hamer` reads them.
 
     Batches are those of `hamer.losses.hamer_losses` plus `img`; adversarial training also needs hands to
-    compare
-    with: `real_hand_pose` `[R, 15, 3, 3]` and `real_betas` `[R, 10]`.
+    compare with: `real_hand_pose` `[R, 15, 3, 3]` and `real_betas` `[R, 10]`.
 
     Args:
         model: the model; built with `with_discriminator` for adversarial training.

@@ -49,10 +49,9 @@ def plan_pairs(
     """Merge the r sources of highest score into their targets.
 
     The new order is: prefix, sources that stay, targets. Sources that stay are in descending order of score;
-        with
-    one or two prefix tokens, ToMe's class and distillation token, in the order they had. It matters because
-    every second token of the result is a source of the next layer. Equal scores count as descending by
-    position.
+    with one or two prefix tokens, ToMe's class and distillation token, in the order they had. It matters
+    because every second token of the result is a source of the next layer. Equal scores count as descending
+    by position.
 
     Args:
         score: how much each source wants to merge, `[B, A]`.

@@ -13,9 +13,9 @@ def plan_random_pairs(metric: Tensor, r: int, num_prefix_tokens: int, seed: int 
     """Join r random sources to a random target each; all but that choice is as in `tome`.
 
     The choice depends on the seed, the number of tokens and the number of prefix tokens: it is the same for
-        every
-    image, on every device and in every thread, new in each layer, and touches no random number generator. For
-    other draws, `Method("random-1", functools.partial(plan_random_pairs, seed=1), merge, None)`.
+    every image, on every device and in every thread, new in each layer, and touches no random number
+    generator. For other draws, `Method("random-1", functools.partial(plan_random_pairs, seed=1), merge,
+    None)`.
 
     Not the random matching in ToMe's own ablations, which still joins every source to its most similar
     target.
