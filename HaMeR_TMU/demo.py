@@ -11,9 +11,9 @@ Results in `--out_folder`, for an image `street.jpg` with hands 0, 1, ...:
     street_0.png          the hand, its mesh over it, and from the side (--side_view)
     street_0.obj, .glb    its mesh in metres (--save_mesh)
     street_0_tokens.png   which tokens merged, stage by stage (--tokens)
-    street_0_compare.png  baseline, merge-only and TMU with their times, which differ from run to run (--compare)
+    street_0_compare.png  baseline, merge-only and TMU with their times (--compare)
     street_all.jpg        all hands over the image
-    street.npz, .json     every parameter; `shared_tmu/demo/records.py` and the .json itself say what each one is
+    street.npz, .json     every parameter; the .json itself says what each one is
 
 Two images that differ only in the suffix (a.jpg, a.png) become a_jpg_... and a_png_.... Files are written in
 one step: a run that is stopped, even by kill -9, leaves only whole files, and the same command with --resume

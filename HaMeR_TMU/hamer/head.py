@@ -38,7 +38,8 @@ class _Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(inner, config.dim), nn.Dropout(config.dropout))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (x.unflatten(-1, (self.heads, x.shape[-1] // self.heads)).transpose(1, 2) for x in (q, k, v))  # 3 x [B, H, ., D]
+        width = q.shape[-1] // self.heads
+        q, k, v = (x.unflatten(-1, (self.heads, width)).transpose(1, 2) for x in (q, k, v))  # 3 x [B, H, ., D]
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
         return self.to_out(out.transpose(1, 2).flatten(2))  # [B, Q, C]
 
