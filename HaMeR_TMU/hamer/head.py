@@ -39,7 +39,7 @@ class _Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         width = q.shape[-1] // self.heads
-        q, k, v = (x.unflatten(-1, (self.heads, width)).transpose(1, 2) for x in (q, k, v))  # 3 x [B, H, ., D]
+        q, k, v = (x.unflatten(-1, (self.heads, width)).transpose(1, 2) for x in (q, k, v))  # [B, H, ., D]
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
         return self.to_out(out.transpose(1, 2).flatten(2))  # [B, Q, C]
 
