@@ -1,27 +1,32 @@
 """Ray casting of triangle meshes on the CPU, without a display or OpenGL.
 
-Convention: camera at the origin, x right, y down, z forward; the ray of pixel (column u, row v) passes through the
-pixel's centre, whose image coordinate is (u, v) - so a vertex that projects to (10.0, 4.0) is seen in pixel [4, 10].
+Convention: camera at the origin, x right, y down, z forward; the ray of pixel (column u, row v) passes
+through the pixel's centre, whose image coordinate is (u, v): a vertex that projects to (10.0, 4.0) is seen in
+pixel [4, 10].
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.errors import MissingDependencyError
 
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+
 
 @dataclass(frozen=True)
 class RayHits:
-    """What each pixel of a window sees first.
+    """What each pixel of a window of height H and width W sees first.
 
     Attributes:
-        face: index of the face, `[H, W]` int32, -1 where nothing is hit.
-        bary: barycentric weights of the face's three vertices, `[H, W, 3]` float32, zero where nothing is hit.
-        depth: distance along z in the unit of the vertices, `[H, W]` float32, infinite where nothing is hit.
+        face: index of the face, `[H, W]`, -1 where nothing is hit.
+        bary: barycentric weights of the face's three vertices, `[H, W, 3]`, zero where nothing is hit.
+        depth: distance along z in the unit of the vertices, `[H, W]`, infinite where nothing is hit.
     """
 
     face: NDArray[np.int32]
@@ -33,8 +38,16 @@ class RayHits:
         """Pixels that see the mesh, `[H, W]`."""
         return self.face >= 0
 
-    def interpolate(self, per_vertex: NDArray[np.float32], faces: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Values at the hit points from values at the vertices, `[V, C]` -> `[H, W, C]`; zero where nothing is hit."""
+    def interpolate(self, per_vertex: FloatArray, faces: IntArray) -> NDArray[np.float32]:
+        """Values at the hit points from values at the vertices.
+
+        Args:
+            per_vertex: `[V, C]`, in any unit.
+            faces: the faces that were cast, `[F, 3]`.
+
+        Returns:
+            `[H, W, C]` in the same unit, zero where nothing is hit.
+        """
         out = np.zeros((*self.face.shape, per_vertex.shape[1]), dtype=np.float32)
         hit = self.mask
         corners = per_vertex[faces[self.face[hit]]]  # [K, 3, C]
@@ -43,9 +56,17 @@ class RayHits:
 
 
 class RayScene:
-    """A triangle mesh prepared for ray queries; build it once per pose, cast as often as needed."""
+    """A triangle mesh prepared for ray queries; build it once per pose, cast as often as needed.
 
-    def __init__(self, vertices: NDArray[np.floating], faces: NDArray[np.integer]) -> None:
+    Args:
+        vertices: `[V, 3]` in any unit; depths come out in it.
+        faces: vertex indices, `[F, 3]`; there may be none.
+
+    Raises:
+        MissingDependencyError: embreex is not installed.
+    """
+
+    def __init__(self, vertices: FloatArray, faces: IntArray) -> None:
         try:
             from embreex import rtcore_scene
             from embreex.mesh_construction import TriangleMesh
@@ -63,15 +84,27 @@ class RayScene:
     def cast(
         self, origins: NDArray[np.float32], directions: NDArray[np.float32]
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
-        """First hits of K rays: face `[K]` (-1 none), (u, v) `[K, 2]`, ray parameter `[K]`."""
+        """First hits of K rays.
+
+        Args:
+            origins: where they start, `[K, 3]`.
+            directions: where they go, `[K, 3]`, of any length.
+
+        Returns:
+            The face each ray hits `[K]` (-1 none); weights `[K, 2]` of the face's second and third vertex
+            there; how many direction lengths away it is `[K]`. The last two mean nothing where no face is
+            hit.
+        """
         hits = self._scene.run(
-            np.ascontiguousarray(origins, np.float32), np.ascontiguousarray(directions, np.float32), output=True
+            np.ascontiguousarray(origins, np.float32),
+            np.ascontiguousarray(directions, np.float32),
+            output=True,
         )
         uv = np.stack([hits["u"], hits["v"]], axis=-1)
         return hits["primID"].astype(np.int32), uv, hits["tfar"]
 
     def occluded(self, origins: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Whether anything lies along each of K rays, `[K]`."""
+        """Whether anything lies along each of K rays, origins and directions `[K, 3]` -> `[K]`."""
         return np.asarray(
             self._scene.run(
                 np.ascontiguousarray(origins, np.float32),
@@ -85,7 +118,17 @@ class RayScene:
 def pixel_directions(
     focal_px: float | tuple[float, float], centre_px: tuple[float, float], width: int, height: int
 ) -> NDArray[np.float32]:
-    """Ray directions with z = 1 through the centres of all pixels, `[height, width, 3]`."""
+    """Ray directions with z = 1 through the centres of all pixels.
+
+    Args:
+        focal_px: focal length in pixels, one or (fx, fy).
+        centre_px: principal point (cx, cy) in pixels.
+        width: image width in pixels.
+        height: image height in pixels.
+
+    Returns:
+        `[height, width, 3]`.
+    """
     fx, fy = focal_px if isinstance(focal_px, tuple) else (focal_px, focal_px)
     u = (np.arange(width, dtype=np.float32) - centre_px[0]) / fx
     v = (np.arange(height, dtype=np.float32) - centre_px[1]) / fy
@@ -96,8 +139,8 @@ def pixel_directions(
 
 
 def cast_rays(
-    vertices: NDArray[np.floating],
-    faces: NDArray[np.integer],
+    vertices: FloatArray,
+    faces: IntArray,
     focal_px: float | tuple[float, float],
     centre_px: tuple[float, float],
     width: int,
@@ -107,7 +150,7 @@ def cast_rays(
     """See a mesh through a pinhole camera.
 
     Args:
-        vertices: `[V, 3]` in the camera frame.
+        vertices: `[V, 3]` in the camera frame, any unit; depths come out in it.
         faces: `[F, 3]` vertex indices.
         focal_px: focal length in pixels, one or (fx, fy).
         centre_px: principal point (cx, cy) in pixels.
@@ -128,7 +171,15 @@ def cast_rays(
 
 
 def cast_directions(scene: RayScene, directions: NDArray[np.float32]) -> RayHits:
-    """Cast rays from the origin, directions `[H, W, 3]` with z = 1 so that the ray parameter is the depth."""
+    """Cast one ray per pixel from the origin.
+
+    Args:
+        scene: the mesh in the camera frame.
+        directions: `[H, W, 3]` with z = 1, which makes the distance along a ray the depth.
+
+    Returns:
+        What each ray hits first, `[H, W]`.
+    """
     rows, columns = directions.shape[:2]
     flat = directions.reshape(-1, 3)
     face, uv, depth = scene.cast(np.zeros_like(flat), flat)
