@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from shared_tmu.synth import Difficulty, sample_scene, write_eval_set
+from shared_tmu.synth import Difficulty, evalset, sample_scene, write_eval_set
 from shared_tmu.synth.generator import draw, frame_hand, place_hand
 from shared_tmu.synth.shards import CANONICAL_SCALE_M, SHARD, cell_labels, make_record, shard_folder
 
@@ -86,15 +86,18 @@ def test_shards_of_different_difficulty_do_not_share_a_folder(tmp_path):
 
 def test_eval_set_has_freihands_layout_and_resumes(tmp_path):
     write_eval_set(tmp_path, count=4, seed=12)
-    read = {n: np.array(json.loads((tmp_path / f"evaluation_{n}.json").read_text())) for n in ("K", "xyz", "verts", "mano", "scale")}
+    names = ("K", "xyz", "verts", "mano", "scale")
+    read = {name: np.array(json.loads((tmp_path / f"evaluation_{name}.json").read_text())) for name in names}
     shapes = {name: value.shape for name, value in read.items()}
-    assert shapes == {"K": (4, 3, 3), "xyz": (4, 21, 3), "verts": (4, 778, 3), "mano": (4, 1, 61), "scale": (4,)}
-    np.testing.assert_allclose(read["scale"], np.linalg.norm(read["xyz"][:, 9] - read["xyz"][:, 10], axis=1), atol=1e-6)
+    want = {"K": (4, 3, 3), "xyz": (4, 21, 3), "verts": (4, 778, 3), "mano": (4, 1, 61), "scale": (4,)}
+    assert shapes == want
+    bone = np.linalg.norm(read["xyz"][:, 9] - read["xyz"][:, 10], axis=1)
+    np.testing.assert_allclose(read["scale"], bone, atol=1e-6)
     uv = np.einsum("nij,nkj->nki", read["K"], read["xyz"])
     uv = uv[..., :2] / uv[..., 2:]
     assert (np.ptp(uv, axis=1).max(1) < 224).all()
     np.testing.assert_allclose(read["mano"][:, 0, 58:60], uv[:, 9], atol=1e-2)
-    pictures = sorted((tmp_path / "evaluation" / "rgb").glob("*.jpg"))
+    pictures = sorted((tmp_path / "evaluation" / "rgb").iterdir())
     assert [p.name for p in pictures] == [f"{i:08d}.jpg" for i in range(4)]
     before = [p.read_bytes() for p in pictures]
     (tmp_path / "synthhand_eval.json").unlink()
@@ -103,3 +106,37 @@ def test_eval_set_has_freihands_layout_and_resumes(tmp_path):
     assert [p.read_bytes() for p in pictures] == before
     write_eval_set(tmp_path, count=4, seed=13)
     assert [p.read_bytes() for p in pictures] != before
+
+
+def test_an_eval_set_interrupted_while_replacing_another_is_not_taken_for_it(tmp_path, monkeypatch):
+    def power_cut(scene):
+        raise RuntimeError("power cut")
+
+    picture = tmp_path / "evaluation" / "rgb" / "00000000.jpg"
+    write_eval_set(tmp_path, count=1, seed=12)
+    before = picture.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(evalset, "_truth", power_cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            write_eval_set(tmp_path, count=1, seed=13)
+    assert picture.read_bytes() != before
+    write_eval_set(tmp_path, count=1, seed=12)
+    assert picture.read_bytes() == before
+
+
+def test_two_processes_may_make_the_same_eval_set(tmp_path, monkeypatch):
+    """The other one cleans up as it starts: half-written files stay, and what it removed is drawn again."""
+    folder, write = tmp_path / "evaluation" / "rgb", evalset._write_picture
+    folder.mkdir(parents=True)
+    half_written = folder / ".00000001.77.part.jpg"
+    half_written.touch()
+
+    def write_and_lose(path, scene):
+        write(path, scene)
+        if path.name == "00000001.jpg" and not (folder / "00000002.jpg").exists():
+            (folder / "00000000.jpg").unlink()
+
+    monkeypatch.setattr(evalset, "_write_picture", write_and_lose)
+    write_eval_set(tmp_path, count=3, seed=12)
+    assert half_written.exists()
+    assert sorted(p.name for p in folder.glob("0*")) == [f"{i:08d}.jpg" for i in range(3)]

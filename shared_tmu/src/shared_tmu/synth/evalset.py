@@ -1,4 +1,4 @@
-"""SynthHand-Eval: held-out renders in the layout of FreiHAND's evaluation split, so that one code path reads both."""
+"""SynthHand-Eval: held-out renders in the layout of FreiHAND's evaluation split: one code path reads both."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from shared_tmu.synth.generator import Camera, PosedHand, draw, frame_hand, place_hand, to_bgr
+from shared_tmu.files import replacing, write_text
+from shared_tmu.synth.generator import draw, frame_hand, place_hand, to_bgr
 from shared_tmu.synth.hand import synth_hand
 from shared_tmu.synth.scene import Scene, sample_scene
 
@@ -24,8 +26,12 @@ VERSION = 1
 def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED) -> Path:
     """Make the evaluation set unless it is there; an interrupted run goes on where it stopped.
 
-    Writes `evaluation/rgb/%08d.jpg` (224x224) and `evaluation_{K,scale,xyz,verts,mano}.json` as FreiHAND does: metres,
-    camera frame (x right, y down, z forward), OpenPose joint order, MANO pose relative to the mean hand pose.
+    Several processes may make the same set at once: whoever is first writes a picture, and all write equal
+    ones.
+
+    Writes `evaluation/rgb/%08d.jpg` (224x224) and `evaluation_{K,scale,xyz,verts,mano}.json` as FreiHAND
+    does: metres, camera frame (x right, y down, z forward), OpenPose joint order, MANO pose relative to the
+    mean hand pose.
 
     Args:
         folder: where the layout starts.
@@ -36,43 +42,56 @@ def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED) -> Pa
         `folder`.
     """
     about = {"set": "SynthHand-Eval", "version": VERSION, "seed": seed, "count": count}
-    marker = folder / "synthhand_eval.json"
-    if marker.exists() and json.loads(marker.read_text()) == about:
+    marker, recipe = folder / "synthhand_eval.json", folder / "recipe.json"
+    if _holds(marker, about):
         return folder
     pictures = folder / "evaluation" / "rgb"
     pictures.mkdir(parents=True, exist_ok=True)
     log.info("drawing %d pictures into %s", count, folder)
-    recipe = folder / "recipe.json"
-    if not recipe.exists() or json.loads(recipe.read_text()) != about:
-        for stale in pictures.glob("*.jpg"):
-            stale.unlink()
-        _write_json(recipe, about)
-    labels: dict[str, list[Any]] = {name: [] for name in ("K", "scale", "xyz", "verts", "mano")}
-    for index in range(count):
-        scene = sample_scene(seed, index)
-        _write_picture(pictures / f"{index:08d}.jpg", scene)
-        for name, value in _truth(scene).items():
-            labels[name].append(value)
-        if (index + 1) % 200 == 0:
-            log.info("%d of %d pictures", index + 1, count)
-    for name, values in labels.items():
-        _write_json(folder / f"evaluation_{name}.json", values)
-    _write_json(marker, about)
+    if not _holds(recipe, about):
+        marker.unlink(missing_ok=True)  # or an interruption would leave it beside another recipe's pictures
+        for stale in pictures.glob("[0-9]*.jpg"):
+            stale.unlink(missing_ok=True)
+        write_text(recipe, json.dumps(about))
+    _draw_missing(pictures, count, seed)
+    truths = [_truth(sample_scene(seed, index)) for index in range(count)]
+    for name in ("K", "scale", "xyz", "verts", "mano"):
+        write_text(folder / f"evaluation_{name}.json", json.dumps([truth[name] for truth in truths]))
+    write_text(marker, json.dumps(about))
     return folder
+
+
+def _holds(path: Path, content: dict[str, Any]) -> bool:
+    """Whether a JSON file is there and says this."""
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")) == content)
+    except FileNotFoundError:
+        return False
+
+
+def _draw_missing(pictures: Path, count: int, seed: int) -> None:
+    """Draw what is not there, and look again: another process that started anew may have removed some."""
+    paths = [pictures / f"{index:08d}.jpg" for index in range(count)]
+    while missing := [index for index, path in enumerate(paths) if not path.exists()]:
+        for index in missing:
+            _write_picture(paths[index], sample_scene(seed, index))
+            if (index + 1) % 200 == 0:
+                log.info("%d of %d pictures", index + 1, count)
 
 
 def _write_picture(path: Path, scene: Scene) -> None:
     if path.exists():
         return
-    _, data = cv2.imencode(".jpg", to_bgr(draw(scene, SIZE, SIZE, SCALE).image), [cv2.IMWRITE_JPEG_QUALITY, 95])
-    beside = path.with_suffix(".tmp")
-    beside.write_bytes(data.tobytes())
-    beside.replace(path)
+    image = to_bgr(draw(scene, SIZE, SIZE, SCALE).image)
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    with replacing(path) as beside:
+        beside.write_bytes(data.tobytes())
 
 
 def _truth(scene: Scene) -> dict[str, Any]:
-    hand: PosedHand = place_hand(scene)
-    camera: Camera = frame_hand(scene, hand, SIZE, SIZE, SCALE)
+    """One entry of each label file."""
+    hand = place_hand(scene)
+    camera = frame_hand(scene, hand, SIZE, SIZE, SCALE)
     (cx, cy), f = camera.centre_px, camera.focal_px
     bone = float(np.linalg.norm(hand.keypoints[9] - hand.keypoints[10]))
     pose = np.concatenate([scene.root, scene.fingers.reshape(-1) - synth_hand().mean_pose])
@@ -87,11 +106,5 @@ def _truth(scene: Scene) -> dict[str, Any]:
     }
 
 
-def _rounded(values: np.ndarray[Any, Any]) -> Any:
+def _rounded(values: NDArray[np.floating[Any]]) -> Any:
     return np.round(values.astype(np.float64), 7).tolist()
-
-
-def _write_json(path: Path, content: Any) -> None:
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(content))
-    beside.replace(path)
