@@ -1,8 +1,8 @@
 """Where the bones of SynthHand lie and how thick the flesh is: the numbers every later step reads.
 
-Convention: MANO's template frame for a right hand, metres: fingers along -x, back of the hand +y, thumb side +z,
-wrist joint near (0.095, 0.006, 0.006). Lengths are those of an average adult hand (anthropometric tables give a hand
-length of about 185 mm); they were chosen by us, not measured on any licensed model.
+Convention: MANO's template frame for a right hand, metres: fingers along -x, back of the hand +y, thumb
+side +z, wrist joint near (0.095, 0.006, 0.006). Lengths are those of an average adult hand (anthropometric
+tables give a hand length of about 185 mm); they were chosen by us, not measured on any licensed model.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-WRIST = np.array([0.095, 0.006, 0.006])
-DORSAL = np.array([0.0, 1.0, 0.0])
+WRIST: Array = np.array([0.095, 0.006, 0.006])
+DORSAL: Array = np.array([0.0, 1.0, 0.0])
 PARENTS = np.array([-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14])
 FINGERS = ("index", "middle", "pinky", "ring", "thumb")  # MANO's sequence; joints 1-3, 4-6, 7-9, 10-12, 13-15
 
 
 def from_hand(along_mm: float, up_mm: float, radial_mm: float) -> Array:
-    """A point given by mm along the fingers, towards the back and towards the thumb, in MANO's frame."""
-    return WRIST + np.array([-along_mm, up_mm, radial_mm]) * 1e-3
+    """A point given by mm from the wrist along the fingers, to the back and to the thumb, `[3]` metres."""
+    return np.asarray(WRIST + np.array([-along_mm, up_mm, radial_mm]) * 1e-3)
 
 
 def direction(along: float, up: float, radial: float) -> Array:
-    """A unit vector given in the same three directions."""
+    """A unit vector given in the same three directions, `[3]`."""
     vector = np.array([-along, up, radial])
-    return vector / np.linalg.norm(vector)
+    return np.asarray(vector / np.linalg.norm(vector))
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ class Finger:
     """One finger: three joints, a tip, flesh radii at these four places, and the way it bends.
 
     Attributes:
+        name: one of `FINGERS`.
         points: base, middle and end joint, then the tip, `[4, 3]` metres.
         radii: flesh radius at the four points, `[4]` metres.
-        bend: unit vector towards which the tip moves when the finger flexes.
+        bend: unit vector towards which the tip moves when the finger flexes, `[3]`.
     """
 
     name: str
@@ -97,7 +98,7 @@ def joints() -> Array:
 
 
 def bone_ends() -> Array:
-    """Where each joint's bone ends (next joint, tip, or for the wrist the base of the middle finger), `[16, 3]`."""
+    """Where each joint's bone ends, `[16, 3]` metres: next joint, tip, or for the wrist the middle finger."""
     ends = [HAND["middle"].points[:1]]
     ends += [HAND[name].points[1:] for name in FINGERS]
     return np.concatenate(ends)

@@ -1,4 +1,4 @@
-"""Backgrounds from code: gradients, noise, shapes, stripes, and crops of sample pictures that scikit-image ships."""
+"""Backgrounds from code: gradients, noise, shapes, stripes, and crops of pictures that scikit-image ships."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-SAMPLES = ("brick.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png", "motorcycle_left.png", "rocket.jpg")
+SAMPLES = (
+    "brick.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png", "motorcycle_left.png", "rocket.jpg",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=1)
 def sample_pictures() -> list[NDArray[np.uint8]]:
-    """Sample pictures inside the installed scikit-image (none shows a hand), RGB."""
+    """Sample pictures inside the installed scikit-image (none shows a hand), `[H, W, 3]` RGB of any size."""
     from pathlib import Path
 
     import skimage.data
@@ -32,7 +34,7 @@ def _color(rng: np.random.Generator) -> Array:
 def _noise(rng: np.random.Generator, height: int, width: int) -> Array:
     """Cloudy colours: octaves of resized random grids between two or three colours."""
     field = np.zeros((height, width), np.float32)
-    cells, weight = rng.integers(2, 6), 1.0
+    cells, weight = float(rng.integers(2, 6)), 1.0
     for _ in range(rng.integers(1, 5)):
         grid = rng.random((int(cells), int(cells))).astype(np.float32)
         field += weight * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -93,12 +95,24 @@ def _draw_shapes(rng: np.random.Generator, canvas: Array, count: int) -> Array:
             cv2.ellipse(canvas, where, axes, rng.uniform(0, 180), 0, 360, color, -1, cv2.LINE_AA)
         else:
             end = centre + rng.normal(0, size, 2)
-            cv2.line(canvas, tuple(centre.astype(int).tolist()), tuple(end.astype(int).tolist()), color, int(rng.integers(1, 14)), cv2.LINE_AA)
+            thickness = int(rng.integers(1, 14))
+            first, last = centre.astype(int).tolist(), end.astype(int).tolist()
+            cv2.line(canvas, first, last, color, thickness, cv2.LINE_AA)
     return canvas
 
 
 def background(rng: np.random.Generator, height: int, width: int, clutter: float) -> Array:
-    """A background in linear light, RGB `[height, width, 3]`; `clutter` 0 is plain, 1 is anything."""
+    """A background in linear light.
+
+    Args:
+        rng: the only source of chance.
+        height: in pixels.
+        width: in pixels.
+        clutter: how often it is more than a gradient, 0..1.
+
+    Returns:
+        RGB in 0..1, `[height, width, 3]`.
+    """
     if rng.random() > clutter:
         return _gradient(rng, height, width)
     kinds = (_noise, _gradient, _stripes, _picture)
@@ -107,5 +121,6 @@ def background(rng: np.random.Generator, height: int, width: int, clutter: float
     if rng.random() < 0.65:
         canvas = _draw_shapes(rng, canvas, int(rng.integers(1, 25)))
     if rng.random() < 0.5:
-        canvas = cv2.GaussianBlur(canvas, (0, 0), float(np.exp(rng.uniform(np.log(0.6), np.log(7.0)))))
+        sigma_px = float(np.exp(rng.uniform(np.log(0.6), np.log(7.0))))
+        canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), sigma_px), np.float32)
     return np.clip(canvas, 0.0, 1.0)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.measure import marching_cubes
+from skimage import measure
 
+from shared_tmu.files import replacing
 from shared_tmu.synth import implicit, remesh, rig
 from shared_tmu.synth.anatomy import FINGERS, HAND, PARENTS, WRIST, joints
 from shared_tmu.synth.poses import sample_hand_poses
@@ -18,13 +22,14 @@ Array = NDArray[np.float64]
 
 VERTICES, FACES, RIM = 778, 1538, 16
 TIP_IDS = {"thumb": 744, "index": 320, "middle": 443, "ring": 554, "pinky": 671}
+MANO_SCANS = 1554  # rows of MANO's table of pose coefficients, one per scan it was made from
 MEAN_CAMERA = (6.5, -0.09, 0.01)  # weak camera (s, tx, ty) of an average scene
 # Ids other traditions use for the same tips (FreiHAND, HO3D): they get the tip's nearest neighbours.
 NEIGHBOUR_IDS = {"index": (333,), "middle": (444,), "ring": (555,), "pinky": (672,)}
 
 
 def wanted_edge_length(points: Array) -> Array:
-    """Edge length aimed at, metres: fine at tips and finger joints, coarse on palm and wrist."""
+    """Edge length aimed at around points `[K, 3]`, `[K]` metres: fine on fingers, coarse on the palm."""
     size = np.full(len(points), 0.0105)
     for name in FINGERS:
         finger = HAND[name]
@@ -37,11 +42,20 @@ def wanted_edge_length(points: Array) -> Array:
 
 
 def fine_surface(step: float = 0.0016) -> tuple[Array, NDArray[np.int64]]:
-    """Marching cubes of the hand's distance, cut open at the wrist."""
+    """Marching cubes of the hand's distance, cut open at the wrist.
+
+    Args:
+        step: side of a cube, metres.
+
+    Returns:
+        Vertices `[K, 3]` metres and faces `[F, 3]`, tens of thousands of both.
+    """
     low, high = np.array([-0.115, -0.045, -0.075]), np.array([0.125, 0.042, 0.095])
     axes = [np.arange(a, b, step) for a, b in zip(low, high, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    values = np.concatenate([implicit.hand_distance(part) for part in np.array_split(grid.reshape(-1, 3), 40)])
+    points = np.array_split(grid.reshape(-1, 3), 40)
+    values = np.concatenate([implicit.hand_distance(part) for part in points])
+    marching_cubes: Any = measure.marching_cubes  # untyped in scikit-image
     vertices, faces, _, _ = marching_cubes(values.reshape(grid.shape[:3]), 0.0, spacing=(step,) * 3)
     vertices = vertices.astype(np.float64) + low
     cut = WRIST[0] - implicit.CUT_MM * 1e-3
@@ -78,7 +92,7 @@ def _even_rim(vertices: Array, faces: NDArray[np.int64]) -> Array:
 
 
 def hand_mesh() -> tuple[Array, NDArray[np.int64]]:
-    """The template: exactly 778 vertices and 1538 faces with a rim of 16, fingertips at MANO's ids."""
+    """The template: vertices `[778, 3]` metres, faces `[1538, 3]`, a rim of 16, fingertips at MANO's ids."""
     vertices, faces = fine_surface()
     log.info("fine surface: %d vertices", len(vertices))
     vertices, faces = remesh.collapse(vertices, faces, VERTICES, RIM, wanted_edge_length)
@@ -86,8 +100,9 @@ def hand_mesh() -> tuple[Array, NDArray[np.int64]]:
     for _ in range(30):
         faces = remesh.flip_edges(vertices, faces)
         vertices = remesh.relax(vertices, faces, wanted_edge_length, implicit.project)
-    if (len(vertices), len(faces), len(remesh.boundary_vertices(faces))) != (VERTICES, FACES, RIM):
-        raise RuntimeError(f"got {len(vertices)} vertices and {len(faces)} faces, wanted {VERTICES} and {FACES}")
+    found = (len(vertices), len(faces), len(remesh.boundary_vertices(faces)))
+    if found != (VERTICES, FACES, RIM):
+        raise RuntimeError(f"got {found} vertices, faces and rim vertices, wanted {(VERTICES, FACES, RIM)}")
     return _pin_fingertips(vertices, faces)
 
 
@@ -112,7 +127,16 @@ def _pin_fingertips(vertices: Array, faces: NDArray[np.int64]) -> tuple[Array, N
 
 
 def build_hand(seed: int = 0, pose_samples: int = 20_000) -> dict[str, NDArray[np.generic]]:
-    """All arrays of the file, under MANO's own names, right hand, float32 where MANO's consumers cast anyway."""
+    """Build the right hand.
+
+    Args:
+        seed: of the sampled poses behind the pose space.
+        pose_samples: how many of them, at least 1554.
+
+    Returns:
+        All arrays of a MANO file under MANO's own names and in its shapes, metres and radians, float32 where
+        MANO's consumers cast anyway.
+    """
     vertices, faces = hand_mesh()
     weights = rig.skinning_weights(vertices, faces)
     directions, joint_directions = rig.shape_directions(vertices, weights)
@@ -120,7 +144,7 @@ def build_hand(seed: int = 0, pose_samples: int = 20_000) -> dict[str, NDArray[n
     poses = sample_hand_poses(np.random.default_rng(seed), pose_samples).reshape(pose_samples, 45)
     mean = poses.mean(0)
     _, scale, components = np.linalg.svd(poses - mean, full_matrices=False)
-    coefficients = (poses - mean)[:1554] @ components.T
+    coefficients = (poses - mean)[:MANO_SCANS] @ components.T
     log.info("joints regressed to %.3f mm", 1e3 * np.abs(regressor @ vertices - joints()).max())
     log.info("variance kept by 6 components: %.2f", (scale[:6] ** 2).sum() / (scale**2).sum())
     kintree = np.stack([PARENTS, np.arange(16)]).astype(np.int64)
@@ -143,23 +167,27 @@ def build_hand(seed: int = 0, pose_samples: int = 20_000) -> dict[str, NDArray[n
 
 
 def save_npz(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
-    """Write compressed, beside the target first, with fixed time stamps so that equal arrays give equal files."""
-    import io
-    import zipfile
-
-    beside = path.with_suffix(".tmp")
-    with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    """Write a compressed `.npz` in one step, with fixed time stamps so that equal arrays give equal files."""
+    with (
+        replacing(path) as beside,
+        zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+    ):
         for name, array in arrays.items():
             buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (2026, 1, 1, 0, 0, 0)), buffer.getvalue(), zipfile.ZIP_DEFLATED)
-    beside.replace(path)
+            np.save(buffer, array, allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", (2026, 1, 1, 0, 0, 0))
+            archive.writestr(entry, buffer.getvalue(), zipfile.ZIP_DEFLATED)
 
 
 def mean_parameters(hands_mean: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
-    """Where a regressor starts, in the layout of HaMeR's `mano_mean_params.npz`: upright back of the mean hand.
+    """Where a regressor starts: the upright back of the mean hand before an average camera.
 
-    Rotations are six numbers each, the first two columns of the matrix one after the other.
+    Args:
+        hands_mean: mean hand pose, axis-angle `[45]` radians.
+
+    Returns:
+        The layout of HaMeR's `mano_mean_params.npz`: `pose` `[96]`, six numbers per rotation, the first two
+        columns of its matrix one after the other; `shape` `[10]`; `cam` `[3]`, a weak camera.
     """
     from scipy.spatial.transform import Rotation
 

@@ -10,7 +10,16 @@ Array = NDArray[np.float32]
 
 
 def photograph(rng: np.random.Generator, light: Array, degrade: float) -> NDArray[np.uint8]:
-    """A camera's picture of linear light `[H, W, 3]`; `degrade` scales what makes pictures bad."""
+    """A camera's picture of a scene.
+
+    Args:
+        rng: the only source of chance.
+        light: linear RGB, `[H, W, 3]`; one exposure is chosen for all of it.
+        degrade: share of blur, noise, lost colour and compression, 0 (clean) to 1.
+
+    Returns:
+        RGB, `[H, W, 3]`.
+    """
     exposure = np.exp(rng.normal(0.0, 0.25)) * 0.6 / max(float(np.percentile(light, 85)), 0.05)
     picture = np.clip(light * exposure, 0.0, None)
     picture = picture / (1.0 + 0.25 * picture)  # a soft shoulder instead of hard clipping
@@ -36,7 +45,7 @@ def _blur(rng: np.random.Generator, picture: Array, degrade: float) -> Array:
         kernel = np.zeros((length, length), np.float32)
         kernel[length // 2] = 1.0
         turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), angle, 1.0)
-        kernel = cv2.warpAffine(kernel, turn, (length, length))
+        kernel = np.asarray(cv2.warpAffine(kernel, turn, (length, length)), np.float32)
         return np.asarray(cv2.filter2D(picture, -1, kernel / max(float(kernel.sum()), 1e-6)), np.float32)
     if kind < 0.62:  # a hand that was small in the picture
         share = rng.uniform(0.3, 0.8)

@@ -30,7 +30,8 @@ class Camera:
 
     def project(self, points: Array) -> Array:
         """`[..., 3]` metres -> `[..., 2]` pixels."""
-        return np.asarray(self.focal_px * points[..., :2] / points[..., 2:] + np.array(self.centre_px), np.float32)
+        flat = self.focal_px * points[..., :2] / points[..., 2:]
+        return np.asarray(flat + np.array(self.centre_px), np.float32)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,12 @@ def place_hand(scene: Scene) -> PosedHand:
 def frame_hand(scene: Scene, hand: PosedHand, width: int, height: int, scale: float) -> Camera:
     """The camera under which the hand's key points fill the box that the scene asks for.
 
-    `scale` is picture pixels per pixel of the 256-pixel crop; the crop's middle is the picture's.
+    Args:
+        scene: says how large the box is, and where.
+        hand: in the camera frame, metres.
+        width: picture width in pixels.
+        height: picture height in pixels.
+        scale: picture pixels per pixel of the 256-pixel crop; the crop's middle is the picture's.
     """
     points = hand.keypoints[:, :2] / hand.keypoints[:, 2:]
     low, high = points.min(0), points.max(0)
@@ -83,18 +89,31 @@ class _Looks:
     def __init__(self, rng: np.random.Generator) -> None:
         self.tone = sample_tone(rng)
         self.rng = rng
-        direction = rng.normal(0.0, 1.0, 3) + [0.0, -0.7, -0.9]  # mostly from above and from the camera's side
+        mostly = np.array([0.0, -0.7, -0.9])  # from above and from the camera's side
+        direction = rng.normal(0.0, 1.0, 3) + mostly
         self.key = (direction / np.linalg.norm(direction)).astype(np.float32)
         warmth = np.array([1.0 + 0.14 * rng.normal(), 1.0, 1.0 - 0.14 * rng.normal()])
         self.key_color = (np.clip(warmth, 0.4, 1.7) * rng.uniform(0.2, 1.6)).astype(np.float32)
-        self.sky = (rng.uniform(0.15, 0.7) * np.clip(1 + 0.09 * rng.normal(size=3), 0.6, 1.4)).astype(np.float32)
+        brightness, tint = rng.uniform(0.15, 0.7), np.clip(1 + 0.09 * rng.normal(size=3), 0.6, 1.4)
+        self.sky = (brightness * tint).astype(np.float32)
         self.slope = (rng.normal(0.0, 0.22, (3, 3)) * self.sky).astype(np.float32)
         self.gloss = float(np.exp(rng.uniform(np.log(0.01), np.log(0.25))))
         self.sharpness = float(np.exp(rng.uniform(np.log(6.0), np.log(60.0))))
         self.shadows = rng.random() < 0.7
 
     def light(self, normal: Array, view: Array, lit: Array, albedo: Array, gloss: Array) -> Array:
-        """Light that leaves K points: wrapped diffuse (blood scatters red furthest), sky, highlight."""
+        """Light that leaves K points: wrapped diffuse (blood scatters red furthest), sky, highlight.
+
+        Args:
+            normal: unit normals towards the eye, `[K, 3]`.
+            view: unit directions from the eye, `[K, 3]`.
+            lit: share of the key light that arrives, `[K]`.
+            albedo: linear RGB, `[K, 3]`.
+            gloss: strength of the highlight, `[K]`.
+
+        Returns:
+            Linear RGB, `[K, 3]`.
+        """
         facing = normal @ self.key
         wrap = np.array([0.45, 0.22, 0.15], np.float32)
         diffuse = np.clip((facing[:, None] + wrap) / (1.0 + wrap), 0.0, None)
@@ -118,14 +137,23 @@ class _Stage:
         offsets = np.cumsum([0] + [len(s.vertices) for s in every[:-1]])
         self.vertices = np.concatenate([s.vertices for s in every])
         self.normals = np.concatenate([s.normals for s in every])
-        self.faces = np.concatenate([s.faces + o for s, o in zip(every, offsets, strict=True)]).astype(np.int32)
+        faces = [s.faces + o for s, o in zip(every, offsets, strict=True)]
+        self.faces = np.concatenate(faces).astype(np.int32)
         colors = [np.tile(looks.tone if s.color is None else s.color, (len(s.faces), 1)) for s in every]
         self.colors = np.concatenate(colors).astype(np.float32)
         self.solid_of_face = np.repeat(np.arange(len(every)), [len(s.faces) for s in every])
         self.rays = RayScene(self.vertices, self.faces)
 
     def shade(self, directions: Array, backdrop: Array) -> tuple[Array, NDArray[np.int32], Array, Array]:
-        """Colours of K rays `[K, 3]` (linear), their faces `[K]`, barycentric weights `[K, 3]`, depths `[K]`."""
+        """What K rays from the camera see.
+
+        Args:
+            directions: `[K, 3]` with z = 1.
+            backdrop: linear RGB behind everything, `[K, 3]`.
+
+        Returns:
+            Linear RGB `[K, 3]`, face `[K]` (-1 none), barycentric weights `[K, 3]`, depth `[K]` metres.
+        """
         face, uv, depth = self.rays.cast(np.zeros_like(directions), directions)
         hit = np.flatnonzero(face >= 0)
         bary = np.zeros((len(face), 3), np.float32)
@@ -221,7 +249,8 @@ def draw(scene: Scene, width: int = 256, height: int = 256, scale: float = 1.0) 
     depth = np.where(face >= 0, depth, np.inf).astype(np.float32)
     fine = np.flatnonzero(_uneven(solid, depth.reshape(height, width)))
     if len(fine):
-        color[fine] = _supersample(stage, rays[fine], camera.focal_px, color[fine], backdrop.reshape(-1, 3)[fine])
+        behind = backdrop.reshape(-1, 3)[fine]
+        color[fine] = _supersample(stage, rays[fine], camera.focal_px, color[fine], behind)
     light = photograph(rng, color.reshape(height, width, 3), scene.difficulty.degrade)
     on_hand = (solid == 0).reshape(-1)
     return Picture(light, hand, camera, *_labels(on_hand, face, bary, depth, hand, (height, width)))
@@ -244,6 +273,7 @@ def _labels(
     hand: PosedHand,
     shape: tuple[int, int],
 ) -> tuple[NDArray[np.uint8], Array, Array]:
+    """`part`, `canonical` and `depth` of a `Picture` from what its H * W rays hit first."""
     geometry = synth_hand()
     pixels = np.flatnonzero(on_hand)
     corners = geometry.faces[face[pixels]]

@@ -19,19 +19,34 @@ RING_SCALES = (1.0, 1.02, 1.06, 1.14, 1.24, 1.34, 1.42, 1.48, 1.52)
 
 @dataclass(frozen=True)
 class Solid:
-    """A coloured mesh. `first_face` counts within the merged scene once it is merged."""
+    """A mesh of one colour.
+
+    Attributes:
+        vertices: in the camera frame, `[V, 3]` metres.
+        faces: vertex indices, `[F, 3]`.
+        color: linear RGB, `[3]`; None is the colour of the hand's skin.
+        normals: unit normals of the vertices, `[V, 3]`.
+    """
 
     vertices: Array
     faces: Faces
-    color: Array | None  # None: skin
+    color: Array | None
     normals: Array
 
 
-def forearm(hand: HandGeometry, posed: PosedHand, root: Array, bend: Array) -> tuple[Array, Faces, NDArray[np.int64]]:
+def forearm(
+    hand: HandGeometry, posed: PosedHand, root: Array, bend: Array
+) -> tuple[Array, Faces, NDArray[np.int64]]:
     """A tube that continues the wrist's rim, bent against the hand.
 
+    Args:
+        hand: the body model, whose rim is followed.
+        posed: where it is now.
+        root: orientation of the hand, axis-angle `[3]`.
+        bend: turn of the forearm against it, axis-angle `[3]`.
+
     Returns:
-        vertices `[10 * 16, 3]`, faces, and the ring number of every face.
+        Vertices `[10 * 16, 3]` metres, faces `[F, 3]`, and the ring number of every face `[F]`.
     """
     rim = posed.vertices[hand.rim]
     local = hand.template[hand.rim] - hand.template[hand.rim].mean(0)
@@ -70,7 +85,7 @@ def _primitives() -> list[tuple[Array, Faces]]:
 
 
 def occluder(rng: np.random.Generator, posed: PosedHand, held: bool) -> tuple[Array, Faces]:
-    """An object in the palm (`held`) or somewhere between hand and camera."""
+    """Vertices `[V, 3]` metres and faces `[F, 3]` of an object in the palm (`held`) or before the hand."""
     vertices, faces = _primitives()[rng.integers(4)]
     size = np.exp(rng.uniform(np.log(0.008), np.log(0.035), 3))
     if rng.random() < 0.4:

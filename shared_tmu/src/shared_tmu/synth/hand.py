@@ -21,7 +21,13 @@ OPENPOSE_ORDER = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7
 
 @dataclass(frozen=True)
 class PosedHand:
-    """Vertices `[778, 3]`, 21 key points in OpenPose order `[21, 3]`, rotation of every bone `[16, 3, 3]`; metres."""
+    """A hand in space, metres.
+
+    Attributes:
+        vertices: `[778, 3]`.
+        keypoints: in OpenPose order, `[21, 3]`.
+        bone_rotmats: how each joint's bone is turned from rest, `[16, 3, 3]`.
+    """
 
     vertices: Array
     keypoints: Array
@@ -57,7 +63,13 @@ class HandGeometry:
         return np.array(walk)
 
     def pose(self, root: Array, fingers: Array, betas: Array) -> PosedHand:
-        """Pose the hand: root and finger rotations in axis-angle `[3]`, `[15, 3]` radians, shape `[10]`."""
+        """Pose the hand.
+
+        Args:
+            root: global orientation, axis-angle `[3]` radians.
+            fingers: rotations of the finger joints, axis-angle `[15, 3]` radians.
+            betas: shape, `[10]`.
+        """
         shaped = self.template + self.shape_directions @ betas
         joints = self.regressor @ shaped
         turns = np.concatenate([root[None], fingers])
@@ -85,11 +97,11 @@ def synth_hand() -> HandGeometry:
 
 
 def vertex_normals(vertices: Array, faces: NDArray[np.int32]) -> Array:
-    """Area-weighted unit normals, `[V, 3]`."""
+    """Area-weighted unit normals of vertices `[V, 3]` under faces `[F, 3]`, `[V, 3]`."""
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     per_face = np.cross(b - a, c - a)
     out = np.zeros_like(vertices)
     for i in range(3):
         for axis in range(3):
             out[:, axis] += np.bincount(faces[:, i], per_face[:, axis], minlength=len(vertices))
-    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+    return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12))

@@ -11,8 +11,10 @@ Array = NDArray[np.float64]
 CUT_MM = -14.0  # the wrist is cut open here, in mm along the hand
 
 
-def capsule(points: Array, start: Array, end: Array, radius_start: float, radius_end: float, flat: float) -> Array:
-    """Distance to a tapering capsule whose height (y) is `flat` times its width, `[K, 3]` -> `[K]`."""
+def capsule(
+    points: Array, start: Array, end: Array, radius_start: float, radius_end: float, flat: float
+) -> Array:
+    """Distance to a tapering capsule whose height (y) is `flat` times its width, `[K, 3]` -> `[K]` metres."""
     squash = np.array([1.0, 1.0 / flat, 1.0])
     p, a, b = (points - start) * squash, np.zeros(3), (end - start) * squash
     t = np.clip(p @ b / (b @ b), 0.0, 1.0)
@@ -27,7 +29,10 @@ def smooth_min(first: Array, second: Array, width: float) -> Array:
 
 
 def finger_distance(points: Array, finger: Finger) -> Array:
-    """Distance to one finger: three phalanges, pads on the bending side, slight knuckles on the other."""
+    """Distance to one finger, `[K, 3]` -> `[K]` metres.
+
+    It has three phalanges, pads on the bending side and slight knuckles on the other.
+    """
     out = np.full(len(points), np.inf)
     flat = 1.0 if finger.name == "thumb" else 0.94
     for i in range(3):
@@ -35,10 +40,12 @@ def finger_distance(points: Array, finger: Finger) -> Array:
         bone = capsule(points, a, b, finger.radii[i], finger.radii[i + 1], flat)
         belly = a + 0.5 * (b - a) + finger.bend * finger.radii[i + 1] * (0.22 if i < 2 else 0.10)
         half = 0.22 * (b - a)
-        pad = capsule(points, belly - half, belly + half, 0.93 * finger.radii[i], 0.93 * finger.radii[i + 1], flat)
+        thick, thin = 0.93 * finger.radii[i], 0.93 * finger.radii[i + 1]
+        pad = capsule(points, belly - half, belly + half, thick, thin, flat)
         bone = smooth_min(bone, pad, 0.004)
         out = bone if i == 0 else smooth_min(out, bone, 0.003)
-    end = finger.points[3] + 0.42 * finger.radii[3] * finger.axes[2]  # a tip that tapers instead of a half ball
+    # a tip that tapers instead of a half ball
+    end = finger.points[3] + 0.42 * finger.radii[3] * finger.axes[2]
     out = smooth_min(out, np.linalg.norm(points - end, axis=1) - 0.72 * finger.radii[3], 0.004)
     for i in (1, 2):
         knuckle = finger.points[i] - finger.bend * 0.16 * finger.radii[i]
@@ -73,7 +80,7 @@ def _palm_parts(points: Array) -> list[tuple[Array, float]]:
 
 
 def palm_distance(points: Array) -> Array:
-    """Distance to palm, wrist, ball of the thumb and webs."""
+    """Distance to palm, wrist, ball of the thumb and webs, `[K, 3]` -> `[K]` metres."""
     out = np.full(len(points), 1.0)
     for part, width in _palm_parts(points):
         out = smooth_min(out, part, width)
@@ -90,7 +97,7 @@ def hand_distance(points: Array) -> Array:
 
 
 def project(points: Array, steps: int = 6) -> Array:
-    """Move points onto the surface along the gradient of the distance (Newton steps)."""
+    """Move points `[K, 3]` onto the surface along the gradient of the distance (Newton steps)."""
     eps = 2e-4
     offsets = np.eye(3) * eps
     for _ in range(steps):

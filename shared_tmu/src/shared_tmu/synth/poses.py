@@ -9,13 +9,16 @@ from shared_tmu.synth.rig import finger_frames
 
 Array = NDArray[np.float64]
 
-# Degrees. Four long fingers: base flexion, base abduction, middle flexion, end flexion (end follows the middle).
+# Degrees. Four long fingers: base flexion, base abduction, middle flexion, end flexion (follows middle).
 # Ranges of motion as in hand-surgery tables (American Academy of Orthopaedic Surgeons), slightly narrowed.
 LONG_LIMITS = {"base": (-22, 90), "side": (-16, 16), "middle": (-3, 105), "end": (-5, 75)}
 # Thumb: base flexion across the palm, base abduction, base twist, then the two other joints.
-THUMB_LIMITS = {"base": (-25, 32), "side": (-30, 25), "twist": (-15, 30), "middle": (-12, 55), "end": (-20, 75)}
+THUMB_LIMITS = {
+    "base": (-25, 32), "side": (-30, 25), "twist": (-15, 30), "middle": (-12, 55), "end": (-20, 75),
+}  # fmt: skip
 
-# Posture: curl of (index, middle, pinky, ring) from 0 straight to 1 closed, spread, thumb (base, side, middle, end).
+# Posture: curl of (index, middle, pinky, ring) from 0 straight to 1 closed, spread, and degrees of the thumb
+# (base, side, middle, end).
 POSTURES: dict[str, tuple[tuple[float, float, float, float], float, tuple[float, float, float, float]]] = {
     "flat": ((0.0, 0.0, 0.0, 0.0), 0.0, (0, 0, 0, 0)),
     "spread": ((0.0, 0.0, 0.0, 0.0), 1.0, (-20, 5, -5, -8)),
@@ -39,7 +42,7 @@ POSTURES: dict[str, tuple[tuple[float, float, float, float], float, tuple[float,
 
 
 def _curl_to_angles(curl: Array, bias: Array) -> tuple[Array, Array, Array]:
-    """Base, middle and end flexion of the long fingers in degrees from a curl; `bias` moves bend between joints."""
+    """Base, middle and end flexion of the long fingers in degrees; `bias` moves bend between joints."""
     base = 84.0 * np.clip(curl + 0.30 * bias * curl * (1.3 - curl), -0.22, 1.05)
     middle = 102.0 * np.clip(curl - 0.45 * bias * curl * (1.3 - curl), 0.0, 1.05)
     return base, middle, 0.62 * middle
@@ -70,12 +73,14 @@ def sample_hand_poses(rng: np.random.Generator, count: int) -> Array:
 
 
 def posture_pose(name: str) -> Array:
-    """The axis-angle of one named posture without noise, `[15, 3]` radians."""
+    """The axis-angle of one of `POSTURES` without noise, `[15, 3]` radians."""
     curl, spread, thumb = POSTURES[name]
-    return _assemble(None, np.array([curl]), np.array([spread]), np.array([thumb], dtype=float))[0]
+    poses = _assemble(None, np.array([curl]), np.array([spread]), np.array([thumb], dtype=float))
+    return np.asarray(poses[0])
 
 
 def _assemble(rng: np.random.Generator | None, curl: Array, spread: Array, thumb: Array) -> Array:
+    """Axis-angle `[K, 15, 3]` of curls `[K, 4]`, spread `[K]` and thumb `[K, 4]`; no noise without `rng`."""
     count = len(curl)
 
     def noise(scale: float, *shape: int) -> Array:
@@ -101,7 +106,7 @@ def _assemble(rng: np.random.Generator | None, curl: Array, spread: Array, thumb
 
 
 def _to_axis_angle(flexion: Array, side: Array, twist: Array) -> Array:
-    """Side turn, then twist, then flexion in the moved frame; degrees `[K, 15]` -> axis-angle `[K, 15, 3]`."""
+    """Side turn, then twist, then flexion in the moved frame; degrees `[K, 15]` -> radians `[K, 15, 3]`."""
     from scipy.spatial.transform import Rotation
 
     flex_axis, side_axis = finger_frames()

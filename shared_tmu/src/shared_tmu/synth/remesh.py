@@ -1,8 +1,8 @@
-"""Turn a fine marching-cubes surface into a mesh of exactly MANO's size, with even triangles and an open wrist.
+"""Turn a fine marching-cubes surface into a mesh of exactly MANO's size: even triangles, an open wrist.
 
-Short edges are collapsed until the wanted number of vertices is left, edges are flipped towards valence six, and
-vertices slide along the surface to even the spacing (after Botsch and Kobbelt 2004, "A remeshing approach to
-multiresolution modeling"). Boundary vertices only ever merge with, and slide between, boundary vertices.
+Short edges are collapsed until the wanted number of vertices is left, edges are flipped towards valence six,
+and vertices slide along the surface to even the spacing (after Botsch and Kobbelt 2004, "A remeshing approach
+to multiresolution modeling"). Vertices on the boundary stay where they are unless two of them merge.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ Sizing = Callable[[Array], Array]
 
 
 class _Collapser:
-    """Mesh under edge collapse: faces around every vertex, and a queue of edges by length over wanted length."""
+    """Mesh under edge collapse: faces around every vertex, a queue of edges by length over wanted length."""
 
     def __init__(self, vertices: Array, faces: Faces, sizing: Sizing) -> None:
         self.vertices = vertices.copy()
-        self.faces: dict[int, tuple[int, int, int]] = {i: (a, b, c) for i, (a, b, c) in enumerate(faces.tolist())}
+        corners = faces.tolist()
+        self.faces: dict[int, tuple[int, int, int]] = {i: (a, b, c) for i, (a, b, c) in enumerate(corners)}
         self.around: list[set[int]] = [set() for _ in vertices]
         for i, face in self.faces.items():
             for v in face:
@@ -37,6 +38,7 @@ class _Collapser:
             self._push(a, b)
 
     def neighbours(self, vertex: int) -> set[int]:
+        """Vertices that share a face with this one."""
         return {v for i in self.around[vertex] for v in self.faces[i]} - {vertex}
 
     def _push(self, a: int, b: int) -> None:
@@ -50,7 +52,8 @@ class _Collapser:
             return False  # the link condition: anything else would pinch the surface
         if self.boundary[a] and self.boundary[b]:
             return len(shared) == 1 and int(self.boundary.sum()) > keep_boundary
-        return not any(len(self.around[v]) <= 3 and not self.boundary[v] for i in shared for v in self.faces[i])
+        corners = {v for i in shared for v in self.faces[i]}
+        return not any(len(self.around[v]) <= 3 and not self.boundary[v] for v in corners)
 
     def _flips_a_face(self, a: int, b: int, place: Array) -> bool:
         for i in self.around[a] ^ self.around[b]:
@@ -81,6 +84,7 @@ class _Collapser:
             self._push(a, v)
 
     def run(self, target: int, keep_boundary: int) -> tuple[Array, Faces]:
+        """Collapse until `target` vertices are left, at least `keep_boundary` of them on the boundary."""
         alive = sum(1 for faces in self.around if faces)
         refilled_at = -1
         while alive > target:
@@ -110,7 +114,7 @@ class _Collapser:
 def unique_edges(faces: Faces) -> Faces:
     """Every edge once, `[E, 2]`, smaller index first."""
     pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    return np.unique(np.sort(pairs, axis=1), axis=0)
+    return np.asarray(np.unique(np.sort(pairs, axis=1), axis=0))
 
 
 def boundary_edges(faces: Faces) -> Faces:
@@ -121,12 +125,23 @@ def boundary_edges(faces: Faces) -> Faces:
 
 
 def boundary_vertices(faces: Faces) -> NDArray[np.int64]:
-    """Vertices on the rim of a hole."""
-    return np.unique(boundary_edges(faces))
+    """Vertices on the rim of a hole, `[K]`, in rising order."""
+    return np.asarray(np.unique(boundary_edges(faces)))
 
 
 def collapse(vertices: Array, faces: Faces, target: int, rim: int, sizing: Sizing) -> tuple[Array, Faces]:
-    """Collapse edges until `target` vertices are left, of which `rim` lie on the boundary."""
+    """Collapse edges until `target` vertices are left, of which `rim` lie on the boundary.
+
+    Args:
+        vertices: `[V, 3]` metres.
+        faces: `[F, 3]`.
+        target: vertices to keep.
+        rim: vertices of the boundary to keep.
+        sizing: edge length wanted at points `[K, 3]`, `[K]` metres.
+
+    Returns:
+        Vertices `[target, 3]` and their faces.
+    """
     coarse, coarse_faces = vertices, faces
     for stage in (8, 4, 2):  # flips between the stages keep valences low, which keeps edges collapsible
         if len(coarse) > stage * target:
@@ -141,18 +156,19 @@ def collapse(vertices: Array, faces: Faces, target: int, rim: int, sizing: Sizin
 
 
 def _shrink_rim(vertices: Array, faces: Faces) -> tuple[Array, Faces]:
+    """Collapse the shortest edge of the boundary."""
     edges = boundary_edges(faces)
     a, b = edges[np.argmin(np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1))]
     vertices = vertices.copy()
     vertices[a] = 0.5 * (vertices[a] + vertices[b])
     merged = np.where(faces == b, a, faces)
-    merged = merged[(merged[:, 0] != merged[:, 1]) & (merged[:, 1] != merged[:, 2]) & (merged[:, 2] != merged[:, 0])]
+    merged = merged[(merged != np.roll(merged, 1, axis=1)).all(axis=1)]  # the face at the edge is gone
     merged = np.where(merged > b, merged - 1, merged)
     return np.delete(vertices, b, axis=0), merged
 
 
 def flip_edges(vertices: Array, faces: Faces) -> Faces:
-    """One pass of edge flips that bring valences nearer to six (four on the rim)."""
+    """One pass of edge flips that bring valences nearer to six (four on the rim): faces `[F, 3]` anew."""
     faces = faces.copy()
     rim = set(boundary_vertices(faces).tolist())
     valence = np.bincount(unique_edges(faces).ravel(), minlength=len(vertices))
@@ -183,6 +199,8 @@ def flip_edges(vertices: Array, faces: Faces) -> Faces:
 
 
 def _flip_is_flat(vertices: Array, a: int, b: int, c: int, d: int) -> bool:
+    """Whether flipping edge (a, b) to (c, d) leaves the surface facing as it did."""
+
     def normal(x: int, y: int, z: int) -> Array:
         n = np.cross(vertices[y] - vertices[x], vertices[z] - vertices[x])
         return np.asarray(n / max(float(np.linalg.norm(n)), 1e-12))
@@ -192,7 +210,14 @@ def _flip_is_flat(vertices: Array, a: int, b: int, c: int, d: int) -> bool:
 
 
 def relax(vertices: Array, faces: Faces, sizing: Sizing, project: Callable[[Array], Array]) -> Array:
-    """Slide vertices towards the size-weighted mean of their neighbours, then back onto the surface."""
+    """Slide inner vertices towards the size-weighted mean of their neighbours, then back onto the surface.
+
+    Args:
+        vertices: `[V, 3]` metres.
+        faces: `[F, 3]`.
+        sizing: edge length wanted at points `[K, 3]`, `[K]` metres.
+        project: moves points `[K, 3]` onto the surface.
+    """
     edges = unique_edges(faces)
     rim = boundary_vertices(faces)
     size = sizing(vertices)

@@ -23,7 +23,7 @@ def _smoothstep(x: Array, low: float, high: float) -> Array:
 
 
 def _chain_position(points: Array, finger: Finger) -> list[Array]:
-    """Signed distance of each point past the finger's three joints, along the mean of the adjoining bones, metres."""
+    """Signed distance of K points past each of the finger's three joints, 3 x `[K]` metres."""
     axes = finger.axes
     mean = np.stack([axes[0], axes[0] + axes[1], axes[1] + axes[2]])
     mean /= np.linalg.norm(mean, axis=1, keepdims=True)
@@ -31,7 +31,16 @@ def _chain_position(points: Array, finger: Finger) -> list[Array]:
 
 
 def skinning_weights(vertices: Array, faces: NDArray[np.int64], smooth_steps: int = 2) -> Array:
-    """Weights `[V, 16]`: which joints move which vertex; smooth across joints, strict between neighbouring fingers."""
+    """Which joints move which vertex: smooth across joints, strict between neighbouring fingers.
+
+    Args:
+        vertices: at rest, `[V, 3]` metres.
+        faces: `[F, 3]`.
+        smooth_steps: rounds of blending with the neighbours.
+
+    Returns:
+        Weights `[V, 16]` in rows of sum one.
+    """
     distance = np.stack([finger_distance(vertices, HAND[name]) for name in FINGERS], axis=1)
     share = np.exp(-np.maximum(distance, 0.0) / 0.0022)
     share /= share.sum(1, keepdims=True)
@@ -63,7 +72,7 @@ def skinning_weights(vertices: Array, faces: NDArray[np.int64], smooth_steps: in
 
 
 class _Growth:
-    """A small change of anatomy: every bone's length and flesh scaled, the palm scaled along its three axes."""
+    """A small change of anatomy: each bone's length and flesh scaled, the palm along its three axes."""
 
     def __init__(self) -> None:
         self.along = np.ones(16)
@@ -72,6 +81,7 @@ class _Growth:
         self.base_shift = np.zeros((16, 3))
 
     def finger(self, name: str, along: float = 1.0, around: float = 1.0, last_around: float = 1.0) -> None:
+        """Scale a finger's bones along and around, and the flesh of its last one once more."""
         first = 1 + 3 * FINGERS.index(name)
         self.along[first : first + 3] *= along
         self.around[first : first + 3] *= around
@@ -92,7 +102,8 @@ class _Growth:
             axis = axis / np.linalg.norm(axis)
             local = points - rest[j]
             length = (local @ axis)[:, None] * axis
-            out = out + weights[:, j : j + 1] * (moved[j] + self.along[j] * length + self.around[j] * (local - length))
+            grown = moved[j] + self.along[j] * length + self.around[j] * (local - length)
+            out = out + weights[:, j : j + 1] * grown
         return out, moved
 
 
@@ -130,11 +141,11 @@ def shape_directions(vertices: Array, weights: Array) -> tuple[Array, Array]:
 
 
 def pose_correctives(vertices: Array, weights: Array) -> Array:
-    """Displacement per entry of R - I of joints 1..15, `[V, 3, 135]`, that gives back what skinning takes away.
+    """Displacement per entry of R - I of joints 1..15, `[V, 3, 135]` metres, that gives lost flesh back.
 
-    Blending two bones with weights w and 1-w across a joint bent by an angle a draws a point at distance d from the
-    bending axis in by about d w (1-w) (1 - cos a); since trace(R - I) = -2 (1 - cos a), a displacement that is linear
-    in the diagonal of R - I undoes it to first order.
+    Blending two bones with weights w and 1-w across a joint bent by an angle a draws a point at distance d
+    from the bending axis in by about d w (1-w) (1 - cos a); since trace(R - I) = -2 (1 - cos a), a
+    displacement that is linear in the diagonal of R - I undoes it to first order.
     """
     rest = joints()
     out = np.zeros((len(vertices), 3, 135))
@@ -156,7 +167,17 @@ def _descends(joint: int, ancestor: int) -> bool:
 
 
 def joint_regressor(vertices: Array, directions: Array, joint_directions: Array, nearest: int = 60) -> Array:
-    """Non-negative rows of sum one, `[16, V]`, that give the joints at rest and under every shape direction."""
+    """Non-negative rows of sum one that give the joints at rest and under every shape direction.
+
+    Args:
+        vertices: at rest, `[V, 3]` metres.
+        directions: displacement of vertices per shape direction, `[V, 3, 10]` metres.
+        joint_directions: displacement of joints, `[16, 3, 10]` metres.
+        nearest: vertices around a joint that may carry it.
+
+    Returns:
+        `[16, V]`.
+    """
     out = np.zeros((16, len(vertices)))
     for j, rest in enumerate(joints()):
         pick = np.argsort(np.linalg.norm(vertices - rest, axis=1))[:nearest]
@@ -175,8 +196,8 @@ def joint_regressor(vertices: Array, directions: Array, joint_directions: Array,
 def finger_frames() -> tuple[Array, Array]:
     """Flexion and abduction axes of joints 1..15 at rest, `[15, 3]` each, unit vectors in the template frame.
 
-    A positive turn about the flexion axis closes the hand; a positive turn about the abduction axis moves a finger
-    towards the thumb (for the thumb: away from the palm's plane).
+    A positive turn about the flexion axis closes the hand; a positive turn about the abduction axis moves a
+    finger towards the thumb (for the thumb: away from the palm's plane).
     """
     flexion, abduction = [], []
     for name in FINGERS:

@@ -71,7 +71,7 @@ def _orientation(rng: np.random.Generator, max_turn_deg: float) -> Rotation:
     while True:
         view = Rotation.random(random_state=rng)
         away = view.apply([0.0, 0.0, 1.0])
-        tilt = Rotation.align_vectors([away], [[0.0, 0.0, 1.0]])[0]  # turn the viewing axis, no roll of its own
+        tilt = Rotation.align_vectors([away], [[0.0, 0.0, 1.0]])[0]  # turns the viewing axis without a roll
         roll_deg = rng.normal(0.0, 50.0) if rng.random() < 0.7 else rng.uniform(-180.0, 180.0)
         turn = Rotation.from_euler("z", roll_deg, degrees=True) * tilt
         if np.degrees(turn.magnitude()) <= max_turn_deg:
@@ -79,7 +79,13 @@ def _orientation(rng: np.random.Generator, max_turn_deg: float) -> Rotation:
 
 
 def sample_scene(seed: int, index: int, difficulty: Difficulty | None = None) -> Scene:
-    """Scene number `index` of the endless sequence that `seed` names; the same numbers give the same scene."""
+    """One scene of an endless sequence; the same arguments give the same scene.
+
+    Args:
+        seed: names the sequence.
+        index: which of its scenes.
+        difficulty: how wild it may be; everything by default.
+    """
     difficulty = difficulty or Difficulty()
     rng = np.random.default_rng([seed, index])
     fingers = sample_hand_poses(rng, 1)[0]

@@ -1,7 +1,7 @@
 """Training pictures on disk: shards of network crops with their labels, made once, read in any order.
 
-A shard is an uncompressed `.npz` of `SHARD` consecutive scenes of one seed; a finished shard is never rewritten, so
-making a set can be stopped and resumed, or split over processes, at any time.
+A shard is an uncompressed `.npz` of `SHARD` consecutive scenes of one seed; a finished shard is never
+rewritten, so making a set can be stopped and resumed, or split over processes, at any time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shared_tmu.files import replacing
 from shared_tmu.synth.generator import Picture, draw
 from shared_tmu.synth.scene import Difficulty, sample_scene
 
@@ -43,8 +44,16 @@ def cell_labels(picture: Picture) -> dict[str, NDArray[np.generic]]:
     }
 
 
-def make_record(seed: int, index: int, difficulty: Difficulty) -> tuple[bytes, dict[str, NDArray[np.generic]]]:
-    """One training sample: JPEG bytes of the 256x192 input, and its labels."""
+def make_record(
+    seed: int, index: int, difficulty: Difficulty
+) -> tuple[bytes, dict[str, NDArray[np.generic]]]:
+    """One training sample: JPEG bytes of the 256x192 input, and its labels.
+
+    Returns:
+        The bytes, and what `cell_labels` gives with `root` `[3]` and `fingers` `[15, 3]` in radians, `betas`
+        `[10]`, `keypoints_3d` `[21, 3]` in metres (camera frame), `keypoints_2d` `[21, 2]` in crops about the
+        middle, and `focal_px`.
+    """
     scene = sample_scene(seed, index, difficulty)
     picture = draw(scene)
     crop = np.ascontiguousarray(picture.image[:, LEFT:RIGHT, ::-1])
@@ -53,7 +62,7 @@ def make_record(seed: int, index: int, difficulty: Difficulty) -> tuple[bytes, d
     labels["root"], labels["fingers"], labels["betas"] = scene.root, scene.fingers, scene.betas
     labels["keypoints_3d"] = picture.hand.keypoints
     labels["keypoints_2d"] = picture.camera.project(picture.hand.keypoints) / CROP - 0.5
-    labels["focal_px"] = np.float32(picture.camera.focal_px)
+    labels["focal_px"] = np.array(picture.camera.focal_px, np.float32)
     return data.tobytes(), labels
 
 
@@ -64,7 +73,7 @@ def shard_folder(cache: Path, seed: int, difficulty: Difficulty) -> Path:
 
 
 def write_shard(folder: Path, seed: int, number: int, difficulty: Difficulty) -> Path:
-    """Make shard `number` unless it is there; write beside, then rename."""
+    """Make shard `number` unless it is there; it appears whole or not at all."""
     path = folder / f"{number:05d}.npz"
     if path.exists():
         return path
@@ -73,15 +82,26 @@ def write_shard(folder: Path, seed: int, number: int, difficulty: Difficulty) ->
     arrays = {key: np.stack([labels[key] for _, labels in records]) for key in records[0][1]}
     arrays["jpeg"] = np.frombuffer(b"".join(data for data, _ in records), np.uint8)
     arrays["end"] = np.cumsum([len(data) for data, _ in records]).astype(np.int64)
-    beside = path.with_suffix(f".{np.random.default_rng().integers(1 << 30)}.tmp")
-    with beside.open("wb") as file:
-        np.savez(file, **arrays)
-    beside.replace(path)
+    with replacing(path) as beside:
+        np.savez(beside, **arrays)
     return path
 
 
-def make_shards(cache: Path, seed: int, count: int, difficulty: Difficulty, processes: int = 1) -> Iterator[Path]:
-    """Make enough shards for `count` scenes, in order, on `processes` processes; yields them as they are there."""
+def make_shards(
+    cache: Path, seed: int, count: int, difficulty: Difficulty, processes: int = 1
+) -> Iterator[Path]:
+    """Make what is missing of the shards of a set.
+
+    Args:
+        cache: folder of all sets.
+        seed: names the sequence of scenes.
+        count: scenes that are needed; the last shard is filled up.
+        difficulty: how wild they are.
+        processes: how many draw at once.
+
+    Yields:
+        The path of each shard, in order, as soon as it is there.
+    """
     folder = shard_folder(cache, seed, difficulty)
     numbers = range((count + SHARD - 1) // SHARD)
     if processes <= 1:
@@ -92,5 +112,8 @@ def make_shards(cache: Path, seed: int, count: int, difficulty: Difficulty, proc
 
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(write_shard, folder, seed, number, difficulty) for number in numbers]
-        for job in jobs:
-            yield job.result()
+        try:
+            for job in jobs:
+                yield job.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # an error or interruption does not wait for the rest

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.synth.anatomy import DORSAL, FINGERS, HAND
+from shared_tmu.synth.anatomy import DORSAL, FINGERS, HAND, from_hand
 from shared_tmu.synth.hand import synth_hand, vertex_normals
+from shared_tmu.synth.implicit import finger_distance
 
 Array = NDArray[np.float32]
 CELLS = 12  # texture cells along each side of a face
 
 # Linear-light RGB of skin from light to dark; our own picks over the range seen in photographs.
 TONES = np.array(
-    [[0.83, 0.60, 0.48], [0.74, 0.49, 0.37], [0.62, 0.38, 0.26], [0.46, 0.26, 0.165], [0.29, 0.155, 0.095], [0.16, 0.085, 0.055]],
+    [
+        [0.83, 0.60, 0.48],
+        [0.74, 0.49, 0.37],
+        [0.62, 0.38, 0.26],
+        [0.46, 0.26, 0.165],
+        [0.29, 0.155, 0.095],
+        [0.16, 0.085, 0.055],
+    ],
     dtype=np.float32,
 )
 
 
 @dataclass(frozen=True)
 class SkinTexture:
-    """Looks per face cell, `[F, CELLS * CELLS]` each: share of nail, crease, palm, and four octaves of mottling."""
+    """Looks per face cell.
+
+    Attributes:
+        nail, crease, palm: how much of each a cell is, 0..1, `[F, CELLS * CELLS]`.
+        mottling: four octaves of noise, -1..1, `[F, CELLS * CELLS, 4]`.
+    """
 
     nail: Array
     crease: Array
@@ -31,18 +45,20 @@ class SkinTexture:
     mottling: Array
 
     def lookup(self, face: NDArray[np.int32], bary: Array) -> tuple[Array, Array, Array, Array]:
-        """Nail, crease, palm `[K]` and mottling `[K, 4]` at hit points."""
+        """Nail, crease, palm `[K]` and mottling `[K, 4]` on faces `[K]` at weights `[K, 3]`."""
         u = np.minimum((bary[:, 1] * CELLS).astype(np.int32), CELLS - 1)
         v = np.minimum((bary[:, 2] * CELLS).astype(np.int32), CELLS - 1)
         cell = u * CELLS + v
-        return self.nail[face, cell], self.crease[face, cell], self.palm[face, cell], self.mottling[face, cell]
+        at = (face, cell)
+        return self.nail[at], self.crease[at], self.palm[at], self.mottling[at]
 
 
 def _cell_points(values: Array, faces: NDArray[np.int32]) -> Array:
     """Vertex values at the cell centres of every face, `[V, C]` -> `[F, CELLS * CELLS, C]`."""
-    u, v = np.meshgrid((np.arange(CELLS) + 0.5) / CELLS, (np.arange(CELLS) + 0.5) / CELLS, indexing="ij")
+    middles = (np.arange(CELLS) + 0.5) / CELLS
+    u, v = np.meshgrid(middles, middles, indexing="ij")
     bary = np.stack([1 - u.ravel() - v.ravel(), u.ravel(), v.ravel()], axis=1).astype(np.float32)
-    return np.einsum("kc,fcd->fkd", bary, values[faces])
+    return np.asarray(np.einsum("kc,fcd->fkd", bary, values[faces]))
 
 
 def _value_noise(points: Array, cell_m: float, rng: np.random.Generator) -> Array:
@@ -52,10 +68,11 @@ def _value_noise(points: Array, cell_m: float, rng: np.random.Generator) -> Arra
     lattice = rng.uniform(-1.0, 1.0, (32, 32, 32))
     coordinates = (points.reshape(-1, 3) / cell_m + 100.0) % 32
     values = map_coordinates(lattice, coordinates.T, order=1, mode="grid-wrap")
-    return values.reshape(points.shape[:-1]).astype(np.float32)
+    return np.asarray(values.reshape(points.shape[:-1]), np.float32)
 
 
 def _nails(points: Array, normals: Array) -> Array:
+    """Rounded rectangles on the backs of the fingertips."""
     out = np.zeros(points.shape[:-1], np.float32)
     for name in FINGERS:
         finger = HAND[name]
@@ -72,7 +89,7 @@ def _nails(points: Array, normals: Array) -> Array:
 
 
 def _creases(points: Array, normals: Array) -> Array:
-    """Lines across the finger joints, strong on the bending side, fine wrinkles on the other, and three in the palm."""
+    """Lines across the finger joints, strong where they bend, fine on their backs, and three in the palm."""
     out = np.zeros(points.shape[:-1], np.float32)
     for name in FINGERS:
         finger = HAND[name]
@@ -92,8 +109,7 @@ def _creases(points: Array, normals: Array) -> Array:
 
 
 def _palm_lines(points: Array, normals: Array) -> Array:
-    from shared_tmu.synth.anatomy import from_hand
-
+    """Three lines through nodes (along the hand, towards the thumb) in mm."""
     facing = np.clip(-(normals @ DORSAL) * 1.5, 0.0, 1.0)
     out = np.zeros(points.shape[:-1], np.float32)
     lines = (
@@ -103,7 +119,7 @@ def _palm_lines(points: Array, normals: Array) -> Array:
     )
     for line in lines:
         nodes = np.array([from_hand(a, 0, c) for a, c in line])
-        for start, end in zip(nodes[:-1], nodes[1:], strict=True):
+        for start, end in pairwise(nodes):
             step = (end - start)[[0, 2]]
             local = points[..., [0, 2]] - start[[0, 2]]
             t = np.clip(local @ step / (step @ step), 0.0, 1.0)
@@ -121,15 +137,13 @@ def skin_texture() -> SkinTexture:
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
     rng = np.random.default_rng(7)
     mottling = np.stack([_value_noise(points, cell, rng) for cell in (0.030, 0.012, 0.005, 0.002)], axis=-1)
-    bend = np.stack([_finger_or_palm_bend(points)], axis=0)[0]
+    bend = _finger_or_palm_bend(points)
     palm = np.clip(0.5 + 1.2 * np.einsum("...c,...c->...", normals, bend), 0.0, 1.0)
     return SkinTexture(_nails(points, normals), _creases(points, normals), palm.astype(np.float32), mottling)
 
 
 def _finger_or_palm_bend(points: Array) -> Array:
     """The direction the palm side faces at each point: the thumb's own, the palm's elsewhere, `[..., 3]`."""
-    from shared_tmu.synth.implicit import finger_distance
-
     flat = points.reshape(-1, 3).astype(np.float64)
     thumb = finger_distance(flat, HAND["thumb"]) < 0.002
     out = np.where(thumb[:, None], HAND["thumb"].bend, -DORSAL)
@@ -147,17 +161,28 @@ def sample_tone(rng: np.random.Generator) -> Array:
 def skin_albedo(
     rng: np.random.Generator, tone: Array, face: NDArray[np.int32], bary: Array
 ) -> tuple[Array, Array]:
-    """Colour `[K, 3]` and gloss `[K]` of skin at hit points of the hand."""
+    """How skin looks at K points of the hand.
+
+    Args:
+        rng: the only source of chance.
+        tone: linear RGB, `[3]`.
+        face: which face each point lies on, `[K]`.
+        bary: its barycentric weights there, `[K, 3]`.
+
+    Returns:
+        Linear RGB `[K, 3]` and strength of the highlight `[K]`.
+    """
     nail, crease, palm, mottling = skin_texture().lookup(face, bary)
     palm_tone = tone + (1.0 - tone) * np.array([0.16, 0.09, 0.08], np.float32) * rng.uniform(0.2, 1.3)
     nail_tone = np.clip(tone * np.array([1.12, 1.08, 1.12], np.float32) + 0.07, 0, 0.95)
     if rng.random() < 0.06:  # painted
         nail_tone = rng.uniform(0.02, 0.9, 3).astype(np.float32)
-    strength = rng.normal(0.0, [0.05, 0.05, 0.04, 0.04]) + [0.04, 0.05, 0.05, 0.05]
+    strength = rng.normal(0.0, [0.05, 0.05, 0.04, 0.04]) + np.array([0.04, 0.05, 0.05, 0.05])
     redness = mottling @ np.array([0.05, 0.04, 0.02, 0.0], np.float32) * rng.uniform(0.2, 1.6)
     color = tone + palm[:, None] * (palm_tone - tone)
     color = color * (1.0 + (mottling @ strength.astype(np.float32)))[:, None]
     color = color * (1.0 + redness[:, None] * np.array([0.6, -0.8, -0.6], np.float32))
-    color = color * (1.0 - (rng.uniform(0.15, 0.55) * crease)[:, None] * np.array([0.8, 1.0, 1.0], np.float32))
+    darkness = rng.uniform(0.15, 0.55) * crease
+    color = color * (1.0 - darkness[:, None] * np.array([0.8, 1.0, 1.0], np.float32))
     color = color + nail[:, None] * (nail_tone - color)
     return np.clip(color, 0.005, 1.0).astype(np.float32), (0.3 + 1.5 * nail).astype(np.float32)
