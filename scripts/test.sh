@@ -41,6 +41,14 @@ cd -- "$ROOT"
 check "ruff check" "$VENV_PYTHON" -m ruff check .
 check "mypy" "$VENV_PYTHON" -m mypy
 
+# Without arguments of the user's, share the tests among a few processes of one thread each.
+parallel=()
+if [ "$#" -eq 0 ]; then
+    cores="$(nproc)"
+    parallel=(-n "$((cores < 4 ? cores : 4))" --dist loadfile)
+    export OMP_NUM_THREADS=1
+fi
+
 reports="$(mktemp -d)"
 trap 'rm -rf -- "$reports"' EXIT
 for folder in scripts *_TMU shared_tmu; do
@@ -54,7 +62,8 @@ for folder in scripts *_TMU shared_tmu; do
     say "pytest in $folder"
     status=0
     (cd -- "$folder" && "$VENV_PYTHON" -m pytest -c "$ROOT/pyproject.toml" --rootdir "$ROOT" \
-        --junitxml "$reports/$folder.xml" "${chosen[@]}" ${options[@]+"${options[@]}"} </dev/null) || status=$?
+        --junitxml "$reports/$folder.xml" ${parallel[@]+"${parallel[@]}"} \
+        "${chosen[@]}" ${options[@]+"${options[@]}"} </dev/null) || status=$?
     # 5: nothing in this folder matches the arguments; the closing lines tell whether anything did anywhere
     [ "$status" -eq 0 ] || { [ "$status" -eq 5 ] && [ "$#" -gt 0 ]; } || failed+=("pytest in $folder")
 done
