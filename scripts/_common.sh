@@ -1,9 +1,9 @@
 # What demo.sh and test.sh share: find a Python, make .venv, install the pinned packages, check that they load.
-# Sourced, never run. Environment: PYTHON names the interpreter to use; VENV moves the environment away from .venv.
+# Sourced, never run. PYTHON names the interpreter to use, TMU_VENV another place than .venv.
 set -euo pipefail
 
 ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
-VENV="${VENV:-$ROOT/.venv}"
+VENV="${TMU_VENV:-$ROOT/.venv}"
 case "$VENV" in /*) ;; *) VENV="$PWD/$VENV" ;; esac
 VENV_PYTHON="$VENV/bin/python"
 
@@ -62,7 +62,7 @@ make_venv() {
             return 0
         fi
         if [ ! -e "$VENV/pyvenv.cfg" ] && [ ! -e "$VENV/.tmu-unfinished" ] && [ -n "$(ls -A "$VENV")" ]; then
-            fail "$VENV exists and is not a Python environment. Move it away, or set VENV=/another/folder."
+            fail "$VENV exists and is not a Python environment. Move it away, or set TMU_VENV=/another/folder."
         fi
         say "The environment in $VENV is unfinished or broken; making it again"
         rm -rf -- "$VENV"

@@ -65,7 +65,7 @@ def test_says_which_python_is_needed_and_found(tmp_path: Path) -> None:
 def test_names_the_package_of_a_missing_library(library: str, package: str, tmp_path: Path) -> None:
     message = f"ImportError: {library}: cannot open shared object file: No such file or directory"
     fake(tmp_path / "bin/python", f"echo 'Traceback' >&2; echo '{message}' >&2; exit 1")
-    done = shell("check_libraries", VENV=str(tmp_path))
+    done = shell("check_libraries", TMU_VENV=str(tmp_path))
     assert done.returncode == 1
     assert library in done.stderr
     assert package in done.stderr
@@ -83,7 +83,7 @@ def test_remakes_a_half_made_environment(state: str, tmp_path: Path) -> None:
         (venv / "old").touch()
     if state == "unfinished":
         (venv / ".tmu-unfinished").touch()
-    done = shell("make_venv", VENV=str(venv), PYTHON=str(python))
+    done = shell("make_venv", TMU_VENV=str(venv), PYTHON=str(python))
     assert done.returncode == 0, done.stderr
     assert log.exists() == (state != "sound")
     assert (venv / "old").exists() == (state == "sound")
@@ -91,7 +91,7 @@ def test_remakes_a_half_made_environment(state: str, tmp_path: Path) -> None:
 
 def test_leaves_a_folder_alone_that_is_no_environment(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    done = shell("make_venv", VENV=str(tmp_path))
+    done = shell("make_venv", TMU_VENV=str(tmp_path))
     assert done.returncode == 1
     assert "not a Python environment" in done.stderr
     assert (tmp_path / "thesis.tex").exists()
