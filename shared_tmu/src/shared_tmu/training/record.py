@@ -6,16 +6,19 @@ import csv
 import json
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
-from shared_tmu.files import write_text
+from shared_tmu.files import replacing, write_text
 from shared_tmu.training.stages import Setting, Stage
 
-PACKAGES = ("torch", "pytorch-lightning", "numpy", "opencv-contrib-python", "embreex", "scikit-image", "mediapipe")
+PACKAGES = (
+    "torch", "pytorch-lightning", "numpy", "opencv-contrib-python", "embreex", "scikit-image", "mediapipe",
+)  # fmt: skip
 
 
 def read_curve(path: Path) -> list[dict[str, str]]:
@@ -26,27 +29,59 @@ def read_curve(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def stage_seconds(rows: Sequence[dict[str, str]]) -> dict[str, float]:
+    """Seconds of training per stage up to its last validation, all its runs together.
+
+    The clock of a stage starts anew when the stage resumes: seconds that fall behind the row before mark a
+    new run.
+    """
+    total: dict[str, float] = {}
+    clock: dict[str, float] = {}
+    for row in rows:
+        stage, now = row["stage"], float(row["seconds"])
+        before = clock.get(stage, 0.0)
+        total[stage] = total.get(stage, 0.0) + (now - before if now >= before else now)
+        clock[stage] = now
+    return total
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of what shapes the result, as far as it is installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
 def write_record(folder: Path, name: str, command: str, stages: Sequence[Stage], setting: Setting) -> None:
-    """Write `NAME.training.json`, `NAME.curve.csv` and `NAME.curve.png` into `folder`."""
+    """Write `NAME.training.json`, `NAME.curve.csv` and `NAME.curve.png` into `folder`.
+
+    Args:
+        folder: where the weights are.
+        name: of the weights' file, without its suffix.
+        command: what a user types to train it again.
+        stages: in order.
+        setting: what they share; its `out` holds `curve.csv`.
+    """
     rows = read_curve(setting.out / "curve.csv")
-    seconds: dict[str, float] = {}
-    images: dict[str, int] = {}
-    for row in rows:  # the clock restarts when a stage resumes, the count of pictures does not
-        stage = row["stage"]
-        before = float(seconds.get(stage, 0.0))
-        seconds[stage] = max(before, float(row["seconds"]))
-        images[stage] = int(row["images"])
-    last = {k: float(v) for k, v in rows[-1].items() if k.startswith("val/")} if rows else {}
+    seconds = stage_seconds(rows)
+    images = {row["stage"]: int(row["images"]) for row in rows}
+    last = {k: float(v) for k, v in rows[-1].items() if k.startswith("val/") and v} if rows else {}
     content = {
         "command": command,
         "seed": setting.seed,
         "validation": {"seed": setting.val_seed, "count": setting.val_count, "last": last},
         "stages": [
-            {**asdict(s), "images_seen": images.get(s.name, 0), "seconds_of_last_run": seconds.get(s.name, 0.0)}
+            {**asdict(s), "images_seen": images.get(s.name, 0), "seconds": round(seconds.get(s.name, 0.0), 1)}
             for s in stages
         ],
-        "machine": {"processor": platform.machine(), "threads": torch.get_num_threads(), "cuda": torch.cuda.is_available()},
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "machine": {
+            "processor": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "cuda": torch.cuda.is_available(),
+        },
+        "versions": installed_versions(),
     }
     write_text(folder / f"{name}.training.json", json.dumps(content, indent=1) + "\n")
     if rows:
@@ -55,7 +90,13 @@ def write_record(folder: Path, name: str, command: str, stages: Sequence[Stage],
 
 
 def plot_curve(rows: Sequence[dict[str, str]], stages: Sequence[Stage], path: Path) -> None:
-    """Aligned vertex error and 2D error on held-out scenes against pictures seen, one line through all stages."""
+    """Draw aligned vertex error and 2D error on held-out scenes against pictures seen, through all stages.
+
+    Args:
+        rows: of `curve.csv`.
+        stages: in order.
+        path: the picture to write.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -66,7 +107,7 @@ def plot_curve(rows: Sequence[dict[str, str]], stages: Sequence[Stage], path: Pa
     start = {name: sum(ends[other] for other in order[:i]) for i, name in enumerate(order)}
     seen = [start[r["stage"]] + int(r["images"]) for r in rows]
     figure, left = plt.subplots(figsize=(7.0, 3.6), layout="constrained")
-    left.plot(seen, [float(r["val/pa_mpvpe_mm"]) for r in rows], color="tab:blue", marker=".", label="PA-MPVPE")
+    left.plot(seen, [float(r["val/pa_mpvpe_mm"]) for r in rows], color="tab:blue", marker=".")
     left.set(xlabel="pictures seen", ylabel="PA-MPVPE, mm", ylim=(0, None))
     right = left.twinx()
     right.plot(seen, [float(r["val/error_2d_px"]) for r in rows], color="tab:orange", marker=".")
@@ -76,6 +117,8 @@ def plot_curve(rows: Sequence[dict[str, str]], stages: Sequence[Stage], path: Pa
     for stage in stages[1:]:
         if ends[stage.name]:
             left.axvline(start[stage.name], color="0.7", linestyle="--", linewidth=1)
-            left.text(start[stage.name], left.get_ylim()[1], f" {stage.name}, {stage.depth} blocks", va="top", fontsize=8)
-    figure.savefig(path, dpi=110)
+            label = f" {stage.name}, {stage.depth} blocks"
+            left.text(start[stage.name], left.get_ylim()[1], label, va="top", fontsize=8)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=110)
     plt.close(figure)
