@@ -1,24 +1,30 @@
 """Training parts: growth keeps the function, augmentation keeps labels true, the optimiser resumes."""
 
 import copy
+import csv
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 from torch import nn
 
 from shared_tmu.body_models.mano import load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
+from shared_tmu.errors import ConfigError
 from shared_tmu.geometry import axis_angle_to_rotmat, project_points, weak_camera_to_translation
 from shared_tmu.synth import Difficulty, sample_scene
 from shared_tmu.synth.generator import draw, place_hand
 from shared_tmu.synth.poses import sample_hand_poses
+from shared_tmu.training import data, record
 from shared_tmu.training.cpu_attention import AttentionWrittenOut
 from shared_tmu.training.data import _turn
 from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
 from shared_tmu.training.grow import cosine_patches, grow_blocks
 from shared_tmu.training.losses import aligned_error_mm, fit_weak_camera, hand_losses
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
+from shared_tmu.training.stages import Setting, Stage, append_row, run_stages
 
 
 class Block(nn.Module):
@@ -49,8 +55,17 @@ def test_grown_trunk_computes_the_same_and_can_learn(before, after):
 
 
 def test_a_trunk_does_not_shrink():
-    with pytest.raises(ValueError, match="only grows"):
+    with pytest.raises(ConfigError, match="only grows"):
         grow_blocks(nn.ModuleList(Block() for _ in range(4)), 2)
+
+
+@pytest.mark.parametrize(
+    ("depths", "message"), [([], "no stages"), ([2, 4, 3], "'2' has 3 blocks after 4 in '1'")]
+)
+def test_stages_that_cannot_follow_each_other_are_refused_before_training(tmp_path, depths, message):
+    stages = [Stage(str(i), depth, images=1, seed=1, count=1) for i, depth in enumerate(depths)]
+    with pytest.raises(ConfigError, match=message):
+        run_stages(lambda depth: pytest.fail("training began"), 8, stages, Setting(tmp_path, tmp_path))
 
 
 @pytest.mark.parametrize("channels", [64, 128, 192])
@@ -63,7 +78,7 @@ def hands(count: int, seed: int = 0) -> tuple[ManoLayer, dict[str, torch.Tensor]
     rng = np.random.default_rng(seed)
     layer = ManoLayer(load_mano())
     turns = np.concatenate([rng.normal(0, 1, (count, 1, 3)), sample_hand_poses(rng, count)], axis=1)
-    rotmats = axis_angle_to_rotmat(torch.tensor(turns, dtype=torch.float32).reshape(-1, 3)).reshape(count, 16, 3, 3)
+    rotmats = axis_angle_to_rotmat(torch.tensor(turns, dtype=torch.float32))
     betas = torch.tensor(rng.normal(0, 1, (count, 10)), dtype=torch.float32)
     return layer, {"global_orient": rotmats[:, :1], "hand_pose": rotmats[:, 1:], "betas": betas}
 
@@ -71,7 +86,8 @@ def hands(count: int, seed: int = 0) -> tuple[ManoLayer, dict[str, torch.Tensor]
 def test_weak_camera_is_recovered_from_its_own_projection():
     layer, params = hands(8)
     points = layer(**params).keypoints
-    camera = torch.stack([torch.linspace(3, 9, 8), torch.linspace(-0.1, 0.1, 8), torch.linspace(0.05, -0.1, 8)], 1)
+    ranges = ((3.0, 9.0), (-0.1, 0.1), (0.05, -0.1))
+    camera = torch.stack([torch.linspace(start, end, 8) for start, end in ranges], 1)
     translation = weak_camera_to_translation(camera, 5000.0, 256)
     projected = project_points(points, translation, torch.full((8, 2), 5000.0 / 256))
     torch.testing.assert_close(fit_weak_camera(points, projected), camera, atol=2e-4, rtol=2e-4)
@@ -92,7 +108,8 @@ def test_true_hands_have_no_loss_and_wrong_ones_do():
     assert all(float(v) < 2e-3 for v in right.values()), right
     _, other = hands(4, seed=1)
     moved = layer(**other)
-    predicted |= {"pred_mano_params": other, "pred_keypoints_3d": moved.keypoints, "pred_vertices": moved.vertices}
+    predicted["pred_mano_params"] = other
+    predicted |= {"pred_keypoints_3d": moved.keypoints, "pred_vertices": moved.vertices}
     wrong = hand_losses(predicted, batch, layer)
     for key in ("keypoints_3d", "vertices", "global_orient", "hand_pose", "betas"):
         assert float(wrong[key]) > 0.05, key
@@ -125,7 +142,7 @@ def test_dense_heads_start_near_one_and_learn_a_batch():
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        totals.append(float(total))
+        totals.append(total.item())
     assert 2.0 < totals[0] < 15.0
     assert totals[-1] < 0.6 * totals[0]
 
@@ -133,7 +150,7 @@ def test_dense_heads_start_near_one_and_learn_a_batch():
 def test_heat_points_reach_every_corner_of_the_crop():
     heads = DenseHeads(8)
     centre = heads.centre.reshape(16, 12, 2)
-    # patch (r, c) is centred on pixel (16c + 6 + 32 - 128, 16r + 6 - 128) of 256: within two pixels of these codes
+    # patch (r, c) is centred on pixel (16c + 6 + 32 - 128, 16r + 6 - 128) of 256: within two pixels of this
     assert centre[0, 0].tolist() == pytest.approx([-0.375 + 0.5 / 16, -0.5 + 0.5 / 16])
     assert centre[15, 11].tolist() == pytest.approx([0.375 - 0.5 / 16, 0.5 - 0.5 / 16])
 
@@ -180,8 +197,6 @@ def test_turned_pictures_keep_true_labels(index):
     assert share_on_hand(turned) > share_on_hand(labels) - 0.2
     # the turned root rotation carries the posed hand onto the turned key points
     moved = place_hand(copy.copy(scene)).keypoints
-    from scipy.spatial.transform import Rotation
-
     about = Rotation.from_rotvec(turned["root"]) * Rotation.from_rotvec(scene.root).inv()
     want = about.apply(moved - moved.mean(0))
     np.testing.assert_allclose(turned["keypoints_3d"] - turned["keypoints_3d"].mean(0), want, atol=1e-5)
@@ -207,7 +222,8 @@ def test_optimiser_state_resumes_exactly():
     run(twin, other, 3)
     for a, b in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
-    assert [len(g["params"]) for g in optimizer.param_groups] == [1, 3]  # the block's matrix alone goes to Muon
+    counts = [len(group["params"]) for group in optimizer.param_groups]
+    assert counts == [1, 3]  # the block's matrix alone goes to Muon
 
 
 def test_schedule_warms_up_and_ends_low():
@@ -215,14 +231,30 @@ def test_schedule_warms_up_and_ends_low():
     assert values[0] == pytest.approx(0.1)
     assert max(values) == pytest.approx(1.0, abs=1e-3)
     assert values[-1] == pytest.approx(0.01)
-    assert all(a >= b for a, b in zip(values[10:], values[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(values[10:]))
+
+
+def test_sets_end_where_they_should(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "make_shards", lambda *_: ())
+    samples = data.SynthHandSet(tmp_path, 1, 8, Difficulty(), augment=False)
+    assert len(samples) == 8
+    for index in (8, -1):
+        with pytest.raises(IndexError, match="0 to 7"):
+            samples[index]
+
+
+def test_records_name_the_versions_of_what_is_installed(monkeypatch):
+    monkeypatch.setattr(record, "PACKAGES", ("torch", "no-such-package"))
+    assert record.installed_versions().keys() == {"python", "torch"}
+
+
+def test_time_of_a_stage_is_summed_over_its_runs():
+    clock = [("easy", 10.0), ("easy", 30.0), ("easy", 12.5), ("easy", 20.0), ("deep", 5.0)]
+    rows = [{"stage": stage, "seconds": str(seconds)} for stage, seconds in clock]
+    assert record.stage_seconds(rows) == {"easy": 50.0, "deep": 5.0}
 
 
 def test_curves_keep_their_columns_when_losses_are_added(tmp_path):
-    import csv
-
-    from shared_tmu.training.stages import append_row
-
     path = tmp_path / "curve.csv"
     append_row(path, {"step": 1, "a": 0.5})
     append_row(path, {"step": 2, "b": 0.25, "a": 0.125})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,8 @@ from torch.utils.data import Dataset
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import CANONICAL_SCALE_M, CELL, DEPTH_SCALE_M, SHARD, make_shards, shard_folder
 
-Array = NDArray[np.float32]
+Image = NDArray[np.uint8]  # [256, 192, 3] RGB
+Labels = dict[str, NDArray[Any]]  # one sample's labels as a shard holds them
 MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255.0
 STD = np.array([0.229, 0.224, 0.225], np.float32) * 255.0
 HEIGHT, WIDTH = 256, 192
@@ -24,9 +26,9 @@ HEIGHT, WIDTH = 256, 192
 class SynthHandSet(Dataset[dict[str, Tensor]]):
     """Training samples of one seed and difficulty; missing shards are drawn on first use.
 
-    Items: `img` `[3, 256, 192]` normalised; `part` `[64, 48]` int64 (0 background); `canonical` `[64, 48, 3]` and
-    `depth` `[64, 48]` metres; `keypoints_2d` `[21, 2]` in crops; `keypoints_3d` `[21, 3]` metres, camera frame;
-    `global_orient` `[1, 3, 3]`, `hand_pose` `[15, 3, 3]`; `betas` `[10]`.
+    Items: `img` `[3, 256, 192]` normalised; `part` `[64, 48]` int64 (0 background); `canonical` `[64, 48, 3]`
+    and `depth` `[64, 48]` metres; `keypoints_2d` `[21, 2]` in crops; `keypoints_3d` `[21, 3]` metres, camera
+    frame; `global_orient` `[1, 3, 3]`, `hand_pose` `[15, 3, 3]`; `betas` `[10]`.
 
     Args:
         cache: folder of the shards.
@@ -35,6 +37,9 @@ class SynthHandSet(Dataset[dict[str, Tensor]]):
         difficulty: how wild they are.
         augment: change colours, turn, shift, cover and cut; off for validation.
         processes: processes that draw what is missing.
+
+    Raises:
+        MissingDependencyError: shards are missing, and embreex, which draws them, is not installed.
     """
 
     def __init__(
@@ -44,22 +49,26 @@ class SynthHandSet(Dataset[dict[str, Tensor]]):
             pass
         self.folder = shard_folder(cache, seed, difficulty)
         self.seed, self.count, self.augment = seed, count, augment
-        self._shards: dict[int, dict[str, NDArray[np.generic]]] = {}
+        self._shards: dict[int, Labels] = {}
 
     def __len__(self) -> int:
         return self.count
 
-    def _shard(self, number: int) -> dict[str, NDArray[np.generic]]:
+    def _shard(self, number: int) -> Labels:
+        """All arrays of a shard, read once."""
         if number not in self._shards:
             with np.load(self.folder / f"{number:05d}.npz", allow_pickle=False) as data:
                 self._shards[number] = {key: data[key] for key in data.files}
         return self._shards[number]
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if not 0 <= index < self.count:
+            raise IndexError(f"sample {index} was asked for, the set has 0 to {self.count - 1}.")
         shard, i = self._shard(index // SHARD), index % SHARD
         end = shard["end"]
         start = int(end[i - 1]) if i else 0
-        image = cv2.imdecode(shard["jpeg"][start : int(end[i])], cv2.IMREAD_COLOR)[..., ::-1]
+        decoded = cv2.imdecode(shard["jpeg"][start : int(end[i])], cv2.IMREAD_COLOR)
+        image: Image = np.asarray(decoded, np.uint8)[..., ::-1]
         labels = {key: np.asarray(value[i]) for key, value in shard.items() if key not in ("jpeg", "end")}
         if self.augment:
             rng = np.random.default_rng(int(torch.randint(1 << 62, ()).item()))
@@ -69,9 +78,7 @@ class SynthHandSet(Dataset[dict[str, Tensor]]):
         return _to_tensors(image, labels)
 
 
-def _turn(
-    rng: np.random.Generator, image: NDArray[np.uint8], labels: dict[str, NDArray[np.generic]]
-) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.generic]]]:
+def _turn(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
     """Turn, scale and shift picture and labels alike; the hand turns about the ray through its middle."""
     degrees = float(np.clip(rng.normal(0.0, 20.0), -60, 60))
     scale, shift = float(np.exp(rng.normal(0.0, 0.10))), rng.normal(0.0, 5.0, 2)
@@ -79,15 +86,16 @@ def _turn(
     radians = np.radians(degrees)
     turn = scale * np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
     move = np.concatenate([turn, (centre + shift - turn @ centre)[:, None]], axis=1)
-    image = cv2.warpAffine(image, move, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
+    image = np.asarray(cv2.warpAffine(image, move, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR), np.uint8)
     cells = move * np.array([1.0, 1.0, 1.0 / CELL])
     size = (WIDTH // CELL, HEIGHT // CELL)
     out = dict(labels)
     for key in ("part", "canonical", "depth"):
         out[key] = cv2.warpAffine(labels[key], cells, size, flags=cv2.INTER_NEAREST)
-    points = (labels["keypoints_2d"] + 0.5) * HEIGHT - [(HEIGHT - WIDTH) / 2, 0.0]
+    margin = np.array([(HEIGHT - WIDTH) / 2, 0.0])  # of the square crop beside the picture, pixels
+    points = (labels["keypoints_2d"] + 0.5) * HEIGHT - margin
     points = points @ turn.T + move[:, 2]
-    out["keypoints_2d"] = ((points + [(HEIGHT - WIDTH) / 2, 0.0]) / HEIGHT - 0.5).astype(np.float32)
+    out["keypoints_2d"] = ((points + margin) / HEIGHT - 0.5).astype(np.float32)
     middle = labels["keypoints_3d"].mean(0)
     about = Rotation.from_rotvec(radians * middle / np.linalg.norm(middle))
     out["keypoints_3d"] = (about.apply(labels["keypoints_3d"] - middle) + middle).astype(np.float32)
@@ -95,18 +103,19 @@ def _turn(
     return image, out
 
 
-def _recolor(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _recolor(rng: np.random.Generator, image: Image) -> Image:
     """Gain per channel, contrast and gamma by table; now and then swapped channels or gray."""
     gamma, gain = np.exp(rng.normal(0.0, 0.15)), np.exp(rng.normal(0.0, 0.08, 3) + rng.normal(0.0, 0.15))
     ramp = np.arange(256) / 255.0
     table = np.clip(255.0 * gain * (ramp[:, None] ** gamma), 0, 255).astype(np.uint8)
-    out = cv2.LUT(np.ascontiguousarray(image), table[:, None, :])
+    out: Image = np.asarray(cv2.LUT(np.ascontiguousarray(image), table[:, None, :]), np.uint8)
     if rng.random() < 0.08:
-        out = np.repeat(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+        gray = np.asarray(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), np.uint8)
+        out = np.repeat(gray[..., None], 3, axis=2)
     return out
 
 
-def _cover(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _cover(rng: np.random.Generator, image: Image) -> Image:
     """Black bars where a crop leaves its picture, and small covering boxes."""
     out = image.copy()
     kind = rng.random()
@@ -125,7 +134,8 @@ def _cover(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uin
     return out
 
 
-def _to_tensors(image: NDArray[np.uint8], labels: dict[str, NDArray[np.generic]]) -> dict[str, Tensor]:
+def _to_tensors(image: Image, labels: Labels) -> dict[str, Tensor]:
+    """An item of the set; whole numbers of labels become metres, axis-angles rotation matrices."""
     img = ((image.astype(np.float32) - MEAN) / STD).transpose(2, 0, 1)
     turns = np.concatenate([labels["root"][None], labels["fingers"]])
     rotmats = Rotation.from_rotvec(turns).as_matrix().astype(np.float32)

@@ -38,9 +38,9 @@ class DenseHeads(nn.Module):
         """Read patch tokens `[B, P, C]`.
 
         Returns:
-            `part` logits `[B, 17, 4h, 4w]`, `canonical` `[B, 4h, 4w, 3]` and `depth` `[B, 4h, 4w]` in decimetres,
-            `keypoints_2d` `[B, 21, 2]` in crops, `keypoint_depth` `[B, 21]` in decimetres, and what these two are
-            weighted means of: `score` logits `[B, P, 21]` and `place` `[B, P, 21, 2]`.
+            `part` logits `[B, 17, 4h, 4w]`, `canonical` `[B, 4h, 4w, 3]` and `depth` `[B, 4h, 4w]` in
+            decimetres, `keypoints_2d` `[B, 21, 2]` in crops, `keypoint_depth` `[B, 21]` in decimetres, and
+            what these two are weighted means of: `score` logits `[B, P, 21]` and `place` `[B, P, 21, 2]`.
         """
         batch, (rows, columns) = tokens.shape[0], self.grid
         cells = self.cells(tokens).float().reshape(batch, rows, columns, CELLS, CELLS, PARTS + 4)
@@ -68,7 +68,13 @@ class DenseHeads(nn.Module):
 
 
 def heat_losses(heads: DenseHeads, read: dict[str, Tensor], keypoints_2d: Tensor) -> dict[str, Tensor]:
-    """Each key point belongs to one patch, and that patch knows where in it: learned long before the mean place."""
+    """Each key point belongs to one patch that knows where in it: learned long before the mean place.
+
+    Args:
+        heads: know which patch lies where.
+        read: what they read.
+        keypoints_2d: true places, `[B, J, 2]` in crops; those outside of all patches are left out.
+    """
     patch, inside = heads.patch_of(keypoints_2d)
     heat = F.cross_entropy(read["score"].transpose(1, 2).flatten(0, 1), patch.flatten(), reduction="none")
     index = patch[:, None, :, None].expand(-1, 1, -1, 2)
@@ -81,7 +87,12 @@ def heat_losses(heads: DenseHeads, read: dict[str, Tensor], keypoints_2d: Tensor
 
 
 def dense_losses(read: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Losses of the dense heads, each about one at the start of training."""
+    """Losses of the dense heads, each about one at the start of training.
+
+    Args:
+        read: what `DenseHeads` returned.
+        batch: targets as `shared_tmu.training.data.SynthHandSet` gives them, metres and crops.
+    """
     part = batch["part"]
     hand = (part > 0).float()
     count = hand.sum().clamp(min=1.0)

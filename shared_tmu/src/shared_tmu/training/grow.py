@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-BlockList = nn.ModuleList
+from shared_tmu.errors import ConfigError
 
 
 def cosine_patches(channels: int, size: int = 16) -> Tensor:
     """Filters of the lowest 2D cosine frequencies for a patch embedding, `[channels, 3, size, size]`.
 
-    Two thirds of the channels see brightness, the rest two colour differences, so that a patch reaches the first block
-    with as little loss as the channel count allows instead of through random filters.
+    Two thirds of the channels see brightness, the rest two colour differences, so that a patch reaches the
+    first block with as little loss as the channel count allows instead of through random filters.
     """
-    order = sorted(((u + v, max(u, v), u, v) for u in range(size) for v in range(size)))
+    order = sorted((u + v, max(u, v), u, v) for u in range(size) for v in range(size))
     t = (torch.arange(size) + 0.5) * math.pi / size
     mixes = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]])
     mixes = mixes / mixes.norm(dim=1, keepdim=True)
@@ -42,11 +43,17 @@ def sine_positions(rows: int, columns: int, channels: int) -> Tensor:
 
 
 @torch.no_grad()
-def initialise_vit(vit: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Initialise a ViT (`patch_embed.proj`, `pos_embed`, `blocks`) for training from scratch on little data.
+def initialise_vit(vit: Any, generator: torch.Generator | None = None) -> None:
+    """Initialise a ViT for training from scratch on little data.
 
-    Cosine patch filters; sine positions; keys that start close to the queries, so that tokens attend to tokens like
-    themselves (after Trockman and Kolter 2023, arXiv:2305.09828); residual branches that start small.
+    Cosine patch filters; sine positions; keys that start close to the queries, so that tokens attend to
+    tokens like themselves (after Trockman and Kolter 2023, arXiv:2305.09828); residual branches that start
+    small.
+
+    Args:
+        vit: has `patch_embed.proj`, `pos_embed` `[1, 1 + P, C]`, `config.grid`, and `blocks` with `attn.qkv`,
+            `attn.proj` and `mlp.fc2`.
+        generator: source of chance; torch's own by default.
     """
     proj = vit.patch_embed.proj
     proj.weight.copy_(cosine_patches(proj.weight.shape[0], proj.weight.shape[-1]) * 0.35)
@@ -65,25 +72,29 @@ def initialise_vit(vit: nn.Module, generator: torch.Generator | None = None) -> 
 
 
 @torch.no_grad()
-def grow_blocks(blocks: BlockList, depth: int) -> BlockList:
+def grow_blocks(blocks: nn.ModuleList, depth: int) -> nn.ModuleList:
     """Spread a trunk's blocks over a deeper one; every new block starts as the identity.
 
-    Each new block is a copy of the block before it whose residual branches write nothing yet, so the deeper trunk
-    computes what the shallow one did, bit for bit.
+    Each new block is a copy of the block before it whose residual branches write nothing yet, so the deeper
+    trunk computes what the shallow one did, bit for bit.
+
+    Args:
+        blocks: each with `attn.proj` and `mlp.fc2`; they become part of the result.
+        depth: how many blocks there shall be.
 
     Raises:
-        ValueError: `depth` is smaller than the number of blocks.
+        ConfigError: `depth` is smaller than the number of blocks.
     """
     if depth < len(blocks):
-        raise ValueError(f"cannot grow {len(blocks)} blocks to {depth}: a trunk only grows.")
+        raise ConfigError(f"cannot grow {len(blocks)} blocks to {depth}: a trunk only grows.")
     grown: list[nn.Module] = []
     for i in range(depth):
         source = i * len(blocks) // depth
         is_first = i == 0 or (i - 1) * len(blocks) // depth != source
-        block = blocks[source] if is_first else copy.deepcopy(blocks[source])
+        block: Any = blocks[source] if is_first else copy.deepcopy(blocks[source])
         if not is_first:
             for linear in (block.attn.proj, block.mlp.fc2):
                 linear.weight.zero_()
                 linear.bias.zero_()
         grown.append(block)
-    return BlockList(grown)
+    return nn.ModuleList(grown)

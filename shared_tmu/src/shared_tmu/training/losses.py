@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FOCAL_OVER_SIZE = 5000.0 / 256.0
+FOCAL_OVER_SIZE = 5000.0 / 256.0  # of HaMeR's weak camera: focal length over crop size
 
 
 @torch.no_grad()
@@ -39,9 +39,11 @@ def hand_losses(output: Mapping[str, Any], batch: Mapping[str, Tensor], mano: nn
     """Losses of a hand head, each about one before training.
 
     Args:
-        output: the model's output dictionary.
+        output: the model's output dictionary, metres and crops.
         batch: targets as `shared_tmu.training.data.SynthHandSet` gives them.
         mano: the body-model layer, for the true vertices.
+
+    Source: the terms of HaMeR, Pavlakos et al. 2024, arXiv:2312.05251; vertices and camera are added.
     """
     with torch.no_grad():
         truth = mano(
@@ -80,4 +82,5 @@ def _aligned_error_mm(predicted: Tensor, truth: Tensor) -> Tensor:
     s = torch.cat([s[:, :2], s[:, 2:] * sign[:, None]], dim=1)
     scale = s.sum(1) / (a**2).sum((1, 2)).clamp(min=1e-12)
     aligned = scale[:, None, None] * (a @ (u @ vh))
-    return 1000.0 * (aligned - b).norm(dim=-1).mean(1)
+    distance_m: Tensor = (aligned - b).norm(dim=-1)
+    return 1000.0 * distance_m.mean(1)

@@ -1,4 +1,4 @@
-"""The LightningModule that trains a hand regressor on SynthHand: dense losses on tokens, hand losses on the head."""
+"""The LightningModule that trains a hand regressor on SynthHand: losses on patch tokens and on the head."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class HandTraining(pl.LightningModule):
     """Train a hand regressor.
 
     Args:
-        model: has `backbone` (images `[B, 3, 256, 192]` to tokens), `predict` (tokens to the output dictionary) and
-            `mano` (the body-model layer).
+        model: has `backbone` (images `[B, 3, 256, 192]` to tokens), `predict` (tokens to the output
+            dictionary) and `mano` (the body-model layer).
         dim: channels of the tokens.
         steps: optimiser steps of this stage; the learning rate ends with them.
         lr: peak learning rate.
@@ -47,13 +47,13 @@ class HandTraining(pl.LightningModule):
         embedding_factor: float = 1.0,
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.dense = DenseHeads(dim)
         self.steps, self.lr, self.warmup, self.weight_decay = steps, lr, warmup, weight_decay
         self.weights = dict(weights or {})
         self.num_prefix_tokens = num_prefix_tokens
-        self.factors = {"matrix_factor": matrix_factor, "embedding_factor": embedding_factor}
-        self.encoders: tuple[Any, ...] = (model.backbone,)  # in a tuple, or it would be saved a second time
+        self.matrix_factor, self.embedding_factor = matrix_factor, embedding_factor
+        self.encoders: tuple[Any, ...] = (self.model.backbone,)  # a tuple, or it would be saved once more
 
     def _losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tokens = self.encoders[0](batch["img"])
@@ -92,7 +92,13 @@ class HandTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Muon and AdamW under one warm-up and cosine."""
-        optimizer = MuonAdamW(*split_parameters(self), lr=self.lr, weight_decay=self.weight_decay, **self.factors)
+        optimizer = MuonAdamW(
+            *split_parameters(self),
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            matrix_factor=self.matrix_factor,
+            embedding_factor=self.embedding_factor,
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warm_cosine(step, self.warmup, self.steps)
         )

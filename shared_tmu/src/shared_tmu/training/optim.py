@@ -13,8 +13,17 @@ from torch import nn
 class MuonAdamW(torch.optim.Optimizer):
     """Muon (orthogonalised momentum) on hidden matrices and AdamW on the rest, stepped together.
 
-    Both use the AdamW scale of learning rates, so one schedule drives them; matrices step `matrix_factor` times
-    further, embeddings, whose entries are small, `embedding_factor` times.
+    Both use the AdamW scale of learning rates, so one schedule drives them; matrices step `matrix_factor`
+    times further, embeddings, whose entries are small, `embedding_factor` times.
+
+    Args:
+        matrices: hidden matrices, for Muon.
+        embeddings: patch and position embeddings, for AdamW.
+        others: the rest, for AdamW.
+        lr: learning rate on AdamW's scale.
+        weight_decay: of the matrices alone.
+        matrix_factor: on the learning rate of the matrices.
+        embedding_factor: on the learning rate of the embeddings.
 
     Source: Jordan et al. 2024 (Muon); Liu et al. 2025, arXiv:2502.16982 (learning-rate matching).
     """
@@ -34,13 +43,14 @@ class MuonAdamW(torch.optim.Optimizer):
         super().__init__(
             [{"params": g, "lr": lr * f} for g, f in zip(groups, factors, strict=True) if g], {"lr": lr}
         )
-        made: list[torch.optim.Optimizer | None] = [
-            torch.optim.Muon(groups[0], lr, weight_decay, adjust_lr_fn="match_rms_adamw") if groups[0] else None,
-            *(torch.optim.AdamW(g, lr, betas=(0.9, 0.98), weight_decay=0.0) if g else None for g in groups[1:]),
-        ]
-        self.parts = [part for part in made if part is not None]
+        self.parts: list[torch.optim.Optimizer] = []
+        if groups[0]:
+            self.parts.append(torch.optim.Muon(groups[0], lr, weight_decay, adjust_lr_fn="match_rms_adamw"))
+        for group in groups[1:]:
+            if group:
+                self.parts.append(torch.optim.AdamW(group, lr, betas=(0.9, 0.98), weight_decay=0.0))
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step all with the learning rate that the scheduler set on this optimiser."""
         loss = None
         if closure is not None:
@@ -53,7 +63,8 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """State of all parts."""
-        return {"parts": [part.state_dict() for part in self.parts], "lr": [g["lr"] for g in self.param_groups]}
+        rates = [group["lr"] for group in self.param_groups]
+        return {"parts": [part.state_dict() for part in self.parts], "lr": rates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave."""
@@ -66,7 +77,7 @@ class MuonAdamW(torch.optim.Optimizer):
 def split_parameters(
     model: nn.Module,
 ) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """Matrices of linear layers inside `blocks` and `layers`; patch and position embeddings; all other parameters."""
+    """Matrices of linear layers inside `blocks` and `layers`; patch and position embeddings; all others."""
     matrices: list[nn.Parameter] = []
     embeddings: list[nn.Parameter] = []
     others: list[nn.Parameter] = []

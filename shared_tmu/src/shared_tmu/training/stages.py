@@ -1,7 +1,7 @@
 """Train in stages: each stage is one Lightning fit that starts from the stage before it, and can be resumed.
 
-A stage leaves `last.ckpt` while it runs and `done.safetensors` when it is over; running the same command again goes on
-where the last one stopped.
+A stage leaves `last.ckpt` while it runs and `done.safetensors` when it is over; running the same command
+again goes on where the last one stopped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -22,8 +24,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
 
-from shared_tmu.errors import MissingAssetError
-from shared_tmu.files import write_text
+from shared_tmu.errors import ConfigError, MissingAssetError
+from shared_tmu.files import replacing, write_text
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.data import SynthHandSet
 from shared_tmu.training.grow import grow_blocks, initialise_vit
@@ -44,8 +46,8 @@ class Stage:
         difficulty: how wild they are.
         lr, warmup: as usual.
         batch_size: over all devices.
-        matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices (stepped by
-            Muon) and of the patch and position embeddings are.
+        matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices (stepped
+            by Muon) and of the patch and position embeddings are.
         weights: factors on losses.
     """
 
@@ -70,7 +72,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all stages share: folders, device, validation."""
+    """What all stages share.
+
+    Attributes:
+        out: folder of checkpoints and curve.
+        cache: folder of the training pictures.
+        accelerator, devices, precision: as Lightning's Trainer takes them.
+        workers: processes that read pictures.
+        draw_processes: processes that draw missing ones.
+        val_seed, val_count: which held-out scenes, and how many.
+        val_every: optimiser steps between two validations.
+        seed: of order, augmentation and dropped paths.
+        compile: whether the backbone runs through `torch.compile`.
+    """
 
     out: Path
     cache: Path
@@ -87,7 +101,12 @@ class Setting:
 
 
 class Curve(Callback):
-    """Append every validation to `curve.csv` and log it."""
+    """Append every validation to a curve and log it.
+
+    Args:
+        path: the CSV file.
+        stage: the stage that is run.
+    """
 
     def __init__(self, path: Path, stage: Stage) -> None:
         self.path, self.stage, self.start = path, stage, time.monotonic()
@@ -102,11 +121,12 @@ class Curve(Callback):
         metrics = trainer.callback_metrics
         row.update({k: round(float(v), 4) for k, v in sorted(metrics.items()) if k.startswith("val/")})
         append_row(self.path, row)
-        log.info("%s", {k: row[k] for k in row if k in ("stage", "step", "seconds") or "_mm" in k or "px" in k})
+        shown = [k for k in row if k in ("stage", "step", "seconds") or "_mm" in k or "px" in k]
+        log.info("%s", {k: row[k] for k in shown})
 
 
 def append_row(path: Path, row: Mapping[str, object]) -> None:
-    """Add a row to a CSV file; a column that is new, or that the row lacks, is left empty where it is missing."""
+    """Add a row to a CSV file; a column that is new, or that the row lacks, is empty where it is missing."""
     rows: list[Mapping[str, object]] = []
     if path.exists():
         with path.open(newline="") as file:
@@ -125,8 +145,24 @@ def _weights(model: nn.Module, training: HandTraining) -> dict[str, torch.Tensor
     }
 
 
+def _check(stages: list[Stage]) -> None:
+    """Find out before hours of training what would end them."""
+    if not stages:
+        raise ConfigError("training was asked for with no stages: name at least one.")
+    for before, after in pairwise(stages):
+        if after.depth < before.depth:
+            raise ConfigError(
+                f"stage {after.name!r} has {after.depth} blocks after {before.depth} in {before.name!r}: "
+                f"a trunk only grows, so give it {before.depth} or more."
+            )
+
+
 def run_stages(
-    build: Callable[[int], nn.Module], dim: int, stages: list[Stage], setting: Setting, num_prefix_tokens: int = 0
+    build: Callable[[int], nn.Module],
+    dim: int,
+    stages: list[Stage],
+    setting: Setting,
+    num_prefix_tokens: int = 0,
 ) -> nn.Module:
     """Run all stages that are not done.
 
@@ -139,7 +175,12 @@ def run_stages(
 
     Returns:
         The model after the last stage, on the CPU.
+
+    Raises:
+        ConfigError: there are no stages, or one has fewer blocks than the one before.
+        MissingDependencyError: pictures are missing, and embreex, which draws them, is not installed.
     """
+    _check(stages)
     setting.out.mkdir(parents=True, exist_ok=True)
     model = build(stages[0].depth)
     initialise_vit(model.backbone)
@@ -167,15 +208,14 @@ def run_stages(
         else:
             trainer = _fit(stage, setting, training)
             if trainer.is_global_zero:
-                beside = done.with_suffix(".tmp")
-                save_file(_weights(model.cpu(), training.cpu()), beside)
-                beside.replace(done)
+                with replacing(done) as beside:
+                    save_file(_weights(model.cpu(), training.cpu()), beside)
             trainer.strategy.barrier()
         dense = training.dense.state_dict()
     return model.cpu()
 
 
-def _grown(shallow: nn.Module, model: nn.Module, depth: int) -> nn.Module:
+def _grown(shallow: Any, model: nn.Module, depth: int) -> nn.Module:
     """`model`, made with `depth` blocks, given the weights of a shallower one."""
     shallow.backbone.blocks = grow_blocks(shallow.backbone.blocks, depth)
     model.load_state_dict(shallow.state_dict())
@@ -186,6 +226,12 @@ def load_newest(
     build: Callable[[int], nn.Module], dim: int, stages: list[Stage], setting: Setting
 ) -> tuple[nn.Module, str]:
     """The model as the newest checkpoint of any stage has it, and that stage's name.
+
+    Args:
+        build: makes an untrained model with the given number of blocks.
+        dim: channels of its tokens.
+        stages: in order.
+        setting: says where they wrote.
 
     Raises:
         MissingAssetError: no stage has left a checkpoint yet.
@@ -213,10 +259,13 @@ def _load(path: Path, model: nn.Module, training: HandTraining) -> None:
 def _fit(stage: Stage, setting: Setting, training: HandTraining) -> pl.Trainer:
     folder = setting.out / stage.name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "stage.json").write_text(json.dumps(asdict(stage), indent=1) + "\n")
-    train = SynthHandSet(setting.cache, stage.seed, stage.count, stage.difficulty, True, setting.draw_processes)
-    val = SynthHandSet(setting.cache, setting.val_seed, setting.val_count, Difficulty(), False, setting.draw_processes)
-    keep = ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=50, save_on_train_epoch_end=False)
+    write_text(folder / "stage.json", json.dumps(asdict(stage), indent=1) + "\n")
+    cache, processes = setting.cache, setting.draw_processes
+    train = SynthHandSet(cache, stage.seed, stage.count, stage.difficulty, True, processes)
+    val = SynthHandSet(cache, setting.val_seed, setting.val_count, Difficulty(), False, processes)
+    keep = ModelCheckpoint(
+        folder, save_last=True, save_top_k=0, every_n_train_steps=50, save_on_train_epoch_end=False
+    )
     if setting.compile:
         training.encoders = (torch.compile(training.model.backbone),)
     trainer = pl.Trainer(
@@ -235,9 +284,13 @@ def _fit(stage: Stage, setting: Setting, training: HandTraining) -> pl.Trainer:
         callbacks=[keep, Curve(setting.out / "curve.csv", stage)],
     )
     loader = DataLoader(
-        train, max(stage.batch_size // trainer.world_size, 1), shuffle=True, drop_last=True, num_workers=setting.workers,
+        train,
+        max(stage.batch_size // trainer.world_size, 1),
+        shuffle=True,
+        drop_last=True,
+        num_workers=setting.workers,
         persistent_workers=setting.workers > 0,
-    )  # fmt: skip
+    )
     last = folder / "last.ckpt"
     resume = str(last) if last.exists() else None
     trainer.fit(training, loader, DataLoader(val, 50), ckpt_path=resume, weights_only=True)
