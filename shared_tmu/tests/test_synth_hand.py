@@ -55,7 +55,8 @@ def test_mesh_is_one_open_sheet_with_the_wrist_as_its_only_hole(arrays):
 def test_no_triangle_is_degenerate(arrays):
     corners = arrays["v_template"][arrays["f"].astype(np.int64)].astype(np.float64)
     sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
-    area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    double = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = 0.5 * np.linalg.norm(double, axis=1)
     quality = 4 * np.sqrt(3) * area / (sides**2).sum(1)  # one for an equilateral triangle
     assert quality.min() > 0.15
     assert np.median(quality) > 0.85
@@ -146,7 +147,8 @@ def test_poses_are_within_reach_of_a_hand(seed):
 
 def test_postures_close_and_open_the_fingers():
     def reach(name: str) -> np.ndarray:
-        points = synth_hand().pose(NO_TURN, posture_pose(name).astype(np.float32), np.zeros(10, np.float32)).keypoints
+        fingers = posture_pose(name).astype(np.float32)
+        points = synth_hand().pose(NO_TURN, fingers, np.zeros(10, np.float32)).keypoints
         return np.linalg.norm(points[[8, 12, 16, 20]] - points[0], axis=1)
 
     assert (reach("fist") < 0.70 * reach("flat")).all()
