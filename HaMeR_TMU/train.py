@@ -1,12 +1,12 @@
 """Train HaMeR on SynthHand, from nothing to the shipped file; run it again to go on after an interruption.
 
-    python train.py                                   # HaMeR-Thin, all stages of configs/train.yaml
-    python train.py out=runs/try setting.devices=2    # any setting of the file can be given on the command line
-    python train.py export_only=true                  # write the files from the newest checkpoint, without training
-    python train.py --config-name published           # HaMeR's own losses and optimiser, from existing weights
+    python train.py                                 # HaMeR-Thin, all stages of configs/train.yaml
+    python train.py out=runs/try setting.devices=2  # any setting of the file can be given here
+    python train.py export_only=true                # write the files from the newest checkpoint, do not train
+    python train.py --config-name published         # HaMeR's own losses and optimiser, from existing weights
 
-Leaves `hamer_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv` and `.curve.png` in `export_to`; the
-published recipe leaves `last.ckpt` in the official layout and `hamer.safetensors`.
+Leaves `hamer_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv` and `.curve.png` in
+`export_to`; the published recipe leaves `last.ckpt` in the official layout and `hamer.safetensors` in `out`.
 """
 
 from __future__ import annotations
@@ -56,14 +56,17 @@ def run_published(config: DictConfig) -> None:
     if weights.adversarial > 0:
         model = with_discriminator(model)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    hands = SquareHands(SynthHandSet(Path(config.cache), config.data_seed, config.count, Difficulty(), augment=True))
-    loader = DataLoader(hands, config.batch_size, shuffle=True, drop_last=True, num_workers=config.workers)
+    hands = SynthHandSet(Path(config.cache), config.data_seed, config.count, Difficulty(), augment=True)
+    loader = DataLoader(
+        SquareHands(hands), config.batch_size, shuffle=True, drop_last=True, num_workers=config.workers
+    )
     keep = ModelCheckpoint(out, save_last=True, save_top_k=0, every_n_train_steps=config.save_every)
+    optimizers = 2 if weights.adversarial > 0 else 1  # Lightning counts the steps of both
     trainer = pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
         precision=config.precision,
-        max_steps=config.steps * (2 if weights.adversarial > 0 else 1),  # Lightning counts both optimisers' steps
+        max_steps=config.steps * optimizers,
         logger=False,
         callbacks=[keep],
         default_root_dir=out,

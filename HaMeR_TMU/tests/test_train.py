@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import train
 from omegaconf import OmegaConf
 
-import train
 from hamer import load_hamer
 from shared_tmu.errors import MissingAssetError
 from shared_tmu.synth import shards
@@ -31,13 +31,18 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "SHARD", 8)
     monkeypatch.setattr(data, "SHARD", 8)
     folder = tmp_path / "out"
-    setting = {"accelerator": "cpu", "devices": 1, "workers": 0, "draw_processes": 1, "val_count": 4, "val_every": 3}
+    device = {"accelerator": "cpu", "devices": 1, "workers": 0, "draw_processes": 1}
     config = OmegaConf.create(
         {
-            **TOY, "recipe": "stages", "setting": setting, "out": str(folder), "cache": str(tmp_path / "cache"),
-            "export_to": str(tmp_path / "export"), "export_only": False,
+            **TOY,
+            "recipe": "stages",
+            "setting": {**device, "val_count": 4, "val_every": 3},
+            "out": str(folder),
+            "cache": str(tmp_path / "cache"),
+            "export_to": str(tmp_path / "export"),
+            "export_only": False,
         }
-    )  # fmt: skip
+    )
 
     def go(**changes):
         train.main.__wrapped__(OmegaConf.merge(config, changes))
@@ -102,11 +107,10 @@ def test_nothing_to_export_is_said(run):
 def test_published_recipe_trains_on_and_resumes(run, tmp_path, adversarial):
     weights = run() / "hamer_thin.safetensors"
     published = OmegaConf.load(Path(train.__file__).parent / "configs" / "published.yaml")
-    toy = {
-        "checkpoint": str(weights), "out": str(tmp_path / "on"), "cache": str(tmp_path / "cache"), "data_seed": 1,
-        "count": 8, "steps": 3, "batch_size": 4, "workers": 0, "save_every": 1, "accelerator": "cpu", "devices": 1,
-        "precision": "32-true", "lr": 1e-3, "losses": {"adversarial": adversarial},
-    }  # fmt: skip
+    places = {"checkpoint": str(weights), "out": str(tmp_path / "on"), "cache": str(tmp_path / "cache")}
+    sizes = {"data_seed": 1, "count": 8, "steps": 3, "batch_size": 4, "workers": 0, "save_every": 1}
+    device = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
+    toy = {**places, **sizes, **device, "lr": 1e-3, "losses": {"adversarial": adversarial}}
     train.run_published(OmegaConf.merge(published, toy))
     first = load_hamer(tmp_path / "on" / "hamer.safetensors").state_dict()
     start = load_hamer(weights).state_dict()
