@@ -1,4 +1,5 @@
 """Build SynthHand, the bundled procedural right hand in MANO's file layout, and its mean parameters.
+
 Same seed, same files.
 
     python scripts/build_synthhand.py                       # rewrites the file that shared_tmu ships
@@ -18,12 +19,13 @@ ASSETS = Path(shared_tmu.__file__).parent / "assets" / "synthhand"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Build and write both files."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder for the two files")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampled poses behind the pose space")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "SYNTHHAND_RIGHT.npz"
     hand = build_hand(args.seed)
     save_npz(path, hand)

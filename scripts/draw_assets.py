@@ -1,7 +1,8 @@
-"""Draw the pictures of assets/ that come from SynthHand: the sheet of poses and the sample photographs of the demo.
+"""Draw the pictures of assets/ that come from SynthHand: the sheet of poses, the demo's sample photographs.
 
-    python scripts/draw_assets.py            # rewrites assets/synthhand.png and assets/samples/*.jpg
-    bash scripts/demo.sh --tokens && python scripts/draw_assets.py --demo_out demo_out   # assets/hamer_5x20.jpg
+    python scripts/draw_assets.py                         # assets/synthhand.png and assets/samples/*.jpg
+    bash scripts/demo.sh --tokens
+    python scripts/draw_assets.py --demo_out demo_out     # assets/hamer_5x20.jpg from what the demo wrote
 """
 
 from __future__ import annotations
@@ -13,23 +14,35 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from shared_tmu.files import replacing
 from shared_tmu.synth.generator import draw, place_hand, to_bgr
-from shared_tmu.synth.poses import POSTURES, posture_pose
+from shared_tmu.synth.poses import posture_pose
 from shared_tmu.synth.scene import UPRIGHT_BACK, Difficulty, Scene, sample_scene
 
 ASSETS = Path(__file__).parents[1] / "assets"
 README_HANDS = ("synthhand_1_right", "synthhand_2_left", "synthhand_5_right")
 FOCAL_PX = 540.0
 PLAIN = Difficulty(180.0, clutter=0.0, degrade=0.0)
-SHEET = ("flat", "relaxed", "fist", "point", "victory", "ok", "pinch", "cylinder", "thumb_up", "horns", "claw")
+SHEET = (
+    "flat", "relaxed", "fist", "point", "victory", "ok", "pinch", "cylinder", "thumb_up", "horns", "claw",
+)  # fmt: skip
 # Scenes of seed 77 in which hand and posture are easy to see; negative numbers are mirrored into left hands.
 SAMPLES = (2, -21, 18, -23, 33, 7)
 
 
-def posture_scene(name: str, view: np.ndarray, seed: int) -> Scene:
-    """A named posture seen from a given side."""
+def write_picture(path: Path, picture: NDArray[np.uint8], quality: int = 88) -> None:
+    """Write a BGR picture in the format that the suffix names; `quality` is that of JPEG."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else []
+    with replacing(path) as beside:
+        if not cv2.imwrite(str(beside), picture, options):
+            raise OSError(f"OpenCV cannot write {path}.")
+
+
+def posture_scene(name: str, view: NDArray[np.float64], seed: int) -> Scene:
+    """A named posture seen from a side: `view` is the hand's rotation matrix `[3, 3]`."""
     zeros = np.zeros(3, np.float32)
     scene = Scene(
         root=Rotation.from_matrix(view).as_rotvec().astype(np.float32),
@@ -54,46 +67,49 @@ def draw_sheet(path: Path, seed: int) -> None:
     side = Rotation.from_euler("y", -75, degrees=True).as_matrix() @ UPRIGHT_BACK
     columns = []
     for name in SHEET:
-        views = [draw(posture_scene(name, view, seed), 200, 256).image for view in (UPRIGHT_BACK, palm, side)]
-        column = to_bgr(np.concatenate(views))
+        scenes = [posture_scene(name, view, seed) for view in (UPRIGHT_BACK, palm, side)]
+        column = to_bgr(np.concatenate([draw(scene, 200, 256).image for scene in scenes]))
         label = "rest (flat)" if name == "flat" else name.replace("_", " ")
         cv2.putText(column, label, (8, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 2, cv2.LINE_AA)
         cv2.putText(column, label, (8, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (40, 40, 40), 1, cv2.LINE_AA)
         columns.append(column)
-    cv2.imwrite(str(path), np.concatenate(columns, axis=1))
+    write_picture(path, np.concatenate(columns, axis=1))
 
 
 def draw_samples(folder: Path) -> None:
     """Pictures of one hand each, 640x480."""
-    folder.mkdir(parents=True, exist_ok=True)
     for number, index in enumerate(SAMPLES, start=1):
         scene = sample_scene(77, abs(index), Difficulty(70.0, 0.5, 0.2))
         picture = to_bgr(draw(scene, 640, 480, 1.5).image)
         if index < 0:
             picture = picture[:, ::-1]
         side = "left" if index < 0 else "right"
-        cv2.imwrite(str(folder / f"synthhand_{number}_{side}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
+        write_picture(folder / f"synthhand_{number}_{side}.jpg", picture)
 
 
 def draw_readme(demo_out: Path, path: Path, names: Sequence[str] = README_HANDS) -> None:
-    """Crop, mesh over it, and the groups of tokens after the last merge, one row per hand, from the demo's output."""
+    """From the demo's output: crop, mesh over it, groups of tokens after the last merge; one row per hand."""
     rows = []
     for name in names:
         hand = cv2.imread(str(demo_out / f"{name}_0.png"))
         tokens = cv2.imread(str(demo_out / f"{name}_0_tokens.png"))
         if hand is None or tokens is None:
-            raise SystemExit(f"{demo_out} has no pictures of {name}: run demo.py on assets/samples with --tokens first.")
+            raise SystemExit(
+                f"{demo_out} has no pictures of {name}: run demo.py on assets/samples with --tokens first."
+            )
         side = hand.shape[0]
         groups = tokens[-side:, -side * 3 // 4 :]  # the last panel, 3:4, without its title
         rows.append(np.concatenate([hand[:, : 2 * side], groups], axis=1))
-    cv2.imwrite(str(path), np.concatenate(rows), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    write_picture(path, np.concatenate(rows))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Draw what the command line asks for."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to")
     parser.add_argument("--seed", type=int, default=30, help="of skin and light on the sheet")
-    parser.add_argument("--demo_out", type=Path, help="draw assets/hamer_5x20.jpg from this output of the demo instead")
+    parser.add_argument("--demo_out", type=Path, help="draw hamer_5x20.jpg from what the demo wrote here")
     args = parser.parse_args()
     if args.demo_out:
         draw_readme(args.demo_out, args.out / "hamer_5x20.jpg")

@@ -15,14 +15,16 @@ from shared_tmu.synth.shards import SHARD, make_shards
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Draw what is missing."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--cache", type=Path, default=Path("data/cache"), help="folder of the shards")
     parser.add_argument("--count", type=int, default=20000, help="number of pictures")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--max-turn", type=float, default=180.0, help="degrees away from an upright back of hand")
-    parser.add_argument("--clutter", type=float, default=1.0)
-    parser.add_argument("--degrade", type=float, default=1.0)
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="names the sequence of scenes")
+    parser.add_argument("--max-turn", type=float, default=180.0, help="degrees away from an upright back")
+    parser.add_argument("--clutter", type=float, default=1.0, help="0 plain background, 1 everything")
+    parser.add_argument("--degrade", type=float, default=1.0, help="0 clean pictures, 1 blur and noise")
+    parser.add_argument("--processes", type=int, default=1, help="processes that draw")
     args = parser.parse_args()
     difficulty = Difficulty(args.max_turn, args.clutter, args.degrade)
     shards = make_shards(args.cache, args.seed, args.count, difficulty, args.processes)
