@@ -65,6 +65,8 @@ def cell(run: dict[str, Any], name: str, form: str) -> str:
     value = run[name]
     if name == "method" and run["schedule"] == "off":
         return ""
+    if name == "images_per_s" and not str(run["device"]).startswith("cuda"):
+        return "-"  # absolute times mean something on a named GPU only; a CPU's are shown as ratios
     if name == "method" and not run["unmerge"]:
         return f"{value}, not unmerged"
     return "-" if value is None else form.format(value)
