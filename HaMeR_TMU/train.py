@@ -18,6 +18,7 @@ import hydra
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from hamer import HaMeR, HaMeRConfig, load_hamer, save_hamer
@@ -97,6 +98,8 @@ def main(config: DictConfig) -> None:
         log.info("exporting stage %s", stage)
     else:
         model = run_stages(make, dim, stages, setting)
+    if rank_zero_only.rank != 0:
+        return  # with several devices, one process writes
     folder = Path(config.export_to)
     save_hamer(model, folder / "hamer_thin.safetensors")
     write_record(folder, "hamer_thin", "cd HaMeR_TMU && python train.py", stages, setting)

@@ -182,6 +182,7 @@ def run_stages(
     """
     _check(stages)
     setting.out.mkdir(parents=True, exist_ok=True)
+    pl.seed_everything(setting.seed, workers=True, verbose=False)
     model = build(stages[0].depth)
     initialise_vit(model.backbone)
     dense: dict[str, torch.Tensor] | None = None
