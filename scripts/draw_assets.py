@@ -1,5 +1,7 @@
 """Draw the pictures of assets/ that come from SynthHand: the sheet of poses, the demo's sample photographs.
 
+Run it as:
+
     python scripts/draw_assets.py                         # assets/synthhand.png and assets/samples/*.jpg
     bash scripts/demo.sh --tokens
     python scripts/draw_assets.py --demo_out demo_out     # assets/hamer_5x20.jpg from what the demo wrote

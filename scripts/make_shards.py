@@ -1,5 +1,7 @@
 """Draw training pictures ahead of training, on all cores; training draws what is missing by itself.
 
+Run it as:
+
     python scripts/make_shards.py --count 20000 --seed 1 --max-turn 90 --clutter 0.4 --degrade 0.4
 """
 

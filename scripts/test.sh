@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets everything up (once) and runs all the checks: ruff, mypy, then pytest in every folder that has tests.
+# Sets everything up (once) and runs all the checks: ruff, mypy, then pytest in every folder with tests.
 #
 #   bash scripts/test.sh                                     everything
 #   bash scripts/test.sh -k merge -x                         further arguments go to pytest
@@ -39,6 +39,7 @@ check() {
 
 cd -- "$ROOT"
 check "ruff check" "$VENV_PYTHON" -m ruff check .
+check "ruff format" "$VENV_PYTHON" -m ruff format --check --quiet .
 check "mypy" "$VENV_PYTHON" -m mypy
 
 # Without arguments of the user's, share the tests among a few processes of one thread each.

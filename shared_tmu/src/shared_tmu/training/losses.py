@@ -46,9 +46,7 @@ def hand_losses(output: Mapping[str, Any], batch: Mapping[str, Tensor], mano: nn
     Source: the terms of HaMeR, Pavlakos et al. 2024, arXiv:2312.05251; vertices and camera are added.
     """
     with torch.no_grad():
-        truth = mano(
-            global_orient=batch["global_orient"], hand_pose=batch["hand_pose"], betas=batch["betas"]
-        )
+        truth = mano(global_orient=batch["global_orient"], hand_pose=batch["hand_pose"], betas=batch["betas"])
         camera = fit_weak_camera(truth.keypoints, batch["keypoints_2d"])
     params = output["pred_mano_params"]
     wrist, true_wrist = output["pred_keypoints_3d"][:, :1], truth.keypoints[:, :1]
