@@ -39,7 +39,7 @@ check() {
 
 cd -- "$ROOT"
 check "ruff check" "$VENV_PYTHON" -m ruff check .
-check "ruff format" "$VENV_PYTHON" -m ruff format --check --quiet .
+check "ruff format" "$VENV_PYTHON" -m ruff format --check .
 check "mypy" "$VENV_PYTHON" -m mypy
 
 # Without arguments of the user's, share the tests among a few processes of one thread each.
