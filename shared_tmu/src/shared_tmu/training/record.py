@@ -117,8 +117,8 @@ def plot_curve(rows: Sequence[dict[str, str]], stages: Sequence[Stage], path: Pa
     for stage in stages[1:]:
         if ends[stage.name]:
             left.axvline(start[stage.name], color="0.7", linestyle="--", linewidth=1)
-            label = f" {stage.name}, {stage.depth} blocks"
-            left.text(start[stage.name], left.get_ylim()[1], label, va="top", fontsize=8)
+            text = f"{stage.name}, {stage.depth} blocks"
+            left.text(start[stage.name], 0.3, text, rotation=90, ha="right", va="bottom", fontsize=8)
     with replacing(path) as beside:
         figure.savefig(beside, dpi=110)
     plt.close(figure)
