@@ -3,6 +3,7 @@
     python train.py                                 # HaMeR-Thin, all stages of configs/train.yaml
     python train.py out=runs/try setting.devices=2  # any setting of the file can be given here
     python train.py export_only=true                # write the files from the newest checkpoint, do not train
+    python train.py --config-name more                # goes on from the shipped file instead of from nothing
     python train.py --config-name published         # HaMeR's own losses and optimiser, from existing weights
 
 Leaves `hamer_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv` and `.curve.png` in
@@ -44,6 +45,8 @@ def read_stages(config: DictConfig) -> list[Stage]:
     """Stages from the configuration, in order."""
     out = []
     for name, entry in config.stages.items():
+        if entry is None:  # switched off on the command line: stages.NAME=null
+            continue
         values = OmegaConf.to_container(entry, resolve=True)
         out.append(Stage(name=name, difficulty=Difficulty(**values.pop("difficulty", {})), **values))
     return out
@@ -97,12 +100,16 @@ def main(config: DictConfig) -> None:
         model, stage = load_newest(make, dim, stages, setting)
         log.info("exporting stage %s", stage)
     else:
-        model = run_stages(make, dim, stages, setting)
+        start = load_hamer(config.start_from) if config.start_from else None
+        model = run_stages(make, dim, stages, setting, start=start)
     if rank_zero_only.rank != 0:
         return  # with several devices, one process writes
     folder = Path(config.export_to)
     save_hamer(model, folder / "hamer_thin.safetensors")
-    write_record(folder, "hamer_thin", "cd HaMeR_TMU && python train.py", stages, setting)
+    command = "cd HaMeR_TMU && python train.py"
+    if config.start_from:
+        command += f" --config-name more start_from={config.start_from}"
+    write_record(folder, "hamer_thin", command, stages, setting)
     log.info("wrote %s", folder / "hamer_thin.safetensors")
 
 

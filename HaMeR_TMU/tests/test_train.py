@@ -36,6 +36,7 @@ def run(tmp_path, monkeypatch):
         {
             **TOY,
             "recipe": "stages",
+            "start_from": None,
             "setting": {**device, "val_count": 4, "val_every": 3},
             "out": str(folder),
             "cache": str(tmp_path / "cache"),
@@ -119,3 +120,22 @@ def test_published_recipe_trains_on_and_resumes(run, tmp_path, adversarial):
     train.run_published(OmegaConf.merge(published, toy, {"steps": 5}))
     second = load_hamer(tmp_path / "on" / "hamer.safetensors").state_dict()
     assert any(not torch.equal(first[k], second[k]) for k in first)
+
+
+def test_training_goes_on_from_a_file(run, tmp_path):
+    first = run()
+    start = load_hamer(first / "hamer_thin.safetensors")
+    on = {"third": {"depth": 4, "images": 4, "seed": 1, "count": 8, "batch_size": 4, "warmup": 1, "lr": 1e-5}}
+    folder = tmp_path / "export2"
+    run(
+        start_from=str(first / "hamer_thin.safetensors"),
+        out=str(tmp_path / "out2"),
+        export_to=str(folder),
+        stages={"first": None, "second": None, **on},
+    )
+    model = load_hamer(folder / "hamer_thin.safetensors")
+    assert len(model.backbone.blocks) == 4
+    img = {"img": torch.randn(2, 3, 256, 256)}
+    moved = (model(img)["pred_vertices"] - start(img)["pred_vertices"]).abs().max()
+    assert moved < 5e-3  # one tiny step away from where it started
+    assert "start_from=" in json.loads((folder / "hamer_thin.training.json").read_text())["command"]

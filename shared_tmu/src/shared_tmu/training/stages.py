@@ -163,6 +163,7 @@ def run_stages(
     stages: list[Stage],
     setting: Setting,
     num_prefix_tokens: int = 0,
+    start: nn.Module | None = None,
 ) -> nn.Module:
     """Run all stages that are not done.
 
@@ -172,6 +173,8 @@ def run_stages(
         stages: in order.
         setting: what they share.
         num_prefix_tokens: task tokens in front of the patch tokens.
+        start: a trained model of the same sizes to go on from, as deep as the first stage or shallower; None
+            starts from nothing.
 
     Returns:
         The model after the last stage, on the CPU.
@@ -183,8 +186,10 @@ def run_stages(
     _check(stages)
     setting.out.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(setting.seed, workers=True, verbose=False)
-    model = build(stages[0].depth)
-    initialise_vit(model.backbone)
+    model = start
+    if model is None:
+        model = build(stages[0].depth)
+        initialise_vit(model.backbone)
     dense: dict[str, torch.Tensor] | None = None
     for i, stage in enumerate(stages):
         pl.seed_everything(setting.seed + i, workers=True, verbose=False)
