@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 BUNDLED = Path(__file__).parent.parent / "weights" / "hamer_thin.safetensors"
 WHERE = (
     "The official weights come with https://github.com/geopavlakos/hamer (its fetch_demo_data.sh puts them "
-    "at _DATA/hamer_ckpts/checkpoints/hamer.ckpt); without a checkpoint the bundled weights are used."
+    "at _DATA/hamer_ckpts/checkpoints/hamer.ckpt; scripts/fetch_assets.py hamer says how to place them "
+    "here); without a checkpoint the bundled weights are used."
 )
 
 

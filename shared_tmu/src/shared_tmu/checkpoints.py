@@ -53,7 +53,7 @@ def read_checkpoint(path: Path | str, where: str = "") -> Mapping[str, Any]:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; a checkpoint is a file. {where}".strip())
     if not path.is_file():
-        raise MissingAssetError(f"checkpoint {path.name} is not in {path.parent}. {where}".strip())
+        raise MissingAssetError(f"checkpoint {path.name} is not in {path.parent.absolute()}. {where}".strip())
     head = _head(path)
     if not head:
         raise CheckpointError(f"{path} is empty; the download or copy probably failed. {where}".strip())
@@ -71,6 +71,7 @@ def save_safetensors(
         _safetensors().save_file(
             {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, beside, metadata
         )
+        beside.chmod(0o644)  # safetensors writes for the owner alone; shared disks have other readers
 
 
 def tensors_of(content: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shared_tmu.render import RayScene, cast_directions, pixel_directions
 
 RIGHT_RGB = (0.65, 0.74, 0.86)
-LEFT_RGB = (0.93, 0.78, 0.62)
+LEFT_RGB = (0.62, 0.84, 0.66)  # green: no mesh may look like skin
 """Colours of right and left hands."""
 
 MAX_CAST_PIXELS = 6_000_000

@@ -201,8 +201,9 @@ def load_mean_params(path: Path | str | None = None) -> MeanParams:
 def _load_file(path: Path, side: Side) -> ManoModel:
     if not path.is_file():
         raise MissingAssetError(
-            f"{path.name} is not in {path.parent}. The official {OFFICIAL_NAME} is free for research after "
-            "registration at https://mano.is.tue.mpg.de; without a path the bundled SynthHand is used."
+            f"{path.name} is not in {path.parent.absolute()}. The official {OFFICIAL_NAME} is free for "
+            "research after registration at https://mano.is.tue.mpg.de (scripts/fetch_assets.py mano says "
+            "how); without a path the bundled SynthHand is used."
         )
     arrays = _read_npz(path) if path.suffix.lower() == ".npz" else read_array_pickle(path)
     return ManoModel.from_dict(arrays, side, str(path))
