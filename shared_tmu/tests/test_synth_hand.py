@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared_tmu.body_models.mano import load_mano
+from shared_tmu.body_models.mano import SYNTHHAND, load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.geometry import axis_angle_to_rotmat
 from shared_tmu.synth.anatomy import FINGERS, HAND, bone_ends, joints
 from shared_tmu.synth.build import RIM, TIP_IDS, build_hand, mean_parameters
-from shared_tmu.synth.hand import ASSET, synth_hand
+from shared_tmu.synth.hand import synth_hand
 from shared_tmu.synth.poses import POSTURES, posture_pose, sample_hand_poses
 from shared_tmu.synth.remesh import boundary_edges, unique_edges
 from shared_tmu.synth.rig import SHAPE_NAMES
@@ -24,18 +24,18 @@ NO_TURN = np.zeros(3, np.float32)
 
 @pytest.fixture(scope="module")
 def arrays():
-    with np.load(ASSET, allow_pickle=False) as data:
+    with np.load(SYNTHHAND, allow_pickle=False) as data:
         return {key: data[key] for key in data.files}
 
 
 def test_unmodified_smplx_loads_it(arrays):
     smplx = pytest.importorskip("smplx")
-    layer = smplx.MANO(str(ASSET), ext="npz", use_pca=True, num_pca_comps=12, flat_hand_mean=False)
+    layer = smplx.MANO(str(SYNTHHAND), ext="npz", use_pca=True, num_pca_comps=12, flat_hand_mean=False)
     assert layer.is_rhand
     out = layer()
     assert out.vertices.shape == (1, 778, 3)
     assert layer.faces.shape == (1538, 3)
-    flat = smplx.MANO(str(ASSET), ext="npz", use_pca=False, flat_hand_mean=True)()
+    flat = smplx.MANO(str(SYNTHHAND), ext="npz", use_pca=False, flat_hand_mean=True)()
     np.testing.assert_allclose(flat.vertices[0].detach().numpy(), arrays["v_template"], atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Draw scenes: a labelled picture of SynthHand per scene, deterministic, about 15 ms each on one core."""
+"""Draw scenes: a labelled picture of SynthHand per scene, deterministic by seed."""
 
 from __future__ import annotations
 

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from shared_tmu.body_models.mano import FINGERTIPS, OPENPOSE_JOINTS, SYNTHHAND, load_mano
+
 Array = NDArray[np.float32]
-ASSET = Path(__file__).parents[1] / "assets" / "synthhand" / "SYNTHHAND_RIGHT.npz"
-TIP_VERTICES = (744, 320, 443, 554, 671)  # thumb, index, middle, ring, pinky: the ids of smplx
-OPENPOSE_ORDER = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
 
 
 @dataclass(frozen=True)
@@ -37,18 +36,16 @@ class PosedHand:
 class HandGeometry:
     """Arrays of the body-model file and linear blend skinning."""
 
-    def __init__(self, path: Path = ASSET) -> None:
-        with np.load(path, allow_pickle=False) as data:
-            self.template: Array = data["v_template"].astype(np.float32)
-            self.faces: NDArray[np.int32] = data["f"].astype(np.int32)
-            self.regressor: Array = data["J_regressor"].astype(np.float32)
-            self.weights: Array = data["weights"].astype(np.float32)
-            self.shape_directions: Array = data["shapedirs"].astype(np.float32)
-            self.pose_directions: Array = data["posedirs"].astype(np.float32)
-            self.mean_pose: Array = data["hands_mean"].astype(np.float32)
-            parents = data["kintree_table"][0].astype(np.int64)
-        parents[0] = -1
-        self.parents: list[int] = [int(p) for p in parents]
+    def __init__(self, path: Path = SYNTHHAND) -> None:
+        mano = load_mano(path)
+        self.template: Array = mano.v_template.astype(np.float32)
+        self.faces: NDArray[np.int32] = mano.faces.astype(np.int32)
+        self.regressor: Array = mano.J_regressor.astype(np.float32)
+        self.weights: Array = mano.weights.astype(np.float32)
+        self.shape_directions: Array = mano.shapedirs.astype(np.float32)
+        self.pose_directions: Array = mano.posedirs.astype(np.float32)
+        self.mean_pose: Array = mano.hands_mean.astype(np.float32)
+        self.parents: list[int] = [int(p) for p in mano.parents]
         self.part_of_vertex: NDArray[np.int64] = self.weights.argmax(1)
         self.rim: NDArray[np.int64] = self._ordered_rim()
 
@@ -86,7 +83,7 @@ class HandGeometry:
         shift = place - np.einsum("jab,jb->ja", turn, joints)
         blended = (self.weights @ turn.reshape(16, 9)).reshape(-1, 3, 3)
         vertices = np.einsum("vab,vb->va", blended, posed) + self.weights @ shift
-        points = np.concatenate([place, vertices[list(TIP_VERTICES)]])[list(OPENPOSE_ORDER)]
+        points = np.concatenate([place, vertices[list(FINGERTIPS)]])[list(OPENPOSE_JOINTS)]
         return PosedHand(vertices.astype(np.float32), points.astype(np.float32), turn)
 
 

@@ -13,13 +13,12 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from shared_tmu.crops import MEAN, STD
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import CANONICAL_SCALE_M, CELL, DEPTH_SCALE_M, SHARD, make_shards, shard_folder
 
 Image = NDArray[np.uint8]  # [256, 192, 3] RGB
 Labels = dict[str, NDArray[Any]]  # one sample's labels as a shard holds them
-MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255.0
-STD = np.array([0.229, 0.224, 0.225], np.float32) * 255.0
 HEIGHT, WIDTH = 256, 192
 
 
@@ -136,7 +135,8 @@ def _cover(rng: np.random.Generator, image: Image) -> Image:
 
 def _to_tensors(image: Image, labels: Labels) -> dict[str, Tensor]:
     """An item of the set; whole numbers of labels become metres, axis-angles rotation matrices."""
-    img = ((image.astype(np.float32) - MEAN) / STD).transpose(2, 0, 1)
+    mean, std = (np.array(values, np.float32) * 255.0 for values in (MEAN, STD))
+    img = ((image.astype(np.float32) - mean) / std).transpose(2, 0, 1)
     turns = np.concatenate([labels["root"][None], labels["fingers"]])
     rotmats = Rotation.from_rotvec(turns).as_matrix().astype(np.float32)
     keypoints = labels["keypoints_3d"].astype(np.float32)
