@@ -51,7 +51,7 @@ def read_array_pickle(path: Path | str, max_bytes: int = MAX_BYTES) -> dict[str,
     except _RefusedGlobalError as error:
         raise BodyModelError(
             f"{path} was not loaded: it asks for '{error}', which is not part of an array and could execute "
-            "code. An official MANO file holds only NumPy, SciPy and chumpy arrays."
+            "code. An official body-model file holds only NumPy, SciPy and chumpy arrays."
         ) from error
     except (*_CAUSES, ValueError, TypeError, OverflowError, RecursionError) as error:
         if isinstance(error, BodyModelError):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.body_models.array_pickle import read_array_pickle
+from shared_tmu.body_models.arrays import read_arrays, take_array
 from shared_tmu.errors import BodyModelError, MissingAssetError
 
 Side = Literal["right", "left"]
@@ -189,7 +189,7 @@ def load_mean_params(path: Path | str | None = None) -> MeanParams:
         BodyModelError: the file lacks `pose` (96), `shape` (10) or `cam` (3).
     """
     path = SYNTHHAND_MEAN_PARAMS if path is None else Path(path)
-    arrays = _read_npz(path)
+    arrays = read_arrays(path)
     return MeanParams(
         *(
             _take(arrays, key, (length,), str(path), np.float32)
@@ -205,38 +205,13 @@ def _load_file(path: Path, side: Side) -> ManoModel:
             "research after registration at https://mano.is.tue.mpg.de (scripts/fetch_assets.py mano says "
             "how); without a path the bundled SynthHand is used."
         )
-    arrays = _read_npz(path) if path.suffix.lower() == ".npz" else read_array_pickle(path)
-    return ManoModel.from_dict(arrays, side, str(path))
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise MissingAssetError(f"{path.name} is not in {path.parent}.")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (ValueError, OSError, EOFError, TypeError) as error:
-        raise BodyModelError(
-            f"{path} cannot be read as an .npz of plain arrays ({error}); objects inside are refused, "
-            "since loading them would execute code."
-        ) from error
-    except Exception as error:  # zipfile and zlib errors have no common base
-        raise BodyModelError(f"{path} is damaged: {error}.") from error
+    return ManoModel.from_dict(read_arrays(path), side, str(path))
 
 
 def _take(
     arrays: Mapping[str, Any], key: str, shape: tuple[int, ...], source: str, dtype: Any = np.float64
 ) -> NDArray[Any]:
-    if key not in arrays:
-        found = ", ".join(sorted(map(str, arrays))) or "nothing"
-        raise BodyModelError(f"{source} has no '{key}', which a MANO hand model needs; it holds {found}.")
-    value = arrays[key]
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
-        raise BodyModelError(f"{source}: '{key}' is not an array of numbers but {type(value).__name__}.")
-    if key == "shapedirs" and value.ndim == 3 and value.shape[:2] == shape[:2]:
-        value = value[..., : shape[2]]  # some releases keep more directions than are used
-    if value.shape != shape:
-        raise BodyModelError(f"{source}: '{key}' has shape {value.shape}, a MANO hand model has {shape}.")
-    if not np.isfinite(value).all():
-        raise BodyModelError(f"{source}: '{key}' holds NaN or infinity.")
-    return np.array(value, dtype=dtype, order="C")
+    value = arrays.get(key)
+    if key == "shapedirs" and isinstance(value, np.ndarray) and value.shape[:2] == shape[:2]:
+        arrays = {key: value[..., : shape[2]]}  # some releases keep more directions than are used
+    return take_array(arrays, key, shape, source, "a MANO hand model", dtype)

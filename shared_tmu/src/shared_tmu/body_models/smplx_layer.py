@@ -1,0 +1,159 @@
+"""The SMPL-X layer of SMPLest-X: axis-angle in, vertices and 137 key points out."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shared_tmu.body_models.skinning import skin_vertices
+from shared_tmu.body_models.smplx_model import KEYPOINTS, NUM_BETAS, PARENTS, SmplxModel
+from shared_tmu.errors import MissingDependencyError
+from shared_tmu.geometry import axis_angle_to_rotmat
+
+try:
+    import smplx
+    from smplx.lbs import find_dynamic_lmk_idx_and_bcoords, vertices2landmarks
+    from smplx.utils import Struct, find_joint_kin_chain
+    from smplx.vertex_ids import vertex_ids
+except ImportError as error:
+    raise MissingDependencyError(
+        "the SMPL-X layer needs the 'smplx' package: pip install 'shared_tmu[models]'."
+    ) from error
+
+
+class SmplxOutput(NamedTuple):
+    """A posed body, metres.
+
+    Attributes:
+        vertices: `[B, 10475, 3]`.
+        joints: `[B, 144, 3]`: 55 of the tree, 21 vertices, 51 landmarks and 17 contour points of the face.
+        keypoints: `[B, 137, 3]`, those of the joints that SMPLest-X uses, in its order (`KEYPOINTS`).
+    """
+
+    vertices: Tensor
+    joints: Tensor
+    keypoints: Tensor
+
+
+class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
+    """smplx's SMPL-X on arrays in memory, as SMPLest-X uses it.
+
+    smplx brings buffers and names; skinning is `skinning.skin_vertices`, as in `ManoLayer`.
+    The **mean hand pose is added** to the hand poses, so that zero is a relaxed hand; the eyes look straight
+    ahead. State-dict keys and shapes are those of the published model's body layer. The layer keeps at least
+    float32 when the model around it is cast to half precision, and ignores autocast.
+    """
+
+    SHAPE_SPACE_DIM = NUM_BETAS  # what a `SmplxModel` holds; smplx prints a warning when it expects more
+    keypoint_index: Tensor
+
+    def __init__(self, body: SmplxModel, dtype: torch.dtype = torch.float32) -> None:
+        content = Struct(**(body.to_dict() | {"shapedirs": body.shapedirs}))
+        created = ("betas", "global_orient", "body_pose", "transl", "left_hand_pose", "right_hand_pose")
+        # smplx.SMPLX itself takes a path only, and unpickles what it finds there: begin one class above.
+        super(smplx.SMPLX, self).__init__(
+            model_path="",
+            data_struct=content,
+            use_pca=False,
+            flat_hand_mean=False,
+            num_betas=NUM_BETAS,
+            vertex_ids=vertex_ids["smplx"],
+            dtype=dtype,
+            **{f"create_{name}": False for name in created},
+        )
+        self.use_face_contour = True
+        self._num_expression_coeffs = body.exprdirs.shape[-1]
+        for name in ("lmk_faces_idx", "dynamic_lmk_faces_idx"):
+            self.register_buffer(name, torch.tensor(getattr(body, name)))
+        for name in ("lmk_bary_coords", "dynamic_lmk_bary_coords"):
+            self.register_buffer(name, torch.tensor(getattr(body, name), dtype=dtype))
+        chain = find_joint_kin_chain(self.NECK_IDX, np.array(PARENTS))
+        self.register_buffer("neck_kin_chain", torch.tensor([int(joint) for joint in chain]))
+        self.register_buffer("expr_dirs", torch.tensor(body.exprdirs, dtype=dtype))
+        self.register_buffer("keypoint_index", torch.tensor(KEYPOINTS), persistent=False)
+        self.register_load_state_dict_post_hook(_refresh_faces)
+
+    def create_mean_pose(self, data_struct: Any, flat_hand_mean: bool = False) -> Tensor:
+        """Zero but for the hands, `[165]`; called by smplx while it builds."""
+        del data_struct, flat_hand_mean
+        rest = torch.zeros(3 * (1 + self.NUM_BODY_JOINTS + self.NUM_FACE_JOINTS), dtype=self.dtype)
+        return torch.cat((rest, self.left_hand_mean, self.right_hand_mean))
+
+    def forward(
+        self,
+        global_orient: Tensor,
+        body_pose: Tensor,
+        left_hand_pose: Tensor,
+        right_hand_pose: Tensor,
+        jaw_pose: Tensor,
+        betas: Tensor,
+        expression: Tensor,
+        transl: Tensor | None = None,
+    ) -> SmplxOutput:
+        """Pose the body.
+
+        Args:
+            global_orient: rotation of the pelvis, axis-angle in radians like all others, `[B, 3]`.
+            body_pose: rotations of the 21 body joints relative to their parents, `[B, 63]`.
+            left_hand_pose: of 15 finger joints, relative to the mean hand pose, `[B, 45]`.
+            right_hand_pose: the same for the right hand, `[B, 45]`.
+            jaw_pose: `[B, 3]`.
+            betas: shape coefficients, `[B, 10]`.
+            expression: expression coefficients, `[B, 10]`.
+            transl: added to everything, metres, `[B, 3]`; zero if left out.
+
+        Returns:
+            Vertices, joints and key points in the dtype of the layer.
+        """
+        dtype, batch = self.v_template.dtype, len(betas)
+        with torch.autocast(betas.device.type, enabled=False):
+            eyes = global_orient.new_zeros(batch, 6)
+            parts = (global_orient, body_pose, jaw_pose, eyes, left_hand_pose, right_hand_pose)
+            pose = torch.cat([part.reshape(batch, -1).to(dtype) for part in parts], dim=1)
+            rotmat = axis_angle_to_rotmat((pose + self.pose_mean).unflatten(1, (-1, 3)))  # [B, 55, 3, 3]
+            vertices, joints = skin_vertices(
+                torch.cat((betas, expression), dim=1).to(dtype),
+                rotmat,
+                v_template=self.v_template,
+                shapedirs=torch.cat((self.shapedirs, self.expr_dirs), dim=2),
+                posedirs=self.posedirs,
+                joint_regressor=self.J_regressor,
+                weights=self.lbs_weights,
+                parents=PARENTS,
+            )
+            picked = vertices.index_select(1, self.vertex_joint_selector.extra_joints_idxs)
+            joints = torch.cat((joints, picked, self._landmarks(vertices, rotmat)), dim=1)  # [B, 144, 3]
+            if transl is not None:
+                vertices, joints = (points + transl.to(dtype)[:, None] for points in (vertices, joints))
+            return SmplxOutput(vertices, joints, joints.index_select(1, self.keypoint_index))
+
+    def _landmarks(self, vertices: Tensor, rotmat: Tensor) -> Tensor:
+        """Points on the face `[B, 68, 3]`: 51 that stay on the skin, 17 on the contour seen from the front."""
+        batch = len(vertices)
+        contour_faces, contour_places = find_dynamic_lmk_idx_and_bcoords(
+            vertices,
+            rotmat,
+            self.dynamic_lmk_faces_idx,
+            self.dynamic_lmk_bary_coords,
+            self.neck_kin_chain,
+            pose2rot=False,
+        )
+        faces = torch.cat((self.lmk_faces_idx.expand(batch, -1), contour_faces), dim=1)
+        places = torch.cat((self.lmk_bary_coords.expand(batch, -1, -1), contour_places), dim=1)
+        points: Tensor = vertices2landmarks(vertices, self.faces_tensor, faces, places)
+        return points
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        def keep_wide(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            narrowed = moved.dtype in (torch.float16, torch.bfloat16)
+            return tensor.to(moved.device, torch.float32) if narrowed else moved
+
+        return nn.Module._apply(self, keep_wide, recurse)
+
+
+def _refresh_faces(layer: SmplxLayer, _: Any) -> None:
+    """Keep smplx's array of faces equal to the buffer when another body is loaded into the layer."""
+    layer.faces = layer.faces_tensor.cpu().numpy()
