@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shared_tmu.body_models.skinning import skin_vertices
 from shared_tmu.body_models.smplx_model import KEYPOINTS, NUM_BETAS, PARENTS, SmplxModel
@@ -130,7 +130,7 @@ class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
             return SmplxOutput(vertices, joints, joints.index_select(1, self.keypoint_index))
 
     def _landmarks(self, vertices: Tensor, rotmat: Tensor) -> Tensor:
-        """Points on the face `[B, 68, 3]`: 51 that stay on the skin, 17 on the contour seen from the front."""
+        """Points on the face `[B, 68, 3]`: 51 that stay on the skin, 17 of its contour seen from the front."""
         batch = len(vertices)
         contour_faces, contour_places = find_dynamic_lmk_idx_and_bcoords(
             vertices,
@@ -151,7 +151,7 @@ class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
             narrowed = moved.dtype in (torch.float16, torch.bfloat16)
             return tensor.to(moved.device, torch.float32) if narrowed else moved
 
-        return nn.Module._apply(self, keep_wide, recurse)
+        return super()._apply(keep_wide, recurse)
 
 
 def _refresh_faces(layer: SmplxLayer, _: Any) -> None:
