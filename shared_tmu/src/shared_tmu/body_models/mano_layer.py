@@ -3,24 +3,20 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from shared_tmu.body_models.mano import FINGERTIPS, NUM_BETAS, OPENPOSE_JOINTS, PARENTS, ManoModel
+from shared_tmu.body_models.skinning import skin_vertices
 from shared_tmu.errors import MissingDependencyError
 
 try:
     import smplx
-    from smplx.lbs import lbs
     from smplx.utils import Struct
 except ImportError as error:
     raise MissingDependencyError(
         "the MANO layer needs the 'smplx' package: pip install 'shared_tmu[models]'."
     ) from error
-
-PARENTS_ON_HOST = np.array(PARENTS)
-"""Every MANO hand's tree; walking the buffer instead would make a GPU wait for each joint."""
 
 
 class ManoOutput(NamedTuple):
@@ -33,6 +29,8 @@ class ManoOutput(NamedTuple):
 class ManoLayer(smplx.MANOLayer):  # type: ignore[misc]
     """smplx's MANO layer on arrays in memory, with fingertips appended and joints in OpenPose order.
 
+    smplx brings buffers and names; skinning is `skinning.skin_vertices`, equal to smplx's within 1e-6 m, as
+    smplx's own walks the tree by values of an array, which neither torch.compile nor an export can follow.
     No mean pose is added: identity rotations give the template. State-dict keys and shapes are those that the
     published checkpoints carry under `mano.`. The layer keeps at least float32 when the model around it is
     cast to half precision, and ignores autocast: a chain of half-precision bone transforms would cost
@@ -69,16 +67,15 @@ class ManoLayer(smplx.MANOLayer):  # type: ignore[misc]
         """
         dtype = self.v_template.dtype
         with torch.autocast(betas.device.type, enabled=False):
-            vertices, joints = lbs(
+            vertices, joints = skin_vertices(
                 betas.to(dtype),
                 torch.cat((global_orient, hand_pose), dim=1).to(dtype),
-                self.v_template,
-                self.shapedirs,
-                self.posedirs,
-                self.J_regressor,
-                PARENTS_ON_HOST,
-                self.lbs_weights,
-                pose2rot=False,
+                v_template=self.v_template,
+                shapedirs=self.shapedirs,
+                posedirs=self.posedirs,
+                joint_regressor=self.J_regressor,
+                weights=self.lbs_weights,
+                parents=PARENTS,
             )
             tips = vertices.index_select(1, self.extra_joints_idxs)
             joints = torch.cat((joints, tips), dim=1)  # [B, 21, 3]
