@@ -1,7 +1,9 @@
 """HaMeR, compatible with the published checkpoints, and free of any token merging (see `tmu` beside it)."""
 
-from hamer.config import DecoderConfig, HaMeRConfig, ViTConfig
+from hamer.config import HaMeRConfig
 from hamer.loading import load_hamer, save_hamer
 from hamer.model import HaMeR
+from shared_tmu.models.config import ViTConfig
+from shared_tmu.models.decoder import DecoderConfig
 
 __all__ = ["DecoderConfig", "HaMeR", "HaMeRConfig", "ViTConfig", "load_hamer", "save_hamer"]

@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hamer import HaMeR, HaMeRConfig, load_hamer
-from hamer.lightning import HaMeRModule
-from hamer.losses import (
+from shared_tmu.errors import ConfigError, InputError
+from shared_tmu.geometry import axis_angle_to_rotmat
+from shared_tmu.training.published import HandModule
+from shared_tmu.training.published_losses import (
     LossWeights,
     discriminator_loss,
     generator_loss,
-    hamer_losses,
     keypoint_loss,
     parameter_loss,
+    supervised_losses,
     weighted_sum,
 )
-from shared_tmu.errors import ConfigError, InputError
-from shared_tmu.geometry import axis_angle_to_rotmat
 
 SUPERVISED = LossWeights(adversarial=0.0)
 
@@ -66,7 +66,7 @@ def small_model(**changes: Any) -> HaMeR:
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_training_changes_weights_and_validates(tmp_path: Path, precision: Any) -> None:
-    module = HaMeRModule(small_model(), SUPERVISED, lr=1e-3)
+    module = HandModule(small_model(), SUPERVISED, lr=1e-3)
     before = {name: value.clone() for name, value in module.named_parameters()}
     fitting = trainer(tmp_path, precision=precision, max_epochs=2, enable_checkpointing=False)
     fitting.fit(module, DataLoader(Hands(), 2), DataLoader(Hands(), 2))
@@ -78,18 +78,18 @@ def test_training_changes_weights_and_validates(tmp_path: Path, precision: Any) 
 
 
 def test_a_model_learns_four_hands(tmp_path: Path) -> None:
-    module = HaMeRModule(small_model(), SUPERVISED, lr=2e-3)
+    module = HandModule(small_model(), SUPERVISED, lr=2e-3)
     for block in module.model.backbone.blocks:
         block.drop_path = torch.nn.Identity()
     batch = next(iter(DataLoader(Hands(), 4)))
-    start = weighted_sum(hamer_losses(module(batch), batch), SUPERVISED)
+    start = weighted_sum(supervised_losses(module(batch), batch), SUPERVISED)
     trainer(tmp_path, max_steps=40, enable_checkpointing=False).fit(module, DataLoader(Hands(), 4))
     module.eval()
-    assert weighted_sum(hamer_losses(module(batch), batch), SUPERVISED) < 0.7 * start
+    assert weighted_sum(supervised_losses(module(batch), batch), SUPERVISED) < 0.7 * start
 
 
 def test_adversarial_training_takes_turns(tmp_path: Path) -> None:
-    module = HaMeRModule(small_model(with_discriminator=True), lr=1e-3)
+    module = HandModule(small_model(with_discriminator=True), lr=1e-3)
     before = {name: value.clone() for name, value in module.named_parameters()}
     fitting = trainer(tmp_path, max_epochs=2, enable_checkpointing=False)
     fitting.fit(module, DataLoader(Hands(real=True), 2))
@@ -101,14 +101,14 @@ def test_adversarial_training_takes_turns(tmp_path: Path) -> None:
 
 def test_adversarial_training_says_what_it_needs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"weight 0\.0005, but the model has no discriminator"):
-        HaMeRModule(small_model())
-    module = HaMeRModule(small_model(with_discriminator=True))
+        HandModule(small_model())
+    module = HandModule(small_model(with_discriminator=True))
     with pytest.raises(InputError, match="needs 'real_hand_pose'"):
         trainer(tmp_path, enable_checkpointing=False).fit(module, DataLoader(Hands(), 2))
 
 
 def test_checkpoints_are_published_ones_and_resume(tmp_path: Path) -> None:
-    module = HaMeRModule(small_model(with_discriminator=True), lr=1e-3)
+    module = HandModule(small_model(with_discriminator=True), lr=1e-3)
     data = DataLoader(Hands(real=True), 2)
     first = trainer(tmp_path, enable_checkpointing=False)
     first.fit(module, data)
@@ -120,14 +120,14 @@ def test_checkpoints_are_published_ones_and_resume(tmp_path: Path) -> None:
     img = torch.randn(2, 3, 128, 128)
     wanted = run(module.model.eval(), img)
     assert all(torch.equal(value, wanted[key]) for key, value in run(loaded, img).items())
-    again = HaMeRModule(small_model(with_discriminator=True), lr=1e-3)
+    again = HandModule(small_model(with_discriminator=True), lr=1e-3)
     second = trainer(tmp_path, max_steps=8, enable_checkpointing=False)
     second.fit(again, data, ckpt_path=path)
     assert second.global_step == 8
 
 
 def test_prediction(tmp_path: Path) -> None:
-    module = HaMeRModule(small_model(), SUPERVISED)
+    module = HandModule(small_model(), SUPERVISED)
     found = trainer(tmp_path).predict(module, DataLoader(Hands(), 2))
     assert found is not None
     assert [out["pred_vertices"].shape for out in found] == [(2, 778, 3)] * 2
@@ -138,7 +138,7 @@ def test_perfect_predictions_cost_nothing() -> None:
     with torch.no_grad():
         out = model({"img": torch.randn(3, 3, 128, 128)})
     batch = {"keypoints_3d": out["pred_keypoints_3d"] + 0.3, "keypoints_2d": out["pred_keypoints_2d"]}
-    losses = hamer_losses(out, batch | out["pred_mano_params"])  # 3D errors are relative to the wrist
+    losses = supervised_losses(out, batch | out["pred_mano_params"])  # 3D errors are relative to the wrist
     assert {name: value.item() for name, value in losses.items()} == pytest.approx(
         dict.fromkeys(("keypoints_3d", "keypoints_2d", "global_orient", "hand_pose", "betas"), 0.0), abs=1e-4
     )

@@ -9,11 +9,11 @@ from cases import case_config, case_model, mano_standin, run, tensors
 from torch import nn
 
 from hamer import HaMeR, HaMeRConfig
-from hamer.discriminator import Discriminator
-from hamer.vit import DropPath, ViT
 from shared_tmu.body_models import load_mano, load_mean_params
 from shared_tmu.errors import BodyModelError, ConfigError, InputError
 from shared_tmu.geometry import axis_angle_to_rotmat
+from shared_tmu.models.discriminator import Discriminator
+from shared_tmu.models.vit import DropPath, ViT
 
 
 @pytest.mark.parametrize(

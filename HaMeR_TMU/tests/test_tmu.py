@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
 import tmu
-from hamer.config import DecoderConfig, HaMeRConfig, ViTConfig
+from hamer import DecoderConfig, HaMeRConfig, ViTConfig
 from hamer.model import HaMeR
 from shared_tmu.body_models.mano import load_mano
 from shared_tmu.errors import PatchError

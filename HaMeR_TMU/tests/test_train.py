@@ -12,6 +12,7 @@ from hamer import load_hamer
 from shared_tmu.errors import MissingAssetError
 from shared_tmu.synth import shards
 from shared_tmu.training import data, module, stages
+from shared_tmu.training.program import run_published
 
 TOY = {
     "model": {
@@ -112,12 +113,12 @@ def test_published_recipe_trains_on_and_resumes(run, tmp_path, adversarial):
     sizes = {"data_seed": 1, "count": 8, "steps": 3, "batch_size": 4, "workers": 0, "save_every": 1}
     device = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
     toy = {**places, **sizes, **device, "lr": 1e-3, "losses": {"adversarial": adversarial}}
-    train.run_published(OmegaConf.merge(published, toy))
+    run_published(train.PROGRAM, OmegaConf.merge(published, toy))
     first = load_hamer(tmp_path / "on" / "hamer.safetensors").state_dict()
     start = load_hamer(weights).state_dict()
     assert any(not torch.equal(first[k], start[k]) for k in first)
     load_hamer(tmp_path / "on" / "last.ckpt")  # the official container
-    train.run_published(OmegaConf.merge(published, toy, {"steps": 5}))
+    run_published(train.PROGRAM, OmegaConf.merge(published, toy, {"steps": 5}))
     second = load_hamer(tmp_path / "on" / "hamer.safetensors").state_dict()
     assert any(not torch.equal(first[k], second[k]) for k in first)
 

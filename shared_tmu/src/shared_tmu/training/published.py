@@ -1,4 +1,6 @@
-"""The LightningModule around HaMeR: the published training recipe, validation and prediction."""
+"""The LightningModule around a hand model: the published training recipe, validation and prediction."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,26 +12,26 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from hamer.discriminator import Discriminator
-from hamer.losses import (
+from shared_tmu.errors import ConfigError, InputError
+from shared_tmu.models.discriminator import Discriminator
+from shared_tmu.models.hand import HandModel
+from shared_tmu.training.losses import aligned_error_mm
+from shared_tmu.training.published_losses import (
     LossWeights,
     discriminator_loss,
     generator_loss,
-    hamer_losses,
+    supervised_losses,
     weighted_sum,
 )
-from hamer.model import HaMeR
-from shared_tmu.errors import ConfigError, InputError
-from shared_tmu.training.losses import aligned_error_mm
 
 PREFIX = "model."
 
 
 class SquareHands(Dataset[dict[str, Tensor]]):
-    """Training samples as HaMeR's forward takes them: square crops, and poses of other hands to compare with.
+    """Training samples as a hand model's forward takes them: square crops, and poses of other hands.
 
     Args:
-        hands: samples with `img` `[3, 256, 192]`, the part of the crop that HaMeR looks at.
+        hands: samples with `img` `[3, 256, 192]`, the part of the crop that the model looks at.
     """
 
     def __init__(self, hands: Dataset[dict[str, Tensor]]) -> None:
@@ -46,21 +48,21 @@ class SquareHands(Dataset[dict[str, Tensor]]):
         return sample | {"real_hand_pose": other["hand_pose"], "real_betas": other["betas"]}
 
 
-def with_discriminator(model: HaMeR) -> HaMeR:
+def with_discriminator(model: HandModel) -> HandModel:
     """Return the same model with an untrained pose discriminator, as adversarial training needs it."""
     model.config = replace(model.config, with_discriminator=True)
     model.discriminator = Discriminator()
     return model
 
 
-class HaMeRModule(pl.LightningModule):
-    """Train, validate and run a HaMeR with Lightning.
+class HandModule(pl.LightningModule):
+    """Train, validate and run a hand model with Lightning.
 
-    Checkpoints have the published layout (`state_dict` with `backbone.*`, `mano_head.*`, ..., and the
-    configuration under `hyper_parameters.cfg`), so `load_hamer` reads them.
+    Checkpoints have the published layout (`state_dict` with `backbone.*`, `mano.*`, ..., and the
+    configuration under `hyper_parameters.cfg`), so the model folder's own loader reads them.
 
-    Batches are those of `hamer.losses.hamer_losses` plus `img`; adversarial training also needs hands to
-    compare with: `real_hand_pose` `[R, 15, 3, 3]` and `real_betas` `[R, 10]`.
+    Batches are those of `supervised_losses` plus `img`; adversarial training also needs hands to compare
+    with: `real_hand_pose` `[R, 15, 3, 3]` and `real_betas` `[R, 10]`.
 
     Args:
         model: the model; built with `with_discriminator` for adversarial training.
@@ -75,14 +77,14 @@ class HaMeRModule(pl.LightningModule):
 
     def __init__(
         self,
-        model: HaMeR,
+        model: HandModel,
         weights: LossWeights | None = None,
         lr: float = 1e-5,
         weight_decay: float = 1e-4,
         grad_clip: float = 1.0,
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.weights = weights or LossWeights()
         self.lr, self.weight_decay, self.grad_clip = lr, weight_decay, grad_clip
         self.adversarial = self.weights.adversarial > 0
@@ -94,13 +96,14 @@ class HaMeRModule(pl.LightningModule):
         self.automatic_optimization = not self.adversarial  # two optimisers take turns
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
-        """See `HaMeR.forward`."""
-        return self.model(batch)
+        """See `HandModel.forward`."""
+        output: dict[str, Any] = self.model(batch)
+        return output
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Take the weighted sum of all losses; each is logged unweighted."""
         output = self.model(batch)
-        losses = hamer_losses(output, batch)
+        losses = supervised_losses(output, batch)
         if self.adversarial:
             losses["adversarial"] = generator_loss(self._judge(output["pred_mano_params"]))
         total = weighted_sum(losses, self.weights)
@@ -113,7 +116,7 @@ class HaMeRModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """Log losses, aligned joint error in mm and 2D error in pixels of the crop."""
         output = self.model(batch)
-        losses = hamer_losses(output, batch)
+        losses = supervised_losses(output, batch)
         joints = aligned_error_mm(output["pred_keypoints_3d"], batch["keypoints_3d"][..., :3])
         distance = (output["pred_keypoints_2d"] - batch["keypoints_2d"][..., :2]).norm(dim=-1)
         values = {
@@ -126,7 +129,8 @@ class HaMeRModule(pl.LightningModule):
 
     def predict_step(self, batch: dict[str, Tensor], _: int) -> dict[str, Any]:
         """Return the output dictionary."""
-        return self.model(batch)
+        output: dict[str, Any] = self.model(batch)
+        return output
 
     def configure_optimizers(self) -> Any:
         """AdamW for the model, and one for the discriminator if there is adversarial training."""
@@ -156,7 +160,8 @@ class HaMeRModule(pl.LightningModule):
         checkpoint["state_dict"] = {PREFIX + key.removeprefix(PREFIX): value for key, value in state.items()}
 
     def _judge(self, params: Mapping[str, Tensor]) -> Tensor:
-        return self.model.discriminator(params["hand_pose"], params["betas"])
+        scores: Tensor = self.model.discriminator(params["hand_pose"], params["betas"])
+        return scores
 
     def _take_turns(self, total: Tensor, params: Mapping[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         """Step the model, then the discriminator; return the discriminator's loss."""
@@ -165,7 +170,8 @@ class HaMeRModule(pl.LightningModule):
                 "adversarial training needs 'real_hand_pose' and 'real_betas' in each batch, found "
                 f"{sorted(batch)}."
             )
-        model_optimizer, judge_optimizer = self.optimizers()
+        optimizers: Any = self.optimizers()
+        model_optimizer, judge_optimizer = optimizers
         model_optimizer.zero_grad()
         self.manual_backward(total)
         model_optimizer.step()

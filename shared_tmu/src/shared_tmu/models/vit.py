@@ -1,16 +1,18 @@
-"""The plain vision transformer under HaMeR's head.
+"""The plain vision transformer under every head here.
 
-Legend: B batch, N tokens, C channels, H heads, D channels per head (C = H * D). Module and parameter names
-are those of the published checkpoints.
+Legend: B batch, T task tokens, P patch tokens, N = T + P tokens, C channels, H heads, D channels per head
+(C = H * D). Module and parameter names are those of the published checkpoints.
 """
+
+from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from hamer.config import ViTConfig
 from shared_tmu.errors import InputError
+from shared_tmu.models.config import ViTConfig
 
 NORM_EPS = 1e-6
 
@@ -26,6 +28,7 @@ class DropPath(nn.Module):
         self.drop_prob = drop_prob
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[B, ...]` to the same shape."""
         if self.drop_prob == 0.0 or not self.training:
             return x
         keep = 1.0 - self.drop_prob
@@ -33,6 +36,7 @@ class DropPath(nn.Module):
         return x * kept / keep
 
     def extra_repr(self) -> str:
+        """The rate."""
         return f"drop_prob={self.drop_prob:.3f}"
 
 
@@ -47,10 +51,16 @@ class PatchEmbed(nn.Module):
         )
 
     def forward(self, img: Tensor) -> Tensor:
+        """Images `[B, 3, h, w]` to tokens `[B, P, C]`.
+
+        Raises:
+            InputError: images of another shape.
+        """
         if img.ndim != 4 or img.shape[1] != 3 or tuple(img.shape[-2:]) != tuple(self.img_size):
             height, width = self.img_size
             raise InputError(f"the backbone takes images [B, 3, {height}, {width}], found {list(img.shape)}.")
-        return self.proj(img).flatten(2).transpose(1, 2)  # [B, N, C]
+        tokens: Tensor = self.proj(img).flatten(2).transpose(1, 2)
+        return tokens
 
 
 class Attention(nn.Module):
@@ -64,12 +74,14 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[B, N, C]` to the same shape."""
         batch, tokens, channels = x.shape
         shape = (batch, tokens, 3, self.num_heads, channels // self.num_heads)
         qkv = self.qkv(x).reshape(shape).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)  # 3 x [B, H, N, D]
         out = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
-        return self.proj(out.transpose(1, 2).reshape(batch, tokens, channels))
+        mixed: Tensor = self.proj(out.transpose(1, 2).reshape(batch, tokens, channels))
+        return mixed
 
 
 class Mlp(nn.Module):
@@ -82,7 +94,9 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
+        """`[..., C]` to the same shape."""
+        out: Tensor = self.fc2(self.act(self.fc1(x)))
+        return out
 
 
 class Block(nn.Module):
@@ -98,17 +112,23 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, int(dim * config.mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[B, N, C]` to the same shape."""
         x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return out
 
 
 class ViT(nn.Module):
     """ViT without a class token in the sequence; `[B, 3, h, w]` in, tokens `[B, N, C]` out.
 
-    `pos_embed` keeps the class token's slot of the pretraining; that slot is added to every patch token.
+    `pos_embed` keeps the class token's slot of the pretraining; that slot is added to every patch token. A
+    model with task tokens says how many in `num_prefix_tokens` and gives them in `task_tokens_for`; they go
+    in front of the patch tokens, without a position code.
 
     Source: Dosovitskiy et al. 2021, arXiv:2010.11929; ViTPose, Xu et al. 2022, arXiv:2204.12484.
     """
+
+    num_prefix_tokens = 0
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -134,12 +154,21 @@ class ViT(nn.Module):
         nn.init.xavier_uniform_(weight.view(weight.shape[0], -1))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
+    def task_tokens_for(self, batch_size: int) -> Tensor | None:
+        """The `num_prefix_tokens` task tokens `[B, T, C]` of as many images, None if there are none."""
+        return None
+
     def forward(self, img: Tensor) -> Tensor:
+        """Images `[B, 3, h, w]` to tokens `[B, T + P, C]`, task tokens first, after the last norm."""
         x = self.patch_embed(img)
         x = x + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
+        tasks = self.task_tokens_for(img.shape[0])
+        if tasks is not None:
+            x = torch.cat((tasks.to(x.dtype), x), dim=1)
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if self._recomputes(x) else block(x)
-        return self.last_norm(x)
+        out: Tensor = self.last_norm(x)
+        return out
 
     def _recomputes(self, x: Tensor) -> bool:
         return self.use_checkpoint and self.training and torch.is_grad_enabled()

@@ -1,8 +1,10 @@
-"""The pose discriminator of adversarial training; not needed for inference.
+"""The pose discriminator of adversarial training of hands; not needed for inference.
 
 Source: Kanazawa et al. 2018, End-to-end Recovery of Human Shape and Pose, arXiv:1712.06584, section 3.2: one
 small discriminator per joint, one for all joints together, one for the shape.
 """
+
+from __future__ import annotations
 
 import torch
 import torch.nn.functional as F

@@ -1,8 +1,10 @@
-"""HaMeR's training losses. Each is summed over a hand and averaged over the batch.
+"""The published training losses of hands. Each is summed over a hand and averaged over the batch.
 
 Source: Pavlakos et al. 2024, arXiv:2312.05251, section 3.3; weights from the published training
     configuration.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -26,7 +28,7 @@ class LossWeights:
     adversarial: float = 0.0005
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "LossWeights":
+    def from_dict(cls, content: Mapping[str, Any]) -> LossWeights:
         """Read our names or the published ones (`KEYPOINTS_3D`, ...), as in the `LOSS_WEIGHTS` section.
 
         Raises:
@@ -78,11 +80,11 @@ def discriminator_loss(real: Tensor, predicted: Tensor) -> Tensor:
     return (real - 1).square().sum(1).mean() + predicted.square().sum(1).mean()
 
 
-def hamer_losses(output: Mapping[str, Any], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def supervised_losses(output: Mapping[str, Any], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Compute the supervised losses, unweighted.
 
     Args:
-        output: HaMeR's output dictionary.
+        output: the model's output dictionary.
         batch: targets of right-hand crops: `keypoints_2d` `[B, 21, 2]` in crops and `keypoints_3d`
             `[B, 21, 3]` in metres (each may have a confidence appended); `global_orient` `[B, 1, 3, 3]`,
             `hand_pose` `[B, 15, 3, 3]`, `betas` `[B, 10]`; optionally `has_mano_params` `[B]`.

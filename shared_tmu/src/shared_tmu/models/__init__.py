@@ -1,0 +1,1 @@
+"""What model folders share: ViT, decoder layers, hands, configurations, loading. The core imports none."""

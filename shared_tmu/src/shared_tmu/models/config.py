@@ -1,0 +1,243 @@
+"""Model sizes as frozen dataclasses, read from plain mappings, with errors that name the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar, cast
+
+from shared_tmu.errors import ConfigError, MissingAssetError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """A backbone. Defaults are ViT-H as published: 192 patch tokens of 1280 channels through 32 blocks.
+
+    Attributes:
+        img_size: height and width the backbone sees, pixels.
+        drop_path_rate: stochastic depth of the last block, growing linearly from 0; training only.
+        use_checkpoint: recompute the blocks in the backward pass to save memory; training only.
+    """
+
+    img_size: tuple[int, int] = (256, 192)
+    patch_size: int = 16
+    patch_padding: int = 2
+    embed_dim: int = 1280
+    depth: int = 32
+    num_heads: int = 16
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    drop_path_rate: float = 0.55
+    use_checkpoint: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.depth, self.num_heads, self.patch_size) < 1 or min(self.grid) < 1:
+            raise ConfigError(f"a backbone needs at least one block, head and patch, found {self}.")
+        if self.embed_dim < 1 or self.embed_dim % self.num_heads:
+            raise ConfigError(
+                f"embed_dim {self.embed_dim} does not split into {self.num_heads} heads of equal width."
+            )
+        if not 0 <= self.drop_path_rate < 1:
+            raise ConfigError(f"drop_path_rate must be in [0, 1), found {self.drop_path_rate}.")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patch tokens along height and width."""
+        height, width = (
+            (side + 2 * self.patch_padding - self.patch_size) // self.patch_size + 1 for side in self.img_size
+        )
+        return height, width
+
+
+@dataclass(frozen=True)
+class HandConfig:
+    """A whole hand model. The defaults are the published ones.
+
+    Attributes:
+        image_size: side of the square network input, pixels; the model cuts equal columns left and right of
+            it until `backbone.img_size` is left.
+        image_mean, image_std: RGB normalisation of the input, of values in 0..1.
+        focal_length_px: focal length for the `image_size` crop.
+        with_discriminator: build the pose discriminator too (adversarial training only).
+    """
+
+    image_size: int = 256
+    image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    focal_length_px: float = 5000.0
+    with_discriminator: bool = False
+    backbone: ViTConfig = field(default_factory=ViTConfig)
+
+    MODEL: ClassVar[str] = ""
+    """What messages call the model; its lower case stands in our YAML files."""
+
+    def __post_init__(self) -> None:
+        height, width = self.backbone.img_size
+        if height != self.image_size or width > self.image_size or (self.image_size - width) % 2:
+            raise ConfigError(
+                f"a backbone for {height}x{width} does not fit the middle of a {self.image_size} px square "
+                "input: the height must be equal and the difference in width even."
+            )
+
+    @classmethod
+    def official(cls) -> Self:
+        """Return the published model."""
+        return cls()
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], source: str = "configuration") -> Self:
+        """Read either layout: ours (the field names above) or the published one (with a `MODEL` section).
+
+        Raises:
+            ConfigError: an unknown field, a value of the wrong kind, or a variant of the published model that
+                this package does not build.
+        """
+        if "MODEL" in content:
+            return build(cls, cls.official_fields(content, source), source)
+        model = content.get("model", cls.MODEL.lower())
+        if model != cls.MODEL.lower():
+            raise ConfigError(f"{source} describes a {model!r}; {cls.MODEL} needs {cls.MODEL.lower()!r}.")
+        return build(cls, {k: v for k, v in content.items() if k != "model"}, source)
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Self:
+        """Read a YAML file in either layout.
+
+        Raises:
+            MissingAssetError: there is no such file.
+            ConfigError: the file is no YAML mapping, or see `from_dict`.
+        """
+        return cls.from_dict(read_yaml(path), str(path))
+
+    @classmethod
+    def official_fields(cls, content: Mapping[str, Any], source: str) -> dict[str, Any]:
+        """Our fields from the published layout, as far as all hand models have them.
+
+        Raises:
+            ConfigError: a section is missing, or says what no published weights have.
+        """
+        model = section(content, "MODEL", source, cls.MODEL)
+        backbone = section(model, "BACKBONE", source, cls.MODEL)
+        expect(source, "MODEL.BACKBONE.TYPE", backbone.get("TYPE", "vit"), "vit")
+        size = model.get("IMAGE_SIZE", 256)
+        if size != 256:
+            raise ConfigError(
+                f"{source}: MODEL.IMAGE_SIZE is {size}; the published layout only describes the 256 px "
+                "ViT-H. Other sizes need a file in this package's own layout "
+                f"({cls.__name__}.to_dict shows it)."
+            )
+        extra = content.get("EXTRA") or {}
+        fields_: dict[str, Any] = {"focal_length_px": extra.get("FOCAL_LENGTH", 5000)}
+        for ours, theirs in (("image_mean", "IMAGE_MEAN"), ("image_std", "IMAGE_STD")):
+            if theirs in model:
+                fields_[ours] = model[theirs]
+        return fields_
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that `from_dict` reads back and YAML can hold."""
+        return {"model": self.MODEL.lower(), **plain(asdict(self))}
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML mapping of plain values; tags that would build Python objects are refused.
+
+    Raises:
+        MissingAssetError: there is no such file.
+        ConfigError: the file cannot be read as a YAML mapping.
+    """
+    import yaml
+
+    path = Path(path)
+    if not path.is_file():
+        raise MissingAssetError(f"{path.name} is not in {path.parent}; it says how large the model is.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no mapping but {type(content).__name__}.")
+    return content
+
+
+def section(content: Mapping[str, Any], key: str, source: str, model: str) -> Mapping[str, Any]:
+    """A part of a configuration.
+
+    Args:
+        content: holds it.
+        key: its name.
+        source: the configuration, for the message.
+        model: whose configuration it is, for the message.
+
+    Raises:
+        ConfigError: it is not there, or no mapping.
+    """
+    value = content.get(key)
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{source} has no section {key}, which {model}'s configuration needs.")
+    return value
+
+
+def expect(source: str, key: str, found: Any, wanted: Any) -> None:
+    """Refuse a configuration in which `key` is `found` instead of `wanted`, the only variant that is built.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    if found != wanted:
+        raise ConfigError(
+            f"{source}: {key} is {found!r}; only {wanted!r}, as in the published weights, is built."
+        )
+
+
+def build(cls: type[T], content: Mapping[str, Any], source: str) -> T:
+    """Make a frozen dataclass from a mapping; missing fields keep their defaults, also in nested ones.
+
+    Args:
+        cls: a dataclass all of whose fields have defaults.
+        content: field name to value; values may be of a kind that converts without loss.
+        source: where it comes from, for messages.
+
+    Raises:
+        ConfigError: an unknown field, or a value of the wrong kind.
+    """
+    known = {f.name: f for f in fields(cast(Any, cls))}
+    unknown = sorted(set(content) - set(known))
+    if unknown:
+        raise ConfigError(f"{source}: {cls.__name__} has no {unknown}; it has {sorted(known)}.")
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        factory = known[key].default_factory
+        default = factory() if callable(factory) else known[key].default
+        try:
+            values[key] = _convert(value, default, f"{source}, {key}")
+        except (TypeError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"{source}: {key} should be like {default!r}, found {value!r}.") from error
+    return cls(**values)
+
+
+def plain(value: Any) -> Any:
+    """The same value with tuples as lists, at every depth, as YAML and JSON hold them."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _convert(value: Any, default: Any, source: str) -> Any:
+    if is_dataclass(default):
+        return build(type(default), value, source)
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise TypeError
+        return value
+    if isinstance(default, tuple):
+        if len(value) != len(default):
+            raise ValueError
+        return tuple(_convert(v, d, source) for v, d in zip(value, default, strict=True))
+    if isinstance(default, int) and int(value) != float(value):
+        raise ValueError
+    return type(default)(value)

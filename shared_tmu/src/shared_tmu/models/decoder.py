@@ -1,0 +1,132 @@
+"""Transformer decoder layers that read image tokens: HaMeR's head and SMPLest-X's decoder have the same.
+
+Legend: B batch, Q queries, N context tokens, C channels, H heads, D channels per head. Names are those of the
+published checkpoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shared_tmu.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """A transformer decoder; names as in the published `TRANSFORMER_DECODER`."""
+
+    depth: int = 6
+    heads: int = 8
+    mlp_dim: int = 1024
+    dim_head: int = 64
+    dim: int = 1024
+    dropout: float = 0.0
+    emb_dropout: float = 0.0
+    context_dim: int = 1280
+
+    def __post_init__(self) -> None:
+        if min(self.depth, self.heads, self.mlp_dim, self.dim_head, self.dim, self.context_dim) < 1:
+            raise ConfigError(f"every size of the decoder must be at least 1, found {self}.")
+
+
+class PreNorm(nn.Module):
+    """Normalise the input, not the context, of a layer."""
+
+    def __init__(self, dim: int, fn: nn.Module) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.fn = fn
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """`fn(norm(x))`, or `fn(norm(x), context)`."""
+        out: Tensor = self.fn(self.norm(x)) if context is None else self.fn(self.norm(x), context)
+        return out
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        inner = config.heads * config.dim_head
+        self.heads, self.dropout = config.heads, config.dropout
+        self.to_out = nn.Sequential(nn.Linear(inner, config.dim), nn.Dropout(config.dropout))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries `[B, Q, H * D]`, keys and values `[B, N, H * D]` to `[B, Q, C]`."""
+        width = q.shape[-1] // self.heads
+        q, k, v = (
+            x.reshape(*x.shape[:2], self.heads, width).transpose(1, 2) for x in (q, k, v)
+        )  # [B, H, ., D]
+        out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        mixed: Tensor = self.to_out(out.transpose(1, 2).flatten(2))
+        return mixed
+
+
+class SelfAttention(_Attention):
+    """Attention among the queries."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__(config)
+        self.to_qkv = nn.Linear(config.dim, 3 * config.heads * config.dim_head, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, Q, C]` to the same shape."""
+        return self.attend(*self.to_qkv(x).chunk(3, dim=-1))
+
+
+class CrossAttention(_Attention):
+    """Attention from the queries to the image tokens."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__(config)
+        inner = config.heads * config.dim_head
+        self.to_kv = nn.Linear(config.context_dim, 2 * inner, bias=False)
+        self.to_q = nn.Linear(config.dim, inner, bias=False)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Queries `[B, Q, C]` and context `[B, N, context_dim]` to `[B, Q, C]`."""
+        return self.attend(self.to_q(x), *self.to_kv(context).chunk(2, dim=-1))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers around an exact GELU, with dropout."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(config.dim, config.mlp_dim),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.mlp_dim, config.dim),
+            nn.Dropout(config.dropout),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., C]` to the same shape."""
+        out: Tensor = self.net(x)
+        return out
+
+
+class DecoderLayers(nn.Module):
+    """Self-attention, cross-attention, feed-forward; pre-norm, residual, no final norm."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleList(
+                PreNorm(config.dim, layer(config)) for layer in (SelfAttention, CrossAttention, FeedForward)
+            )
+            for _ in range(config.depth)
+        )
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Queries `[B, Q, C]` that read context `[B, N, context_dim]`; `[B, Q, C]`."""
+        for layer in self.layers:
+            assert isinstance(layer, nn.ModuleList)
+            self_attention, cross_attention, feed_forward = layer
+            x = x + self_attention(x)
+            x = x + cross_attention(x, context)
+            x = x + feed_forward(x)
+        return x
