@@ -1,0 +1,110 @@
+"""What a SMPLest-X looks like: sizes as frozen dataclasses, read from our YAML."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from shared_tmu.errors import ConfigError
+from shared_tmu.models.config import ViTConfig, build, plain, read_yaml
+from shared_tmu.models.decoder import DecoderConfig
+
+MODEL = "SMPLest-X"
+MODEL_KEY = "smplest_x"  # what our YAML files call it
+
+
+@dataclass(frozen=True)
+class BodyDecoderConfig(DecoderConfig):
+    """The decoder. Its queries are the encoder's tokens, so `dim` and `context_dim` are the encoder's width.
+
+    Attributes:
+        dim_out: channels per task token that the last layers read.
+    """
+
+    mlp_dim: int = 1280
+    dim: int = 1280
+    dim_out: int = 512
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dim_out < 1:
+            raise ConfigError(f"dim_out must be at least 1, found {self.dim_out}.")
+
+
+@dataclass(frozen=True)
+class SMPLestXConfig:
+    """A whole model. The defaults are the published SMPLest-X: ViT-H, 80 task and 192 patch tokens.
+
+    Attributes:
+        encoder: the ViT; its `img_size` is the picture that it sees.
+        decoder: the transformer after it.
+        crop_scale: a crop is this many times as large as `encoder.img_size`; the model takes every so many
+            rows and columns of it.
+        focal_px: focal length (x, y) for a picture of `encoder.img_size`; its middle is the principal point.
+        camera_3d_size_m: extent of the space in front of the camera; with the focal length it limits the
+            predicted distance.
+        heatmap_shape: depth, height and width in whose units the published model gives projected joints.
+        bbox_ratio: a person's box grows by this factor before it is cropped.
+    """
+
+    encoder: ViTConfig = field(default_factory=ViTConfig)
+    decoder: BodyDecoderConfig = field(default_factory=BodyDecoderConfig)
+    crop_scale: int = 2
+    focal_px: tuple[float, float] = (5000.0, 5000.0)
+    camera_3d_size_m: float = 2.5
+    heatmap_shape: tuple[int, int, int] = (16, 16, 12)
+    bbox_ratio: float = 1.2
+
+    def __post_init__(self) -> None:
+        widths = {self.encoder.embed_dim, self.decoder.dim, self.decoder.context_dim}
+        if len(widths) > 1:
+            raise ConfigError(
+                f"the decoder reads {self.decoder.context_dim} channels into queries of {self.decoder.dim}, "
+                f"the encoder has {self.encoder.embed_dim}: all three must be equal."
+            )
+        positive = (*self.focal_px, self.camera_3d_size_m, self.bbox_ratio, *self.heatmap_shape)
+        if self.crop_scale < 1 or min(positive) <= 0:
+            raise ConfigError(f"focal length, sizes and factors must be positive, found {self}.")
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of a published crop, pixels: 512 x 384."""
+        height, width = self.encoder.img_size
+        return self.crop_scale * height, self.crop_scale * width
+
+    @property
+    def princpt_px(self) -> tuple[float, float]:
+        """Principal point (x, y) of a picture of `encoder.img_size`: its middle."""
+        height, width = self.encoder.img_size
+        return width / 2, height / 2
+
+    @classmethod
+    def official(cls) -> Self:
+        """Return the published SMPLest-X-H."""
+        return cls()
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], source: str = "configuration") -> Self:
+        """Read our own layout: the field names above. (The published one is a Python program; it is not run.)
+
+        Raises:
+            ConfigError: an unknown field, a value of the wrong kind, or another model's configuration.
+        """
+        model = content.get("model", MODEL_KEY)
+        if model != MODEL_KEY:
+            raise ConfigError(f"{source} describes a {model!r}; {MODEL} needs {MODEL_KEY!r}.")
+        return build(cls, {k: v for k, v in content.items() if k != "model"}, source)
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Self:
+        """Read a YAML file.
+
+        Raises:
+            MissingAssetError: there is no such file.
+            ConfigError: the file is no YAML mapping, or see `from_dict`.
+        """
+        return cls.from_dict(read_yaml(path), str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that `from_dict` reads back and YAML can hold."""
+        return {"model": MODEL_KEY, **plain(asdict(self))}

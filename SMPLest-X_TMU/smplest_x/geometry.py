@@ -1,0 +1,73 @@
+"""SMPLest-X's own rotations and cameras, which differ from those of the hand models.
+
+Convention: camera frame with x right, y down, z forward, metres; axis-angle in radians.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from shared_tmu.geometry import rot6d_to_rotmat, rotmat_to_axis_angle
+
+Z_SHIFT_M = 1e-4  # added to depths before dividing, as published
+
+
+def interleaved_rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
+    """Turn SMPLest-X's 6D rotations `[..., 6]` into matrices `[..., 3, 3]`.
+
+    Convention: "interleaved": numbers 0, 2, 4 are parallel to the first column, numbers 1, 3, 5 give the
+    second. (HaMeR and WiLoR take the first three and the last three.)
+
+    Source: Zhou et al. 2019, On the Continuity of Rotation Representations, arXiv:1812.07035.
+    """
+    return rot6d_to_rotmat(torch.cat((rot6d[..., 0::2], rot6d[..., 1::2]), dim=-1))
+
+
+def rotmat_to_interleaved_rot6d(rotmat: Tensor) -> Tensor:
+    """Return the first two columns of `[..., 3, 3]` matrices, row by row, `[..., 6]`."""
+    return rotmat[..., :2].flatten(-2)
+
+
+def interleaved_rot6d_to_axis_angle(rot6d: Tensor) -> Tensor:
+    """Turn `[..., 6 * J]` into `[..., 3 * J]`, each rotation for itself, whatever the batch size.
+
+    (The published helper mixes up the rotations of a batch of exactly three.)
+    """
+    return rotmat_to_axis_angle(interleaved_rot6d_to_rotmat(rot6d.unflatten(-1, (-1, 6)))).flatten(-2)
+
+
+def distance_scale_m(focal_px: tuple[float, float], extent_m: float, img_size: tuple[int, int]) -> float:
+    """Largest distance that the camera can predict: where `extent_m` metres span the picture (its height and
+    width `img_size` in pixels, by geometric mean).
+    """
+    height, width = img_size
+    return math.sqrt(focal_px[0] * focal_px[1] * extent_m**2 / (height * width))
+
+
+def camera_translation(camera: Tensor, scale_m: float) -> Tensor:
+    """Turn a predicted camera `[B, 3]` into a translation `[B, 3]`, metres: distances are `scale_m` times a
+    sigmoid.
+    """
+    return torch.cat((camera[:, :2], scale_m * camera[:, 2:].sigmoid()), dim=1)
+
+
+def project_to_heatmap(
+    points: Tensor,
+    focal_px: tuple[float, float],
+    princpt_px: tuple[float, float],
+    img_size: tuple[int, int],
+    heatmap_shape: tuple[int, int, int],
+) -> Tensor:
+    """Project points `[B, J, 3]` (metres, camera frame) into units of the published heat maps, `[B, J, 2]`.
+
+    Args:
+        points: in front of the camera.
+        focal_px: (x, y), for a picture of `img_size`.
+        princpt_px: (x, y), likewise.
+        img_size: height and width, pixels.
+        heatmap_shape: depth, height, width.
+    """
+    focal, middle = points.new_tensor(focal_px), points.new_tensor(princpt_px)
+    unit = points.new_tensor((heatmap_shape[2] / img_size[1], heatmap_shape[1] / img_size[0]))
+    return (points[..., :2] / (points[..., 2:] + Z_SHIFT_M) * focal + middle) * unit
