@@ -51,7 +51,7 @@ def load_smplest_x(
 
     Raises:
         MissingAssetError: a file is not there.
-        CheckpointError: the checkpoint is unsafe, damaged, another model's, or does not fit the configuration.
+        CheckpointError: the checkpoint is unsafe, damaged, of another model, or of other sizes than said.
         ConfigError: the configuration cannot be read.
     """
     path = BUNDLED if checkpoint is None else Path(checkpoint)
