@@ -144,7 +144,7 @@ def _warp(
     image: NDArray[np.uint8], origin: tuple[float, float], step: float, size: int, mirror: bool
 ) -> NDArray[np.uint8]:
     """Sample the (mirrored) picture bilinearly with OpenCV, rounding to uint8: `[size, size, 3]`."""
-    cv2 = _opencv()
+    cv2 = require_opencv()
     height, width = image.shape[:2]
     x1, x2 = (_clip(origin[0] + offset, width) for offset in (-1, size * step + 3))
     y1, y2 = (_clip(origin[1] + offset, height) for offset in (-1, size * step + 3))
@@ -217,7 +217,7 @@ def _clip(x: float, limit: int) -> int:
     return int(min(max(math.floor(x), 0), limit))
 
 
-def _opencv() -> Any:
+def require_opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
