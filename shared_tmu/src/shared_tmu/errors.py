@@ -43,3 +43,11 @@ class InputError(TMUError, ValueError):
 
 class ConfigError(TMUError, ValueError):
     """A model configuration that cannot be read, or describes no model that can be built."""
+
+
+class KernelError(TMUError, ValueError):
+    """A fast path that does not exist, or does not fit the tensors or the device."""
+
+
+class CaptureError(TMUError, RuntimeError):
+    """A model that cannot be captured in a CUDA graph, or a captured one that no longer fits."""

@@ -1,0 +1,103 @@
+"""Which implementation runs: chosen by device and, for attention, by measurement; `using` overrides it.
+
+The choice is one value for the whole process, read at every call; `torch.compile` sees it while it traces.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ..errors import KernelError
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_OPTIONS = {"merging": ("auto", "torch", "triton"), "attention": ("auto", "mask", "channel")}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to run; see `using`."""
+
+    merging: str = "auto"
+    attention: str = "auto"
+
+
+_choice = Choice()
+
+
+@contextmanager
+def using(*, merging: str | None = None, attention: str | None = None) -> Iterator[Choice]:
+    """Choose implementations until the `with` block is left; what is not named stays as it was.
+
+    Args:
+        merging: "torch" or "triton" for matching and merging; "auto" is Triton on GPUs of compute capability
+            8.0 or more where it is installed, for all dtypes but float64, and torch everywhere else.
+        attention: how sizes reach attention, "mask" or "channel", see `size_channel`; "auto" measures both on
+            GPUs, once for each kind of shape, and is "mask" elsewhere.
+
+    Yields:
+        The choice now in force. It holds for all threads.
+
+    Raises:
+        KernelError: no such implementation.
+    """
+    global _choice
+    wanted = {
+        name: value for name, value in (("merging", merging), ("attention", attention)) if value is not None
+    }
+    for name, value in wanted.items():
+        if value not in _OPTIONS[name]:
+            raise KernelError(f"there is no {name} {value!r}: use one of {', '.join(_OPTIONS[name])}.")
+    before, _choice = _choice, replace(_choice, **wanted)
+    try:
+        yield _choice
+    finally:
+        _choice = before
+
+
+def current() -> Choice:
+    """The choice in force."""
+    return _choice
+
+
+def uses_triton(x: Tensor) -> bool:
+    """Whether matching and merging of `x` run in Triton now.
+
+    Raises:
+        KernelError: "triton" was chosen, and `x` has a dtype, or lies on a device, that it does not take.
+    """
+    if _choice.merging == "torch":
+        return False
+    if _choice.merging == "auto":
+        return x.is_cuda and x.dtype in _DTYPES and _runs_triton(x.device)
+    if x.dtype not in _DTYPES:
+        raise KernelError(f"the Triton kernels take float32, float16 and bfloat16, not {x.dtype}.")
+    if not (x.is_cuda or IS_INTERPRETED):
+        raise KernelError(
+            f"the Triton kernels run on CUDA devices, these tensors are on {x.device}: move them, or start "
+            "Python with TRITON_INTERPRET=1, which is for tests."
+        )
+    return True
+
+
+def constant_when_compiled(function: Function) -> Function:
+    """`torch.compiler.assume_constant_result`, which would load the whole compiler to set this attribute."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant_when_compiled
+def _runs_triton(device: torch.device) -> bool:
+    """Triton's own requirements: it is installed, and the GPU is an Ampere or newer (AMD counts from 9)."""
+    return _HAS_TRITON and torch.cuda.get_device_capability(device) >= (8, 0)

@@ -1,0 +1,1 @@
+"""The kernels, in Triton's language. They are launched by `shared_tmu.kernels.launch`."""
