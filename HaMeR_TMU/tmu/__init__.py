@@ -6,6 +6,7 @@ from torch import nn
 
 import shared_tmu
 from shared_tmu.methods import Method
+from shared_tmu.models.patching import patch_inside
 
 __all__ = ["patch"]
 
@@ -16,7 +17,7 @@ def patch(
     """Make HaMeR's ViT merge tokens, until the handle is removed or its `with` block left.
 
     Args:
-        model: HaMeR, or its ViT alone.
+        model: HaMeR, in `nn.DataParallel` or not, or its ViT alone.
         schedule: tokens to remove per layer, e.g. `"5x20"`; see `shared_tmu.Schedule.parse`.
         method: row of `shared_tmu.METHODS`.
         **options: `unmerge`, `proportional`, `record`, as in `shared_tmu.patch`.
@@ -24,4 +25,4 @@ def patch(
     Raises:
         PatchError, ScheduleError, MethodError: as `shared_tmu.patch`.
     """
-    return shared_tmu.patch(getattr(model, "backbone", model), schedule, method, **options)
+    return patch_inside(model, "backbone", schedule, method, **options)

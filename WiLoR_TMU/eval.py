@@ -1,0 +1,33 @@
+"""Accuracy and speed of WiLoR on an evaluation set, with and without token merging.
+
+    python eval.py                             # bundled weights on SynthHand-Eval; needs nothing else
+    python eval.py --r off,5x20,8x16,10x16,10x8+6x8,12x8+6x8 --method tome,random
+    python eval.py --dataset freihand --data_dir DIR --checkpoint wilor_final.ckpt --mano_path MANO_RIGHT.pkl
+
+One JSON line per schedule goes to `results/wilor-<dataset>.jsonl`; beside it the official prediction file,
+the official scores and per-sample errors. The same command goes on where an interrupted one stopped.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tmu
+from shared_tmu.evaluation import EvalProgram, main
+from wilor.loading import BUNDLED, load_wilor
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate as the command line says; returns the exit status."""
+    program = EvalProgram(
+        name="WiLoR",
+        folder=Path(__file__).resolve().parent,
+        load_model=load_wilor,
+        patch=tmu.patch,
+        default_checkpoint=BUNDLED,
+    )
+    return main(program, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,40 @@
+"""Train WiLoR on SynthHand, from HaMeR-Thin's backbone to the shipped file; again, to go on after a stop.
+
+    python train.py                                 # WiLoR-Thin, all stages of configs/train.yaml
+    python train.py out=runs/try setting.devices=2  # any setting of the file can be given here
+    python train.py export_only=true                # write the files from the newest checkpoint, do not train
+    python train.py backbone_from=null              # from nothing; make the first stage shallow then
+    python train.py --config-name more              # goes on from the shipped file
+    python train.py --config-name published         # the published losses and optimiser, on any weights
+
+Leaves `wilor_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv` and `.curve.png` in
+`export_to`; the published recipe leaves `last.ckpt` in the official layout and `wilor.safetensors` in `out`.
+"""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from shared_tmu.training.program import TrainProgram, train
+from wilor import WiLoR, WiLoRConfig, load_wilor, save_wilor
+
+PROGRAM = TrainProgram(
+    name="WiLoR_TMU",
+    thin="wilor_thin",
+    full="wilor",
+    config=WiLoRConfig,
+    build=WiLoR,
+    load=load_wilor,
+    save=save_wilor,
+)
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+def main(config: DictConfig) -> None:
+    """Train and export."""
+    train(PROGRAM, config)
+
+
+if __name__ == "__main__":
+    main()

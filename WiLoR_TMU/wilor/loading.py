@@ -1,0 +1,37 @@
+"""Load WiLoR: the bundled weights, the official checkpoint, or one of our own."""
+
+from pathlib import Path
+
+import torch
+
+from shared_tmu.models.loading import HandFormat
+from wilor.config import WiLoRConfig
+from wilor.model import WiLoR
+
+BUNDLED = Path(__file__).parent.parent / "weights" / "wilor_thin.safetensors"
+FORMAT = HandFormat(
+    build=WiLoR,
+    config=WiLoRConfig,
+    prefixes=("backbone.", "refine_net."),
+    where="The official weights come with https://github.com/rolpotamias/WiLoR (its README puts them at "
+    "pretrained_models/wilor_final.ckpt; scripts/fetch_assets.py wilor says how to place them here); without "
+    "a checkpoint the bundled weights are used.",
+)
+
+
+def load_wilor(
+    checkpoint: Path | str | None = None,
+    mano_path: Path | str | None = None,
+    config_path: Path | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> WiLoR:
+    """Load WiLoR for inference, on the CPU: the official `wilor_final.ckpt`, or None for the bundled weights.
+
+    Arguments and errors are those of `HandFormat.load`.
+    """
+    return FORMAT.load(checkpoint, mano_path, config_path, dtype, BUNDLED)
+
+
+def save_wilor(model: WiLoR, path: Path | str, dtype: torch.dtype = torch.float16) -> None:
+    """Write weights and configuration; see `HandFormat.save`."""
+    FORMAT.save(model, path, dtype)

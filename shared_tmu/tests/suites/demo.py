@@ -1,0 +1,232 @@
+"""A folder's `demo.py` end to end: a tiny model of random weights, pictures made here, boxes in a file."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from shared_tmu.body_models.mano import load_mano
+from shared_tmu.body_models.mano_layer import ManoLayer
+
+from .hands import HandFolder
+
+BOXES: dict[str, list[dict[str, Any]]] = {
+    "one.png": [{"box_xyxy": [40, 30, 90, 100], "is_right": True}],
+    "two.png": [
+        {"box_xyxy": [20, 50, 70, 90], "is_right": False},
+        {"box_xyxy": [90, 20, 150, 100], "is_right": True},
+    ],
+    "three.png": [{"box_xyxy": [-10, 30, 60, 90], "is_right": False}],
+}
+SIZE = (180, 120)
+FLAGS = """--checkpoint --img_folder --out_folder --side_view --full_frame --save_mesh --batch_size
+    --rescale_factor --body_detector --file_type --r --method --no-unmerge --detector --boxes --device
+    --dtype --focal --save_params --compare --tokens --resume"""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file under a folder."""
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+class DemoSuite:
+    """What a user sees."""
+
+    hands: ClassVar[HandFolder]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def checkpoint(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+        cls.hands.save(cls.hands.tiny(depth=4, scale=5.0), path)
+        return path
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def images(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("images")
+        rng = np.random.default_rng(0)
+        for name in BOXES:
+            coarse = rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / name), cv2.resize(coarse, SIZE, interpolation=cv2.INTER_CUBIC))
+        return folder
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def boxes(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        path = tmp_path_factory.mktemp("boxes") / "boxes.json"
+        path.write_text(json.dumps(BOXES))
+        return path
+
+    @pytest.fixture
+    def given(self, checkpoint: Path, images: Path, boxes: Path) -> dict[str, Any]:
+        """Flags for a run on the pictures here."""
+        flags = {"--checkpoint": checkpoint, "--img_folder": images, "--boxes": boxes, "--r": "5x4"}
+        return {**flags, "--device": "cpu", "--batch_size": 2}
+
+    def run(self, given: dict[str, Any], out: Path, *more: str) -> int:
+        return self.hands.module("demo").run(self.line(given, out, *more))
+
+    @staticmethod
+    def line(given: dict[str, Any], out: Path, *more: str) -> list[str]:
+        flags = given | {"--out_folder": out}
+        return [str(word) for pair in flags.items() for word in pair] + list(more)
+
+    def test_everything_it_can_save(
+        self, tmp_path: Path, given: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "out"
+        assert self.run(given, out, "--side_view", "--save_mesh", "--compare", "--tokens") == 0
+        hands = [
+            f"{key}_{index}"
+            for key, count in (("one", 1), ("two", 2), ("three", 1))
+            for index in range(count)
+        ]
+        ends = (".png", ".obj", ".glb", "_tokens.png", "_compare.png")
+        expected = [hand + end for hand in hands for end in ends]
+        expected += [key + end for key in ("one", "two", "three") for end in (".npz", ".json", "_all.jpg")]
+        assert sorted(p.name for p in out.iterdir() if not p.name.startswith(".")) == sorted(expected)
+        text = capsys.readouterr().out
+        assert "tokens kept" in text
+        assert f"{172 + self.hands.prefix} of {192 + self.hands.prefix}" in text
+        assert "merge-only 5x4" in text
+        assert text.strip().endswith(str(out))
+
+    def test_saved_parameters_pose_the_saved_mesh_on_both_hands(
+        self, tmp_path: Path, given: dict[str, Any]
+    ) -> None:
+        assert self.run(given, tmp_path) == 0
+        saved = np.load(tmp_path / "two.npz")
+        assert saved["is_right"].tolist() == [False, True]
+        for index, side in enumerate(("left", "right")):
+            layer = ManoLayer(load_mano(side=side))
+            posed = layer(
+                torch.tensor(saved["global_orient_rotmat"][index : index + 1, None]),
+                torch.tensor(saved["hand_pose_rotmat"][index : index + 1]),
+                torch.tensor(saved["betas"][index : index + 1]),
+            )
+            assert np.abs(posed.vertices[0].numpy() - saved["vertices_m"][index]).max() < 1e-5
+            assert np.abs(posed.keypoints[0].numpy() - saved["joints_3d_m"][index]).max() < 1e-5
+            assert np.array_equal(np.asarray(layer.faces), saved[f"faces_{side}"])
+        points = (saved["joints_3d_m"] + saved["translation_m"][:, None]) @ saved["camera_matrix"].T
+        assert np.abs(points[..., :2] / points[..., 2:] - saved["joints_2d_px"]).max() < 1e-3
+        facts = json.loads((tmp_path / "two.json").read_text())
+        assert (facts["model"], facts["schedule"]) == (self.hands.name, "5x4")
+
+    def test_a_mirrored_photograph_gives_mirrored_results(
+        self, tmp_path: Path, given: dict[str, Any]
+    ) -> None:
+        mirrored, flipped = tmp_path / "mirrored", {}
+        mirrored.mkdir()
+        for name, entries in BOXES.items():
+            cv2.imwrite(str(mirrored / name), cv2.imread(str(given["--img_folder"] / name))[:, ::-1])
+            flipped[name] = []
+            for entry in entries:
+                x1, y1, x2, y2 = entry["box_xyxy"]
+                box = [SIZE[0] - 1 - x2, y1, SIZE[0] - 1 - x1, y2]
+                flipped[name].append({"box_xyxy": box, "is_right": not entry["is_right"]})
+        flipped_boxes = tmp_path / "flipped.json"
+        flipped_boxes.write_text(json.dumps(flipped))
+        assert self.run(given, tmp_path / "a") == 0
+        assert self.run(given | {"--img_folder": mirrored, "--boxes": flipped_boxes}, tmp_path / "b") == 0
+        for key in ("one", "two", "three"):
+            a, b = np.load(tmp_path / "a" / f"{key}.npz"), np.load(tmp_path / "b" / f"{key}.npz")
+            assert np.array_equal(a["is_right"], ~b["is_right"])
+            assert np.array_equal(a["vertices_m"], b["vertices_m"] * np.float32([-1, 1, 1]))
+            axis_angle = "global_orient_axis_angle"
+            assert np.allclose(a[axis_angle], b[axis_angle] * [1, -1, -1], atol=1e-6)
+            assert np.allclose(a["joints_2d_px"], b["joints_2d_px"] * [-1, 1] + [SIZE[0] - 1, 0], atol=0.02)
+
+    def test_killed_and_resumed_gives_the_files_of_one_clean_run(
+        self, tmp_path: Path, given: dict[str, Any]
+    ) -> None:
+        out, clean, more = tmp_path / "out", tmp_path / "clean", ("--save_mesh", "--side_view")
+        command = [sys.executable, "demo.py", *self.line(given, out, *more)]
+        process = subprocess.Popen(
+            command, cwd=self.hands.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 120
+        while not list(out.glob("*.png")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert self.run(given, out, *more, "--resume") == 0
+        assert self.run(given, clean, *more) == 0
+        assert contents(out) == contents(clean)
+
+    def test_what_cannot_be_processed_is_named_and_the_rest_is_done(
+        self, tmp_path: Path, given: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = tmp_path / "mixed"
+        folder.mkdir()
+        for name in ("one.png", "two.png"):
+            (folder / name).write_bytes((given["--img_folder"] / name).read_bytes())
+        (folder / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+        boxes = {"one.png": [{"box_xyxy": [90, 30, 40, 100], "is_right": True}], "two.png": BOXES["two.png"]}
+        (tmp_path / "b.json").write_text(json.dumps(boxes))
+        assert self.run(given | {"--img_folder": folder, "--boxes": tmp_path / "b.json"}, tmp_path / "o") == 1
+        text = capsys.readouterr().out
+        assert "cut.jpg" in text
+        assert "upside down" in text
+        assert (tmp_path / "o" / "two.npz").is_file()
+
+    def test_merge_only_on_one_hand(self, tmp_path: Path, given: dict[str, Any]) -> None:
+        assert self.run(given, tmp_path / "tmu") == 0
+        assert self.run(given, tmp_path / "merge_only", "--no-unmerge") == 0
+        a, b = (np.load(tmp_path / name / "one.npz")["vertices_m"] for name in ("tmu", "merge_only"))
+        assert np.isfinite(b).all()
+        assert not np.array_equal(a, b)
+
+    def test_mediapipe_needs_no_files_and_finds_no_hands_in_noise(
+        self, tmp_path: Path, given: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        del given["--boxes"]
+        assert self.run(given | {"--detector_dir": tmp_path}, tmp_path / "o") == 0
+        assert "none found in 3 images" in capsys.readouterr().out
+        assert json.loads((tmp_path / "o" / "one.json").read_text())["detector"] == "mediapipe"
+
+    @pytest.mark.parametrize(
+        ("flag", "value", "message"),
+        [
+            ("--checkpoint", "not.ckpt", "CheckpointError"),
+            ("--checkpoint", "missing.ckpt", "MissingAssetError"),
+            ("--mano_path", "MANO_RIGHT.pkl", "MissingAssetError"),
+            ("--r", "5y4", "ScheduleError"),
+            ("--r", "5x40", "this trunk has 4"),
+            ("--method", "none", "MethodError"),
+            ("--img_folder", "nowhere", "InputError"),
+        ],
+    )
+    def test_what_cannot_work_is_said_before_anything_is_written(
+        self,
+        tmp_path: Path,
+        given: dict[str, Any],
+        caplog: pytest.LogCaptureFixture,
+        flag: str,
+        value: str,
+        message: str,
+    ) -> None:
+        (tmp_path / "not.ckpt").write_bytes(b"nothing")
+        value = value if flag in ("--r", "--method") else str(tmp_path / value)
+        assert self.run(given | {flag: value}, tmp_path / "out") == 1
+        assert message in caplog.text
+        assert not (tmp_path / "out").exists()
+
+    def test_help_from_the_command_line(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "demo.py", "--help"],
+            cwd=self.hands.root, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        for flag in FLAGS.split():
+            assert flag in done.stdout
