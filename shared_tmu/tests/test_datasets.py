@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from freihand_folder import write_freihand
 
-from shared_tmu.datasets import dataset_names, open_dataset
+from shared_tmu.datasets import dataset_names, open_dataset, picture_signature
 from shared_tmu.datasets.freihand import open_freihand
 from shared_tmu.errors import InputError, MissingAssetError
 
@@ -224,7 +224,7 @@ def test_the_prediction_file_scores_as_the_predictions_do(root, tmp_path):
     opened = open_freihand(root)
     outputs = outputs_of(opened, np.random.default_rng(3))
     path = tmp_path / "new" / "pred.json"
-    opened.write_predictions(outputs, path)
+    opened.write_predictions(outputs, path.parent)
     xyz, verts = (np.array(part) for part in json.loads(path.read_text()))
     assert xyz.shape == (3, 21, 3)
     assert verts.shape == (3, 778, 3)
@@ -242,12 +242,12 @@ def test_the_fingerprint_changes_with_what_is_inside(root):
 
 
 def test_the_signature_changes_with_the_pictures_of_its_range_only(root):
-    opened = open_freihand(root)
-    before = opened.picture_signature(0, 2), opened.picture_signature(2, 3)
-    with opened.images[2].open("ab") as file:
+    images = open_freihand(root).images
+    before = picture_signature(images[:2]), picture_signature(images[2:])
+    with images[2].open("ab") as file:
         file.write(b"more")
-    assert opened.picture_signature(0, 2) == before[0]
-    assert opened.picture_signature(2, 3) != before[1]
+    assert picture_signature(images[:2]) == before[0]
+    assert picture_signature(images[2:]) != before[1]
 
 
 def test_head(root):

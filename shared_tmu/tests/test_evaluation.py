@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 from freihand_folder import write_freihand
-from toy_hand_model import SIZE, ToyHand, toy_program
+from toy_hand_model import ToyHand, toy_program
 
 from shared_tmu.bench import read_records
-from shared_tmu.datasets import open_dataset
+from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.errors import InputError, MethodError, ScheduleError
 from shared_tmu.evaluation import evaluate, main, parse_settings
 from shared_tmu.metrics import score_freihand
@@ -81,13 +81,14 @@ def test_numbers_and_files_agree_with_a_plain_loop_over_the_set(run, results, da
     status, (record,), model = run("--r", "3x2", "--limit", "5")
     assert status == 0
     assert (record["n"], record["limit"]) == (5, 5)
-    data = open_dataset("freihand", data_dir).head(5)
     from toy_hand_model import patch
+
+    data = open_dataset("freihand", data_dir, SetOptions(model.config)).head(5)
 
     parts = []
     with patch(model, "3x2"), torch.inference_mode():
         for i in range(5):
-            sample = {name: value[None] for name, value in data.load(i, SIZE).items()}
+            sample = {name: value[None] for name, value in data.load(i).items()}
             output = {**sample, **model(sample)}
             parts.append({name: output[name].numpy() for name in data.kept})
     outputs = {name: np.concatenate([p[name] for p in parts]) for name in data.kept}

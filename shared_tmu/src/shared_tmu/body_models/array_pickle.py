@@ -36,7 +36,21 @@ def read_array_pickle(path: Path | str, max_bytes: int = MAX_BYTES) -> dict[str,
         BodyModelError: the file is no pickle, is damaged, is not a dictionary, or names anything that is not
             on the list (the message says what).
     """
-    path = Path(path)
+    content = _read(Path(path), max_bytes)
+    if not isinstance(content, dict):
+        raise BodyModelError(f"{path} holds a {type(content).__name__}, expected a dictionary of arrays.")
+    return content
+
+
+def read_pickled_array(path: Path | str, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
+    """Read a pickle that is one array (NumPy, SciPy CSC/CSR or chumpy); as `read_array_pickle` otherwise."""
+    content = _read(Path(path), max_bytes)
+    if not isinstance(content, np.ndarray):
+        raise BodyModelError(f"{path} holds a {type(content).__name__}, expected one array.")
+    return content
+
+
+def _read(path: Path, max_bytes: int) -> Any:
     if not path.is_file():
         raise MissingAssetError(f"{path.name} is not in {path.parent}.")
     size = path.stat().st_size
@@ -44,10 +58,7 @@ def read_array_pickle(path: Path | str, max_bytes: int = MAX_BYTES) -> dict[str,
         raise BodyModelError(f"{path} has {size} bytes; expected between 1 and {max_bytes}.")
     try:
         with path.open("rb") as file:
-            content = _RecordUnpickler(file, encoding="latin1").load()
-        if not isinstance(content, dict):
-            raise BodyModelError(f"{path} holds a {type(content).__name__}, expected a dictionary of arrays.")
-        return {str(key): _resolve(value) for key, value in content.items()}
+            return _resolve(_RecordUnpickler(file, encoding="latin1").load())
     except _RefusedGlobalError as error:
         raise BodyModelError(
             f"{path} was not loaded: it asks for '{error}', which is not part of an array and could execute "
@@ -161,6 +172,13 @@ def _reconstruct(kind: Any, *_: Any) -> _Array:
     return _Array()
 
 
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: str = "C") -> _Array:
+    """Stand-in for the function by which protocol 5 stores an array."""
+    array = _Array()
+    array.state = (1, shape, dtype, order == "F", bytes(data))
+    return array
+
+
 def _copyreg_reconstructor(kind: Any, *_: Any) -> _Record:
     if not (isinstance(kind, type) and issubclass(kind, _Record)):
         raise BodyModelError("an object in the pickle is of an unknown class.")
@@ -179,8 +197,11 @@ def _allowed() -> dict[tuple[str, str], Callable[..., Any]]:
     for core in ("numpy.core.multiarray", "numpy._core.multiarray"):
         names[core, "_reconstruct"] = _reconstruct
         names[core, "scalar"] = _Scalar
+    for core in ("numpy.core.numeric", "numpy._core.numeric"):
+        names[core, "_frombuffer"] = _from_buffer
     for builtins in ("__builtin__", "builtins"):
         names[builtins, "set"] = set
+        names[builtins, "bytearray"] = bytearray
         names[builtins, "object"] = object
     for module in ("csc", "_csc"):
         names[f"scipy.sparse.{module}", "csc_matrix"] = _Sparse
@@ -203,5 +224,5 @@ class _RecordUnpickler(pickle.Unpickler):
 
 def _resolve(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _resolve(item) for key, item in value.items()}
+        return {str(key): _resolve(item) for key, item in value.items()}
     return value.to_array() if isinstance(value, (_Array, _Scalar, _Sparse, _Chumpy)) else value

@@ -130,7 +130,7 @@ class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
             return SmplxOutput(vertices, joints, joints.index_select(1, self.keypoint_index))
 
     def _landmarks(self, vertices: Tensor, rotmat: Tensor) -> Tensor:
-        """Points on the face `[B, 68, 3]`: 51 that stay on the skin, 17 of its contour seen from the front."""
+        """Points on the face `[B, 68, 3]`: 51 that stay on the skin, 17 of the contour as seen."""
         batch = len(vertices)
         contour_faces, contour_places = find_dynamic_lmk_idx_and_bcoords(
             vertices,

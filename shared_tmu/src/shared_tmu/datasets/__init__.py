@@ -1,6 +1,19 @@
 """Evaluation sets in their official layouts, behind one registry of names."""
 
-from shared_tmu.datasets.hand_meshes import HandMeshSet, Scores
+from shared_tmu.datasets.base import EvalSet, Scores, SetOptions, picture_signature
+from shared_tmu.datasets.body_meshes import BodyMeshSet
+from shared_tmu.datasets.hand_meshes import HandMeshSet
 from shared_tmu.datasets.registry import DATASETS, DatasetSpec, dataset_names, open_dataset
 
-__all__ = ["DATASETS", "DatasetSpec", "HandMeshSet", "Scores", "dataset_names", "open_dataset"]
+__all__ = [
+    "DATASETS",
+    "BodyMeshSet",
+    "DatasetSpec",
+    "EvalSet",
+    "HandMeshSet",
+    "Scores",
+    "SetOptions",
+    "dataset_names",
+    "open_dataset",
+    "picture_signature",
+]

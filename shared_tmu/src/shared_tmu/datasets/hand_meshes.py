@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared_tmu.crops import hand_crop
+from shared_tmu.datasets.base import Column, Outputs, SetOptions
 from shared_tmu.files import replacing
 from shared_tmu.geometry import crop_camera_to_full
 from shared_tmu.images import read_image
@@ -24,26 +23,6 @@ TIP_ROWS = (4, 8, 12, 16, 20)  # of the OpenPose order: thumb, index, middle, ri
 FREIHAND_TIP_VERTICES = (744, 320, 443, 555, 672)
 TIPS = ("model", "freihand")
 _DECIMALS = 9  # of metres, in the prediction file
-
-Outputs = Mapping[str, NDArray[np.float32]]
-
-
-class Scores(Protocol):
-    """What a set makes of predictions."""
-
-    @property
-    def headline(self) -> dict[str, float]:
-        """The few numbers that papers print."""
-
-    @property
-    def per_sample(self) -> dict[str, NDArray[np.float64]]:
-        """Arrays `[N]`, for comparing runs in pairs."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, in plain types."""
-
-    def scores_txt(self) -> str:
-        """The official score file."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +39,7 @@ class HandMeshSet:
         official_count: samples of the complete set; None if there is no such number.
         tips: whose fingertips enter the predicted joints: the `model`'s own, as in published tables, or
             those that `freihand` takes from the vertices.
+        image_size: side of the model's input, pixels.
     """
 
     name: str
@@ -70,6 +50,7 @@ class HandMeshSet:
     fingerprint: str
     official_count: int | None = None
     tips: str = "model"
+    image_size: int = 256
 
     #: what must be kept of each batch and each model output to score and export predictions
     kept: ClassVar[tuple[str, ...]] = (
@@ -78,6 +59,13 @@ class HandMeshSet:
         "pred_cam",
         "box_center",
         "box_size",
+    )
+    columns: ClassVar[tuple[Column, ...]] = (
+        ("PA-MPVPE mm", "pa_mpvpe_mm", ".3f"),
+        ("PA-MPJPE mm", "pa_mpjpe_mm", ".3f"),
+        ("F@5", "f5", ".3f"),
+        ("F@15", "f15", ".3f"),
+        ("AUC", "pa_mpvpe_auc", ".3f"),
     )
 
     def __len__(self) -> int:
@@ -98,12 +86,17 @@ class HandMeshSet:
             verts_m=self.verts_m[:count],
         )
 
-    def picture_signature(self, start: int, stop: int) -> str:
-        """Changes when a picture in this range is exchanged for one of another name or length in bytes."""
-        listing = "\n".join(f"{path.name} {path.stat().st_size}" for path in self.images[start:stop])
-        return hashlib.sha256(listing.encode()).hexdigest()
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `EvalSet`."""
+        return {"tips": self.tips}
 
-    def load(self, index: int, image_size: int = 256) -> dict[str, Tensor]:
+    def opened_with(self, options: SetOptions) -> HandMeshSet:
+        """The same set, read as a command line and a model ask."""
+        size = int(getattr(options.config, "image_size", self.image_size))
+        return replace(self, tips=options.tips, image_size=size)
+
+    def load(self, index: int) -> dict[str, Tensor]:
         """One model input: the whole picture grown to 192:256, as published evaluations crop this set.
 
         Returns:
@@ -116,7 +109,9 @@ class HandMeshSet:
         image = read_image(self.images[index]).bgr
         height, width = image.shape[:2]
         whole = np.array([0, 0, width, height], dtype=np.float64)
-        crop = hand_crop(image, whole, right=True, rescale_factor=-1, image_size=image_size, antialias=False)
+        crop = hand_crop(
+            image, whole, right=True, rescale_factor=-1, image_size=self.image_size, antialias=False
+        )
         return {
             "img": torch.as_tensor(crop.img),
             "box_center": torch.as_tensor(crop.box_center, dtype=torch.float32),
@@ -156,9 +151,9 @@ class HandMeshSet:
         xyz, verts = self.place(outputs)
         return score_freihand(xyz, verts, self.xyz_m, self.verts_m)
 
-    def write_predictions(self, outputs: Outputs, path: Path) -> None:
-        """Write the official prediction file: JSON `[xyz_list, verts_list]`, metres, in picture order."""
-        with replacing(path) as beside, beside.open("w", encoding="ascii") as file:
+    def write_predictions(self, outputs: Outputs, folder: Path) -> None:
+        """Write the official `pred.json`: `[xyz_list, verts_list]`, metres, in picture order."""
+        with replacing(folder / "pred.json") as beside, beside.open("w", encoding="ascii") as file:
             file.write("[")
             for i, points in enumerate(self.place(outputs)):
                 file.write(", [" if i else "[")

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from shared_tmu.datasets.base import EvalSet, SetOptions
+from shared_tmu.datasets.ehf import find_ehf, open_ehf
 from shared_tmu.datasets.freihand import find_freihand, open_freihand
-from shared_tmu.datasets.hand_meshes import HandMeshSet
+from shared_tmu.datasets.synthbody import open_synthbody
 from shared_tmu.datasets.synthhand import open_synthhand
 from shared_tmu.errors import InputError
 
@@ -20,16 +22,22 @@ class DatasetSpec:
 
     Args:
         name: the canonical name, used in results and file names.
+        subject: what it shows, `"hand"` or `"body"`.
         aliases: further names, such as those of published configurations.
-        check: `data_dir -> None`, quick; raises `MissingAssetError` with what is missing and where it comes
-            from.
-        open: `data_dir -> set`; raises what `check` raises.
+        check: `(data_dir, options) -> None`, quick; raises `MissingAssetError` with what is missing and where
+            it comes from.
+        open: `(data_dir, options) -> set`; raises what `check` raises.
     """
 
     name: str
+    subject: str
     aliases: tuple[str, ...]
-    check: Callable[[Path], object]
-    open: Callable[[Path], HandMeshSet]
+    check: Callable[[Path, SetOptions], object]
+    open: Callable[[Path, SetOptions], EvalSet]
+
+
+def _nothing_to_check(data_dir: Path, options: SetOptions) -> None:
+    """For sets that make themselves."""
 
 
 DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
@@ -37,42 +45,59 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
         spec.name: spec
         for spec in (
             DatasetSpec(
-                "synthhand", ("SYNTHHAND-EVAL", "SYNTHHAND-VAL"), lambda data_dir: None, open_synthhand
+                "synthhand",
+                "hand",
+                ("SYNTHHAND-EVAL", "SYNTHHAND-VAL"),
+                _nothing_to_check,
+                lambda data_dir, options: open_synthhand(data_dir).opened_with(options),
             ),
-            DatasetSpec("freihand", ("FREIHAND-VAL", "FREIHAND-EVAL"), find_freihand, open_freihand),
+            DatasetSpec(
+                "freihand",
+                "hand",
+                ("FREIHAND-VAL", "FREIHAND-EVAL"),
+                lambda data_dir, options: find_freihand(data_dir),
+                lambda data_dir, options: open_freihand(data_dir).opened_with(options),
+            ),
+            DatasetSpec("synthbody", "body", ("SYNTHBODY-EVAL",), _nothing_to_check, open_synthbody),
+            DatasetSpec("ehf", "body", ("EHF-VAL", "EHF-EVAL"), find_ehf, open_ehf),
         )
     }
 )
 
 
-def dataset_names(text: str) -> tuple[str, ...]:
+def dataset_names(text: str, subject: str | None = None) -> tuple[str, ...]:
     """Canonical names of a comma list such as `"FreiHAND-VAL, synthhand"`, in its order, without repeats.
 
     Case, spaces, `-` and `_` do not matter.
 
+    Args:
+        text: the list.
+        subject: what the sets must show, `"hand"` or `"body"`; None takes any.
+
     Raises:
-        InputError: a name that no set has, or an empty list.
+        InputError: a name that no such set has, or an empty list.
     """
-    by_key = {_key(n): s.name for s in DATASETS.values() for n in (s.name, *s.aliases)}
+    specs = [spec for spec in DATASETS.values() if subject in (None, spec.subject)]
+    by_key = {_key(n): s.name for s in specs for n in (s.name, *s.aliases)}
     names: dict[str, None] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         if _key(part) not in by_key:
-            known = "; ".join(f"{s.name} (also {', '.join(s.aliases)})" for s in DATASETS.values())
+            known = "; ".join(f"{s.name} (also {', '.join(s.aliases)})" for s in specs)
             raise InputError(f"there is no dataset '{part}' in '{text}'. Known: {known}.")
         names[by_key[_key(part)]] = None
     if not names:
-        raise InputError(f"no dataset is named in '{text}': try {' or '.join(DATASETS)}.")
+        raise InputError(f"no dataset is named in '{text}': try {' or '.join(s.name for s in specs)}.")
     return tuple(names)
 
 
-def open_dataset(name: str, data_dir: Path) -> HandMeshSet:
+def open_dataset(name: str, data_dir: Path, options: SetOptions | None = None) -> EvalSet:
     """Open the set of this canonical name; those that make themselves do so now.
 
     Raises:
         MissingAssetError: files that the user has to supply are not there.
         InputError: files are there but cannot be what they should be.
     """
-    return DATASETS[name].open(data_dir)
+    return DATASETS[name].open(data_dir, options or SetOptions())
 
 
 def _key(name: str) -> str:

@@ -1,13 +1,16 @@
 """The evaluation runner that every model folder's `eval.py` calls."""
 
-from shared_tmu.evaluation.program import EvalProgram, Run
+from shared_tmu.evaluation.program import BODY, HAND, EvalProgram, Run, Subject
 from shared_tmu.evaluation.runner import evaluate, main
 from shared_tmu.evaluation.settings import EvalSettings, build_parser, parse_settings
 
 __all__ = [
+    "BODY",
+    "HAND",
     "EvalProgram",
     "EvalSettings",
     "Run",
+    "Subject",
     "build_parser",
     "evaluate",
     "main",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from shared_tmu.datasets import HandMeshSet
+from shared_tmu.datasets import EvalSet
 from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.evaluation.program import EvalProgram, Run
 from shared_tmu.evaluation.settings import EvalSettings
@@ -24,13 +24,12 @@ _Loaded = tuple[dict[str, Tensor], list[str]]
 class _Crops(Dataset[tuple[dict[str, Tensor], str]]):
     """Samples of a set; a picture that cannot be read becomes a message instead."""
 
-    def __init__(self, data: HandMeshSet, image_size: int) -> None:
+    def __init__(self, data: EvalSet) -> None:
         self.data = data
-        self.image_size = image_size
 
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], str]:
         try:
-            return self.data.load(index, self.image_size), ""
+            return self.data.load(index), ""
         except InputError as error:
             return {}, str(error)
 
@@ -43,13 +42,13 @@ def _collate(samples: Sequence[tuple[dict[str, Tensor], str]]) -> _Loaded:
     return {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}, []
 
 
-def load_batch(data: HandMeshSet, rows: range, image_size: int, device: torch.device) -> dict[str, Tensor]:
+def load_batch(data: EvalSet, rows: range, device: torch.device) -> dict[str, Tensor]:
     """Samples `rows` as one batch on `device`.
 
     Raises:
         InputError: a picture cannot be read.
     """
-    batch, problems = _collate([_Crops(data, image_size)[index] for index in rows])
+    batch, problems = _collate([_Crops(data)[index] for index in rows])
     if problems:
         raise InputError(problems[0])
     return {name: values.to(device) for name, values in batch.items()}
@@ -58,18 +57,16 @@ def load_batch(data: HandMeshSet, rows: range, image_size: int, device: torch.de
 def predict_missing(
     program: EvalProgram,
     model: nn.Module,
-    data: HandMeshSet,
+    data: EvalSet,
     folders: Mapping[Run, RunFolder],
     chunks: Sequence[Chunk],
     settings: EvalSettings,
-    image_size: int,
 ) -> None:
     """Fill every chunk that a run lacks.
 
     Args:
         folders: the runs to predict for, and where their chunks lie.
         chunks: cover the set.
-        image_size: side of the model's input, pixels.
 
     Raises:
         InputError: pictures that cannot be read, all of them named; the chunks without them are kept.
@@ -79,7 +76,7 @@ def predict_missing(
     if not batches:
         return
     loader = DataLoader(
-        _Crops(data, image_size),
+        _Crops(data),
         batch_sampler=[list(rows) for _, rows in batches],
         num_workers=settings.num_workers,
         collate_fn=_collate,
@@ -125,7 +122,7 @@ def _join(parts: Sequence[Arrays]) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _raise_for(data: HandMeshSet, problems: Sequence[str]) -> None:
+def _raise_for(data: EvalSet, problems: Sequence[str]) -> None:
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise InputError(

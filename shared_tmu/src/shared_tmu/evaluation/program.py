@@ -22,6 +22,29 @@ class PatchModel(Protocol):
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What a model estimates, as far as command lines differ.
+
+    Args:
+        name: `"hand"` or `"body"`; decides which evaluation sets there are.
+        dataset: the set that makes itself.
+        body_flag: names the body model's file.
+        body_file: what that file is usually called.
+        bundled: what is used without it.
+    """
+
+    name: str
+    dataset: str
+    body_flag: str
+    body_file: str
+    bundled: str
+
+
+HAND = Subject("hand", "synthhand", "--mano_path", "MANO_RIGHT.pkl", "the bundled hand")
+BODY = Subject("body", "synthbody", "--smplx_path", "SMPLX_NEUTRAL.npz", "the bundled person")
+
+
+@dataclass(frozen=True)
 class EvalProgram:
     """A model folder, as the runner sees it.
 
@@ -29,11 +52,12 @@ class EvalProgram:
         name: the model's name in results, e.g. `"HaMeR"`.
         folder: the model folder; results go to its `results` unless told otherwise, and its sources count
             when deciding whether finished work still holds.
-        load_model: `(checkpoint or None, MANO file or None) -> model` in eval mode; the model maps a batch
-            with `img` `[B, 3, S, S]` to a dictionary with the published keys, and tells S as
-            `config.image_size`.
+        load_model: `(checkpoint or None, body model file or None) -> model` in eval mode; the model maps a
+            batch with `img` to a dictionary with the published keys, and tells the size of its input in
+            `config`.
         patch: the folder's `tmu.patch`.
         default_checkpoint: the file that `load_model(None, ...)` reads.
+        subject: what the model estimates.
     """
 
     name: str
@@ -41,6 +65,7 @@ class EvalProgram:
     load_model: Callable[[Path | None, Path | None], nn.Module]
     patch: PatchModel
     default_checkpoint: Path
+    subject: Subject = HAND
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_COLUMNS = ("schedule", "tokens", "PA-MPVPE mm", "PA-MPJPE mm", "F@5", "F@15", "AUC", "img/s", "speed-up")
+from shared_tmu.datasets.base import Column
 
 
-def format_table(records: Sequence[Mapping[str, Any]]) -> str:
-    """One row per record, columns aligned; spreads are quartiles."""
-    rows = [_COLUMNS, *(_row(record) for record in records)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+def format_table(records: Sequence[Mapping[str, Any]], errors: Sequence[Column]) -> str:
+    """One row per record, columns aligned; spreads are quartiles.
+
+    Args:
+        records: result lines of one set.
+        errors: which errors to show.
+    """
+    title = ("schedule", "tokens", *(title for title, _, _ in errors), "img/s", "speed-up")
+    rows = [title, *(_row(record, errors) for record in records)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(title))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, "-" * len(lines[0]))
     return "\n".join(lines) + "\n"
@@ -29,15 +35,11 @@ def format_title(record: Mapping[str, Any]) -> str:
     )
 
 
-def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
+def _row(record: Mapping[str, Any], errors: Sequence[Column]) -> tuple[str, ...]:
     return (
         record["label"],
         f"{record['tokens_kept']}/{record['tokens']}",
-        f"{record['pa_mpvpe_mm']:.3f}",
-        f"{record['pa_mpjpe_mm']:.3f}",
-        f"{record['f5']:.3f}",
-        f"{record['f15']:.3f}",
-        f"{record['pa_mpvpe_auc']:.3f}",
+        *(format(record[name], form) for _, name, form in errors),
         _with_spread(record["images_per_s"], record["images_per_s_quartiles"], 1),
         _with_spread(record["speedup"], record["speedup_quartiles"], 2),
     )

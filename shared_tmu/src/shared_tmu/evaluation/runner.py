@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from shared_tmu.bench import append_record, describe_environment, read_records
-from shared_tmu.datasets import DATASETS, HandMeshSet, open_dataset
+from shared_tmu.datasets import DATASETS, EvalSet, open_dataset, picture_signature
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.evaluation.identity import code_sha256, digest_of, file_sha256, weights_sha256
 from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
@@ -54,7 +54,7 @@ def evaluate(program: EvalProgram, settings: EvalSettings) -> int:
             weights or the results folder cannot be used.
     """
     for name in settings.datasets:
-        DATASETS[name].check(settings.data_dir)
+        DATASETS[name].check(settings.data_dir, settings.set_options())
     _require_writable(settings.results)
     session = Session.start(program, settings)
     failures: list[str] = []
@@ -75,7 +75,6 @@ class Session:
     Args:
         facts: go into every record.
         depends_on: decides, with the set and the run, whether finished work still holds.
-        image_size: side of the model's input, pixels.
     """
 
     program: EvalProgram
@@ -83,7 +82,6 @@ class Session:
     model: nn.Module
     facts: Mapping[str, Any]
     depends_on: Mapping[str, Any]
-    image_size: int
 
     @classmethod
     def start(cls, program: EvalProgram, settings: EvalSettings) -> Session:
@@ -92,7 +90,7 @@ class Session:
         Raises:
             TMUError: no usable weights, or a run that does not fit the model.
         """
-        model = program.load_model(settings.checkpoint, settings.mano_path).eval()
+        model = program.load_model(settings.checkpoint, settings.body_path).eval()
         for run in settings.runs:
             run.patched(program, model).remove()
         weights = weights_sha256(model)
@@ -105,13 +103,12 @@ class Session:
             "dtype": settings.dtype_name,
             "device": settings.device.type,
             "batch_size": settings.batch_size,
-            "tips": settings.tips,
         }
         facts = {
             **shared,
             "checkpoint": checkpoint.name,
             "checkpoint_sha256": file_sha256(checkpoint) if checkpoint.is_file() else None,
-            "mano": settings.mano_path.name if settings.mano_path else None,
+            "body_model": settings.body_path.name if settings.body_path else None,
             **environment,
         }
         depends_on = {
@@ -120,8 +117,7 @@ class Session:
             "torch": torch.__version__,
             "processor": environment["machine"]["processor"],
         }
-        size = int(getattr(getattr(model, "config", None), "image_size", 256))
-        return cls(program, settings, model, facts, depends_on, size)
+        return cls(program, settings, model, facts, depends_on)
 
     def evaluate_set(self, name: str) -> list[str]:
         """Evaluate all runs on one set, print its table, and return what failed.
@@ -130,10 +126,11 @@ class Session:
             TMUError: the set cannot be opened, or has pictures that cannot be read.
         """
         settings = self.settings
-        data = replace(open_dataset(name, settings.data_dir), tips=settings.tips)
+        options = settings.set_options(getattr(self.model, "config", None))
+        data = open_dataset(name, settings.data_dir, options)
         data = data.head(settings.limit) if settings.limit else data
         bounds = chunk_bounds(len(data), settings.batch_size)
-        chunks = [Chunk(a, b, data.picture_signature(a, b)) for a, b in bounds]
+        chunks = [Chunk(a, b, picture_signature(data.images[a:b])) for a, b in bounds]
         jobs = [self._job(data, run, chunks) for run in settings.runs]
         lines = settings.results / f"{self.program.name}-{name}.jsonl".lower()
         finished = {} if settings.fresh else {r.get("key"): r for r in read_records(lines)}
@@ -144,10 +141,10 @@ class Session:
             if job.key in finished:
                 job.folder.drop_chunks()
         records = [finished[job.key] for job in jobs if job.key in finished]
-        self._say(records, len(jobs) - len(todo), lines)
+        self._say(data, records, len(jobs) - len(todo), lines)
         return failures
 
-    def _job(self, data: HandMeshSet, run: Run, chunks: Sequence[Chunk]) -> Job:
+    def _job(self, data: EvalSet, run: Run, chunks: Sequence[Chunk]) -> Job:
         settings = self.settings
         asked = {
             "schedule": str(run.schedule),
@@ -156,6 +153,7 @@ class Session:
             "dataset": data.name,
             "annotations": data.fingerprint,
             "count": len(data),
+            **data.facts,
         }
         predictions = digest_of({**self.depends_on, **asked})
         pictures = [chunk.signature for chunk in chunks]
@@ -167,7 +165,7 @@ class Session:
 
     def _work(
         self,
-        data: HandMeshSet,
+        data: EvalSet,
         chunks: Sequence[Chunk],
         todo: Sequence[Job],
         lines: Path,
@@ -177,9 +175,9 @@ class Session:
             for job in todo:
                 job.folder.drop_chunks()
         folders = {job.run: job.folder for job in todo}
-        predict_missing(self.program, self.model, data, folders, chunks, self.settings, self.image_size)
+        predict_missing(self.program, self.model, data, folders, chunks, self.settings)
         rows = range(min(len(data), self.settings.batch_size))
-        batch = load_batch(data, rows, self.image_size, self.settings.device)
+        batch = load_batch(data, rows, self.settings.device)
         failures, scored = [], {}
         for job in todo:
             try:
@@ -195,11 +193,11 @@ class Session:
             finished[job.key] = record
         return failures
 
-    def _score(self, data: HandMeshSet, job: Job, outputs: Arrays) -> dict[str, Any]:
+    def _score(self, data: EvalSet, job: Job, outputs: Arrays) -> dict[str, Any]:
         """Score a run, write its files, and return the numbers of its record."""
         scores = data.score(outputs)
         folder = job.folder.path
-        data.write_predictions(outputs, folder / "pred.json")
+        data.write_predictions(outputs, folder)
         write_text(folder / "scores.txt", scores.scores_txt())
         write_text(folder / "scores.json", json.dumps(scores.as_dict(), allow_nan=False))
         with replacing(folder / "per_sample.npz") as beside:
@@ -208,7 +206,7 @@ class Session:
         _log.info("%s on %s: PA-MPVPE %.3f mm", job.run.label, data.name, scores.headline["pa_mpvpe_mm"])
         return {**scores.headline, "scores_txt": scores.official()}
 
-    def _record(self, data: HandMeshSet, job: Job, measured: Mapping[str, Any]) -> dict[str, Any]:
+    def _record(self, data: EvalSet, job: Job, measured: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "model": self.program.name,
             "dataset": data.name,
@@ -221,20 +219,21 @@ class Session:
             "n_official": data.official_count,
             "limit": self.settings.limit,
             "dataset_sha256": data.fingerprint,
+            **data.facts,
             **self.facts,
             "files": str(job.folder.path.relative_to(self.settings.results)),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "key": job.key,
         }
 
-    def _say(self, records: Sequence[Mapping[str, Any]], kept: int, lines: Path) -> None:
+    def _say(self, data: EvalSet, records: Sequence[Mapping[str, Any]], kept: int, lines: Path) -> None:
         if not records:
             return
-        text = f"\n{format_title(records[0])}\n\n{format_table(records)}\n"
+        text = f"\n{format_title(records[0])}\n\n{format_table(records, data.columns)}\n"
         if kept:
             text += f"{kept} of {len(records)} rows were there already (--fresh does them again).\n"
         files = lines.parent / Path(records[0]["files"]).parent
-        text += f"Lines: {lines}\nOfficial predictions, scores and per-sample errors: {files}\n"
+        text += f"Lines: {lines}\nPredictions, scores and per-sample errors: {files}\n"
         sys.stdout.write(text)
         sys.stdout.flush()
 

@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from shared_tmu.datasets import DATASETS, dataset_names
+from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_meshes import TIPS
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.program import EvalProgram, Run
+from shared_tmu.evaluation.program import HAND, EvalProgram, Run
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.schedule import Schedule
 
@@ -30,7 +31,7 @@ class EvalSettings:
         data_dir: where datasets are looked for.
         results: folder of the `*.jsonl` files.
         checkpoint: None for the bundled weights.
-        mano_path: None for the bundled hand.
+        body_path: None for the bundled body model.
         limit: evaluate the first so many samples only.
         tips: whose fingertips enter the joint errors, see `HandMeshSet`.
         rounds: timed rounds per schedule; 0 measures no speed.
@@ -44,7 +45,7 @@ class EvalSettings:
     device: torch.device
     dtype: torch.dtype = torch.float32
     checkpoint: Path | None = None
-    mano_path: Path | None = None
+    body_path: Path | None = None
     batch_size: int = 16
     num_workers: int = 0
     limit: int | None = None
@@ -57,6 +58,10 @@ class EvalSettings:
         """`float32` and so on, without `torch.`."""
         return str(self.dtype).removeprefix("torch.")
 
+    def set_options(self, config: Any = None) -> SetOptions:
+        """How sets are to be read, for a model of this configuration if there is one yet."""
+        return SetOptions(config, self.body_path, self.tips)
+
 
 def parse_settings(program: EvalProgram, arguments: Sequence[str] | None = None) -> EvalSettings:
     """Read a command line; None reads the process's own.
@@ -67,18 +72,18 @@ def parse_settings(program: EvalProgram, arguments: Sequence[str] | None = None)
     """
     given = build_parser(program).parse_args(arguments)
     return EvalSettings(
-        datasets=dataset_names(given.dataset),
+        datasets=dataset_names(given.dataset, program.subject.name),
         runs=read_runs(given.r, given.method, unmerge=not given.no_unmerge),
         data_dir=given.data_dir,
         results=given.results or program.folder / "results",
         device=choose_device(given.device),
         dtype=DTYPES[given.dtype],
         checkpoint=given.checkpoint,
-        mano_path=given.mano_path,
+        body_path=given.body_path,
         batch_size=given.batch_size,
         num_workers=given.num_workers,
         limit=given.limit,
-        tips=given.tips,
+        tips=getattr(given, "tips", "model"),
         rounds=given.rounds,
         fresh=given.fresh,
     )
@@ -92,8 +97,9 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
         epilog=f"The schedules of the thesis: --r {_THESIS}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add = parser.add_argument
-    add("--dataset", default="synthhand", help=f"comma list of {', '.join(DATASETS)}; case does not matter")
+    add, subject = parser.add_argument, program.subject
+    sets = ", ".join(spec.name for spec in DATASETS.values() if spec.subject == subject.name)
+    add("--dataset", default=subject.dataset, help=f"comma list of {sets}; case does not matter")
     add("--data_dir", type=Path, default=program.folder.parent / "data", help="folder that holds datasets")
     add(
         "--r",
@@ -112,13 +118,19 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
         type=Path,
         help=f"weights; without it {program.default_checkpoint.name}, which is bundled",
     )
-    add("--mano_path", type=Path, help="MANO_RIGHT.pkl; without it the bundled hand")
+    add(
+        subject.body_flag,
+        dest="body_path",
+        type=Path,
+        help=f"{subject.body_file}; without it {subject.bundled}",
+    )
     add("--batch_size", type=_positive, default=16, help="images per model call, also when timing")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add("--dtype", choices=DTYPES, default="float32", help="number format of the model")
     add("--num_workers", type=_natural, default=0, help="processes that read images ahead")
     add("--limit", type=_positive, help="only the first so many samples; the results say so")
-    add("--tips", choices=TIPS, default="model", help="whose fingertips enter joint errors; published: model")
+    if subject is HAND:
+        add("--tips", choices=TIPS, default="model", help="whose tips enter joint errors; published: model")
     add(
         "--rounds",
         type=_natural,

@@ -157,10 +157,17 @@ def checked_pair(
             "both must be [N, P, 3], N > 0."
         )
     for name, points in (("predicted", predicted), ("true", true)):
-        bad = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
-        if bad.size:
-            shown = ", ".join(map(str, bad[:10])) + (", ..." if bad.size > 10 else "")
-            raise InputError(
-                f"{bad.size} of {len(points)} samples have {name} {what} that are not finite: {shown}."
-            )
+        expect_finite(f"{name} {what}", points)
     return predicted, true
+
+
+def expect_finite(what: str, points: NDArray[np.floating[Any]]) -> None:
+    """Refuse samples `[N, P, 3]` that hold NaN or infinity.
+
+    Raises:
+        InputError: names them.
+    """
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
+    if bad.size:
+        shown = ", ".join(map(str, bad[:10])) + (", ..." if bad.size > 10 else "")
+        raise InputError(f"{bad.size} of {len(points)} samples have {what} that are not finite: {shown}.")

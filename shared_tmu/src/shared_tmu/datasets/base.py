@@ -1,0 +1,113 @@
+"""What the evaluation runner needs of a set, whatever it shows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Outputs = Mapping[str, NDArray[np.float32]]
+Column = tuple[str, str, str]
+"""Title, name in a result line, format: one column of a printed table."""
+
+
+@dataclass(frozen=True)
+class SetOptions:
+    """What a command line and a model say about how a set is read.
+
+    Args:
+        config: the model's configuration; sets take the size of their crops from it, if it says.
+        body_path: the body model's file; None is the bundled one.
+        tips: see `HandMeshSet`.
+    """
+
+    config: Any = None
+    body_path: Path | None = None
+    tips: str = "model"
+
+
+class Scores(Protocol):
+    """What a set makes of predictions."""
+
+    @property
+    def headline(self) -> dict[str, float]:
+        """The few numbers that papers print; `pa_mpvpe_mm` and `pa_mpjpe_mm` are always among them."""
+
+    @property
+    def per_sample(self) -> dict[str, NDArray[np.float64]]:
+        """Arrays `[N]`, for comparing runs in pairs."""
+
+    def official(self) -> dict[str, float]:
+        """The lines of the score file, by name."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, in plain types."""
+
+    def scores_txt(self) -> str:
+        """The score file: official where there is one."""
+
+
+class EvalSet(Protocol):
+    """An evaluation set: pictures, what to keep of a model's outputs for them, and how to score that."""
+
+    @property
+    def name(self) -> str:
+        """Canonical name."""
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """One picture per sample."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the name and all annotations; see `picture_signature` for the pictures."""
+
+    @property
+    def official_count(self) -> int | None:
+        """Samples of the complete set; None if there is no such number."""
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What must be kept of each batch and each model output to score and save predictions."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How the set is read, in plain values; goes into every result."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Errors that the printed table shows."""
+
+    def __len__(self) -> int: ...
+
+    def head(self, count: int) -> Self:
+        """The first `count` samples, or all if there are fewer."""
+
+    def load(self, index: int) -> dict[str, Tensor]:
+        """One model input, `img` among it.
+
+        Raises:
+            InputError: the picture cannot be read, or not to its end.
+        """
+
+    def score(self, outputs: Outputs) -> Scores:
+        """The official table of these predictions; `outputs` are the `kept` arrays of all samples.
+
+        Raises:
+            InputError: predictions that must not enter a mean, such as NaN.
+        """
+
+    def write_predictions(self, outputs: Outputs, folder: Path) -> None:
+        """Write the prediction file, official where there is one."""
+
+
+def picture_signature(images: Sequence[Path]) -> str:
+    """Changes when one of these pictures is exchanged for one of another name or length in bytes."""
+    listing = "\n".join(f"{path.name} {path.stat().st_size}" for path in images)
+    return hashlib.sha256(listing.encode()).hexdigest()

@@ -1,0 +1,53 @@
+"""SynthBody-Eval: our own renders in EHF's layout, made on first use into a cache folder."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from shared_tmu.body_models import load_smplx
+from shared_tmu.datasets.base import SetOptions
+from shared_tmu.datasets.body_meshes import BodyMeshSet
+from shared_tmu.datasets.body_parts import parts_by_weight
+from shared_tmu.datasets.ehf import read_ehf_layout
+from shared_tmu.datasets.synthhand import cache_folder
+from shared_tmu.errors import InputError
+
+OFFICIAL_COUNT = 500
+_log = logging.getLogger(__name__)
+
+
+def open_synthbody(data_dir: Path, options: SetOptions) -> BodyMeshSet:
+    """Open SynthBody-Eval, made first if the cache lacks it; `data_dir` is not read.
+
+    Meshes are SynthBody's, in the camera's frame; hands and face are told by its skinning weights.
+
+    Raises:
+        InputError: the cache cannot be written, or was damaged since; or another body model is asked for.
+    """
+    del data_dir
+    from shared_tmu.synth.body import write_body_eval_set
+
+    if options.body_path is not None:
+        raise InputError(
+            f"SynthBody-Eval shows the bundled SynthBody; a model with {options.body_path.name} predicts "
+            "other vertices. Leave --smplx_path out, or choose --dataset ehf."
+        )
+    folder = cache_folder() / "synthbody_eval"
+    _log.info("SynthBody-Eval: %d pictures in %s, made now if they are not there.", OFFICIAL_COUNT, folder)
+    try:
+        write_body_eval_set(folder, count=OFFICIAL_COUNT)
+        parts = parts_by_weight(load_smplx())
+        opened = read_ehf_layout(
+            folder, "synthbody", parts, np.eye(3), OFFICIAL_COUNT, {"parts": "by skinning weights"}
+        )
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"SynthBody-Eval cannot be kept in {folder} ({reason}): name another place with SHARED_TMU_CACHE."
+        ) from error
+    except InputError as error:
+        raise InputError(f"{error} This set makes itself: delete {folder} and run again.") from error
+    return opened.opened_with(options)
