@@ -20,7 +20,7 @@ from .errors import PatchError
 from .methods import Method, find_method
 from .plan import MergePlan
 from .schedule import Schedule
-from .trunk import TrunkSettings, run_blocks
+from .trunk import Protect, TrunkSettings, Unmerge, run_blocks
 
 
 class MergedBlocks(nn.ModuleList):
@@ -154,6 +154,11 @@ class PatchHandle:
         self.schedule = value
 
     @property
+    def num_prefix_tokens(self) -> int:
+        """T, tokens in front of the patch tokens."""
+        return self._blocks.settings.num_prefix_tokens
+
+    @property
     def plan(self) -> MergePlan | None:
         """From the tokens of the last forward to its last slots; None before the first forward.
 
@@ -187,8 +192,9 @@ def patch(
     method: str | Method = "tome",
     *,
     num_prefix_tokens: int = 0,
-    unmerge: bool = True,
+    unmerge: Unmerge = True,
     proportional: bool = True,
+    protect: Protect = "first",
     record: bool = False,
 ) -> PatchHandle:
     """Make a ViT merge tokens between its blocks, until the handle is removed or its `with` block left.
@@ -204,8 +210,9 @@ def patch(
         method: row of `METHODS`.
         num_prefix_tokens: tokens in front of the patch tokens (class, register, task), which never merge.
         unmerge: restore the full sequence after the last block; False is merge-only, for heads that take any
-            length.
+            length, "sparse" its stand-in for heads that need the grid (see `run_trunk`).
         proportional: let a token that stands for s tokens count s times in attention.
+        protect: "last" reproduces published TMU, which protects the wrong end (see `run_trunk`).
         record: keep the plans of the last forward in `handle.plan` and `handle.plans`.
 
     Raises:
@@ -214,7 +221,7 @@ def patch(
         MethodError: no such method.
     """
     settings = TrunkSettings(
-        Schedule.parse(schedule), find_method(method), num_prefix_tokens, unmerge, proportional
+        Schedule.parse(schedule), find_method(method), num_prefix_tokens, unmerge, proportional, protect
     )
     for module in model.modules():
         if isinstance(module, MergedBlocks):

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from .blocks import Block, attention_half, find_misfit, mlp_half
+from .controls import front_to_last, last_to_front, plan_front_to_last, unmerge_sparse
 from .errors import PatchError, PlanError
 from .methods import Method, find_method
 from .ops import sum_dtype
 from .ops import unmerge as unmerge_tokens
 from .plan import MergePlan
 from .schedule import Schedule, limit_removal, say_where_limited
+
+Unmerge = bool | Literal["sparse"]
+Protect = Literal["first", "last"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,17 @@ class TrunkSettings:
     schedule: Schedule
     method: Method
     num_prefix_tokens: int = 0
-    unmerge: bool = True
+    unmerge: Unmerge = True
     proportional: bool = True
+    protect: Protect = "first"
 
     def __post_init__(self) -> None:
+        if self.unmerge not in (True, False, "sparse"):
+            raise PatchError(f"unmerge = {self.unmerge!r}: use True, False or 'sparse'.")
+        if self.protect not in ("first", "last"):
+            raise PatchError(
+                f"protect = {self.protect!r}: use 'first', or 'last' to reproduce published runs."
+            )
         prefix = self.num_prefix_tokens
         if isinstance(prefix, bool) or not hasattr(prefix, "__index__") or operator.index(prefix) < 0:
             raise PatchError(
@@ -46,8 +57,9 @@ def run_trunk(
     *,
     method: str | Method = "tome",
     num_prefix_tokens: int = 0,
-    unmerge: bool = True,
+    unmerge: Unmerge = True,
     proportional: bool = True,
+    protect: Protect = "first",
 ) -> tuple[Tensor, MergePlan]:
     """Run all blocks, removing tokens as the schedule says; `"off"` is `for b in blocks: x = b(x)`.
 
@@ -62,8 +74,11 @@ def run_trunk(
         method: row of `METHODS`.
         num_prefix_tokens: tokens at the front (class, register, task) that never merge and stay first.
         unmerge: give every original token its slot's features after the last block; False returns the short
-            sequence.
+            sequence; "sparse", a control, gives them to each slot's first token only and zeros to the others.
         proportional: add log(size) to the attention logits, as ToMe does.
+        protect: "first", or "last": leave as many tokens at the end out of merging instead of those in front,
+            as published TMU does where task tokens are in front. It merges the task tokens; it is here to be
+            compared with.
 
     Returns:
         Tokens `[B, N, C]` (`[B, M, C]` without unmerging), and the plan from the N tokens to the last M
@@ -75,7 +90,7 @@ def run_trunk(
         PlanError: `x` is not `[B, N, C]`, or has fewer tokens than the prefix.
     """
     settings = TrunkSettings(
-        Schedule.parse(schedule), find_method(method), num_prefix_tokens, unmerge, proportional
+        Schedule.parse(schedule), find_method(method), num_prefix_tokens, unmerge, proportional, protect
     )
     blocks = list(blocks)
     for number, block in enumerate(blocks if not torch.compiler.is_compiling() else ()):
@@ -102,7 +117,11 @@ def run_blocks(
         return x, ()
     _require_tokens(x, settings, len(blocks))
     prefix, size = settings.num_prefix_tokens, None
-    plans: list[MergePlan] = []
+    if settings.protect == "last" and prefix:
+        x = last_to_front(x, prefix)
+        x, plans = run_blocks(blocks, x, replace(settings, protect="first"))
+        return front_to_last(x, prefix), tuple(plan_front_to_last(plan, prefix) for plan in plans)
+    made: list[MergePlan] = []
     for block, wanted in zip(blocks, asked, strict=True):
         r = limit_removal(wanted, x.shape[1], prefix)
         weights = size if settings.proportional else None
@@ -113,11 +132,11 @@ def run_blocks(
         if r > 0:
             plan = settings.method.plan(mean_keys(keys), r, prefix)
             x, size = settings.method.reduce(x, plan, size)  # [B, M, C], [B, M]
-            plans.append(plans[-1].then(plan) if plans else plan)
+            made.append(made[-1].then(plan) if made else plan)
         x = mlp_half(block, x)
-    if settings.unmerge and plans:
-        x = unmerge_tokens(x, plans[-1])
-    return x, tuple(plans)
+    if settings.unmerge and made:
+        x = (unmerge_sparse if settings.unmerge == "sparse" else unmerge_tokens)(x, made[-1])
+    return x, tuple(made)
 
 
 @torch.no_grad()
