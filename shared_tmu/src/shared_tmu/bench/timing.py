@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import median, quantiles
+from typing import Any, TypeVar
 
 import torch
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,13 @@ def compare_times(baseline: Timing, other: Timing) -> Comparison:
 
 def measure_in_turn(
     call: Callable[[], object],
-    contenders: Mapping[str, Callable[[], AbstractContextManager[object]]],
+    contenders: Mapping[Name, Callable[[], AbstractContextManager[object]]],
     device: torch.device,
     *,
     rounds: int = 50,
     warmup: int = 3,
     budget_s: float = 30.0,
-) -> dict[str, Timing]:
+) -> dict[Name, Timing]:
     """Time `call` inside each contender's context, in turn: A B A B ...; entering and leaving is not timed.
 
     Args:
@@ -88,7 +92,7 @@ def measure_in_turn(
     """
     if not contenders or rounds < 1 or warmup < 0:
         raise ValueError(f"nothing to time: {len(contenders)} contenders, {rounds} rounds, warm-up {warmup}.")
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    seconds: dict[Name, list[float]] = {name: [] for name in contenders}
     started = time.perf_counter()
     with _no_garbage_collection():
         for index in range(warmup + rounds):
@@ -102,6 +106,27 @@ def measure_in_turn(
                 if index >= warmup:
                     seconds[name].append(elapsed)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def measure_calls(
+    calls: Mapping[Name, Callable[[], object]], device: torch.device, **options: Any
+) -> dict[Name, Timing]:
+    """`measure_in_turn` for contenders that are functions; `options` are its `rounds` and so on."""
+    current: Callable[[], object] | None = None
+
+    @contextmanager
+    def choose(call: Callable[[], object]) -> Iterator[None]:
+        nonlocal current
+        current = call
+        yield
+
+    def run() -> object:
+        assert current is not None
+        return current()
+
+    return measure_in_turn(
+        run, {name: partial(choose, call) for name, call in calls.items()}, device, **options
+    )
 
 
 def synchronize(device: torch.device) -> None:

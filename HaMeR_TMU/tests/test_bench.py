@@ -1,0 +1,88 @@
+"""HaMeR under the benchmark, and the command from both places."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from shared_tmu.bench.cli import main
+from shared_tmu.bench.costs import vertex_error_mm
+from shared_tmu.bench.subject import Subject, Variant
+from shared_tmu.schedule import Schedule
+from tmu.bench import PROGRAM
+
+FOLDER = Path(__file__).resolve().parents[1]
+
+
+def run(folder: Path, options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "shared_tmu.bench", *options.split()]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_the_command_writes_and_prints_its_results(tmp_path: Path) -> None:
+    results = os.path.relpath(tmp_path / "new" / "speed.jsonl", FOLDER.parent)
+    options = "--model hamer --size tiny --r 10x16 --batch 1 --dtype float32,auto --device cpu --rounds 2"
+    done = run(FOLDER.parent, f"{options} --json {results}")
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (tmp_path / "new" / "speed.jsonl").read_text().splitlines()]
+    assert [r["schedule"] for r in records[:2]] == ["off", "10x16"]
+    assert (records[1]["model"], records[1]["tokens"], records[1]["tokens_kept"]) == ("HaMeR", 192, 32)
+    assert records[1]["vertex_error_mm"] == {"mean": 0, "max": 0}
+    assert "10x16" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_command_knows_its_models_and_runs_inside_the_folder_too() -> None:
+    unknown = run(FOLDER, "--model nobody")
+    assert unknown.returncode == 1
+    assert re.fullmatch(r"InputError: there is no model 'nobody': use one of .*hamer.*\n", unknown.stderr)
+    assert "vit-h, thin, tiny" in run(FOLDER, "--model hamer --help").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--size xl", "no size 'xl': use one of vit-h, thin, tiny"),
+        ("--size tiny --r 5y2", "cannot read '5y2'"),
+        ("--size tiny --dtype int8", "--dtype 'int8'"),
+        ("--size tiny --batch 0", "whole numbers of at least 1"),
+        ("--size tiny --batch ,", "--batch is empty"),
+        ("--size tiny --runtime warp", "no runtime 'warp'"),
+        ("--size tiny --method magic", "no method 'magic'"),
+        ("--size tiny --r 1x40", "names 40 layers, this trunk has 32"),
+        pytest.param(
+            "--size tiny --device cuda",
+            "--device cuda cannot be used here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(
+    options: str, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(PROGRAM, options.split()) == 1
+    (record,) = caplog.records
+    assert message in record.getMessage()
+
+
+def test_the_ideal_of_vit_h_is_that_of_its_arithmetic() -> None:
+    subject = Subject(PROGRAM, "tiny", torch.device("cpu"), "vit")
+    assert subject.count_tokens(Schedule.parse("12x8+6x8"))[-1] == 48
+    whole, merged = (subject.count_flops(Schedule.parse(text)) for text in ("off", "10x16"))
+    assert 2 < whole / merged < 3
+
+
+def test_vertices_of_the_bundled_model_move_little_in_bfloat16() -> None:
+    subject = Subject(PROGRAM, "thin", torch.device("cpu"))
+    off = Schedule.parse("off")
+    found, reference = (
+        subject.prepare(Variant(dtype, "eager", off), 2).call()["pred_vertices"]
+        for dtype in (torch.bfloat16, torch.float32)
+    )
+    assert 0 < vertex_error_mm(found, reference)["mean"] < 5

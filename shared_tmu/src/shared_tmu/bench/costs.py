@@ -1,0 +1,77 @@
+"""What a call costs besides time: arithmetic, memory, and how far its vertices are from a reference."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from shared_tmu.bench.timing import synchronize
+
+MEMORY_MEANS = {
+    "cpu": "most memory that torch held at once for one call, weights not counted, nor libraries' scratch",
+    "cuda": "torch.cuda.max_memory_allocated while preparing and calling, less what was allocated before",
+}
+_MIB = 2**20
+
+
+def count_flops(call: Callable[[], object]) -> int:
+    """FLOPs of the matrix products and convolutions of a call, attention included, as torch counts them.
+
+    A multiply-accumulate counts as two; for a trunk this equals the sum of `Schedule.layer_costs` without
+    matching.
+    """
+    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+        call()
+    return int(counter.get_total_flops())
+
+
+def _attention_flops(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
+
+
+_CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+
+
+def peak_memory_mib(call: Callable[[], object], device: torch.device) -> float | None:
+    """Most memory that torch's allocator held at once during a call, beyond what it held before; MiB.
+
+    None for devices without such a count. See `MEMORY_MEANS`.
+    """
+    if device.type == "cuda":
+        synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        synchronize(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / _MIB
+    return _peak_on_cpu(call) / _MIB if device.type == "cpu" else None
+
+
+def _peak_on_cpu(call: Callable[[], object]) -> int:
+    """Running sum of the allocations and releases that torch's profiler saw; bytes."""
+    from torch.profiler import ProfilerActivity, profile
+
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it reports its own start and end on stderr
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        output = call()
+    del output
+    results = profiled.profiler.kineto_results
+    changes = [(event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for _, change in sorted(changes, key=lambda pair: pair[0]):
+        held += change
+        peak = max(peak, held)
+    return peak
+
+
+@torch.no_grad()
+def vertex_error_mm(found: Tensor, reference: Tensor) -> dict[str, float]:
+    """Mean and largest distance between two sets of vertices `[B, V, 3]` in metres; millimetres."""
+    distance = (found.double().cpu() - reference.double().cpu()).norm(dim=-1) * 1000  # [B, V]
+    return {"mean": float(distance.mean()), "max": float(distance.max())}

@@ -1,0 +1,61 @@
+"""Models to time: random weights at full size in seconds, and copies that share their weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_DRAWS = {Tensor.uniform_, Tensor.normal_, Tensor.erfinv_}
+_STD = 0.02
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class _NoDraws(TorchFunctionMode):
+    """Initialisation leaves the memory as it is: a large model would draw most weights twice."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return args[0] if func in _DRAWS else func(*args, **(kwargs or {}))
+
+
+def build_random(make: Callable[[], M], seed: int = 0) -> M:
+    """A model in eval mode with random weights, for timing: ViT-H takes seconds, not minutes.
+
+    Matrices are normal with standard deviation 0.02, vectors keep the zeros and ones that `make` gives, or
+    become zeros where it would draw. The values say nothing about the model; how long it takes does not
+    depend on them.
+
+    Args:
+        make: builds the model; the drawing of random numbers inside it is skipped.
+        seed: of the weights.
+    """
+    with _NoDraws():
+        model = make()
+    draws = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.ndim > 1:
+                    parameter.normal_(std=_STD, generator=draws)
+                elif "Norm" not in type(module).__name__:
+                    parameter.fill_(1.0 if "gamma" in name else 0.0)
+    return model.eval()
+
+
+def share_weights(model: M) -> M:
+    """A copy with modules and parameters of its own, whose values lie in the same memory.
+
+    So it can be patched, compiled or converted to another dtype, and the original does not notice.
+    """
+    fresh: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in model.parameters()
+    }
+    fresh |= {id(buffer): buffer for buffer in model.buffers()}
+    return copy.deepcopy(model, fresh)

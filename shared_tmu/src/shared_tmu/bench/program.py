@@ -1,0 +1,77 @@
+"""What a model folder hands to the benchmark, and finding that folder by the model's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation.program import PatchModel
+
+_SUFFIX = "_TMU"
+
+
+def image_batch(model: nn.Module, batch_size: int) -> dict[str, Tensor]:
+    """Random crops `[B, 3, S, S]` as `img`, with S = `model.config.image_size`, on the CPU, in float32."""
+    size = int(model.config.image_size)  # type: ignore[union-attr, arg-type]
+    draws = torch.Generator().manual_seed(0)
+    return {"img": torch.randn(batch_size, 3, size, size, generator=draws)}
+
+
+@dataclass(frozen=True)
+class BenchProgram:
+    """A model folder, as the benchmark sees it; its `tmu/bench.py` makes one and calls `bench.main`.
+
+    Args:
+        name: the model's name in results, e.g. `"HaMeR"`.
+        folder: the model folder.
+        sizes: what `--size` can name, the default first: functions that build the model on the CPU in float32
+            and eval mode. For a size that only speed is measured at, see `bench.models.build_random`.
+        patch: the folder's `tmu.patch`.
+        backbone: the ViT inside the model: what `--scope vit` measures.
+        make_batch: `(model, batch_size)` to the model's only argument, on the CPU in float32.
+        vertices: the model's output to its vertices `[B, V, 3]` in metres; None if it has none.
+    """
+
+    name: str
+    folder: Path
+    sizes: Mapping[str, Callable[[], nn.Module]]
+    patch: PatchModel
+    backbone: Callable[[nn.Module], nn.Module] = attrgetter("backbone")
+    make_batch: Callable[[nn.Module, int], Mapping[str, Tensor]] = image_batch
+    vertices: Callable[[Any], Tensor] | None = None
+
+
+def find_model_folder(name: str, start: Path) -> Path:
+    """The folder `<name>_TMU` in `start` or in a folder above it; capitals and punctuation do not count.
+
+    Args:
+        name: `hamer` finds `HaMeR_TMU`.
+        start: the repository, or a folder inside it.
+
+    Raises:
+        InputError: no such model; the message names those that were found.
+    """
+    found: dict[str, Path] = {}
+    for place in (start, *start.parents):
+        for folder in sorted(place.glob(f"*{_SUFFIX}")):
+            if (folder / "tmu" / "bench.py").is_file():
+                found.setdefault(_plain(folder.name.removesuffix(_SUFFIX)), folder)
+    if not found:
+        raise InputError(
+            f"no model folder (*{_SUFFIX} with tmu/bench.py) in {start} or above it: run this inside the "
+            "repository."
+        )
+    if _plain(name) not in found:
+        raise InputError(f"there is no model {name!r}: use one of {', '.join(found)}.")
+    return found[_plain(name)]
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -1,0 +1,82 @@
+"""Ways to run a model that is to be timed: one row each, `--runtime` names them.
+
+To add one, write a function `(module, arguments, schedule) -> call` and list its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+
+from shared_tmu.errors import InputError
+from shared_tmu.schedule import Schedule
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One row of the table.
+
+    Attributes:
+        name: what users type.
+        about: one line for `--help`.
+        prepare: `(module, arguments, schedule)` to a function that runs `module(*arguments)` and returns its
+            output. The module is already patched (or the unpatched model, or its slicing floor), in eval
+            mode, on the device, in its dtype; it is the caller's to change, though its tensors are shared.
+            Compiling, capturing and exporting happen here, outside the clock, under `torch.inference_mode`.
+        devices: device types it works on.
+        is_torch: whether its tensors are torch's, so that torch's count of memory holds for it.
+    """
+
+    name: str
+    about: str
+    prepare: Callable[[nn.Module, tuple[Any, ...], Schedule], Call]
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    is_torch: bool = True
+
+
+def prepare_eager(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
+    """Call the module as it is."""
+    return lambda: module(*arguments)
+
+
+def prepare_compiled(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
+    """`torch.compile` with inductor, for these shapes."""
+    compiled = torch.compile(module, dynamic=False)
+    compiled(*arguments)
+    return lambda: compiled(*arguments)
+
+
+def table(*rows: Runtime) -> Mapping[str, Runtime]:
+    """Runtimes by name, read-only."""
+    return MappingProxyType({row.name: row for row in rows})
+
+
+RUNTIMES: Mapping[str, Runtime] = table(
+    Runtime("eager", "plain PyTorch", prepare_eager),
+    Runtime("compile", "torch.compile with inductor", prepare_compiled),
+)
+
+
+def find_runtime(name: str, device: torch.device) -> Runtime:
+    """The row of that name.
+
+    Raises:
+        InputError: no such row, or not for this device.
+    """
+    if name not in RUNTIMES:
+        raise InputError(f"there is no runtime {name!r}: use one of {', '.join(RUNTIMES)}.")
+    runtime = RUNTIMES[name]
+    if device.type not in runtime.devices:
+        fitting = [row.name for row in RUNTIMES.values() if device.type in row.devices]
+        raise InputError(
+            f"runtime {name!r} works on {', '.join(runtime.devices)}, not on {device.type}: "
+            f"use one of {', '.join(fitting)}."
+        )
+    return runtime

@@ -1,0 +1,197 @@
+"""A model under measurement, and its variants: patched or not, its slicing floor, in any dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shared_tmu.bench.costs import count_flops, peak_memory_mib
+from shared_tmu.bench.floor import make_floor
+from shared_tmu.bench.models import share_weights
+from shared_tmu.bench.program import BenchProgram
+from shared_tmu.bench.runtimes import Call, find_runtime
+from shared_tmu.errors import InputError
+from shared_tmu.patching import MergedBlocks
+from shared_tmu.schedule import Schedule
+
+SCOPES = ("model", "vit")
+Arguments = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run the model.
+
+    Args:
+        dtype: of weights and inputs.
+        runtime: row of `RUNTIMES`.
+        schedule: `off` leaves the model unpatched.
+        is_floor: the slicing floor of that schedule.
+    """
+
+    dtype: torch.dtype
+    runtime: str
+    schedule: Schedule
+    is_floor: bool = False
+
+    @property
+    def dtype_name(self) -> str:
+        """Such as `float32`."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def floor(self) -> Variant:
+        """The slicing floor of this variant."""
+        return replace(self, is_floor=True)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A variant that is ready to run.
+
+    Args:
+        call: runs it on its batch and gives its output.
+        memory_mib: see `peak_memory_mib`.
+    """
+
+    call: Call
+    memory_mib: float | None
+
+
+class Subject:
+    """A program's model at one size.
+
+    Args:
+        program: brings the model.
+        size: one of its sizes.
+        device: where everything runs.
+        scope: `model` for the whole model, `vit` for its backbone alone.
+        method: row of `METHODS`.
+        unmerge: whether the full sequence is restored after the last block.
+
+    Raises:
+        InputError: the program has no such size.
+    """
+
+    def __init__(
+        self,
+        program: BenchProgram,
+        size: str,
+        device: torch.device,
+        scope: str = "model",
+        method: str = "tome",
+        unmerge: bool = True,
+    ) -> None:
+        if size not in program.sizes:
+            raise InputError(f"{program.name} has no size {size!r}: use one of {', '.join(program.sizes)}.")
+        assert scope in SCOPES
+        self.program, self.size, self.device = program, size, device
+        self.scope, self.method, self.unmerge = scope, method, unmerge
+        self._models = {torch.float32: program.sizes[size]().eval().to(device)}
+
+    def facts(self) -> dict[str, Any]:
+        """What records say about it."""
+        return {
+            "model": self.program.name,
+            "size": self.size,
+            "parameters": sum(p.numel() for p in self._models[torch.float32].parameters()),
+            "scope": self.scope,
+            "device": str(self.device),
+            "method": self.method,
+            "unmerge": self.unmerge,
+        }
+
+    def build(self, variant: Variant) -> nn.Module:
+        """The model as the variant says, with modules of its own on shared weights."""
+        if variant.dtype not in self._models:
+            self._models[variant.dtype] = share_weights(self._models[torch.float32]).to(variant.dtype)
+        model = share_weights(self._models[variant.dtype])
+        if not variant.schedule.is_off:
+            self.program.patch(model, variant.schedule, self.method, unmerge=self.unmerge)
+        if variant.is_floor and not variant.schedule.is_off:
+            make_floor(model)
+        return model
+
+    def target(self, variant: Variant, batch_size: int) -> tuple[nn.Module, Arguments]:
+        """The module that is timed, and what it is called with."""
+        model = self.build(variant)
+        batch = {n: v.to(self.device) for n, v in self.program.make_batch(model, batch_size).items()}
+        if self.scope == "model":
+            return model, (batch,)
+        backbone = self.program.backbone(model)
+        return backbone, catch_arguments(backbone, lambda: model(batch))
+
+    def prepare(self, variant: Variant, batch_size: int) -> Prepared:
+        """Make the variant ready to run on a batch; it has run by then.
+
+        Raises:
+            InputError: no such runtime, or not on this device.
+        """
+        runtime = find_runtime(variant.runtime, self.device)
+        module, arguments = self.target(variant, batch_size)
+        calls: list[Call] = []
+
+        def start() -> object:
+            calls.append(runtime.prepare(module, arguments, variant.schedule))
+            return calls[0]()
+
+        with torch.inference_mode():
+            if self.device.type == "cuda":  # graphs and copies that the runtime makes count too
+                memory = peak_memory_mib(start, self.device)
+            else:
+                start()
+                memory = peak_memory_mib(calls[0], self.device) if runtime.is_torch else None
+        return Prepared(calls[0], memory)
+
+    def count_flops(self, schedule: Schedule) -> int:
+        """FLOPs of one image if merging itself were free; see `costs.count_flops`."""
+        module, arguments = self.target(Variant(torch.float32, "eager", schedule, is_floor=True), 1)
+        with torch.inference_mode():
+            return count_flops(lambda: module(*arguments))
+
+    def count_tokens(self, schedule: Schedule) -> list[int]:
+        """Tokens of an image before the first block and after each.
+
+        Raises:
+            ScheduleError: the schedule is for more layers than the model has.
+        """
+        depth, tokens, prefix = self._trunk
+        return schedule.token_counts(depth, tokens, prefix)
+
+    @cached_property
+    def _trunk(self) -> tuple[int, int, int]:
+        """Blocks, tokens that enter them, prefix tokens."""
+        model = share_weights(self._models[torch.float32])
+        handle = self.program.patch(model, Schedule.parse("off"), self.method)
+        blocks = next(module for module in model.modules() if isinstance(module, MergedBlocks))
+        batch = {n: v.to(self.device) for n, v in self.program.make_batch(model, 1).items()}
+        (x,) = catch_arguments(blocks, lambda: model(batch))
+        handle.remove()
+        return len(blocks), int(x.shape[1]), blocks.settings.num_prefix_tokens
+
+
+class _Caught(Exception):
+    """Ends a forward as soon as a module's arguments are known."""
+
+
+def catch_arguments(module: nn.Module, run: Callable[[], object]) -> Arguments:
+    """The positional arguments of the first call of `module` while `run` runs, which ends there."""
+    caught: list[Arguments] = []
+
+    def catch(_: nn.Module, arguments: Arguments) -> None:
+        caught.append(tuple(a.clone() if isinstance(a, Tensor) else a for a in arguments))
+        raise _Caught
+
+    hook = module.register_forward_pre_hook(catch)
+    try:
+        with torch.inference_mode():
+            run()
+    except _Caught:
+        return caught[0]
+    finally:
+        hook.remove()
+    raise InputError(f"{type(module).__name__} is never called by its model: --scope vit cannot time it.")
