@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from shared_tmu.demo.meshes import mesh_files
 from shared_tmu.demo.options import choose_dtype
 from shared_tmu.demo.predict import Prediction
 from shared_tmu.demo.records import ImageCamera, fields, image_arrays, make_record, to_json, to_npz
-from shared_tmu.demo.sources import list_images, read_ahead
+from shared_tmu.demo.sources import Source, list_images, read_ahead
 from shared_tmu.detect import Detection, HandBox
 from shared_tmu.errors import InputError, MethodError, ScheduleError
 from shared_tmu.geometry import axis_angle_to_rotmat
@@ -126,34 +127,44 @@ def test_images_are_read_ahead_in_order_and_never_far(tmp_path):
     assert len(asked) <= 5
 
 
-def job_of(loaded, count, size=200):
-    image = np.zeros((size, size, 3), np.uint8)
+def job_of(name, count, size=(200, 200)):
+    image = np.zeros((200, 200, 3), np.uint8)
     hands = tuple(HandBox((10, 10, 50, 60), bool(i % 2)) for i in range(count))
     crops = [hand_crop(image, hand.box_xyxy, hand.is_right, image_size=16) for hand in hands]
-    return Job(loaded, Detection(hands), crops)
+    return Job(Source(Path(name), name, name), "digest", size, image, Detection(hands), crops)
 
 
 def batches_of(plan, batch_size, pixels=1):
-    """Sizes and gaps of the batches of a sequence of (name, hands, finished), and the order of results."""
+    """Gaps of the batches of a sequence of (name, hands, finished), and the order of complete images."""
     calls, order = [], []
+    batcher = Batcher(batch_size)
 
-    def predict(images):
-        calls.append([image is not None for image in images])
-        return [Prediction({}) for _ in images]
+    def take(batches):
+        for batch in batches:
+            calls.append([image is not None for image in batch.images])
+            assert calls[-1] == [job is not None for job in batch.jobs]
+            order.extend(job.source.name for job in batch.completed([Prediction({})] * len(batch.jobs)))
 
-    batcher = Batcher(batch_size, predict)
     for name, hands, finished in plan:
-        done = batcher.add_finished(hands, pixels) if finished else batcher.add(job_of(name, hands), pixels)
-        order += [job.loaded for job in done]
-    order += [job.loaded for job in batcher.finish()]
+        job = job_of(name, hands, (pixels, 1))
+        take(batcher.add_finished(hands, pixels) if finished else batcher.add(job))
+    take(batcher.finish())
     return calls, order
 
 
 def test_hands_of_several_images_share_batches():
-    calls, order = batches_of([("a", 2, False), ("b", 0, False), ("c", 3, False), ("d", 1, False)], 4)
+    calls, order = batches_of([("a", 2, False), ("c", 3, False), ("d", 1, False)], 4)
     assert calls == [[True] * 4, [True] * 2]
-    assert sorted(order) == ["a", "b", "c", "d"]
-    assert order[0] == "b"
+    assert order == ["a", "c", "d"]
+
+
+def test_crops_are_kept_only_for_pictures_of_them():
+    for keep in (False, True):
+        job = job_of("a", 2)
+        (batch,) = Batcher(2, keep_crops=keep).add(job)
+        assert all(image.shape == (3, 16, 16) for image in batch.images)
+        assert [crop.img.size > 0 for crop in job.crops] == [keep, keep]
+        assert job.crops[0].box_size > 0
 
 
 def test_finished_images_keep_their_places():
@@ -170,6 +181,13 @@ def test_large_images_do_not_pile_up(monkeypatch):
     resumed, order = batches_of([(name, hands, int(name) < 4) for name, hands, _ in plan], 8, pixels=100)
     assert resumed == [[False, True, True], [True]]
     assert order == ["4", "5", "6"]
+
+
+def test_a_large_image_counts_until_its_last_hand_is_predicted(monkeypatch):
+    monkeypatch.setattr(shared_tmu.demo.batching, "MAX_WAITING_PIXELS", 250)
+    calls, order = batches_of([("a", 5, False), ("b", 1, False), ("c", 1, False), ("d", 1, False)], 4, 100)
+    assert [len(call) for call in calls] == [4, 3, 1]  # a, b and c wait with 300 pixels
+    assert order == ["a", "b", "c", "d"]
 
 
 def output_of_a_hand(seed=0):

@@ -2,26 +2,28 @@
 
 Batches hold the hands of all images in order, `batch_size` at a time, whatever was finished before: the hands
 of images that an earlier run has done keep their places as gaps. So a hand always meets the same batch, and a
-resumed run gives the same numbers to the last bit as one that was never stopped. Only images whose hands wait
-are kept in memory; when they are large, a batch is run before it is full (again counting those done before).
+resumed run gives the same numbers to the last bit as one that was never stopped. When the images whose hands
+wait are large, a batch is run before it is full (again counting those done before).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.crops import HandCrop
 from shared_tmu.demo.predict import Prediction
-from shared_tmu.demo.sources import Loaded
+from shared_tmu.demo.sources import Source
 from shared_tmu.detect import Detection
 
 MAX_WAITING_PIXELS = 120_000_000
-"""Pixels of the images whose hands wait for a full batch: 360 MB as 8-bit colour."""
+"""Pixels of the images whose hands wait for a full batch, and of all images on their way beyond which no
+other is let in: 360 MB as 8-bit colour.
+"""
 
 
 @dataclass
@@ -29,13 +31,19 @@ class Job:
     """One image on its way.
 
     Attributes:
-        loaded: the image.
+        source: which image.
+        digest: SHA-256 of the file.
+        size_px: its width and height.
+        image: its pixels `[H, W, 3]`, BGR; None where nothing will be drawn over them.
         detection: its hands.
         crops: one per hand.
         predictions: filled as batches are run, in the order of the hands.
     """
 
-    loaded: Loaded
+    source: Source
+    digest: str
+    size_px: tuple[int, int]
+    image: NDArray[np.uint8] | None
     detection: Detection
     crops: list[HandCrop]
     predictions: list[Prediction] = field(default_factory=list)
@@ -48,60 +56,79 @@ class Job:
 
 @dataclass(frozen=True)
 class _Place:
-    """A place in a batch, empty if the hand was done before; the image's `pixels` count at its first hand."""
+    """A place in a batch, empty if the hand was done before; the image's `pixels` count at its last hand,
+    since it is in memory until then.
+    """
 
     job: Job | None
     crop: HandCrop | None
     pixels: int
 
 
-Predict = Callable[[Sequence[NDArray[np.float32] | None]], list[Prediction]]
+@dataclass(frozen=True)
+class Batch:
+    """Hands that meet the model together; gaps stand for hands that were done before.
+
+    Attributes:
+        images: crops `[3, S, S]` of the hands, None in gaps.
+        jobs: whose hand it is, None in gaps.
+    """
+
+    images: tuple[NDArray[np.float32] | None, ...]
+    jobs: tuple[Job | None, ...]
+
+    def completed(self, predictions: Sequence[Prediction]) -> Iterator[Job]:
+        """Give the predictions, one per place, to their images; the images that are complete by now."""
+        for job, prediction in zip(self.jobs, predictions, strict=True):
+            if job is not None:
+                job.predictions.append(prediction)
+                if job.is_complete:
+                    yield job
 
 
 class Batcher:
-    """Collects hands and hands out images as soon as all their hands are predicted.
+    """Collects hands and hands out batches as soon as they are due.
 
     Args:
-        batch_size: hands per call of `predict`.
-        predict: see `Predictor.predict`.
+        batch_size: hands per batch.
+        keep_crops: leave the crops' pixels in the images' jobs too, for pictures of them.
     """
 
-    def __init__(self, batch_size: int, predict: Predict) -> None:
+    def __init__(self, batch_size: int, keep_crops: bool = False) -> None:
         self.batch_size = batch_size
-        self.predict = predict
+        self.keep_crops = keep_crops
         self._waiting: deque[_Place] = deque()
 
-    def add(self, job: Job, pixels: int) -> Iterator[Job]:
-        """Take in an image of `pixels` pixels; give back the images that are complete by now."""
-        if not job.crops:
-            yield job
+    def add(self, job: Job) -> Iterator[Batch]:
+        """Take in an image that has hands; give back the batches that are due."""
+        pixels = job.size_px[0] * job.size_px[1]
         for index, crop in enumerate(job.crops):
-            self._waiting.append(_Place(job, crop, 0 if index else pixels))
-        yield from self._run_what_is_due()
+            is_last = index == len(job.crops) - 1
+            self._waiting.append(_Place(job, crop, pixels if is_last else 0))
+        if not self.keep_crops:
+            nothing = np.zeros((3, 0, 0), np.float32)
+            job.crops = [replace(crop, img=nothing) for crop in job.crops]
+        yield from self._what_is_due()
 
-    def add_finished(self, hands: int, pixels: int) -> Iterator[Job]:
+    def add_finished(self, hands: int, pixels: int) -> Iterator[Batch]:
         """Take in an image that was done before, as `hands` gaps."""
-        self._waiting.extend(_Place(None, None, 0 if index else pixels) for index in range(hands))
-        yield from self._run_what_is_due()
+        last = hands - 1
+        self._waiting.extend(_Place(None, None, pixels if index == last else 0) for index in range(hands))
+        yield from self._what_is_due()
 
-    def finish(self) -> Iterator[Job]:
-        """Run what is left; give back the images that were waiting for it."""
+    def finish(self) -> Iterator[Batch]:
+        """What is left."""
         if self._waiting:
-            yield from self._run(len(self._waiting))
+            yield from self._take(len(self._waiting))
 
-    def _run_what_is_due(self) -> Iterator[Job]:
+    def _what_is_due(self) -> Iterator[Batch]:
         while len(self._waiting) >= self.batch_size:
-            yield from self._run(self.batch_size)
+            yield from self._take(self.batch_size)
         if sum(place.pixels for place in self._waiting) > MAX_WAITING_PIXELS:
-            yield from self._run(len(self._waiting))
+            yield from self._take(len(self._waiting))
 
-    def _run(self, count: int) -> Iterator[Job]:
-        batch = [self._waiting.popleft() for _ in range(count)]
-        if all(place.job is None for place in batch):
-            return
-        predictions = self.predict([place.crop.img if place.crop else None for place in batch])
-        for place, prediction in zip(batch, predictions, strict=True):
-            if place.job is not None:
-                place.job.predictions.append(prediction)
-                if place.job.is_complete:
-                    yield place.job
+    def _take(self, count: int) -> Iterator[Batch]:
+        places = [self._waiting.popleft() for _ in range(count)]
+        if any(place.job is not None for place in places):
+            images = tuple(place.crop.img if place.crop else None for place in places)
+            yield Batch(images, tuple(place.job for place in places))

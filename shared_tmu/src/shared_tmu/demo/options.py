@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,7 +39,10 @@ class DemoOptions:
         rescale_factor: how much larger than the hand's box the crop is.
         batch_size: hands per model call.
         focal_px: focal length of the whole image; None for the published 5000 / 256 times its longer side.
+        overlays: whether meshes are drawn over the photographs; `side_view` and `full_frame` belong to these.
         side_view, full_frame, save_mesh, save_params, compare, tokens: what is saved.
+        draw_processes: processes that draw; 0 draws in this one; None decides by the number of images.
+        report: JSON-lines file that gets a record of how the time was spent.
         resume: keep what an earlier run with the same options finished.
     """
 
@@ -57,6 +61,7 @@ class DemoOptions:
     rescale_factor: float = 2.0
     batch_size: int = 8
     focal_px: float | None = None
+    overlays: bool = True
     side_view: bool = False
     full_frame: bool = True
     save_mesh: bool = False
@@ -64,6 +69,18 @@ class DemoOptions:
     compare: bool = False
     tokens: bool = False
     resume: bool = False
+    draw_processes: int | None = None
+    report: Path | None = None
+
+    @property
+    def draws_on_photographs(self) -> bool:
+        """Whether the photographs are needed once the hands are cut out."""
+        return self.overlays or self.compare
+
+    @property
+    def draws(self) -> bool:
+        """Whether making an image's files is work for other processes."""
+        return self.draws_on_photographs or self.save_mesh or self.tokens
 
     @property
     def dtype_name(self) -> str:
@@ -84,6 +101,7 @@ def parse_options(program: EvalProgram, arguments: Sequence[str] | None = None) 
     for flag in ("compare", "tokens"):
         if given[flag] and schedule.is_off:
             raise InputError(f"--{flag} was asked for with --r off, which merges nothing: try --r 5x20.")
+    _require_something_to_save(given)
     device = choose_device(given.pop("device"))
     return DemoOptions(
         run=run,
@@ -93,6 +111,19 @@ def parse_options(program: EvalProgram, arguments: Sequence[str] | None = None) 
         file_type=tuple(given.pop("file_type")),
         **given,
     )
+
+
+def _require_something_to_save(given: Mapping[str, Any]) -> None:
+    if given["overlays"]:
+        return
+    if given["side_view"]:
+        raise InputError(
+            "--side_view was asked for with --no-overlays, of which it is a part: leave one out."
+        )
+    if not any(given[flag] for flag in ("save_mesh", "save_params", "compare", "tokens")):
+        raise InputError(
+            "--no-overlays and --no-save_params leave nothing to save: drop one, or add --save_mesh."
+        )
 
 
 def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
@@ -182,6 +213,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         type=_positive,
         help="focal length of the whole image in pixels; without it 5000/256 x longer side",
     )
+    add("--overlays", action=switch, default=True, help="draw meshes over the photographs")
     add(
         "--save_params", action=switch, default=True, help="save all parameters, one .npz and .json per image"
     )
@@ -192,6 +224,13 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     add("--tokens", action="store_true", help="also show which tokens merged, stage by stage")
     add("--resume", action="store_true", help="keep what a run with the same options has finished")
+    add(
+        "--draw_processes",
+        type=_whole,
+        help="processes that draw and make meshes while the model runs; 0: a thread of this one does it; "
+        "without this flag one per core, fewer for few images",
+    )
+    add("--report", type=Path, help="append how the time was spent to this JSON-lines file")
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -210,6 +249,12 @@ def _positive(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
     return value
+
+
+def _whole(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
+    return int(text)
 
 
 def _positive_int(text: str) -> int:

@@ -17,6 +17,7 @@ from shared_tmu.evaluation.program import EvalProgram, Run
 from shared_tmu.patching import PatchHandle
 
 Arrays = dict[str, NDArray[np.float32]]
+Output = Mapping[str, Tensor | Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Prediction:
     Attributes:
         output: the published keys (those of `pred_mano_params` among them), without the batch dimension.
         slots: slot of every token after each block that merged, `[N]` int64 each; empty unless recorded.
-        others: the same as `output` for other ways of merging, by their label; empty unless compared.
+        others: the same as `output` for other ways of merging, by their caption; empty unless compared.
     """
 
     output: Arrays
@@ -84,6 +85,9 @@ class Predictor:
     ) -> list[Prediction]:
         """Predict the hands in crops `[3, S, S]`; None stands for a crop whose result nobody needs.
 
+        `seconds` grows by the time during which the model itself ran, from the crops being on its device
+        until its output is there.
+
         Args:
             images: one batch.
             run: another way of merging than the predictor's own; its time is not counted.
@@ -95,13 +99,14 @@ class Predictor:
         nothing = np.zeros((3, size, size), np.float32)
         pixels = torch.from_numpy(np.stack([nothing if image is None else image for image in images]))
         how = run or self.run
-        started = time.perf_counter()
         try:
+            pixels = pixels.to(self.device)
             if how.schedule.is_off:
-                output, slots = self.forward(pixels.to(self.device)), None
+                output, seconds = self._timed(pixels)
+                slots = None
             else:
                 with how.patched(self.program, self.model, record=self.record) as handle:
-                    output = self.forward(pixels.to(self.device))
+                    output, seconds = self._timed(pixels)
                     slots = _slots(handle) if self.record else None
             arrays = _to_arrays(output)
         except torch.cuda.OutOfMemoryError as error:
@@ -110,7 +115,7 @@ class Predictor:
                 "use a smaller --batch_size."
             ) from error
         if run is None:
-            self.seconds += time.perf_counter() - started
+            self.seconds += seconds
             self.crops += len(images)
         return [
             Prediction(
@@ -121,17 +126,24 @@ class Predictor:
         ]
 
     @torch.inference_mode()
-    def forward(self, pixels: Tensor) -> Mapping[str, Tensor | Mapping[str, Tensor]]:
+    def forward(self, pixels: Tensor) -> Output:
         """The model's own output for crops `[B, 3, S, S]` on its device."""
-        output: Mapping[str, Tensor | Mapping[str, Tensor]] = self.model({"img": pixels})
+        output: Output = self.model({"img": pixels})
         return output
+
+    def _timed(self, pixels: Tensor) -> tuple[Output, float]:
+        synchronize(self.device)
+        started = time.perf_counter()
+        output = self.forward(pixels)
+        synchronize(self.device)
+        return output, time.perf_counter() - started
 
 
 def _slots(handle: PatchHandle) -> list[NDArray[np.int64]]:
     return [plan.source_map.cpu().numpy() for plan in handle.plans]
 
 
-def _to_arrays(output: Mapping[str, Tensor | Mapping[str, Tensor]]) -> Arrays:
+def _to_arrays(output: Output) -> Arrays:
     params = output["pred_mano_params"]
     assert isinstance(params, Mapping)
     named = {name: output[name] for name in ("pred_cam", "pred_vertices", "pred_keypoints_3d")}

@@ -1,41 +1,60 @@
-"""What a run did: counts, times by stage, and the table at its end."""
+"""What a run did: counts, times by stage, how busy the model was, memory; the table at its end."""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 STAGES = {
-    "read": "reading (in the background)",
+    "read": "reading",
     "detect": "finding hands",
     "crop": "cropping",
     "model": "model",
     "draw": "drawing",
     "save": "saving",
 }
+"""All but the model's run beside it, in threads and processes of their own: their times overlap."""
+
+MEMORY_SAMPLES = 10
 
 
 @dataclass
 class Report:
-    """Running totals; their size does not depend on the number of images, except for what failed.
+    """Running totals, for any thread; their size does not depend on the number of images, except for
+    failures.
 
     Attributes:
         images: processed in this run.
         hands: predicted in this run.
         kept: images that an earlier run had finished.
         without_hands: images in which none was found.
-        failures: what could not be processed, one sentence each.
-        seconds: by stage.
+        failures: names of images and what was wrong with them, one sentence each.
+        seconds: by stage; "model" is the time during which a forward pass of the model was running.
+        wall_s: from the first image being read until the last file is written; loading the model and its
+            first, uncounted pass come before.
+        waited_for_hands_s: of that, how long the model waited for crops...
+        waited_for_files_s: ... and for images to be drawn and saved, the last ones included.
+        memory_mb: resident memory of this process and of those that draw, the largest seen in each tenth of
+            the images; empty where the system does not tell.
     """
 
     images: int = 0
     hands: int = 0
     kept: int = 0
     without_hands: int = 0
-    failures: list[str] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    wall_s: float = 0.0
+    waited_for_hands_s: float = 0.0
+    waited_for_files_s: float = 0.0
+    memory_mb: list[tuple[float, float]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -44,14 +63,50 @@ class Report:
         try:
             yield
         finally:
-            self.seconds[stage] += time.perf_counter() - started
+            self.add(stage, time.perf_counter() - started)
 
-    def rows(self, model_crops: int, model_s: float, tokens: tuple[int, int]) -> list[tuple[str, str]]:
+    def add(self, stage: str, seconds: float) -> None:
+        """Add to the time of a stage."""
+        with self._lock:
+            self.seconds[stage] += seconds
+
+    def count(self, **counts: int) -> None:
+        """Add to counters by name."""
+        with self._lock:
+            for name, more in counts.items():
+                setattr(self, name, getattr(self, name) + more)
+
+    def fail(self, name: str, message: str) -> None:
+        """Remember what was wrong with an image."""
+        with self._lock:
+            self.failures.append((name, message))
+
+    def failures_in_order(self, names: Sequence[str]) -> list[str]:
+        """Messages in the order of the images, whichever came first."""
+        place = {name: index for index, name in enumerate(names)}
+        return [message for _, message in sorted(self.failures, key=lambda failure: place[failure[0]])]
+
+    def sample_memory(self, done: float, drawing_pids: Sequence[int]) -> None:
+        """Look at the memory in use when a share `done` (0 to 1) of the images is finished."""
+        own, others = _resident_mb([os.getpid()]), _resident_mb(drawing_pids)
+        if own is None or others is None:
+            return
+        slot = min(int(done * MEMORY_SAMPLES), MEMORY_SAMPLES - 1)
+        with self._lock:
+            self.memory_mb += [(own, others)] * (slot + 1 - len(self.memory_mb))
+            before = self.memory_mb[slot]
+            self.memory_mb[slot] = (max(before[0], own), max(before[1], others))
+
+    @property
+    def busy(self) -> float:
+        """Share of the wall time during which a forward pass of the model was running."""
+        return self.seconds["model"] / self.wall_s if self.wall_s else 0.0
+
+    def rows(self, model_crops: int, tokens: tuple[int, int]) -> list[tuple[str, str]]:
         """The closing table.
 
         Args:
             model_crops: crops that the model has run on.
-            model_s: seconds it took, synchronised.
             tokens: patch tokens that enter the trunk, and those left at its end.
         """
         images = f"{self.images}" + (f" (and {self.kept} kept from before)" if self.kept else "")
@@ -61,10 +116,46 @@ class Report:
             spent = self.seconds[stage]
             each = f" ({1000 * spent / self.images:.1f} ms per image)" if self.images else ""
             rows.append((name, f"{spent:.2f} s{each}"))
+        rows.append(("wall time", f"{self.wall_s:.2f} s"))
         if model_crops:
-            rows.append(("images/s, model alone", f"{model_crops / max(model_s, 1e-9):.1f}"))
+            waited = f"{self.waited_for_hands_s:.2f} s for hands, {self.waited_for_files_s:.2f} s for files"
+            rows.append(("model busy", f"{100 * self.busy:.0f} % of the wall time (waited {waited})"))
+            alone = model_crops / max(self.seconds["model"], 1e-9)
+            rows.append(("images/s, model alone", f"{alone:.1f}"))
         rows.append(("tokens kept", f"{tokens[1]} of {tokens[0]} ({100 * tokens[1] / tokens[0]:.0f} %)"))
         return rows
+
+    def record(self) -> dict[str, Any]:
+        """The same for a JSON-lines file."""
+        return {
+            "images": self.images,
+            "hands": self.hands,
+            "kept": self.kept,
+            "failures": len(self.failures),
+            "model_busy": self.busy,
+            "wall_s": self.wall_s,
+            "waited_for_hands_s": self.waited_for_hands_s,
+            "waited_for_files_s": self.waited_for_files_s,
+            "seconds": dict(self.seconds),
+            "memory_mb": [round(own) for own, _ in self.memory_mb],
+            "memory_of_drawing_mb": [round(others) for _, others in self.memory_mb],
+        }
+
+
+def _resident_mb(pids: Sequence[int]) -> float | None:
+    """Resident memory of processes together, without those that have ended; None where it is not told."""
+    if not Path("/proc/self/status").is_file():
+        return None
+    total_kb = 0
+    for pid in pids:
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            continue
+        for line in status.splitlines():
+            if line.startswith("VmRSS:"):
+                total_kb += int(line.split()[1])
+    return total_kb / 1024
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:

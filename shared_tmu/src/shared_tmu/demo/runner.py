@@ -1,4 +1,8 @@
-"""The demo: read, find hands, crop, predict in batches, draw, save; every stage on its own.
+"""The demo: read, find hands, crop, predict in batches, draw, save.
+
+Two threads read, find and cut ahead of the model (`feeding`); the model runs in the main thread and nothing
+else does; behind it threads and processes draw and save (`drawing`). Everything between them is bounded, so
+memory does not grow with the number of images, and what is computed depends on none of the timing.
 
 `main` is what a model folder's `demo.py` calls; `run_demo` is the same for Python.
 """
@@ -7,24 +11,30 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from shared_tmu.crops import hand_crop
-from shared_tmu.demo.batching import Batcher, Job
+from shared_tmu.bench import append_record, describe_environment
+from shared_tmu.demo.batching import Job
 from shared_tmu.demo.compare import Comparer
-from shared_tmu.demo.ledger import OutputFolder
+from shared_tmu.demo.draw_worker import Drawn
+from shared_tmu.demo.drawing import Finisher, choose_processes
+from shared_tmu.demo.feeding import Feeder
+from shared_tmu.demo.ledger import Note, OutputFolder
 from shared_tmu.demo.options import DemoOptions, parse_options
 from shared_tmu.demo.predict import Predictor
 from shared_tmu.demo.progress import progress
 from shared_tmu.demo.report import Report, format_table
-from shared_tmu.demo.saving import ImageFiles
-from shared_tmu.demo.sources import Loaded, Source, list_images, read_ahead
+from shared_tmu.demo.saving import Drawer
+from shared_tmu.demo.sources import Source, list_images
 from shared_tmu.detect import Detector, choose_detector, make_detector
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.errors import InputError, TMUError
@@ -65,7 +75,8 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
     inside = _inside(options.out_folder, options.img_folder)
     sources = list_images(options.img_folder, options.file_type, inside)
     detector_name = _detector_name(options)
-    with OutputFolder(options.out_folder, "") as folder:
+    processes = choose_processes(options.draw_processes, len(sources), options.draws)
+    with OutputFolder(options.out_folder, "") as folder, Finisher(processes) as finisher:
         detector = make_detector(
             detector_name, options.detector_dir, options.boxes, options.body_detector, str(options.device)
         )
@@ -73,8 +84,8 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
         options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
         folder.options = _options_digest(options, detector_name, model)
         _warn_of_unused_boxes(detector, sources)
-        session = _Session(program, options, model, detector, folder)
-        return session.process(sources)
+        session = _Session(program, options, model, detector, folder, sources, finisher)
+        return session.process()
 
 
 class _Session:
@@ -87,18 +98,19 @@ class _Session:
         model: nn.Module,
         detector: Detector,
         folder: OutputFolder,
+        sources: Sequence[Source],
+        finisher: Finisher,
     ) -> None:
-        self.options, self.detector, self.folder = options, detector, folder
-        self.faces = np.asarray(getattr(model, "mano").faces).astype(np.int64)  # noqa: B009
+        self.program, self.options, self.detector = program, options, detector
+        self.folder, self.sources, self.finisher = folder, sources, finisher
         self.predictor = Predictor(
             program, model, options.run, options.device, options.dtype, record=options.tokens
         )
-        self.comparer = Comparer(self.predictor) if options.compare else None
-        self.facts = {"format": "tmu-demo-1", "model": program.name, **_facts(options, detector.name)}
+        self.machine = threading.Lock()
+        self.comparer = Comparer(self.predictor, self.machine) if options.compare else None
         self.report = Report()
-        self.batcher = Batcher(options.batch_size, (self.comparer or self.predictor).predict)
 
-    def process(self, sources: Sequence[Source]) -> int:
+    def process(self) -> int:
         """Process all images, close with the table, return the exit status."""
         if earlier := self.folder.count_notes():
             what = (
@@ -108,100 +120,97 @@ class _Session:
             )
             _log.info("%s holds results of %d images: %s.", self.folder.folder, earlier, what)
         self.predictor.warm_up(self.options.batch_size)
-        with progress(len(sources)) as bar:
-            for loaded in read_ahead(sources, self._is_finished):
-                self._take(loaded, bar)
-            self._save(self.batcher.finish(), bar)
-        return self._close(len(sources))
+        started = time.perf_counter()
+        with (
+            progress(len(self.sources)) as self.bar,
+            self._feeder() as self.feeder,
+            self.finisher.running(self._drawer(), self._save),
+        ):
+            self._predict_all()
+            with self._waiting("waited_for_files_s"):
+                self.finisher.drain()
+        self.report.wall_s = time.perf_counter() - started
+        return self._close()
 
-    def _is_finished(self, source: Source, digest: str) -> bool:
-        return self.options.resume and self.folder.finished(source.key, digest) is not None
+    def _predict_all(self) -> None:
+        """Run the model on everything, in this thread; images go on to be drawn and saved."""
+        predict = (self.comparer or self.predictor).predict
+        ready = iter(self.feeder)
+        while True:
+            with self._waiting("waited_for_hands_s"):
+                item = next(ready, None)
+            if item is None:
+                return
+            jobs = [item] if isinstance(item, Job) else list(item.completed(predict(item.images)))
+            with self._waiting("waited_for_files_s"):
+                for job in jobs:
+                    self.finisher.put(job)
 
-    def _take(self, loaded: Loaded, bar: Any) -> None:
-        """One image as it comes from the reader."""
-        self.report.seconds["read"] += loaded.read_s
-        name = loaded.source.name
-        note = self.folder.finished(loaded.source.key, loaded.digest) if loaded.is_finished else None
-        if note is not None:
-            self.report.kept += 1
-            self._fail(name, note.problems)
-            bar.update()
-            self._save(self.batcher.add_finished(note.hands, note.pixels), bar)
-            return
-        if loaded.picture is None:
-            self._fail(name, (loaded.problem,))
-            bar.update()
-            return
-        if loaded.picture.note:
-            _log.info("%s: %s.", name, loaded.picture.note)
+    @contextmanager
+    def _waiting(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
         try:
-            job = self._prepare(loaded)
-        except InputError as error:
-            self._fail(name, (str(error),))
-            bar.update()
-            return
-        width, height = loaded.picture.size_px
-        self._save(self.batcher.add(job, width * height), bar)
+            yield
+        finally:
+            setattr(self.report, name, getattr(self.report, name) + time.perf_counter() - started)
 
-    def _prepare(self, loaded: Loaded) -> Job:
-        """Find hands and cut them out."""
-        assert loaded.picture is not None
-        image, name = loaded.picture.bgr, loaded.source.name
-        with self.report.timed("detect"):
-            detection = self.detector.detect(image, name)
-        self._fail(name, detection.problems)
-        if not detection.hands:
-            width, height = loaded.picture.size_px
-            self.report.without_hands += 1
-            _log.info("%s: no hands found (%d x %d pixels, %s).", name, width, height, self.detector.name)
-        with self.report.timed("crop"):
-            crops = [
-                hand_crop(
-                    image,
-                    hand.box_xyxy,
-                    hand.is_right,
-                    self.options.rescale_factor,
-                    self.predictor.image_size_px,
-                )
-                for hand in detection.hands
-            ]
-        return Job(loaded, detection, crops)
+    def _feeder(self) -> Feeder:
+        return Feeder(
+            self.sources,
+            self.options,
+            self.detector,
+            self.predictor.image_size_px,
+            self._finished,
+            self,
+            self.report,
+            self.machine,
+        )
 
-    def _save(self, jobs: Iterable[Job], bar: Any) -> None:
-        """Draw and save images whose hands are predicted."""
-        for job in jobs:
-            source = job.loaded.source
-            try:
-                with self.report.timed("draw"):
-                    drawing = ImageFiles(job, self.options, self.faces, self.facts, self._grid())
-                    files = drawing.all_files()
-                    if self.comparer is not None:
-                        files |= self.comparer.files(drawing)
-            except InputError as error:
-                self._fail(source.name, (str(error),))
-                bar.update()
-                continue
-            assert job.loaded.picture is not None
-            width, height = job.loaded.picture.size_px
-            with self.report.timed("save"):
-                self.folder.commit(
-                    source.key,
-                    job.loaded.digest,
-                    files,
-                    len(job.crops),
-                    width * height,
-                    job.detection.problems,
-                )
-            self.report.images += 1
-            self.report.hands += len(job.crops)
-            bar.set_postfix_str(f"{self.report.hands} hands")
-            bar.update()
+    def _drawer(self) -> Drawer:
+        faces = np.asarray(getattr(self.predictor.model, "mano").faces).astype(np.int64)  # noqa: B009
+        facts = {"format": "tmu-demo-1", "model": self.program.name}
+        return Drawer(self.options, faces, facts | _facts(self.options, self.detector.name), self._grid())
 
-    def _fail(self, name: str, problems: Iterable[str]) -> None:
+    def _finished(self, source: Source, digest: str) -> Note | None:
+        return self.folder.finished(source.key, digest) if self.options.resume else None
+
+    def skip(self, source: Source, problems: Iterable[str], is_kept: bool = False) -> None:
+        """See `Progress`."""
+        self.complain(source, problems)
+        if is_kept:
+            self.report.count(kept=1)
+        self.bar.update()
+
+    def complain(self, source: Source, problems: Iterable[str]) -> None:
+        """See `Progress`."""
         for problem in problems:
-            message = problem if name in problem else f"{name}: {problem}"
-            self.report.failures.append(message)
+            message = problem if source.name in problem else f"{source.name}: {problem}"
+            self.report.fail(source.name, message)
             _log.error("%s", message)
+
+    def _save(self, job: Job, drawn: Drawn) -> None:
+        """Write the files of an image; called by the finisher's threads, one at a time."""
+        self.report.add("draw", drawn.seconds)
+        width, height = job.size_px
+        self.feeder.is_through(job)
+        if drawn.error is not None and not isinstance(drawn.error, InputError):
+            raise drawn.error
+        if drawn.error is not None or drawn.failure:
+            self.skip(job.source, (str(drawn.error) if drawn.error else drawn.failure,))
+            return
+        with self.report.timed("save"):
+            self.folder.commit(
+                job.source.key,
+                job.digest,
+                drawn.files,
+                len(job.crops),
+                width * height,
+                job.detection.problems,
+            )
+        self.report.count(images=1, hands=len(job.crops))
+        self.bar.set_postfix_str(f"{self.report.hands} hands", refresh=False)
+        self.bar.update()
+        self.report.sample_memory(self.bar.n / len(self.sources), self.finisher.pids)
 
     def _grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
@@ -209,25 +218,60 @@ class _Session:
         grid = getattr(getattr(config, "backbone", None), "grid", (16, 12))
         return int(grid[0]), int(grid[1])
 
-    def _close(self, count: int) -> int:
+    def _close(self) -> int:
         """The closing table and lines; the exit status."""
         report, predictor = self.report, self.predictor
         report.seconds["model"] = predictor.seconds
         rows, columns = self._grid()
         depth = len(getattr(predictor.model, "backbone").blocks)  # noqa: B009
         tokens = self.options.run.schedule.token_counts(depth, rows * columns)
-        lines = [format_table(report.rows(predictor.crops, predictor.seconds, (tokens[0], tokens[-1])))]
+        lines = [format_table(report.rows(predictor.crops, (tokens[0], tokens[-1])))]
         if self.comparer is not None and self.comparer.timings:
             lines += ["", format_table(self.comparer.table())]
-        if report.failures:
-            count_text = "1 problem" if len(report.failures) == 1 else f"{len(report.failures)} problems"
+        failures = report.failures_in_order([source.name for source in self.sources])
+        if failures:
+            count_text = "1 problem" if len(failures) == 1 else f"{len(failures)} problems"
             lines += ["", f"{count_text}, everything else was processed:"]
-            lines += [f"  {failure}" for failure in report.failures]
+            lines += [f"  {failure}" for failure in failures]
         done = report.images + report.kept
-        what = "Overlays and meshes" if self.options.save_mesh else "Overlays"
-        lines += ["", f"{what} of {done} of {count} images are in {self.folder.folder.resolve()}"]
+        what = _what_is_saved(self.options)
+        lines += ["", f"{what} of {done} of {len(self.sources)} images are in {self.folder.folder.resolve()}"]
+        if self.options.report is not None:
+            self._write_report(self.options.report)
         _write("\n".join(lines) + "\n")
-        return 1 if report.failures else 0
+        return 1 if failures else 0
+
+    def _write_report(self, path: Path) -> None:
+        what = _facts(self.options, self.detector.name)
+        how = {
+            "model": self.program.name,
+            **what,
+            "device": str(self.options.device),
+            "batch_size": self.options.batch_size,
+            "overlays": self.options.overlays,
+            "draw_processes": len(self.finisher.pids),
+        }
+        environment = describe_environment(self.options.device, self.program.folder)
+        try:
+            append_record(path, {**how, **self.report.record(), **environment})
+        except OSError as error:
+            raise InputError(
+                f"--report {path} cannot be written to ({error.strerror or error}); the images are done."
+            ) from error
+
+
+def _what_is_saved(options: DemoOptions) -> str:
+    """The first words of the last line."""
+    kinds = [
+        name
+        for name, is_saved in (
+            ("overlays", options.overlays),
+            ("meshes", options.save_mesh),
+            ("parameters", options.save_params and not options.overlays),
+        )
+        if is_saved
+    ] or ["pictures"]
+    return " and ".join(kinds).capitalize()
 
 
 def _inside(folder: Path, outer: Path) -> Path | None:
@@ -281,7 +325,16 @@ def _facts(options: DemoOptions, detector: str) -> dict[str, Any]:
 
 def _options_digest(options: DemoOptions, detector: str, model: nn.Module) -> str:
     """A digest of all that decides what the result files hold, apart from the image."""
-    saved = ("side_view", "full_frame", "save_mesh", "save_params", "compare", "tokens", "focal_px")
+    saved = (
+        "overlays",
+        "side_view",
+        "full_frame",
+        "save_mesh",
+        "save_params",
+        "compare",
+        "tokens",
+        "focal_px",
+    )
     return digest_of(
         {
             **_facts(options, detector),

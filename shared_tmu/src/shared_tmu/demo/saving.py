@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from shared_tmu.crops import hand_crop
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.meshes import mesh_files
 from shared_tmu.demo.options import DemoOptions
-from shared_tmu.demo.pictures import denormalise, encode, side_by_side
+from shared_tmu.demo.pictures import denormalise, encode, side_by_side, with_caption
 from shared_tmu.demo.records import HandRecord, ImageCamera, image_arrays, make_record, to_json, to_npz
 from shared_tmu.demo.tokens import draw_stages
 from shared_tmu.errors import InputError
@@ -24,29 +25,37 @@ CROP_PICTURE_PX = 384
 JPEG_LIMIT_PX = 65500
 
 
-class ImageFiles:
-    """Makes the files of one image.
+@dataclass(frozen=True)
+class Drawer:
+    """What is saved of every image; can be sent to other processes.
 
-    Args:
-        job: the image with its hands predicted.
+    Attributes:
         options: what to save.
         faces: triangles of a right hand, `[F, 3]`.
         facts: about the model, for the `.json`.
         grid: rows and columns of patches, for `--tokens`.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        options: DemoOptions,
-        faces: NDArray[np.integer[Any]],
-        facts: Mapping[str, Any],
-        grid: tuple[int, int] = (16, 12),
-    ) -> None:
-        assert job.loaded.picture is not None
-        self.job, self.options, self.faces, self.facts, self.grid = job, options, faces, facts, grid
-        self.image = job.loaded.picture.bgr
-        self.camera = ImageCamera.of_image(*job.loaded.picture.size_px, options.focal_px)
+    options: DemoOptions
+    faces: NDArray[np.integer[Any]]
+    facts: Mapping[str, Any]
+    grid: tuple[int, int] = (16, 12)
+
+    def files(self, job: Job) -> dict[str, bytes]:
+        """Name under the output folder to content, for an image whose hands are all predicted.
+
+        Raises:
+            InputError: the model gave numbers that are not finite.
+        """
+        return _ImageFiles(job, self).all_files()
+
+
+class _ImageFiles:
+    """Makes the files of one image."""
+
+    def __init__(self, job: Job, drawer: Drawer) -> None:
+        self.job, self.drawer, self.options = job, drawer, drawer.options
+        self.camera = ImageCamera.of_image(*job.size_px, self.options.focal_px)
         self.view = View(
             self.camera.focal_px, self.camera.principal_point_px, self.camera.width, self.camera.height
         )
@@ -57,27 +66,22 @@ class ImageFiles:
         self._require_finite()
 
     def all_files(self) -> dict[str, bytes]:
-        """Name under the output folder to content.
-
-        Raises:
-            InputError: the model gave numbers that are not finite.
-        """
-        key = self.job.loaded.source.key
+        key = self.job.source.key
         files: dict[str, bytes] = {}
         for index in range(len(self.records)):
             files |= {f"{key}_{index}{name}": content for name, content in self._hand_files(index).items()}
-        if self.options.full_frame and self.records:
+        if self.options.overlays and self.options.full_frame and self.records:
             files[f"{key}_all.jpg"] = encode(self._full_frame(), ".jpg")
         if self.options.save_params:
-            arrays = image_arrays(self.records, self.camera, self.faces)
+            arrays = image_arrays(self.records, self.camera, self.drawer.faces)
             files[f"{key}.npz"] = to_npz(arrays)
-            files[f"{key}.json"] = to_json(arrays, {"image": self.job.loaded.source.name, **self.facts})
+            files[f"{key}.json"] = to_json(arrays, {"image": self.job.source.name, **self.drawer.facts})
         return files
 
     def mesh(self, record: HandRecord) -> Mesh:
         """A hand in the camera frame, its faces outward."""
         is_right = record.box.is_right
-        faces = self.faces if is_right else self.faces[:, ::-1]
+        faces = self.drawer.faces if is_right else self.drawer.faces[:, ::-1]
         return Mesh(record.vertices_camera_m, faces, RIGHT_RGB if is_right else LEFT_RGB)
 
     def hand_view(self, index: int) -> tuple[NDArray[np.uint8], View]:
@@ -86,27 +90,47 @@ class ImageFiles:
         centre = (float(crop.box_center[0]), float(crop.box_center[1]))
         half = crop.box_size / 2
         box = (centre[0] - half, centre[1] - half, centre[0] + half, centre[1] + half)
-        picture = crop_picture(self.image, box, CROP_PICTURE_PX)
+        assert self.job.image is not None
+        picture = crop_picture(self.job.image, box, CROP_PICTURE_PX)
         return picture, self.view.zoom(centre, crop.box_size, CROP_PICTURE_PX)
 
     def _hand_files(self, index: int) -> dict[str, bytes]:
-        record, (picture, view) = self.records[index], self.hand_view(index)
-        mesh = self.mesh(record)
-        panels = [picture, draw_meshes(picture, [mesh], view)]
-        if self.options.side_view:
-            panels.append(draw_side_view(mesh, view, record.box.is_right))
-        files = {".png": encode(side_by_side(panels), ".png")}
+        mesh = self.mesh(self.records[index])
+        files: dict[str, bytes] = {}
+        if self.options.overlays:
+            files[".png"] = encode(self._overlay(index, mesh), ".png")
         if self.options.save_mesh:
             for suffix, content in mesh_files(mesh.vertices, mesh.faces, mesh.rgb).items():
                 files[f".{suffix}"] = content
         if self.options.tokens:
             seen = self.job.crops[index]
-            drawn = draw_stages(seen, self.job.predictions[index].slots, self.grid)
+            drawn = draw_stages(seen, self.job.predictions[index].slots, self.drawer.grid)
             files["_tokens.png"] = encode(drawn, ".png")
+        if self.options.compare:
+            files["_compare.png"] = encode(self._comparison(index), ".png")
         return files
 
+    def _overlay(self, index: int, mesh: Mesh) -> NDArray[np.uint8]:
+        """The hand, its mesh over it, and with `--side_view` from the side."""
+        picture, view = self.hand_view(index)
+        panels = [picture, draw_meshes(picture, [mesh], view)]
+        if self.options.side_view:
+            panels.append(draw_side_view(mesh, view, self.records[index].box.is_right))
+        return side_by_side(panels)
+
+    def _comparison(self, index: int) -> NDArray[np.uint8]:
+        """The photograph and the mesh of each way of merging, captioned with their times."""
+        job = self.job
+        photograph, view = self.hand_view(index)
+        panels = [with_caption(photograph, job.source.name)]
+        for caption, output in job.predictions[index].others.items():
+            record = make_record(output, job.detection.hands[index], job.crops[index], self.camera)
+            panels.append(with_caption(draw_meshes(photograph, [self.mesh(record)], view), caption))
+        return side_by_side(panels)
+
     def _full_frame(self) -> NDArray[np.uint8]:
-        drawn = draw_meshes(self.image, [self.mesh(record) for record in self.records], self.view)
+        assert self.job.image is not None
+        drawn = draw_meshes(self.job.image, [self.mesh(record) for record in self.records], self.view)
         longest = max(drawn.shape[:2])
         if longest <= JPEG_LIMIT_PX:
             return drawn
@@ -122,7 +146,7 @@ class ImageFiles:
             if bad:
                 raise InputError(
                     f"the model gave numbers that are not finite for hand {index} of "
-                    f"{self.job.loaded.source.name} ({', '.join(bad)}): try --dtype float32, or another "
+                    f"{self.job.source.name} ({', '.join(bad)}): try --dtype float32, or another "
                     "checkpoint."
                 )
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
 from shared_tmu.errors import InputError
 from shared_tmu.images import Picture, decode_image, read_bytes
 
 READ_AHEAD = 2
-"""Decoded images that wait at most; with the one being read and the one in use, this bounds memory."""
+"""Decoded images that wait at most."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class Loaded:
     is_finished: bool = False
     problem: str = ""
     read_s: float = 0.0
+
+    @property
+    def pixels(self) -> int:
+        """Of the decoded picture; 0 if there is none."""
+        return self.picture.size_px[0] * self.picture.size_px[1] if self.picture else 0
 
 
 def list_images(folder: Path, patterns: Sequence[str], leave_out: Path | None = None) -> list[Source]:
@@ -121,45 +126,43 @@ def _keys(names: Sequence[str]) -> list[str]:
 
 
 def read_ahead(
-    sources: Sequence[Source], is_finished: Callable[[Source, str], bool], depth: int = READ_AHEAD
-) -> Iterator[Loaded]:
+    sources: Sequence[Source],
+    is_finished: Callable[[Source, str], bool],
+    budget: PixelBudget | None = None,
+    depth: int = READ_AHEAD,
+) -> Generator[Loaded, None, None]:
     """Read images in a thread, in order, at most `depth` ahead of the one last taken.
 
     Args:
         sources: what to read.
         is_finished: told the source and the digest of its bytes; finished images are not decoded.
+        budget: takes the pixels of each decoded image before it is handed on; whoever drops the image gives
+            them back.
         depth: images that may wait.
     """
-    waiting: queue.Queue[Loaded | BaseException | None] = queue.Queue(maxsize=depth)
-    stop = threading.Event()
-
-    def put(item: Loaded | BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                waiting.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+    waiting: Channel[Loaded] = Channel(depth)
 
     def work() -> None:
         try:
             for source in sources:
-                if not put(_load(source, is_finished)):
-                    return
-            put(None)
+                loaded = _load(source, is_finished)
+                if loaded.picture is not None and budget is not None:
+                    budget.take(loaded.pixels)
+                waiting.put(loaded)
+            waiting.end()
+        except ChannelClosedError:
+            pass
         except BaseException as error:  # handed to the thread that asked
-            put(error)
+            waiting.fail(error)
 
     thread = threading.Thread(target=work, name="read-ahead", daemon=True)
     thread.start()
     try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        yield from waiting
     finally:
-        stop.set()
+        waiting.close()
+        if budget is not None:
+            budget.close()
         thread.join()
 
 

@@ -1,0 +1,123 @@
+"""How the demo's threads hand things to each other without ever holding much: bounded channels, and a bound
+on the pixels of all images on their way.
+
+Every wait ends when the other side is closed, so an error or an interruption in one thread ends them all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class ChannelClosedError(Exception):
+    """Nobody will take what a thread wanted to hand on: the run is ending."""
+
+
+class Channel(Generic[T]):
+    """A queue between threads.
+
+    Args:
+        depth: items that may wait; `put` blocks while there are so many.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._items: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._is_ended = self._is_closed = False
+        self._error: BaseException | None = None
+
+    def put(self, item: T) -> None:
+        """Hand on an item, waiting for room.
+
+        Raises:
+            ChannelClosedError: the channel was closed.
+            BaseException: what a consumer gave to `fail`.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or len(self._items) < self._depth)
+            if self._error is not None:
+                raise self._error
+            if self._is_closed:
+                raise ChannelClosedError
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Say that nothing more will come; what waits is still handed out."""
+        with self._changed:
+            self._is_ended = True
+            self._changed.notify_all()
+
+    def fail(self, error: BaseException) -> None:
+        """Close with an error, which everybody who uses the channel gets."""
+        with self._changed:
+            self._error = self._error or error
+        self.close()
+
+    def close(self) -> None:
+        """End all waiting on both sides and drop what waits."""
+        with self._changed:
+            self._is_closed = True
+            self._items.clear()
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[T]:
+        """Take items, in order, until the end or the closing; several threads may iterate.
+
+        Raises:
+            BaseException: what was given to `fail`.
+        """
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closed or self._is_ended or bool(self._items))
+                if self._error is not None:
+                    raise self._error
+                if not self._items:
+                    return
+                item = self._items.popleft()
+                self._changed.notify_all()
+            yield item
+
+
+class PixelBudget:
+    """Lets images through while those on their way have at most `limit` pixels together; one may go beyond.
+
+    Args:
+        limit: pixels.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._in_use = 0
+        self._is_closed = False
+        self._changed = threading.Condition()
+
+    def take(self, pixels: int) -> None:
+        """Wait until there is room, then count an image.
+
+        Raises:
+            ChannelClosedError: the run is ending.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or self._in_use <= self._limit)
+            if self._is_closed:
+                raise ChannelClosedError
+            self._in_use += pixels
+
+    def give_back(self, pixels: int) -> None:
+        """An image has left memory."""
+        with self._changed:
+            self._in_use -= pixels
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End all waiting."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()

@@ -1,0 +1,73 @@
+"""A process that makes the result files of images; `drawing` starts it and calls `main`.
+
+It reads pickles from stdin - first the `Drawer`, then one `Job` after another - and answers each on stdout.
+It ends when stdin does, so it never outlives the run that started it, whichever way that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from shared_tmu.demo.batching import Job
+from shared_tmu.demo.saving import Drawer
+from shared_tmu.errors import TMUError
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The answer to one job.
+
+    Attributes:
+        files: name to content; empty after an error.
+        seconds: that it took.
+        error: what went wrong on purpose, to be raised again.
+        failure: what went wrong otherwise, in words.
+    """
+
+    files: dict[str, bytes]
+    seconds: float
+    error: TMUError | None = None
+    failure: str = ""
+
+
+def draw(drawer: Drawer, job: Job) -> Drawn:
+    """Make one image's files; nothing is raised."""
+    started = time.perf_counter()
+    try:
+        return Drawn(drawer.files(job), time.perf_counter() - started)
+    except TMUError as error:
+        return Drawn({}, time.perf_counter() - started, error=error)
+    except Exception as error:  # one image must not stop the rest; it is listed as a failure
+        failure = f"drawing failed ({type(error).__name__}: {error})"
+        return Drawn({}, time.perf_counter() - started, failure=failure)
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer until the requests end."""
+    drawer = pickle.load(requests)
+    _answer(answers, "ready")
+    while True:
+        try:
+            job = pickle.load(requests)
+        except EOFError:
+            return
+        _answer(answers, draw(drawer, job))
+
+
+def _answer(answers: BinaryIO, content: object) -> None:
+    pickle.dump(content, answers, protocol=5)
+    answers.flush()
+
+
+def main() -> None:
+    """Serve on stdin and stdout; what libraries print goes to stderr."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with suppress(BrokenPipeError, EOFError):  # the run that asked has ended
+        serve(sys.stdin.buffer, answers)

@@ -1,0 +1,248 @@
+"""Finishing images behind the model: draw, write meshes and pictures, save; in threads, the work in
+processes.
+
+Each thread has a process of its own, which draws one image at a time at a lower priority than the model; the
+results come back as bytes and this process writes them, so the ledger has one owner. A process that dies
+takes one image with it, which is reported, and is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any
+
+from shared_tmu.demo.batching import Job
+from shared_tmu.demo.channels import Channel
+from shared_tmu.demo.draw_worker import Drawn, draw
+from shared_tmu.demo.saving import Drawer
+from shared_tmu.errors import TMUError
+
+NICENESS = 10
+"""How much lower drawing processes rank than the model: each core gives them about a tenth while the model
+wants all of it, and everything while it waits. Lower still, and images pile up until the model has to wait;
+higher, and they slow it down.
+"""
+
+IMAGES_PER_PROCESS = 16
+"""For fewer images it does not pay to start a process: it loads for seconds."""
+
+MAX_PROCESSES = 8
+PIPE_BYTES = 1 << 20
+"""Room in the pipes to and from a process: images pass in a few large steps."""
+
+
+def choose_processes(asked: int | None, images: int, draws: bool) -> int:
+    """How many processes draw.
+
+    Args:
+        asked: by the user, None to decide here.
+        images: how many there are to process.
+        draws: whether there is anything to draw.
+    """
+    if not draws:
+        return 0
+    if asked is not None:
+        return min(asked, images)
+    return min(_cores(), MAX_PROCESSES, images // IMAGES_PER_PROCESS)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class DrawingProcess:
+    """A process that draws; it starts loading at once.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(self) -> None:
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", "from shared_tmu.demo.draw_worker import main; main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pipesize=PIPE_BYTES,
+            env={**os.environ, **threads},
+            process_group=0,  # so that Ctrl-C reaches this process only, which then ends the other
+        )
+        if hasattr(os, "setpriority"):
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, os.nice(0) + NICENESS)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def configure(self, drawer: Drawer) -> None:
+        """Tell it what to save, and wait until it is ready.
+
+        Raises:
+            TMUError: it died.
+        """
+        if self._ask(drawer) != "ready":
+            raise TMUError(
+                f"a process that draws was started and did not get ready ({self._ending()}): see above for "
+                "its reason, or draw in this process with --draw_processes 0."
+            )
+
+    def draw(self, job: Job) -> Drawn:
+        """Make one image's files there; if the process dies of it, that is the answer."""
+        answer = self._ask(job)
+        if isinstance(answer, Drawn):
+            return answer
+        return Drawn({}, 0.0, failure=f"the process that drew it died ({self._ending()})")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can draw more."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """End it now; a thread that waits for its answer learns that it died."""
+        self._process.kill()
+
+    def clear(self) -> None:
+        """End it, if nobody waits for it, and free what it held here."""
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                if pipe:
+                    pipe.close()
+        self._process.wait()
+
+    def _ask(self, request: object) -> Any:
+        """The answer, None if the process died."""
+        pipe_in, pipe_out = self._process.stdin, self._process.stdout
+        assert pipe_in is not None
+        assert pipe_out is not None
+        try:
+            pickle.dump(request, pipe_in, protocol=5)
+            pipe_in.flush()
+            return pickle.load(pipe_out)
+        except (OSError, EOFError, pickle.UnpicklingError):
+            self.clear()
+            return None
+
+    def _ending(self) -> str:
+        code = self._process.returncode
+        if code is None or code >= 0:
+            return f"exit status {code}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        return f"{name}, perhaps for lack of memory" if name == "SIGKILL" else name
+
+
+class Finisher:
+    """Threads that make and save the files of images; a context manager that ends the processes.
+
+    The processes start loading at once.
+
+    Args:
+        processes: how many processes draw; 0 draws in a thread of this one.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self._channel: Channel[Job] = Channel(2 * max(processes, 1))
+        self._saving = threading.Lock()
+        self._is_ending = False
+        self._threads: list[threading.Thread] = []
+        self._processes: list[DrawingProcess] = []
+        try:
+            for _ in range(processes):
+                self._processes.append(DrawingProcess())
+        except BaseException:
+            self._clear()
+            raise
+
+    @property
+    def pids(self) -> list[int]:
+        """Ids of the drawing processes."""
+        return [process.pid for process in self._processes]
+
+    @contextmanager
+    def running(self, drawer: Drawer, save: Callable[[Job, Drawn], None]) -> Iterator[None]:
+        """Take images inside the `with` block; on leaving it, drop those that `drain` did not wait for.
+
+        Args:
+            drawer: what is saved of every image.
+            save: told a job and what was drawn, in one thread at a time. What it raises ends the run.
+        """
+        slots: list[int | None] = [*range(len(self._processes))] or [None]
+        for slot in slots:
+            thread = threading.Thread(
+                target=self._work, args=(drawer, save, slot), name="finish", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+        try:
+            yield
+        finally:
+            self._is_ending = True
+            self._channel.close()
+            for process in self._processes:
+                process.stop()
+            for thread in self._threads:
+                thread.join()
+
+    def put(self, job: Job) -> None:
+        """Hand on an image whose hands are predicted, waiting for room.
+
+        Raises:
+            Exception: what `save` raised on an earlier image.
+        """
+        self._channel.put(job)
+
+    def drain(self) -> None:
+        """Wait until everything is saved.
+
+        Raises:
+            Exception: what `save` raised.
+        """
+        self._channel.end()
+        for thread in self._threads:
+            thread.join()
+        for _ in self._channel:  # raises what a thread failed with
+            pass
+
+    def __enter__(self) -> Finisher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        for process in self._processes:
+            process.clear()
+
+    def _work(self, drawer: Drawer, save: Callable[[Job, Drawn], None], slot: int | None) -> None:
+        try:
+            if slot is not None:
+                self._processes[slot].configure(drawer)
+            for job in self._channel:
+                drawn = draw(drawer, job) if slot is None else self._draw_in_process(drawer, job, slot)
+                if self._is_ending:
+                    return
+                with self._saving:
+                    save(job, drawn)
+                del job, drawn  # not kept while waiting for the next
+        except BaseException as error:  # handed to the thread that asked
+            self._channel.fail(error)
+
+    def _draw_in_process(self, drawer: Drawer, job: Job, slot: int) -> Drawn:
+        process = self._processes[slot]
+        if not process.is_alive:
+            process = self._processes[slot] = DrawingProcess()
+            process.configure(drawer)
+        return process.draw(job)

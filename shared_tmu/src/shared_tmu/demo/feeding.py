@@ -1,0 +1,167 @@
+"""In front of the model: read, find hands and cut them out, in two threads that run ahead of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Protocol
+
+from shared_tmu.crops import hand_crop
+from shared_tmu.demo import batching
+from shared_tmu.demo.batching import Batch, Batcher, Job
+from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
+from shared_tmu.demo.ledger import Note
+from shared_tmu.demo.options import DemoOptions
+from shared_tmu.demo.report import Report
+from shared_tmu.demo.sources import Loaded, Source, read_ahead
+from shared_tmu.detect import Detection, Detector
+from shared_tmu.errors import InputError, TMUError
+
+BATCHES_AHEAD = 2
+"""Batches, or images without hands, that wait for the model at most."""
+
+_log = logging.getLogger(__name__)
+
+
+class Progress(Protocol):
+    """What the feeder tells about images that go no further."""
+
+    def skip(self, source: Source, problems: Iterable[str], is_kept: bool = False) -> None:
+        """An image is done with: kept from an earlier run, or it could not be used."""
+
+    def complain(self, source: Source, problems: Iterable[str]) -> None:
+        """Something is wrong with an image that goes on."""
+
+
+class Feeder:
+    """Gives out, in order, batches of hands and images without hands; a context manager that ends its
+    threads.
+
+    Args:
+        sources: the images.
+        options: which detector, crops and batches.
+        detector: used in one thread.
+        image_size_px: side of the crops.
+        finished: the note of an image that an earlier run has done, told the source and its digest.
+        progress: told of images that go no further.
+        report: gets times and counts.
+        machine: held while this computes.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        options: DemoOptions,
+        detector: Detector,
+        image_size_px: int,
+        finished: Callable[[Source, str], Note | None],
+        progress: Progress,
+        report: Report,
+        machine: threading.Lock,
+    ) -> None:
+        self.sources, self.options, self.detector = sources, options, detector
+        self.image_size_px, self.finished = image_size_px, finished
+        self.progress, self.report, self.machine = progress, report, machine
+        self.budget = PixelBudget(batching.MAX_WAITING_PIXELS)
+        self._batcher = Batcher(options.batch_size, keep_crops=options.tokens)
+        self._ready: Channel[Batch | Job] = Channel(BATCHES_AHEAD)
+        self._thread = threading.Thread(target=self._work, name="feed", daemon=True)
+
+    def __enter__(self) -> Feeder:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ready.close()
+        self.budget.close()
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[Batch | Job]:
+        """Batches of hands, and images in which there are none, as they get ready."""
+        return iter(self._ready)
+
+    def is_through(self, job: Job) -> None:
+        """An image has left memory: another may come in."""
+        if job.image is not None:
+            self.budget.give_back(job.size_px[0] * job.size_px[1])
+
+    def _work(self) -> None:
+        reader = read_ahead(self.sources, lambda *image: self.finished(*image) is not None, self.budget)
+        try:
+            for loaded in reader:
+                for ready in self._take(loaded):
+                    self._ready.put(ready)
+            for ready in self._batcher.finish():
+                self._ready.put(ready)
+            self._ready.end()
+        except ChannelClosedError:
+            pass
+        except BaseException as error:  # handed to the thread that asked
+            self._ready.fail(error)
+        finally:
+            reader.close()
+
+    def _take(self, loaded: Loaded) -> Iterator[Batch | Job]:
+        """What is ready after one more image."""
+        source = loaded.source
+        self.report.add("read", loaded.read_s)
+        note = self.finished(source, loaded.digest) if loaded.is_finished else None
+        if note is not None:
+            self.progress.skip(source, note.problems, is_kept=True)
+            yield from self._batcher.add_finished(note.hands, note.pixels)
+            return
+        if loaded.picture is None:
+            self.progress.skip(source, (loaded.problem,))
+            return
+        if loaded.picture.note:
+            _log.info("%s: %s.", source.name, loaded.picture.note)
+        job = self._prepare(loaded)
+        if job is None:
+            self.budget.give_back(loaded.pixels)
+            return
+        if job.image is None:
+            self.budget.give_back(loaded.pixels)
+        if job.crops:
+            yield from self._batcher.add(job)
+        else:
+            yield job
+
+    def _prepare(self, loaded: Loaded) -> Job | None:
+        """Find hands and cut them out; None, and said so, if the image cannot be used."""
+        source, picture = loaded.source, loaded.picture
+        assert picture is not None
+        try:
+            with self.machine:
+                with self.report.timed("detect"):
+                    detection = self.detector.detect(picture.bgr, source.name)
+                with self.report.timed("crop"):
+                    job = self._cut(loaded, detection)
+        except InputError as error:
+            self.progress.skip(source, (str(error),))
+            return None
+        except TMUError:
+            raise
+        except Exception as error:  # one image must not stop the rest; it is listed as a failure
+            self.progress.skip(source, (f"finding hands failed ({type(error).__name__}: {error})",))
+            return None
+        self.progress.complain(source, detection.problems)
+        if not detection.hands:
+            self.report.count(without_hands=1)
+            _log.info(
+                "%s: no hands found (%d x %d pixels, %s).", source.name, *job.size_px, self.detector.name
+            )
+        return job
+
+    def _cut(self, loaded: Loaded, detection: Detection) -> Job:
+        assert loaded.picture is not None
+        image = loaded.picture.bgr
+        crops = [
+            hand_crop(image, hand.box_xyxy, hand.is_right, self.options.rescale_factor, self.image_size_px)
+            for hand in detection.hands
+        ]
+        kept = image if self.options.draws_on_photographs else None
+        return Job(loaded.source, loaded.digest, loaded.picture.size_px, kept, detection, crops)
