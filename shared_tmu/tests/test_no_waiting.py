@@ -1,0 +1,85 @@
+"""Nothing in a merged forward waits for the GPU, so that it can be captured in a graph: shown without a GPU.
+
+Fake tensors have shapes and no numbers, so whatever depends on numbers (`.item()`, boolean masks, `nonzero`)
+raises; values that come from Python (`torch.tensor([1, 2])`) are copied to a GPU, and refused here.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from toy_vit import ScaledBlock, SequentialViT, ToyViT
+
+from shared_tmu import METHODS, patch, run_trunk, unmerge
+from shared_tmu.kernels import choice, using
+
+
+class NoCopiesFromPython(TorchDispatchMode):
+    """Refuses to make a tensor of numbers that are in Python: on a GPU that is a copy to wait for."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (torch.ops.aten.lift_fresh, torch.ops.aten.lift_fresh_copy):
+            raise AssertionError(f"{func} copies from Python")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(params=["torch", "triton"])
+def merging(request, monkeypatch):
+    """Both ways to merge; fake tensors never reach a kernel, only its shapes."""
+    monkeypatch.setattr(choice, "IS_INTERPRETED", True)
+    with using(merging=request.param, attention="mask" if request.param == "torch" else "channel"):
+        yield request.param
+
+
+@pytest.mark.parametrize("schedule", ["5x4", "3x2+8x1"])
+@pytest.mark.parametrize("prefix", [0, 1, 18])
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_merged_forward_depends_on_no_number(method, prefix, schedule, merging):
+    with FakeTensorMode(), torch.no_grad():
+        vit, x = ToyViT(depth=4).eval(), torch.randn(2, 60, 32)
+        with NoCopiesFromPython():
+            out, plan = run_trunk(vit.blocks, x, schedule, method=method, num_prefix_tokens=prefix)
+            short, _ = run_trunk(
+                vit.blocks, x, schedule, method=method, num_prefix_tokens=prefix, unmerge=False
+            )
+            assert unmerge(short, plan).shape == out.shape == x.shape
+
+
+@pytest.mark.parametrize("vit_type", [ToyViT, SequentialViT])
+def test_nor_does_a_patched_model(vit_type, merging):
+    with FakeTensorMode(), torch.no_grad():
+        vit, x = vit_type(depth=4, task_tokens=3, block=ScaledBlock).eval(), torch.randn(2, 60, 32)
+        handle = patch_without_looking(vit, "5x4")
+        with NoCopiesFromPython():
+            assert vit(x).shape == (2, x.shape[1] + (3 if vit_type is ToyViT else 0), 32)
+        assert handle.plan is not None
+        assert handle.plan.num_slots == handle.plan.num_tokens - 20
+
+
+def patch_without_looking(vit: nn.Module, schedule: str):
+    """`patch` runs a copy of a block to see what it computes, which fake weights do not tell."""
+    with pytest.MonkeyPatch.context() as away:
+        away.setattr("shared_tmu.patching.verify_block", lambda block: None)
+        return patch(vit, schedule, num_prefix_tokens=3, record=True)
+
+
+@pytest.mark.parametrize(
+    ("waits", "error"),
+    [
+        (lambda x: x.sum().item(), DataDependentOutputException),
+        (lambda x: x[x > 0], DynamicOutputShapeException),
+        (lambda x: x.nonzero(), DynamicOutputShapeException),
+        (lambda x: x + torch.tensor([1.0]), AssertionError),
+    ],
+    ids=["item", "mask", "nonzero", "python"],
+)
+def test_what_waits_is_noticed(waits, error):
+    with FakeTensorMode(), NoCopiesFromPython(), pytest.raises(error):
+        waits(torch.randn(3))
