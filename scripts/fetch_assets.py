@@ -128,7 +128,52 @@ VITDET = Asset(
     ),
     use="demo.py --detector vitdet, after installing detectron2 and mmpose; give the files one by one",
 )
-ASSETS = {"mano": MANO, "hamer": HAMER, "freihand": FREIHAND, "yolo": YOLO, "vitdet": VITDET}
+SMPLX = Asset(
+    title="SMPL-X, the official neutral body model",
+    licence="SMPL-X licence: non-commercial research, education and art; no redistribution",
+    where="register at https://smpl-x.is.tue.mpg.de, download the NPZ+PKL models (models_smplx_v1_1.zip)",
+    parts=(Part("SMPLX_NEUTRAL.npz", "smplx", r"SMPLX_NEUTRAL\.npz"),),
+    use="the official SMPLest-X needs it; it is read without executing pickle code",
+)
+SMPLEST_X = Asset(
+    title="SMPLest-X-H, the official checkpoint",
+    licence="S-Lab licence: non-commercial; it predicts SMPL-X, whose licence is non-commercial too",
+    where="https://github.com/SMPLCap/SMPLest-X names it in its README: smplest_x_h.pth.tar (8 GB)",
+    parts=(Part("smplest_x_h.pth.tar", "smplest_x", r"smplest_x_h\.pth\.tar"),),
+    use="demo.py --checkpoint data/smplest_x/smplest_x_h.pth.tar --smplx_path data/smplx/SMPLX_NEUTRAL.npz",
+)
+EHF = Asset(
+    title="EHF, and the regressors and vertex lists of its evaluation",
+    licence="SMPL-X licence: non-commercial research, education and art; no redistribution",
+    where="register at https://smpl-x.is.tue.mpg.de: EHF, 'MANO and FLAME vertex indices', and the 14-joint "
+    "regressor of its tools; EHF.json (boxes, optional) is by Hand4Whole's author",
+    parts=(
+        Part("NN_img.jpg", "EHF", r"\d{2,3}_img\.jpg", count=100),
+        Part("NN_align.ply", "EHF", r"\d{2,3}_align\.ply", count=100),
+        Part("SMPLX_to_J14.pkl", "smplx", r"SMPLX_to_J14\.pkl"),
+        Part("MANO_SMPLX_vertex_ids.pkl", "smplx", r"MANO_SMPLX_vertex_ids\.pkl"),
+        Part("SMPL-X__FLAME_vertex_ids.npy", "smplx", r"SMPL-X__FLAME_vertex_ids\.npy"),
+    ),
+    use="eval.py --dataset ehf; give the archives and files one by one",
+)
+YOLO_PERSON = Asset(
+    title="YOLOv8x, the person detector of the published SMPLest-X demo",
+    licence="AGPL-3.0, like the ultralytics package that runs it",
+    where="https://github.com/ultralytics/assets/releases: yolov8x.pt",
+    parts=(Part("yolov8x.pt", "detectors", r"yolov8x\.pt"),),
+    use="SMPLest-X's demo.py --detector yolo, after pip install ultralytics",
+)
+ASSETS = {
+    "mano": MANO,
+    "hamer": HAMER,
+    "freihand": FREIHAND,
+    "yolo": YOLO,
+    "vitdet": VITDET,
+    "smplx": SMPLX,
+    "smplest_x": SMPLEST_X,
+    "ehf": EHF,
+    "yolo_person": YOLO_PERSON,
+}
 
 
 @contextmanager

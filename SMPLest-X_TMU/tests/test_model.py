@@ -46,8 +46,8 @@ def test_large_crops_are_thinned_out() -> None:
 @pytest.mark.parametrize(
     ("dtype", "out", "tolerance"),
     [
-        (torch.float16, torch.float32, 1e-2),
-        (torch.bfloat16, torch.float32, 1e-1),
+        (torch.float16, torch.float32, 5e-2),
+        (torch.bfloat16, torch.float32, 3e-1),
         (torch.float64, torch.float64, 1e-5),
     ],
     ids=str,
