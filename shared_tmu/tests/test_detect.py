@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared_tmu.detect import HandBox, choose_detector, make_detector
-from shared_tmu.detect.base import check_box, valid_hands
+from shared_tmu.detect.base import check_box, valid_boxes
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.detect.landmarks import HandView, group_views, looks_like_a_hand, overlap
 from shared_tmu.detect.mediapipe_hands import MediaPipeDetector, _left_is_darker
@@ -44,8 +44,8 @@ def test_unusable_boxes_say_why(box, reason):
 
 def test_boxes_may_reach_over_the_border():
     assert check_box([-5, -5, 10, 10], 200, 100) == (-5, -5, 10, 10)
-    detection = valid_hands([HandBox((0, 0, 5, 5), True), HandBox((5, 5, 0, 0), True)], IMAGE)
-    assert (len(detection.hands), len(detection.problems)) == (1, 1)
+    detection = valid_boxes([HandBox((0, 0, 5, 5), True), HandBox((5, 5, 0, 0), True)], IMAGE)
+    assert (len(detection.boxes), len(detection.problems)) == (1, 1)
 
 
 def test_a_boxes_file_gives_its_boxes_and_a_sentence_for_each_bad_one(tmp_path):
@@ -63,10 +63,10 @@ def test_a_boxes_file_gives_its_boxes_and_a_sentence_for_each_bad_one(tmp_path):
     path.write_text(json.dumps({"a.jpg": entries}))
     detector = BoxesDetector.from_file(path)
     found = detector.detect(IMAGE, "a.jpg")
-    assert found.hands == (HandBox((1, 2, 30, 40), True, 1.0), HandBox((1, 2, 30.5, 40), False, 0.25))
+    assert found.boxes == (HandBox((1, 2, 30, 40), True, 1.0), HandBox((1, 2, 30.5, 40), False, 0.25))
     assert len(found.problems) == 6
     assert all(f"box {i} " in text for i, text in zip((1, 2, 3, 4, 5, 6), found.problems, strict=True))
-    assert detector.detect(IMAGE, "other.jpg").hands == ()
+    assert detector.detect(IMAGE, "other.jpg").boxes == ()
 
 
 @pytest.mark.parametrize("text", ["not json", "[]", '{"a.jpg": 3}', "\udcff"])
@@ -156,16 +156,16 @@ def test_a_hand_seen_again_is_reported_and_a_chance_sighting_is_not():
     image = np.zeros((400, 600, 3), np.uint8)
     image[:, :200] = 200  # left half brighter: looked at as it is
     points = HAND + np.array([300, 200])
-    (hand,) = detector_with(FakeGraph(points)).detect(image, "x").hands
+    (hand,) = detector_with(FakeGraph(points)).detect(image, "x").boxes
     assert hand.is_right
     assert hand.box_xyxy == (281, 137, 322, 200)
     assert 0.8 < hand.score <= 1
     large = 5 * HAND + np.array([300, 380])
-    assert detector_with(FakeGraph(large, true_hand=False)).detect(image, "x").hands == ()
+    assert detector_with(FakeGraph(large, true_hand=False)).detect(image, "x").boxes == ()
     mirrored = np.ascontiguousarray(
         image[:, ::-1]
     )  # looked at mirrored, so the graph sees the very same picture
-    (other,) = detector_with(FakeGraph(points)).detect(mirrored, "x").hands
+    (other,) = detector_with(FakeGraph(points)).detect(mirrored, "x").boxes
     assert other == HandBox((599 - 322, 137, 599 - 281, 200), False, hand.score)
 
 
@@ -183,22 +183,22 @@ def mediapipe_detector():
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (240, 320)])
 def test_mediapipe_finds_nothing_where_nothing_is(mediapipe_detector, size):
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    assert mediapipe_detector.detect(noise, "x").hands == ()
+    assert mediapipe_detector.detect(noise, "x").boxes == ()
 
 
 @pytest.mark.parametrize("name", ["synthhand_3_right.jpg", "synthhand_4_left.jpg"])
 def test_mediapipe_finds_the_hands_of_the_samples_and_of_their_mirror_images(mediapipe_detector, name):
     image = read_image(SAMPLES / name).bgr
-    (hand,) = mediapipe_detector.detect(image, name).hands
+    (hand,) = mediapipe_detector.detect(image, name).boxes
     assert hand.is_right == ("right" in name)
     x1, y1, x2, y2 = hand.box_xyxy
     assert 60 < x2 - x1 < 200
     assert 60 < y2 - y1 < 250
     width = image.shape[1]
-    (other,) = mediapipe_detector.detect(np.ascontiguousarray(image[:, ::-1]), name).hands
+    (other,) = mediapipe_detector.detect(np.ascontiguousarray(image[:, ::-1]), name).boxes
     assert other.is_right != hand.is_right
     assert np.allclose(other.box_xyxy, [width - 1 - x2, y1, width - 1 - x1, y2], atol=1e-9)
-    assert mediapipe_detector.detect(image, name).hands == (hand,)  # whatever was seen in between
+    assert mediapipe_detector.detect(image, name).boxes == (hand,)  # whatever was seen in between
 
 
 def test_mediapipe_is_silent(capfd, mediapipe_detector):
@@ -207,10 +207,10 @@ def test_mediapipe_is_silent(capfd, mediapipe_detector):
 
 
 def test_whole_image():
-    (hand,) = make_detector("whole-image", None).detect(IMAGE, "x").hands
+    (hand,) = make_detector("whole-image", None).detect(IMAGE, "x").boxes
     assert hand == HandBox((0, 0, 199, 99), True, 1.0)
     assert (
-        valid_hands(make_detector("whole-image", None).detect(IMAGE[:1, :1], "x").hands, IMAGE).problems == ()
+        valid_boxes(make_detector("whole-image", None).detect(IMAGE[:1, :1], "x").boxes, IMAGE).problems == ()
     )
 
 
@@ -280,7 +280,7 @@ def test_yolo_boxes_become_hands(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ultralytics", package)
     (tmp_path / "detector.pt").write_bytes(b"x")
     detection = make_detector("yolo", tmp_path).detect(IMAGE, "x")
-    assert detection.hands == (HandBox((1, 2, 30, 40), True, 0.75),)
+    assert detection.boxes == (HandBox((1, 2, 30, 40), True, 0.75),)
     assert "upside down" in detection.problems[0]
 
 
@@ -314,8 +314,8 @@ def test_vitdet_asks_for_the_hands_of_sure_people_only(monkeypatch):
     )
     detector = VitDetDetector.__new__(VitDetDetector)
     detector._pose, detector._body = None, lambda image: {"instances": people}
-    (hand,) = detector.detect(IMAGE, "x").hands
+    (hand,) = detector.detect(IMAGE, "x").boxes
     assert hand == HandBox((10, 20, 30, 60), True, pytest.approx(0.75))
     assert asked == [[0.0, 0.0, 50.0, 90.0, pytest.approx(0.9)]]
     people.scores[0] = 0.1
-    assert detector.detect(IMAGE, "x").hands == ()
+    assert detector.detect(IMAGE, "x").boxes == ()

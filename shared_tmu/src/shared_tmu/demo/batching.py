@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ class Job:
     digest: str
     size_px: tuple[int, int]
     image: NDArray[np.uint8] | None
-    detection: Detection
+    detection: Detection[Any]
     crops: list[HandCrop]
     predictions: list[Prediction] = field(default_factory=list)
 

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared_tmu.crops import hand_crop
 from shared_tmu.demo import batching
@@ -149,19 +149,19 @@ class Feeder:
             self.progress.skip(source, (f"finding hands failed ({type(error).__name__}: {error})",))
             return None
         self.progress.complain(source, detection.problems)
-        if not detection.hands:
+        if not detection.boxes:
             self.report.count(without_hands=1)
             _log.info(
                 "%s: no hands found (%d x %d pixels, %s).", source.name, *job.size_px, self.detector.name
             )
         return job
 
-    def _cut(self, loaded: Loaded, detection: Detection) -> Job:
+    def _cut(self, loaded: Loaded, detection: Detection[Any]) -> Job:
         assert loaded.picture is not None
         image = loaded.picture.bgr
         crops = [
             hand_crop(image, hand.box_xyxy, hand.is_right, self.options.rescale_factor, self.image_size_px)
-            for hand in detection.hands
+            for hand in detection.boxes
         ]
         kept = image if self.options.draws_on_photographs else None
         return Job(loaded.source, loaded.digest, loaded.picture.size_px, kept, detection, crops)

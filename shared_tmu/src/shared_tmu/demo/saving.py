@@ -61,7 +61,7 @@ class _ImageFiles:
         )
         self.records = [
             make_record(prediction.output, box, crop, self.camera)
-            for prediction, box, crop in zip(job.predictions, job.detection.hands, job.crops, strict=True)
+            for prediction, box, crop in zip(job.predictions, job.detection.boxes, job.crops, strict=True)
         ]
         self._require_finite()
 
@@ -124,7 +124,7 @@ class _ImageFiles:
         photograph, view = self.hand_view(index)
         panels = [with_caption(photograph, job.source.name)]
         for caption, output in job.predictions[index].others.items():
-            record = make_record(output, job.detection.hands[index], job.crops[index], self.camera)
+            record = make_record(output, job.detection.boxes[index], job.crops[index], self.camera)
             panels.append(with_caption(draw_meshes(photograph, [self.mesh(record)], view), caption))
         return side_by_side(panels)
 

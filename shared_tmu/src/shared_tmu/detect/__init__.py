@@ -15,7 +15,7 @@ import logging
 from importlib.util import find_spec
 from pathlib import Path
 
-from shared_tmu.detect.base import Detection, Detector, HandBox
+from shared_tmu.detect.base import Detection, Detector, HandBox, PersonBox
 from shared_tmu.errors import InputError
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Detection",
     "Detector",
     "HandBox",
+    "PersonBox",
     "choose_detector",
     "make_detector",
 ]

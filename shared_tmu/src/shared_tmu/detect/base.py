@@ -1,16 +1,18 @@
-"""What every hand detector takes and gives."""
+"""What every detector takes and gives."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.errors import InputError
+
+B = TypeVar("B", "HandBox", "PersonBox")
 
 
 @dataclass(frozen=True)
@@ -30,25 +32,33 @@ class HandBox:
 
 
 @dataclass(frozen=True)
-class Detection:
-    """The hands of one image, and what was wrong with the ones left out.
+class PersonBox:
+    """One person in an image; see `HandBox` for the attributes."""
+
+    box_xyxy: tuple[float, float, float, float]
+    score: float = 1.0
+
+
+@dataclass(frozen=True)
+class Detection(Generic[B]):
+    """What was found in one image, and what was wrong with what was left out.
 
     Attributes:
-        hands: usable hands, in a fixed order.
+        boxes: usable ones, in a fixed order.
         problems: one sentence for each box that could not be used.
     """
 
-    hands: tuple[HandBox, ...]
+    boxes: tuple[B, ...]
     problems: tuple[str, ...] = field(default=())
 
 
 class Detector(Protocol):
-    """Finds hands; `name` is what `--detector` calls it."""
+    """Finds hands or people; `name` is what `--detector` calls it."""
 
     name: str
 
-    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection:
-        """Hands of one image `[H, W, 3]`; `image_name` is its path under the image folder."""
+    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[Any]:
+        """What is in one image `[H, W, 3]`; `image_name` is its path under the image folder."""
         ...
 
 
@@ -75,16 +85,16 @@ def _text(box: Sequence[float]) -> str:
     return "[" + ", ".join(f"{value:g}" for value in box) + "]"
 
 
-def valid_hands(hands: Sequence[HandBox], image_bgr: NDArray[np.uint8]) -> Detection:
-    """Split hands into those whose boxes can be used and a sentence for each of the others."""
+def valid_boxes(boxes: Sequence[B], image_bgr: NDArray[np.uint8]) -> Detection[B]:
+    """Split what was found into what can be used and a sentence for each of the others."""
     height, width = image_bgr.shape[:2]
-    good: list[HandBox] = []
+    good: list[B] = []
     problems: list[str] = []
-    for hand in hands:
+    for box in boxes:
         try:
-            check_box(hand.box_xyxy, width, height)
+            check_box(box.box_xyxy, width, height)
         except InputError as error:
             problems.append(str(error))
         else:
-            good.append(hand)
+            good.append(box)
     return Detection(tuple(good), tuple(problems))

@@ -59,7 +59,7 @@ class BoxesDetector:
             )
         return cls(content)
 
-    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection:
+    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[HandBox]:
         """The boxes listed under `image_name` (or under its last part), each checked against the image."""
         name = self._entry_name(image_name)
         hands: list[HandBox] = []

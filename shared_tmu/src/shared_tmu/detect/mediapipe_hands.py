@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.detect.base import Detection, HandBox, valid_hands
+from shared_tmu.detect.base import Detection, HandBox, valid_boxes
 from shared_tmu.detect.landmarks import (
     SAME_HAND,
     HandGroup,
@@ -117,7 +117,7 @@ class MediaPipeDetector:
     def __init__(self) -> None:
         self._graph = HandGraph()
 
-    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection:
+    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[HandBox]:
         """Hands of one image `[H, W, 3]`, largest first; `image_name` is not used."""
         is_turned = _left_is_darker(image_bgr)
         rgb = np.ascontiguousarray((image_bgr[:, ::-1] if is_turned else image_bgr)[:, :, ::-1])
@@ -125,7 +125,7 @@ class MediaPipeDetector:
         if is_turned:
             hands = [_mirror(hand, image_bgr.shape[1]) for hand in hands]
         hands.sort(key=lambda hand: -_area(hand.box_xyxy))
-        return valid_hands(hands, image_bgr)
+        return valid_boxes(hands, image_bgr)
 
     def _candidates(self, rgb: NDArray[np.uint8]) -> list[_Candidate]:
         """Hands of a picture, best supported first, without those that show another one again."""

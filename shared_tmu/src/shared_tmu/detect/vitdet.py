@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.body_models.array_pickle import read_array_pickle
-from shared_tmu.detect.base import Detection, HandBox, valid_hands
+from shared_tmu.detect.base import Detection, HandBox, valid_boxes
 from shared_tmu.errors import CheckpointError, MissingAssetError, MissingDependencyError
 
 BODY_FILES = {"vitdet": "model_final_f05665.pkl", "regnety": "model_final_ef3a80.pkl"}
@@ -76,7 +76,7 @@ class VitDetDetector:
         self._body = _load_body(body, body_detector, device)
         self._pose = _load_pose(weights, config, device)
 
-    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection:
+    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[HandBox]:
         """Hands of all people in one image `[H, W, 3]`; `image_name` is not used."""
         from mmpose.apis import inference_top_down_pose_model
 
@@ -85,7 +85,7 @@ class VitDetDetector:
             return Detection(())
         poses, _ = inference_top_down_pose_model(self._pose, image_bgr, person_results=people, format="xyxy")
         hands = [hand for pose in poses for hand in hands_from_keypoints(np.asarray(pose["keypoints"]))]
-        return valid_hands(hands, image_bgr)
+        return valid_boxes(hands, image_bgr)
 
     def _people(self, image_bgr: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Boxes and scores of people, `[K, 5]`."""

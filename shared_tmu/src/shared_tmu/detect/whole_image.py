@@ -17,7 +17,7 @@ class WholeImageDetector:
 
     name = "whole-image"
 
-    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection:
+    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[HandBox]:
         """The box of the whole image, right hand, score 1; a 1-pixel side still gets a box of one pixel."""
         height, width = image_bgr.shape[:2]
         return Detection(

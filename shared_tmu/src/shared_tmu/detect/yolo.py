@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.detect.base import Detection, HandBox, valid_hands
+from shared_tmu.detect.base import Detection, HandBox, valid_boxes
 from shared_tmu.errors import MissingAssetError, MissingDependencyError
 
 MIN_SCORE = 0.3
@@ -39,7 +39,7 @@ class YoloDetector:
         self._model = YOLO(str(weights))
         self._device = device
 
-    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection:
+    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[HandBox]:
         """Hands of one image `[H, W, 3]` with a score above `MIN_SCORE`, best first; `image_name` is not
         used.
         """
@@ -51,4 +51,4 @@ class YoloDetector:
             HandBox((float(x1), float(y1), float(x2), float(y2)), bool(side > 0.5), float(score))
             for (x1, y1, x2, y2), side, score in zip(boxes, sides, scores, strict=True)
         ]
-        return valid_hands(hands, image_bgr)
+        return valid_boxes(hands, image_bgr)

@@ -1,0 +1,195 @@
+"""People by MediaPipe's bundled pose model, over a pyramid of tiles: it sees one person in each view.
+
+The model looks at the whole picture, at overlapping tiles, and at the picture with everybody found so far
+painted over, then at each person close up; only what a close-up confirms is reported.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.detect.base import Detection, PersonBox, valid_boxes
+from shared_tmu.detect.landmarks import box_of
+from shared_tmu.detect.mediapipe_graph import quiet_native_stderr
+from shared_tmu.detect.tiles import Tile, cut, tile_windows
+from shared_tmu.errors import MissingDependencyError
+
+TILE_PX = 640
+"""Longer side of what the model is shown."""
+
+LEVELS = (2,)
+"""Tiles along each side of the picture, after the whole of it."""
+
+REPEATS = 3
+"""How often at most the picture is looked at again with those found painted over."""
+
+MIN_DETECTION_SCORE = 0.5
+MIN_SCORE = 0.5
+"""Mean visibility of face, shoulders, elbows and hips below which nobody is reported."""
+
+MIN_VISIBILITY = 0.5
+"""Landmarks that count for the box."""
+
+MIN_LANDMARKS = 6
+CLOSE_UP = 1.5
+"""Side of a close-up, as a multiple of the person's longer side."""
+
+MARGIN = 0.12
+"""How far the box reaches beyond the landmarks, as a part of its longer side: hair, hands and feet do."""
+
+SAME_PERSON = 0.5
+"""Two views saw one person if this part of the smaller box lies in the other."""
+
+MIN_PERSON_PX = 24.0
+
+_TRUNK = (0, 2, 5, 11, 12, 13, 14, 23, 24)  # nose, eyes, shoulders, elbows, hips
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class PersonView:
+    """One person as one run of the model saw it.
+
+    Attributes:
+        points_px: 33 landmarks in pixels of the picture, `[33, 2]`; those out of sight are guesses.
+        visibility: of each, 0 to 1, `[33]`.
+    """
+
+    points_px: NDArray[np.float64]
+    visibility: NDArray[np.float64]
+
+    @property
+    def score(self) -> float:
+        """How sure it is that this is a person, 0 to 1."""
+        return float(self.visibility[list(_TRUNK)].mean())
+
+    @property
+    def box(self) -> Box:
+        """Box of the landmarks in sight, with a margin."""
+        x1, y1, x2, y2 = box_of(self.points_px[self.visibility >= MIN_VISIBILITY])
+        margin = MARGIN * max(x2 - x1, y2 - y1)
+        return x1 - margin, y1 - margin, x2 + margin, y2 + margin
+
+    @property
+    def is_person(self) -> bool:
+        """Whether enough of it is seen, and it is large enough."""
+        if self.score < MIN_SCORE or (self.visibility >= MIN_VISIBILITY).sum() < MIN_LANDMARKS:
+            return False
+        x1, y1, x2, y2 = self.box
+        return max(x2 - x1, y2 - y1) >= MIN_PERSON_PX
+
+
+class PoseGraph:
+    """MediaPipe's pose model in still-image mode; one thread at a time."""
+
+    def __init__(self) -> None:
+        with quiet_native_stderr(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                import mediapipe
+            except ImportError as error:
+                raise MissingDependencyError(
+                    "the mediapipe detector was asked for, but mediapipe is not installed: pip install "
+                    "'shared_tmu[detect]', or give boxes with --detector boxes --boxes FILE."
+                ) from error
+            self._pose = mediapipe.solutions.pose.Pose(
+                static_image_mode=True, model_complexity=1, min_detection_confidence=MIN_DETECTION_SCORE
+            )
+            self._pose.process(np.zeros((64, 64, 3), np.uint8))  # the models load, and say so, on first use
+
+    def run(self, tile: Tile) -> PersonView | None:
+        """The person in a tile, if it sees one."""
+        with quiet_native_stderr(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result: Any = self._pose.process(tile.pixels)
+        if result.pose_landmarks is None:
+            return None
+        marks = result.pose_landmarks.landmark
+        points = np.array([(mark.x, mark.y) for mark in marks], dtype=np.float64)
+        return PersonView(tile.to_image(points), np.array([mark.visibility for mark in marks]))
+
+
+class MediaPipePeople:
+    """Finds people with nothing downloaded. Deterministic; one thread at a time."""
+
+    name = "mediapipe"
+
+    def __init__(self) -> None:
+        self._graph = PoseGraph()
+
+    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[PersonBox]:
+        """People of one image `[H, W, 3]`, largest first; `image_name` is not used."""
+        rgb = np.ascontiguousarray(image_bgr[:, :, ::-1])
+        height, width = rgb.shape[:2]
+        people: list[PersonView] = []
+        for tile in self._tiles(rgb, people):
+            view = self._graph.run(tile)
+            if view is None or not view.is_person or _is_known(view, people):
+                continue
+            closer = self._look_again(rgb, view)
+            if closer is not None and not _is_known(closer, people):
+                people.append(closer)
+        boxes = [PersonBox(_inside(person.box, width, height), min(1.0, person.score)) for person in people]
+        boxes.sort(key=lambda box: -_area(box.box_xyxy))
+        return valid_boxes(boxes, image_bgr)
+
+    def _tiles(self, rgb: NDArray[np.uint8], people: list[PersonView]) -> Iterator[Tile]:
+        """What to look at; `people` grows meanwhile."""
+        height, width = rgb.shape[:2]
+        whole = (0, 0, width, height)
+        yield cut(rgb, whole, TILE_PX)
+        for _ in range(REPEATS):
+            before = len(people)
+            if not before:
+                break
+            yield cut(_painted_over(rgb, people), whole, TILE_PX)
+            if len(people) == before:
+                break
+        for window in tile_windows(width, height, LEVELS):
+            yield cut(rgb, window, TILE_PX)
+
+    def _look_again(self, rgb: NDArray[np.uint8], view: PersonView) -> PersonView | None:
+        """The same person close up; None if it is not seen again."""
+        x1, y1, x2, y2 = view.box
+        x, y, half = (x1 + x2) / 2, (y1 + y2) / 2, CLOSE_UP * max(x2 - x1, y2 - y1) / 2
+        window = (round(x - half), round(y - half), round(x + half), round(y + half))
+        closer = self._graph.run(cut(rgb, window, TILE_PX))
+        if closer is None or not closer.is_person or not _is_known(closer, [view]):
+            return None
+        return closer
+
+
+def overlap_of_smaller(a: Box, b: Box) -> float:
+    """Which part of the smaller box lies in the other one, 0 to 1."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(width, 0.0) * max(height, 0.0) / max(min(_area(a), _area(b)), 1e-9)
+
+
+def _is_known(view: PersonView, people: list[PersonView]) -> bool:
+    return any(overlap_of_smaller(view.box, person.box) >= SAME_PERSON for person in people)
+
+
+def _painted_over(rgb: NDArray[np.uint8], people: list[PersonView]) -> NDArray[np.uint8]:
+    height, width = rgb.shape[:2]
+    picture = rgb.copy()
+    for person in people:
+        x1, y1, x2, y2 = (round(value) for value in _inside(person.box, width, height))
+        picture[y1 : y2 + 1, x1 : x2 + 1] = 128
+    return picture
+
+
+def _inside(box: Box, width: int, height: int) -> Box:
+    x1, y1, x2, y2 = box
+    return max(x1, 0.0), max(y1, 0.0), min(x2, width - 1.0), min(y2, height - 1.0)
+
+
+def _area(box: Box) -> float:
+    return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
