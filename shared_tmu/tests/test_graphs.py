@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from toy_vit import ToyViT
 
-from shared_tmu import patch
-from shared_tmu.errors import CaptureError
+from shared_tmu import Schedule, patch
+from shared_tmu.bench.runtimes import find_runtime
+from shared_tmu.errors import CaptureError, InputError
 from shared_tmu.graphs import CapturedModel, capture
 
 
@@ -153,6 +154,11 @@ def test_what_cannot_be_captured_says_why(model):
         capture(lambda x: x, batch_of(0))
 
 
+def test_the_benchmark_says_where_graphs_work():
+    with pytest.raises(InputError, match="'graph' works on cuda, not on cpu: use one of eager"):
+        find_runtime("graph", torch.device("cpu"))
+
+
 @pytest.mark.gpu
 class TestOnTheGpu:
     @pytest.fixture
@@ -186,6 +192,13 @@ class TestOnTheGpu:
             captured = capture(model, batch_of(0, "cuda"))
             got, want = captured(batch_of(1, "cuda")), model(batch_of(1, "cuda"))
             torch.testing.assert_close(got["result"].tokens, want["result"].tokens)
+
+    @pytest.mark.parametrize("runtime", ["graph", "compile+graph"])
+    def test_as_the_benchmark_runs_it(self, model, runtime):
+        batch = batch_of(1, "cuda")
+        with patch(model, "3x4", num_prefix_tokens=2), torch.inference_mode():
+            call = find_runtime(runtime, torch.device("cuda")).prepare(model, (batch,), Schedule.parse("3x4"))
+            assert_equal(call(), model(batch))
 
     def test_methods_too(self, model):
         with patch(model, "3x4"), torch.no_grad():

@@ -52,7 +52,7 @@ def capture(model: nn.Module | Callable[..., Any], *example: Any) -> CapturedMod
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.device(device), torch.inference_mode(False), torch.no_grad(), _autocast_without_cache():
         inputs = _map_tensors(torch.clone, example)
-        side = torch.cuda.Stream(device)
+        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             for _ in range(WARMUP):

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from shared_tmu.errors import InputError
+from shared_tmu.graphs import capture
 from shared_tmu.schedule import Schedule
 
 Call = Callable[[], object]
@@ -53,6 +54,22 @@ def prepare_compiled(module: nn.Module, arguments: tuple[Any, ...], schedule: Sc
     return lambda: compiled(*arguments)
 
 
+def prepare_graph(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
+    """A CUDA graph of the whole forward; copying the arguments in and the outputs out is timed with it."""
+    captured = capture(module, *arguments)
+    return lambda: captured(*arguments)
+
+
+def prepare_compiled_graph(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
+    """A CUDA graph of what `torch.compile` makes of the module."""
+    import torch._dynamo
+
+    # Every variant of a model shares its code: the usual limit would leave the ninth one uncompiled.
+    with torch._dynamo.config.patch(recompile_limit=1024):
+        captured = capture(torch.compile(module, dynamic=False), *arguments)
+    return lambda: captured(*arguments)
+
+
 def table(*rows: Runtime) -> Mapping[str, Runtime]:
     """Runtimes by name, read-only."""
     return MappingProxyType({row.name: row for row in rows})
@@ -61,6 +78,8 @@ def table(*rows: Runtime) -> Mapping[str, Runtime]:
 RUNTIMES: Mapping[str, Runtime] = table(
     Runtime("eager", "plain PyTorch", prepare_eager),
     Runtime("compile", "torch.compile with inductor", prepare_compiled),
+    Runtime("graph", "one CUDA graph", prepare_graph, devices=("cuda",)),
+    Runtime("compile+graph", "torch.compile, then one CUDA graph", prepare_compiled_graph, devices=("cuda",)),
 )
 
 
