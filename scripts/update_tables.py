@@ -48,6 +48,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
         try:
             run = json.loads(line)
             key = tuple(run[name] for name in (*SETTING, "schedule", "method", "unmerge"))
+            key = (*key, run.get("protect", "first"))
             missing = [name for _, name, _ in COLUMNS if name not in run]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise TableError(f"{path}:{number}: not a line of eval.py: {error!r}") from error
@@ -67,8 +68,11 @@ def cell(run: dict[str, Any], name: str, form: str) -> str:
         return ""
     if name == "images_per_s" and not str(run["device"]).startswith("cuda"):
         return "-"  # absolute times mean something on a named GPU only; a CPU's are shown as ratios
-    if name == "method" and not run["unmerge"]:
-        return f"{value}, not unmerged"
+    if name == "method":
+        last = run.get("protect") == "last"
+        return ", ".join(
+            [value, *([] if run["unmerge"] else ["not unmerged"]), *(["protect last"] if last else [])]
+        )
     return "-" if value is None else form.format(value)
 
 

@@ -1,6 +1,6 @@
 """Token Merge with Unmerge for WiLoR: ours, or the published repository's own model."""
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -12,7 +12,12 @@ __all__ = ["patch"]
 
 
 def patch(
-    model: nn.Module, schedule: Any, method: str | Method = "tome", **options: Any
+    model: nn.Module,
+    schedule: Any,
+    method: str | Method = "tome",
+    *,
+    unmerge: bool | Literal["sparse"] = True,
+    **options: Any,
 ) -> shared_tmu.PatchHandle:
     """Make WiLoR's ViT merge tokens, until the handle is removed or its `with` block left.
 
@@ -22,14 +27,25 @@ def patch(
         model: WiLoR, in `nn.DataParallel` or not, or its ViT alone.
         schedule: tokens to remove per layer, e.g. `"5x20"`; see `shared_tmu.Schedule.parse`.
         method: row of `shared_tmu.METHODS`.
-        **options: `unmerge`, `proportional`, `record`, as in `shared_tmu.patch`; `num_prefix_tokens`, if the
+        unmerge: False, merge-only, is the sparse grid ("sparse" in `shared_tmu.patch`): WiLoR's refinement
+            reads a full 16 x 12 map, so each slot stands where its first token was, and the places of the
+            other tokens are zero before the last norm. Nothing is copied; that is what True adds.
+        **options: `proportional`, `protect`, `record`, as in `shared_tmu.patch`; `num_prefix_tokens`, if the
             ViT does not say how many task tokens it has.
 
     Raises:
         PatchError: the number of task tokens cannot be found; else, like ScheduleError and MethodError, as
             `shared_tmu.patch`.
     """
-    return patch_inside(model, "backbone", schedule, method, count_published=_count_task_tokens, **options)
+    return patch_inside(
+        model,
+        "backbone",
+        schedule,
+        method,
+        count_published=_count_task_tokens,
+        unmerge=unmerge or "sparse",
+        **options,
+    )
 
 
 def _count_task_tokens(vit: nn.Module) -> int | None:

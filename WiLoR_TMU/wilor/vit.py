@@ -92,6 +92,6 @@ class TaskTokenViT(ViT):
             raise InputError(
                 f"WiLoR's refinement reads a full {rows} x {columns} grid behind the {NUM_TASK_TOKENS} task "
                 f"tokens, [B, {wanted}, {self.embed_dim}], found {list(tokens.shape)}: unmerge merged tokens "
-                "first (for merge-only, `tmu.patch(..., unmerge=False)` puts a stand-in grid there)."
+                "first (`tmu.patch` does, and for merge-only, `unmerge=False`, puts a sparse grid there)."
             )
         return tokens[:, NUM_TASK_TOKENS:].transpose(1, 2).unflatten(2, (rows, columns))

@@ -48,6 +48,10 @@ class TrunkSettings:
             )
         if type(prefix) is not int:  # numpy's integers, for instance
             object.__setattr__(self, "num_prefix_tokens", operator.index(prefix))
+        if self.protect == "last" and not self.num_prefix_tokens:
+            raise PatchError(
+                "protect = 'last' with no tokens to protect: only models with task tokens differ."
+            )
 
 
 def run_trunk(
@@ -117,7 +121,7 @@ def run_blocks(
         return x, ()
     _require_tokens(x, settings, len(blocks))
     prefix, size = settings.num_prefix_tokens, None
-    if settings.protect == "last" and prefix:
+    if settings.protect == "last":
         x = last_to_front(x, prefix)
         x, plans = run_blocks(blocks, x, replace(settings, protect="first"))
         return front_to_last(x, prefix), tuple(plan_front_to_last(plan, prefix) for plan in plans)

@@ -30,7 +30,7 @@ BOXES: dict[str, list[dict[str, Any]]] = {
 SIZE = (180, 120)
 FLAGS = """--checkpoint --img_folder --out_folder --side_view --full_frame --save_mesh --batch_size
     --rescale_factor --body_detector --file_type --r --method --no-unmerge --detector --boxes --device
-    --dtype --focal --save_params --compare --tokens --resume"""
+    --dtype --protect --focal --save_params --compare --tokens --resume"""
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -181,12 +181,28 @@ class DemoSuite:
         assert "upside down" in text
         assert (tmp_path / "o" / "two.npz").is_file()
 
-    def test_merge_only_on_one_hand(self, tmp_path: Path, given: dict[str, Any]) -> None:
-        assert self.run(given, tmp_path / "tmu") == 0
-        assert self.run(given, tmp_path / "merge_only", "--no-unmerge") == 0
-        a, b = (np.load(tmp_path / name / "one.npz")["vertices_m"] for name in ("tmu", "merge_only"))
+    def test_merge_only(self, tmp_path: Path, given: dict[str, Any]) -> None:
+        assert self.run(given | {"--r": "off"}, tmp_path / "off") == 0
+        assert self.run(given | {"--r": "30x4"}, tmp_path / "merge_only", "--no-unmerge") == 0
+        a, b = (np.load(tmp_path / name / "one.npz")["vertices_m"] for name in ("off", "merge_only"))
         assert np.isfinite(b).all()
         assert not np.array_equal(a, b)
+        assert json.loads((tmp_path / "merge_only" / "one.json").read_text())["unmerge"] is False
+
+    def test_protecting_the_last(
+        self, tmp_path: Path, given: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The published choice, where there are task tokens to tell the difference."""
+        status = self.run(given, tmp_path / "last", "--protect", "last")
+        if not self.hands.prefix:
+            assert status == 1
+            assert "only models with task tokens differ" in caplog.text
+            return
+        assert status == 0
+        assert self.run(given, tmp_path / "first") == 0
+        a, b = (np.load(tmp_path / name / "one.npz")["vertices_m"] for name in ("first", "last"))
+        assert not np.array_equal(a, b)
+        assert json.loads((tmp_path / "last" / "one.json").read_text())["protect"] == "last"
 
     def test_mediapipe_needs_no_files_and_finds_no_hands_in_noise(
         self, tmp_path: Path, given: dict[str, Any], capsys: pytest.CaptureFixture[str]
@@ -205,6 +221,7 @@ class DemoSuite:
             ("--r", "5y4", "ScheduleError"),
             ("--r", "5x40", "this trunk has 4"),
             ("--method", "none", "MethodError"),
+            ("--protect", "middle", "InputError"),
             ("--img_folder", "nowhere", "InputError"),
         ],
     )
@@ -218,7 +235,7 @@ class DemoSuite:
         message: str,
     ) -> None:
         (tmp_path / "not.ckpt").write_bytes(b"nothing")
-        value = value if flag in ("--r", "--method") else str(tmp_path / value)
+        value = value if flag in ("--r", "--method", "--protect") else str(tmp_path / value)
         assert self.run(given | {flag: value}, tmp_path / "out") == 1
         assert message in caplog.text
         assert not (tmp_path / "out").exists()

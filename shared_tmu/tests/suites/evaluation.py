@@ -86,6 +86,20 @@ class EvalSuite:
         assert np.shape(verts) == (COUNT, 778, 3)
         assert "speed-up" in capsys.readouterr().out
 
+    def test_protecting_first_and_last_side_by_side(
+        self, tmp_path: Path, given: tuple[Any, ...], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        status = self.run(*given, "--rounds", 0, "--r", "off,20x3", "--protect", "first,last")
+        if not self.hands.prefix:
+            assert status == 1
+            assert "only models with task tokens differ" in caplog.text
+            return
+        assert status == 0
+        lines = self.lines(tmp_path)
+        assert [line["label"] for line in lines] == ["off", "20x3", "20x3-protect-last"]
+        assert [line["protect"] for line in lines] == ["first", "first", "last"]
+        assert lines[1]["pa_mpvpe_mm"] != lines[2]["pa_mpvpe_mm"]
+
     @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
     def test_half_precision(self, tmp_path: Path, given: tuple[Any, ...], dtype: str) -> None:
         assert self.run(*given, "--rounds", 0, "--dtype", dtype, "--r", "20x3") == 0
@@ -115,6 +129,6 @@ class EvalSuite:
             [sys.executable, "eval.py", "--help"],
             cwd=self.hands.root, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        flags = "--dataset --data_dir --r --method --no-unmerge --checkpoint --mano_path"
+        flags = "--dataset --data_dir --protect --r --method --no-unmerge --checkpoint --mano_path"
         for flag in flags.split():
             assert flag in done.stdout

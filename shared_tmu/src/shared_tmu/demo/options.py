@@ -14,7 +14,7 @@ import torch
 from shared_tmu.detect import BODY_DETECTORS, DETECTORS
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.program import EvalProgram, Run
-from shared_tmu.evaluation.settings import choose_device
+from shared_tmu.evaluation.settings import choose_device, choose_protection
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.schedule import Schedule
 
@@ -97,7 +97,12 @@ def parse_options(program: EvalProgram, arguments: Sequence[str] | None = None) 
     """
     given = vars(build_parser(program).parse_args(arguments))
     schedule = Schedule.parse(given.pop("r"))
-    run = Run(schedule, find_method(given.pop("method")).name, unmerge=not given.pop("no_unmerge"))
+    run = Run(
+        schedule,
+        find_method(given.pop("method")).name,
+        unmerge=not given.pop("no_unmerge"),
+        protect=choose_protection(given.pop("protect")),
+    )
     for flag in ("compare", "tokens"):
         if given[flag] and schedule.is_off:
             raise InputError(f"--{flag} was asked for with --r off, which merges nothing: try --r 5x20.")
@@ -180,7 +185,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--no_unmerge",
         "--no-unmerge",
         action="store_true",
-        help="merge-only: the head reads the short sequence",
+        help="merge-only: the head reads the short sequence, or a stand-in if it needs the grid",
+    )
+    add(
+        "--protect",
+        default="first",
+        help="which tokens stay out of merging: first, or last as in published TMU, which merges task tokens",
     )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add("--dtype", choices=("auto", *DTYPES), default="auto", help="auto: bfloat16 on a GPU that has it")

@@ -26,7 +26,7 @@ class Prediction:
 
     Attributes:
         output: the published keys (those of `pred_mano_params` among them), without the batch dimension.
-        slots: slot of every token after each block that merged, `[N]` int64 each; empty unless recorded.
+        slots: slot of every patch token after each block that merged, `[P]` int64; empty unless recorded.
         others: the same as `output` for other ways of merging, by their caption; empty unless compared.
     """
 
@@ -140,7 +140,8 @@ class Predictor:
 
 
 def _slots(handle: PatchHandle) -> list[NDArray[np.int64]]:
-    return [plan.source_map.cpu().numpy() for plan in handle.plans]
+    """Of the patch tokens; task tokens have no place in a picture."""
+    return [plan.source_map[:, handle.num_prefix_tokens :].cpu().numpy() for plan in handle.plans]
 
 
 def _to_arrays(output: Output) -> Arrays:

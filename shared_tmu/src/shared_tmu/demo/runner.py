@@ -223,8 +223,10 @@ class _Session:
         report, predictor = self.report, self.predictor
         report.seconds["model"] = predictor.seconds
         rows, columns = self._grid()
-        depth = len(getattr(predictor.model, "backbone").blocks)  # noqa: B009
-        tokens = self.options.run.schedule.token_counts(depth, rows * columns)
+        backbone = getattr(predictor.model, "backbone")  # noqa: B009
+        tasks = getattr(backbone, "num_prefix_tokens", 0)
+        depth, count = len(backbone.blocks), rows * columns + tasks
+        tokens = self.options.run.schedule.token_counts(depth, count, tasks)
         lines = [format_table(report.rows(predictor.crops, (tokens[0], tokens[-1])))]
         if self.comparer is not None and self.comparer.timings:
             lines += ["", format_table(self.comparer.table())]
@@ -317,6 +319,7 @@ def _facts(options: DemoOptions, detector: str) -> dict[str, Any]:
         "schedule": str(run.schedule),
         "method": run.method,
         "unmerge": run.unmerge,
+        "protect": run.protect,
         "dtype": options.dtype_name,
         "detector": detector,
         "rescale_factor": options.rescale_factor,

@@ -23,7 +23,7 @@ def draw_stages(
 
     Args:
         crop: the network input; a left hand is shown as it is in the photograph, not mirrored.
-        slots: slot of every token after each block that merged, `[N]` each.
+        slots: slot of every patch token after each block that merged, `[P]` each.
         grid: rows and columns of patches.
 
     Returns:

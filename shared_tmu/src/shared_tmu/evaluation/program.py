@@ -12,6 +12,7 @@ from torch import nn
 
 from shared_tmu.patching import PatchHandle
 from shared_tmu.schedule import Schedule
+from shared_tmu.trunk import Protect
 
 
 class PatchModel(Protocol):
@@ -76,21 +77,25 @@ class Run:
         schedule: tokens to remove per layer.
         method: row of `shared_tmu.METHODS`.
         unmerge: whether the full sequence is restored; False is the merge-only control.
+        protect: which tokens stay out of merging, see `shared_tmu.run_trunk`; `"last"` is a control.
     """
 
     schedule: Schedule
     method: str
     unmerge: bool
+    protect: Protect = "first"
 
     @property
     def label(self) -> str:
-        """Short text for tables and file names: `5x20`, `random-5x20`, `5x20-merge-only`."""
+        """For tables and file names: `5x20`, `random-5x20`, `5x20-merge-only`, `5x20-protect-last`."""
         parts = [] if self.method == "tome" else [self.method]
-        return "-".join([*parts, str(self.schedule), *([] if self.unmerge else ["merge-only"])])
+        parts += [str(self.schedule), *([] if self.unmerge else ["merge-only"])]
+        return "-".join([*parts, *([] if self.protect == "first" else [f"protect-{self.protect}"])])
 
     def patched(self, program: EvalProgram, model: nn.Module, *, record: bool = False) -> PatchHandle:
         """`model` patched this way, for a `with` block."""
-        return program.patch(model, self.schedule, self.method, unmerge=self.unmerge, record=record)
+        options = {"unmerge": self.unmerge, "protect": self.protect, "record": record}
+        return program.patch(model, self.schedule, self.method, **options)
 
     def applied(self, program: EvalProgram, model: nn.Module) -> AbstractContextManager[object]:
         """As `patched`, but `off` leaves the model alone: it is the baseline itself."""

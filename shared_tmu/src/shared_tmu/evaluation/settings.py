@@ -16,6 +16,7 @@ from shared_tmu.errors import InputError
 from shared_tmu.evaluation.program import HAND, EvalProgram, Run
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.schedule import Schedule
+from shared_tmu.trunk import Protect
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _THESIS = "off,5x20,8x16,10x16,10x8+6x8,12x8+6x8"
@@ -73,7 +74,7 @@ def parse_settings(program: EvalProgram, arguments: Sequence[str] | None = None)
     given = build_parser(program).parse_args(arguments)
     return EvalSettings(
         datasets=dataset_names(given.dataset, program.subject.name),
-        runs=read_runs(given.r, given.method, unmerge=not given.no_unmerge),
+        runs=read_runs(given.r, given.method, given.protect, unmerge=not given.no_unmerge),
         data_dir=given.data_dir,
         results=given.results or program.folder / "results",
         device=choose_device(given.device),
@@ -111,7 +112,13 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
         "--no-unmerge",
         "--no_unmerge",
         action="store_true",
-        help="merge-only: the head reads the short sequence",
+        help="merge-only: the head reads the short sequence, or a stand-in if it needs the grid",
+    )
+    add(
+        "--protect",
+        default="first",
+        help="comma list of first, last: which tokens stay out of merging; last is what published TMU does, "
+        "which merges task tokens",
     )
     add(
         "--checkpoint",
@@ -144,19 +151,36 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
     return parser
 
 
-def read_runs(schedules: str, methods: str, *, unmerge: bool) -> tuple[Run, ...]:
-    """Every schedule of a comma list with every method of a comma list, without repeats; `off` only once.
+def read_runs(schedules: str, methods: str, protect: str = "first", *, unmerge: bool) -> tuple[Run, ...]:
+    """Every schedule of a comma list with every method and protection of one, no repeats; `off` only once.
 
     Raises:
         ScheduleError: a schedule that cannot be read.
         MethodError: a method that does not exist.
-        InputError: an empty list.
+        InputError: an empty list, or a protection that does not exist.
     """
     parsed = [Schedule.parse(part) for part in _parts("--r", schedules)]
     rows = [find_method(part).name for part in _parts("--method", methods)]
     baseline = Run(Schedule.parse("off"), "tome", unmerge=True)
-    runs = [baseline if s.is_off else Run(s, method, unmerge) for method in rows for s in parsed]
+    sides = [choose_protection(part) for part in _parts("--protect", protect)]
+    runs = [
+        baseline if s.is_off else Run(s, method, unmerge, side)
+        for side in sides
+        for method in rows
+        for s in parsed
+    ]
     return tuple(dict.fromkeys(runs))
+
+
+def choose_protection(text: str) -> Protect:
+    """Which end of the sequence stays out of merging.
+
+    Raises:
+        InputError: neither `first` nor `last`.
+    """
+    if text == "first" or text == "last":
+        return text
+    raise InputError(f"--protect {text!r} is not known: use first, or last to reproduce published TMU.")
 
 
 def choose_device(name: str) -> torch.device:

@@ -156,7 +156,8 @@ def _interval(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> tuple[f
 
 
 def _line_name(record: Mapping[str, Any]) -> str:
-    return f"{record['method']}{'' if record['unmerge'] else ', merge-only'}"
+    parts = [record["method"], *([] if record["unmerge"] else ["merge-only"])]
+    return ", ".join([*parts, *(["protect last"] if record.get("protect") == "last" else [])])
 
 
 def _title(record: Mapping[str, Any]) -> str:
