@@ -140,7 +140,7 @@ def build_hand(seed: int = 0, pose_samples: int = 20_000) -> dict[str, NDArray[n
     vertices, faces = hand_mesh()
     weights = rig.skinning_weights(vertices, faces)
     directions, joint_directions = rig.shape_directions(vertices, weights)
-    regressor = rig.joint_regressor(vertices, directions, joint_directions)
+    regressor = rig.joint_regressor(vertices, joints(), directions, joint_directions)
     poses = sample_hand_poses(np.random.default_rng(seed), pose_samples).reshape(pose_samples, 45)
     mean = poses.mean(0)
     _, scale, components = np.linalg.svd(poses - mean, full_matrices=False)

@@ -150,14 +150,40 @@ def collapse(vertices: Array, faces: Faces, target: int, rim: int, sizing: Sizin
     coarse, coarse_faces = _Collapser(coarse, coarse_faces, sizing).run(target + 60, rim)
     rims = len(boundary_vertices(coarse_faces))
     while rims > rim:  # finish the rim first: only boundary edges may shrink it
-        coarse, coarse_faces = _shrink_rim(coarse, coarse_faces)
+        coarse, coarse_faces = shrink_rim(coarse, coarse_faces)
         rims -= 1
     return _Collapser(coarse, coarse_faces, sizing).run(target, rim)
 
 
-def _shrink_rim(vertices: Array, faces: Faces) -> tuple[Array, Faces]:
-    """Collapse the shortest edge of the boundary."""
+def collapse_freely(vertices: Array, faces: Faces, target: int, sizing: Sizing) -> tuple[Array, Faces]:
+    """Collapse edges until `target` vertices are left, rims and inside alike.
+
+    Args:
+        vertices: `[V, 3]` metres.
+        faces: `[F, 3]`.
+        target: vertices to keep.
+        sizing: edge length wanted at points `[K, 3]`, `[K]` metres.
+
+    Returns:
+        Vertices `[target, 3]` and their faces.
+    """
+    for stage in (8, 4, 2, 1):
+        if len(vertices) > stage * target:
+            vertices, faces = _Collapser(vertices, faces, sizing).run(stage * target, 3)
+            faces = flip_edges(vertices, faces)
+    return vertices, faces
+
+
+def finish_inside(vertices: Array, faces: Faces, target: int, sizing: Sizing) -> tuple[Array, Faces]:
+    """Collapse inner edges only, until `target` vertices are left: arguments as for `collapse_freely`."""
+    return _Collapser(vertices, faces, sizing).run(target, len(boundary_vertices(faces)))
+
+
+def shrink_rim(vertices: Array, faces: Faces, where: NDArray[np.bool_] | None = None) -> tuple[Array, Faces]:
+    """Collapse the shortest edge of the boundary, of those with both ends in `where` `[V]` if it is given."""
     edges = boundary_edges(faces)
+    if where is not None:
+        edges = edges[where[edges].all(axis=1)]
     a, b = edges[np.argmin(np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1))]
     vertices = vertices.copy()
     vertices[a] = 0.5 * (vertices[a] + vertices[b])
@@ -182,13 +208,14 @@ def flip_edges(vertices: Array, faces: Faces) -> Faces:
         i, j = owner[a, b], owner[b, a]
         c = int(next(v for v in faces[i] if v not in (a, b)))
         d = int(next(v for v in faces[j] if v not in (a, b)))
-        if (c, d) in owner or (d, c) in owner:
+        if (c, d) in owner or (d, c) in owner or (c in rim and d in rim):
             continue
         four = np.array([a, b, c, d])
         change = np.array([-1, -1, 1, 1])
         before = ((valence[four] - wanted[four]) ** 2).sum()
         after = ((valence[four] + change - wanted[four]) ** 2).sum()
-        if after >= before or not _flip_is_flat(vertices, a, b, c, d):
+        chord = a in rim and b in rim  # an inner edge between rim vertices would be double after mirroring
+        if not chord and (after >= before or not _flip_is_flat(vertices, a, b, c, d)):
             continue
         valence[four] += change
         faces[i], faces[j] = (c, a, d), (d, b, c)

@@ -17,7 +17,8 @@ SHAPE_NAMES = (
 )  # fmt: skip
 
 
-def _smoothstep(x: Array, low: float, high: float) -> Array:
+def smoothstep(x: Array, low: float | Array, high: float | Array) -> Array:
+    """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return np.asarray(t * t * (3.0 - 2.0 * t))
 
@@ -49,20 +50,25 @@ def skinning_weights(vertices: Array, faces: NDArray[np.int64], smooth_steps: in
     for f, name in enumerate(FINGERS):
         finger, thumb = HAND[name], name == "thumb"
         at = _chain_position(vertices, finger)
-        near = _smoothstep(-distance[:, f], -0.012 if thumb else -0.007, 0.0)
-        base = _smoothstep(at[0], *((-0.004, 0.030) if thumb else (-0.011, 0.011))) * near * share[:, f]
+        near = smoothstep(-distance[:, f], -0.012 if thumb else -0.007, 0.0)
+        base = smoothstep(at[0], *((-0.004, 0.030) if thumb else (-0.011, 0.011))) * near * share[:, f]
         if thumb:  # the ball of the thumb follows the first thumb joint only in part
-            base *= 1.0 - 0.35 * palm * (1.0 - _smoothstep(at[1], -0.02, 0.0))
-        middle = _smoothstep(at[1], -0.0075, 0.0075)
-        end = _smoothstep(at[2], -0.006, 0.006)
+            base *= 1.0 - 0.35 * palm * (1.0 - smoothstep(at[1], -0.02, 0.0))
+        middle = smoothstep(at[1], -0.0075, 0.0075)
+        end = smoothstep(at[2], -0.006, 0.006)
         first = 1 + 3 * f
         weights[:, first] = base * (1.0 - middle)
         weights[:, first + 1] = base * middle * (1.0 - end)
         weights[:, first + 2] = base * middle * end
     weights[:, 0] = np.maximum(1.0 - weights[:, 1:].sum(1), 0.0)
+    return blend_with_neighbours(weights, faces, smooth_steps)
+
+
+def blend_with_neighbours(weights: Array, faces: NDArray[np.int64], steps: int) -> Array:
+    """Smooth weights `[V, J]` along the edges of faces `[F, 3]`, drop traces, and make rows sum to one."""
     edges = unique_edges(faces)
-    degree = np.bincount(edges.ravel(), minlength=len(vertices))[:, None]
-    for _ in range(smooth_steps):
+    degree = np.bincount(edges.ravel(), minlength=len(weights))[:, None]
+    for _ in range(steps):
         mean = np.zeros_like(weights)
         np.add.at(mean, edges[:, 0], weights[edges[:, 1]])
         np.add.at(mean, edges[:, 1], weights[edges[:, 0]])
@@ -166,26 +172,35 @@ def _descends(joint: int, ancestor: int) -> bool:
     return joint == ancestor
 
 
-def joint_regressor(vertices: Array, directions: Array, joint_directions: Array, nearest: int = 60) -> Array:
+def joint_regressor(
+    vertices: Array,
+    rest_joints: Array,
+    directions: Array,
+    joint_directions: Array,
+    nearest: int = 60,
+    stress: float = 3.0,
+) -> Array:
     """Non-negative rows of sum one that give the joints at rest and under every shape direction.
 
     Args:
         vertices: at rest, `[V, 3]` metres.
+        rest_joints: joints at rest, `[J, 3]` metres.
         directions: displacement of vertices per shape direction, `[V, 3, 10]` metres.
-        joint_directions: displacement of joints, `[16, 3, 10]` metres.
+        joint_directions: displacement of joints, `[J, 3, 10]` metres.
         nearest: vertices around a joint that may carry it.
+        stress: how much one direction counts against the rest pose.
 
     Returns:
-        `[16, V]`.
+        `[J, V]`.
     """
-    out = np.zeros((16, len(vertices)))
-    for j, rest in enumerate(joints()):
+    out = np.zeros((len(rest_joints), len(vertices)))
+    for j, rest in enumerate(rest_joints):
         pick = np.argsort(np.linalg.norm(vertices - rest, axis=1))[:nearest]
         rows = [vertices[pick].T - rest[:, None]]
         targets = [np.zeros(3)]
         for k in range(directions.shape[2]):
-            rows.append(3.0 * directions[pick, :, k].T)
-            targets.append(3.0 * joint_directions[j, :, k])
+            rows.append(stress * directions[pick, :, k].T)
+            targets.append(stress * joint_directions[j, :, k])
         rows.append(np.ones((1, len(pick))))
         targets.append(np.ones(1))
         solution, _ = nnls(np.concatenate(rows), np.concatenate(targets))
