@@ -1,4 +1,4 @@
-"""Hand boxes that the user supplies.
+"""Boxes of hands or people that the user supplies.
 
 The file is JSON, one entry for each image; names are paths under the image folder::
 
@@ -10,9 +10,9 @@ The file is JSON, one entry for each image; names are paths under the image fold
       "nobody.jpg": []
     }
 
-`box_xyxy` is the tight box of the hand in pixels of the upright image: left, top, right, bottom. `is_right`
-says whether it is the person's right hand; `score` (0 to 1) may be left out. Images that are not named have
-no hands.
+`box_xyxy` is the tight box in pixels of the upright image: left, top, right, bottom. `is_right` says whether
+a hand is the person's right one (people have none); `score` (0 to 1) may be left out. Images that are not
+named have no hands or people.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.detect.base import Detection, HandBox, check_box
+from shared_tmu.detect.base import Detection, HandBox, PersonBox, check_box
 from shared_tmu.errors import InputError
 
-_FORMAT = '{"photo.jpg": [{"box_xyxy": [x1, y1, x2, y2], "is_right": true}]}'
+HAND_FORMAT = '{"photo.jpg": [{"box_xyxy": [x1, y1, x2, y2], "is_right": true}]}'
+PERSON_FORMAT = '{"photo.jpg": [{"box_xyxy": [x1, y1, x2, y2]}]}'
 
 
 class BoxesDetector:
@@ -37,40 +38,41 @@ class BoxesDetector:
 
     name = "boxes"
 
-    def __init__(self, entries: Mapping[str, list[Any]]) -> None:
-        self.entries = entries
+    def __init__(self, entries: Mapping[str, list[Any]], of_people: bool = False) -> None:
+        self.entries, self.of_people = entries, of_people
 
     @classmethod
-    def from_file(cls, path: Path) -> BoxesDetector:
-        """Read a boxes file.
+    def from_file(cls, path: Path, of_people: bool = False) -> BoxesDetector:
+        """Read a boxes file, of hands or of people.
 
         Raises:
             InputError: the file is missing, is not JSON, or is not a table of lists.
         """
+        expected = PERSON_FORMAT if of_people else HAND_FORMAT
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"cannot read the boxes file {path}: {error.strerror or error}.") from error
         except ValueError as error:
-            raise InputError(f"the boxes file {path} is not JSON ({error}); expected {_FORMAT}.") from error
+            raise InputError(f"the boxes file {path} is not JSON ({error}); expected {expected}.") from error
         if not isinstance(content, dict) or not all(isinstance(value, list) for value in content.values()):
             raise InputError(
-                f"the boxes file {path} must map image names to lists of boxes: expected {_FORMAT}."
+                f"the boxes file {path} must map image names to lists of boxes: expected {expected}."
             )
-        return cls(content)
+        return cls(content, of_people)
 
-    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[HandBox]:
+    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[Any]:
         """The boxes listed under `image_name` (or under its last part), each checked against the image."""
         name = self._entry_name(image_name)
-        hands: list[HandBox] = []
+        boxes: list[HandBox | PersonBox] = []
         problems: list[str] = []
         height, width = image_bgr.shape[:2]
         for index, entry in enumerate(self.entries.get(name, [])):
             try:
-                hands.append(_parse_entry(entry, width, height))
+                boxes.append((_parse_person if self.of_people else _parse_hand)(entry, width, height))
             except InputError as error:
                 problems.append(f"box {index} of the boxes file: {error}")
-        return Detection(tuple(hands), tuple(problems))
+        return Detection(tuple(boxes), tuple(problems))
 
     def unused(self, image_names: Iterable[str]) -> list[str]:
         """Names in the file that belong to none of the images."""
@@ -81,21 +83,39 @@ class BoxesDetector:
         return image_name if image_name in self.entries else Path(image_name).name
 
 
-def _parse_entry(entry: Any, width: int, height: int) -> HandBox:
-    if not isinstance(entry, dict) or "box_xyxy" not in entry or "is_right" not in entry:
-        raise InputError(
-            f"found {json.dumps(entry)[:80]}, expected an object with 'box_xyxy' and 'is_right'."
-        )
-    box, is_right, score = entry["box_xyxy"], entry["is_right"], entry.get("score", 1.0)
+def _parse_hand(entry: Any, width: int, height: int) -> HandBox:
+    _expect_keys(entry, "box_xyxy", "is_right")
+    is_right = entry["is_right"]
+    if is_right not in (True, False, 0, 1):
+        raise InputError(f"'is_right' is {json.dumps(is_right)[:80]}, expected true or false.")
+    return HandBox(_box(entry, width, height), bool(is_right), _score(entry))
+
+
+def _parse_person(entry: Any, width: int, height: int) -> PersonBox:
+    _expect_keys(entry, "box_xyxy")
+    return PersonBox(_box(entry, width, height), _score(entry))
+
+
+def _expect_keys(entry: Any, *keys: str) -> None:
+    if not isinstance(entry, dict) or not all(key in entry for key in keys):
+        wanted = " and ".join(repr(key) for key in keys)
+        raise InputError(f"found {json.dumps(entry)[:80]}, expected an object with {wanted}.")
+
+
+def _box(entry: dict[str, Any], width: int, height: int) -> tuple[float, float, float, float]:
+    box = entry["box_xyxy"]
     if not isinstance(box, list) or not all(_is_number(value) for value in box):
         raise InputError(
             f"'box_xyxy' is {json.dumps(box)[:80]}, expected four numbers x1, y1, x2, y2 in pixels."
         )
-    if is_right not in (True, False, 0, 1):
-        raise InputError(f"'is_right' is {json.dumps(is_right)[:80]}, expected true or false.")
+    return check_box(box, width, height)
+
+
+def _score(entry: dict[str, Any]) -> float:
+    score = entry.get("score", 1.0)
     if not _is_number(score) or not 0 <= score <= 1:
         raise InputError(f"'score' is {json.dumps(score)[:80]}, expected a number from 0 to 1.")
-    return HandBox(check_box(box, width, height), bool(is_right), float(score))
+    return float(score)
 
 
 def _is_number(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """People by MediaPipe's bundled pose model, over a pyramid of tiles: it sees one person in each view.
 
-The model looks at the whole picture, at overlapping tiles, and at the picture with everybody found so far
-painted over, then at each person close up; only what a close-up confirms is reported.
+The model looks at the whole picture, at the picture with everybody found so far painted over, and at
+overlapping tiles, then at each person close up; only what a close-up confirms is reported.
 """
 
 from __future__ import annotations
@@ -33,8 +33,11 @@ MIN_DETECTION_SCORE = 0.5
 MIN_SCORE = 0.5
 """Mean visibility of face, shoulders, elbows and hips below which nobody is reported."""
 
-MIN_VISIBILITY = 0.5
+MIN_VISIBILITY = 0.2
 """Landmarks that count for the box."""
+
+HEAD = 1.0
+"""The head reaches above the nose by this part of the distance from the shoulders to the nose."""
 
 MIN_LANDMARKS = 6
 CLOSE_UP = 1.5
@@ -72,15 +75,17 @@ class PersonView:
 
     @property
     def box(self) -> Box:
-        """Box of the landmarks in sight, with a margin."""
-        x1, y1, x2, y2 = box_of(self.points_px[self.visibility >= MIN_VISIBILITY])
+        """Box of the landmarks in sight and of the top of the head, with a margin."""
+        nose, shoulders = self.points_px[0], self.points_px[11:13].mean(axis=0)
+        top = nose + HEAD * (nose - shoulders)
+        x1, y1, x2, y2 = box_of(np.vstack((self.points_px[self.visibility >= MIN_VISIBILITY], top)))
         margin = MARGIN * max(x2 - x1, y2 - y1)
         return x1 - margin, y1 - margin, x2 + margin, y2 + margin
 
     @property
     def is_person(self) -> bool:
         """Whether enough of it is seen, and it is large enough."""
-        if self.score < MIN_SCORE or (self.visibility >= MIN_VISIBILITY).sum() < MIN_LANDMARKS:
+        if self.score < MIN_SCORE or (self.visibility >= MIN_SCORE).sum() < MIN_LANDMARKS:
             return False
         x1, y1, x2, y2 = self.box
         return max(x2 - x1, y2 - y1) >= MIN_PERSON_PX
@@ -133,7 +138,7 @@ class MediaPipePeople:
             view = self._graph.run(tile)
             if view is None or not view.is_person or _is_known(view, people):
                 continue
-            closer = self._look_again(rgb, view)
+            closer = self._look_again(_painted_over(rgb, people), view)
             if closer is not None and not _is_known(closer, people):
                 people.append(closer)
         boxes = [PersonBox(_inside(person.box, width, height), min(1.0, person.score)) for person in people]

@@ -1,42 +1,35 @@
-"""Hands by a YOLO hand detector in ultralytics' format (WiLoR's `detector.pt`), when its file is there."""
+"""Hands and people by YOLO detectors in ultralytics' format, when their files are there.
+
+ultralytics unpickles such a file, which runs code from it: use only one that you trust.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.detect.base import Detection, HandBox, valid_boxes
+from shared_tmu.detect.base import Detection, HandBox, PersonBox, valid_boxes
 from shared_tmu.errors import MissingAssetError, MissingDependencyError
 
-MIN_SCORE = 0.3
-FILE_NAME = "detector.pt"
+FILE_NAME, MIN_SCORE = "detector.pt", 0.3
+"""WiLoR's hand detector."""
+
+PEOPLE_FILE_NAME, MIN_PERSON_SCORE, MAX_OVERLAP = "yolov8x.pt", 0.5, 0.5
+"""The person detector of the published SMPLest-X demo; overlap is intersection over union."""
+
+_PERSON = 0  # class
 
 
 class YoloDetector:
-    """Boxes and handedness from one network: class 1 is a right hand, class 0 a left one.
-
-    ultralytics unpickles the file, which runs code from it: use only a file you trust.
-    """
+    """Boxes and handedness from one network: class 1 is a right hand, class 0 a left one."""
 
     name = "yolo"
 
     def __init__(self, weights: Path, device: str = "cpu") -> None:
-        if not weights.is_file():
-            raise MissingAssetError(
-                f"the yolo detector was asked for, but {weights} is not there: put WiLoR's {FILE_NAME} "
-                "into that folder, name another with --detector_dir, or use --detector mediapipe, which "
-                "needs no files."
-            )
-        try:
-            from ultralytics import YOLO
-        except ImportError as error:
-            raise MissingDependencyError(
-                "the yolo detector was asked for, but the package ultralytics is not installed: pip install "
-                "ultralytics, or use --detector mediapipe."
-            ) from error
-        self._model = YOLO(str(weights))
+        self._model = load_yolo(weights, f"WiLoR's {FILE_NAME}")
         self._device = device
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[HandBox]:
@@ -44,11 +37,67 @@ class YoloDetector:
         used.
         """
         found = self._model.predict(image_bgr, conf=MIN_SCORE, verbose=False, device=self._device)[0].boxes
-        boxes = np.asarray(found.xyxy.cpu(), dtype=np.float64).reshape(-1, 4)
-        sides = np.asarray(found.cls.cpu()).reshape(-1)
-        scores = np.asarray(found.conf.cpu()).reshape(-1)
-        hands = [
-            HandBox((float(x1), float(y1), float(x2), float(y2)), bool(side > 0.5), float(score))
-            for (x1, y1, x2, y2), side, score in zip(boxes, sides, scores, strict=True)
-        ]
+        hands = [HandBox(box, kind > 0.5, score) for box, kind, score in _rows(found)]
         return valid_boxes(hands, image_bgr)
+
+
+class YoloPeople:
+    """Boxes of people from a detector trained on COCO, whose class 0 they are."""
+
+    name = "yolo"
+
+    def __init__(self, weights: Path, device: str = "cpu") -> None:
+        self._model = load_yolo(weights, f"ultralytics' {PEOPLE_FILE_NAME}")
+        self._device = device
+
+    def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[PersonBox]:
+        """People of one image `[H, W, 3]` with a score above `MIN_PERSON_SCORE`, best first; `image_name` is
+        not used.
+        """
+        found = self._model.predict(
+            image_bgr,
+            conf=MIN_PERSON_SCORE,
+            iou=MAX_OVERLAP,
+            classes=[_PERSON],
+            verbose=False,
+            device=self._device,
+        )[0].boxes
+        people = [PersonBox(box, score) for box, kind, score in _rows(found) if round(kind) == _PERSON]
+        return valid_boxes(people, image_bgr)
+
+
+def load_yolo(weights: Path, what: str) -> Any:
+    """The model in a file.
+
+    Args:
+        weights: the file.
+        what: which file belongs there, for the message if there is none.
+
+    Raises:
+        MissingAssetError: it is not there.
+        MissingDependencyError: ultralytics is not installed.
+    """
+    if not weights.is_file():
+        raise MissingAssetError(
+            f"the yolo detector was asked for, but {weights} is not there: put {what} into that folder, name "
+            "another with --detector_dir, or use --detector mediapipe, which needs no files."
+        )
+    try:
+        from ultralytics import YOLO
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the yolo detector was asked for, but the package ultralytics is not installed: pip install "
+            "ultralytics, or use --detector mediapipe."
+        ) from error
+    return YOLO(str(weights))
+
+
+def _rows(found: Any) -> list[tuple[tuple[float, float, float, float], float, float]]:
+    """Box, class and score of everything found."""
+    boxes = np.asarray(found.xyxy.cpu(), dtype=np.float64).reshape(-1, 4)
+    kinds = np.asarray(found.cls.cpu()).reshape(-1)
+    scores = np.asarray(found.conf.cpu()).reshape(-1)
+    return [
+        ((float(x1), float(y1), float(x2), float(y2)), float(kind), float(score))
+        for (x1, y1, x2, y2), kind, score in zip(boxes, kinds, scores, strict=True)
+    ]

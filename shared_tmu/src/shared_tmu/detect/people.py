@@ -1,0 +1,78 @@
+"""Person detectors behind one interface, as `shared_tmu.detect` has those of hands.
+
+| name | needs | finds |
+|---|---|---|
+| mediapipe | nothing to download | people, one in each view of a pyramid of tiles |
+| yolo | `yolov8x.pt`, ultralytics | people, in one network |
+| boxes | a JSON file (see `boxes`) | what the file says |
+| whole-image | nothing | one person who fills the picture |
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+
+from shared_tmu.detect import yolo
+from shared_tmu.detect.base import Detector
+from shared_tmu.errors import InputError
+
+PEOPLE_DETECTORS = ("auto", "mediapipe", "yolo", "boxes", "whole-image")
+
+_log = logging.getLogger(__name__)
+
+
+def choose_people_detector(folder: Path, boxes: Path | None) -> str:
+    """What `auto` stands for: boxes if a file was given; yolo if its file is there; else mediapipe.
+
+    Where the file is there and the package is missing, a warning names the package.
+    """
+    if boxes is not None:
+        return "boxes"
+    if not (folder / yolo.PEOPLE_FILE_NAME).is_file():
+        return "mediapipe"
+    if find_spec("ultralytics") is not None:
+        return "yolo"
+    _log.warning(
+        "%s is there, but the yolo detector also needs ultralytics, which is not installed: using mediapipe.",
+        folder / yolo.PEOPLE_FILE_NAME,
+    )
+    return "mediapipe"
+
+
+def make_people_detector(name: str, folder: Path, boxes: Path | None = None, device: str = "cpu") -> Detector:
+    """Make a detector of people.
+
+    Args:
+        name: one of `PEOPLE_DETECTORS`.
+        folder: where yolo's file is.
+        boxes: the boxes file; needed by `boxes`, refused by the others.
+        device: where yolo runs.
+
+    Raises:
+        InputError: an unknown name, a missing or unreadable boxes file, or one that would not be used.
+        MissingAssetError: a file that the detector needs is not there.
+        MissingDependencyError: a package that the detector needs is not installed.
+    """
+    if name == "auto":
+        name = choose_people_detector(folder, boxes)
+    if name == "boxes":
+        from shared_tmu.detect.boxes import BoxesDetector
+
+        if boxes is None:
+            raise InputError("--detector boxes was asked for without a file: add --boxes FILE.json.")
+        return BoxesDetector.from_file(boxes, of_people=True)
+    if boxes is not None:
+        raise InputError(f"--boxes {boxes} is not used by --detector {name}: leave one of them out.")
+    if name == "mediapipe":
+        from shared_tmu.detect.mediapipe_people import MediaPipePeople
+
+        return MediaPipePeople()
+    if name == "yolo":
+        return yolo.YoloPeople(folder / yolo.PEOPLE_FILE_NAME, device)
+    if name == "whole-image":
+        from shared_tmu.detect.whole_image import WholeImageDetector
+
+        return WholeImageDetector(of_people=True)
+    raise InputError(f"unknown detector of people {name!r}: use one of {', '.join(PEOPLE_DETECTORS)}.")
