@@ -29,5 +29,11 @@ def proportional_attention(
 
     Source: ToMe, Bolya et al. 2023, equation 1, arXiv:2210.09461.
     """
-    bias = None if size is None else size.to(sum_dtype(q)).log().to(q.dtype)[:, None, None, :]  # [B, 1, 1, N]
+    bias = None if size is None else _key_bias(size, q)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
+
+
+def _key_bias(size: Tensor, q: Tensor) -> Tensor:
+    """What is added to the logits, `[B, 1, 1, N]`: on a CPU in float32 even where queries are not."""
+    bias = size.to(sum_dtype(q)).log().view(size.shape[0], 1, 1, size.shape[1])
+    return bias if bias.device.type == "cpu" else bias.to(q.dtype)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .ops import sum_dtype
-from .plan import MergePlan
+from .plan import MergePlan, Moves
+
+MAX_SCORES = 2**20
+"""Similarities held at a time: 4 MiB in float32; 113 images of 192 tokens, or 512 sources of 4096 tokens."""
+# However many targets there are; fewer sources at a time would be slow, and may be rounded differently.
+_MIN_ROWS = 32
 
 
 def halves(x: Tensor, num_prefix_tokens: int) -> tuple[Tensor, Tensor]:
@@ -36,9 +42,37 @@ def match_similar(metric: Tensor, num_prefix_tokens: int = 0) -> tuple[Tensor, T
         first.
     """
     with _without_autocast(metric.device):
-        unit = F.normalize(metric.to(sum_dtype(metric)), dim=-1)
-        sources, targets = halves(unit, num_prefix_tokens)
-        best = (sources @ targets.transpose(1, 2)).max(dim=-1)  # over [B, A, T]
+        metric = metric.to(sum_dtype(metric))
+        length = torch.linalg.vector_norm(metric, dim=-1, keepdim=True).clamp_min_(1e-12)
+        sources, targets = halves(metric / length, num_prefix_tokens)
+        return _best_targets(sources, targets)
+
+
+def _best_targets(sources: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest product of every source `[B, A, D]` with a target `[B, T, D]`, and which: 2 x `[B, A]`.
+
+    Images, and where one image has too many tokens, its sources, are taken in turn, so that no more than
+    `MAX_SCORES` products are held at once.
+    """
+    (batch, num_sources), num_targets = sources.shape[:2], targets.shape[1]
+    targets = targets.transpose(1, 2)
+    rows = max(_MIN_ROWS, MAX_SCORES // max(1, num_targets))
+    images = max(1, rows // max(1, num_sources))
+    if images >= batch and rows >= num_sources:
+        return _best(torch.bmm(sources, targets))  # [B, A, T]
+    values = sources.new_empty(batch, num_sources)
+    indices = torch.empty_like(values, dtype=torch.int64)
+    for image in range(0, batch, images):
+        some = slice(image, image + images)
+        for row in range(0, num_sources, rows):
+            # The last part is as large as the others: products of few rows may be rounded differently.
+            part = slice(max(0, min(row, num_sources - rows)), min(row + rows, num_sources))
+            values[some, part], indices[some, part] = _best(torch.bmm(sources[some, part], targets[some]))
+    return values, indices
+
+
+def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
+    best = scores.max(dim=-1)
     return best.values, best.indices
 
 
@@ -61,23 +95,46 @@ def plan_pairs(
         num_prefix_tokens: T tokens at the front that keep the first T slots.
     """
     batch, num_sources = score.shape
-    order = score.argsort(dim=1, descending=True, stable=True)  # [B, A]
-    merged, kept = order[:, :r], order[:, r:]
+    num_slots = num_tokens - r
+    order = score.sort(dim=1, descending=True, stable=True).indices  # [B, A]; all of it, for those that stay
+    # Only the CPU keeps its places: elsewhere a graph may be captured, and its memory be used again.
+    is_plain = type(score) is Tensor and score.device.type == "cpu" and not torch.compiler.is_compiling()
+    find = _keep_places if is_plain else _find_places
+    places = find(batch, num_tokens, num_sources, r, num_prefix_tokens, score.device)
+    tokens = torch.add(places.first_source, order, alpha=2)  # [B, A]
+    merged, kept = tokens[:, :r], tokens[:, r:]
     if num_prefix_tokens in (1, 2):
         kept = kept.sort(dim=1).values
-    first_target = num_prefix_tokens + num_sources - r
-    slots = torch.arange(num_tokens - r, device=score.device)
-    of_kept = slots[num_prefix_tokens:first_target].expand(batch, -1)
-    of_merged = first_target + target.gather(1, merged)
-    of_sources = torch.empty_like(order).scatter_(
-        1, torch.cat([merged, kept], dim=1), torch.cat([of_merged, of_kept], dim=1)
-    )
-    source_map = torch.empty(batch, num_tokens, dtype=torch.int64, device=score.device)
-    source_map[:, :num_prefix_tokens] = slots[:num_prefix_tokens]
-    sources, targets = halves(source_map, num_prefix_tokens)
-    sources.copy_(of_sources)
-    targets.copy_(slots[first_target:].expand(batch, -1))
-    return MergePlan(source_map, num_tokens - r, validate=False)
+    leaders = torch.cat([places.prefix, kept, places.targets], dim=1)  # [B, M]
+    slots = target.gather(1, order[:, :r]).add_(places.first_target_slot)
+    moves = Moves(leaders.flatten(), merged.flatten(), slots.flatten())
+    return MergePlan.from_moves(moves, batch, num_tokens, num_slots)
+
+
+class _Places(NamedTuple):
+    """What of `plan_pairs` depends on shapes alone; numbers run through all images, as in `Moves`."""
+
+    prefix: Tensor  # [B, T]
+    targets: Tensor  # their tokens, in order
+    first_source: Tensor  # its token, [B, 1]
+    first_target_slot: Tensor  # [B, 1]
+
+
+def _find_places(
+    batch: int, num_tokens: int, num_sources: int, r: int, prefix: int, device: torch.device
+) -> _Places:
+    first_token = torch.arange(batch, device=device).unsqueeze(1) * num_tokens
+    tokens = first_token + torch.arange(num_tokens, device=device)  # [B, N]
+    sources, targets = halves(tokens, prefix)
+    first_slot = torch.arange(batch, device=device).unsqueeze(1) * (num_tokens - r)
+    return _Places(tokens[:, :prefix], targets, sources[:, :1], first_slot + (prefix + num_sources - r))
+
+
+@lru_cache(maxsize=128)
+def _keep_places(*shape: Any) -> _Places:
+    """The same, remembered: every forward of a model asks for the same few. They are only ever read."""
+    with torch.inference_mode(False):  # or they could not take part in a training step later
+        return _find_places(*shape)
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[None]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import PlanError
-from .plan import MergePlan
+from .plan import MergePlan, Moves
 
 
 def merge(x: Tensor, plan: MergePlan, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -32,15 +32,52 @@ def merge(x: Tensor, plan: MergePlan, size: Tensor | None = None) -> tuple[Tenso
     plan.require_fit(x, plan.num_tokens)
     if size is not None and size.shape != x.shape[:2]:
         raise PlanError(f"sizes are [B, N] = {list(x.shape[:2])}, these are {list(size.shape)}.")
-    size = x.new_ones(x.shape[:2], dtype=sum_dtype(x)) if size is None else size.to(sum_dtype(x))
-    batch, slots = x.shape[0], plan.flat_map()  # [B * N]
-    size_out = size.new_zeros(batch * plan.num_slots).index_add(0, slots, size.flatten())  # [B * M]
-    share = size.flatten() / size_out.index_select(
-        0, slots
-    )  # [B * N]; exactly 1 for a token alone in its slot
-    weighted = x.flatten(0, 1) * share.unsqueeze(1)  # [B * N, C], in the dtype of the sums
-    out = weighted.new_zeros(batch * plan.num_slots, x.shape[2]).index_add_(0, slots, weighted)
-    return out.view(batch, plan.num_slots, x.shape[2]).to(x.dtype), size_out.view(batch, plan.num_slots)
+    moves = plan.moves()
+    rows = x.flatten(0, 1)  # [B * N, C]
+    share, size_out = _share_out(moves, size, sum_dtype(x))
+    out = _add_others(rows.index_select(0, moves.leaders), rows.index_select(0, moves.others), moves, share)
+    shape = (plan.batch_size, plan.num_slots)
+    return out.view(*shape, x.shape[2]), size_out.view(shape)
+
+
+def _share_out(moves: Moves, size: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The share `[B * R]` of each of the others in its slot, and the sizes of all slots, `[B * M]`."""
+    if size is None:
+        of_others = torch.ones_like(moves.others, dtype=dtype)
+        size_out = torch.ones_like(moves.leaders, dtype=dtype)
+    else:
+        size = size.to(dtype).flatten()
+        of_others, size_out = size.index_select(0, moves.others), size.index_select(0, moves.leaders)
+    size_out = size_out.index_add_(0, moves.slots, of_others)
+    return of_others / size_out.index_select(0, moves.slots), size_out
+
+
+def _add_others(leaders: Tensor, others: Tensor, moves: Moves, share: Tensor) -> Tensor:
+    """Turn every leader into the mean of its slot.
+
+    A leader's own share is what the others leave, so mean = leader + sum of share * (other - leader): only
+    slots that really merge are computed at all, and equal tokens merge without any rounding.
+
+    Args:
+        leaders: `[B * M, C]`; changed in place.
+        others: `[B * R, C]`.
+        moves: who joins whom.
+        share: of each of the others in its slot, `[B * R]`, in the dtype of the sums.
+    """
+    slots = moves.slots
+    start = leaders.index_select(0, slots).to(share.dtype)  # [B * R, C]: for each of the others, its leader
+    steps = (others - start) * share.unsqueeze(1)
+    if leaders.dtype == share.dtype:
+        return leaders.index_add_(0, slots, steps)
+    # The sum is wanted in more digits than leaders have: one of the others in each slot, `chosen`, takes it.
+    number = torch.arange(len(slots), device=slots.device)
+    chosen = slots.new_empty(len(leaders)).scatter_(0, slots, number).index_select(0, slots)  # [B * R]
+    means = start.index_add_(0, chosen, steps).index_select(0, chosen)
+    if (
+        means.requires_grad
+    ):  # several others write the same mean into a slot: only one may hand gradients back
+        means = means.where((chosen == number).unsqueeze(1), means.detach())
+    return leaders.index_copy_(0, slots, means.to(leaders.dtype))
 
 
 def unmerge(x: Tensor, plan: MergePlan) -> Tensor:
