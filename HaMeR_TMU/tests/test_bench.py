@@ -12,6 +12,7 @@ import torch
 
 from shared_tmu.bench.cli import main
 from shared_tmu.bench.costs import vertex_error_mm
+from shared_tmu.bench.profile import MAX_UNACCOUNTED, PARTS
 from shared_tmu.bench.subject import Subject, Variant
 from shared_tmu.schedule import Schedule
 from tmu.bench import PROGRAM
@@ -86,3 +87,21 @@ def test_vertices_of_the_bundled_model_move_little_in_bfloat16() -> None:
         for dtype in (torch.bfloat16, torch.float32)
     )
     assert 0 < vertex_error_mm(found, reference)["mean"] < 5
+
+
+def test_a_profile_of_the_bundled_model_has_every_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "profile.jsonl"
+    options = "--size thin --profile --r 10x16 --batch 1 --rounds 1 --warmup 0 --device cpu"
+    assert main(PROGRAM, [*options.split(), "--json", str(results)]) == 0
+    off, merged = (json.loads(line) for line in results.read_text().splitlines())
+    assert tuple(merged["shares"]) == PARTS
+    assert set(PARTS) - set(off["shares"]) == {"matching", "merging", "unmerging"}
+    assert abs(merged["unaccounted"]) < MAX_UNACCOUNTED
+    assert "add up to the whole" in capsys.readouterr().out
+
+
+def test_a_suite_for_gpus_says_so_elsewhere(caplog: pytest.LogCaptureFixture) -> None:
+    assert main(PROGRAM, ["--size", "tiny", "--device", "cpu", "--suite", "gpu"]) == 1
+    assert "is for cuda, this would run on cpu" in caplog.text

@@ -9,6 +9,7 @@ import tmu
 from hamer import HaMeR, HaMeRConfig, ViTConfig, load_hamer
 from shared_tmu.bench.cli import main
 from shared_tmu.bench.models import build_random
+from shared_tmu.bench.pipeline import HandPipeline
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.body_models.mano import load_mano
 
@@ -32,6 +33,8 @@ PROGRAM = BenchProgram(
     sizes={"vit-h": build_official, "thin": load_hamer, "tiny": build_tiny},
     patch=tmu.patch,
     vertices=itemgetter("pred_vertices"),
+    parts={"mano_head": "head", "mano": "body model"},
+    make_pipeline=HandPipeline.from_folder,
 )
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`python -m shared_tmu.bench --model NAME ...`: find the model's folder and run its `tmu.bench` there.
+"""`python -m shared_tmu.bench --model NAME ...` times a model, `--scale` a trunk of growing size.
 
-Model folders are not installed and each brings its own `tmu` package, so the measuring runs in a process of
-its own that starts in that folder.
+Model folders are not installed and each brings its own `tmu` package, so a model is measured in a process of
+its own, `python -m tmu.bench`, that starts in its folder.
 """
 
 from __future__ import annotations
@@ -12,26 +12,34 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared_tmu.bench.cli import make_parser
 from shared_tmu.bench.program import find_model_folder
 from shared_tmu.errors import TMUError
 
+PATHS = ("--json", "--pictures")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line in the model's folder and return its exit status."""
+    """Run the command line, a model's in its folder, and return the exit status."""
     front = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     front.add_argument("--model")
-    front.add_argument("--json", type=Path)
+    front.add_argument("--scale", action="store_true")
+    for option in PATHS:
+        front.add_argument(option, type=Path)
     known, rest = front.parse_known_args(arguments)
-    if known.model is None:
-        make_parser().parse_args(arguments)  # prints the help, or that --model is missing
+    if known.scale or known.model is None:
+        from shared_tmu.bench import cli  # here, since it loads for a second and models need it elsewhere
+
+        if known.scale and known.model is None:
+            return cli.run_scale(arguments)
+        cli.make_parser().parse_args(arguments)  # prints the help, or what is wrong
     try:
         folder = find_model_folder(known.model, Path.cwd())
     except TMUError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
-    if known.json is not None:
-        rest += ["--json", str(known.json.absolute())]
+    for option in PATHS:
+        if (path := getattr(known, option.removeprefix("--"))) is not None:
+            rest += [option, str(path.absolute())]  # the other process starts in another folder
     command = [sys.executable, "-m", "tmu.bench", *rest]
     try:
         return subprocess.run(command, cwd=folder, check=False).returncode

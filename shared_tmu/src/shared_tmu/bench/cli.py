@@ -5,19 +5,31 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
+from shared_tmu.bench.profile import MAX_UNACCOUNTED, ProfileSettings, profile_parts
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.records import append_record
-from shared_tmu.bench.report import format_table, format_title, say_what_does_not_pay
+from shared_tmu.bench.report import (
+    format_profile,
+    format_scale,
+    format_table,
+    format_title,
+    say_what_does_not_pay,
+    say_what_is_unaccounted,
+)
 from shared_tmu.bench.runtimes import RUNTIMES
+from shared_tmu.bench.scale import AXES, ScaleSettings, draw_scale, measure_scale
 from shared_tmu.bench.speed import SpeedSettings, measure_speed
 from shared_tmu.bench.subject import SCOPES, Subject
+from shared_tmu.bench.suites import SUITES, run_suite
 from shared_tmu.errors import InputError, TMUError
+from shared_tmu.evaluation.settings import choose_device
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.schedule import Schedule
 
@@ -42,7 +54,11 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     if not sizes:
-        add("--model", required=True, help="hamer, ...: the folder <model>_TMU")
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("--model", help="hamer, ...: the folder <model>_TMU")
+        what.add_argument(
+            "--scale", action="store_true", help="a trunk of growing size; --scale --help has more"
+        )
     choices = f"one of {', '.join(sizes)}" if sizes else "such as vit-h (random weights) or thin"
     add("--size", default=sizes[0] if sizes else None, help=f"{choices}; default: the first the model has")
     add("--r", default="5x20,8x16,10x16,12x8+6x8", help="comma list of schedules")
@@ -56,16 +72,28 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     add("--rounds", type=_positive, default=30, help="timed rounds")
     add("--warmup", type=_natural, default=2, help="rounds before these")
     add("--budget", type=float, default=60.0, metavar="SECONDS", help="per batch size; at least 5 rounds")
+    add(
+        "--suite",
+        choices=SUITES,
+        help="a whole set of measurements and its targets; --r and so on do not count",
+    )
+    add("--profile", action="store_true", help="where the time goes, part by part, on pictures")
+    add("--pictures", type=Path, metavar="FOLDER", help="for --profile; default: the sample pictures")
     add("--json", type=Path, metavar="FILE", help="append one line per result")
     return parser
 
 
 def main(program: BenchProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     given = make_parser(list(program.sizes)).parse_args(arguments)
+    run = _run_suite if given.suite else _run_profile if given.profile else _run_speed
+    return _guarded(partial(run, program), given)
+
+
+def _guarded(run: Callable[[argparse.Namespace], None], given: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
-        _run_speed(program, given)
+        run(given)
     except TMUError as error:
         _log.error("%s: %s", type(error).__name__, error)
         return 1
@@ -75,27 +103,97 @@ def main(program: BenchProgram, arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run_speed(program: BenchProgram, given: argparse.Namespace) -> None:
-    from shared_tmu.evaluation.settings import choose_device
+def run_scale(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line of `--scale` and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m shared_tmu.bench --scale",
+        description="How time and memory grow with tokens, images and blocks, in a narrow trunk of its own.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--scale", action="store_true", help=argparse.SUPPRESS)
+    for axis, values in AXES.items():
+        add(f"--{axis}", default=",".join(map(str, values)), help="comma list, default %(default)s")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--dtype", default="float32", help=f"one of {', '.join(DTYPES)}")
+    add("--rounds", type=_positive, default=20, help="timed rounds per point")
+    add("--budget", type=float, default=5.0, metavar="SECONDS", help="per point; at least 5 rounds")
+    add("--json", type=Path, metavar="FILE", help="append one line per point")
+    add("--plot", type=Path, metavar="FILE", help="draw it, by suffix: png, pdf, svg")
+    return _guarded(_run_scale, parser.parse_args(arguments))
 
+
+def _run_scale(given: argparse.Namespace) -> None:
     device = choose_device(given.device)
+    settings = ScaleSettings(
+        device,
+        _read_dtype(given.dtype, device),
+        {
+            axis: _read_list(f"--{axis}", getattr(given, axis), partial(_read_whole, f"--{axis}"))
+            for axis in AXES
+        },
+        given.rounds,
+        given.budget,
+    )
+    records = _keep(measure_scale(settings, Path.cwd()), given.json)
+    _write([format_scale(records)])
+    if given.plot is not None:
+        draw_scale(records, given.plot)
+
+
+def _run_speed(program: BenchProgram, given: argparse.Namespace) -> None:
+    subject = _subject(program, given)
     settings = SpeedSettings(
         schedules=tuple(_read_list("--r", given.r, Schedule.parse)),
-        batch_sizes=tuple(_read_list("--batch", given.batch, _read_batch)),
-        dtypes={name: _read_dtype(name, device) for name in _read_list("--dtype", given.dtype, str)},
+        batch_sizes=tuple(_read_list("--batch", given.batch, partial(_read_whole, "--batch"))),
+        dtypes={name: _read_dtype(name, subject.device) for name in _read_list("--dtype", given.dtype, str)},
         runtimes=tuple(_read_list("--runtime", given.runtime, str)),
         rounds=given.rounds,
         warmup=given.warmup,
         budget_s=given.budget,
     )
-    method = find_method(given.method).name
-    subject = Subject(program, given.size, device, given.scope, method, not given.no_unmerge)
-    records = []
-    for record in measure_speed(program, subject, settings):
-        records.append(record)
-        if given.json is not None:
-            append_record(given.json, record)
-    lines = [format_title(records[0]), "", format_table(records), *say_what_does_not_pay(records)]
+    records = _keep(measure_speed(program, subject, settings), given.json)
+    _write([format_title(records[0]), "", format_table(records), *say_what_does_not_pay(records)])
+
+
+def _run_suite(program: BenchProgram, given: argparse.Namespace) -> None:
+    suite = SUITES[given.suite]
+    subject = _subject(program, given)
+    records = _keep(run_suite(suite, program, subject), given.json)
+    _write([format_title(records[0]), "", format_table(records), *say_what_does_not_pay(records)])
+    _write(["", *(target.judge(records) for target in suite.targets)])
+
+
+def _run_profile(program: BenchProgram, given: argparse.Namespace) -> None:
+    subject = _subject(program, given)
+    settings = ProfileSettings(
+        schedules=tuple(_read_list("--r", given.r, Schedule.parse)),
+        batch_sizes=tuple(_read_list("--batch", given.batch, partial(_read_whole, "--batch"))),
+        dtypes={name: _read_dtype(name, subject.device) for name in _read_list("--dtype", given.dtype, str)},
+        pictures=given.pictures or program.folder.parent / "assets" / "samples",
+        rounds=given.rounds,
+        warmup=given.warmup,
+    )
+    records = _keep(profile_parts(subject, settings), given.json)
+    _write([format_profile(records), *say_what_is_unaccounted(records, MAX_UNACCOUNTED)])
+
+
+def _subject(program: BenchProgram, given: argparse.Namespace) -> Subject:
+    device, method = choose_device(given.device), find_method(given.method).name
+    return Subject(program, given.size, device, given.scope, method, not given.no_unmerge)
+
+
+def _keep(records: Iterable[dict[str, Any]], path: Path | None) -> list[dict[str, Any]]:
+    """All records, each appended to the file as soon as it is there."""
+    kept = []
+    for record in records:
+        kept.append(record)
+        if path is not None:
+            append_record(path, record)
+    return kept
+
+
+def _write(lines: Sequence[str]) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -111,9 +209,9 @@ def _read_list(flag: str, text: str, read: Callable[[str], T]) -> list[T]:
     return list(dict.fromkeys(read(part) for part in parts))
 
 
-def _read_batch(text: str) -> int:
+def _read_whole(flag: str, text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise InputError(f"--batch {text!r}: use whole numbers of at least 1, such as 2,8.")
+        raise InputError(f"{flag} {text!r}: use whole numbers of at least 1, such as 2,8.")
     return int(text)
 
 

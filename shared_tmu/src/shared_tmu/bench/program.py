@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from shared_tmu.bench.pipeline import Pipeline
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.program import PatchModel
 
@@ -37,6 +38,9 @@ class BenchProgram:
         backbone: the ViT inside the model: what `--scope vit` measures.
         make_batch: `(model, batch_size)` to the model's only argument, on the CPU in float32.
         vertices: the model's output to its vertices `[B, V, 3]` in metres; None if it has none.
+        parts: the model's modules after the backbone, by the name of their part in a profile.
+        make_pipeline: `(folder of pictures, batch_size)` to what `--profile` runs around the model; None
+            profiles the model alone.
     """
 
     name: str
@@ -46,6 +50,8 @@ class BenchProgram:
     backbone: Callable[[nn.Module], nn.Module] = attrgetter("backbone")
     make_batch: Callable[[nn.Module, int], Mapping[str, Tensor]] = image_batch
     vertices: Callable[[Any], Tensor] | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
+    make_pipeline: Callable[[Path, int], Pipeline] | None = None
 
 
 def find_model_folder(name: str, start: Path) -> Path:

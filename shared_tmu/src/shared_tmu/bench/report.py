@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shared_tmu.bench.profile import PARTS
+
 _COLUMNS = (
     "batch", "dtype", "runtime", "schedule", "tokens",
     "speed-up", "floor", "FLOP ideal", "overhead", "over reference", "peak MiB", "vertices mm",
@@ -23,11 +25,7 @@ def format_title(record: Mapping[str, Any]) -> str:
 
 def format_table(records: Sequence[Mapping[str, Any]]) -> str:
     """One row per record, columns aligned."""
-    rows = [_COLUMNS, *(_row(record) for record in records)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(lines) + "\n"
+    return _align([_COLUMNS, *(_row(record) for record in records)])
 
 
 def say_what_does_not_pay(records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -56,7 +54,7 @@ def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
         "" if is_off else f"{record['flop_ideal']:.2f}x",
         "" if is_off else f"{100 * record['overhead']:+.1f} %",
         _spread(record, "speedup_over_reference"),
-        "-" if memory is None else f"{memory:.0f}",
+        _mebibytes(memory),
         "-" if error is None else f"{error['mean']:.3f}",
     )
 
@@ -64,3 +62,60 @@ def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
 def _spread(record: Mapping[str, Any], name: str) -> str:
     low, high = record[f"{name}_quartiles"]
     return f"{record[name]:.2f}x ({low:.2f}-{high:.2f})"
+
+
+def format_profile(records: Sequence[Mapping[str, Any]]) -> str:
+    """Shares of the time in per cent, one column per record, one row per part."""
+    first = records[0]
+    names = [name for name in PARTS if any(name in record["shares"] for record in records)]
+    head = ["part", *(f"{r['schedule']} x{r['batch_size']} {r['dtype']}" for r in records)]
+    rows = [head, *([name, *(_percent(r["shares"].get(name)) for r in records)] for name in names)]
+    rows.append(["unaccounted", *(_percent(r["unaccounted"]) for r in records)])
+    rows.append(["whole, of off", *(f"{100 * r['whole_ms'] / first['whole_ms']:.1f} %" for r in records)])
+    return _align(rows)
+
+
+def say_what_is_unaccounted(records: Sequence[Mapping[str, Any]], limit: float) -> list[str]:
+    """Whether the parts add up, in a sentence, and what watching them cost."""
+    worst = max(abs(r["unaccounted"]) for r in records)
+    cost = max(r["watching_costs"] for r in records)
+    verdict = "add up to" if worst <= limit else "do NOT add up to"
+    return [
+        f"The parts {verdict} the whole within {100 * limit:.0f} %: at most {100 * worst:.1f} % is "
+        f"unaccounted. Watching them made runs slower by at most {100 * cost:.1f} %."
+    ]
+
+
+def format_scale(records: Sequence[Mapping[str, Any]]) -> str:
+    """One row per point; times are relative to the first point of the axis."""
+    head = ("growing", "to", "time", "merged", "one matching", "speed-up", "overhead", "peak MiB", "merged",
+            "one matching", "scores MiB")  # fmt: skip
+    rows = [
+        (
+            r["axis"],
+            str(r["value"]),
+            *(f"{r[f'{name}_ms_growth']:.1f}x" for name in ("off", "merged", "matching")),
+            _spread(r, "speedup"),
+            f"{100 * r['overhead']:+.1f} %",
+            *(_mebibytes(r[f"{name}_peak_mib"]) for name in ("off", "merged", "matching")),
+            _mebibytes(r["score_matrix_mib"]),
+        )
+        for r in records
+    ]
+    return _align([head, *rows])
+
+
+def _mebibytes(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _align(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of equal length as right-aligned columns, the first row underlined."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines.insert(1, "-" * len(lines[0]))
+    return "\n".join(lines) + "\n"

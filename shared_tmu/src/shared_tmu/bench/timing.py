@@ -102,7 +102,7 @@ def measure_in_turn(
                 break
             for name, context in contenders.items():
                 with context():
-                    elapsed = _time_once(call, device)
+                    elapsed = time_once(call, device)
                 if index >= warmup:
                     seconds[name].append(elapsed)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
@@ -137,7 +137,8 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _time_once(call: Callable[[], object], device: torch.device) -> float:
+def time_once(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds that a call takes, until the device has done its work."""
     synchronize(device)
     start = time.perf_counter()
     call()

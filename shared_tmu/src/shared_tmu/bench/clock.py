@@ -1,0 +1,125 @@
+"""Where the time of a run goes, by part; what is wrapped is wrapped only while it is measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from shared_tmu import trunk
+from shared_tmu.bench.timing import synchronize
+from shared_tmu.blocks import find_misfit
+from shared_tmu.patching import MergedBlocks
+from shared_tmu.plan import MergePlan
+
+TRUNK_PARTS = {
+    "attention_half": "attention",
+    "mlp_half": "MLP",
+    "mean_keys": "matching",
+    "unmerge_tokens": "unmerging",
+    "unmerge_sparse": "unmerging",
+}
+"""Functions that the trunk calls by these names, by part; a method's planner and reducer come on top."""
+BLOCK_PARTS = {"norm1": "attention", "attn": "attention", "norm2": "MLP", "mlp": "MLP"}
+"""Parts of a block that is called as a whole."""
+
+
+class PartClock:
+    """Sums up time by part; a part inside another counts for the inner one only.
+
+    Args:
+        device: synchronised wherever a part begins or ends, so that its time is its own. On a GPU this takes
+            away what running ahead of it hides, so the whole is to be measured without parts too.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+        self._open: list[str] = []
+        self._since = 0.0
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the time of a `with` block for a part."""
+        self._turn()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._turn()
+            self._open.pop()
+
+    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, its time counted for a part."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return function(*args, **kwargs)
+
+        return timed
+
+    @contextmanager
+    def watching(self, vit: nn.Module, modules: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
+        """Count what a model does, patched or not, until the `with` block is left.
+
+        The trunk's functions are replaced in their Python module meanwhile, so no other thread may merge.
+
+        Args:
+            vit: the backbone; what no part of it covers (embedding, residuals, norm) is `rest of the ViT`.
+            modules: other modules, by their part.
+        """
+        inside = [
+            (name, getattr(block, part))
+            for block in vit.modules()
+            if find_misfit(block) is None
+            for part, name in BLOCK_PARTS.items()
+        ]
+        with ExitStack() as undo:
+            for name, module in (("rest of the ViT", vit), *modules, *inside):
+                undo.enter_context(_replaced(module, "forward", self.wrap(name, module.forward)))
+            for function, name in TRUNK_PARTS.items():
+                timed = self.wrap(name, getattr(trunk, function))
+                undo.enter_context(_replaced(trunk, function, timed))
+            undo.enter_context(_replaced(MergePlan, "then", self.wrap("unmerging", MergePlan.then)))
+            for blocks in vit.modules():
+                if isinstance(blocks, MergedBlocks):
+                    method = blocks.settings.method
+                    timed_method = replace(
+                        method,
+                        plan=self.wrap("matching", method.plan),
+                        reduce=self.wrap("merging", method.reduce),
+                    )
+                    settings = replace(blocks.settings, method=timed_method)
+                    undo.enter_context(_replaced(blocks, "settings", settings))
+            yield
+
+    def _turn(self) -> None:
+        """Give the time since the last turn to the part that was running, if any."""
+        synchronize(self.device)
+        now = time.perf_counter()
+        if self._open:
+            name = self._open[-1]
+            self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self._since = now
+
+
+_MISSING = object()
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """`owner.name` is `value` until the `with` block is left, then exactly what it was."""
+    before = vars(owner).get(name, _MISSING)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if before is _MISSING:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)

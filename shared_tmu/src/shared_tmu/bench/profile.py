@@ -1,0 +1,133 @@
+"""Where the time goes, part by part, from the picture to the overlay.
+
+A round runs the pipeline twice for every schedule: as it is, which gives the whole, and under a `PartClock`.
+The parts are those of the second run; what they leave of it is `unaccounted`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import torch
+from torch import nn
+
+from shared_tmu.bench.clock import PartClock
+from shared_tmu.bench.pipeline import ModelPipeline, Pipeline
+from shared_tmu.bench.records import describe_environment
+from shared_tmu.bench.subject import Subject, Variant
+from shared_tmu.bench.timing import time_once
+from shared_tmu.schedule import Schedule
+
+PARTS = (
+    "detection", "crop", "attention", "MLP", "matching", "merging", "unmerging", "rest of the ViT", "head",
+    "body model", "rendering",
+)  # fmt: skip
+"""In the order of a run; attention to `rest of the ViT` are the ViT."""
+MAX_UNACCOUNTED = 0.05
+"""Share of the time that may belong to no part."""
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """What to profile.
+
+    Args:
+        schedules: `off` comes first in any case.
+        batch_sizes: hands or people per batch.
+        dtypes: by the name the user gave.
+        pictures: folder with pictures.
+        rounds: how often every schedule is run, with and without parts.
+        warmup: rounds before these that do not count.
+    """
+
+    schedules: tuple[Schedule, ...]
+    batch_sizes: tuple[int, ...]
+    dtypes: dict[str, torch.dtype]
+    pictures: Path
+    rounds: int = 10
+    warmup: int = 1
+
+
+@dataclass
+class _Runs:
+    """Seconds of one schedule's rounds."""
+
+    whole: list[float] = field(default_factory=list)
+    watched: list[float] = field(default_factory=list)
+    parts: list[dict[str, float]] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Means, so that parts add up; every part with its share of the watched whole."""
+        total = fmean(self.watched)
+        names = [name for name in PARTS if any(name in parts for parts in self.parts)]
+        seconds = {name: fmean(parts.get(name, 0.0) for parts in self.parts) for name in names}
+        return {
+            "parts_ms": {name: 1000 * s for name, s in seconds.items()},
+            "shares": {name: s / total for name, s in seconds.items()},
+            "unaccounted": 1 - sum(seconds.values()) / total,
+            "watched_ms": 1000 * total,
+            "whole_ms": 1000 * fmean(self.whole),
+            "watching_costs": median(self.watched) / median(self.whole) - 1,
+            "rounds": len(self.whole),
+        }
+
+
+def profile_parts(subject: Subject, settings: ProfileSettings) -> Iterator[dict[str, Any]]:
+    """One record per batch size, dtype and schedule, `off` first.
+
+    Raises:
+        InputError: the pictures cannot be used.
+        ScheduleError: a schedule for more layers than the model has.
+    """
+    facts = {**subject.facts(), **describe_environment(subject.device, subject.program.folder)}
+    schedules = tuple(dict.fromkeys((Schedule(), *settings.schedules)))
+    for batch_size in settings.batch_sizes:
+        for asked, dtype in settings.dtypes.items():
+            variants = {s: Variant(dtype, "eager", s) for s in schedules}
+            models = {s: subject.build(variant) for s, variant in variants.items()}
+            pipeline = _make_pipeline(subject, models[schedules[0]], settings.pictures, batch_size)
+            runs = _run_in_turn(subject, models, pipeline, settings)
+            for schedule in schedules:
+                counts = subject.count_tokens(schedule)
+                yield {
+                    "kind": "profile",
+                    **facts,
+                    "dtype": variants[schedule].dtype_name,
+                    "dtype_asked": asked,
+                    "batch_size": batch_size,
+                    "schedule": str(schedule),
+                    "tokens": counts[0],
+                    "tokens_kept": counts[-1],
+                    **runs[schedule].summary(),
+                }
+
+
+def _make_pipeline(subject: Subject, model: nn.Module, pictures: Path, batch_size: int) -> Pipeline:
+    program = subject.program
+    if program.make_pipeline is not None:
+        return program.make_pipeline(pictures, batch_size)
+    return ModelPipeline({n: v.to(subject.device) for n, v in program.make_batch(model, batch_size).items()})
+
+
+@torch.inference_mode()
+def _run_in_turn(
+    subject: Subject, models: dict[Schedule, nn.Module], pipeline: Pipeline, settings: ProfileSettings
+) -> dict[Schedule, _Runs]:
+    runs = {schedule: _Runs() for schedule in models}
+    for number in range(settings.warmup + settings.rounds):
+        for schedule, model in models.items():
+            idle, clock = PartClock(subject.device), PartClock(subject.device)
+            whole = time_once(partial(pipeline.run, model, idle), subject.device)
+            modules = [(part, model.get_submodule(path)) for path, part in subject.program.parts.items()]
+            with clock.watching(subject.program.backbone(model), modules):
+                watched = time_once(partial(pipeline.run, model, clock), subject.device)
+            if number >= settings.warmup:
+                runs[schedule].whole.append(whole)
+                runs[schedule].watched.append(watched)
+                runs[schedule].parts.append(clock.seconds)
+    return runs

@@ -1,0 +1,196 @@
+"""How time and memory grow with tokens, images and blocks: a trunk of its own, half of whose tokens merge.
+
+The trunk is narrow, so that many points take minutes on a small CPU. Merging costs relatively more in a
+narrow trunk (matching costs tokens squared, the rest mostly width squared), so overheads here are larger than
+those of a real model; how they grow is the point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shared_tmu import patch, plan_merge
+from shared_tmu.bench.costs import peak_memory_mib
+from shared_tmu.bench.floor import make_floor
+from shared_tmu.bench.models import build_random, share_weights
+from shared_tmu.bench.records import describe_environment
+from shared_tmu.bench.timing import compare_times, measure_calls
+from shared_tmu.errors import MissingDependencyError
+from shared_tmu.files import replacing
+from shared_tmu.schedule import Schedule
+
+AXES = {
+    "tokens": (192, 384, 768, 1536, 3072, 4096),
+    "batch": (1, 2, 4, 8, 16),
+    "depth": (2, 4, 8, 16, 32),
+}
+"""What grows, and its values; the others stay as in `Point`."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One trunk and its input.
+
+    Args:
+        tokens: N.
+        batch: B.
+        depth: L.
+        width: C.
+        num_heads: H.
+    """
+
+    tokens: int = 384
+    batch: int = 1
+    depth: int = 4
+    width: int = 256
+    num_heads: int = 4
+
+    @property
+    def schedule(self) -> Schedule:
+        """As many tokens from every block as leave about half of them."""
+        return Schedule.parse(max(1, self.tokens // (2 * self.depth)))
+
+
+@dataclass(frozen=True)
+class ScaleSettings:
+    """How to measure.
+
+    Args:
+        device: where.
+        dtype: of weights and tokens.
+        axes: values of tokens, batch and depth.
+        rounds: how often every point is timed.
+        budget_s: stop a point early; not before five rounds.
+    """
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    axes: dict[str, Sequence[int]] | None = None
+    rounds: int = 20
+    budget_s: float = 5.0
+
+
+class _Trunk(nn.Module):
+    """Blocks and nothing else; `[B, N, C]` to the same."""
+
+    def __init__(self, point: Point) -> None:
+        super().__init__()
+        from shared_tmu.models.config import ViTConfig
+        from shared_tmu.models.vit import Block
+
+        config = ViTConfig(embed_dim=point.width, num_heads=point.num_heads, depth=point.depth)
+        self.blocks = nn.ModuleList(Block(config, 0.0) for _ in range(point.depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def measure_scale(settings: ScaleSettings, folder: Path) -> Iterator[dict[str, Any]]:
+    """One record per point, axis by axis.
+
+    Times are given relative to the first point of their axis; `latency_ms` has them in full.
+
+    Args:
+        settings: how.
+        folder: inside the checkout whose commit is recorded.
+    """
+    facts = {
+        "kind": "scale",
+        "device": str(settings.device),
+        "dtype": str(settings.dtype).removeprefix("torch."),
+        **describe_environment(settings.device, folder),
+    }
+    for axis, values in (settings.axes or AXES).items():
+        first: dict[str, float] = {}
+        for value in values:
+            record = measure_point(replace(Point(), **{axis: value}), settings)
+            first = first or {name: record[name][0] for name in ("off_ms", "merged_ms", "matching_ms")}
+            growth = {f"{name}_growth": record[name][0] / start for name, start in first.items()}
+            yield {**facts, "axis": axis, "value": value, **record, **growth}
+
+
+@torch.inference_mode()
+def measure_point(point: Point, settings: ScaleSettings) -> dict[str, Any]:
+    """Times and memory of the trunk unpatched, merged, as its slicing floor, and of one matching."""
+    device = settings.device
+    with torch.inference_mode(False):
+        trunk = build_random(lambda: _Trunk(point)).to(device, settings.dtype)
+        merged, floor = share_weights(trunk), share_weights(trunk)
+    patch(merged, point.schedule)
+    patch(floor, point.schedule)
+    make_floor(floor)
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(point.batch, point.tokens, point.width, generator=draws).to(device, settings.dtype)
+    metric = x[..., : point.width // point.num_heads].contiguous()
+    r = point.schedule.every
+    calls = {
+        "off": lambda: trunk(x),
+        "merged": lambda: merged(x),
+        "floor": lambda: floor(x),
+        "matching": lambda: plan_merge(metric, r).source_map,
+    }
+    memory = {f"{name}_peak_mib": peak_memory_mib(call, device) for name, call in calls.items()}
+    times = measure_calls(calls, device, rounds=settings.rounds, warmup=1, budget_s=settings.budget_s)
+    gain, cost = compare_times(times["off"], times["merged"]), compare_times(times["merged"], times["floor"])
+    sources = point.tokens - point.tokens // 2
+    return {
+        **{name: getattr(point, name) for name in ("tokens", "batch", "depth", "width", "num_heads")},
+        "schedule": str(point.schedule),
+        "tokens_kept": point.schedule.token_counts(point.depth, point.tokens)[-1],
+        "speedup": gain.speedup,
+        "speedup_quartiles": list(gain.quartiles),
+        "overhead": cost.speedup - 1,
+        "overhead_quartiles": [ratio - 1 for ratio in cost.quartiles],
+        "score_matrix_mib": 4 * sources * (point.tokens // 2) / 2**20,
+        **{
+            f"{name}_ms": [1000 * t.median_s, *(1000 * q for q in t.quartiles_s)] for name, t in times.items()
+        },
+        **memory,
+    }
+
+
+def draw_scale(records: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write a figure: growth of time (above) and memory (below) along every axis.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError("plots need matplotlib: pip install 'shared_tmu[viz]'.") from error
+    axes = list(dict.fromkeys(record["axis"] for record in records))
+    figure = Figure(figsize=(4 * len(axes), 6.5), layout="constrained")
+    panels = figure.subplots(2, len(axes), squeeze=False)
+    for column, axis in enumerate(axes):
+        rows = [record for record in records if record["axis"] == axis]
+        values = [row["value"] for row in rows]
+        time, memory = panels[:, column]
+        start = rows[0]["off_ms"][0]
+        for name, label in (("off", "unpatched"), ("merged", "merged"), ("floor", "slicing floor")):
+            time.plot(values, [row[f"{name}_ms"][0] / start for row in rows], marker="o", label=label)
+            memory.plot(values, [row[f"{name}_peak_mib"] for row in rows], marker="o", label=label)
+        if axis == "tokens":
+            time.plot(values, [r["matching_ms"][0] / start for r in rows], marker="o", label="one matching")
+            memory.plot(values, [row["matching_peak_mib"] for row in rows], marker="o", label="one matching")
+            memory.plot(values, [r["score_matrix_mib"] for r in rows], "--", label="one matrix of scores")
+        time.set_title(f"growing {axis}")
+        for panel in (time, memory):
+            panel.set_xscale("log", base=2)
+            panel.set_yscale("log", base=2)
+            panel.set_xlabel(axis)
+            panel.set_xticks(values, [str(value) for value in values])
+            panel.grid(alpha=0.3)
+            panel.legend(fontsize=8)
+    panels[0, 0].set_ylabel("time, of the first unpatched point")
+    panels[1, 0].set_ylabel("peak memory of a call, MiB")
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=120)
