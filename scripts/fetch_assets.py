@@ -92,6 +92,17 @@ HAMER = Asset(
     ),
     use="demo.py --checkpoint data/hamer_ckpts/checkpoints/hamer.ckpt --mano_path data/mano/MANO_RIGHT.pkl",
 )
+WILOR = Asset(
+    title="WiLoR, the official checkpoint",
+    licence="CC BY-NC-ND 4.0; using the weights needs MANO, whose licence is non-commercial",
+    where="https://github.com/rolpotamias/WiLoR names them in its README: wilor_final.ckpt (about 2.5 "
+    "GB) and, in its folder pretrained_models, model_config.yaml",
+    parts=(
+        Part("wilor_final.ckpt", "wilor", r"wilor_final\.ckpt"),
+        Part("model_config.yaml", "wilor", r"model_config\.yaml"),
+    ),
+    use="WiLoR's demo.py --checkpoint data/wilor/wilor_final.ckpt --mano_path data/mano/MANO_RIGHT.pkl",
+)
 FREIHAND = Asset(
     title="FreiHAND v2, evaluation split",
     licence="research use only",
@@ -166,6 +177,7 @@ YOLO_PERSON = Asset(
 ASSETS = {
     "mano": MANO,
     "hamer": HAMER,
+    "wilor": WILOR,
     "freihand": FREIHAND,
     "yolo": YOLO,
     "vitdet": VITDET,

@@ -178,6 +178,42 @@ def test_the_snippets_of_hamer_run(code: str, tmp_path: Path) -> None:
     run_snippet(GIVEN + code, tmp_path, ROOT / "HaMeR_TMU")
 
 
+# WiLoR's snippets load the bundled weights: here a tiny model stands for them.
+GIVEN_WILOR = """
+import pathlib
+import torch
+import wilor.loading
+from shared_tmu.body_models import load_mano
+from wilor import WiLoR, WiLoRConfig, save_wilor
+torch.manual_seed(0)
+sizes = WiLoRConfig.from_dict({"backbone": {"embed_dim": 32, "depth": 20, "num_heads": 2}})
+wilor.loading.BUNDLED = pathlib.Path("tiny.safetensors")
+save_wilor(WiLoR(sizes, load_mano()), wilor.loading.BUNDLED)
+img = torch.randn(2, 3, 256, 256)
+"""
+
+
+@pytest.mark.parametrize("code", [c for c in snippets("WiLoR_TMU/README.md") if "wilor.models" not in c])
+def test_the_snippets_of_wilor_run(code: str, tmp_path: Path) -> None:
+    run_snippet(GIVEN_WILOR + code, tmp_path, ROOT / "WiLoR_TMU")
+
+
+def test_the_snippet_for_the_published_wilor_runs(tmp_path: Path) -> None:
+    (code,) = [c for c in snippets("WiLoR_TMU/README.md") if "wilor.models" in c]
+    (tmp_path / "wilor").mkdir()
+    (tmp_path / "wilor/__init__.py").write_text("")
+    published = PUBLISHED.replace("load_hamer(path)", "load_wilor(path, config)")
+    published = published.replace("x.permute(0, 2, 1).reshape(-1, 16, 16, 12)", "x")
+    (tmp_path / "wilor/models.py").write_text(published)
+    check = """
+import torch
+out = model.backbone(torch.randn(1, 210, 16))[0]
+assert len(out[:18].unique(dim=0)) == 18
+assert len(out.unique(dim=0)) == 110
+"""
+    run_snippet(code + check, tmp_path, tmp_path)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_and_pictures_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
