@@ -178,8 +178,8 @@ def choose_protection(text: str) -> Protect:
     Raises:
         InputError: neither `first` nor `last`.
     """
-    if text == "first" or text == "last":
-        return text
+    if text in ("first", "last"):
+        return "first" if text == "first" else "last"
     raise InputError(f"--protect {text!r} is not known: use first, or last to reproduce published TMU.")
 
 

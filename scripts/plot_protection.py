@@ -1,0 +1,46 @@
+"""Plot what it is worth to protect the right tokens: error against r, first and last tokens protected.
+
+    cd WiLoR_TMU && python eval.py --r off,1,2,3,4,5,6 --protect first,last --rounds 0
+    python scripts/plot_protection.py WiLoR_TMU/results/wilor-synthhand.jsonl --published WiLoR
+
+Published TMU keeps as many tokens at the end out of merging as there are task tokens in front, and so merges
+the task tokens; `--protect last` reproduces that. Every curve starts at its own unpatched model.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared_tmu import TMUError
+from shared_tmu.viz.protection import draw_protection, read_protection, read_published_protection
+
+PUBLISHED = Path(__file__).resolve().parents[1] / "assets" / "thesis_curves.csv"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw the figure; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("results", nargs="+", type=Path, help="JSON-lines files of eval.py")
+    parser.add_argument(
+        "--out", type=Path, default=Path("protection.png"), help="picture, by suffix: png, pdf, svg"
+    )
+    parser.add_argument("--metric", default="pa_mpvpe_mm", help="which error of the lines is shown")
+    parser.add_argument("--published", metavar="MODEL", help=f"add MODEL's curve from {PUBLISHED.name}")
+    given = parser.parse_args(arguments)
+    try:
+        curves = read_protection(given.results, given.metric)
+        if given.published:
+            curves |= read_published_protection(PUBLISHED, given.published)
+        draw_protection(curves, given.out)
+    except TMUError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+    sys.stdout.write(f"{given.out}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
