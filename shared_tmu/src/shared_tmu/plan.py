@@ -44,13 +44,14 @@ class MergePlan:
             leaves one empty.
     """
 
-    _source_map: Tensor | None
-    _moves: Moves | None
+    _source_map: Tensor | None = None
+    _moves: Moves | None = None
+    _steps: tuple[MergePlan, MergePlan] | None = None
 
     def __init__(self, source_map: Tensor, num_slots: int, validate: bool = True) -> None:
         if source_map.ndim != 2 or source_map.dtype != torch.int64:
             raise PlanError(f"a source map is [B, N] int64, not {list(source_map.shape)} {source_map.dtype}.")
-        self._source_map, self._moves = source_map, None
+        self._source_map = source_map
         self._shape, self._num_slots = (source_map.shape[0], source_map.shape[1]), num_slots
         if validate:
             self.check()
@@ -59,7 +60,7 @@ class MergePlan:
     def from_moves(cls, moves: Moves, batch_size: int, num_tokens: int, num_slots: int) -> MergePlan:
         """A plan for B images of N tokens; the moves are not checked."""
         plan = cls.__new__(cls)
-        plan._source_map, plan._moves = None, moves
+        plan._moves = moves
         plan._shape, plan._num_slots = (batch_size, num_tokens), num_slots
         return plan
 
@@ -93,7 +94,9 @@ class MergePlan:
     def source_map(self) -> Tensor:
         """Slot of every token, `[B, N]` int64."""
         if self._source_map is None:
-            self._source_map = self._read_moves(self.moves())
+            steps = self._steps  # another thread may be here too, and be done
+            self._source_map = _compose(*steps) if steps else self._read_moves(self.moves())
+            self._steps = None
         return self._source_map
 
     def moves(self) -> Moves:
@@ -137,6 +140,9 @@ class MergePlan:
     def then(self, second: MergePlan) -> MergePlan:
         """The single plan that does this one, then `second`: `[B, N]` to `[B, M]` to `[B, M2]`.
 
+        Its source map is worked out when it is asked for: between the blocks of a large model every small
+        operation waits for memory.
+
         Raises:
             PlanError: `second` was made for another number of tokens or images than this plan leaves.
         """
@@ -145,7 +151,10 @@ class MergePlan:
                 f"the second plan was made for {second.num_tokens} tokens of {second.batch_size} images, "
                 f"the first one leaves {self.num_slots} of {self.batch_size}."
             )
-        return MergePlan(second.source_map.gather(1, self.source_map), second.num_slots, validate=False)
+        plan = MergePlan.__new__(MergePlan)
+        plan._steps = (self, second)
+        plan._shape, plan._num_slots = self._shape, second.num_slots
+        return plan
 
     def require_fit(self, x: Tensor, num_tokens: int) -> None:
         """Refuse tokens `[B, num_tokens, ...]` that this plan was not made for.
@@ -178,3 +187,7 @@ class MergePlan:
         return Moves(
             tokens[:, : self.num_slots].flatten(), tokens[:, self.num_slots :].flatten(), slots.flatten()
         )
+
+
+def _compose(first: MergePlan, second: MergePlan) -> Tensor:
+    return second.source_map.gather(1, first.source_map)
