@@ -214,15 +214,29 @@ def test_widening_equals_torch(width, device, dtype):
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 3])
-def test_trunks_equal_those_of_torch(prefix, device):
+def test_trunks_equal_those_of_torch(prefix, device, monkeypatch):
     vit, x = ToyViT(depth=3).eval().to(device), torch.randn(2, 36, 32, device=device)
-    results = []
-    for backend in ("triton", "torch"):
-        with using(merging=backend), torch.no_grad():
+    results, launched = [], []
+    for name in ("plan_most_similar", "merge", "widen"):
+        monkeypatch.setattr(ops, name, counted(name, launched))
+    for backend, attention in (("triton", "channel"), ("torch", "mask")):
+        with using(merging=backend, attention=attention), torch.no_grad():
             results.append(run_trunk(vit.blocks, x, Schedule.parse("6x3"), num_prefix_tokens=prefix))
     (got, plan), (want, want_plan) = results
+    assert sorted(launched) == ["merge"] * 3 + ["plan_most_similar"] * 3 + ["widen"] * 2
     assert torch.equal(plan.source_map, want_plan.source_map)
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+
+
+def counted(name, launched):
+    """That operator, which also notes its name."""
+    operator = getattr(ops, name)
+
+    def call(*arguments):
+        launched.append(name)
+        return operator(*arguments)
+
+    return call
 
 
 def test_operators_keep_the_rules_of_pytorch(device):

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from .errors import PlanError
+from .kernels import merging
+from .kernels.choice import uses_triton
 from .plan import MergePlan, Moves
 
 
@@ -24,14 +26,16 @@ def merge(x: Tensor, plan: MergePlan, size: Tensor | None = None) -> tuple[Tenso
     Raises:
         PlanError: `plan` was made for a different number of tokens or images, or `size` is not `[B, N]`.
 
-    Source: ToMe, Bolya et al. 2023, section 3, arXiv:2210.09461. Bitwise repeatable on CPU; on GPU up to
-        summation order.
+    Source: ToMe, Bolya et al. 2023, section 3, arXiv:2210.09461. Bitwise repeatable on CPU, and on GPU in
+        Triton; in torch on GPU up to summation order.
     """
     if x.ndim != 3:
         raise PlanError(f"merge takes tokens [B, N, C], this tensor is {list(x.shape)}.")
     plan.require_fit(x, plan.num_tokens)
     if size is not None and size.shape != x.shape[:2]:
         raise PlanError(f"sizes are [B, N] = {list(x.shape[:2])}, these are {list(size.shape)}.")
+    if uses_triton(x):
+        return merging.merge(x, plan, size)
     moves = plan.moves()
     rows = x.flatten(0, 1)  # [B * N, C]
     share, size_out = _share_out(moves, size, sum_dtype(x))
@@ -73,9 +77,7 @@ def _add_others(leaders: Tensor, others: Tensor, moves: Moves, share: Tensor) ->
     number = torch.arange(len(slots), device=slots.device)
     chosen = slots.new_empty(len(leaders)).scatter_(0, slots, number).index_select(0, slots)  # [B * R]
     means = start.index_add_(0, chosen, steps).index_select(0, chosen)
-    if (
-        means.requires_grad
-    ):  # several others write the same mean into a slot: only one may hand gradients back
+    if means.requires_grad:  # several write the same mean into a slot: only one may hand gradients back
         means = means.where((chosen == number).unsqueeze(1), means.detach())
     return leaders.index_copy_(0, slots, means.to(leaders.dtype))
 

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from .blocks import Block, attention_half, find_misfit, mlp_half
 from .controls import front_to_last, last_to_front, plan_front_to_last, unmerge_sparse
 from .errors import PatchError, PlanError
+from .kernels import merging
+from .kernels.choice import uses_triton
 from .methods import Method, find_method
-from .ops import sum_dtype
+from .ops import merge, sum_dtype
 from .ops import unmerge as unmerge_tokens
 from .plan import MergePlan
 from .schedule import Schedule, limit_removal, say_where_limited
@@ -135,12 +137,22 @@ def run_blocks(
         x, keys = attention_half(block, x, weights)  # [B, N, C], [B, H, N, D]
         if r > 0:
             plan = settings.method.plan(mean_keys(keys), r, prefix)
-            x, size = settings.method.reduce(x, plan, size)  # [B, M, C], [B, M]
-            made.append(made[-1].then(plan) if made else plan)
+            x, size, total = _reduce(settings.method, x, plan, size, made[-1] if made else None)
+            made.append(total)
         x = mlp_half(block, x)
     if settings.unmerge and made:
         x = (unmerge_sparse if settings.unmerge == "sparse" else unmerge_tokens)(x, made[-1])
     return x, tuple(made)
+
+
+def _reduce(
+    method: Method, x: Tensor, plan: MergePlan, size: Tensor | None, before: MergePlan | None
+) -> tuple[Tensor, Tensor, MergePlan]:
+    """Tokens `[B, M, C]`, sizes `[B, M]`, and the plan from the first tokens on; in Triton in one launch."""
+    if method.reduce is merge and uses_triton(x):
+        return merging.merge_and_compose(x, plan, size, before)
+    x, size = method.reduce(x, plan, size)
+    return x, size, plan if before is None else before.then(plan)
 
 
 @torch.no_grad()

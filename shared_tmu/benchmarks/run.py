@@ -1,0 +1,133 @@
+"""Time the GPU kernels against their torch references, each only after its own tests are green.
+
+    python shared_tmu/benchmarks/run.py                             every kernel, on the GPU
+    python shared_tmu/benchmarks/run.py merge --dtype bfloat16,float32 --json assets/bench/kernels.json
+
+Times are of the device, without launches: each call is captured ten times in a CUDA graph. Figures are ratios
+of medians, measured in turn, with the quartiles of the ratios within the rounds. Without a GPU, the tests run
+in Triton's interpreter, and no speed is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from registry import KERNELS, Case, Kernel
+
+from shared_tmu.bench.records import describe_environment
+from shared_tmu.bench.timing import compare_times, measure_calls
+from shared_tmu.files import write_text
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "shared_tmu" / "tests"
+REPEATS = 10
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+def verify(kernel: Kernel, device: torch.device) -> tuple[bool, str]:
+    """Run the kernel's tests on the device; whether they are green, and how many there were."""
+    file, expression = kernel.tests
+    environment = dict(os.environ) | ({} if device.type == "cuda" else {"TRITON_INTERPRET": "1"})
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        "--rootdir",
+        str(ROOT),
+        "-q",
+    ]
+    marker = "gpu" if device.type == "cuda" else "not gpu"
+    selection = [str(TESTS / file), "-m", marker, *(["-k", expression] if expression else [])]
+    ran = subprocess.run([*command, *selection], env=environment, capture_output=True, text=True, check=False)
+    passed = re.search(r"(\d+) passed", ran.stdout)
+    if ran.returncode == 0 and passed:
+        return True, f"{passed[1]} tests green"
+    return False, ran.stdout[-4000:] + ran.stderr[-2000:]
+
+
+def time_case(case: Case, device: torch.device, rounds: int) -> dict[str, Any]:
+    """Device time of the kernel and of its reference, in turn."""
+    calls = {"kernel": _repeat(case.kernel), "reference": _repeat(case.reference)}
+    times = measure_calls(calls, device, rounds=rounds)
+    gain = compare_times(times["reference"], times["kernel"])
+    return {
+        "speedup": gain.speedup,
+        "speedup_quartiles": list(gain.quartiles),
+        **{f"{name}_us": 1e6 * timing.median_s / REPEATS for name, timing in times.items()},
+    }
+
+
+def _repeat(call: Callable[[], object]) -> Callable[[], object]:
+    """One launch of `REPEATS` calls."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(REPEATS):
+            call()
+    return graph.replay
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status says whether all tests are green."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=f"of {', '.join(KERNELS)}; default: all")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", default="bfloat16", help=f"comma list of {', '.join(DTYPES)}")
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write one line per case")
+    given = parser.parse_args(arguments)
+    dtypes = given.dtype.split(",")
+    if unknown := [name for name in given.kernels if name not in KERNELS]:
+        parser.error(f"there is no kernel {unknown[0]!r}: use some of {', '.join(KERNELS)}")
+    if unknown := [name for name in dtypes if name not in DTYPES]:
+        parser.error(f"--dtype {unknown[0]!r}: use some of {', '.join(DTYPES)}")
+    device, all_green, records = torch.device(given.device), True, []
+    for name in given.kernels or KERNELS:
+        kernel = KERNELS[name]
+        is_green, report = verify(kernel, device)
+        all_green &= is_green
+        sys.stdout.write(f"{name} ({kernel.about}): {report if is_green else 'TESTS FAILED'}\n")
+        if not is_green:
+            sys.stdout.write(f"{report}\n")
+            continue
+        if device.type != "cuda":
+            sys.stdout.write("  its speed needs a GPU\n")
+            continue
+        for dtype in dtypes:
+            for case in kernel.cases(device, getattr(torch, dtype)):
+                with torch.no_grad():
+                    figures = time_case(case, device, given.rounds)
+                low, high = figures["speedup_quartiles"]
+                sys.stdout.write(
+                    f"  {dtype}, {case.name}: {figures['speedup']:.2f}x ({low:.2f} to {high:.2f}), "
+                    f"{figures['kernel_us']:.1f} us\n"
+                )
+                records.append(
+                    {"kind": "kernel", "kernel": name, "dtype": dtype, "case": case.name, **figures}
+                )
+    if given.json is not None and records:
+        environment = describe_environment(device, ROOT)
+        write_text(given.json, "".join(json.dumps({**record, **environment}) + "\n" for record in records))
+    return 0 if all_green else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
