@@ -19,6 +19,7 @@ from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.errors import InputError, MethodError, ScheduleError
 from shared_tmu.evaluation import evaluate, main, parse_settings
 from shared_tmu.metrics import score_freihand
+from shared_tmu.precision import choose_dtype
 
 REQUIRED = (
     "model", "dataset", "schedule", "method", "unmerge", "pa_mpvpe_mm", "pa_mpjpe_mm", "images_per_s",
@@ -142,6 +143,24 @@ def test_other_settings_are_other_results(run, flags):
     _, records, model = run("--r", "3x2", *flags)
     assert len(records) == 2
     assert model.calls > 0
+
+
+def test_another_dtype_says_how_far_it_is_from_float32(run, caplog):
+    with caplog.at_level("INFO"):
+        _, records, _ = run("--r", "off,3x2", "--dtype", "bfloat16")
+    for record in records:
+        error = record["dtype_error"]
+        assert 0 < error["mean_mm"] <= error["max_mm"]
+        assert error["samples"] == 3
+        assert f"{record['schedule']}: bfloat16 instead of float32: {error['mean_mm']:.3f} mm" in caplog.text
+    _, records, _ = run("--r", "off")
+    assert "dtype_error" not in records[-1]
+
+
+def test_auto_is_what_the_device_computes_in(tmp_path):
+    program = toy_program(tmp_path, ToyHand())
+    settings = parse_settings(program, ["--dtype", "auto", "--device", "cpu"])
+    assert settings.dtype == choose_dtype("auto", torch.device("cpu")).dtype
 
 
 def test_other_weights_are_other_results(run):

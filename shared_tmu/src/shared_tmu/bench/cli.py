@@ -31,9 +31,9 @@ from shared_tmu.bench.suites import SUITES, run_suite
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.evaluation.settings import choose_device
 from shared_tmu.methods import METHODS, find_method
+from shared_tmu.precision import DTYPES, choose_dtype
 from shared_tmu.schedule import Schedule
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": None}
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     add("--size", default=sizes[0] if sizes else None, help=f"{choices}; default: the first the model has")
     add("--r", default="5x20,8x16,10x16,12x8+6x8", help="comma list of schedules")
     add("--batch", default="2,8", help="comma list of crops per call")
-    add("--dtype", default="float32", help=f"comma list of {', '.join(DTYPES)}")
+    add("--dtype", default="float32", help=f"comma list of auto, {', '.join(DTYPES)}")
     add("--runtime", default="eager", help=f"comma list of {', '.join(RUNTIMES)}")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add("--scope", choices=SCOPES, default="model", help="the whole model, or its ViT alone")
@@ -115,7 +115,7 @@ def run_scale(arguments: Sequence[str] | None = None) -> int:
     for axis, values in AXES.items():
         add(f"--{axis}", default=",".join(map(str, values)), help="comma list, default %(default)s")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add("--dtype", default="float32", help=f"one of {', '.join(DTYPES)}")
+    add("--dtype", default="float32", help=f"one of auto, {', '.join(DTYPES)}")
     add("--rounds", type=_positive, default=20, help="timed rounds per point")
     add("--budget", type=float, default=5.0, metavar="SECONDS", help="per point; at least 5 rounds")
     add("--json", type=Path, metavar="FILE", help="append one line per point")
@@ -216,13 +216,7 @@ def _read_whole(flag: str, text: str) -> int:
 
 
 def _read_dtype(name: str, device: torch.device) -> torch.dtype:
-    if name not in DTYPES:
-        raise InputError(f"--dtype {name!r}: use {', '.join(DTYPES)}.")
-    if (dtype := DTYPES[name]) is not None:
-        return dtype
-    from shared_tmu.demo.options import choose_dtype
-
-    return choose_dtype(name, device)
+    return choose_dtype(name, device).dtype
 
 
 def _positive(text: str) -> int:

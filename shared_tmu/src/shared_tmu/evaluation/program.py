@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from shared_tmu.patching import PatchHandle
 from shared_tmu.schedule import Schedule
@@ -22,6 +22,18 @@ class PatchModel(Protocol):
         """Patch `model`; see `shared_tmu.patch`."""
 
 
+def hand_vertices(output: Mapping[str, Any]) -> Tensor:
+    """Vertices `[B, 778, 3]` in metres of a hand model's output."""
+    vertices: Tensor = output["pred_vertices"]
+    return vertices
+
+
+def body_vertices(output: Mapping[str, Any]) -> Tensor:
+    """Vertices `[B, 10475, 3]` in metres of a body model's output, before its translation."""
+    vertices: Tensor = output["smplx_mesh_cam"] - output["cam_trans"].unsqueeze(1)
+    return vertices
+
+
 @dataclass(frozen=True)
 class Subject:
     """What a model estimates, as far as command lines differ.
@@ -32,6 +44,7 @@ class Subject:
         body_flag: names the body model's file.
         body_file: what that file is usually called.
         bundled: what is used without it.
+        vertices: a model's output to its vertices `[B, V, 3]` in metres.
     """
 
     name: str
@@ -39,10 +52,11 @@ class Subject:
     body_flag: str
     body_file: str
     bundled: str
+    vertices: Callable[[Mapping[str, Any]], Tensor]
 
 
-HAND = Subject("hand", "synthhand", "--mano_path", "MANO_RIGHT.pkl", "the bundled hand")
-BODY = Subject("body", "synthbody", "--smplx_path", "SMPLX_NEUTRAL.npz", "the bundled person")
+HAND = Subject("hand", "synthhand", "--mano_path", "MANO_RIGHT.pkl", "the bundled hand", hand_vertices)
+BODY = Subject("body", "synthbody", "--smplx_path", "SMPLX_NEUTRAL.npz", "the bundled person", body_vertices)
 
 
 @dataclass(frozen=True)

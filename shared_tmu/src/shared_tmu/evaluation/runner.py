@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from shared_tmu.bench import append_record, describe_environment, read_records
 from shared_tmu.datasets import DATASETS, EvalSet, open_dataset, picture_signature
@@ -26,6 +27,7 @@ from shared_tmu.evaluation.settings import EvalSettings, parse_settings
 from shared_tmu.evaluation.speed import count_tokens, measure_speeds
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder, chunk_bounds
 from shared_tmu.files import replacing, write_text
+from shared_tmu.precision import vertex_error
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ class Session:
     Args:
         facts: go into every record.
         depends_on: decides, with the set and the run, whether finished work still holds.
+        exact: the same model in float32, None if that is its dtype.
     """
 
     program: EvalProgram
@@ -82,6 +85,7 @@ class Session:
     model: nn.Module
     facts: Mapping[str, Any]
     depends_on: Mapping[str, Any]
+    exact: nn.Module | None = None
 
     @classmethod
     def start(cls, program: EvalProgram, settings: EvalSettings) -> Session:
@@ -94,7 +98,9 @@ class Session:
         for run in settings.runs:
             run.patched(program, model).remove()
         weights = weights_sha256(model)
-        model.to(device=settings.device, dtype=settings.dtype)
+        model.to(device=settings.device)
+        exact = copy.deepcopy(model) if settings.dtype != torch.float32 else None
+        model.to(dtype=settings.dtype)
         environment = describe_environment(settings.device, program.folder)
         checkpoint = settings.checkpoint or program.default_checkpoint
         shared = {
@@ -117,7 +123,7 @@ class Session:
             "torch": torch.__version__,
             "processor": environment["machine"]["processor"],
         }
-        return cls(program, settings, model, facts, depends_on)
+        return cls(program, settings, model, facts, depends_on, exact)
 
     def evaluate_set(self, name: str) -> list[str]:
         """Evaluate all runs on one set, print its table, and return what failed.
@@ -189,10 +195,24 @@ class Session:
         speeds = measure_speeds(self.program, self.model, runs, batch, self.settings) if runs else {}
         for job, errors in scored.items():
             tokens = count_tokens(self.program, self.model, job.run, batch["img"])
-            record = self._record(data, job, {**errors, **tokens, **speeds[job.run]})
+            moved = self._dtype_error(job.run, batch)
+            record = self._record(data, job, {**errors, **tokens, **speeds[job.run], **moved})
             append_record(lines, record)
             finished[job.key] = record
         return failures
+
+    @torch.inference_mode()
+    def _dtype_error(self, run: Run, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+        """How far vertices are from those in float32, for the samples of one batch; nothing in float32."""
+        if self.exact is None:
+            return {}
+        found = []
+        for model in (self.model, self.exact):
+            with run.applied(self.program, model):
+                found.append(self.program.subject.vertices(model(batch)))
+        error = vertex_error(*found)
+        _log.info("%s: %s instead of float32: %s", run.label, self.settings.dtype_name, error)
+        return {"dtype_error": asdict(error)}
 
     def _score(self, data: EvalSet, job: Job, outputs: Arrays) -> dict[str, Any]:
         """Score a run, write its files, and return the numbers of its record."""

@@ -15,10 +15,10 @@ from shared_tmu.datasets.hand_meshes import TIPS
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.program import HAND, EvalProgram, Run
 from shared_tmu.methods import METHODS, find_method
+from shared_tmu.precision import DTYPES, choose_dtype, name_of
 from shared_tmu.schedule import Schedule
 from shared_tmu.trunk import Protect
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _THESIS = "off,5x20,8x16,10x16,10x8+6x8,12x8+6x8"
 
 
@@ -57,7 +57,7 @@ class EvalSettings:
     @property
     def dtype_name(self) -> str:
         """`float32` and so on, without `torch.`."""
-        return str(self.dtype).removeprefix("torch.")
+        return name_of(self.dtype)
 
     def set_options(self, config: Any = None) -> SetOptions:
         """How sets are to be read, for a model of this configuration if there is one yet."""
@@ -72,13 +72,14 @@ def parse_settings(program: EvalProgram, arguments: Sequence[str] | None = None)
         SystemExit: `--help`, an unknown flag, or a value of the wrong type.
     """
     given = build_parser(program).parse_args(arguments)
+    device = choose_device(given.device)
     return EvalSettings(
         datasets=dataset_names(given.dataset, program.subject.name),
         runs=read_runs(given.r, given.method, given.protect, unmerge=not given.no_unmerge),
         data_dir=given.data_dir,
         results=given.results or program.folder / "results",
-        device=choose_device(given.device),
-        dtype=DTYPES[given.dtype],
+        device=device,
+        dtype=choose_dtype(given.dtype, device).dtype,
         checkpoint=given.checkpoint,
         body_path=given.body_path,
         batch_size=given.batch_size,
@@ -133,7 +134,12 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
     )
     add("--batch_size", type=_positive, default=16, help="images per model call, also when timing")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add("--dtype", choices=DTYPES, default="float32", help="number format of the model")
+    add(
+        "--dtype",
+        choices=("auto", *DTYPES),
+        default="float32",
+        help="number format of the model; auto: bfloat16 where the device computes in it",
+    )
     add("--num_workers", type=_natural, default=0, help="processes that read images ahead")
     add("--limit", type=_positive, help="only the first so many samples; the results say so")
     if subject is HAND:
