@@ -74,8 +74,8 @@ def test_plans_equal_those_of_torch(batch, tokens, channels, r, prefix, device, 
 
 @pytest.mark.parametrize("prefix", [0, 1, 2, 3])
 def test_equal_scores_count_by_position(prefix, device, blocks):
-    metric = torch.eye(4)[torch.randint(0, 4, (3, 50))] * 2  # exact similarities, 0 or 1
-    for r in (1, 13, 23):
+    metric = torch.eye(4)[torch.randint(0, 4, (2, 40))] * 2  # exact similarities, 0 or 1
+    for r in (1, 13):
         got = launch().plan_most_similar(metric.to(device), r, prefix, blocks)
         assert torch.equal(got.cpu(), plan_most_similar(metric, r, prefix).source_map)
 
@@ -103,15 +103,15 @@ def test_similarities_equal_those_of_torch(batch, tokens, channels, r, prefix, d
 
 @pytest.mark.parametrize("prefix", [0, 1, 2, 5])
 def test_pairs_equal_those_of_torch(prefix, device, blocks):
-    sources = 33
-    tokens = 2 * sources + prefix  # with one prefix token, both halves are 33
+    sources = 19
+    tokens = 2 * sources + prefix  # with one prefix token, both halves are as large
     score = torch.randn(4, sources)
     score[1] = score[1].round()
     score[2, ::5] = float("nan")
     score[2, 1::5], score[2, 2::5], score[2, 3::5] = -0.0, 0.0, float("-inf")
     score[3] = 1.0
     target = torch.randint(0, sources, (4, sources))
-    for r in (0, 1, 16, sources):
+    for r in (0, 7, sources):
         got = launch().plan_pairs(score.to(device), target.to(device), r, tokens, prefix, blocks)
         assert torch.equal(got.cpu(), plan_pairs(score, target, r, tokens, prefix).source_map)
 
@@ -215,15 +215,15 @@ def test_widening_equals_torch(width, device, dtype):
 
 @pytest.mark.parametrize("prefix", [0, 1, 3])
 def test_trunks_equal_those_of_torch(prefix, device, monkeypatch):
-    vit, x = ToyViT(depth=3).eval().to(device), torch.randn(2, 36, 32, device=device)
+    vit, x = ToyViT(depth=2).eval().to(device), torch.randn(1, 25, 32, device=device)
     results, launched = [], []
     for name in ("plan_most_similar", "merge", "widen"):
         monkeypatch.setattr(ops, name, counted(name, launched))
     for backend, attention in (("triton", "channel"), ("torch", "mask")):
         with using(merging=backend, attention=attention), torch.no_grad():
-            results.append(run_trunk(vit.blocks, x, Schedule.parse("6x3"), num_prefix_tokens=prefix))
+            results.append(run_trunk(vit.blocks, x, Schedule.parse("6x2"), num_prefix_tokens=prefix))
     (got, plan), (want, want_plan) = results
-    assert sorted(launched) == ["merge"] * 3 + ["plan_most_similar"] * 3 + ["widen"] * 2
+    assert sorted(launched) == ["merge"] * 2 + ["plan_most_similar"] * 2 + ["widen"]
     assert torch.equal(plan.source_map, want_plan.source_map)
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
 
@@ -240,24 +240,24 @@ def counted(name, launched):
 
 
 def test_operators_keep_the_rules_of_pytorch(device):
-    x, size = torch.randn(2, 20, 6, device=device), torch.rand(2, 20, device=device) + 1
-    plan, before = random_map(2, 20, 13), random_map(2, 30, 20)
+    x, size = torch.randn(1, 12, 6, device=device), torch.rand(1, 12, device=device) + 1
+    plan, before = random_map(1, 12, 7), random_map(1, 15, 12)
     maps = [p.source_map.to(device) for p in (plan, before)]
-    q = torch.randn(2, 3, 20, 6, device=device)
+    q = torch.randn(1, 3, 12, 6, device=device)
     checks = ("test_schema", "test_faketensor")
     for call, arguments in [
         (ops.match_similar, (x, 1)),
-        (ops.plan_pairs, (x[:, :10, 0].contiguous(), maps[0][:, :10] % 10, 4, 20, 0)),
-        (ops.plan_most_similar, (x, 5, 2)),
-        (ops.merge, (x, maps[0], 13, size, maps[1])),
-        (ops.merge, (x, maps[0], 13, None, None)),
+        (ops.plan_pairs, (x[:, :6, 0].contiguous(), maps[0][:, :6] % 6, 4, 12, 0)),
+        (ops.plan_most_similar, (x, 3, 2)),
+        (ops.merge, (x, maps[0], 7, size, maps[1])),
+        (ops.merge, (x, maps[0], 7, None, None)),
         (ops.widen, (q, q, q, size, 8, 2.0, 0.5)),
     ]:
         torch.library.opcheck(call, arguments, test_utils=checks)
 
 
 def test_compiled_in_one_graph(device):
-    vit, x = ToyViT(depth=2).eval().to(device), torch.randn(2, 36, 32, device=device)
+    vit, x = ToyViT(depth=2).eval().to(device), torch.randn(1, 24, 32, device=device)
 
     def run(x):
         return run_trunk(vit.blocks, x, Schedule.parse("6x2"))[0]
