@@ -83,7 +83,7 @@ def test_vertices_of_the_bundled_model_move_little_in_bfloat16() -> None:
     subject = Subject(PROGRAM, "thin", torch.device("cpu"))
     off = Schedule.parse("off")
     found, reference = (
-        subject.prepare(Variant(dtype, "eager", off), 2).call()["pred_vertices"]
+        subject.run_first(Variant(dtype, "eager", off), 2).output["pred_vertices"]
         for dtype in (torch.bfloat16, torch.float32)
     )
     assert 0 < vertex_error_mm(found, reference)["mean"] < 5

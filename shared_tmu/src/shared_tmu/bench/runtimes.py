@@ -18,6 +18,7 @@ from shared_tmu.graphs import capture
 from shared_tmu.schedule import Schedule
 
 Call = Callable[[], object]
+_MAX_VARIANTS = 1024  # all variants of a model share its code: torch's limit would leave the ninth uncompiled
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,11 @@ def prepare_eager(module: nn.Module, arguments: tuple[Any, ...], schedule: Sched
 
 def prepare_compiled(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
     """`torch.compile` with inductor, for these shapes."""
+    import torch._dynamo
+
     compiled = torch.compile(module, dynamic=False)
-    compiled(*arguments)
+    with torch._dynamo.config.patch(recompile_limit=_MAX_VARIANTS):
+        compiled(*arguments)
     return lambda: compiled(*arguments)
 
 
@@ -64,8 +68,7 @@ def prepare_compiled_graph(module: nn.Module, arguments: tuple[Any, ...], schedu
     """A CUDA graph of what `torch.compile` makes of the module."""
     import torch._dynamo
 
-    # Every variant of a model shares its code: the usual limit would leave the ninth one uncompiled.
-    with torch._dynamo.config.patch(recompile_limit=1024):
+    with torch._dynamo.config.patch(recompile_limit=_MAX_VARIANTS):
         captured = capture(torch.compile(module, dynamic=False), *arguments)
     return lambda: captured(*arguments)
 

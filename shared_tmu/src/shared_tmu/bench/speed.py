@@ -148,15 +148,15 @@ class _Group:
         dtypes = dict.fromkeys(settings.dtypes.values())
         rows = [Variant(d, r, s) for d in dtypes for r in settings.runtimes for s in schedules]
         for variant in dict.fromkeys((REFERENCE, *rows)):
-            prepared = subject.prepare(variant, batch_size)
-            self.calls[variant] = prepared.call
+            first = subject.run_first(variant, batch_size)
+            self.calls[variant] = first.call
             self.extras[variant] = {
-                "peak_memory_mib": prepared.memory_mib,
+                "peak_memory_mib": first.memory_mib,
                 "peak_memory_means": MEMORY_MEANS.get(subject.device.type),
-                "vertex_error_mm": self._vertex_error(variant, prepared.call),
+                "vertex_error_mm": self._vertex_error(variant, first.output),
             }
             if not variant.schedule.is_off:
-                self.calls[variant.floor()] = subject.prepare(variant.floor(), batch_size).call
+                self.calls[variant.floor()] = subject.prepare(variant.floor(), batch_size)
 
     def times(self) -> dict[Variant, Timing]:
         """Time everything in turn."""
@@ -166,15 +166,14 @@ class _Group:
                 self.calls, self.subject.device, rounds=rounds, warmup=warmup, budget_s=budget_s
             )
 
-    def _vertex_error(self, variant: Variant, call: Call) -> dict[str, float] | None:
+    def _vertex_error(self, variant: Variant, output: Any) -> dict[str, float] | None:
         """Distance of its vertices from those of eager float32 with the same schedule."""
         find = self.subject.program.vertices
         if find is None or self.subject.scope != "model":
             return None
-        reference = Variant(torch.float32, "eager", variant.schedule)
-        with torch.inference_mode():
-            if variant.schedule not in self._vertices:
-                known = reference == variant
-                other = call if known else self.subject.prepare(reference, self.batch_size).call
-                self._vertices[variant.schedule] = find(other()).clone()
-            return vertex_error_mm(find(call()), self._vertices[variant.schedule])
+        if variant.schedule not in self._vertices:
+            reference = Variant(torch.float32, "eager", variant.schedule)
+            is_reference = variant == reference
+            wide = output if is_reference else self.subject.run_first(reference, self.batch_size).output
+            self._vertices[variant.schedule] = find(wide)
+        return vertex_error_mm(find(output), self._vertices[variant.schedule])

@@ -50,15 +50,17 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A variant that is ready to run.
+class FirstRun:
+    """A variant that has run once.
 
     Args:
-        call: runs it on its batch and gives its output.
-        memory_mib: see `peak_memory_mib`.
+        call: runs it again.
+        output: what it gave.
+        memory_mib: see `peak_memory_mib`; None where torch cannot tell.
     """
 
     call: Call
+    output: Any
     memory_mib: float | None
 
 
@@ -125,27 +127,43 @@ class Subject:
         backbone = self.program.backbone(model)
         return backbone, catch_arguments(backbone, lambda: model(batch))
 
-    def prepare(self, variant: Variant, batch_size: int) -> Prepared:
-        """Make the variant ready to run on a batch; it has run by then.
+    def prepare(self, variant: Variant, batch_size: int) -> Call:
+        """A function that runs the variant on a batch of its own, under `torch.inference_mode`.
 
         Raises:
             InputError: no such runtime, or not on this device.
         """
         runtime = find_runtime(variant.runtime, self.device)
         module, arguments = self.target(variant, batch_size)
-        calls: list[Call] = []
-
-        def start() -> object:
-            calls.append(runtime.prepare(module, arguments, variant.schedule))
-            return calls[0]()
-
         with torch.inference_mode():
-            if self.device.type == "cuda":  # graphs and copies that the runtime makes count too
-                memory = peak_memory_mib(start, self.device)
+            return runtime.prepare(module, arguments, variant.schedule)
+
+    def run_first(self, variant: Variant, batch_size: int) -> FirstRun:
+        """Prepare the variant, run it once, and see how much memory that takes; see `prepare`."""
+        calls: list[Call] = []
+        outputs: list[object] = []
+
+        def prepare() -> None:
+            calls.append(self.prepare(variant, batch_size))
+
+        def run() -> None:
+            with torch.inference_mode():
+                outputs.append(calls[0]())
+
+        def prepare_and_run() -> None:
+            prepare()
+            run()
+
+        if self.device.type == "cuda":  # a graph takes its memory when it is captured
+            memory = peak_memory_mib(prepare_and_run, self.device)
+        else:
+            prepare()
+            if find_runtime(variant.runtime, self.device).is_torch:
+                memory = peak_memory_mib(run, self.device)
             else:
-                start()
-                memory = peak_memory_mib(calls[0], self.device) if runtime.is_torch else None
-        return Prepared(calls[0], memory)
+                run()
+                memory = None
+        return FirstRun(calls[0], outputs[0], memory)
 
     def count_flops(self, schedule: Schedule) -> int:
         """FLOPs of one image if merging itself were free; see `costs.count_flops`."""

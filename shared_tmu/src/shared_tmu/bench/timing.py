@@ -74,7 +74,9 @@ def measure_in_turn(
     warmup: int = 3,
     budget_s: float = 30.0,
 ) -> dict[Name, Timing]:
-    """Time `call` inside each contender's context, in turn: A B A B ...; entering and leaving is not timed.
+    """Time `call` inside each contender's context, in turn: A B, B A, A B, ...; entering is not timed.
+
+    Every other round goes backwards, so that neither drift nor whoever came before favours anybody.
 
     Args:
         call: what is timed; its result is dropped.
@@ -93,6 +95,7 @@ def measure_in_turn(
     if not contenders or rounds < 1 or warmup < 0:
         raise ValueError(f"nothing to time: {len(contenders)} contenders, {rounds} rounds, warm-up {warmup}.")
     seconds: dict[Name, list[float]] = {name: [] for name in contenders}
+    order = list(contenders.items())
     started = time.perf_counter()
     with _no_garbage_collection():
         for index in range(warmup + rounds):
@@ -100,7 +103,7 @@ def measure_in_turn(
                 started = time.perf_counter()
             if index >= warmup + min(5, rounds) and time.perf_counter() - started > budget_s:
                 break
-            for name, context in contenders.items():
+            for name, context in order if index % 2 == 0 else reversed(order):
                 with context():
                     elapsed = time_once(call, device)
                 if index >= warmup:
