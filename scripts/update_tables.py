@@ -1,4 +1,6 @@
-"""Fill the tables between `<!-- results:begin FILE -->` and `<!-- results:end -->` from eval.py's JSON lines.
+"""Fill the tables between `<!-- results:begin FILE -->` and `<!-- results:end -->` from JSON lines.
+
+The lines are those that eval.py and `python -m shared_tmu.bench` write.
 
 Figures in the READMEs come from files, never from hands: each block names the results file it shows, relative
 to the Markdown file it stands in; a file that is not there yet shows as "not measured yet". After measuring:
@@ -11,49 +13,206 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- results:begin (?P<file>\S+) -->\n).*?(<!-- results:end -->)", re.DOTALL)
-COLUMNS = (
-    ("`--r`", "schedule", "{}"),
-    ("method", "method", "{}"),
-    ("tokens kept", "tokens_kept", "{}"),
-    ("PA-MPVPE (mm)", "pa_mpvpe_mm", "{:.2f}"),
-    ("PA-MPJPE (mm)", "pa_mpjpe_mm", "{:.2f}"),
-    ("images/s", "images_per_s", "{:.1f}"),
-    ("speed-up", "speedup", "{:.2f}x"),
-)
 NOT_MEASURED = "*Not measured yet.*\n"
-SETTING = ("model", "dataset", "device", "dtype")
-CONTEXT = ("n", "batch_size", "processor", "versions", "commit")
-TITLES = {"n": "samples", "batch_size": "batch"}
+TITLES = {"n": "samples", "batch_size": "batch", "cpu_threads": "threads"}
+
+Run = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """How the lines of one kind are shown.
+
+    Args:
+        identity: fields that tell runs apart; of several runs that agree in all of them only the last counts.
+        setting: those of them that all rows of a table share.
+        columns: title, and the text of a run.
+        context: fields written below a table.
+        optional: titles of columns that are left out where no row has text.
+    """
+
+    identity: tuple[str, ...]
+    setting: tuple[str, ...]
+    columns: tuple[tuple[str, Callable[[Run], str]], ...]
+    context: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+
+def is_absolute(run: Run) -> bool:
+    """Whether absolute times mean something: on a named GPU; those of a CPU are shown as ratios only."""
+    return str(run["device"]).startswith("cuda")
+
+
+def field(name: str, form: str = "{}") -> Callable[[Run], str]:
+    """The text of a field; "-" if it is null."""
+    return lambda run: "-" if run[name] is None else form.format(run[name])
+
+
+def merged(name: str, form: str) -> Callable[[Run], str]:
+    """The text of a field that says nothing about the unpatched model."""
+    return lambda run: "" if run["schedule"] == "off" else field(name, form)(run)
+
+
+def spread(name: str) -> Callable[[Run], str]:
+    """A ratio with its quartiles."""
+    return lambda run: "{:.2f}x ({:.2f}-{:.2f})".format(run[name], *run[f"{name}_quartiles"])
+
+
+def show_method(run: Run) -> str:
+    """The method, and in what it differs from TMU."""
+    if run["schedule"] == "off":
+        return ""
+    last = ["protect last"] if run["protect"] == "last" else []
+    return ", ".join([run["method"], *([] if run["unmerge"] else ["not unmerged"]), *last])
+
+
+def show_dtype(run: Run) -> str:
+    """The number format, and whether `auto` chose it."""
+    return run["dtype"] if run["dtype"] == run["dtype_asked"] else f"{run['dtype_asked']} ({run['dtype']})"
+
+
+def show_overhead(run: Run) -> str:
+    """Time over the slicing floor, less one, with quartiles, in per cent."""
+    if run["schedule"] == "off":
+        return ""
+    return "{:+.1f} % ({:+.1f}-{:+.1f})".format(
+        *(100 * value for value in (run["overhead"], *run["overhead_quartiles"]))
+    )
+
+
+def show_vertices(run: Run) -> str:
+    """Mean and largest distance of the vertices from float32's."""
+    error = run["vertex_error_mm"]
+    return "" if not error or not error["max"] else "{mean:.2f} (max {max:.2f})".format(**error)
+
+
+def show_latency(run: Run) -> str:
+    """Median time of a call, on a GPU."""
+    return f"{median(run['latency_ms']):.2f}" if is_absolute(run) else ""
+
+
+def share(part: str) -> Callable[[Run], str]:
+    """The share of a part of the whole."""
+    return lambda run: f"{100 * run['shares'][part]:.1f} %" if part in run["shares"] else ""
+
+
+TABLES = {
+    "eval": Table(
+        identity=("model", "dataset", "device", "dtype", "schedule", "method", "unmerge", "protect"),
+        setting=("model", "dataset", "device", "dtype"),
+        columns=(
+            ("`--r`", field("schedule")),
+            ("method", show_method),
+            ("tokens kept", field("tokens_kept")),
+            ("PA-MPVPE (mm)", field("pa_mpvpe_mm", "{:.2f}")),
+            ("PA-MPJPE (mm)", field("pa_mpjpe_mm", "{:.2f}")),
+            ("images/s", lambda run: field("images_per_s", "{:.1f}")(run) if is_absolute(run) else "-"),
+            ("speed-up", field("speedup", "{:.2f}x")),
+        ),
+        context=("n", "batch_size", "processor", "versions", "commit"),
+    ),
+    "speed": Table(
+        identity=(
+            *("model", "size", "scope", "device", "method", "unmerge"),
+            *("batch_size", "dtype_asked", "dtype", "runtime", "schedule"),
+        ),
+        setting=("model", "size", "scope", "device"),
+        columns=(
+            ("batch", field("batch_size")),
+            ("`--dtype`", show_dtype),
+            ("`--runtime`", field("runtime")),
+            ("`--r`", field("schedule")),
+            ("tokens kept", field("tokens_kept")),
+            ("ms", show_latency),
+            ("speed-up", spread("speedup")),
+            ("floor", merged("floor_speedup", "{:.2f}x")),
+            ("ideal", merged("flop_ideal", "{:.2f}x")),
+            ("overhead", show_overhead),
+            ("over float32 off", spread("speedup_over_reference")),
+            ("vertices (mm)", show_vertices),
+            ("memory (MiB)", field("peak_memory_mib", "{:.0f}")),
+        ),
+        context=("processor", "cpu_threads", "rounds", "versions", "commit"),
+        optional=("ms", "vertices (mm)"),
+    ),
+    "profile": Table(
+        identity=("model", "size", "device", "dtype_asked", "batch_size", "schedule"),
+        setting=("model", "size", "device"),
+        columns=(
+            ("batch", field("batch_size")),
+            ("`--dtype`", show_dtype),
+            ("`--r`", field("schedule")),
+            ("ms", lambda run: f"{run['whole_ms']:.1f}" if is_absolute(run) else ""),
+            *(
+                (part, share(part))
+                for part in ("detection", "crop", "attention", "MLP", "matching", "merging")
+            ),
+            *((part, share(part)) for part in ("unmerging", "rest of the ViT", "head", "body model")),
+            ("rendering", share("rendering")),
+            ("unaccounted", field("unaccounted", "{:.1%}")),
+        ),
+        context=("processor", "cpu_threads", "rounds", "versions", "commit"),
+        optional=("ms", "detection", "crop", "head", "body model", "rendering"),
+    ),
+    "scale": Table(
+        identity=("device", "dtype", "axis", "value"),
+        setting=("device", "dtype"),
+        columns=(
+            ("growing", field("axis")),
+            ("to", field("value")),
+            ("unpatched: time", field("off_ms_growth", "{:.1f}x")),
+            ("merged: time", field("merged_ms_growth", "{:.1f}x")),
+            ("one matching: time", field("matching_ms_growth", "{:.1f}x")),
+            ("speed-up", spread("speedup")),
+            ("overhead", field("overhead", "{:+.1%}")),
+            ("unpatched: MiB", field("off_peak_mib", "{:.1f}")),
+            ("merged: MiB", field("merged_peak_mib", "{:.1f}")),
+            ("one matching: MiB", field("matching_peak_mib", "{:.1f}")),
+            ("scores of one image: MiB", field("score_matrix_mib", "{:.1f}")),
+        ),
+        context=("processor", "cpu_threads", "versions", "commit"),
+    ),
+}
+"""By the `kind` of a line; those of eval.py have none."""
 
 
 class TableError(Exception):
     """A results file that cannot be shown; the message says why."""
 
 
-def read_results(path: Path) -> list[dict[str, Any]]:
+def kind_of(run: Run) -> Table:
+    """How a line is shown."""
+    return TABLES[run.get("kind", "eval")]
+
+
+def read_results(path: Path) -> list[Run]:
     """Return the runs of a JSON-lines file; of several runs of the same settings only the last.
 
     Raises:
         TableError: the file is empty, or a line is not a run.
     """
-    runs: dict[tuple[Any, ...], dict[str, Any]] = {}
+    runs: dict[tuple[Any, ...], Run] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            run = json.loads(line)
-            key = tuple(run[name] for name in (*SETTING, "schedule", "method", "unmerge"))
-            key = (*key, run.get("protect", "first"))
-            missing = [name for _, name, _ in COLUMNS if name not in run]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise TableError(f"{path}:{number}: not a line of eval.py: {error!r}") from error
-        if missing:
-            raise TableError(f"{path}:{number}: no {', '.join(missing)} in this line.")
+            run = {"protect": "first", **json.loads(line)}
+            table = kind_of(run)
+            key = (run.get("kind"), *(run[name] for name in table.identity))
+            for _, show in table.columns:
+                show(run)
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise TableError(
+                f"{path}:{number}: not a line of a benchmark or of eval.py: {error!r}"
+            ) from error
         runs.pop(key, None)
         runs[key] = run
     if not runs:
@@ -61,43 +220,31 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     return list(runs.values())
 
 
-def cell(run: dict[str, Any], name: str, form: str) -> str:
-    """Format one value of a run."""
-    value = run[name]
-    if name == "method" and run["schedule"] == "off":
-        return ""
-    if name == "images_per_s" and not str(run["device"]).startswith("cuda"):
-        return "-"  # absolute times mean something on a named GPU only; a CPU's are shown as ratios
-    if name == "method":
-        last = run.get("protect") == "last"
-        return ", ".join(
-            [value, *([] if run["unmerge"] else ["not unmerged"]), *(["protect last"] if last else [])]
-        )
-    return "-" if value is None else form.format(value)
-
-
-def describe(run: dict[str, Any], name: str) -> str:
+def describe(run: Run, name: str) -> str:
     """Write one value of what a run was measured with; empty if it is not recorded."""
-    value = run.get("machine", {}).get(name) if name == "processor" else run.get(name)
+    value = run.get("machine", {}).get(name) if name in ("processor", "cpu_threads") else run.get(name)
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     return "" if value is None else str(value)
 
 
-def make_table(runs: list[dict[str, Any]]) -> str:
-    """Return a Markdown table for each model, dataset, device and dtype, and what it was measured with."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+def make_table(runs: list[Run]) -> str:
+    """Return a Markdown table for each kind and setting, and below it what it was measured with."""
+    groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        groups.setdefault(tuple(run[name] for name in SETTING), []).append(run)
+        groups.setdefault((run.get("kind"), *(run[name] for name in kind_of(run).setting)), []).append(run)
     lines = []
-    for setting, members in groups.items():
+    for (_, *setting), members in groups.items():
+        table = kind_of(members[0])
+        texts = {title: [show(run) for run in members] for title, show in table.columns}
+        shown = {title: cells for title, cells in texts.items() if any(cells) or title not in table.optional}
         lines += [
-            "| " + " | ".join(title for title, _, _ in COLUMNS) + " |",
-            "|" + "---|" * len(COLUMNS),
-            *("| " + " | ".join(cell(r, name, form) for _, name, form in COLUMNS) + " |" for r in members),
+            "| " + " | ".join(shown) + " |",
+            "|" + "---|" * len(shown),
+            *("| " + " | ".join(row) + " |" for row in zip(*shown.values(), strict=True)),
         ]
-        facts = [f"{name}: {value}" for name, value in zip(SETTING, setting, strict=True)]
-        for name in CONTEXT:
+        facts = [f"{name}: {value}" for name, value in zip(table.setting, setting, strict=True)]
+        for name in table.context:
             values = [text for text in dict.fromkeys(describe(run, name) for run in members) if text]
             facts += [f"{TITLES.get(name, name)}: {' / '.join(values)}"] if values else []
         lines += ["", "; ".join(facts) + ".", ""]
@@ -129,7 +276,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a block is stale")
     args = parser.parse_args(argv)
     stale = False
-    for path in args.files or [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("*_TMU/README.md"))]:
+    pages = [REPOSITORY / "README.md", REPOSITORY / "assets" / "bench" / "README.md"]
+    for path in args.files or [*pages, *sorted(REPOSITORY.glob("*_TMU/README.md"))]:
         try:
             old, new = fill(path)
         except (TableError, OSError) as error:

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("*_TMU/*.md"), *ROOT.glob("*_TMU/weights/*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("*_TMU/*.md"),
+        *ROOT.glob("*_TMU/weights/*.md"),
+        *ROOT.glob("assets/*/*.md"),
+    ]
+)
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 SMALL = {
     "backbone": {"img_size": [128, 96], "embed_dim": 32, "depth": 20, "num_heads": 2},

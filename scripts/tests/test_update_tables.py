@@ -58,6 +58,65 @@ def test_fills_the_block_and_nothing_else(tmp_path: Path) -> None:
     assert update_tables.main([str(page), "--check"]) == 0
 
 
+SPEED = {
+    "kind": "speed",
+    **{
+        "model": "HaMeR",
+        "size": "vit-h",
+        "scope": "model",
+        "device": "cpu",
+        "method": "tome",
+        "unmerge": True,
+    },
+    **{"batch_size": 2, "dtype": "bfloat16", "dtype_asked": "auto", "runtime": "eager", "schedule": "10x16"},
+    **{"tokens": 192, "tokens_kept": 32, "speedup": 2.4, "speedup_quartiles": [2.35, 2.45]},
+    **{"floor_speedup": 2.43, "flop_ideal": 2.66, "overhead": 0.0123, "overhead_quartiles": [0.01, 0.015]},
+    **{"speedup_over_reference": 9.2, "speedup_over_reference_quartiles": [9.1, 9.3], "rounds": 8},
+    **{"vertex_error_mm": {"mean": 0.4, "max": 2.0}, "peak_memory_mib": 25.3, "latency_ms": [5.0, 4.0, 9.0]},
+    **{"machine": {"processor": "a CPU", "cpu_threads": 2}, "versions": {"torch": "2"}, "commit": "abc"},
+}
+MERGED = (
+    "| 2 | auto (bfloat16) | eager | 10x16 | 32 | {}2.40x (2.35-2.45) | 2.43x | 2.66x | +1.2 % (+1.0-+1.5) | "
+)
+
+
+def test_speed_is_shown_as_ratios_and_in_milliseconds_on_a_gpu_only(tmp_path: Path) -> None:
+    page = write(tmp_path)
+    off = {"schedule": "off", "tokens_kept": 192, "vertex_error_mm": {"mean": 0.0, "max": 0.0}}
+    lines = [SPEED | {"speedup": 1.0}, SPEED | off, SPEED, SPEED | {"device": "cuda:0"}]
+    (tmp_path / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert update_tables.main([str(page)]) == 0
+    on_cpu, on_gpu = page.read_text().split("device: cpu")
+    rest = "9.20x (9.10-9.30) | 0.40 (max 2.00) | 25 |"
+    assert MERGED.format("") + rest in on_cpu
+    assert "| off | 192 | 2.40x (2.35-2.45) |  |  |  | 9.20x (9.10-9.30) |  | 25 |" in on_cpu
+    assert on_cpu.count("10x16") == 1
+    assert " ms " not in on_cpu
+    assert "processor: a CPU; threads: 2; rounds: 8; versions: torch 2; commit: abc." in on_gpu
+    assert MERGED.format("5.00 | ") + rest in on_gpu
+
+
+def test_profiles_and_growth_are_shown(tmp_path: Path) -> None:
+    page = write(tmp_path)
+    shared = {"device": "cpu", "dtype": "float32", "machine": {}, "versions": {}, "commit": "abc"}
+    profile = {
+        **shared,
+        **{"kind": "profile", "model": "HaMeR", "size": "thin", "dtype_asked": "float32", "batch_size": 2},
+        **{"schedule": "off", "whole_ms": 12.0, "unaccounted": 0.004},
+        "shares": {"attention": 0.25, "MLP": 0.746},
+    }
+    ratios = {f"{name}_ms_growth": 1.5 for name in ("off", "merged", "matching")}
+    memory = {f"{name}_mib": 2.25 for name in ("off_peak", "merged_peak", "matching_peak", "score_matrix")}
+    speed = {"speedup": 1.2, "speedup_quartiles": [1.1, 1.3], "overhead": 0.05}
+    growth = {**shared, "kind": "scale", "axis": "tokens", "value": 384, **ratios, **memory, **speed}
+    (tmp_path / "runs.jsonl").write_text(f"{json.dumps(profile)}\n{json.dumps(growth)}\n")
+    assert update_tables.main([str(page)]) == 0
+    lines = page.read_text().splitlines()
+    assert "| 2 | float32 | off | 25.0 % | 74.6 % |  |  |  |  | 0.4% |" in lines
+    sizes = "2.2 | 2.2 | 2.2 | 2.2 |"
+    assert f"| tokens | 384 | 1.5x | 1.5x | 1.5x | 1.20x (1.10-1.30) | +5.0% | {sizes}" in lines
+
+
 @pytest.mark.parametrize("text", ["", "not json\n", '{"model": 1}\n', "[1, 2]\n"])
 def test_says_which_line_cannot_be_shown(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
