@@ -271,7 +271,7 @@ def test_landmarks_sit_on_the_face_in_order(layer):
     assert (np.diff(contour[:, 0]) > 0).all()
     assert contour[8, 1] < contour[:, 1].min() + 1e-3
     assert contour[8, 2] == contour[:, 2].max()
-    turned = posed(layer, head=(0, 30, 0))[1][127:]
+    turned = posed(layer, neck=(0, 30, 0))[1][127:]
     straight = posed(layer)[1][127:]
     assert abs(turned[14, 0]) > 0.03  # the far cheek still has its edge
     assert not np.allclose(turned, straight, atol=1e-3)

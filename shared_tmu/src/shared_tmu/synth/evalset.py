@@ -43,12 +43,12 @@ def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED) -> Pa
     """
     about = {"set": "SynthHand-Eval", "version": VERSION, "seed": seed, "count": count}
     marker, recipe = folder / "synthhand_eval.json", folder / "recipe.json"
-    if _holds(marker, about):
+    if holds(marker, about):
         return folder
     pictures = folder / "evaluation" / "rgb"
     pictures.mkdir(parents=True, exist_ok=True)
     log.info("drawing %d pictures into %s", count, folder)
-    if not _holds(recipe, about):
+    if not holds(recipe, about):
         marker.unlink(missing_ok=True)  # or an interruption would leave it beside another recipe's pictures
         for stale in pictures.glob("[0-9]*.jpg"):
             stale.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED) -> Pa
     return folder
 
 
-def _holds(path: Path, content: dict[str, Any]) -> bool:
+def holds(path: Path, content: dict[str, Any]) -> bool:
     """Whether a JSON file is there and says this."""
     try:
         return bool(json.loads(path.read_text(encoding="utf-8")) == content)

@@ -71,7 +71,7 @@ def forearm(
 
 
 @lru_cache(maxsize=1)
-def _primitives() -> list[tuple[Array, Faces]]:
+def primitives() -> list[tuple[Array, Faces]]:
     """Unit sphere, box, cylinder and capsule."""
     import trimesh
 
@@ -86,7 +86,7 @@ def _primitives() -> list[tuple[Array, Faces]]:
 
 def occluder(rng: np.random.Generator, posed: PosedHand, held: bool) -> tuple[Array, Faces]:
     """Vertices `[V, 3]` metres and faces `[F, 3]` of an object in the palm (`held`) or before the hand."""
-    vertices, faces = _primitives()[rng.integers(4)]
+    vertices, faces = primitives()[rng.integers(4)]
     size = np.exp(rng.uniform(np.log(0.008), np.log(0.035), 3))
     if rng.random() < 0.4:
         size[2] *= rng.uniform(2.0, 5.0)  # sticks, pens, handles

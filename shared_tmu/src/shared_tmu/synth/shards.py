@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -26,27 +26,38 @@ CELL = 4
 CANONICAL_SCALE_M = 0.14  # int8 labels span this on either side of zero
 DEPTH_SCALE_M = 0.20
 FORMAT = 1
+Labels = dict[str, NDArray[np.generic]]
+Record = tuple[bytes, Labels]  # a picture as a JPEG file, and its labels
 
 
-def cell_labels(picture: Picture) -> dict[str, NDArray[np.generic]]:
+def cell_labels(picture: Picture) -> Labels:
     """Dense labels at every fourth pixel of the 256x192 network input: part, canonical place, depth.
 
     Patch (r, c) of a ViT with kernel 16 and padding 2 covers pixels 16r-2 to 16r+13, so its sixteen cells are
     centred on pixels 16r+4i, which are the ones sampled: `[64, 48]`.
     """
-    rows, columns = np.ix_(range(0, CROP, CELL), range(LEFT, RIGHT, CELL))
-    canonical = np.clip(picture.canonical[rows, columns] / CANONICAL_SCALE_M, -1, 1)
-    depth = np.clip(picture.depth[rows, columns] / DEPTH_SCALE_M, -1, 1)
+    seen = slice(LEFT, RIGHT)
+    dense = picture.part[:, seen], picture.canonical[:, seen], picture.depth[:, seen]
+    return dense_cells(*dense, CANONICAL_SCALE_M, DEPTH_SCALE_M)
+
+
+def dense_cells(
+    part: NDArray[np.uint8],
+    canonical: NDArray[np.float32],
+    depth: NDArray[np.float32],
+    canonical_scale_m: float,
+    depth_scale_m: float,
+) -> Labels:
+    """Every fourth pixel of labels `[H, W]`, `[H, W, 3]` and `[H, W]`; lengths in 127ths of their scale."""
+    cells = (slice(None, None, CELL), slice(None, None, CELL))
     return {
-        "part": picture.part[rows, columns],
-        "canonical": np.round(127 * canonical).astype(np.int8),
-        "depth": np.round(127 * depth).astype(np.int8),
+        "part": part[cells],
+        "canonical": np.round(127 * np.clip(canonical[cells] / canonical_scale_m, -1, 1)).astype(np.int8),
+        "depth": np.round(127 * np.clip(depth[cells] / depth_scale_m, -1, 1)).astype(np.int8),
     }
 
 
-def make_record(
-    seed: int, index: int, difficulty: Difficulty
-) -> tuple[bytes, dict[str, NDArray[np.generic]]]:
+def make_record(seed: int, index: int, difficulty: Difficulty) -> Record:
     """One training sample: JPEG bytes of the 256x192 input, and its labels.
 
     Returns:
@@ -56,29 +67,52 @@ def make_record(
     """
     scene = sample_scene(seed, index, difficulty)
     picture = draw(scene)
-    crop = np.ascontiguousarray(picture.image[:, LEFT:RIGHT, ::-1])
-    _, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    data = jpeg(picture.image[:, LEFT:RIGHT])
     labels = cell_labels(picture)
     labels["root"], labels["fingers"], labels["betas"] = scene.root, scene.fingers, scene.betas
     labels["keypoints_3d"] = picture.hand.keypoints
     labels["keypoints_2d"] = picture.camera.project(picture.hand.keypoints) / CROP - 0.5
     labels["focal_px"] = np.array(picture.camera.focal_px, np.float32)
-    return data.tobytes(), labels
+    return data, labels
 
 
-def shard_folder(cache: Path, seed: int, difficulty: Difficulty) -> Path:
+def jpeg(image: NDArray[np.uint8]) -> bytes:
+    """An RGB picture `[H, W, 3]` as a JPEG file."""
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of training pictures.
+
+    Attributes:
+        name: begins the names of folders.
+        version: changes when equal scenes give other records.
+        record: makes one training sample from seed, index and difficulty.
+    """
+
+    name: str
+    version: int
+    record: Callable[[int, int, Difficulty], Record]
+
+
+HAND = Kind("synthhand", FORMAT, make_record)
+
+
+def shard_folder(cache: Path, seed: int, difficulty: Difficulty, kind: Kind = HAND) -> Path:
     """Where the shards of a seed and difficulty live under the cache."""
-    text = json.dumps([FORMAT, asdict(difficulty)], sort_keys=True)
-    return cache / f"synthhand-{seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    text = json.dumps([kind.version, asdict(difficulty)], sort_keys=True)
+    return cache / f"{kind.name}-{seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def write_shard(folder: Path, seed: int, number: int, difficulty: Difficulty) -> Path:
+def write_shard(folder: Path, seed: int, number: int, difficulty: Difficulty, kind: Kind = HAND) -> Path:
     """Make shard `number` unless it is there; it appears whole or not at all."""
     path = folder / f"{number:05d}.npz"
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    records = [make_record(seed, number * SHARD + i, difficulty) for i in range(SHARD)]
+    records = [kind.record(seed, number * SHARD + i, difficulty) for i in range(SHARD)]
     arrays = {key: np.stack([labels[key] for _, labels in records]) for key in records[0][1]}
     arrays["jpeg"] = np.frombuffer(b"".join(data for data, _ in records), np.uint8)
     arrays["end"] = np.cumsum([len(data) for data, _ in records]).astype(np.int64)
@@ -88,7 +122,7 @@ def write_shard(folder: Path, seed: int, number: int, difficulty: Difficulty) ->
 
 
 def make_shards(
-    cache: Path, seed: int, count: int, difficulty: Difficulty, processes: int = 1
+    cache: Path, seed: int, count: int, difficulty: Difficulty, processes: int = 1, kind: Kind = HAND
 ) -> Iterator[Path]:
     """Make what is missing of the shards of a set.
 
@@ -98,20 +132,21 @@ def make_shards(
         count: scenes that are needed; the last shard is filled up.
         difficulty: how wild they are.
         processes: how many draw at once.
+        kind: of pictures.
 
     Yields:
         The path of each shard, in order, as soon as it is there.
     """
-    folder = shard_folder(cache, seed, difficulty)
+    folder = shard_folder(cache, seed, difficulty, kind)
     numbers = range((count + SHARD - 1) // SHARD)
     if processes <= 1:
-        yield from (write_shard(folder, seed, number, difficulty) for number in numbers)
+        yield from (write_shard(folder, seed, number, difficulty, kind) for number in numbers)
         return
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(write_shard, folder, seed, number, difficulty) for number in numbers]
+        jobs = [pool.submit(write_shard, folder, seed, number, difficulty, kind) for number in numbers]
         try:
             for job in jobs:
                 yield job.result()

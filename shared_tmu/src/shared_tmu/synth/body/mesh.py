@@ -3,8 +3,8 @@
 SMPL-X's counts say how its parts hang together: a mesh with Euler number E and B vertices on open rims has
 F = 2 V - 2 E - B faces. Ours is one closed skin (E = 2) that contains both of SynthHand's hands vertex by
 vertex, and two eyeballs (546 vertices each) that are open at the back (E = 1 each) with a rim of 17:
-2 * 10475 - 2 * 4 - 34 = 20908. The left half is modelled; the right one is its mirror image, vertices on the middle
-plane are shared.
+2 * 10475 - 2 * 4 - 34 = 20908. The left half is modelled; the right one is its mirror image, vertices on the
+middle plane are shared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage import measure
 
 from shared_tmu.body_models.mano import load_mano
 from shared_tmu.body_models.smplx_model import EXTRA_VERTICES, NUM_FACES, NUM_VERTICES
@@ -80,6 +79,8 @@ def fine_surface() -> tuple[Array, Faces]:
         Vertices `[K, 3]` metres, tens of thousands, open at the middle plane and at the wrist; faces
         `[F, 3]`.
     """
+    from skimage import measure
+
     axes = [
         _axis((0.0, 0.002), (0.10, 0.004), (0.17, 0.007), (WRIST_CUT, 0)),
         _axis((-0.008, 0.003), (0.05, 0.007), (1.44, 0.002), (1.67, 0.004), (1.716, 0)) + GROUND,

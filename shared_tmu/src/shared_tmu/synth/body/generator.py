@@ -1,0 +1,120 @@
+"""Draw people: a labelled picture of SynthBody per scene, deterministic by seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from shared_tmu.synth.body.model import PosedBody, synth_body
+from shared_tmu.synth.body.outfit import Wardrobe, sample_outfit
+from shared_tmu.synth.body.scene import BodyScene
+from shared_tmu.synth.geometry3d import Solid, make_solid, primitives
+from shared_tmu.synth.stage import Camera, Looks, Stage, photograph_stage, surface_labels
+
+Array = NDArray[np.float32]
+HEIGHT, WIDTH = 256, 192
+SCALE = 4.0  # a person's shadows and steps in depth against a hand's
+
+
+@dataclass(frozen=True)
+class BodyPicture:
+    """A drawn scene.
+
+    Attributes:
+        image: `[H, W, 3]` uint8, RGB.
+        body: the posed person in the camera frame, metres.
+        camera: the camera that saw it.
+        part: joint whose flesh each pixel shows plus one, 0 elsewhere, `[H, W]` uint8.
+        canonical: place on the person at rest at each of its pixels, metres, `[H, W, 3]`, zero elsewhere.
+        depth: depth there minus that of the pelvis, metres, `[H, W]`, zero elsewhere.
+    """
+
+    image: NDArray[np.uint8]
+    body: PosedBody
+    camera: Camera
+    part: NDArray[np.uint8]
+    canonical: Array
+    depth: Array
+
+
+def place_body(scene: BodyScene) -> PosedBody:
+    """The scene's person in the camera frame."""
+    posed = synth_body().pose(scene.pose, scene.betas, scene.expression)
+    middle = 0.5 * (posed.vertices.min(0) + posed.vertices.max(0))
+    target = scene.distance_m * np.array([scene.offset[0], scene.offset[1], 1.0], np.float32)
+    shift = target - middle
+    nearest = float(posed.vertices[:, 2].min() + shift[2])
+    shift[2] += max(0.0, 0.5 - nearest)  # nobody sticks an arm into the lens
+    return posed.moved(shift.astype(np.float32))
+
+
+def frame_body(scene: BodyScene, body: PosedBody, width: int, height: int) -> Camera:
+    """The camera under which the person's box fills a picture as the scene asks for.
+
+    Args:
+        scene: says how much of the picture the box fills, and where.
+        body: in the camera frame, metres.
+        width: picture width in pixels.
+        height: picture height in pixels.
+    """
+    points = body.vertices[:, :2] / body.vertices[:, 2:]
+    low, high = points.min(0), points.max(0)
+    high[1] = low[1] + scene.upper_share * (high[1] - low[1])
+    seen = points[points[:, 1] <= high[1]]
+    low[0], high[0] = seen[:, 0].min(), seen[:, 0].max()
+    extent = max(float(high[1] - low[1]), height / width * float(high[0] - low[0]))
+    focal = scene.fill * height / extent
+    middle = np.array([width, height]) / 2.0 + scene.centre_shift * height
+    centre = middle - focal * 0.5 * (low + high)
+    return Camera(float(focal), (float(centre[0]), float(centre[1])), width, height)
+
+
+def _objects(rng: np.random.Generator, scene: BodyScene, body: PosedBody) -> list[Solid]:
+    """Now and then something in front of or beside the person, and something to stand on."""
+    out: list[Solid] = []
+    for _ in range(3):
+        if rng.random() > 0.22 * scene.difficulty.clutter:
+            continue
+        vertices, faces = primitives()[rng.integers(4)]
+        size = np.exp(rng.uniform(np.log(0.05), np.log(0.28), 3))
+        turned = Rotation.random(random_state=rng).apply(vertices * size)
+        near = body.joints[rng.integers(22)]
+        towards = -near / np.linalg.norm(near)
+        place = near + towards * rng.uniform(-0.25, 0.45) + rng.normal(0.0, 0.22, 3)
+        if place[2] - np.abs(turned[:, 2]).max() < 0.4:
+            continue
+        color = rng.beta(1.0, 1.4, 3).astype(np.float32)
+        out.append(make_solid((turned + place).astype(np.float32), faces, color))
+    return out
+
+
+def draw_body(scene: BodyScene, width: int = WIDTH, height: int = HEIGHT) -> BodyPicture:
+    """Draw a scene.
+
+    Args:
+        scene: what to draw; equal scenes give equal pictures.
+        width: picture width in pixels.
+        height: picture height in pixels; the defaults are SMPLest-X's network input.
+
+    Returns:
+        The picture and its labels.
+
+    Raises:
+        MissingDependencyError: embreex is not installed.
+    """
+    rng = scene.looks()
+    body = place_body(scene)
+    camera = frame_body(scene, body, width, height)
+    looks = Looks(rng)
+    geometry = synth_body()
+    surface = Wardrobe(looks, sample_outfit(rng), float(rng.uniform(0.0, 100.0)))
+    main = make_solid(body.vertices, geometry.faces, None)
+    stage = Stage(main, surface, _objects(rng, scene, body), looks, SCALE)
+    shot = photograph_stage(rng, stage, camera, scene.difficulty.clutter, scene.difficulty.degrade)
+    labels = surface_labels(shot, geometry.template, geometry.faces, geometry.part_of_vertex)
+    part, canonical, depth = labels
+    depth[part > 0] -= body.joints[0, 2]
+    return BodyPicture(shot.image, body, camera, part, canonical, depth)

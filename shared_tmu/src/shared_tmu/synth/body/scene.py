@@ -1,0 +1,102 @@
+"""What is drawn: every number of one picture of a person, sampled from a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from shared_tmu.synth.body.collisions import touches_itself
+from shared_tmu.synth.body.model import BodyPose
+from shared_tmu.synth.body.poses import MIRRORED_TURN, angles_to_pose, sample_angles
+from shared_tmu.synth.poses import sample_hand_poses
+from shared_tmu.synth.scene import Difficulty
+
+Array = NDArray[np.float32]
+UPRIGHT = Rotation.from_euler("x", 180, degrees=True)  # y up, facing +z: y down, facing the camera
+TRIES = 30  # poses drawn until one does not go through itself
+
+
+@dataclass(frozen=True)
+class BodyScene:
+    """One person before a camera. Axis-angle in radians, metres, camera x right, y down, z forward.
+
+    Attributes:
+        pose: of all joints.
+        betas: shape, `[10]`.
+        expression: `[10]`.
+        distance_m: depth of the person's middle.
+        offset: its sideways place as a share of the depth, `[2]`.
+        fill: height of the person's box, or 4/3 of its width, as a share of the crop's height.
+        centre_shift: of the box against the crop's middle, as a share of the crop's height, `[2]`.
+        upper_share: which share of the person, from above, the box is put around; 1 is everything.
+        seed: of everything about looks (skin, clothes, light, background, noise), drawn while rendering.
+        difficulty: how wild the picture is.
+    """
+
+    pose: BodyPose
+    betas: Array
+    expression: Array
+    distance_m: float
+    offset: Array
+    fill: float
+    centre_shift: Array
+    upper_share: float
+    seed: tuple[int, ...]
+    difficulty: Difficulty = field(default_factory=Difficulty)
+
+    def looks(self) -> np.random.Generator:
+        """The generator behind the picture's looks."""
+        return np.random.default_rng(self.seed)
+
+
+def _orientation(rng: np.random.Generator, lean_deg: float, max_turn_deg: float) -> Rotation:
+    """People face anywhere, the camera more often than not; cameras look down a little, few people lie."""
+    turn = rng.normal(0.0, 50.0) if rng.random() < 0.6 else rng.uniform(-180.0, 180.0)
+    turn = float(np.clip(turn, -max_turn_deg, max_turn_deg))
+    pitch, roll = rng.normal(6.0, 12.0), rng.normal(0.0, 5.0)
+    if rng.random() < 0.04 and max_turn_deg >= 180.0:  # lying, upside down, anything
+        return Rotation.random(random_state=rng)
+    camera = Rotation.from_euler("zx", [roll, pitch], degrees=True)
+    return camera * UPRIGHT * Rotation.from_euler("yx", [turn, lean_deg], degrees=True)
+
+
+def sample_body_scene(seed: int, index: int, difficulty: Difficulty | None = None) -> BodyScene:
+    """One scene of an endless sequence; the same arguments give the same scene.
+
+    Args:
+        seed: names the sequence.
+        index: which of its scenes.
+        difficulty: how wild it may be; everything by default.
+    """
+    difficulty = difficulty or Difficulty()
+    rng = np.random.default_rng([seed, index, 2])
+    for _ in range(TRIES):
+        body, lean = angles_to_pose(sample_angles(rng))
+        if not touches_itself(body):
+            break
+    hands = sample_hand_poses(rng, 2)
+    jaw = np.array([np.radians(max(rng.normal(-4.0, 8.0), 0.0)), 0.0, 0.0])
+    root = _orientation(rng, lean, difficulty.max_turn_deg)
+    pose = BodyPose(
+        root=root.as_rotvec().astype(np.float32),
+        body=body.astype(np.float32),
+        left_hand=(hands[0] * MIRRORED_TURN).astype(np.float32),
+        right_hand=hands[1].astype(np.float32),
+        jaw=jaw.astype(np.float32),
+    )
+    partly = rng.random() < 0.18
+    return BodyScene(
+        pose=pose,
+        betas=np.clip(rng.normal(0.0, 1.0, 10), -2.5, 2.5).astype(np.float32),
+        expression=np.clip(rng.normal(0.0, 0.8, 10), -2.0, 2.0).astype(np.float32),
+        distance_m=float(np.exp(rng.uniform(np.log(1.8), np.log(9.0)))),
+        offset=rng.uniform(-0.15, 0.15, 2).astype(np.float32),
+        fill=float(np.exp(rng.normal(0.0, 0.06)) / 1.2),
+        centre_shift=rng.normal(0.0, 0.02, 2).astype(np.float32),
+        upper_share=float(rng.uniform(0.35, 0.85)) if partly else 1.0,
+        seed=(seed, index, 3),
+        difficulty=difficulty,
+    )
