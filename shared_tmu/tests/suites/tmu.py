@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten
 
 from shared_tmu import METHODS
@@ -92,6 +93,19 @@ class PatchSuite:
             want = flat(model, batch)
         with self.patch(wrapped, "20x4"):
             assert equal(flat(wrapped, batch), want)
+
+    def test_a_forward_depends_on_no_number(self, model: Any, batch: dict[str, Tensor]) -> None:
+        """Fake tensors have none: what waits for a GPU, and cannot be captured in a graph, raises."""
+        model, mode = copy.deepcopy(model), FakeTensorMode()
+        want = [t.shape for t in flat(model, batch)]
+        with self.patch(model, "20x4"):
+            for module in model.modules():
+                for tensors in (module._parameters, module._buffers):
+                    for name, tensor in tensors.items():
+                        tensors[name] = None if tensor is None else mode.from_tensor(tensor)
+            with mode:
+                got = flat(model, {name: mode.from_tensor(tensor) for name, tensor in batch.items()})
+        assert [t.shape for t in got] == want
 
     def test_one_graph_and_training_with_checkpoints(self, model: Any, batch: dict[str, Tensor]) -> None:
         model = copy.deepcopy(model)

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 
 from shared_tmu.errors import CheckpointError, MissingAssetError
 from shared_tmu.synth import shards
 from shared_tmu.training import data, module, stages
-from shared_tmu.training.program import run_published
+from shared_tmu.training.program import read_stages, run_published
 
 from .hands import HandFolder
 
@@ -107,6 +108,22 @@ class TrainingSuite:
         assert not seen
         assert (tmp_path / "export" / f"{self.thin}.safetensors").read_bytes() == before
 
+    def composed(self, name: str, *changes: str) -> DictConfig:
+        """One of the folder's configurations, as `python train.py --config-name NAME` reads it."""
+        folder = str(self.hands.root / "configs")
+        with initialize_config_dir(folder, version_base="1.3"):
+            return compose(name, overrides=list(changes))
+
+    @pytest.mark.parametrize("name", ["train", "more"])
+    def test_the_shipped_stages_are_complete(self, name: str) -> None:
+        config = self.composed(name, "setting.devices=2")
+        assert (config.recipe, config.setting.devices, config.cache) == ("stages", 2, "../data/cache")
+        assert read_stages(config)[-1].depth == 32
+        model = self.hands.train_program.untrained(config.model, 1)
+        assert model.config.backbone.grid == (16, 12)
+        source = config.start_from or config.backbone_from
+        assert source is None or Path(source).suffix == ".safetensors"
+
     def test_nothing_to_export_is_said(self, run: Run) -> None:
         with pytest.raises(MissingAssetError, match="run training first"):
             run(export_only=True)
@@ -119,7 +136,7 @@ class TrainingSuite:
         monkeypatch.setattr(data, "SHARD", 8)
         weights, program = tmp_path / "start.safetensors", self.hands.train_program
         self.hands.save(self.hands.tiny(depth=1), weights)
-        published = OmegaConf.load(self.hands.root / "configs" / "published.yaml")
+        published = self.composed("published")
         places = {"checkpoint": str(weights), "out": str(tmp_path / "on"), "cache": str(tmp_path / "cache")}
         sizes = {"data_seed": 1, "count": 8, "steps": 3, "batch_size": 4, "workers": 0, "save_every": 1}
         device = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
