@@ -65,7 +65,8 @@ class SMPLestX(nn.Module):
 
         Returns:
             `smplx_mesh_cam` `[B, 10475, 3]`, metres, camera frame; `smplx_joint_cam` `[B, 137, 3]`, metres,
-            relative to the pelvis; `smplx_joint_proj` `[B, 137, 2]`, in units of the heat maps; axis-angle
+            relative to the pelvis, which is at `smplx_root_cam` `[B, 3]` (ours alone has that);
+            `smplx_joint_proj` `[B, 137, 2]`, in units of the heat maps; axis-angle
             `smplx_root_pose` `[B, 3]`, `smplx_body_pose` `[B, 63]`, `smplx_lhand_pose` and
             `smplx_rhand_pose` `[B, 45]` (the mean hand pose is added by the body model), `smplx_jaw_pose`
             `[B, 3]`; `smplx_shape` `[B, 10]`; `smplx_expr` `[B, 10]`; `cam_trans` `[B, 3]`, metres, included
@@ -130,5 +131,9 @@ class SMPLestX(nn.Module):
         projected = project_to_heatmap(
             keypoints, config.focal_px, config.princpt_px, config.encoder.img_size, config.heatmap_shape
         )
-        relative = keypoints - keypoints[:, KEYPOINT_PELVIS, None]
-        return {"smplx_joint_proj": projected, "smplx_joint_cam": relative}
+        root = keypoints[:, KEYPOINT_PELVIS]
+        return {
+            "smplx_joint_proj": projected,
+            "smplx_joint_cam": keypoints - root[:, None],
+            "smplx_root_cam": root,
+        }

@@ -15,6 +15,7 @@ OUTPUTS = {
     "img": (3, 128, 96), "smplx_joint_proj": (137, 2), "smplx_mesh_cam": (10475, 3), "smplx_root_pose": (3,),
     "smplx_body_pose": (63,), "smplx_lhand_pose": (45,), "smplx_rhand_pose": (45,), "smplx_jaw_pose": (3,),
     "smplx_shape": (10,), "smplx_expr": (10,), "cam_trans": (3,), "smplx_joint_cam": (137, 3),
+    "smplx_root_cam": (3,),
 }  # fmt: skip
 
 
@@ -33,6 +34,7 @@ def test_output_dictionary() -> None:
         out["smplx_jaw_pose"], out["smplx_shape"], out["smplx_expr"], out["cam_trans"],
     )  # fmt: skip
     assert torch.equal(body.vertices, out["smplx_mesh_cam"])
+    assert torch.allclose(body.keypoints, out["smplx_joint_cam"] + out["smplx_root_cam"][:, None], atol=1e-5)
     pixels = out["smplx_joint_proj"] * torch.tensor([96 / 12, 128 / 16])
     camera = body.keypoints[..., :2] / (body.keypoints[..., 2:] + 1e-4) * 5000 + torch.tensor([48.0, 64.0])
     assert torch.allclose(pixels, camera, rtol=1e-4)

@@ -222,7 +222,7 @@ def test_failures_are_listed_in_the_order_of_the_images():
 
 
 def test_the_busy_share_is_model_time_over_wall_time(program, images, boxes, out, tmp_path, capsys):
-    report = Report(images=4, hands=7, wall_s=20.0)
+    report = Report(images=4, found=7, wall_s=20.0)
     report.add("model", 15.0)
     assert report.busy == 0.75
     assert ("model busy", "75 % of the wall time (waited 0.00 s for hands, 0.00 s for files)") in report.rows(
@@ -234,7 +234,7 @@ def test_the_busy_share_is_model_time_over_wall_time(program, images, boxes, out
     _, record = (json.loads(line) for line in path.read_text().splitlines())
     assert (record["images"], record["hands"], record["schedule"], record["batch_size"]) == (4, 7, "4x3", 3)
     assert record["model_busy"] == pytest.approx(record["seconds"]["model"] / record["wall_s"])
-    waited = record["waited_for_hands_s"] + record["waited_for_files_s"]
+    waited = record["waited_for_crops_s"] + record["waited_for_files_s"]
     assert 0 < record["seconds"]["model"] + waited <= record["wall_s"]
     assert len(record["memory_mb"]) == 10
     assert min(record["memory_mb"]) > 50

@@ -28,11 +28,13 @@ class BodyCrop:
         img: RGB in 0..1, float32 `[3, h, w]`.
         crop_xywh: the crop in the picture (x, y, width, height), pixels, float32 `[4]`.
         img_size: (width, height) of the picture, pixels, float32 `[2]`.
+        size: height and width of `img`, also where that has been dropped to save memory.
     """
 
     img: NDArray[np.float32]
     crop_xywh: NDArray[np.float32]
     img_size: NDArray[np.float32]
+    size: tuple[int, int]
 
 
 def person_crop(
@@ -108,6 +110,7 @@ def body_crop(
         img=np.ascontiguousarray(rgb.transpose(2, 0, 1), dtype=np.float32) / np.float32(255),
         crop_xywh=crop,
         img_size=np.array((width, height), dtype=np.float32),
+        size=size,
     )
 
 

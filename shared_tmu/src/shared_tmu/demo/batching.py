@@ -1,8 +1,8 @@
-"""Hands waiting for the model, from several images at a time.
+"""Crops of hands or people waiting for the model, from several images at a time.
 
-Batches hold the hands of all images in order, `batch_size` at a time, whatever was finished before: the hands
-of images that an earlier run has done keep their places as gaps. So a hand always meets the same batch, and a
-resumed run gives the same numbers to the last bit as one that was never stopped. When the images whose hands
+Batches hold the crops of all images in order, `batch_size` at a time, whatever was finished before: the crops
+of images that an earlier run has done keep their places as gaps. So a crop always meets the same batch, and a
+resumed run gives the same numbers to the last bit as one that was never stopped. When the images whose crops
 wait are large, a batch is run before it is full (again counting those done before).
 """
 
@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.crops import HandCrop
 from shared_tmu.demo.predict import Prediction
 from shared_tmu.demo.sources import Source
 from shared_tmu.detect import Detection
 
 MAX_WAITING_PIXELS = 120_000_000
-"""Pixels of the images whose hands wait for a full batch, and of all images on their way beyond which no
+"""Pixels of the images whose crops wait for a full batch, and of all images on their way beyond which no
 other is let in: 360 MB as 8-bit colour.
 """
 
@@ -36,9 +35,9 @@ class Job:
         digest: SHA-256 of the file.
         size_px: its width and height.
         image: its pixels `[H, W, 3]`, BGR; None where nothing will be drawn over them.
-        detection: its hands.
-        crops: one per hand.
-        predictions: filled as batches are run, in the order of the hands.
+        detection: what was found in it.
+        crops: one per hand or person, as the subject cuts them.
+        predictions: filled as batches are run, in the order of the crops.
     """
 
     source: Source
@@ -46,33 +45,33 @@ class Job:
     size_px: tuple[int, int]
     image: NDArray[np.uint8] | None
     detection: Detection[Any]
-    crops: list[HandCrop]
+    crops: list[Any]
     predictions: list[Prediction] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
-        """Whether every hand has been predicted."""
+        """Whether every crop has been predicted."""
         return len(self.predictions) == len(self.crops)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A place in a batch, empty if the hand was done before; the image's `pixels` count at its last hand,
+    """A place in a batch, empty if the crop was done before; the image's `pixels` count at its last crop,
     since it is in memory until then.
     """
 
     job: Job | None
-    crop: HandCrop | None
+    crop: Any
     pixels: int
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Hands that meet the model together; gaps stand for hands that were done before.
+    """Crops that meet the model together; gaps stand for those that were done before.
 
     Attributes:
-        images: crops `[3, S, S]` of the hands, None in gaps.
-        jobs: whose hand it is, None in gaps.
+        images: crops `[3, h, w]`, None in gaps.
+        jobs: whose crop it is, None in gaps.
     """
 
     images: tuple[NDArray[np.float32] | None, ...]
@@ -88,10 +87,10 @@ class Batch:
 
 
 class Batcher:
-    """Collects hands and hands out batches as soon as they are due.
+    """Collects crops and hands out batches as soon as they are due.
 
     Args:
-        batch_size: hands per batch.
+        batch_size: crops per batch.
         keep_crops: leave the crops' pixels in the images' jobs too, for pictures of them.
     """
 
@@ -101,7 +100,7 @@ class Batcher:
         self._waiting: deque[_Place] = deque()
 
     def add(self, job: Job) -> Iterator[Batch]:
-        """Take in an image that has hands; give back the batches that are due."""
+        """Take in an image that has crops; give back the batches that are due."""
         pixels = job.size_px[0] * job.size_px[1]
         for index, crop in enumerate(job.crops):
             is_last = index == len(job.crops) - 1
@@ -111,10 +110,10 @@ class Batcher:
             job.crops = [replace(crop, img=nothing) for crop in job.crops]
         yield from self._what_is_due()
 
-    def add_finished(self, hands: int, pixels: int) -> Iterator[Batch]:
-        """Take in an image that was done before, as `hands` gaps."""
-        last = hands - 1
-        self._waiting.extend(_Place(None, None, pixels if index == last else 0) for index in range(hands))
+    def add_finished(self, count: int, pixels: int) -> Iterator[Batch]:
+        """Take in an image that was done before, as `count` gaps."""
+        last = count - 1
+        self._waiting.extend(_Place(None, None, pixels if index == last else 0) for index in range(count))
         yield from self._what_is_due()
 
     def finish(self) -> Iterator[Batch]:

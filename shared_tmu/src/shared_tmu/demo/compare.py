@@ -1,4 +1,4 @@
-"""Baseline, merge-only and TMU on the same hands, with times measured in turn."""
+"""Baseline, merge-only and TMU on the same crops, with times measured in turn."""
 
 from __future__ import annotations
 
@@ -37,22 +37,23 @@ class Comparer:
         }
         self.timings: dict[str, Timing] = {}
         self.batch_size = 0
-        self._moved_mm = dict.fromkeys(self.runs, 0.0)  # sums over hands
-        self._hands = 0
+        self._moved_mm = dict.fromkeys(self.runs, 0.0)  # sums over hands or people
+        self._count = 0
 
     def predict(self, images: Sequence[NDArray[np.float32] | None]) -> list[Prediction]:
         """As `Predictor.predict`, with each way's results in `others`, its caption with its time."""
         if not self.timings:
             with self.machine:
                 self._measure(images)
+        mesh_of = self.predictor.subject.mesh_of
         others = {name: self.predictor.predict(images, run) for name, run in self.runs.items()}
         predictions = []
         for row, prediction in enumerate(self.predictor.predict(images)):
             outputs = {name: rows[row].output for name, rows in others.items()}
             if images[row] is not None:
-                self._hands += 1
+                self._count += 1
                 for name, output in outputs.items():
-                    gap = output["pred_vertices"] - outputs["baseline"]["pred_vertices"]
+                    gap = mesh_of(output) - mesh_of(outputs["baseline"])
                     self._moved_mm[name] += float(np.linalg.norm(gap, axis=-1).mean()) * 1000.0
             captioned = {f"{self._label(name)}: {self._ms(name):.2f} ms": outputs[name] for name in self.runs}
             predictions.append(replace(prediction, others=captioned))
@@ -60,17 +61,16 @@ class Comparer:
 
     def table(self) -> list[tuple[str, str, str, str]]:
         """Rows of name, time per hand, speed-up, distance of the vertices from the baseline's."""
-        rows = [("", "ms per hand", "speed-up", "vertices moved (mm)")]
+        rows = [("", f"ms per {self.predictor.subject.one}", "speed-up", "vertices moved (mm)")]
         base = self.timings["baseline"].median_s if self.timings else 0.0
         for name, timing in self.timings.items():
-            moved = self._moved_mm[name] / max(self._hands, 1)
+            moved = self._moved_mm[name] / max(self._count, 1)
             speedup = base / timing.median_s
             rows.append((self._label(name), f"{self._ms(name):.2f}", f"{speedup:.2f}x", f"{moved:.2f}"))
         return rows
 
     def _measure(self, images: Sequence[NDArray[np.float32] | None]) -> None:
-        size = self.predictor.image_size_px
-        nothing = np.zeros((3, size, size), np.float32)
+        nothing = np.zeros((3, *self.predictor.input_size), np.float32)
         pixels = np.stack([nothing if image is None else image for image in images])
         batch = torch.from_numpy(pixels).to(self.predictor.device)
         contenders = {

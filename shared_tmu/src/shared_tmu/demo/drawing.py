@@ -195,7 +195,7 @@ class Finisher:
                 thread.join()
 
     def put(self, job: Job) -> None:
-        """Hand on an image whose hands are predicted, waiting for room.
+        """Hand on an image whose crops are predicted, waiting for room.
 
         Raises:
             Exception: what `save` raised on an earlier image.

@@ -1,4 +1,4 @@
-"""In front of the model: read, find hands and cut them out, in two threads that run ahead of it."""
+"""In front of the model: read, find hands or people and cut them out, in two threads that run ahead of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
-from shared_tmu.crops import hand_crop
 from shared_tmu.demo import batching
 from shared_tmu.demo.batching import Batch, Batcher, Job
 from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
@@ -16,11 +15,12 @@ from shared_tmu.demo.ledger import Note
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.report import Report
 from shared_tmu.demo.sources import Loaded, Source, read_ahead
+from shared_tmu.demo.subjects import DemoSubject
 from shared_tmu.detect import Detection, Detector
 from shared_tmu.errors import InputError, TMUError
 
 BATCHES_AHEAD = 2
-"""Batches, or images without hands, that wait for the model at most."""
+"""Batches, or images in which nothing was found, that wait for the model at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,14 +36,15 @@ class Progress(Protocol):
 
 
 class Feeder:
-    """Gives out, in order, batches of hands and images without hands; a context manager that ends its
-    threads.
+    """Gives out, in order, batches of crops and images in which nothing was found; a context manager that
+    ends its threads.
 
     Args:
         sources: the images.
         options: which detector, crops and batches.
         detector: used in one thread.
-        image_size_px: side of the crops.
+        subject: what is looked for and cut out.
+        input_size: height and width of the crops, pixels.
         finished: the note of an image that an earlier run has done, told the source and its digest.
         progress: told of images that go no further.
         report: gets times and counts.
@@ -55,14 +56,15 @@ class Feeder:
         sources: Sequence[Source],
         options: DemoOptions,
         detector: Detector,
-        image_size_px: int,
+        subject: DemoSubject,
+        input_size: tuple[int, int],
         finished: Callable[[Source, str], Note | None],
         progress: Progress,
         report: Report,
         machine: threading.Lock,
     ) -> None:
         self.sources, self.options, self.detector = sources, options, detector
-        self.image_size_px, self.finished = image_size_px, finished
+        self.subject, self.input_size, self.finished = subject, input_size, finished
         self.progress, self.report, self.machine = progress, report, machine
         self.budget = PixelBudget(batching.MAX_WAITING_PIXELS)
         self._batcher = Batcher(options.batch_size, keep_crops=options.tokens)
@@ -81,7 +83,7 @@ class Feeder:
         self._thread.join()
 
     def __iter__(self) -> Iterator[Batch | Job]:
-        """Batches of hands, and images in which there are none, as they get ready."""
+        """Batches of crops, and images in which there are none, as they get ready."""
         return iter(self._ready)
 
     def is_through(self, job: Job) -> None:
@@ -112,7 +114,7 @@ class Feeder:
         note = self.finished(source, loaded.digest) if loaded.is_finished else None
         if note is not None:
             self.progress.skip(source, note.problems, is_kept=True)
-            yield from self._batcher.add_finished(note.hands, note.pixels)
+            yield from self._batcher.add_finished(note.found, note.pixels)
             return
         if loaded.picture is None:
             self.progress.skip(source, (loaded.problem,))
@@ -131,7 +133,7 @@ class Feeder:
             yield job
 
     def _prepare(self, loaded: Loaded) -> Job | None:
-        """Find hands and cut them out; None, and said so, if the image cannot be used."""
+        """Find hands or people and cut them out; None, and said so, if the image cannot be used."""
         source, picture = loaded.source, loaded.picture
         assert picture is not None
         try:
@@ -146,13 +148,16 @@ class Feeder:
         except TMUError:
             raise
         except Exception as error:  # one image must not stop the rest; it is listed as a failure
-            self.progress.skip(source, (f"finding hands failed ({type(error).__name__}: {error})",))
+            self.progress.skip(
+                source, (f"finding {self.subject.many} failed ({type(error).__name__}: {error})",)
+            )
             return None
         self.progress.complain(source, detection.problems)
         if not detection.boxes:
-            self.report.count(without_hands=1)
+            self.report.count(empty=1)
+            what, (width, height) = self.subject.many, job.size_px
             _log.info(
-                "%s: no hands found (%d x %d pixels, %s).", source.name, *job.size_px, self.detector.name
+                "%s: no %s found (%d x %d pixels, %s).", source.name, what, width, height, self.detector.name
             )
         return job
 
@@ -160,8 +165,8 @@ class Feeder:
         assert loaded.picture is not None
         image = loaded.picture.bgr
         crops = [
-            hand_crop(image, hand.box_xyxy, hand.is_right, self.options.rescale_factor, self.image_size_px)
-            for hand in detection.boxes
+            self.subject.crop(image, box, self.options.rescale_factor, self.input_size)
+            for box in detection.boxes
         ]
         kept = image if self.options.draws_on_photographs else None
         return Job(loaded.source, loaded.digest, loaded.picture.size_px, kept, detection, crops)

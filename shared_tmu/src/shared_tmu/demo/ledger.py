@@ -33,7 +33,7 @@ class Note:
         digest: of the image file.
         options: digest of the options that matter for the results.
         files: names and sizes in bytes; sizes are -1 while the files are being written.
-        hands: how many were found.
+        found: how many hands or people.
         pixels: of the image.
         problems: what was wrong with boxes that could not be used.
         is_done: all files are in place.
@@ -42,7 +42,7 @@ class Note:
     digest: str
     options: str
     files: Mapping[str, int]
-    hands: int
+    found: int
     pixels: int
     problems: tuple[str, ...]
     is_done: bool
@@ -120,7 +120,7 @@ class OutputFolder:
         key: str,
         digest: str,
         files: Mapping[str, bytes],
-        hands: int,
+        found: int,
         pixels: int,
         problems: Sequence[str] = (),
     ) -> None:
@@ -130,7 +130,7 @@ class OutputFolder:
             key: of the image.
             digest: of the image file.
             files: name under the output folder to content.
-            hands: how many were found.
+            found: how many hands or people.
             pixels: of the image.
             problems: what was wrong with boxes that could not be used.
 
@@ -142,7 +142,7 @@ class OutputFolder:
             "digest": digest,
             "options": self.options,
             "files": dict.fromkeys(files, -1),
-            "hands": hands,
+            "found": found,
             "pixels": pixels,
             "problems": list(problems),
             "is_done": False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,11 @@ def encode(picture: NDArray[np.uint8], suffix: str) -> bytes:
 
 
 def denormalise(img: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A network input `[3, S, S]` as a BGR picture `[S, S, 3]`."""
-    rgb = (img.transpose(1, 2, 0) * STD + MEAN) * 255.0
-    return np.ascontiguousarray(np.clip(np.rint(rgb), 0, 255).astype(np.uint8)[:, :, ::-1])
+    """A hand model's input `[3, S, S]` as a BGR picture `[S, S, 3]`."""
+    return to_bgr((img.transpose(1, 2, 0) * STD + MEAN).transpose(2, 0, 1))
+
+
+def to_bgr(rgb: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """RGB in 0..1 `[3, H, W]` as a BGR picture `[H, W, 3]`."""
+    pixels = np.clip(np.rint(rgb.transpose(1, 2, 0) * 255.0), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels[:, :, ::-1])

@@ -36,12 +36,7 @@ a left MANO model (`shared_tmu.body_models.load_mano(..., side="left")`) with th
 
 from __future__ import annotations
 
-import io
-import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,8 +44,9 @@ import torch
 from numpy.typing import NDArray
 
 from shared_tmu.crops import HandCrop
+from shared_tmu.demo.tables import ImageCamera, Record, Table, parse_fields
 from shared_tmu.detect import HandBox
-from shared_tmu.geometry import CROP_PX, FOCAL_PX, crop_camera_to_full, mirror_rotmat, rotmat_to_axis_angle
+from shared_tmu.geometry import crop_camera_to_full, mirror_rotmat, rotmat_to_axis_angle
 
 JOINT_NAMES = (
     "wrist",
@@ -60,68 +56,20 @@ JOINT_NAMES = (
         for joint in range(1, 5)
     ),
 )
-_PER_IMAGE = ("image_size_px", "focal_px", "principal_point_px", "camera_matrix", "faces_right", "faces_left")
-_NPZ_ONLY = ("vertices_m", "faces_right", "faces_left")
-
-
-@dataclass(frozen=True)
-class Field:
-    """A saved name, as the table above describes it."""
-
-    name: str
-    shape: str
-    unit: str
-    meaning: str
-
-
-@cache
-def fields() -> tuple[Field, ...]:
-    """The table of this module's docstring."""
-    rows = re.findall(r"^\| (\w+) \| ([^|]+) \| ([^|]*) ?\| (.+) \|$", __doc__ or "", re.MULTILINE)
-    found = [Field(*(part.strip() for part in row)) for row in rows if row[0] != "name"]
-    return tuple(found)
-
-
-@dataclass(frozen=True)
-class HandRecord:
-    """One predicted hand in the whole image's camera frame; the values are those of the table, without K."""
-
-    box: HandBox
-    values: Mapping[str, NDArray[Any]]
-
-    @property
-    def vertices_camera_m(self) -> NDArray[np.float64]:
-        """Mesh in the camera frame, `[V, 3]`."""
-        return np.asarray(self.values["vertices_m"] + self.values["translation_m"])
-
-
-@dataclass(frozen=True)
-class ImageCamera:
-    """The pinhole camera that a whole image is taken to have."""
-
-    width: int
-    height: int
-    focal_px: float
-
-    @classmethod
-    def of_image(cls, width: int, height: int, focal_px: float | None) -> ImageCamera:
-        """The camera of an image; without a focal length 5000 / 256 times the longer side, as published."""
-        return cls(width, height, focal_px or FOCAL_PX / CROP_PX * max(width, height))
-
-    @property
-    def principal_point_px(self) -> tuple[float, float]:
-        """(x, y), half the width and height, as published."""
-        return self.width / 2, self.height / 2
-
-    def project(self, points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Points `[N, 3]` in the camera frame to pixels `[N, 2]`."""
-        points = points.astype(np.float64)
-        return np.asarray(points[:, :2] / points[:, 2:] * self.focal_px + self.principal_point_px)
+TABLE = Table(
+    fields=parse_fields(__doc__),
+    per_image=(
+        "image_size_px", "focal_px", "principal_point_px", "camera_matrix", "faces_right", "faces_left",
+    ),
+    npz_only=("vertices_m", "faces_right", "faces_left"),
+    many="hands",
+    extra={"joint_names": list(JOINT_NAMES)},
+)  # fmt: skip
 
 
 def make_record(
     output: Mapping[str, NDArray[np.float32]], box: HandBox, crop: HandCrop, camera: ImageCamera
-) -> HandRecord:
+) -> Record:
     """Turn one row of a model's output into the hand it stands for.
 
     Args:
@@ -164,71 +112,12 @@ def make_record(
         "joints_3d_m": joints,
         "joints_2d_px": camera.project(joints + translation),
     }
-    return HandRecord(box, values)
+    return Record(box, values)
 
 
 def image_arrays(
-    records: Sequence[HandRecord], camera: ImageCamera, faces: NDArray[np.integer[Any]]
+    records: Sequence[Record], camera: ImageCamera, faces: NDArray[np.integer[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """All arrays of one image, in the order of `fields()`; `faces` are those of a right hand."""
-    cx, cy = camera.principal_point_px
-    f = camera.focal_px
-    arrays: dict[str, NDArray[Any]] = {
-        "image_size_px": np.array([camera.width, camera.height], np.int64),
-        "focal_px": np.array(f, np.float64),
-        "principal_point_px": np.array([cx, cy]),
-        "camera_matrix": np.array([[f, 0.0, cx], [0.0, f, cy], [0.0, 0.0, 1.0]]),
-        "faces_right": faces.astype(np.int64),
-        "faces_left": faces[:, ::-1].astype(np.int64),
-    }
-    for field in fields():
-        if field.name not in _PER_IMAGE:
-            stacked = [record.values[field.name] for record in records]
-            arrays[field.name] = np.stack(stacked) if stacked else _nothing(field)
-    return {field.name: arrays[field.name] for field in fields()}
-
-
-def _nothing(field: Field) -> NDArray[Any]:
-    sizes = [int(size) for size in field.shape.strip("[]").split(",")[1:]]
-    return np.zeros((0, *sizes), bool if field.name == "is_right" else np.float64)
-
-
-def to_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """The `.npz`; the same bytes for the same arrays."""
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
-    return file.getvalue()
-
-
-def to_json(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> bytes:
-    """The `.json`: `facts` about the image and the model, `fields`, and the hands one by one."""
-    kept = [field for field in fields() if field.name not in _NPZ_ONLY]
-    content: dict[str, Any] = dict(facts)
-    content |= {field.name: arrays[field.name].tolist() for field in kept if field.name in _PER_IMAGE}
-    content["hands"] = [
-        {field.name: arrays[field.name][index].tolist() for field in kept if field.name not in _PER_IMAGE}
-        for index in range(len(arrays["is_right"]))
-    ]
-    content["joint_names"] = list(JOINT_NAMES)
-    content["fields"] = {
-        field.name: {
-            "shape": field.shape,
-            "unit": field.unit,
-            "meaning": field.meaning,
-            "where": "npz" if field.name in _NPZ_ONLY else "npz and json",
-        }
-        for field in fields()
-    }
-    return (_layout(content, 3) + "\n").encode()
-
-
-def _layout(value: Any, depth: int, indent: str = "") -> str:
-    """JSON with the outer `depth` levels one item per line and the rest compact."""
-    deeper = indent + "  "
-    if depth and isinstance(value, dict) and value:
-        items = [f"{json.dumps(key)}: {_layout(item, depth - 1, deeper)}" for key, item in value.items()]
-        return "{\n" + ",\n".join(deeper + item for item in items) + f"\n{indent}}}"
-    if depth and isinstance(value, list) and value and isinstance(value[0], dict):
-        items = [_layout(item, depth - 1, deeper) for item in value]
-        return "[\n" + ",\n".join(deeper + item for item in items) + f"\n{indent}]"
-    return json.dumps(value, allow_nan=False)
+    """All arrays of one image, in the order of the table; `faces` are those of a right hand."""
+    sides = {"faces_right": faces.astype(np.int64), "faces_left": faces[:, ::-1].astype(np.int64)}
+    return TABLE.arrays(records, {**camera.arrays(), **sides})

@@ -13,7 +13,7 @@ from typing import Any
 
 STAGES = {
     "read": "reading",
-    "detect": "finding hands",
+    "detect": "finding",
     "crop": "cropping",
     "model": "model",
     "draw": "drawing",
@@ -31,27 +31,29 @@ class Report:
 
     Attributes:
         images: processed in this run.
-        hands: predicted in this run.
+        many: what is looked for: hands or people.
+        found: of those, predicted in this run.
         kept: images that an earlier run had finished.
-        without_hands: images in which none was found.
+        empty: images in which none was found.
         failures: names of images and what was wrong with them, one sentence each.
         seconds: by stage; "model" is the time during which a forward pass of the model was running.
         wall_s: from the first image being read until the last file is written; loading the model and its
             first, uncounted pass come before.
-        waited_for_hands_s: of that, how long the model waited for crops...
+        waited_for_crops_s: of that, how long the model waited for crops...
         waited_for_files_s: ... and for images to be drawn and saved, the last ones included.
         memory_mb: resident memory of this process and of those that draw, the largest seen in each tenth of
             the images; empty where the system does not tell.
     """
 
+    many: str = "hands"
     images: int = 0
-    hands: int = 0
+    found: int = 0
     kept: int = 0
-    without_hands: int = 0
+    empty: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     wall_s: float = 0.0
-    waited_for_hands_s: float = 0.0
+    waited_for_crops_s: float = 0.0
     waited_for_files_s: float = 0.0
     memory_mb: list[tuple[float, float]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -110,15 +112,18 @@ class Report:
             tokens: patch tokens that enter the trunk, and those left at its end.
         """
         images = f"{self.images}" + (f" (and {self.kept} kept from before)" if self.kept else "")
-        without = f" (none found in {self.without_hands} images)" if self.without_hands else ""
-        rows = [("images", images), ("hands", f"{self.hands}{without}")]
+        without = f" (none found in {self.empty} images)" if self.empty else ""
+        rows = [("images", images), (self.many, f"{self.found}{without}")]
         for stage, name in STAGES.items():
             spent = self.seconds[stage]
             each = f" ({1000 * spent / self.images:.1f} ms per image)" if self.images else ""
+            name = f"{name} {self.many}" if stage == "detect" else name
             rows.append((name, f"{spent:.2f} s{each}"))
         rows.append(("wall time", f"{self.wall_s:.2f} s"))
         if model_crops:
-            waited = f"{self.waited_for_hands_s:.2f} s for hands, {self.waited_for_files_s:.2f} s for files"
+            waited = (
+                f"{self.waited_for_crops_s:.2f} s for {self.many}, {self.waited_for_files_s:.2f} s for files"
+            )
             rows.append(("model busy", f"{100 * self.busy:.0f} % of the wall time (waited {waited})"))
             alone = model_crops / max(self.seconds["model"], 1e-9)
             rows.append(("images/s, model alone", f"{alone:.1f}"))
@@ -129,12 +134,12 @@ class Report:
         """The same for a JSON-lines file."""
         return {
             "images": self.images,
-            "hands": self.hands,
+            self.many: self.found,
             "kept": self.kept,
             "failures": len(self.failures),
             "model_busy": self.busy,
             "wall_s": self.wall_s,
-            "waited_for_hands_s": self.waited_for_hands_s,
+            "waited_for_crops_s": self.waited_for_crops_s,
             "waited_for_files_s": self.waited_for_files_s,
             "seconds": dict(self.seconds),
             "memory_mb": [round(own) for own, _ in self.memory_mb],

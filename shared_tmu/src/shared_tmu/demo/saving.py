@@ -14,13 +14,14 @@ from shared_tmu.demo.batching import Job
 from shared_tmu.demo.meshes import mesh_files
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.pictures import denormalise, encode, side_by_side, with_caption
-from shared_tmu.demo.records import HandRecord, ImageCamera, image_arrays, make_record, to_json, to_npz
+from shared_tmu.demo.subjects import HANDS, DemoSubject
+from shared_tmu.demo.tables import ImageCamera, Record, to_npz
 from shared_tmu.demo.tokens import draw_stages
 from shared_tmu.errors import InputError
-from shared_tmu.overlays import LEFT_RGB, RIGHT_RGB, Mesh, View, draw_meshes, draw_side_view
+from shared_tmu.overlays import Mesh, View, draw_meshes, draw_side_view
 
 CROP_PICTURE_PX = 384
-"""Side of the pictures of one hand."""
+"""Side of the pictures of one hand or person."""
 
 JPEG_LIMIT_PX = 65500
 
@@ -31,18 +32,20 @@ class Drawer:
 
     Attributes:
         options: what to save.
-        faces: triangles of a right hand, `[F, 3]`.
+        faces: triangles of the mesh, of a right hand, `[F, 3]`.
         facts: about the model, for the `.json`.
         grid: rows and columns of patches, for `--tokens`.
+        subject: what is shown.
     """
 
     options: DemoOptions
     faces: NDArray[np.integer[Any]]
     facts: Mapping[str, Any]
     grid: tuple[int, int] = (16, 12)
+    subject: DemoSubject = HANDS
 
     def files(self, job: Job) -> dict[str, bytes]:
-        """Name under the output folder to content, for an image whose hands are all predicted.
+        """Name under the output folder to content, for an image whose crops are all predicted.
 
         Raises:
             InputError: the model gave numbers that are not finite.
@@ -55,12 +58,13 @@ class _ImageFiles:
 
     def __init__(self, job: Job, drawer: Drawer) -> None:
         self.job, self.drawer, self.options = job, drawer, drawer.options
+        self.subject = drawer.subject
         self.camera = ImageCamera.of_image(*job.size_px, self.options.focal_px)
         self.view = View(
             self.camera.focal_px, self.camera.principal_point_px, self.camera.width, self.camera.height
         )
         self.records = [
-            make_record(prediction.output, box, crop, self.camera)
+            self.subject.record(prediction.output, box, crop, self.camera)
             for prediction, box, crop in zip(job.predictions, job.detection.boxes, job.crops, strict=True)
         ]
         self._require_finite()
@@ -69,32 +73,31 @@ class _ImageFiles:
         key = self.job.source.key
         files: dict[str, bytes] = {}
         for index in range(len(self.records)):
-            files |= {f"{key}_{index}{name}": content for name, content in self._hand_files(index).items()}
+            files |= {f"{key}_{index}{name}": content for name, content in self._item_files(index).items()}
         if self.options.overlays and self.options.full_frame and self.records:
             files[f"{key}_all.jpg"] = encode(self._full_frame(), ".jpg")
         if self.options.save_params:
-            arrays = image_arrays(self.records, self.camera, self.drawer.faces)
+            arrays = self.subject.image_arrays(self.records, self.camera, self.drawer.faces)
             files[f"{key}.npz"] = to_npz(arrays)
-            files[f"{key}.json"] = to_json(arrays, {"image": self.job.source.name, **self.drawer.facts})
+            files[f"{key}.json"] = self.subject.table.to_json(
+                arrays, {"image": self.job.source.name, **self.drawer.facts}
+            )
         return files
 
-    def mesh(self, record: HandRecord) -> Mesh:
-        """A hand in the camera frame, its faces outward."""
-        is_right = record.box.is_right
-        faces = self.drawer.faces if is_right else self.drawer.faces[:, ::-1]
-        return Mesh(record.vertices_camera_m, faces, RIGHT_RGB if is_right else LEFT_RGB)
+    def mesh(self, record: Record) -> Mesh:
+        """A hand or person in the camera frame, faces outward."""
+        return self.subject.mesh(record, self.drawer.faces)
 
-    def hand_view(self, index: int) -> tuple[NDArray[np.uint8], View]:
-        """The picture around one hand `[S, S, 3]`, not mirrored, and the image's camera looking at it."""
-        crop = self.job.crops[index]
-        centre = (float(crop.box_center[0]), float(crop.box_center[1]))
-        half = crop.box_size / 2
+    def close_up(self, index: int) -> tuple[NDArray[np.uint8], View]:
+        """The picture around one of them `[S, S, 3]`, not mirrored, and the image's camera looking at it."""
+        centre, side = self.subject.square(self.job.crops[index])
+        half = side / 2
         box = (centre[0] - half, centre[1] - half, centre[0] + half, centre[1] + half)
         assert self.job.image is not None
         picture = crop_picture(self.job.image, box, CROP_PICTURE_PX)
-        return picture, self.view.zoom(centre, crop.box_size, CROP_PICTURE_PX)
+        return picture, self.view.zoom(centre, side, CROP_PICTURE_PX)
 
-    def _hand_files(self, index: int) -> dict[str, bytes]:
+    def _item_files(self, index: int) -> dict[str, bytes]:
         mesh = self.mesh(self.records[index])
         files: dict[str, bytes] = {}
         if self.options.overlays:
@@ -104,27 +107,27 @@ class _ImageFiles:
                 files[f".{suffix}"] = content
         if self.options.tokens:
             seen = self.job.crops[index]
-            drawn = draw_stages(seen, self.job.predictions[index].slots, self.drawer.grid)
+            drawn = draw_stages(self.subject, seen, self.job.predictions[index].slots, self.drawer.grid)
             files["_tokens.png"] = encode(drawn, ".png")
         if self.options.compare:
             files["_compare.png"] = encode(self._comparison(index), ".png")
         return files
 
     def _overlay(self, index: int, mesh: Mesh) -> NDArray[np.uint8]:
-        """The hand, its mesh over it, and with `--side_view` from the side."""
-        picture, view = self.hand_view(index)
+        """The crop, its mesh over it, and with `--side_view` from the side."""
+        picture, view = self.close_up(index)
         panels = [picture, draw_meshes(picture, [mesh], view)]
         if self.options.side_view:
-            panels.append(draw_side_view(mesh, view, self.records[index].box.is_right))
+            panels.append(draw_side_view(mesh, view, self.subject.turns_right(self.records[index])))
         return side_by_side(panels)
 
     def _comparison(self, index: int) -> NDArray[np.uint8]:
         """The photograph and the mesh of each way of merging, captioned with their times."""
         job = self.job
-        photograph, view = self.hand_view(index)
+        photograph, view = self.close_up(index)
         panels = [with_caption(photograph, job.source.name)]
         for caption, output in job.predictions[index].others.items():
-            record = make_record(output, job.detection.boxes[index], job.crops[index], self.camera)
+            record = self.subject.record(output, job.detection.boxes[index], job.crops[index], self.camera)
             panels.append(with_caption(draw_meshes(photograph, [self.mesh(record)], view), caption))
         return side_by_side(panels)
 
@@ -145,7 +148,7 @@ class _ImageFiles:
             bad = [name for name, value in record.values.items() if not np.isfinite(value).all()]
             if bad:
                 raise InputError(
-                    f"the model gave numbers that are not finite for hand {index} of "
+                    f"the model gave numbers that are not finite for {self.subject.one} {index} of "
                     f"{self.job.source.name} ({', '.join(bad)}): try --dtype float32, or another "
                     "checkpoint."
                 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.crops import HandCrop
-from shared_tmu.demo.pictures import denormalise, side_by_side, with_caption
+from shared_tmu.demo.pictures import side_by_side, with_caption
+from shared_tmu.demo.subjects import DemoSubject
 from shared_tmu.viz import draw_groups
 
 MAX_STAGES = 6
@@ -16,12 +17,13 @@ PATCH_PX = 24
 
 
 def draw_stages(
-    crop: HandCrop, slots: Sequence[NDArray[np.int64]], grid: tuple[int, int]
+    subject: DemoSubject, crop: Any, slots: Sequence[NDArray[np.int64]], grid: tuple[int, int]
 ) -> NDArray[np.uint8]:
     """What the model sees, then its groups of tokens after up to six of the blocks that merged, the last
     among them.
 
     Args:
+        subject: what the crop shows.
         crop: the network input; a left hand is shown as it is in the photograph, not mirrored.
         slots: slot of every patch token after each block that merged, `[P]` each.
         grid: rows and columns of patches.
@@ -29,31 +31,27 @@ def draw_stages(
     Returns:
         BGR, panels side by side with captions.
     """
-    seen = _what_the_model_sees(crop, grid)
-    panels = [with_caption(_upright(seen, crop.right), f"{grid[0] * grid[1]} tokens")]
+    seen = _enlarged(subject.seen(crop, grid), grid)
+    is_mirrored = subject.is_mirrored(crop)
+    panels = [with_caption(_upright(seen, is_mirrored), f"{grid[0] * grid[1]} tokens")]
     count = len(slots)
     stages = (
         sorted({round(step) for step in np.linspace(0, count - 1, min(count, MAX_STAGES))}) if count else []
     )
     for stage in stages:
         kept = len(np.unique(slots[stage]))
-        drawn = _upright(draw_groups(seen, slots[stage], grid), crop.right)
+        drawn = _upright(draw_groups(seen, slots[stage], grid), is_mirrored)
         panels.append(with_caption(drawn, f"merge {stage + 1} of {count}: {kept} tokens"))
     return side_by_side(panels)
 
 
-def _upright(picture: NDArray[np.uint8], is_right: bool) -> NDArray[np.uint8]:
-    return picture if is_right else np.ascontiguousarray(picture[:, ::-1])
+def _upright(picture: NDArray[np.uint8], is_mirrored: bool) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(picture[:, ::-1]) if is_mirrored else picture
 
 
-def _what_the_model_sees(crop: HandCrop, grid: tuple[int, int]) -> NDArray[np.uint8]:
-    """The middle of the crop that patches are made of, enlarged so that each patch has `PATCH_PX` pixels."""
+def _enlarged(picture: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]:
+    """So that each patch has `PATCH_PX` pixels."""
     import cv2
 
-    picture = denormalise(crop.img)
-    height, width = picture.shape[:2]
-    shown = round(height * grid[1] / grid[0])
-    left = (width - shown) // 2
-    middle = picture[:, left : left + shown]
     size = (grid[1] * PATCH_PX, grid[0] * PATCH_PX)
-    return np.asarray(cv2.resize(middle, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)

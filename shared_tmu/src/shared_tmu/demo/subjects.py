@@ -1,0 +1,290 @@
+"""What the demo must know of what a model estimates: how it is found, cut out, saved and drawn.
+
+`HANDS` and `PEOPLE` are the two there are; the rest of the demo only uses what `DemoSubject` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shared_tmu.body_crops import BBOX_RATIO, BodyCrop, body_crop
+from shared_tmu.crops import HandCrop, hand_crop
+from shared_tmu.demo import body_records, records
+from shared_tmu.demo.pictures import denormalise, to_bgr
+from shared_tmu.demo.tables import ImageCamera, Record, Table
+from shared_tmu.detect import DETECTORS, Detector, choose_detector, make_detector
+from shared_tmu.detect.boxes import HAND_FORMAT, PERSON_FORMAT
+from shared_tmu.detect.people import PEOPLE_DETECTORS, choose_people_detector, make_people_detector
+from shared_tmu.evaluation.program import Subject
+from shared_tmu.overlays import LEFT_RGB, RIGHT_RGB, Mesh
+
+Image = NDArray[np.uint8]
+Faces = NDArray[np.integer[Any]]
+Output = Mapping[str, NDArray[np.float32]]
+Square = tuple[tuple[float, float], float]
+"""Centre (x, y) and side of a part of an image, pixels."""
+
+BODY_RGB = RIGHT_RGB
+
+
+class DetectorChoice(Protocol):
+    """The part of the demo's options that says who looks for hands or people."""
+
+    @property
+    def detector(self) -> str:
+        """What was asked for; may be `auto`."""
+
+    @property
+    def boxes(self) -> Path | None:
+        """The boxes file."""
+
+    @property
+    def detector_dir(self) -> Path:
+        """Where detectors' files are."""
+
+    @property
+    def body_detector(self) -> str:
+        """Who finds the people that hands are looked for on."""
+
+
+class DemoSubject(Protocol):
+    """What a model estimates. Instances hold nothing and can be sent to other processes.
+
+    Attributes:
+        one, many: what messages and tables call it.
+        detectors: choices of `--detector`.
+        detector_help: what `--detector` says.
+        boxes_format: an example of a boxes file.
+        scale: by how much boxes grow before they are cropped.
+        table: what is saved.
+    """
+
+    one: str
+    many: str
+    detectors: tuple[str, ...]
+    detector_help: str
+    boxes_format: str
+    scale: float
+    table: Table
+
+    def detector_name(self, options: DetectorChoice) -> str:
+        """Which detector `options` lead to."""
+
+    def make_detector(self, name: str, options: DetectorChoice, device: str) -> Detector:
+        """Make it.
+
+        Raises:
+            TMUError: files or packages are missing, or options do not go together.
+        """
+
+    def vit(self, model: nn.Module) -> Any:
+        """The ViT, which has `blocks`."""
+
+    def input_size(self, model: nn.Module) -> tuple[int, int]:
+        """Height and width of the model's input, pixels."""
+
+    def grid(self, model: nn.Module) -> tuple[int, int]:
+        """Rows and columns of patches."""
+
+    def faces(self, model: nn.Module) -> Faces:
+        """Triangles of the mesh, `[F, 3]`."""
+
+    def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> Any:
+        """Cut what a box holds out of an image: has `img`, `[3, h, w]`.
+
+        Raises:
+            InputError: the box cannot be cropped.
+        """
+
+    def arrays(self, output: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The part of a model's output that is saved or drawn, `[B, ...]` each."""
+
+    def mesh_of(self, output: Output) -> NDArray[np.float32]:
+        """Vertices in one row of `arrays`, metres, for measuring how far merging moves them."""
+
+    def record(self, output: Output, box: Any, crop: Any, camera: ImageCamera) -> Record:
+        """What one row of `arrays` says about the whole image."""
+
+    def image_arrays(
+        self, records: Sequence[Record], camera: ImageCamera, faces: Faces
+    ) -> dict[str, NDArray[Any]]:
+        """All arrays of one image, those of `table`."""
+
+    def mesh(self, record: Record, faces: Faces) -> Mesh:
+        """To be drawn and saved: in the camera frame, its faces outward."""
+
+    def square(self, crop: Any) -> Square:
+        """The part of the image that pictures of one hand or person show."""
+
+    def turns_right(self, record: Record) -> bool:
+        """Which way the side view turns."""
+
+    def seen(self, crop: Any, grid: tuple[int, int]) -> Image:
+        """What the patches are made of, BGR, as it is in the photograph or mirrored (see `is_mirrored`)."""
+
+    def is_mirrored(self, crop: Any) -> bool:
+        """Whether the model saw a mirror image."""
+
+
+class Hands:
+    """Hands, with MANO."""
+
+    one, many = "hand", "hands"
+    detectors: tuple[str, ...] = DETECTORS
+    detector_help = (
+        "auto: --boxes if given, yolo or vitdet if their files and packages are there, else mediapipe; "
+        "whole-image: each picture is one right hand (add --rescale_factor 1 if it is already a crop)"
+    )
+    boxes_format = HAND_FORMAT
+    scale = 2.0
+    table = records.TABLE
+
+    def detector_name(self, options: DetectorChoice) -> str:
+        """See `DemoSubject`, also for all others."""
+        if options.detector != "auto":
+            return options.detector
+        return choose_detector(options.detector_dir, options.boxes, options.body_detector)
+
+    def make_detector(self, name: str, options: DetectorChoice, device: str) -> Detector:
+        return make_detector(name, options.detector_dir, options.boxes, options.body_detector, device)
+
+    def vit(self, model: nn.Module) -> Any:
+        return model.backbone
+
+    def input_size(self, model: nn.Module) -> tuple[int, int]:
+        side = int(getattr(getattr(model, "config", None), "image_size", 256))
+        return side, side
+
+    def grid(self, model: nn.Module) -> tuple[int, int]:
+        grid = getattr(getattr(getattr(model, "config", None), "backbone", None), "grid", (16, 12))
+        return int(grid[0]), int(grid[1])
+
+    def faces(self, model: nn.Module) -> Faces:
+        mano: Any = model.mano
+        return np.asarray(mano.faces).astype(np.int64)
+
+    def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> HandCrop:
+        return hand_crop(image, box.box_xyxy, box.is_right, scale, size[0])
+
+    def arrays(self, output: Mapping[str, Any]) -> dict[str, Tensor]:
+        named = {name: output[name] for name in ("pred_cam", "pred_vertices", "pred_keypoints_3d")}
+        return named | dict(output["pred_mano_params"])
+
+    def mesh_of(self, output: Output) -> NDArray[np.float32]:
+        return output["pred_vertices"]
+
+    def record(self, output: Output, box: Any, crop: Any, camera: ImageCamera) -> Record:
+        return records.make_record(output, box, crop, camera)
+
+    def image_arrays(
+        self, records_: Sequence[Record], camera: ImageCamera, faces: Faces
+    ) -> dict[str, NDArray[Any]]:
+        return records.image_arrays(records_, camera, faces)
+
+    def mesh(self, record: Record, faces: Faces) -> Mesh:
+        if record.box.is_right:
+            return Mesh(record.vertices_camera_m, faces, RIGHT_RGB)
+        return Mesh(record.vertices_camera_m, faces[:, ::-1], LEFT_RGB)
+
+    def square(self, crop: Any) -> Square:
+        return (float(crop.box_center[0]), float(crop.box_center[1])), float(crop.box_size)
+
+    def turns_right(self, record: Record) -> bool:
+        return bool(record.box.is_right)
+
+    def seen(self, crop: Any, grid: tuple[int, int]) -> Image:
+        picture = denormalise(crop.img)
+        height, width = picture.shape[:2]
+        shown = round(height * grid[1] / grid[0])  # the model drops columns on both sides
+        left = (width - shown) // 2
+        return picture[:, left : left + shown]
+
+    def is_mirrored(self, crop: Any) -> bool:
+        return not crop.right
+
+
+class People:
+    """People, with SMPL-X."""
+
+    one, many = "person", "people"
+    detectors: tuple[str, ...] = PEOPLE_DETECTORS
+    detector_help = (
+        "auto: --boxes if given, yolo if its file and package are there, else mediapipe; whole-image: each "
+        "picture is one person (add --rescale_factor 1 if it is already a crop)"
+    )
+    boxes_format = PERSON_FORMAT
+    scale = BBOX_RATIO
+    table = body_records.TABLE
+
+    def detector_name(self, options: DetectorChoice) -> str:
+        """See `DemoSubject`, also for all others."""
+        if options.detector != "auto":
+            return options.detector
+        return choose_people_detector(options.detector_dir, options.boxes)
+
+    def make_detector(self, name: str, options: DetectorChoice, device: str) -> Detector:
+        return make_people_detector(name, options.detector_dir, options.boxes, device)
+
+    def vit(self, model: nn.Module) -> Any:
+        return model.encoder
+
+    def input_size(self, model: nn.Module) -> tuple[int, int]:
+        config: Any = model.config
+        height, width = config.encoder.img_size
+        return int(height), int(width)
+
+    def grid(self, model: nn.Module) -> tuple[int, int]:
+        config: Any = model.config
+        return int(config.encoder.grid[0]), int(config.encoder.grid[1])
+
+    def faces(self, model: nn.Module) -> Faces:
+        layer: Any = model.smplx_layer
+        return np.asarray(layer.faces).astype(np.int64)
+
+    def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> BodyCrop:
+        return body_crop(image, box.box_xyxy, scale, size)
+
+    def arrays(self, output: Mapping[str, Any]) -> dict[str, Tensor]:
+        return {name: values for name, values in output.items() if name not in ("img", "smplx_joint_proj")}
+
+    def mesh_of(self, output: Output) -> NDArray[np.float32]:
+        return output["smplx_mesh_cam"]
+
+    def record(self, output: Output, box: Any, crop: Any, camera: ImageCamera) -> Record:
+        return body_records.make_record(output, box, crop, camera)
+
+    def image_arrays(
+        self, records_: Sequence[Record], camera: ImageCamera, faces: Faces
+    ) -> dict[str, NDArray[Any]]:
+        return body_records.image_arrays(records_, camera, faces)
+
+    def mesh(self, record: Record, faces: Faces) -> Mesh:
+        return Mesh(record.vertices_camera_m, faces, BODY_RGB)
+
+    def square(self, crop: Any) -> Square:
+        x, y, width, height = (float(value) for value in crop.crop_xywh)
+        return (x + width / 2, y + height / 2), max(width, height)
+
+    def turns_right(self, record: Record) -> bool:
+        return True
+
+    def seen(self, crop: Any, grid: tuple[int, int]) -> Image:
+        return to_bgr(crop.img)
+
+    def is_mirrored(self, crop: Any) -> bool:
+        return False
+
+
+HANDS, PEOPLE = Hands(), People()
+
+
+def demo_subject(subject: Subject) -> DemoSubject:
+    """What the demo of such a model shows."""
+    subjects: dict[str, DemoSubject] = {"hand": HANDS, "body": PEOPLE}
+    return subjects[subject.name]
