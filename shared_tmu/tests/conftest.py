@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import settings
 from torch import Tensor
 from toy_vit import ToyViT
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or `poisoned_memory` forbids products on GPUs
 settings.register_profile("repository", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("repository")
 

@@ -70,6 +70,24 @@ def patch_without_looking(vit: nn.Module, schedule: str):
         return patch(vit, schedule, num_prefix_tokens=3, record=True)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nor_does_the_gpu(method, dtype):
+    """With real tensors: PyTorch itself refuses to wait. The first forward measures and compiles, and may."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    vit, x = ToyViT(depth=4).to("cuda", dtype).eval(), torch.randn(2, 60, 32, device="cuda", dtype=dtype)
+    with patch(vit, "5x4", method), torch.no_grad():
+        want = vit(x)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            got = vit(x)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(got, want)
+
+
 @pytest.mark.parametrize(
     ("waits", "error"),
     [
