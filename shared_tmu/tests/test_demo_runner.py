@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 from toy_demo import BOXES, SIZES, contents, demo_program, results, run, write_boxes, write_pictures
 
+from shared_tmu.bench import read_records
+
 
 @pytest.fixture
 def program(tmp_path):
@@ -325,9 +327,21 @@ def test_compare_shows_three_ways_with_times(program, images, boxes, out, tmp_pa
             assert (out / name).read_bytes() == content
 
 
-def test_bfloat16(program, images, boxes, out, tmp_path):
-    assert run(program, images, out, "--dtype", "bfloat16", boxes=boxes) == 0
-    assert run(program, images, tmp_path / "wide", boxes=boxes) == 0
+def test_bfloat16(program, images, boxes, out, tmp_path, capsys):
+    """Its results differ from float32's, and the run says by how much."""
+    for dtype, folder in (("bfloat16", out), ("float32", tmp_path / "wide")):
+        report = tmp_path / f"{dtype}.jsonl"
+        flags = ("--dtype", dtype, "--report", report)
+        assert run(program, images, folder, *flags, boxes=boxes) == 0
+        (line,) = read_records(report)
+        said = capsys.readouterr().out
+        assert f"{dtype} (as asked)" in said
+        if dtype == "float32":
+            assert line["dtype_error"] is None
+            assert "vertices off float32" not in said
+        else:
+            assert 0 < line["dtype_error"]["mean_mm"] <= line["dtype_error"]["max_mm"] < 20
+            assert f"vertices off float32   {line['dtype_error']['mean_mm']:.3f} mm mean" in said
     a, b = (np.load(folder / "a.npz")["vertices_m"] for folder in (out, tmp_path / "wide"))
     assert 0 < np.abs(a - b).max() < 0.02
 
