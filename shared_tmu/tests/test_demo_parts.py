@@ -19,8 +19,9 @@ from shared_tmu.demo.batching import Batcher, Job
 from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.meshes import mesh_files
 from shared_tmu.demo.predict import Prediction
-from shared_tmu.demo.records import ImageCamera, fields, image_arrays, make_record, to_json, to_npz
+from shared_tmu.demo.records import TABLE, image_arrays, make_record
 from shared_tmu.demo.sources import Source, list_images, read_ahead
+from shared_tmu.demo.tables import ImageCamera, to_npz
 from shared_tmu.detect import Detection, HandBox
 from shared_tmu.errors import InputError, MethodError, ScheduleError
 from shared_tmu.geometry import axis_angle_to_rotmat
@@ -258,14 +259,14 @@ def test_every_saved_name_is_documented_with_its_shape():
     records, camera = records_of()
     for found in (records, []):
         arrays = image_arrays(found, camera, MANO.faces)
-        assert list(arrays) == [field.name for field in fields()]
+        assert list(arrays) == [field.name for field in TABLE.fields]
         sizes = {"K": len(found), "F": 1538}
-        for field in fields():
+        for field in TABLE.fields:
             inside = field.shape.strip("[]")
             parts = [] if field.shape == "scalar" else re.split(r",\s*", inside)
             shape = tuple(sizes[part] if part in sizes else int(part) for part in parts)
             assert arrays[field.name].shape == shape, field
-        text = json.loads(to_json(arrays, {"image": "a.jpg"}))
+        text = json.loads(TABLE.to_json(arrays, {"image": "a.jpg"}))
         assert set(text["fields"]) == set(arrays)
         assert len(text["hands"]) == len(found)
         assert len(text["joint_names"]) == 21
@@ -300,7 +301,7 @@ def test_the_ledger_trusts_only_what_is_whole_and_the_same(tmp_path):
     with OutputFolder(tmp_path / "out", "o1") as folder:
         folder.commit("a", "d1", {"a_0.png": b"123", "a_1.png": b"4"}, 2, 100, ["box 3 is bad"])
         note = folder.finished("a", "d1")
-        assert (note.hands, note.pixels, note.problems) == (2, 100, ("box 3 is bad",))
+        assert (note.found, note.pixels, note.problems) == (2, 100, ("box 3 is bad",))
         assert folder.finished("a", "d2") is None
         assert folder.finished("b", "d1") is None
         folder.commit("a", "d1", {"a_0.png": b"567"}, 1, 100)

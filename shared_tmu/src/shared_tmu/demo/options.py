@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from shared_tmu.detect import BODY_DETECTORS, DETECTORS
+from shared_tmu.demo.subjects import DemoSubject, demo_subject
+from shared_tmu.detect import BODY_DETECTORS
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.program import EvalProgram, Run
 from shared_tmu.evaluation.settings import choose_device, choose_protection
@@ -33,13 +34,13 @@ class DemoOptions:
         run: how tokens are merged.
         dtype: of the weights; `dtype_reason` says why.
         checkpoint: None for the bundled weights.
-        mano_path: None for the bundled hand.
-        detector: one of `shared_tmu.detect.DETECTORS`.
+        body_path: None for the bundled body model.
+        detector: one of the subject's.
         boxes: boxes file for the detector `boxes`.
         detector_dir: where the files of yolo and vitdet are.
         body_detector: which network finds people for vitdet.
-        rescale_factor: how much larger than the hand's box the crop is.
-        batch_size: hands per model call.
+        rescale_factor: how much larger than the box the crop is.
+        batch_size: crops per model call.
         focal_px: focal length of the whole image; None for the published 5000 / 256 times its longer side.
         overlays: whether meshes are drawn over the photographs; `side_view` and `full_frame` belong to these.
         side_view, full_frame, save_mesh, save_params, compare, tokens: what is saved.
@@ -57,7 +58,7 @@ class DemoOptions:
     detector_dir: Path
     dtype_reason: str = "as asked"
     checkpoint: Path | None = None
-    mano_path: Path | None = None
+    body_path: Path | None = None
     detector: str = "auto"
     boxes: Path | None = None
     body_detector: str = "vitdet"
@@ -77,7 +78,7 @@ class DemoOptions:
 
     @property
     def draws_on_photographs(self) -> bool:
-        """Whether the photographs are needed once the hands are cut out."""
+        """Whether the photographs are needed once the crops are cut out."""
         return self.overlays or self.compare
 
     @property
@@ -138,19 +139,21 @@ def _require_something_to_save(given: Mapping[str, Any]) -> None:
 
 def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
     """The parser of `parse_options`; defaults are in its help."""
+    subject = demo_subject(program.subject)
+    many = subject.many
     parser = argparse.ArgumentParser(
-        description=f"Meshes of all hands in a folder of pictures, by {program.name} with token merging: "
-        "finds the hands, predicts them in batches, saves pictures, meshes and parameters for each image.",
+        description=f"Meshes of all {many} in a folder of pictures, by {program.name} with token merging: "
+        f"finds the {many}, predicts them in batches, saves pictures, meshes and parameters for each image.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    _add_published(parser, program)
-    _add_model(parser)
-    _add_detection(parser, program)
+    _add_published(parser, program, subject)
+    _add_model(parser, program)
+    _add_detection(parser, program, subject)
     _add_output(parser)
     return parser
 
 
-def _add_published(parser: argparse.ArgumentParser, program: EvalProgram) -> None:
+def _add_published(parser: argparse.ArgumentParser, program: EvalProgram, subject: DemoSubject) -> None:
     group = parser.add_argument_group("as in the published demo")
     add, switch = group.add_argument, argparse.BooleanOptionalAction
     add(
@@ -160,19 +163,20 @@ def _add_published(parser: argparse.ArgumentParser, program: EvalProgram) -> Non
     )
     add("--img_folder", type=Path, default=Path("images"), help="folder of pictures, or one picture")
     add("--out_folder", type=Path, default=Path("out_demo"), help="where results go; made if needed")
-    add("--side_view", action=switch, default=False, help="also show each hand from the side")
-    add("--full_frame", action=switch, default=True, help="also draw all hands over the whole image")
-    add("--save_mesh", action=switch, default=False, help="also save each hand as .obj and .glb")
-    add("--batch_size", type=_positive_int, default=8, help="hands per model call, from any number of images")
+    add("--side_view", action=switch, default=False, help=f"also show each {subject.one} from the side")
+    add(
+        "--full_frame", action=switch, default=True, help=f"also draw all {subject.many} over the whole image"
+    )
+    add("--save_mesh", action=switch, default=False, help=f"also save each {subject.one} as .obj and .glb")
+    add("--batch_size", type=_positive_int, default=8, help=f"{subject.many} per model call")
     add(
         "--rescale_factor",
         type=_positive,
-        default=2.0,
-        help="how much larger than the hand's box the crop is",
+        default=subject.scale,
+        help=f"how much larger than the {subject.one}'s box the crop is",
     )
-    add(
-        "--body_detector", choices=BODY_DETECTORS, default="vitdet", help="finds people for --detector vitdet"
-    )
+    if "vitdet" in subject.detectors:
+        add("--body_detector", choices=BODY_DETECTORS, default="vitdet", help="finds people for vitdet")
     add(
         "--file_type",
         nargs="+",
@@ -182,7 +186,7 @@ def _add_published(parser: argparse.ArgumentParser, program: EvalProgram) -> Non
     )
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
+def _add_model(parser: argparse.ArgumentParser, program: EvalProgram) -> None:
     add = parser.add_argument_group("token merging and the model").add_argument
     add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, ...")
     add("--method", default="tome", help=f"how tokens are matched: {', '.join(METHODS)}")
@@ -199,24 +203,24 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add("--dtype", choices=("auto", *DTYPES), default="auto", help="auto: bfloat16 where the device has it")
-    add("--mano_path", type=Path, help="MANO_RIGHT.pkl; without it the bundled hand")
+    body = program.subject
+    add(body.body_flag, dest="body_path", type=Path, help=f"{body.body_file}; without it {body.bundled}")
 
 
-def _add_detection(parser: argparse.ArgumentParser, program: EvalProgram) -> None:
-    add = parser.add_argument_group("finding hands").add_argument
+def _add_detection(parser: argparse.ArgumentParser, program: EvalProgram, subject: DemoSubject) -> None:
+    add = parser.add_argument_group(f"finding {subject.many}").add_argument
     add(
         "--detector",
-        choices=DETECTORS,
+        choices=subject.detectors,
         default="auto",
-        help="auto: --boxes if given, yolo or vitdet if their files and packages are there, else mediapipe; "
-        "whole-image: each picture is one right hand (add --rescale_factor 1 if it is already a crop)",
+        help=subject.detector_help,
     )
-    add("--boxes", type=Path, help='JSON: {"photo.jpg": [{"box_xyxy": [x1, y1, x2, y2], "is_right": true}]}')
+    add("--boxes", type=Path, help=f"JSON: {subject.boxes_format}")
     add(
         "--detector_dir",
         type=Path,
         default=program.folder.parent / "data" / "detectors",
-        help="where the files of yolo (detector.pt) and vitdet are",
+        help="where the files of other detectors are",
     )
 
 

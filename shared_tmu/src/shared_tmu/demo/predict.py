@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shared_tmu.bench.timing import synchronize
+from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.program import EvalProgram, Run
 from shared_tmu.patching import PatchHandle
@@ -27,7 +28,7 @@ class Prediction:
     """What the model said about one hand.
 
     Attributes:
-        output: the published keys (those of `pred_mano_params` among them), without the batch dimension.
+        output: the published keys that the subject keeps, without the batch dimension.
         slots: slot of every patch token after each block that merged, `[P]` int64; empty unless recorded.
         others: the same as `output` for other ways of merging, by their caption; empty unless compared.
     """
@@ -66,29 +67,29 @@ class Predictor:
         self.run = run
         self.device = device
         self.record = record
+        self.subject: DemoSubject = demo_subject(program.subject)
         self.seconds = 0.0
         self.crops = 0
 
     @property
-    def image_size_px(self) -> int:
-        """Side of the crops that the model takes."""
-        return int(getattr(getattr(self.model, "config", None), "image_size", 256))
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the crops that the model takes, pixels."""
+        return self.subject.input_size(self.model)
 
     def warm_up(self, batch_size: int) -> None:
         """Run once without counting, so that kernels are chosen and memory is there before the clock starts.
 
         On a CPU one crop is enough.
         """
-        size = self.image_size_px
         count = batch_size if self.device.type == "cuda" else 1
         with self.run.applied(self.program, self.model):
-            self.forward(torch.zeros(count, 3, size, size, device=self.device))
+            self.forward(torch.zeros(count, 3, *self.input_size, device=self.device))
         synchronize(self.device)
 
     def predict(
         self, images: Sequence[NDArray[np.float32] | None], run: Run | None = None
     ) -> list[Prediction]:
-        """Predict the hands in crops `[3, S, S]`; None stands for a crop whose result nobody needs.
+        """Predict what is in crops `[3, h, w]`; None stands for a crop whose result nobody needs.
 
         `seconds` grows by the time during which the model itself ran, from the crops being on its device
         until its output is there.
@@ -100,8 +101,7 @@ class Predictor:
         Raises:
             InputError: the device has too little memory for the batch.
         """
-        size = self.image_size_px
-        nothing = np.zeros((3, size, size), np.float32)
+        nothing = np.zeros((3, *self.input_size), np.float32)
         pixels = torch.from_numpy(np.stack([nothing if image is None else image for image in images]))
         how = run or self.run
         try:
@@ -115,10 +115,11 @@ class Predictor:
                 with how.patched(self.program, self.model, record=self.record) as handle:
                     output, seconds = self._timed(pixels)
                     slots = _slots(handle) if self.record else None
-            arrays = _to_arrays(output)
+            kept = self.subject.arrays(output).items()
+            arrays = {name: np.asarray(values.float().cpu().numpy()) for name, values in kept}
         except torch.cuda.OutOfMemoryError as error:
             raise InputError(
-                f"{self.device} has too little memory for {len(images)} hands at once: "
+                f"{self.device} has too little memory for {len(images)} {self.subject.many} at once: "
                 "use a smaller --batch_size."
             ) from error
         if run is None:
@@ -141,7 +142,7 @@ class Predictor:
 
     @torch.inference_mode()
     def forward(self, pixels: Tensor) -> Output:
-        """The model's own output for crops `[B, 3, S, S]` on its device."""
+        """The model's own output for crops `[B, 3, h, w]` on its device."""
         output: Output = self.model({"img": pixels})
         return output
 
@@ -156,14 +157,3 @@ class Predictor:
 def _slots(handle: PatchHandle) -> list[NDArray[np.int64]]:
     """Of the patch tokens; task tokens have no place in a picture."""
     return [plan.source_map[:, handle.num_prefix_tokens :].cpu().numpy() for plan in handle.plans]
-
-
-def _to_arrays(output: Output) -> Arrays:
-    params = output["pred_mano_params"]
-    assert isinstance(params, Mapping)
-    named = {name: output[name] for name in ("pred_cam", "pred_vertices", "pred_keypoints_3d")}
-    return {
-        name: np.asarray(values.float().cpu().numpy())
-        for name, values in (named | dict(params)).items()
-        if isinstance(values, Tensor)
-    }

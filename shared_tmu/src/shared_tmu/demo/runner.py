@@ -1,4 +1,4 @@
-"""The demo: read, find hands, crop, predict in batches, draw, save.
+"""The demo: read, find hands or people, crop, predict in batches, draw, save.
 
 Two threads read, find and cut ahead of the model (`feeding`); the model runs in the main thread and nothing
 else does; behind it threads and processes draw and save (`drawing`). Everything between them is bounded, so
@@ -10,6 +10,7 @@ memory does not grow with the number of images, and what is computed depends on 
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 import time
@@ -20,7 +21,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from shared_tmu.bench import append_record, describe_environment
@@ -36,7 +36,8 @@ from shared_tmu.demo.progress import progress
 from shared_tmu.demo.report import Report, format_table
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.sources import Source, list_images
-from shared_tmu.detect import Detector, choose_detector, make_detector
+from shared_tmu.demo.subjects import DemoSubject, demo_subject
+from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.evaluation.identity import digest_of, file_sha256, weights_sha256
@@ -75,13 +76,12 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
     _require_apart(options)
     inside = _inside(options.out_folder, options.img_folder)
     sources = list_images(options.img_folder, options.file_type, inside)
-    detector_name = _detector_name(options)
+    subject = demo_subject(program.subject)
+    detector_name = subject.detector_name(options)
     processes = choose_processes(options.draw_processes, len(sources), options.draws)
     with OutputFolder(options.out_folder, "") as folder, Finisher(processes) as finisher:
-        detector = make_detector(
-            detector_name, options.detector_dir, options.boxes, options.body_detector, str(options.device)
-        )
-        model = program.load_model(options.checkpoint, options.mano_path).eval()
+        detector = subject.make_detector(detector_name, options, str(options.device))
+        model = program.load_model(options.checkpoint, options.body_path).eval()
         options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
         folder.options = _options_digest(options, detector_name, model)
         _warn_of_unused_boxes(detector, sources)
@@ -109,7 +109,8 @@ class _Session:
         )
         self.machine = threading.Lock()
         self.comparer = Comparer(self.predictor, self.machine) if options.compare else None
-        self.report = Report()
+        self.subject: DemoSubject = self.predictor.subject
+        self.report = Report(self.subject.many)
 
     def process(self) -> int:
         """Process all images, close with the table, return the exit status."""
@@ -138,7 +139,7 @@ class _Session:
         predict = (self.comparer or self.predictor).predict
         ready = iter(self.feeder)
         while True:
-            with self._waiting("waited_for_hands_s"):
+            with self._waiting("waited_for_crops_s"):
                 item = next(ready, None)
             if item is None:
                 return
@@ -160,7 +161,8 @@ class _Session:
             self.sources,
             self.options,
             self.detector,
-            self.predictor.image_size_px,
+            self.subject,
+            self.predictor.input_size,
             self._finished,
             self,
             self.report,
@@ -168,9 +170,10 @@ class _Session:
         )
 
     def _drawer(self) -> Drawer:
-        faces = np.asarray(getattr(self.predictor.model, "mano").faces).astype(np.int64)  # noqa: B009
+        subject, model = self.subject, self.predictor.model
         facts = {"format": "tmu-demo-1", "model": self.program.name}
-        return Drawer(self.options, faces, facts | _facts(self.options, self.detector.name), self._grid())
+        facts |= _facts(self.options, self.detector.name)
+        return Drawer(self.options, subject.faces(model), facts, subject.grid(model), subject)
 
     def _finished(self, source: Source, digest: str) -> Note | None:
         return self.folder.finished(source.key, digest) if self.options.resume else None
@@ -208,25 +211,18 @@ class _Session:
                 width * height,
                 job.detection.problems,
             )
-        self.report.count(images=1, hands=len(job.crops))
-        self.bar.set_postfix_str(f"{self.report.hands} hands", refresh=False)
+        self.report.count(images=1, found=len(job.crops))
+        self.bar.set_postfix_str(f"{self.report.found} {self.subject.many}", refresh=False)
         self.bar.update()
         self.report.sample_memory(self.bar.n / len(self.sources), self.finisher.pids)
-
-    def _grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        config = getattr(self.predictor.model, "config", None)
-        grid = getattr(getattr(config, "backbone", None), "grid", (16, 12))
-        return int(grid[0]), int(grid[1])
 
     def _close(self) -> int:
         """The closing table and lines; the exit status."""
         report, predictor = self.report, self.predictor
         report.seconds["model"] = predictor.seconds
-        rows, columns = self._grid()
-        backbone = getattr(predictor.model, "backbone")  # noqa: B009
-        tasks = getattr(backbone, "num_prefix_tokens", 0)
-        depth, count = len(backbone.blocks), rows * columns + tasks
+        vit = self.subject.vit(predictor.model)
+        tasks = getattr(vit, "num_prefix_tokens", 0)
+        depth, count = len(vit.blocks), math.prod(self.subject.grid(predictor.model)) + tasks
         tokens = self.options.run.schedule.token_counts(depth, count, tasks)
         rows = report.rows(predictor.crops, (tokens[0], tokens[-1]))
         rows.append(("number format", f"{self.options.dtype_name} ({self.options.dtype_reason})"))
@@ -314,14 +310,8 @@ def _warn_of_unused_boxes(detector: Detector, sources: Sequence[Source]) -> None
         )
 
 
-def _detector_name(options: DemoOptions) -> str:
-    if options.detector == "auto":
-        return choose_detector(options.detector_dir, options.boxes, options.body_detector)
-    return options.detector
-
-
 def _facts(options: DemoOptions, detector: str) -> dict[str, Any]:
-    """What the `.json` says about how the hands were made."""
+    """What the `.json` says about how the results were made."""
     run = options.run
     return {
         "checkpoint": options.checkpoint.name if options.checkpoint else "bundled",
