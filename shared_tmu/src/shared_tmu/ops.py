@@ -74,8 +74,8 @@ def _add_others(leaders: Tensor, others: Tensor, moves: Moves, share: Tensor) ->
     if leaders.dtype == share.dtype:
         return leaders.index_add_(0, slots, steps)
     # The sum is wanted in more digits than leaders have: one of the others in each slot, `chosen`, takes it.
-    number = torch.arange(len(slots), device=slots.device)
-    chosen = slots.new_empty(len(leaders)).scatter_(0, slots, number).index_select(0, slots)  # [B * R]
+    number = torch.arange(slots.shape[0], device=slots.device)
+    chosen = slots.new_empty(leaders.shape[0]).scatter_(0, slots, number).index_select(0, slots)  # [B * R]
     means = start.index_add_(0, chosen, steps).index_select(0, chosen)
     if means.requires_grad:  # several write the same mean into a slot: only one may hand gradients back
         means = means.where((chosen == number).unsqueeze(1), means.detach())

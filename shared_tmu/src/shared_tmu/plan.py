@@ -170,7 +170,7 @@ class MergePlan:
     def _read_moves(self, moves: Moves) -> Tensor:
         """The source map `[B, N]` that the moves describe."""
         slot = torch.empty(self.batch_size * self.num_tokens, dtype=torch.int64, device=moves.slots.device)
-        slot.index_copy_(0, moves.leaders, torch.arange(len(moves.leaders), device=slot.device))
+        slot.index_copy_(0, moves.leaders, torch.arange(moves.leaders.shape[0], device=slot.device))
         slot.index_copy_(0, moves.others, moves.slots)
         first = torch.arange(self.batch_size, device=slot.device).unsqueeze(1) * self.num_slots
         return slot.view(self._shape) - first
