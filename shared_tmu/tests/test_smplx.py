@@ -128,15 +128,18 @@ def test_pickle_npz_and_folders(official_layout: dict[str, Any], tmp_path: Path)
 
 class Malicious:
     def __reduce__(self) -> Any:
-        return os.mkdir, ("/tmp/should_never_exist",)
+        return os.mkdir, ("should_never_exist",)
 
 
-def test_pickles_with_code_are_refused(official_layout: dict[str, Any], tmp_path: Path) -> None:
+def test_pickles_with_code_are_refused(
+    official_layout: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the code would leave its mark
     path = tmp_path / "SMPLX_NEUTRAL.pkl"
     path.write_bytes(pickle.dumps({"f": official_layout["f"], "joint2num": Malicious()}, protocol=2))
     with pytest.raises(BodyModelError, match=r"asks for 'posix\.mkdir'"):
         load_smplx(path)
-    assert not Path("/tmp/should_never_exist").exists()
+    assert not Path("should_never_exist").exists()
     packed = io.BytesIO()
     np.savez(packed, f=np.array([Malicious()], dtype=object))
     (tmp_path / "x.npz").write_bytes(packed.getvalue())

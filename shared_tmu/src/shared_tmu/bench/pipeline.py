@@ -117,7 +117,8 @@ def _tensors(output: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
 
 def _draw(image: Image, hand: Any, crop: Any, output: Mapping[str, NDArray[np.float32]], model: Any) -> None:
     """The hand over its picture, and over the picture of its crop, as the demo draws them."""
-    from shared_tmu.demo.records import ImageCamera, make_record
+    from shared_tmu.demo.records import make_record
+    from shared_tmu.demo.tables import ImageCamera
     from shared_tmu.overlays import Mesh, View, draw_meshes
 
     height, width = image.shape[:2]
