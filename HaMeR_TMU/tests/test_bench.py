@@ -51,7 +51,7 @@ def test_the_command_knows_its_models_and_runs_inside_the_folder_too() -> None:
     [
         ("--size xl", "no size 'xl': use one of vit-h, thin, tiny"),
         ("--size tiny --r 5y2", "cannot read '5y2'"),
-        ("--size tiny --dtype int8", "--dtype 'int8'"),
+        ("--size tiny --dtype int8", "no dtype 'int8'"),
         ("--size tiny --batch 0", "whole numbers of at least 1"),
         ("--size tiny --batch ,", "--batch is empty"),
         ("--size tiny --runtime warp", "no runtime 'warp'"),
