@@ -1,0 +1,152 @@
+"""Weights of linear layers in the layout that a CPU's matrix products read, packed once and not at every call.
+
+A matrix product on a CPU first copies both factors into blocks that fit its caches. For a weight that is the
+same work at every call, and with few tokens, as merging leaves them, much of all work. `pack_weights` has
+oneDNN do it once. The model is otherwise as it was, can be patched before or after, and is given back.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import PatchError
+
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+class PackedLinear(nn.Linear):
+    """A linear layer with the parameters of another, which multiplies by a packed copy of its weight.
+
+    Where the copy cannot be used (gradients are wanted, autocast is on, the model is being compiled, the
+    dtype is neither float32 nor bfloat16) this is the layer it was made from. A weight that has changed is
+    packed again by the next call.
+    """
+
+    def __init__(self, original: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(original.__dict__)  # same parameters, hooks and mode
+        self._original = (original,)  # in a tuple, or it would be registered as a submodule
+        self._packed: tuple[tuple[Any, ...], Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., in_features]` to `[..., out_features]`."""
+        if not self._can_multiply(x):
+            return F.linear(x, self.weight, self.bias)
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.pack(), self.bias, "none", [], "")
+        return out
+
+    def pack(self) -> Tensor:
+        """The packed weight; made if there is none of the weight as it is now."""
+        weight = self.weight
+        state = (weight.data_ptr(), weight.dtype, None if weight.is_inference() else weight._version)
+        held = self._packed  # another thread may replace it; either is right
+        if held is None or held[0] != state:
+            with torch.no_grad():
+                held = state, torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+            self._packed = held
+        return held[1]
+
+    def unpacked(self) -> nn.Linear:
+        """The layer that was there before, with the parameters and in the mode of this one."""
+        original = self._original[0]
+        original._parameters, original.training = self._parameters, self.training
+        return original
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": None}  # belongs to a process, not to a copy or a file
+
+    def _can_multiply(self, x: Tensor) -> bool:
+        weight = self.weight
+        wants_gradients = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+        return not (
+            torch.compiler.is_compiling()
+            or wants_gradients
+            or type(x) is not Tensor
+            or x.device.type != "cpu"
+            or x.dtype != weight.dtype
+            or x.dtype not in _DTYPES
+            or x.numel() == 0
+            or torch.is_autocast_enabled("cpu")
+        )
+
+
+class PackHandle:
+    """A model with packed weights; `remove`, or the end of a `with` block, gives it back."""
+
+    def __init__(self, places: list[tuple[nn.Module, str]]) -> None:
+        self._places = places
+
+    def __enter__(self) -> PackHandle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    @property
+    def num_layers(self) -> int:
+        """Layers with a packed weight; 0 once removed."""
+        return len(self._places)
+
+    def remove(self) -> None:
+        """Put the layers back that were there before; a second call does nothing."""
+        for owner, name in self._places:
+            layer = owner._modules[name]
+            if isinstance(layer, PackedLinear):
+                owner._modules[name] = layer.unpacked()
+        self._places = []
+
+
+def pack_weights(model: nn.Module) -> PackHandle:
+    """Pack the weights of all `nn.Linear` layers in a model for inference on the CPU.
+
+    Costs as much memory again as these weights take. Results in bfloat16 are the same bit for bit where
+    PyTorch multiplies with oneDNN anyway; in float32 they differ by rounding, since PyTorch itself may use
+    another library. Subclasses of `nn.Linear` are left alone.
+
+    Args:
+        model: on the CPU, in float32 or bfloat16. Keys of its state dict stay the same.
+
+    Raises:
+        PatchError: PyTorch has no oneDNN, the model is packed already, is not on the CPU or has another
+            dtype, or has no linear layer.
+    """
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not has_onednn or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        raise PatchError("weights are packed by oneDNN, which this PyTorch was built without.")
+    places: list[tuple[nn.Module, str]] = []
+    for owner in model.modules():
+        for name, layer in owner._modules.items():
+            if isinstance(layer, PackedLinear):
+                raise PatchError("this model's weights are packed already: call handle.remove() first.")
+            if type(layer) is nn.Linear:
+                _require_packable(layer)
+                places.append((owner, name))
+    if not places:
+        raise PatchError(f"{type(model).__name__} has no nn.Linear inside it whose weight could be packed.")
+    packed: dict[int, PackedLinear] = {}  # a layer in two places stays one layer
+    for owner, name in places:
+        layer = owner._modules[name]
+        assert isinstance(layer, nn.Linear)
+        if id(layer) not in packed:
+            packed[id(layer)] = PackedLinear(layer)
+            packed[id(layer)].pack()
+        owner._modules[name] = packed[id(layer)]
+    return PackHandle(places)
+
+
+def _require_packable(layer: nn.Linear) -> None:
+    weight = layer.weight
+    if weight.device.type != "cpu" or weight.dtype not in _DTYPES:
+        raise PatchError(
+            f"only float32 and bfloat16 weights on the CPU can be packed, this model has {weight.dtype} on "
+            f"{weight.device}: convert it first."
+        )
+    if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise PatchError("oneDNN cannot multiply in bfloat16 on this CPU: use float32.")
