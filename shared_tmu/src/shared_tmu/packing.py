@@ -1,4 +1,4 @@
-"""Weights of linear layers in the layout that a CPU's matrix products read, packed once and not at every call.
+"""Weights of linear layers in the layout that a CPU's matrix products read, packed once, not at every call.
 
 A matrix product on a CPU first copies both factors into blocks that fit its caches. For a weight that is the
 same work at every call, and with few tokens, as merging leaves them, much of all work. `pack_weights` has
