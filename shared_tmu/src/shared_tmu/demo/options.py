@@ -202,7 +202,8 @@ def _add_model(parser: argparse.ArgumentParser, program: EvalProgram) -> None:
         help="which tokens stay out of merging: first, or last as in published TMU, which merges task tokens",
     )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add("--dtype", choices=("auto", *DTYPES), default="auto", help="auto: bfloat16 where the device has it")
+    about = "number format of the weights; auto: bfloat16 where the device computes in it"
+    add("--dtype", choices=("auto", *DTYPES), default="float32", help=about)
     body = program.subject
     add(body.body_flag, dest="body_path", type=Path, help=f"{body.body_file}; without it {body.bundled}")
 
