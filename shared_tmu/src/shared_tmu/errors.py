@@ -51,3 +51,7 @@ class KernelError(TMUError, ValueError):
 
 class CaptureError(TMUError, RuntimeError):
     """A model that cannot be captured in a CUDA graph, or a captured one that no longer fits."""
+
+
+class ExportError(TMUError, RuntimeError):
+    """A model that cannot be compiled or exported, or an exported file that cannot be run."""

@@ -1,0 +1,155 @@
+"""A model, patched or not, as an ONNX file; `onnx_model.OnnxModel` runs it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_unflatten
+
+from shared_tmu.errors import ExportError, MissingDependencyError
+from shared_tmu.export.outputs import flatten_output
+from shared_tmu.export.translations import translations
+from shared_tmu.kernels import using
+
+MAX_FILE_BYTES = 2**31 - 2**24
+"""Larger models keep their weights in a file of their own: an ONNX file itself cannot exceed 2 GiB."""
+
+_NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+
+
+def export_onnx(
+    model: nn.Module,
+    example: Mapping[str, Tensor],
+    path: Path,
+    *,
+    dynamic_batch: bool = True,
+    metadata: Mapping[str, str] | None = None,
+    max_file_bytes: int = MAX_FILE_BYTES,
+) -> list[Path]:
+    """Write a model as ONNX, with the merging it is patched with inside the graph.
+
+    The file's inputs are named as in `example`, its outputs as in the model's dictionary, with dots where
+    that nests (`pred_mano_params.betas`). What the model hands through unchanged is left out. Matching keeps
+    its rule for equal scores: the first counts as the higher.
+
+    Args:
+        model: in eval mode, on the CPU; maps a dictionary of tensors to one.
+        example: a batch for it, of at least 2 images if the batch is to be dynamic; its values do not matter.
+        path: the file; weights of large models lie beside it, in `<name>.data`.
+        dynamic_batch: take any number of images; False fixes the example's.
+        metadata: texts to keep in the file.
+        max_file_bytes: with more bytes of weights than this, they get a file of their own.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ExportError: the folder cannot be written to, or the model cannot be exported.
+        MissingDependencyError: without the packages of `shared_tmu[onnx]`.
+    """
+    if model.training:
+        raise ExportError("this model is in training mode: call model.eval() before exporting it.")
+    path = path.absolute()
+    with _quiet(), _folder_beside(path) as folder:
+        program = _translate(model, example, dynamic_batch)
+        program.model.metadata_props.update(metadata or {})
+        weights = sum(value.const_value.nbytes for value in program.model.graph.initializers.values())
+        program.save(folder / path.name, external_data=weights > max_file_bytes)
+        return _move_files(folder, path)
+
+
+class _Flat(nn.Module):
+    """Tensors in and a flat dictionary of tensors out, without those that are handed through."""
+
+    def __init__(self, model: nn.Module, inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model, self.inputs = model, inputs
+
+    def forward(self, *tensors: Tensor) -> dict[str, Tensor]:
+        output = flatten_output(self.model(dict(zip(self.inputs, tensors, strict=True))))
+        return {name: value for name, value in output.items() if not any(value is x for x in tensors)}
+
+
+def _translate(model: nn.Module, example: Mapping[str, Tensor], dynamic_batch: bool) -> Any:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            "exporting to ONNX needs onnx and onnxscript: pip install 'shared_tmu[onnx]'."
+        ) from error
+    flat = _Flat(model, tuple(example))
+    tensors = tuple(example.values())
+    shapes = {"tensors": tuple({0: torch.export.Dim.DYNAMIC} for _ in tensors)} if dynamic_batch else None
+    with torch.inference_mode(False), torch.no_grad(), using(merging="torch", attention="mask"):
+        try:
+            traced = torch.export.export(flat, tensors, dynamic_shapes=shapes)
+            return torch.onnx.export(
+                traced,
+                dynamo=True,
+                input_names=list(example),
+                output_names=_output_names(traced),
+                custom_translation_table=translations(),
+                verbose=False,
+            )
+        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+            raise ExportError(f"{type(model).__name__} cannot be exported: {error}") from error
+
+
+def _output_names(traced: torch.export.ExportedProgram) -> list[str]:
+    """Keys of the dictionary that `_Flat` returns, in the order of the graph's outputs."""
+    spec = traced.call_spec.out_spec
+    assert spec is not None
+    places: dict[str, int] = tree_unflatten(range(spec.num_leaves), spec)
+    return sorted(places, key=places.__getitem__)
+
+
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    """A folder for unfinished files next to `path`, gone afterwards.
+
+    Raises:
+        ExportError: it cannot be made there, before any work is done.
+    """
+    if path.is_dir():
+        raise ExportError(f"{path} is a folder: name a file, such as {path / 'model.onnx'}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=f".{path.stem}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ExportError(f"{path} cannot be written ({reason}): choose another place.") from error
+    with folder as name:
+        yield Path(name)
+
+
+def _move_files(folder: Path, path: Path) -> list[Path]:
+    """Put what was written in its place, weights first: no model may ever find the weights of another."""
+    path.unlink(missing_ok=True)
+    beside = path.with_name(f"{path.name}.data")
+    beside.unlink(missing_ok=True)
+    files = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
+    return [file.replace(path.with_name(file.name)) for file in files]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters tell much that no user can do anything about."""
+    before = {name: logging.getLogger(name).level for name in _NOISY}
+    for name in before:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,103 @@
+"""The command line of `export.py`, the same for every model folder."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from shared_tmu.bench.program import image_batch
+from shared_tmu.errors import TMUError
+from shared_tmu.evaluation.program import EvalProgram, Run
+from shared_tmu.export.onnx_export import export_onnx
+from shared_tmu.export.onnx_model import OnnxModel
+from shared_tmu.export.outputs import flatten_output
+from shared_tmu.methods import METHODS, find_method
+from shared_tmu.schedule import Schedule
+
+_log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+_EXAMPLE_IMAGES = 2  # enough to tell the batch from a dimension of one
+
+
+def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    given = build_parser(program).parse_args(arguments)
+    try:
+        return _export(program, given)
+    except TMUError as error:
+        _log.error("%s: %s", type(error).__name__, error)
+        return 1
+    except KeyboardInterrupt:
+        _log.error("Interrupted; nothing was written.")
+        return 130
+
+
+def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
+    """The parser of `main`; defaults are in its help."""
+    parser = argparse.ArgumentParser(
+        description=f"{program.name} as an ONNX file, with token merging inside the graph. The schedule is "
+        "part of the file. It is run once in onnxruntime and compared with PyTorch.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, ...")
+    add("--out", type=Path, required=True, help="the .onnx file; large weights go to <file>.data beside it")
+    add("--method", default="tome", help=f"how tokens are matched: {', '.join(METHODS)}")
+    add("--no-unmerge", "--no_unmerge", action="store_true", help="merge-only: the head reads what is left")
+    add("--checkpoint", type=Path, help="weights; without it the bundled ones")
+    add(
+        program.subject.body_flag,
+        dest="body_path",
+        type=Path,
+        help=f"{program.subject.body_file}; without it {program.subject.bundled}",
+    )
+    add("--batch", type=_positive, help="fix the number of images; without it any number will do")
+    add("--dtype", choices=DTYPES, default="float32", help="of the weights")
+    return parser
+
+
+def _export(program: EvalProgram, given: argparse.Namespace) -> int:
+    schedule, method = Schedule.parse(given.r), find_method(given.method).name
+    run = Run(schedule, method, unmerge=not given.no_unmerge)
+    model = program.load_model(given.checkpoint, given.body_path).eval().to(DTYPES[given.dtype])
+    batch = image_batch(model, given.batch or _EXAMPLE_IMAGES)
+    facts = {
+        "model": program.name,
+        "schedule": str(schedule),
+        "method": method,
+        "unmerge": str(run.unmerge),
+        "dtype": given.dtype,
+        "checkpoint": given.checkpoint.name if given.checkpoint else "bundled",
+    }
+    with run.applied(program, model):
+        files = export_onnx(model, batch, given.out, dynamic_batch=given.batch is None, metadata=facts)
+        differences = compare(model, OnnxModel(given.out), batch)
+    for file in files:
+        _log.info("%s: %.1f MB", file, file.stat().st_size / 1e6)
+    name, worst = max(differences.items(), key=lambda item: item[1])
+    _log.info("Against PyTorch, relative to 1 + |value|, at most %.1e (%s).", worst, name)
+    return 0
+
+
+@torch.no_grad()
+def compare(model: nn.Module, exported: OnnxModel, batch: Mapping[str, Tensor]) -> dict[str, float]:
+    """The largest difference of every output, relative to 1 + |value|: absolute for metres, nearly."""
+    wanted = flatten_output(model(batch))
+    return {
+        name: float(((value - wanted[name]).abs() / (1 + wanted[name].abs())).max())
+        for name, value in flatten_output(exported(batch)).items()
+    }
+
+
+def _positive(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
