@@ -56,6 +56,11 @@ def field(name: str, form: str = "{}") -> Callable[[Run], str]:
     return lambda run: "-" if run[name] is None else form.format(run[name])
 
 
+def percent(name: str, form: str) -> Callable[[Run], str]:
+    """The text of a share, in per cent."""
+    return lambda run: form.format(100 * run[name])
+
+
 def merged(name: str, form: str) -> Callable[[Run], str]:
     """The text of a field that says nothing about the unpatched model."""
     return lambda run: "" if run["schedule"] == "off" else field(name, form)(run)
@@ -83,7 +88,7 @@ def show_overhead(run: Run) -> str:
     """Time over the slicing floor, less one, with quartiles, in per cent."""
     if run["schedule"] == "off":
         return ""
-    return "{:+.1f} % ({:+.1f}-{:+.1f})".format(
+    return "{:+.1f} % ({:+.1f} to {:+.1f})".format(
         *(100 * value for value in (run["overhead"], *run["overhead_quartiles"]))
     )
 
@@ -157,7 +162,7 @@ TABLES = {
             ),
             *((part, share(part)) for part in ("unmerging", "rest of the ViT", "head", "body model")),
             ("rendering", share("rendering")),
-            ("unaccounted", field("unaccounted", "{:.1%}")),
+            ("unaccounted", percent("unaccounted", "{:.1f} %")),
         ),
         context=("processor", "cpu_threads", "rounds", "versions", "commit"),
         optional=("ms", "detection", "crop", "head", "body model", "rendering"),
@@ -172,7 +177,7 @@ TABLES = {
             ("merged: time", field("merged_ms_growth", "{:.1f}x")),
             ("one matching: time", field("matching_ms_growth", "{:.1f}x")),
             ("speed-up", spread("speedup")),
-            ("overhead", field("overhead", "{:+.1%}")),
+            ("overhead", percent("overhead", "{:+.1f} %")),
             ("unpatched: MiB", field("off_peak_mib", "{:.1f}")),
             ("merged: MiB", field("merged_peak_mib", "{:.1f}")),
             ("one matching: MiB", field("matching_peak_mib", "{:.1f}")),

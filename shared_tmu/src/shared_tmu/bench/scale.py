@@ -187,7 +187,9 @@ def draw_scale(records: Sequence[dict[str, Any]], path: Path) -> None:
             panel.set_xscale("log", base=2)
             panel.set_yscale("log", base=2)
             panel.set_xlabel(axis)
-            panel.set_xticks(values, [str(value) for value in values])
+            panel.set_xticks(values, [str(value) for value in values], rotation=45)
+            low, high = panel.get_ylim()
+            panel.set_ylim(min(low, high / 16), 1.2 * high)  # or small differences would look large
             panel.grid(alpha=0.3)
             panel.legend(fontsize=8)
     panels[0, 0].set_ylabel("time, of the first unpatched point")
