@@ -1,8 +1,8 @@
-"""Draw the pictures of assets/ that come from SynthHand: the sheet of poses, the demo's sample photographs.
+"""Draw the pictures of assets/ that come from SynthHand and SynthBody: sheets of poses, sample photographs.
 
 Run it as:
 
-    python scripts/draw_assets.py                         # assets/synthhand.png and assets/samples/*.jpg
+    python scripts/draw_assets.py              # assets/synthhand.png, synthbody.png and samples/*.jpg
     bash scripts/demo.sh --tokens
     python scripts/draw_assets.py --demo_out demo_out     # assets/hamer_5x20.jpg from what the demo wrote
 """
@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from shared_tmu.files import replacing
+from shared_tmu.synth.body.generator import draw_body, place_body
+from shared_tmu.synth.body.model import BodyPose, synth_body
+from shared_tmu.synth.body.poses import posture_pose as body_posture
+from shared_tmu.synth.body.scene import UPRIGHT, BodyScene
 from shared_tmu.synth.generator import draw, place_hand, to_bgr
 from shared_tmu.synth.poses import posture_pose
 from shared_tmu.synth.scene import UPRIGHT_BACK, Difficulty, Scene, sample_scene
@@ -31,6 +35,12 @@ PLAIN = Difficulty(180.0, clutter=0.0, degrade=0.0)
 SHEET = (
     "flat", "relaxed", "fist", "point", "victory", "ok", "pinch", "cylinder", "thumb_up", "horns", "claw",
 )  # fmt: skip
+BODY_SHEET = (
+    "standing", "walking", "sitting", "arms_up", "crouching", "waving", "hands_on_hips", "running",
+    "pointing", "bowing",
+)  # fmt: skip
+BODY_PIXELS_PER_M = 145.0
+BODY_SEED = 11  # of clothes and light on the sheet
 # Scenes of seed 77 in which hand and posture are easy to see; negative numbers are mirrored into left hands.
 SAMPLES = (2, -21, 18, -23, 33, 7)
 
@@ -72,10 +82,40 @@ def draw_sheet(path: Path, seed: int) -> None:
         scenes = [posture_scene(name, view, seed) for view in (UPRIGHT_BACK, palm, side)]
         column = to_bgr(np.concatenate([draw(scene, 200, 256).image for scene in scenes]))
         label = "rest (flat)" if name == "flat" else name.replace("_", " ")
-        cv2.putText(column, label, (8, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 2, cv2.LINE_AA)
-        cv2.putText(column, label, (8, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (40, 40, 40), 1, cv2.LINE_AA)
+        write_label(column, label)
         columns.append(column)
     write_picture(path, np.concatenate(columns, axis=1))
+
+
+def body_scene(name: str, turn_deg: float, seed: int) -> BodyScene:
+    """A named posture of the average person, turned about the vertical axis."""
+    body, lean_deg = body_posture(name)
+    turn = UPRIGHT * Rotation.from_euler("xy", [lean_deg, turn_deg], degrees=True)
+    zeros = np.zeros(10, np.float32)
+    pose = BodyPose(
+        turn.as_rotvec().astype(np.float32), body.astype(np.float32), *synth_body().mean_hands, zeros[:3]
+    )
+    scene = BodyScene(pose, zeros, zeros, 6.0, zeros[:2], 1.0, zeros[:2], 1.0, (seed,), PLAIN)
+    points = place_body(scene).vertices
+    extent = np.ptp(points[:, :2] / points[:, 2:], axis=0) * [320 / 240, 1]
+    return replace(scene, fill=float(extent.max() * scene.distance_m * BODY_PIXELS_PER_M / 320))
+
+
+def draw_body_sheet(path: Path, seed: int) -> None:
+    """Front, side and back of SynthBody in ten postures."""
+    columns = []
+    for name in BODY_SHEET:
+        scenes = [body_scene(name, turn, seed) for turn in (-20.0, -80.0, 165.0)]
+        column = to_bgr(np.concatenate([draw_body(scene, 240, 320).image for scene in scenes]))
+        write_label(column, name.replace("_", " "))
+        columns.append(column)
+    write_picture(path, np.concatenate(columns, axis=1))
+
+
+def write_label(column: NDArray[np.uint8], label: str) -> None:
+    """White letters with a dark core at the top of a picture, in place."""
+    for color, thickness in (((255, 255, 255), 2), ((40, 40, 40), 1)):
+        cv2.putText(column, label, (8, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, color, thickness, cv2.LINE_AA)
 
 
 def draw_samples(folder: Path) -> None:
@@ -110,13 +150,14 @@ def main() -> None:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to")
-    parser.add_argument("--seed", type=int, default=30, help="of skin and light on the sheet")
+    parser.add_argument("--seed", type=int, default=30, help="of skin and light on the hand's sheet")
     parser.add_argument("--demo_out", type=Path, help="draw hamer_5x20.jpg from what the demo wrote here")
     args = parser.parse_args()
     if args.demo_out:
         draw_readme(args.demo_out, args.out / "hamer_5x20.jpg")
         return
     draw_sheet(args.out / "synthhand.png", args.seed)
+    draw_body_sheet(args.out / "synthbody.png", BODY_SEED)
     draw_samples(args.out / "samples")
 
 

@@ -3,6 +3,7 @@
 Run it as:
 
     python scripts/make_shards.py --count 20000 --seed 1 --max-turn 90 --clutter 0.4 --degrade 0.4
+    python scripts/make_shards.py --of body --count 20000
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from shared_tmu.synth.body.shards import BODY
 from shared_tmu.synth.scene import Difficulty
-from shared_tmu.synth.shards import SHARD, make_shards
+from shared_tmu.synth.shards import HAND, SHARD, make_shards
+
+KINDS = {"hand": HAND, "body": BODY}
 
 
 def main() -> None:
     """Draw what is missing."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("--of", choices=KINDS, default="hand", help="what the pictures show")
     parser.add_argument("--cache", type=Path, default=Path("data/cache"), help="folder of the shards")
     parser.add_argument("--count", type=int, default=20000, help="number of pictures")
     parser.add_argument("--seed", type=int, default=1, help="names the sequence of scenes")
@@ -29,7 +34,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="processes that draw")
     args = parser.parse_args()
     difficulty = Difficulty(args.max_turn, args.clutter, args.degrade)
-    shards = make_shards(args.cache, args.seed, args.count, difficulty, args.processes)
+    shards = make_shards(args.cache, args.seed, args.count, difficulty, args.processes, KINDS[args.of])
     for _ in tqdm(shards, total=(args.count + SHARD - 1) // SHARD, unit="shard"):
         pass
 

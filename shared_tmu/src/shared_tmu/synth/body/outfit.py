@@ -221,7 +221,8 @@ class Wardrobe:
             )
         if outfit.top is not None:
             edge, dip = outfit.neckline
-            neck = edge + 0.25 * np.minimum(z, 0.0) - dip * np.clip(1.0 - x / 0.09, 0.0, 1.0) * (z > 0)
+            neck = edge + 0.25 * np.minimum(z, 0.0) + 1.5 * np.maximum(x - 0.09, 0.0)
+            neck -= dip * np.clip(1.0 - x / 0.09, 0.0, 1.0) * (z > 0)
             body = (height > outfit.hem + wave) & (height < neck + 0.5 * wave) & (x < outfit.sleeve + wave)
             out.append((outfit.top, body))
         if outfit.shoes is not None:

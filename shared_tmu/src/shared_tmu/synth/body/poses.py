@@ -121,7 +121,7 @@ POSTURES: dict[str, Posture] = {
     "lunging": Posture(
         _HIP_HAND, _HIP_HAND, Leg(flexion=78, knee=88), Leg(flexion=-20, knee=55, ankle=-10, toes=-45)
     ),
-    "bowing": _both(Arm(elevation=30, azimuth=60, elbow=10), Leg(flexion=32), spine=(58, 0, 0), lean=18),
+    "bowing": _both(Arm(elevation=30, azimuth=60, elbow=10), Leg(flexion=32), spine=(58, 0, 0), lean=32),
     "reaching_up": Posture(
         Arm(elevation=165, azimuth=40, elbow=8), _RELAXED, spine=(-6, -8, 0), neck=(-22, 0, 0)
     ),

@@ -60,7 +60,7 @@ def _orientation(rng: np.random.Generator, lean_deg: float, max_turn_deg: float)
     if rng.random() < 0.04 and max_turn_deg >= 180.0:  # lying, upside down, anything
         return Rotation.random(random_state=rng)
     camera = Rotation.from_euler("zx", [roll, pitch], degrees=True)
-    return camera * UPRIGHT * Rotation.from_euler("yx", [turn, lean_deg], degrees=True)
+    return camera * UPRIGHT * Rotation.from_euler("xy", [lean_deg, turn], degrees=True)
 
 
 def sample_body_scene(seed: int, index: int, difficulty: Difficulty | None = None) -> BodyScene:
