@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from toy_hand_model import Backbone
 
 import shared_tmu
+from shared_tmu.bench.runtimes import find_runtime
 from shared_tmu.errors import ExportError, InputError, MissingAssetError, MissingDependencyError
 from shared_tmu.export import CompiledModel, OnnxModel, export_onnx
 from shared_tmu.export.outputs import flatten_output, nest_output
+from shared_tmu.schedule import Schedule
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -95,6 +97,16 @@ def test_onnx_topk_puts_the_first_of_equals_first(tmp_path: Path) -> None:
     found = OnnxModel(tmp_path / "sort.onnx")(batch)
     for name, wanted in Sort()(batch).items():
         assert torch.equal(found[name], wanted)
+
+
+def test_the_benchmark_runs_it() -> None:
+    model = Nested(depth=1).eval()
+    run = find_runtime("onnx", torch.device("cpu"))
+    with torch.inference_mode():
+        call = run.prepare(model, (images(2),), Schedule.parse("off"))
+        assert worst(model, lambda _: call(), images(2)) < 1e-4
+        with pytest.raises(InputError, match="--scope model"):
+            run.prepare(model, (images(2)["img"],), Schedule.parse("off"))
 
 
 def test_large_weights_get_a_file_of_their_own(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ To add one, write a function `(module, arguments, schedule) -> call` and list it
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 
 from shared_tmu.errors import InputError
+from shared_tmu.export import CompiledModel, OnnxModel, export_onnx
 from shared_tmu.graphs import capture
 from shared_tmu.schedule import Schedule
 
@@ -49,9 +52,13 @@ def prepare_eager(module: nn.Module, arguments: tuple[Any, ...], schedule: Sched
 
 
 def prepare_compiled(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
-    """`torch.compile` with inductor, for these shapes."""
+    """`torch.compile` with inductor: for these shapes, on a CPU with weights packed and any batch."""
     import torch._dynamo
 
+    if next(module.parameters()).device.type == "cpu":
+        frozen = CompiledModel(module)
+        frozen(*arguments)
+        return lambda: frozen(*arguments)
     compiled = torch.compile(module, dynamic=False)
     with torch._dynamo.config.patch(recompile_limit=_MAX_VARIANTS):
         compiled(*arguments)
@@ -73,6 +80,22 @@ def prepare_compiled_graph(module: nn.Module, arguments: tuple[Any, ...], schedu
     return lambda: captured(*arguments)
 
 
+def prepare_onnx(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
+    """An ONNX file for this batch size, run by onnxruntime; it is gone once it has been read.
+
+    Raises:
+        InputError: the module takes something else than a dictionary of tensors, as a model does.
+    """
+    if len(arguments) != 1 or not isinstance(arguments[0], Mapping):
+        raise InputError("runtime 'onnx' runs whole models: use --scope model.")
+    (batch,) = arguments
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(module, batch, path, dynamic_batch=False)
+        exported = OnnxModel(path)
+    return lambda: exported(batch)
+
+
 def table(*rows: Runtime) -> Mapping[str, Runtime]:
     """Runtimes by name, read-only."""
     return MappingProxyType({row.name: row for row in rows})
@@ -81,6 +104,7 @@ def table(*rows: Runtime) -> Mapping[str, Runtime]:
 RUNTIMES: Mapping[str, Runtime] = table(
     Runtime("eager", "plain PyTorch", prepare_eager),
     Runtime("compile", "torch.compile with inductor", prepare_compiled),
+    Runtime("onnx", "exported to ONNX, in onnxruntime", prepare_onnx, devices=("cpu",), is_torch=False),
     Runtime("graph", "one CUDA graph", prepare_graph, devices=("cuda",)),
     Runtime("compile+graph", "torch.compile, then one CUDA graph", prepare_compiled_graph, devices=("cuda",)),
 )
