@@ -14,8 +14,14 @@ from hypothesis import strategies as st
 from shared_tmu.detect import HandBox, choose_detector, make_detector
 from shared_tmu.detect.base import check_box, valid_boxes
 from shared_tmu.detect.boxes import BoxesDetector
-from shared_tmu.detect.landmarks import HandView, group_views, looks_like_a_hand, overlap
-from shared_tmu.detect.mediapipe_hands import MediaPipeDetector, _left_is_darker
+from shared_tmu.detect.landmarks import HandView, Palm, box_of, grown, looks_like_a_hand, overlap
+from shared_tmu.detect.mediapipe_hands import (
+    MediaPipeDetector,
+    _Candidate,
+    _group,
+    _is_same,
+    _left_is_darker,
+)
 from shared_tmu.detect.tiles import cut, tile_windows
 from shared_tmu.detect.vitdet import VitDetDetector, hands_from_keypoints
 from shared_tmu.errors import InputError, MissingAssetError, MissingDependencyError
@@ -110,14 +116,36 @@ def test_a_point_in_a_tile_is_found_in_the_image(window, shown_px):
     assert np.allclose(tile.to_image(centre), [[164, 56]], atol=2.5)
 
 
-def test_views_of_one_hand_are_grouped():
-    near, far = HAND + 3, HAND + np.array([200, 0])
-    groups = group_views([HandView(HAND, 0.9), HandView(far, -0.8), HandView(near, 0.7)])
-    assert [len(group.views) for group in groups] == [2, 1]
-    assert groups[0].right == pytest.approx(1.6)
-    assert np.allclose(groups[0].points_px, HAND + 1.5)
+def palm_of(points, score=0.9):
+    """The palm of a hand with these joints."""
+    palm = points[[0, 5, 9, 13, 17, 1, 2]]
+    return Palm(palm, box_of(palm), score)
+
+
+def test_sightings_of_one_palm_are_grouped_the_best_first():
+    far = palm_of(HAND + np.array([200, 0]), 0.8)
+    groups = _group([palm_of(HAND, 0.5), far, palm_of(HAND + 3, 0.7)])
+    assert [[palm.score for palm in group] for group in groups] == [[0.8], [0.7, 0.5]]
     assert overlap((0, 0, 2, 2), (1, 0, 3, 2)) == (pytest.approx(1 / 3), 0.5)
     assert overlap((0, 0, 1, 1), (2, 0, 3, 1)) == (0, 0)
+    assert grown((0, 0, 10, 20), 0.1) == (-1, -2, 11, 22)
+
+
+@given(st.floats(-3.1, 3.1), st.floats(0.3, 5.0), st.floats(-500, 500))
+def test_the_square_around_a_hand_moves_turns_and_grows_with_it(turn, scale, shift):
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    moved = scale * HAND @ rotation.T + [shift, 2 * shift]
+    for before, after in (
+        (palm_of(HAND).square().angle, palm_of(moved).square().angle),
+        (HandView(HAND, 1.0).square().angle, HandView(moved, 1.0).square().angle),
+    ):
+        assert abs((after - before - turn + np.pi) % (2 * np.pi) - np.pi) < 1e-6
+    square, other = HandView(HAND, 1.0).square(), HandView(moved, 1.0).square()
+    assert other.side_px == pytest.approx(scale * square.side_px)
+    expected = scale * rotation @ square.centre_px + [shift, 2 * shift]
+    assert np.allclose(other.centre_px, expected, atol=1e-6)
+    changed = square.changed(2.0, 0.5)
+    assert (changed.side_px, changed.angle) == (2 * square.side_px, square.angle + 0.5)
 
 
 def test_shapes_that_are_no_hands():
@@ -128,45 +156,84 @@ def test_shapes_that_are_no_hands():
     assert not looks_like_a_hand(stretched)
 
 
-class FakeGraph:
-    """Reports one right hand at a fixed place of the picture whenever a tile shows it at a usable size."""
+class FakePalms:
+    """Sees the palm of a hand at a fixed place of the picture whenever a tile shows all of it."""
 
-    def __init__(self, image_points, true_hand=True):
-        self.points, self.true_hand, self.calls = image_points, true_hand, 0
+    def __init__(self, points):
+        self.points = points
 
-    def run(self, tile, is_mirrored=False, quarter_turns=0):
-        self.calls += 1
+    def run(self, tile):
         height, width = tile.pixels.shape[:2]
         shown = (self.points - tile.origin_px) / tile.scale
-        inside = (shown.min() >= 0) and (shown[:, 0].max() < width) and (shown[:, 1].max() < height)
-        if not inside or np.ptp(shown, axis=0).max() < 0.15 * max(width, height):
-            return []
-        if not self.true_hand and self.calls > 1:
-            return []
-        return [HandView(self.points, 0.9)]
+        inside = shown.min() >= 0 and shown[:, 0].max() < width and shown[:, 1].max() < height
+        return [palm_of(self.points)] if inside else []
 
 
-def detector_with(graph):
+class FakeLandmarks:
+    """Sees the hand in every view, as sure as `presence` says, told the number of the look and the square."""
+
+    def __init__(self, points, presence):
+        self.points, self.presence, self.squares = points, presence, []
+
+    def run(self, tile, square, is_mirrored=False):
+        self.squares.append(square)
+        return HandView(self.points, 0.9, self.presence(len(self.squares), square))
+
+
+def detector_with(points, presence=lambda look, square: 0.95, palms=2):
     detector = MediaPipeDetector.__new__(MediaPipeDetector)
-    detector._graph = graph
+    detector._palm_models = [FakePalms(points) for _ in range(palms)]
+    detector._landmark_model = FakeLandmarks(points, presence)
     return detector
 
 
-def test_a_hand_seen_again_is_reported_and_a_chance_sighting_is_not():
+def bright_left():
     image = np.zeros((400, 600, 3), np.uint8)
     image[:, :200] = 200  # left half brighter: looked at as it is
-    points = HAND + np.array([300, 200])
-    (hand,) = detector_with(FakeGraph(points)).detect(image, "x").boxes
+    return image
+
+
+def test_a_hand_seen_again_is_reported_and_its_mirror_image_mirrored():
+    image, points = bright_left(), HAND + np.array([300, 200])
+    (hand,) = detector_with(points).detect(image, "x").boxes
     assert hand.is_right
     assert hand.box_xyxy == (281, 137, 322, 200)
-    assert 0.8 < hand.score <= 1
-    large = 5 * HAND + np.array([300, 380])
-    assert detector_with(FakeGraph(large, true_hand=False)).detect(image, "x").boxes == ()
-    mirrored = np.ascontiguousarray(
-        image[:, ::-1]
-    )  # looked at mirrored, so the graph sees the very same picture
-    (other,) = detector_with(FakeGraph(points)).detect(mirrored, "x").boxes
+    assert hand.score == pytest.approx(0.95 * 0.9)
+    mirrored = np.ascontiguousarray(image[:, ::-1])  # looked at mirrored: the models see the same picture
+    (other,) = detector_with(points).detect(mirrored, "x").boxes
     assert other == HandBox((599 - 322, 137, 599 - 281, 200), False, hand.score)
+    for threads in (1, 3, 4):
+        assert detector_with(points, palms=threads).detect(image, "x").boxes == (hand,)
+
+
+def test_what_is_no_hand_costs_one_look_and_chance_sightings_are_not_reported():
+    image, points = bright_left(), HAND + np.array([300, 200])
+    nothing = detector_with(points, lambda look, square: 0.1)
+    assert nothing.detect(image, "x").boxes == ()
+    assert len(nothing._landmark_model.squares) == 1
+    assert detector_with(points, lambda look, square: 0.9 if look < 3 else 0.0).detect(image, "x").boxes == ()
+
+
+def test_a_palm_that_few_tiles_saw_must_be_a_hand_upside_down_too(monkeypatch):
+    monkeypatch.setattr("shared_tmu.detect.mediapipe_hands._windows", lambda w, h: [(0, 0, w, h)])
+    image, points = bright_left(), HAND + np.array([300, 200])
+    upright = HandView(points, 1.0).square().angle
+    knee = detector_with(points, lambda look, square: 0.8 if abs(square.angle - upright) < 1 else 0.05)
+    assert knee.detect(image, "x").boxes == ()
+    assert len(detector_with(points, lambda look, square: 0.8).detect(image, "x").boxes) == 1
+
+
+def candidate(points, right=0.9):
+    return _Candidate((HandView(points, right),), 1, 0.9)
+
+
+def test_of_two_hands_in_one_place_the_better_stays_unless_they_are_left_and_right():
+    hand = 5 * HAND
+    assert _is_same(candidate(hand + 4), candidate(hand))
+    assert _is_same(candidate(HAND + np.array([0, -200])), candidate(hand))  # a finger tip taken for a hand
+    inside = 3 * HAND + [0, -60]
+    assert not _is_same(candidate(inside, -0.9), candidate(hand))
+    assert not _is_same(candidate(hand + np.array([400, 0])), candidate(hand))
 
 
 @given(st.integers(0, 10_000))

@@ -1,22 +1,65 @@
-"""Hands seen in several views of one picture, brought together: which views saw the same hand, and what they
-agree on.
+"""Geometry of hands as MediaPipe sees them: palms, landmarks, and the square that the landmark model looks
+at.
 
-All points are in pixels of the picture, `[21, 2]`, in MediaPipe's landmark order (wrist, thumb, index,
-middle, ring, little finger: the order of OpenPose).
+All points are in pixels of the picture. Landmarks `[21, 2]` are in MediaPipe's order (wrist, thumb, index,
+middle, ring, little finger: the order of OpenPose); a palm has 7 points `[7, 2]`: wrist, the first joints of
+index, middle, ring and little finger, and two of the thumb.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-SAME_HAND = 0.25
-"""Two views saw the same hand if their landmarks differ by less than this part of the hand's longer side."""
+Box = tuple[float, float, float, float]
+
+SAME_PALM = 0.35
 
 _FINGERS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))
+_PALM_AND_FIRST_JOINTS = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]
+
+
+@dataclass(frozen=True)
+class Square:
+    """What the landmark model looks at: the hand upright in the middle.
+
+    Attributes:
+        centre_px: (x, y).
+        side_px: length of its sides.
+        angle: how far it is turned, clockwise as one looks at the picture, radians.
+    """
+
+    centre_px: tuple[float, float]
+    side_px: float
+    angle: float
+
+    def changed(self, scale: float, turn: float) -> Square:
+        """Larger by `scale`, turned further by `turn` radians."""
+        return Square(self.centre_px, self.side_px * scale, self.angle + turn)
+
+
+@dataclass(frozen=True)
+class Palm:
+    """A palm as one run of the palm model saw it.
+
+    Attributes:
+        points_px: `[7, 2]`.
+        box_px: around the palm.
+        score: confidence in [0, 1].
+    """
+
+    points_px: NDArray[np.float64]
+    box_px: Box
+    score: float
+
+    def square(self) -> Square:
+        """The square around the whole hand, as MediaPipe's own graph takes it."""
+        x1, y1, x2, y2 = self.box_px
+        side = max(x2 - x1, y2 - y1)
+        return _upright((x1 + x2) / 2, (y1 + y2) / 2, side, self.points_px[2] - self.points_px[0], 0.5, 2.6)
 
 
 @dataclass(frozen=True)
@@ -26,30 +69,40 @@ class HandView:
     Attributes:
         points_px: landmarks, `[21, 2]`.
         right: evidence for a right hand in [-1, 1]; negative for a left hand.
+        presence: how sure the model is that it saw a hand, in [0, 1].
     """
 
     points_px: NDArray[np.float64]
     right: float
+    presence: float = 1.0
+
+    def square(self) -> Square:
+        """The square around the hand, as MediaPipe's own graph takes it from one frame to the next."""
+        points = self.points_px
+        up = ((points[5] + points[13]) / 2 + points[9]) / 2 - points[0]
+        angle = _angle(up)
+        turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+        turned = points[_PALM_AND_FIRST_JOINTS] @ turn.T
+        low, high = turned.min(axis=0), turned.max(axis=0)
+        x, y = ((low + high) / 2) @ turn
+        return _upright(float(x), float(y), float((high - low).max()), up, 0.1, 2.0)
 
 
-@dataclass
-class HandGroup:
-    """Views of what is taken to be one hand."""
-
-    views: list[HandView]
-
-    @property
-    def points_px(self) -> NDArray[np.float64]:
-        """Median landmarks over the views, `[21, 2]`."""
-        return np.asarray(np.median([view.points_px for view in self.views], axis=0))
-
-    @property
-    def right(self) -> float:
-        """Summed evidence for a right hand."""
-        return sum(view.right for view in self.views)
+def _angle(up: NDArray[np.float64]) -> float:
+    """How far `up` (from the wrist to the fingers) is turned clockwise from upwards."""
+    return math.pi / 2 - math.atan2(-float(up[1]), float(up[0]))
 
 
-def box_of(points_px: NDArray[np.float64]) -> tuple[float, float, float, float]:
+def _upright(x: float, y: float, side: float, up: NDArray[np.float64], shift: float, scale: float) -> Square:
+    """A square of `side` pixels around (x, y), turned along `up`, moved that way by a part of its side, then
+    enlarged.
+    """
+    angle = _angle(up)
+    moved = (x + shift * side * math.sin(angle), y - shift * side * math.cos(angle))
+    return Square(moved, scale * side, angle)
+
+
+def box_of(points_px: NDArray[np.float64]) -> Box:
     """Tight box (x1, y1, x2, y2) of points `[K, 2]`."""
     (x1, y1), (x2, y2) = points_px.min(axis=0), points_px.max(axis=0)
     return float(x1), float(y1), float(x2), float(y2)
@@ -66,22 +119,19 @@ def difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.linalg.norm(a - b, axis=1).mean()) / size
 
 
-def group_views(views: Sequence[HandView]) -> list[HandGroup]:
-    """Put views of the same hand together; a view joins the first group that holds one close to it."""
-    groups: list[HandGroup] = []
-    for view in views:
-        for group in groups:
-            if any(difference(view.points_px, other.points_px) < SAME_HAND for other in group.views):
-                group.views.append(view)
-                break
-        else:
-            groups.append(HandGroup([view]))
-    return groups
+def same_palm(a: Palm, b: Palm) -> bool:
+    """Whether two runs saw one palm: their points are closer than a third of its size."""
+    size = max(longer_side(a.points_px), longer_side(b.points_px))
+    return bool(np.linalg.norm(a.points_px - b.points_px, axis=1).mean() < SAME_PALM * size)
 
 
-def overlap(
-    a: tuple[float, float, float, float], b: tuple[float, float, float, float]
-) -> tuple[float, float]:
+def grown(box: Box, by: float) -> Box:
+    """A box enlarged on each side by a part of its width or height."""
+    x, y = by * (box[2] - box[0]), by * (box[3] - box[1])
+    return box[0] - x, box[1] - y, box[2] + x, box[3] + y
+
+
+def overlap(a: Box, b: Box) -> tuple[float, float]:
     """Intersection of two boxes over their union, and over the smaller of the two."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])

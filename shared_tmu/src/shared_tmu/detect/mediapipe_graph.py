@@ -1,4 +1,7 @@
-"""MediaPipe's hand graph on one tile at a time, quietly.
+"""MediaPipe's palm and landmark models, one at a time, quietly.
+
+`mediapipe.solutions.hands` runs both on every picture. Apart, the palm model can look at many tiles and the
+landmark model only at what it found; both keep MediaPipe's own pre- and post-processing.
 
 Convention: MediaPipe names hands as in a selfie, which is mirrored; here a right hand is the person's right
 hand in an ordinary photograph.
@@ -10,65 +13,184 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from shared_tmu.detect.landmarks import HandView
+from shared_tmu.detect.landmarks import HandView, Palm, Square
 from shared_tmu.detect.tiles import Tile
 from shared_tmu.errors import MissingDependencyError
 
-MIN_PALM_SCORE = 0.25
-MIN_HAND_SCORE = 0.5
-MAX_HANDS = 8
+_FULL_MODEL = 1
+_PRESENCE = "handlandmarkcpu__hand_presence_score"
+
+_PALMS = """
+    input_stream: "image" input_side_packet: "model_complexity" output_stream: "palms"
+    node {
+      calculator: "PalmDetectionCpu" input_side_packet: "MODEL_COMPLEXITY:model_complexity"
+      input_stream: "IMAGE:image" output_stream: "DETECTIONS:palms"
+    }"""
+_LANDMARKS = """
+    input_stream: "image" input_stream: "square" input_side_packet: "model_complexity"
+    output_stream: "landmarks" output_stream: "handedness"
+    node {
+      calculator: "HandLandmarkCpu" input_side_packet: "MODEL_COMPLEXITY:model_complexity"
+      input_stream: "IMAGE:image" input_stream: "ROI:square"
+      output_stream: "LANDMARKS:landmarks" output_stream: "HANDEDNESS:handedness"
+    }"""
 
 
-class HandGraph:
-    """MediaPipe's palm and landmark models in still-image mode; one thread at a time."""
+class PalmModel:
+    """Finds palms in a tile; one thread at a time.
+
+    Args:
+        min_score: palms with a lower score are not reported.
+
+    Raises:
+        MissingDependencyError: mediapipe is not installed.
+    """
+
+    def __init__(self, min_score: float) -> None:
+        from_mediapipe = _import_mediapipe()
+        from mediapipe.calculators.tensor import tensors_to_detections_calculator_pb2 as detections
+
+        extension = detections.TensorsToDetectionsCalculatorOptions.ext
+        options = {"TensorsToDetectionsCalculator": (extension, "min_score_thresh", min_score)}
+        self._graph = _Graph(from_mediapipe, _PALMS, options, ("palms",))
+
+    def run(self, tile: Tile) -> list[Palm]:
+        """Palms in a tile, in pixels of the image."""
+        packet = self._graph.run(tile.pixels).get("palms")
+        if packet is None or packet.is_empty():
+            return []
+        found = []
+        for detection in self._graph.mediapipe.packet_getter.get_proto_list(packet):
+            place = detection.location_data
+            points = np.array([(point.x, point.y) for point in place.relative_keypoints], np.float64)
+            box = place.relative_bounding_box
+            corners = [(box.xmin, box.ymin), (box.xmin + box.width, box.ymin + box.height)]
+            (x1, y1), (x2, y2) = tile.to_image(np.array(corners, np.float64)).tolist()
+            found.append(Palm(tile.to_image(points), (x1, y1, x2, y2), float(detection.score[0])))
+        return found
+
+
+class LandmarkModel:
+    """Finds the joints of the hand in a square, and says how sure it is; one thread at a time.
+
+    Raises:
+        MissingDependencyError: mediapipe is not installed.
+    """
 
     def __init__(self) -> None:
-        with quiet_native_stderr(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                import mediapipe
-            except ImportError as error:
-                raise MissingDependencyError(
-                    "the mediapipe detector was asked for, but mediapipe is not installed: pip install "
-                    "'shared_tmu[detect]', or give boxes with --detector boxes --boxes FILE."
-                ) from error
-            self._hands = mediapipe.solutions.hands.Hands(
-                static_image_mode=True,
-                max_num_hands=MAX_HANDS,
-                model_complexity=1,
-                min_detection_confidence=MIN_PALM_SCORE,
-                min_tracking_confidence=MIN_HAND_SCORE,
-            )
-            self._hands.process(np.zeros((64, 64, 3), np.uint8))  # the models load, and say so, on first use
-        self._has_seen_a_hand = False  # until then the native code has one more thing to say
+        from_mediapipe = _import_mediapipe()
+        from mediapipe.calculators.util import thresholding_calculator_pb2 as thresholding
+        from mediapipe.framework.formats import rect_pb2
 
-    def run(self, tile: Tile, is_mirrored: bool = False, quarter_turns: int = 0) -> list[HandView]:
-        """Hands in a tile, looked at mirrored and then turned counter-clockwise by quarter turns."""
-        pixels = tile.pixels[:, ::-1] if is_mirrored else tile.pixels
-        pixels = np.ascontiguousarray(np.rot90(pixels, quarter_turns))
-        quiet = contextlib.nullcontext() if self._has_seen_a_hand else quiet_native_stderr()
-        with quiet, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            result: Any = self._hands.process(pixels)
-        if not result.multi_hand_landmarks:
-            return []
-        self._has_seen_a_hand = True
-        views = []
-        for marks, side in zip(result.multi_hand_landmarks, result.multi_handedness, strict=True):
-            points = np.array([(mark.x, mark.y) for mark in marks.landmark], dtype=np.float64)
-            for _ in range(quarter_turns):
-                points = np.stack([1.0 - points[:, 1], points[:, 0]], axis=1)
-            if is_mirrored:
-                points[:, 0] = 1.0 - points[:, 0]
-            named = side.classification[0]
-            is_right = (named.label == "Left") != is_mirrored
-            views.append(HandView(tile.to_image(points), float(named.score) * (1 if is_right else -1)))
-        return views
+        # The threshold decides whether landmarks are given at all; here the caller decides by presence.
+        extension = thresholding.ThresholdingCalculatorOptions.ext
+        options = {"ThresholdingCalculator": (extension, "threshold", 0.0)}
+        self._rect = rect_pb2.NormalizedRect
+        streams = ("landmarks", "handedness", _PRESENCE)
+        whole = self._rect(x_center=0.5, y_center=0.5, width=1, height=1)
+        self._graph = _Graph(from_mediapipe, _LANDMARKS, options, streams, square=whole)
+
+    def run(self, tile: Tile, square: Square, is_mirrored: bool = False) -> HandView:
+        """The hand in a square that the tile shows, looked at as it is or mirrored."""
+        height, width = tile.pixels.shape[:2]
+        x = (square.centre_px[0] - tile.origin_px[0]) / tile.scale[0] / width
+        y = (square.centre_px[1] - tile.origin_px[1]) / tile.scale[1] / height
+        rect = self._rect(
+            x_center=1.0 - x if is_mirrored else x,
+            y_center=y,
+            width=square.side_px / tile.scale[0] / width,
+            height=square.side_px / tile.scale[1] / height,
+            rotation=-square.angle if is_mirrored else square.angle,
+        )
+        seen = self._graph.run(tile.pixels[:, ::-1] if is_mirrored else tile.pixels, square=rect)
+        getter = self._graph.mediapipe.packet_getter
+        marks = getter.get_proto(seen["landmarks"]).landmark
+        points = np.array([(mark.x, mark.y) for mark in marks], np.float64)
+        if is_mirrored:
+            points[:, 0] = 1.0 - points[:, 0]
+        named = getter.get_proto(seen["handedness"]).classification[0]
+        is_right = (named.label == "Left") != is_mirrored
+        right = float(named.score) * (1 if is_right else -1)
+        return HandView(tile.to_image(points), right, float(getter.get_float(seen[_PRESENCE])))
+
+
+class _Graph:
+    """One of MediaPipe's subgraphs, running on one thread.
+
+    Args:
+        mediapipe: the package.
+        text: the graph, as MediaPipe writes it.
+        options: calculator to (extension, field, value), set after the subgraphs are expanded.
+        streams: outputs to keep.
+        **protos: other inputs than the image, for a first run: models load, and say so, on first use.
+    """
+
+    def __init__(
+        self,
+        mediapipe: Any,
+        text: str,
+        options: Mapping[str, tuple[Any, str, Any]],
+        streams: tuple[str, ...],
+        **protos: Any,
+    ) -> None:
+        from mediapipe.calculators.tensor import inference_calculator_pb2 as inference
+        from mediapipe.framework import calculator_pb2
+
+        self.mediapipe = mediapipe
+        short, full = calculator_pb2.CalculatorGraphConfig(), calculator_pb2.CalculatorGraphConfig()
+        import_module("google.protobuf.text_format").Parse(text, short)  # a package without types
+        with quiet_native_stderr():
+            mediapipe.resource_util.set_resource_dir(str(Path(mediapipe.__file__).parents[1]))
+            expanded = mediapipe.ValidatedGraphConfig()
+            expanded.initialize(graph_config=short)
+            full.ParseFromString(expanded.binary_config)
+            for node in full.node:
+                if node.calculator == "InferenceCalculatorCpu":
+                    how = node.options.Extensions[inference.InferenceCalculatorOptions.ext]
+                    how.delegate.xnnpack.num_threads = 1
+                if node.calculator in options:
+                    extension, name, value = options[node.calculator]
+                    setattr(node.options.Extensions[extension], name, value)
+            self._graph = mediapipe.CalculatorGraph(graph_config=full)
+            self._seen: dict[str, Any] = {}
+            self._time = 0
+            for stream in streams:
+                self._graph.observe_output_stream(stream, self._seen.__setitem__, True)
+            self._graph.start_run({"model_complexity": mediapipe.packet_creator.create_int(_FULL_MODEL)})
+            self.run(np.zeros((64, 64, 3), np.uint8), **protos)
+
+    def run(self, pixels: NDArray[np.uint8], **protos: Any) -> dict[str, Any]:
+        """What the graph says about an RGB picture `[H, W, 3]`: stream to packet."""
+        create = self.mediapipe.packet_creator
+        self._time += 1
+        self._seen.clear()
+        frame = self.mediapipe.ImageFrame(self.mediapipe.ImageFormat.SRGB, np.ascontiguousarray(pixels))
+        self._graph.add_packet_to_input_stream("image", create.create_image_frame(frame).at(self._time))
+        for name, proto in protos.items():
+            self._graph.add_packet_to_input_stream(name, create.create_proto(proto).at(self._time))
+        self._graph.wait_until_idle()
+        return self._seen
+
+
+def _import_mediapipe() -> Any:
+    with quiet_native_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import mediapipe
+        except ImportError as error:
+            raise MissingDependencyError(
+                "the mediapipe detector was asked for, but mediapipe is not installed: pip install "
+                "'shared_tmu[detect]', or give boxes with --detector boxes --boxes FILE."
+            ) from error
+    return mediapipe
 
 
 @contextlib.contextmanager
