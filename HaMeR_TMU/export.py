@@ -1,0 +1,34 @@
+"""HaMeR as an ONNX file, with token merging inside the graph.
+
+    python export.py --r 10x16 --out hamer_10x16.onnx                       # bundled weights, any batch size
+    python export.py --r 10x16 --out hamer_10x16.onnx --batch 8             # for 8 hands at a time
+    python export.py --r off --out hamer.onnx --checkpoint hamer.ckpt --mano_path MANO_RIGHT.pkl
+
+`shared_tmu.export.OnnxModel` runs the file. It takes right hands, mirror left ones before and after as
+`demo.py` does.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tmu
+from hamer.loading import BUNDLED, load_hamer
+from shared_tmu.evaluation import EvalProgram
+from shared_tmu.export.program import main
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Export as the command line says; returns the exit status."""
+    program = EvalProgram(
+        name="HaMeR",
+        folder=Path(__file__).resolve().parent,
+        load_model=load_hamer,
+        patch=tmu.patch,
+        default_checkpoint=BUNDLED,
+    )
+    return main(program, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run())
