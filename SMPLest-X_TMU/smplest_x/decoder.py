@@ -30,6 +30,10 @@ LAYERS = (
     ("dec_face_jaw_pose", 78, 1, 6),
     ("dec_face_cam", 79, 1, 3),
 )
+IDENTITY, UPRIGHT = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0), (1.0, 0.0, 0.0, -1.0, 0.0, 0.0)
+"""Interleaved 6D of no rotation, and of half a turn about x."""
+
+START_LOGIT = 0.9  # of the distance: about 40 m under the published camera
 _BOTH_HANDS = "dec_hand_"  # the first half of what these make is the left hand's
 
 
@@ -58,6 +62,23 @@ class BodyDecoder(nn.Module):
         self.token_conv = nn.Linear(config.dim, config.dim_out)
         for name, _, count, numbers in LAYERS:
             setattr(self, name, nn.Linear(count * config.dim_out, numbers))
+        self.start_near_rest()
+
+    @torch.no_grad()
+    def start_near_rest(self) -> None:
+        """Initialise the last layers so that an untrained model predicts a person at rest, upright and facing
+        the camera, who fills most of the crop.
+        """
+        for name, *_ in LAYERS:
+            layer = getattr(self, name)
+            nn.init.xavier_uniform_(layer.weight, gain=0.01)
+            nn.init.zeros_(layer.bias)
+            if name.endswith("_pose"):
+                upright = name.endswith("_root_pose")  # SMPL-X's y points up, the camera's down
+                layer.bias.copy_(
+                    torch.tensor(UPRIGHT if upright else IDENTITY).repeat(layer.out_features // 6)
+                )
+        self.dec_body_cam.bias[2] = START_LOGIT
 
     def forward(self, tokens: Tensor) -> dict[str, Tensor]:
         """Predict from the encoder's tokens `[B, T + P, C]`, task tokens first, for any P of at least one.

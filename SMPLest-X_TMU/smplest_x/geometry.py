@@ -8,20 +8,9 @@ import math
 import torch
 from torch import Tensor
 
-from shared_tmu.geometry import rot6d_to_rotmat, rotmat_to_axis_angle
+from shared_tmu.geometry import interleaved_rot6d_to_rotmat, rotmat_to_axis_angle
 
 Z_SHIFT_M = 1e-4  # added to depths before dividing, as published
-
-
-def interleaved_rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
-    """Turn SMPLest-X's 6D rotations `[..., 6]` into matrices `[..., 3, 3]`.
-
-    Convention: "interleaved": numbers 0, 2, 4 are parallel to the first column, numbers 1, 3, 5 give the
-    second. (HaMeR and WiLoR take the first three and the last three.)
-
-    Source: Zhou et al. 2019, On the Continuity of Rotation Representations, arXiv:1812.07035.
-    """
-    return rot6d_to_rotmat(torch.cat((rot6d[..., 0::2], rot6d[..., 1::2]), dim=-1))
 
 
 def rotmat_to_interleaved_rot6d(rotmat: Tensor) -> Tensor:

@@ -94,7 +94,11 @@ class SMPLestX(nn.Module):
 
     def predict(self, tokens: Tensor) -> dict[str, Tensor]:
         """Turn the encoder's tokens `[B, T + P, C]` into the output dictionary of `forward` but for `img`."""
-        params = self.body_params(self.decoder(tokens))
+        return self.assemble(self.decoder(tokens))
+
+    def assemble(self, decoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The same from the decoder's output."""
+        params = self.body_params(decoded)
         body = self.smplx_layer(
             global_orient=params["smplx_root_pose"],
             body_pose=params["smplx_body_pose"],

@@ -8,6 +8,7 @@ import torch
 from cases import CASES, case_model, check, description, run, schedules, tensors
 
 import tmu
+from shared_tmu.geometry import interleaved_rot6d_to_rotmat
 from smplest_x import SMPLestX, geometry
 
 PARTS = ("body_root_pose", "body_pose", "body_betas", "body_cam", "face_root_pose", "face_expression",
@@ -78,9 +79,9 @@ def test_rotations_of_a_batch_of_three() -> None:
 
 def test_rotations_and_cameras() -> None:
     golden = tensors("geometry")
-    rotmat = geometry.interleaved_rot6d_to_rotmat(golden["rot6d_in"])
+    rotmat = interleaved_rot6d_to_rotmat(golden["rot6d_in"])
     assert (rotmat - golden["rot6d_rotmat"]).abs().max() < 5e-5
-    again = geometry.interleaved_rot6d_to_rotmat(geometry.rotmat_to_interleaved_rot6d(rotmat))
+    again = interleaved_rot6d_to_rotmat(geometry.rotmat_to_interleaved_rot6d(rotmat))
     assert torch.allclose(again, rotmat, atol=1e-6)
     found = geometry.interleaved_rot6d_to_axis_angle(golden["rot6d_in"])
     assert (found - golden["rot6d_axis_angle"]).abs().max() < 2e-4

@@ -221,6 +221,32 @@ assert len(out.unique(dim=0)) == 110
     run_snippet(code + check, tmp_path, tmp_path)
 
 
+# SMPLest-X's snippet loads official files: here a tiny model and the bundled person stand for them.
+GIVEN_SMPLEST_X = """
+import torch
+import yaml
+from pathlib import Path
+import numpy as np
+from shared_tmu.body_models import load_smplx
+from smplest_x import SMPLestX, SMPLestXConfig
+torch.manual_seed(0)
+sizes = SMPLestXConfig.from_dict({
+    "encoder": {"embed_dim": 32, "depth": 20, "num_heads": 2},
+    "decoder": {"depth": 1, "heads": 2, "dim_head": 8, "dim": 32, "mlp_dim": 16, "context_dim": 32,
+                "dim_out": 4},
+})
+np.savez("SMPLX_NEUTRAL.npz", **load_smplx().to_dict())
+torch.save({"network": SMPLestX(sizes, load_smplx()).state_dict()}, "smplest_x_h.pth.tar")
+Path("smplest_x_h.pth.yaml").write_text(yaml.safe_dump(sizes.to_dict()))
+img = torch.rand(2, 3, 512, 384)
+"""
+
+
+@pytest.mark.parametrize("code", snippets("SMPLest-X_TMU/README.md"))
+def test_the_snippets_of_smplest_x_run(code: str, tmp_path: Path) -> None:
+    run_snippet(GIVEN_SMPLEST_X + code, tmp_path, ROOT / "SMPLest-X_TMU")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_and_pictures_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))

@@ -39,6 +39,16 @@ def rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
     return torch.stack((column1, column2, column3), dim=-1)
 
 
+def interleaved_rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
+    """Turn SMPLest-X's 6D rotations `[..., 6]` into matrices `[..., 3, 3]`.
+
+    Convention: "interleaved": numbers 0, 2, 4 are parallel to the first column, numbers 1, 3, 5 give the
+    second. (HaMeR and WiLoR take the first three and the last three, see `rot6d_to_rotmat`.)
+    """
+    _expect_last("rot6d", rot6d, 6)
+    return rot6d_to_rotmat(torch.cat((rot6d[..., 0::2], rot6d[..., 1::2]), dim=-1))
+
+
 def rotmat_to_rot6d(rotmat: Tensor) -> Tensor:
     """Return the first two columns of `[..., 3, 3]` rotation matrices, one after the other: `[..., 6]`."""
     _expect_last("rotmat", rotmat, 3, 3)

@@ -1,4 +1,4 @@
-"""Shards of SynthHand as a torch dataset, with the colour and geometry changes applied while reading."""
+"""Shards of renders as torch datasets, with the colour and geometry changes applied while reading."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ from torch.utils.data import Dataset
 
 from shared_tmu.crops import MEAN, STD
 from shared_tmu.synth.scene import Difficulty
-from shared_tmu.synth.shards import CANONICAL_SCALE_M, CELL, DEPTH_SCALE_M, SHARD, make_shards, shard_folder
+from shared_tmu.synth.shards import (
+    CANONICAL_SCALE_M,
+    CELL,
+    DEPTH_SCALE_M,
+    HAND,
+    SHARD,
+    Kind,
+    make_shards,
+    shard_folder,
+)
 
 Image = NDArray[np.uint8]  # [256, 192, 3] RGB
 Labels = dict[str, NDArray[Any]]  # one sample's labels as a shard holds them
 HEIGHT, WIDTH = 256, 192
 
 
-class SynthHandSet(Dataset[dict[str, Tensor]]):
-    """Training samples of one seed and difficulty; missing shards are drawn on first use.
-
-    Items: `img` `[3, 256, 192]` normalised; `part` `[64, 48]` int64 (0 background); `canonical` `[64, 48, 3]`
-    and `depth` `[64, 48]` metres; `keypoints_2d` `[21, 2]` in crops; `keypoints_3d` `[21, 3]` metres, camera
-    frame; `global_orient` `[1, 3, 3]`, `hand_pose` `[15, 3, 3]`; `betas` `[10]`.
+class ShardSet(Dataset[dict[str, Tensor]]):
+    """Training samples of one kind, seed and difficulty; missing shards are drawn on first use.
 
     Args:
         cache: folder of the shards.
@@ -41,12 +46,14 @@ class SynthHandSet(Dataset[dict[str, Tensor]]):
         MissingDependencyError: shards are missing, and embreex, which draws them, is not installed.
     """
 
+    kind: Kind = HAND
+
     def __init__(
         self, cache: Path, seed: int, count: int, difficulty: Difficulty, augment: bool, processes: int = 1
     ) -> None:
-        for _ in make_shards(cache, seed, count, difficulty, processes):
+        for _ in make_shards(cache, seed, count, difficulty, processes, self.kind):
             pass
-        self.folder = shard_folder(cache, seed, difficulty)
+        self.folder = shard_folder(cache, seed, difficulty, self.kind)
         self.seed, self.count, self.augment = seed, count, augment
         self._shards: dict[int, Labels] = {}
 
@@ -71,14 +78,57 @@ class SynthHandSet(Dataset[dict[str, Tensor]]):
         labels = {key: np.asarray(value[i]) for key, value in shard.items() if key not in ("jpeg", "end")}
         if self.augment:
             rng = np.random.default_rng(int(torch.randint(1 << 62, ()).item()))
-            image, labels = _turn(rng, image, labels)
+            image, labels = self.turn(rng, image, labels)
             image = _recolor(rng, image)
             image = _cover(rng, image)
+        return self.to_tensors(image, labels)
+
+    def turn(self, rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
+        """Turn, scale and shift picture and labels alike."""
+        raise NotImplementedError
+
+    def to_tensors(self, image: Image, labels: Labels) -> dict[str, Tensor]:
+        """An item of the set."""
+        raise NotImplementedError
+
+
+class SynthHandSet(ShardSet):
+    """Renders of SynthHand.
+
+    Items: `img` `[3, 256, 192]` normalised; `part` `[64, 48]` int64 (0 background); `canonical` `[64, 48, 3]`
+    and `depth` `[64, 48]` metres; `keypoints_2d` `[21, 2]` in crops; `keypoints_3d` `[21, 3]` metres, camera
+    frame; `global_orient` `[1, 3, 3]`, `hand_pose` `[15, 3, 3]`; `betas` `[10]`.
+    """
+
+    def turn(self, rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
+        """See `ShardSet`."""
+        return _turn(rng, image, labels)
+
+    def to_tensors(self, image: Image, labels: Labels) -> dict[str, Tensor]:
+        """See `ShardSet`."""
         return _to_tensors(image, labels)
 
 
 def _turn(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
-    """Turn, scale and shift picture and labels alike; the hand turns about the ray through its middle."""
+    """Turn, scale and shift a hand's picture and labels; the hand turns about the ray through its middle."""
+    margin = np.array([(HEIGHT - WIDTH) / 2, 0.0])  # of the square crop beside the picture, pixels
+    image, labels, move = turn_picture(rng, image, labels)
+    points = (labels["keypoints_2d"] + 0.5) * HEIGHT - margin
+    points = points @ move[:, :2].T + move[:, 2]
+    labels["keypoints_2d"] = ((points + margin) / HEIGHT - 0.5).astype(np.float32)
+    return image, labels
+
+
+def turn_picture(
+    rng: np.random.Generator, image: Image, labels: Labels
+) -> tuple[Image, Labels, NDArray[np.float64]]:
+    """Turn, scale and shift a picture and all labels but the key points in it.
+
+    What is shown turns about the ray through the middle of `keypoints_3d`.
+
+    Returns:
+        Picture, labels, and where pixels went, `[2, 3]`.
+    """
     degrees = float(np.clip(rng.normal(0.0, 20.0), -60, 60))
     scale, shift = float(np.exp(rng.normal(0.0, 0.10))), rng.normal(0.0, 5.0, 2)
     centre = np.array([WIDTH / 2, HEIGHT / 2])
@@ -91,15 +141,11 @@ def _turn(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image
     out = dict(labels)
     for key in ("part", "canonical", "depth"):
         out[key] = cv2.warpAffine(labels[key], cells, size, flags=cv2.INTER_NEAREST)
-    margin = np.array([(HEIGHT - WIDTH) / 2, 0.0])  # of the square crop beside the picture, pixels
-    points = (labels["keypoints_2d"] + 0.5) * HEIGHT - margin
-    points = points @ turn.T + move[:, 2]
-    out["keypoints_2d"] = ((points + margin) / HEIGHT - 0.5).astype(np.float32)
     middle = labels["keypoints_3d"].mean(0)
     about = Rotation.from_rotvec(radians * middle / np.linalg.norm(middle))
     out["keypoints_3d"] = (about.apply(labels["keypoints_3d"] - middle) + middle).astype(np.float32)
     out["root"] = (about * Rotation.from_rotvec(labels["root"])).as_rotvec().astype(np.float32)
-    return image, out
+    return image, out, move
 
 
 def _recolor(rng: np.random.Generator, image: Image) -> Image:

@@ -20,13 +20,17 @@ class DenseHeads(nn.Module):
     Args:
         dim: channels of the tokens.
         grid: patch rows and columns.
+        parts: kinds of cells, background included.
+        keypoints: how many.
     """
 
-    def __init__(self, dim: int, grid: tuple[int, int] = (16, 12)) -> None:
+    def __init__(
+        self, dim: int, grid: tuple[int, int] = (16, 12), parts: int = PARTS, keypoints: int = KEYPOINTS
+    ) -> None:
         super().__init__()
-        self.grid = grid
-        self.cells = nn.Linear(dim, CELLS * CELLS * (PARTS + 4))
-        self.points = nn.Linear(dim, KEYPOINTS * 4)
+        self.grid, self.parts, self.keypoints = grid, parts, keypoints
+        self.cells = nn.Linear(dim, CELLS * CELLS * (parts + 4))
+        self.points = nn.Linear(dim, keypoints * 4)
         rows, columns = grid
         v, u = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
         centre = torch.stack([(u + 0.5) / rows - columns / rows / 2, (v + 0.5) / rows - 0.5], dim=-1)
@@ -38,20 +42,22 @@ class DenseHeads(nn.Module):
         """Read patch tokens `[B, P, C]`.
 
         Returns:
-            `part` logits `[B, 17, 4h, 4w]`, `canonical` `[B, 4h, 4w, 3]` and `depth` `[B, 4h, 4w]` in
-            decimetres, `keypoints_2d` `[B, 21, 2]` in crops, `keypoint_depth` `[B, 21]` in decimetres, and
-            what these two are weighted means of: `score` logits `[B, P, 21]` and `place` `[B, P, 21, 2]`.
+            `part` logits `[B, parts, 4h, 4w]`, `canonical` `[B, 4h, 4w, 3]` and `depth` `[B, 4h, 4w]` in
+            units of length (see `dense_losses`), `keypoints_2d` `[B, J, 2]` in crops, `keypoint_depth`
+            `[B, J]`, and what these two are weighted means of: `score` logits `[B, P, J]` and `place`
+            `[B, P, J, 2]`.
         """
         batch, (rows, columns) = tokens.shape[0], self.grid
-        cells = self.cells(tokens).float().reshape(batch, rows, columns, CELLS, CELLS, PARTS + 4)
-        cells = cells.permute(0, 1, 3, 2, 4, 5).reshape(batch, rows * CELLS, columns * CELLS, PARTS + 4)
-        points = self.points(tokens).float().reshape(batch, rows * columns, KEYPOINTS, 4)
-        weight = points[..., 0].softmax(dim=1)  # [B, P, 21]
+        parts, width = self.parts, self.parts + 4
+        cells = self.cells(tokens).float().reshape(batch, rows, columns, CELLS, CELLS, width)
+        cells = cells.permute(0, 1, 3, 2, 4, 5).reshape(batch, rows * CELLS, columns * CELLS, width)
+        points = self.points(tokens).float().reshape(batch, rows * columns, self.keypoints, 4)
+        weight = points[..., 0].softmax(dim=1)  # [B, P, J]
         place = self.centre[:, None] + points[..., 1:3] / rows
         return {
-            "part": cells[..., :PARTS].permute(0, 3, 1, 2),
-            "canonical": cells[..., PARTS : PARTS + 3],
-            "depth": cells[..., PARTS + 3],
+            "part": cells[..., :parts].permute(0, 3, 1, 2),
+            "canonical": cells[..., parts : parts + 3],
+            "depth": cells[..., parts + 3],
             "keypoints_2d": (weight[..., None] * place).sum(1),
             "keypoint_depth": (weight * points[..., 3]).sum(1),
             "score": points[..., 0],
@@ -86,23 +92,24 @@ def heat_losses(heads: DenseHeads, read: dict[str, Tensor], keypoints_2d: Tensor
     }
 
 
-def dense_losses(read: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def dense_losses(read: dict[str, Tensor], batch: dict[str, Tensor], unit_m: float = 0.1) -> dict[str, Tensor]:
     """Losses of the dense heads, each about one at the start of training.
 
     Args:
         read: what `DenseHeads` returned.
         batch: targets as `shared_tmu.training.data.SynthHandSet` gives them, metres and crops.
+        unit_m: metres per unit in which the heads give lengths; decimetres suit hands.
     """
     part = batch["part"]
     hand = (part > 0).float()
     count = hand.sum().clamp(min=1.0)
-    weights = torch.ones(PARTS, device=part.device)
+    weights = torch.ones(read["part"].shape[1], device=part.device)
     weights[0] = 0.25
     depth = batch["keypoints_3d"][..., 2] - batch["keypoints_3d"][:, :1, 2]
     return {
         "part": F.cross_entropy(read["part"], part, weight=weights) / 2.0,
-        "canonical": ((read["canonical"] - 10 * batch["canonical"]).abs().sum(-1) * hand).sum() / count,
-        "depth": ((read["depth"] - 10 * batch["depth"]).abs() * hand).sum() / count,
+        "canonical": ((read["canonical"] - batch["canonical"] / unit_m).abs().sum(-1) * hand).sum() / count,
+        "depth": ((read["depth"] - batch["depth"] / unit_m).abs() * hand).sum() / count,
         "dense_2d": 8.0 * (read["keypoints_2d"] - batch["keypoints_2d"]).abs().sum(-1).mean(),
-        "dense_depth": (read["keypoint_depth"] - 10 * depth).abs().mean(),
+        "dense_depth": (read["keypoint_depth"] - depth / unit_m).abs().mean(),
     }

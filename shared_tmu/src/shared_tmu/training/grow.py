@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from shared_tmu.crops import MEAN, STD
 from shared_tmu.errors import ConfigError
 
 
@@ -69,6 +70,17 @@ def initialise_vit(vit: Any, generator: torch.Generator | None = None) -> None:
         block.attn.qkv.weight.copy_(qkv.reshape(3 * dim, dim))
         for linear in (block.attn.proj, block.mlp.fc2):
             linear.weight.mul_(1.0 / math.sqrt(2.0 * depth))
+
+
+@torch.no_grad()
+def fold_normalisation(proj: nn.Conv2d) -> None:
+    """Make a patch embedding for normalised pictures read pictures in 0..1: the same tokens, but for patches
+    that reach over the border, where black no longer stands for the mean.
+    """
+    mean, std = (proj.weight.new_tensor(values)[None, :, None, None] for values in (MEAN, STD))
+    proj.weight.div_(std)
+    assert proj.bias is not None
+    proj.bias.sub_((proj.weight * mean).sum((1, 2, 3)))
 
 
 @torch.no_grad()

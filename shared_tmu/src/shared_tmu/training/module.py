@@ -1,4 +1,4 @@
-"""The LightningModule that trains a hand regressor on SynthHand: losses on patch tokens and on the head."""
+"""LightningModules that train on renders: losses on patch tokens and on the head."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from shared_tmu.training.losses import aligned_error_mm, hand_losses
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
 
 
-class HandTraining(pl.LightningModule):
-    """Train a hand regressor.
+class RegressorTraining(pl.LightningModule):
+    """Train a ViT with a head; a subclass says what they are held to.
 
     Args:
-        model: has `backbone` (images `[B, 3, 256, 192]` to tokens), `predict` (tokens to the output
-            dictionary) and `mano` (the body-model layer).
-        dim: channels of the tokens.
+        model: has a ViT (images `[B, 3, 256, 192]` to tokens) and `predict` (tokens to the output
+            dictionary).
+        vit: the ViT.
+        dense: heads on the patch tokens, for training only.
         steps: optimiser steps of this stage; the learning rate ends with them.
         lr: peak learning rate.
         warmup: steps of linear warm-up.
@@ -36,7 +37,8 @@ class HandTraining(pl.LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        dim: int,
+        vit: nn.Module,
+        dense: nn.Module,
         steps: int,
         lr: float = 2e-3,
         warmup: int = 200,
@@ -48,46 +50,34 @@ class HandTraining(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model: Any = model
-        self.dense = DenseHeads(dim)
+        self.dense: Any = dense
         self.steps, self.lr, self.warmup, self.weight_decay = steps, lr, warmup, weight_decay
         self.weights = dict(weights or {})
         self.num_prefix_tokens = num_prefix_tokens
         self.matrix_factor, self.embedding_factor = matrix_factor, embedding_factor
-        self.encoders: tuple[Any, ...] = (self.model.backbone,)  # a tuple, or it would be saved once more
+        self.encoders: tuple[Any, ...] = (vit,)  # a tuple, or it would be saved once more
 
-    def _losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tokens = self.encoders[0](batch["img"])
-        read = self.dense(tokens[:, self.num_prefix_tokens :])
-        losses = dense_losses(read, batch) | heat_losses(self.dense, read, batch["keypoints_2d"])
-        output = self.model.predict(tokens)
-        losses.update(hand_losses(output, batch, self.model.mano))
-        return losses, output
+    def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Named losses of a batch, and the model's output for it."""
+        raise NotImplementedError
+
+    def errors(self, batch: dict[str, Tensor], output: dict[str, Any]) -> dict[str, Tensor]:
+        """What validation logs: at least `val/pa_mpvpe_mm` and `val/error_2d_px`."""
+        raise NotImplementedError
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Sum of weighted losses; each is logged."""
         with AttentionWrittenOut() if batch["img"].device.type == "cpu" else nullcontext():
-            losses, _output = self._losses(batch)
+            losses, _output = self.losses(batch)
         total = torch.stack([self.weights.get(k, 1.0) * v for k, v in losses.items()]).sum()
         self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()})
         self.log("train/total", total.detach(), prog_bar=True)
         return total
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
-        """Aligned vertex and joint errors in mm, and 2D errors in pixels of the crop."""
-        losses, output = self._losses(batch)
-        truth = self.model.mano(
-            global_orient=batch["global_orient"], hand_pose=batch["hand_pose"], betas=batch["betas"]
-        )
-        distance = (output["pred_keypoints_2d"] - batch["keypoints_2d"]).norm(dim=-1)
-        turn = output["pred_mano_params"]["global_orient"].transpose(-1, -2) @ batch["global_orient"]
-        cosine = ((turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
-        values = {
-            "val/pa_mpvpe_mm": aligned_error_mm(output["pred_vertices"].float(), truth.vertices).mean(),
-            "val/pa_mpjpe_mm": aligned_error_mm(output["pred_keypoints_3d"].float(), truth.keypoints).mean(),
-            "val/error_2d_px": 256.0 * distance.mean(),
-            "val/orient_deg": torch.rad2deg(cosine.arccos()).mean(),
-            **{f"val/{k}": v for k, v in losses.items()},
-        }
+        """Errors, and every loss."""
+        losses, output = self.losses(batch)
+        values = {**self.errors(batch, output), **{f"val/{k}": v for k, v in losses.items()}}
         self.log_dict(values, batch_size=len(batch["img"]), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
@@ -103,3 +93,40 @@ class HandTraining(pl.LightningModule):
             optimizer, lambda step: warm_cosine(step, self.warmup, self.steps)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class HandTraining(RegressorTraining):
+    """Train a hand regressor.
+
+    Args:
+        model: has `backbone`, `predict` and `mano` (the body-model layer).
+        dim: channels of the tokens.
+        steps: see `RegressorTraining`, also for the rest.
+    """
+
+    def __init__(self, model: nn.Module, dim: int, steps: int, *args: Any, **options: Any) -> None:
+        super().__init__(model, model.backbone, DenseHeads(dim), steps, *args, **options)  # type: ignore[arg-type]
+
+    def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `RegressorTraining`."""
+        tokens = self.encoders[0](batch["img"])
+        read = self.dense(tokens[:, self.num_prefix_tokens :])
+        losses = dense_losses(read, batch) | heat_losses(self.dense, read, batch["keypoints_2d"])
+        output = self.model.predict(tokens)
+        losses.update(hand_losses(output, batch, self.model.mano))
+        return losses, output
+
+    def errors(self, batch: dict[str, Tensor], output: dict[str, Any]) -> dict[str, Tensor]:
+        """Aligned vertex and joint errors in mm, 2D errors in pixels, and the wrist's rotation."""
+        truth = self.model.mano(
+            global_orient=batch["global_orient"], hand_pose=batch["hand_pose"], betas=batch["betas"]
+        )
+        distance = (output["pred_keypoints_2d"] - batch["keypoints_2d"]).norm(dim=-1)
+        turn = output["pred_mano_params"]["global_orient"].transpose(-1, -2) @ batch["global_orient"]
+        cosine = ((turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
+        return {
+            "val/pa_mpvpe_mm": aligned_error_mm(output["pred_vertices"].float(), truth.vertices).mean(),
+            "val/pa_mpjpe_mm": aligned_error_mm(output["pred_keypoints_3d"].float(), truth.keypoints).mean(),
+            "val/error_2d_px": 256.0 * distance.mean(),
+            "val/orient_deg": torch.rad2deg(cosine.arccos()).mean(),
+        }

@@ -1,61 +1,72 @@
-"""What every hand folder's `train.py` does: stages on SynthHand, or the published recipe, from one config."""
+"""What every folder's `train.py` does: stages on renders, or the hands' published recipe, from one config."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
+from torch import nn
 from torch.utils.data import DataLoader
 
-from shared_tmu.body_models.mano import load_mano, load_mean_params
+from shared_tmu.body_models import load_mano, load_mean_params, load_smplx
 from shared_tmu.checkpoints import read_checkpoint
-from shared_tmu.errors import CheckpointError
-from shared_tmu.models.config import HandConfig
-from shared_tmu.models.hand import HandModel
+from shared_tmu.errors import CheckpointError, ConfigError
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.data import SynthHandSet
+from shared_tmu.training.grow import fold_normalisation
 from shared_tmu.training.published import HandModule, SquareHands, with_discriminator
 from shared_tmu.training.published_losses import LossWeights
 from shared_tmu.training.record import write_record
 from shared_tmu.training.stages import Setting, Stage, load_newest, run_stages
+from shared_tmu.training.tasks import HAND, Task, body_task
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainProgram:
-    """A hand folder, as training sees it.
+    """A model folder, as training sees it.
 
     Args:
         name: of the folder, for the command in the record, e.g. `"HaMeR_TMU"`.
         thin: what the trained file is called, without suffix, e.g. `"hamer_thin"`.
-        full: what the published recipe's file is called, e.g. `"hamer"`.
+        full: what the published recipe's file is called, e.g. `"hamer"`; not used for bodies.
         config: the model's configuration class.
         build: makes an untrained model from configuration, body model and mean parameters.
-        load: `(checkpoint or None, MANO file or None) -> model`.
+        load: `(checkpoint or None, body model file or None) -> model`.
         save: writes a model to a `.safetensors`, its sizes beside it.
+        estimates: `"hand"` or `"body"`.
     """
 
     name: str
     thin: str
     full: str
-    config: type[HandConfig]
-    build: Callable[..., HandModel]
-    load: Callable[..., HandModel]
+    config: Any
+    build: Callable[..., nn.Module]
+    load: Callable[..., nn.Module]
     save: Callable[..., None]
+    estimates: str = "hand"
 
-    def untrained(self, sizes: DictConfig, depth: int) -> HandModel:
+    @cached_property
+    def task(self) -> Task:
+        """What is trained."""
+        return body_task() if self.estimates == "body" else HAND
+
+    def untrained(self, sizes: DictConfig, depth: int) -> nn.Module:
         """A model with `depth` blocks and the other sizes as given."""
         content: Any = OmegaConf.to_container(sizes, resolve=True)
-        content["backbone"]["depth"] = depth
-        return self.build(self.config.from_dict(content), load_mano(), load_mean_params())
+        content[self.task.part]["depth"] = depth
+        bodies = (load_smplx(),) if self.estimates == "body" else (load_mano(), load_mean_params())
+        return self.build(self.config.from_dict(content), *bodies)
 
 
 def train(program: TrainProgram, config: DictConfig) -> None:
@@ -65,22 +76,25 @@ def train(program: TrainProgram, config: DictConfig) -> None:
         TMUError: a stage that cannot be run, weights that do not fit, pictures that cannot be drawn.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if config.recipe == "published" and program.estimates != "hand":
+        raise ConfigError(f"{program.name} has no published recipe: leave recipe at 'stages'.")
     if config.recipe == "published":
         run_published(program, config)
         return
     shared: Any = OmegaConf.to_container(config.setting, resolve=True)
     setting = Setting(**{**shared, "out": Path(config.out), "cache": Path(config.cache)})
-    stages, dim = read_stages(config), config.model.backbone.embed_dim
+    task, stages = program.task, read_stages(config)
+    dim = config.model[task.part].embed_dim
 
-    def make(depth: int) -> HandModel:
+    def make(depth: int) -> nn.Module:
         return program.untrained(config.model, depth)
 
     if config.export_only:
-        model, stage = load_newest(make, dim, stages, setting)
+        model, stage = load_newest(make, dim, stages, setting, task)
         log.info("exporting stage %s", stage)
     else:
-        start, prefix = _start(program, config, stages), make(1).backbone.num_prefix_tokens
-        model = run_stages(make, dim, stages, setting, num_prefix_tokens=prefix, start=start)
+        prefix, start = task.vit(make(1)).num_prefix_tokens, _start(program, config, stages)
+        model = run_stages(make, dim, stages, setting, num_prefix_tokens=prefix, start=start, task=task)
     if getattr(rank_zero_only, "rank", 0) != 0:
         return  # with several devices, one process writes
     folder = Path(config.export_to)
@@ -103,7 +117,7 @@ def read_stages(config: DictConfig) -> list[Stage]:
 def run_published(program: TrainProgram, config: DictConfig) -> None:
     """Train on with the published losses; goes on from `last.ckpt` in `out` if there is one."""
     out = Path(config.out)
-    model = program.load(config.checkpoint, config.mano_path)
+    model: Any = program.load(config.checkpoint, config.mano_path)
     losses: Any = OmegaConf.to_container(config.losses)
     weights = LossWeights.from_dict(losses)
     if weights.adversarial > 0:
@@ -131,7 +145,7 @@ def run_published(program: TrainProgram, config: DictConfig) -> None:
     log.info("wrote %s", out / f"{program.full}.safetensors")
 
 
-def _start(program: TrainProgram, config: DictConfig, stages: list[Stage]) -> HandModel | None:
+def _start(program: TrainProgram, config: DictConfig, stages: list[Stage]) -> nn.Module | None:
     """What to go on from: a trained model, another model's backbone, or nothing."""
     if config.start_from:
         return program.load(config.start_from)
@@ -139,14 +153,16 @@ def _start(program: TrainProgram, config: DictConfig, stages: list[Stage]) -> Ha
     if not backbone or not stages:
         return None
     model = program.untrained(config.model, stages[0].depth)
-    take_backbone(model, Path(backbone))
+    take_backbone(program.task.vit(model), Path(backbone))
+    if not program.task.is_normalised:
+        fold_normalisation(program.task.vit(model).patch_embed.proj)
     return model
 
 
-def take_backbone(model: HandModel, checkpoint: Path) -> None:
-    """Give a model the patches, positions, blocks and last norm of another hand model's checkpoint.
+def take_backbone(vit: nn.Module, checkpoint: Path) -> None:
+    """Give a ViT the patches, positions, blocks and last norm of a hand model's checkpoint.
 
-    What else its backbone has, such as task tokens, stays as it is.
+    What else it has, such as task tokens, stays as it is.
 
     Raises:
         MissingAssetError: there is no such file.
@@ -154,16 +170,17 @@ def take_backbone(model: HandModel, checkpoint: Path) -> None:
     """
     content = read_checkpoint(checkpoint)
     weights = content.get("state_dict", content)
-    own = model.state_dict()
-    common = ("patch_embed.", "pos_embed", "blocks.", "last_norm.")
-    wanted = [key for key in own if key.startswith(tuple(f"backbone.{part}" for part in common))]
-    bad = [key for key in wanted if key not in weights or weights[key].shape != own[key].shape]
+    own = vit.state_dict()
+    wanted = [key for key in own if key.startswith(("patch_embed.", "pos_embed", "blocks.", "last_norm."))]
+    theirs = {key: weights.get(f"backbone.{key}") for key in wanted}
+    bad = [key for key, value in theirs.items() if value is None or value.shape != own[key].shape]
     if bad:
         raise CheckpointError(
             f"the backbone of {checkpoint} does not fit: {len(bad)} of {len(wanted)} weights are missing or "
             f"of another shape, such as {bad[0]}; give the first stage its depth and the model its width."
         )
-    model.load_state_dict({key: weights[key].to(own[key].dtype) for key in wanted}, strict=False)
+    found: dict[str, torch.Tensor] = {key: value.to(own[key].dtype) for key, value in theirs.items()}
+    vit.load_state_dict(found, strict=False)
     log.info("backbone from %s", checkpoint)
 
 

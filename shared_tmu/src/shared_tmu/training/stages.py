@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -27,9 +26,9 @@ from torch.utils.data import DataLoader
 from shared_tmu.errors import ConfigError, MissingAssetError
 from shared_tmu.files import replacing, write_text
 from shared_tmu.synth.scene import Difficulty
-from shared_tmu.training.data import SynthHandSet
-from shared_tmu.training.grow import grow_blocks, initialise_vit
-from shared_tmu.training.module import HandTraining
+from shared_tmu.training.grow import grow_blocks
+from shared_tmu.training.module import RegressorTraining
+from shared_tmu.training.tasks import HAND, Task
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +138,7 @@ def append_row(path: Path, row: Mapping[str, object]) -> None:
     write_text(path, text.getvalue())
 
 
-def _weights(model: nn.Module, training: HandTraining) -> dict[str, torch.Tensor]:
+def _weights(model: nn.Module, training: RegressorTraining) -> dict[str, torch.Tensor]:
     return {f"model.{k}": v.contiguous() for k, v in model.state_dict().items()} | {
         f"dense.{k}": v.contiguous() for k, v in training.dense.state_dict().items()
     }
@@ -164,6 +163,7 @@ def run_stages(
     setting: Setting,
     num_prefix_tokens: int = 0,
     start: nn.Module | None = None,
+    task: Task = HAND,
 ) -> nn.Module:
     """Run all stages that are not done.
 
@@ -175,6 +175,7 @@ def run_stages(
         num_prefix_tokens: task tokens in front of the patch tokens.
         start: a trained model of the same sizes to go on from, as deep as the first stage or shallower; None
             starts from nothing.
+        task: what is trained.
 
     Returns:
         The model after the last stage, on the CPU.
@@ -189,12 +190,12 @@ def run_stages(
     model = start
     if model is None:
         model = build(stages[0].depth)
-        initialise_vit(model.backbone)
+        task.initialise(model)
     dense: dict[str, torch.Tensor] | None = None
     for i, stage in enumerate(stages):
         pl.seed_everything(setting.seed + i, workers=True, verbose=False)
-        model = _grown(model, build(stage.depth), stage.depth)
-        training = HandTraining(
+        model = _grown(model, build(stage.depth), stage.depth, task)
+        training = task.training(
             model,
             dim,
             stage.steps,
@@ -212,7 +213,7 @@ def run_stages(
             log.info("stage %s is done", stage.name)
             _load(done, model, training)
         else:
-            trainer = _fit(stage, setting, training)
+            trainer = _fit(stage, setting, training, task)
             if trainer.is_global_zero:
                 with replacing(done) as beside:
                     save_file(_weights(model.cpu(), training.cpu()), beside)
@@ -221,15 +222,20 @@ def run_stages(
     return model.cpu()
 
 
-def _grown(shallow: Any, model: nn.Module, depth: int) -> nn.Module:
+def _grown(shallow: nn.Module, model: nn.Module, depth: int, task: Task) -> nn.Module:
     """`model`, made with `depth` blocks, given the weights of a shallower one."""
-    shallow.backbone.blocks = grow_blocks(shallow.backbone.blocks, depth)
+    vit = task.vit(shallow)
+    vit.blocks = grow_blocks(vit.blocks, depth)
     model.load_state_dict(shallow.state_dict())
     return model
 
 
 def load_newest(
-    build: Callable[[int], nn.Module], dim: int, stages: list[Stage], setting: Setting
+    build: Callable[[int], nn.Module],
+    dim: int,
+    stages: list[Stage],
+    setting: Setting,
+    task: Task = HAND,
 ) -> tuple[nn.Module, str]:
     """The model as the newest checkpoint of any stage has it, and that stage's name.
 
@@ -238,6 +244,7 @@ def load_newest(
         dim: channels of its tokens.
         stages: in order.
         setting: says where they wrote.
+        task: what is trained.
 
     Raises:
         MissingAssetError: no stage has left a checkpoint yet.
@@ -245,7 +252,7 @@ def load_newest(
     for stage in reversed(stages):
         folder = setting.out / stage.name
         model = build(stage.depth)
-        training = HandTraining(model, dim, stage.steps)
+        training = task.training(model, dim, stage.steps)
         if (folder / "done.safetensors").exists():
             _load(folder / "done.safetensors", model, training)
         elif (folder / "last.ckpt").exists():
@@ -256,24 +263,24 @@ def load_newest(
     raise MissingAssetError(f"no stage has left a checkpoint in {setting.out} yet: run training first.")
 
 
-def _load(path: Path, model: nn.Module, training: HandTraining) -> None:
+def _load(path: Path, model: nn.Module, training: RegressorTraining) -> None:
     weights = load_file(path)
     for prefix, module in (("model.", model), ("dense.", training.dense)):
         module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
 
 
-def _fit(stage: Stage, setting: Setting, training: HandTraining) -> pl.Trainer:
+def _fit(stage: Stage, setting: Setting, training: RegressorTraining, task: Task) -> pl.Trainer:
     folder = setting.out / stage.name
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "stage.json", json.dumps(asdict(stage), indent=1) + "\n")
     cache, processes = setting.cache, setting.draw_processes
-    train = SynthHandSet(cache, stage.seed, stage.count, stage.difficulty, True, processes)
-    val = SynthHandSet(cache, setting.val_seed, setting.val_count, Difficulty(), False, processes)
+    train = task.pictures(cache, stage.seed, stage.count, stage.difficulty, True, processes)
+    val = task.pictures(cache, setting.val_seed, setting.val_count, Difficulty(), False, processes)
     keep = ModelCheckpoint(
         folder, save_last=True, save_top_k=0, every_n_train_steps=50, save_on_train_epoch_end=False
     )
     if setting.compile:
-        training.encoders = (torch.compile(training.model.backbone),)
+        training.encoders = (torch.compile(training.encoders[0]),)
     trainer = pl.Trainer(
         accelerator=setting.accelerator,
         devices=setting.devices,

@@ -1,0 +1,38 @@
+"""Train SMPLest-X on SynthBody, from nothing to the shipped file; run it again to go on after a stop.
+
+    python train.py                                 # SMPLest-X-Thin, all stages of configs/train.yaml
+    python train.py out=runs/try setting.devices=2  # any setting of the file can be given here
+    python train.py export_only=true                # write the files from the newest checkpoint, do not train
+
+Leaves `smplest_x_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv` and `.curve.png` in
+`export_to`.
+"""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from shared_tmu.training.program import TrainProgram, train
+from smplest_x import SMPLestX, SMPLestXConfig, load_smplest_x, save_smplest_x
+
+PROGRAM = TrainProgram(
+    name="SMPLest-X_TMU",
+    thin="smplest_x_thin",
+    full="smplest_x",
+    config=SMPLestXConfig,
+    build=SMPLestX,
+    load=load_smplest_x,
+    save=save_smplest_x,
+    estimates="body",
+)
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+def main(config: DictConfig) -> None:
+    """Train and export."""
+    train(PROGRAM, config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What can be trained in stages: where a model has its ViT, which pictures it learns from, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from shared_tmu.training.data import ShardSet, SynthHandSet
+from shared_tmu.training.grow import fold_normalisation, initialise_vit
+from shared_tmu.training.module import HandTraining, RegressorTraining
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of model.
+
+    Attributes:
+        part: name of the ViT in the model.
+        pictures: makes the set of training pictures; arguments as `ShardSet`.
+        training: `(model, dim, steps, ...)`, see `RegressorTraining`.
+        is_normalised: whether pictures have mean 0 and deviation 1, or are in 0..1.
+    """
+
+    part: str
+    pictures: Callable[..., ShardSet]
+    training: Callable[..., RegressorTraining]
+    is_normalised: bool = True
+
+    def vit(self, model: nn.Module) -> Any:
+        """The model's ViT."""
+        return getattr(model, self.part)
+
+    def initialise(self, model: nn.Module) -> None:
+        """Initialise the ViT for training from scratch on little data."""
+        vit = self.vit(model)
+        initialise_vit(vit)
+        if not self.is_normalised:
+            fold_normalisation(vit.patch_embed.proj)
+
+
+HAND = Task("backbone", SynthHandSet, HandTraining)
+
+
+def body_task() -> Task:
+    """People; imports what draws them only when asked for."""
+    from shared_tmu.training.body import BodyTraining
+    from shared_tmu.training.body_data import SynthBodySet
+
+    return Task("encoder", SynthBodySet, BodyTraining, is_normalised=False)
