@@ -37,8 +37,9 @@ class Report:
         empty: images in which none was found.
         failures: names of images and what was wrong with them, one sentence each.
         seconds: by stage; "model" is the time during which a forward pass of the model was running.
-        wall_s: from the first image being read until the last file is written; loading the model and its
-            first, uncounted pass come before.
+        wall_s: from the first image being read until the last file is written, without `converting_s`;
+            loading the model and its first, uncounted pass come before.
+        converting_s: spent once on changing the model's number format and comparing it with float32.
         waited_for_crops_s: of that, how long the model waited for crops...
         waited_for_files_s: ... and for images to be drawn and saved, the last ones included.
         memory_mb: resident memory of this process and of those that draw, the largest seen in each tenth of
@@ -53,6 +54,7 @@ class Report:
     failures: list[tuple[str, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     wall_s: float = 0.0
+    converting_s: float = 0.0
     waited_for_crops_s: float = 0.0
     waited_for_files_s: float = 0.0
     memory_mb: list[tuple[float, float]] = field(default_factory=list)
@@ -139,6 +141,7 @@ class Report:
             "failures": len(self.failures),
             "model_busy": self.busy,
             "wall_s": self.wall_s,
+            "converting_s": self.converting_s,
             "waited_for_crops_s": self.waited_for_crops_s,
             "waited_for_files_s": self.waited_for_files_s,
             "seconds": dict(self.seconds),

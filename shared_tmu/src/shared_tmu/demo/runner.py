@@ -131,7 +131,8 @@ class _Session:
             self._predict_all()
             with self._waiting("waited_for_files_s"):
                 self.finisher.drain()
-        self.report.wall_s = time.perf_counter() - started
+        self.report.converting_s = self.predictor.converting_s
+        self.report.wall_s = time.perf_counter() - started - self.predictor.converting_s
         return self._close()
 
     def _predict_all(self) -> None:

@@ -1,0 +1,44 @@
+"""The demo at the published sizes with random weights: how busy the model is kept without a checkpoint.
+
+Run it in HaMeR_TMU; it takes the flags of demo.py. What it draws means nothing, how long it takes does:
+
+    python ../scripts/make_demo_folder.py --out ../data/demo_folder --count 200
+    python -m tmu.busy --img_folder ../data/demo_folder --boxes ../data/demo_folder/boxes.json
+
+The line "model busy" of the closing table, `model_busy` in the report, is the share of the wall time during
+which a forward pass was running.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tmu
+from hamer import HaMeR
+from shared_tmu.demo import main
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation import EvalProgram
+from tmu.bench import build_official
+
+FOLDER = Path(__file__).resolve().parents[1]
+
+
+def load_random(checkpoint: Path | None, mano_path: Path | None) -> HaMeR:
+    """HaMeR at its published sizes with random weights and the bundled hand; takes no files.
+
+    Raises:
+        InputError: a file was named; demo.py is the program for it.
+    """
+    if checkpoint is not None or mano_path is not None:
+        raise InputError("tmu.busy takes no --checkpoint and no --mano_path: with your own, use demo.py.")
+    return build_official()
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo with random weights; returns the exit status."""
+    name = "HaMeR with random weights"
+    return main(EvalProgram(name, FOLDER, load_random, tmu.patch, FOLDER / "random"), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run())
