@@ -94,3 +94,17 @@ def test_no_rotation_is_not_a_number() -> None:
     """Six zeros, or two parallel vectors, have no rotation; something finite comes out, as published."""
     degenerate = torch.tensor([[0.0] * 6, [1.0, 2.0, 0.0, 0.0, 0.0, 0.0]])
     assert geometry.interleaved_rot6d_to_axis_angle(degenerate).isfinite().all()
+
+
+@pytest.mark.parametrize(("case", "name"), [("small_grid", "int3"), ("full_grid", "int30")])
+def test_protect_last_is_what_the_published_patch_does(case: str, name: str) -> None:
+    """It merges task tokens; recorded margins are small, so features may differ where a decision flips."""
+    model, wanted = golden_model(case, torch.float32), tensors(f"{case}.defect.{name}")
+    img = tensors(f"{case}.inputs0")["img"]
+    with tmu.patch(model, wanted["r_schedule"].tolist(), protect="last", record=True) as handle:
+        found = run(model, img)
+        assert handle.plan.num_slots == wanted["sizes"].shape[1]
+        groups = handle.plan.sizes().gather(1, handle.plan.source_map[:, :80])
+        assert (groups > 1).any()  # task tokens share slots
+        assert torch.equal(groups, wanted["task_token_group_size"].to(groups.dtype))
+    check(found, wanted, KEYS)
