@@ -110,7 +110,7 @@ def test_a_suite_runs_its_measurements_and_names_them(monkeypatch):
     )
     records = list(run_suite(suite, "program", subject := Stub()))
     assert [(r["suite"], r["measurement"]) for r in records] == [("mini", "one"), ("mini", "two")]
-    assert records[0]["given"] == ("program", subject, settings)
+    assert records[0]["given"] == ("program", subject, settings, ())
 
 
 def test_a_target_names_where_it_was_missed():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from toy_vit import GammaBlock, ScaledBlock, SequentialViT, ToyViT
 
 from shared_tmu import Schedule, TMUError, patch
+from shared_tmu.bench import speed
 from shared_tmu.bench.costs import count_flops, peak_memory_mib, vertex_error_mm
 from shared_tmu.bench.floor import make_floor
 from shared_tmu.bench.models import build_random, share_weights
@@ -17,7 +18,7 @@ from shared_tmu.bench.program import BenchProgram, find_model_folder
 from shared_tmu.bench.runtimes import find_runtime
 from shared_tmu.bench.speed import OFF, REFERENCE, SpeedSettings, compare_variant, measure_speed
 from shared_tmu.bench.subject import Subject, Variant
-from shared_tmu.bench.timing import Timing, measure_calls
+from shared_tmu.bench.timing import Comparison, Timing, measure_calls
 from shared_tmu.flops import TrunkShape
 
 CPU = torch.device("cpu")
@@ -146,6 +147,8 @@ def test_torch_counts_fused_attention_too():
 
 # figures
 
+SAME = Comparison(1.0, (1.0, 1.0))
+
 
 def test_overhead_is_time_over_floor_and_speedups_are_over_their_baselines():
     own = Variant(torch.bfloat16, "eager", Schedule.parse("5x20"))
@@ -153,15 +156,16 @@ def test_overhead_is_time_over_floor_and_speedups_are_over_their_baselines():
         own: Timing((2.0, 2.2, 2.1)),
         own.floor(): Timing((2.0, 2.0, 2.0)),
         Variant(torch.bfloat16, "eager", OFF): Timing((4.0, 4.4, 4.2)),
-        REFERENCE: Timing((16.0, 18.0, 16.8)),
     }
-    row = compare_variant(own, times, flop_ideal=2.5)
+    row = compare_variant(own, times, 2.5, off_over_reference=Comparison(4.0, (3.0, 5.0)))
     assert row["overhead"] == pytest.approx(0.05)
     assert row["overhead_quartiles"] == pytest.approx([0.025, 0.075])
     assert row["speedup"] == pytest.approx(2.0)
     assert row["floor_speedup"] == pytest.approx(2.1)
     assert row["realised"] == pytest.approx(0.8)
     assert row["speedup_over_reference"] == pytest.approx(8.0)
+    low, high = row["speedup_quartiles"]
+    assert row["speedup_over_reference_quartiles"] == pytest.approx([3 * low, 5 * high])
     assert row["pays"] is True
     assert row["latency_ms"] == [2000, 2200, 2100]
     assert row["floor_latency_ms"] == [2000, 2000, 2000]
@@ -174,11 +178,11 @@ def test_overhead_is_time_over_floor_and_speedups_are_over_their_baselines():
 def test_a_schedule_pays_only_if_nearly_all_rounds_were_faster(own, pays):
     variant = Variant(torch.float32, "eager", Schedule.parse("5x2"))
     times = {variant: Timing(own), variant.floor(): Timing((0.5,) * 4), REFERENCE: Timing((1.0,) * 4)}
-    assert compare_variant(variant, times, 1.5)["pays"] is pays
+    assert compare_variant(variant, times, 1.5, SAME)["pays"] is pays
 
 
 def test_off_is_its_own_floor():
-    row = compare_variant(REFERENCE, {REFERENCE: Timing((1.0, 1.1))}, 1.0)
+    row = compare_variant(REFERENCE, {REFERENCE: Timing((1.0, 1.1))}, 1.0, SAME)
     assert (row["speedup"], row["overhead"], row["pays"]) == (1.0, 0.0, True)
 
 
@@ -294,8 +298,80 @@ def test_records_say_everything(program):
     assert 0 < records[3]["vertex_error_mm"]["mean"] < 10
     assert records[0]["vertex_error_mm"] == {"mean": 0, "max": 0}
     assert {"versions", "machine", "commit", "rounds", "parameters"} <= set(merged)
-    assert merged["reference_latency_ms"] == records[0]["latency_ms"]
+    assert records[0]["reference_latency_ms"] == records[0]["latency_ms"]
     assert len(merged["latency_ms"]) == 2
+    off = records[3]
+    assert merged["speedup_over_reference"] == pytest.approx(
+        merged["speedup"] * off["speedup_over_reference"]
+    )
+
+
+@pytest.fixture
+def rows_timed(monkeypatch):
+    """Which variants were timed together, row by row; times are made up."""
+    timed = []
+
+    def time_them(calls, device, **options):
+        timed.append(list(calls))
+        return {variant: Timing((2.0 + number, 2.0)) for number, variant in enumerate(calls)}
+
+    monkeypatch.setattr(speed, "measure_calls", time_them)
+    return timed
+
+
+def test_a_row_is_given_before_the_next_is_measured(program, rows_timed):
+    settings = SpeedSettings(
+        (Schedule.parse("3x3"), Schedule.parse("2x1")), (2,), {"auto": torch.bfloat16}, rounds=2, warmup=0
+    )
+    rows = measure_speed(program, Subject(program, "small", CPU), settings)
+    assert [next(rows)["schedule"], next(rows)["schedule"], len(rows_timed)] == ["off", "3x3", 1]
+    assert [next(rows)["schedule"], len(rows_timed)] == ["2x1", 2]
+    off = Variant(torch.bfloat16, "eager", OFF)
+    first, second = (Variant(torch.bfloat16, "eager", s) for s in settings.schedules)
+    assert rows_timed == [[REFERENCE, off, first, first.floor()], [off, second, second.floor()]]
+
+
+def test_off_alone_and_two_names_of_one_dtype_are_timed_once(program, rows_timed):
+    assert [r["schedule"] for r in measure(program, schedules=(), batch_sizes=(1,))] == ["off", "off"]
+    assert len(rows_timed) == 2
+    rows_timed.clear()
+    twice = {"float32": torch.float32, "auto": torch.float32}
+    records = measure(program, dtypes=twice, batch_sizes=(1,))
+    assert [(r["dtype_asked"], r["schedule"]) for r in records] == [
+        (asked, schedule) for asked in twice for schedule in ("off", "3x3", "2x1")
+    ]
+    assert len(rows_timed) == 2
+
+
+def test_known_rows_are_not_measured_again(program, rows_timed, monkeypatch):
+    environment = {"versions": {"torch": "2"}, "machine": {"cpu_threads": 1}, "commit": "abc"}
+    monkeypatch.setattr(speed, "describe_environment", lambda device, folder: dict(environment))
+
+    def go_on(known):
+        subject = Subject(program, "small", CPU)
+        options = {"rounds": 2, "warmup": 0}
+        settings = SpeedSettings((Schedule.parse("3x3"),), (1, 2), {"float32": torch.float32}, **options)
+        rows_timed.clear()
+        return [(r["batch_size"], r["schedule"]) for r in measure_speed(program, subject, settings, known)]
+
+    whole = measure(program, dtypes={"float32": torch.float32}, schedules=(Schedule.parse("3x3"),))
+    assert go_on(whole) == rows_timed == []
+    assert go_on(whole[:3]) == [(2, "3x3")]  # its unpatched model has a row, but is needed to compare with
+    assert rows_timed[0][0] == REFERENCE
+    assert len(rows_timed[0]) == 3
+    assert go_on([whole[1], whole[2], whole[3]]) == [(1, "off")]
+    for changes in ({"commit": "abd"}, {"machine": {"cpu_threads": 2}}, {"size": "large"}):
+        assert len(go_on([{**record, **changes} for record in whole])) == 4
+    environment["commit"] = "abc-dirty"  # which changes is not known
+    assert len(go_on([{**record, "commit": "abc-dirty"} for record in whole])) == 4
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN")
+def test_packed_weights_are_a_runtime_with_the_same_vertices(program):
+    packed = measure(program, runtimes=("packed",), dtypes={"float32": torch.float32}, batch_sizes=(3,))
+    assert {r["runtime"] for r in packed} == {"packed"}
+    assert max(r["vertex_error_mm"]["max"] for r in packed) < 0.01
+    assert packed[0]["reference_latency_ms"] != packed[0]["latency_ms"]
 
 
 def test_the_vit_alone_is_measured_without_its_head(program):

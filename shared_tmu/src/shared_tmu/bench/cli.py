@@ -14,7 +14,7 @@ import torch
 
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, ProfileSettings, profile_parts
 from shared_tmu.bench.program import BenchProgram
-from shared_tmu.bench.records import append_record
+from shared_tmu.bench.records import append_record, describe_environment, read_records, require_writable
 from shared_tmu.bench.report import (
     format_profile,
     format_scale,
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 _ABOUT = """
 Time a model with token merging against three yardsticks: the unpatched model, the slicing floor (the same
 blocks that simply drop tokens to the same counts: what this hardware could give at best), and the arithmetic
-saved. Everything of one batch size is measured in turn in one process, after a warm-up; figures are ratios of
+saved. All that a row compares is measured in turn in one process, after a warm-up; figures are ratios of
 medians, with quartiles of the ratios within the rounds.
 """
 
@@ -71,7 +71,7 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     add("--no-unmerge", action="store_true", help="the head reads the short sequence")
     add("--rounds", type=_positive, default=30, help="timed rounds")
     add("--warmup", type=_natural, default=2, help="rounds before these")
-    add("--budget", type=float, default=60.0, metavar="SECONDS", help="per batch size; at least 5 rounds")
+    add("--budget", type=float, default=60.0, metavar="SECONDS", help="per row; at least 5 rounds")
     add(
         "--suite",
         choices=SUITES,
@@ -79,7 +79,12 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     add("--profile", action="store_true", help="where the time goes, part by part, on pictures")
     add("--pictures", type=Path, metavar="FOLDER", help="for --profile; default: the sample pictures")
-    add("--json", type=Path, metavar="FILE", help="append one line per result")
+    add("--json", type=Path, metavar="FILE", help="append each result as soon as it is measured")
+    add(
+        "--resume",
+        action="store_true",
+        help="leave out what FILE has already of this commit, machine and versions",
+    )
     return parser
 
 
@@ -93,6 +98,9 @@ def main(program: BenchProgram, arguments: Sequence[str] | None = None) -> int:
 def _guarded(run: Callable[[argparse.Namespace], None], given: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
+        for path in (given.json, getattr(given, "plot", None)):
+            if path is not None:
+                require_writable(path)
         run(given)
     except TMUError as error:
         _log.error("%s: %s", type(error).__name__, error)
@@ -152,16 +160,19 @@ def _run_speed(program: BenchProgram, given: argparse.Namespace) -> None:
         warmup=given.warmup,
         budget_s=given.budget,
     )
-    records = _keep(measure_speed(program, subject, settings), given.json)
-    _write([format_title(records[0]), "", format_table(records), *say_what_does_not_pay(records)])
+    records = _keep(measure_speed(program, subject, settings, _known(given)), given.json)
+    _write_speed(records)
 
 
 def _run_suite(program: BenchProgram, given: argparse.Namespace) -> None:
     suite = SUITES[given.suite]
     subject = _subject(program, given)
-    records = _keep(run_suite(suite, program, subject), given.json)
-    _write([format_title(records[0]), "", format_table(records), *say_what_does_not_pay(records)])
-    _write(["", *(target.judge(records) for target in suite.targets)])
+    known = _known(given)
+    records = _keep(run_suite(suite, program, subject, known), given.json)
+    _write_speed(records)
+    commit = describe_environment(subject.device, program.folder)["commit"]
+    judged = [*(record for record in known if record.get("commit") == commit), *records]
+    _write(["", *(target.judge(judged) for target in suite.targets)])
 
 
 def _run_profile(program: BenchProgram, given: argparse.Namespace) -> None:
@@ -191,6 +202,26 @@ def _keep(records: Iterable[dict[str, Any]], path: Path | None) -> list[dict[str
         if path is not None:
             append_record(path, record)
     return kept
+
+
+def _known(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """What is not to be measured again.
+
+    Raises:
+        InputError: `--resume` without a file to go on with.
+    """
+    if not given.resume:
+        return []
+    if given.json is None:
+        raise InputError("--resume goes on with a file: name it by --json.")
+    return read_records(given.json)
+
+
+def _write_speed(records: Sequence[dict[str, Any]]) -> None:
+    if records:
+        _write([format_title(records[0]), "", format_table(records), *say_what_does_not_pay(records)])
+    else:
+        _write(["The file has all of these results already."])
 
 
 def _write(lines: Sequence[str]) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from shared_tmu.errors import InputError
+
 _log = logging.getLogger(__name__)
 _PACKAGES = ("shared_tmu", "torch", "numpy", "scipy", "opencv-contrib-python", "smplx")
 
@@ -37,6 +39,24 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
         file.write(f"{line}\n".encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a results file that could not be written, before hours go into its contents.
+
+    Raises:
+        InputError: it is a folder, or it cannot be opened or made there; the file is left as it was.
+    """
+    is_new = not path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"results cannot be written to {path} ({reason}): name another file.") from error
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

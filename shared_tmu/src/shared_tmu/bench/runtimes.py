@@ -18,6 +18,7 @@ from torch import nn
 from shared_tmu.errors import InputError
 from shared_tmu.export import CompiledModel, OnnxModel, export_onnx
 from shared_tmu.graphs import capture
+from shared_tmu.packing import pack_weights
 from shared_tmu.schedule import Schedule
 
 Call = Callable[[], object]
@@ -37,6 +38,7 @@ class Runtime:
             Compiling, capturing and exporting happen here, outside the clock, under `torch.inference_mode`.
         devices: device types it works on.
         is_torch: whether its tensors are torch's, so that torch's count of memory holds for it.
+        release: gives back what a process keeps of all models prepared this way, once none is needed.
     """
 
     name: str
@@ -44,10 +46,17 @@ class Runtime:
     prepare: Callable[[nn.Module, tuple[Any, ...], Schedule], Call]
     devices: tuple[str, ...] = ("cpu", "cuda")
     is_torch: bool = True
+    release: Callable[[], None] | None = None
 
 
 def prepare_eager(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
     """Call the module as it is."""
+    return lambda: module(*arguments)
+
+
+def prepare_packed(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
+    """Call the module, the weights of its linear layers packed for the CPU's matrix products."""
+    pack_weights(module)
     return lambda: module(*arguments)
 
 
@@ -103,15 +112,22 @@ def table(*rows: Runtime) -> Mapping[str, Runtime]:
 
 RUNTIMES: Mapping[str, Runtime] = table(
     Runtime("eager", "plain PyTorch", prepare_eager),
-    Runtime("compile", "torch.compile with inductor", prepare_compiled),
+    Runtime("packed", "plain PyTorch on packed weights", prepare_packed, devices=("cpu",)),
+    Runtime("compile", "torch.compile with inductor", prepare_compiled, release=torch.compiler.reset),
     Runtime("onnx", "exported to ONNX, in onnxruntime", prepare_onnx, devices=("cpu",), is_torch=False),
     Runtime("graph", "one CUDA graph", prepare_graph, devices=("cuda",)),
-    Runtime("compile+graph", "torch.compile, then one CUDA graph", prepare_compiled_graph, devices=("cuda",)),
+    Runtime(
+        "compile+graph",
+        "torch.compile, then one CUDA graph",
+        prepare_compiled_graph,
+        devices=("cuda",),
+        release=torch.compiler.reset,
+    ),
 )
 
 
 def find_runtime(name: str, device: torch.device) -> Runtime:
-    """The row of that name.
+    """The row of that name, on the device that it is to run on.
 
     Raises:
         InputError: no such row, or not for this device.

@@ -1,13 +1,14 @@
 """How much faster a patched model is, beside what the hardware and the arithmetic could give.
 
-For one batch size everything is timed in the same rounds: for every dtype and runtime the unpatched model,
-and for every schedule the patched model and its slicing floor; and the unpatched model in eager float32,
-with which all rows are compared too.
+A row is one batch size, dtype, runtime and schedule, and is given as soon as it is measured: the patched
+model, its slicing floor and the unpatched model of the same dtype and runtime, timed in the same rounds. The
+first row of a dtype and runtime has the unpatched model in eager float32 in its rounds as well; all others
+are compared with that through their own unpatched model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,9 @@ from torch import Tensor
 from shared_tmu.bench.costs import MEMORY_MEANS, vertex_error_mm
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.records import describe_environment
-from shared_tmu.bench.runtimes import Call, find_runtime
+from shared_tmu.bench.runtimes import RUNTIMES, Call, find_runtime
 from shared_tmu.bench.subject import Subject, Variant
-from shared_tmu.bench.timing import Timing, compare_times, measure_calls
+from shared_tmu.bench.timing import Comparison, Timing, compare_times, measure_calls
 from shared_tmu.schedule import Schedule
 
 OFF = Schedule()
@@ -33,12 +34,12 @@ class SpeedSettings:
 
     Args:
         schedules: to compare with the unpatched model.
-        batch_sizes: crops per call; each is a measurement of its own.
+        batch_sizes: crops per call.
         dtypes: of weights and inputs, by the name the user gave (`auto` is one).
         runtimes: rows of `RUNTIMES`.
-        rounds: how often everything is timed.
+        rounds: how often everything in a row is timed.
         warmup: rounds before these that do not count.
-        budget_s: stop early when the timed rounds of one batch size have taken this long.
+        budget_s: stop early when the timed rounds of one row have taken this long.
     """
 
     schedules: tuple[Schedule, ...]
@@ -51,9 +52,16 @@ class SpeedSettings:
 
 
 def measure_speed(
-    program: BenchProgram, subject: Subject, settings: SpeedSettings
+    program: BenchProgram, subject: Subject, settings: SpeedSettings, known: Sequence[Mapping[str, Any]] = ()
 ) -> Iterator[dict[str, Any]]:
-    """One record per batch size, dtype, runtime and schedule, `off` first; all of a batch size come together.
+    """One record per batch size, dtype, runtime and schedule, `off` first, each when it is measured.
+
+    Args:
+        program: brings the model.
+        subject: the model at one size.
+        settings: what to measure.
+        known: records of earlier runs; what they say of the same commit, machine and versions is neither
+            measured nor given again. A checkout with changes is always measured.
 
     Raises:
         InputError: a runtime that does not exist, or not on this device.
@@ -64,48 +72,67 @@ def measure_speed(
         find_runtime(name, subject.device)
     facts = {**subject.facts(), **describe_environment(subject.device, program.folder)}
     counts = {schedule: subject.count_tokens(schedule) for schedule in schedules}
-    flops = {schedule: subject.count_flops(schedule) for schedule in schedules}
     for batch_size in settings.batch_sizes:
-        group = _Group(subject, settings, schedules, batch_size)
-        times = group.times()
+        group = _Group(subject, settings, batch_size)
         for asked, dtype in settings.dtypes.items():
             for runtime in settings.runtimes:
-                for schedule in schedules:
-                    variant = Variant(dtype, runtime, schedule)
-                    yield {
+                variants = [Variant(dtype, runtime, schedule) for schedule in schedules]
+                heads = {
+                    variant: {
                         "kind": "speed",
                         **facts,
                         "dtype": variant.dtype_name,
                         "dtype_asked": asked,
                         "runtime": runtime,
                         "batch_size": batch_size,
-                        "schedule": str(schedule),
-                        "tokens": counts[schedule][0],
-                        "tokens_kept": counts[schedule][-1],
-                        **compare_variant(variant, times, flops[OFF] / flops[schedule]),
-                        **group.extras[variant],
+                        "schedule": str(variant.schedule),
+                        "tokens": counts[variant.schedule][0],
+                        "tokens_kept": counts[variant.schedule][-1],
                     }
+                    for variant in variants
+                }
+                for variant, figures in group.rows(variants, _find_known(heads, known)):
+                    yield {**heads[variant], **figures}
 
 
-def compare_variant(variant: Variant, times: Mapping[Variant, Timing], flop_ideal: float) -> dict[str, Any]:
+def _find_known(
+    heads: Mapping[Variant, Mapping[str, Any]], known: Sequence[Mapping[str, Any]]
+) -> dict[Variant, Mapping[str, Any]]:
+    """The latest known record of every variant, where it was made by this very code on this machine."""
+    found: dict[Variant, Mapping[str, Any]] = {}
+    for variant, head in heads.items():
+        commit = head["commit"]
+        if commit is None or commit.endswith("-dirty"):
+            continue
+        for record in known:
+            if all(record.get(name) == value for name, value in head.items()):
+                found[variant] = record
+    return found
+
+
+def compare_variant(
+    variant: Variant, times: Mapping[Variant, Timing], flop_ideal: float, off_over_reference: Comparison
+) -> dict[str, Any]:
     """The figures of one row.
 
     Args:
         variant: which row.
-        times: of it, of its slicing floor, of `off` in the same dtype and runtime, and of `REFERENCE`.
+        times: of it, of its slicing floor, and of `off` in the same dtype and runtime.
         flop_ideal: speed-up if time were arithmetic and merging free.
+        off_over_reference: how much faster that `off` is than `REFERENCE`.
 
     Returns:
         `speedup` over `off`; `floor_speedup`, the floor's over `off`; `overhead` = time / floor - 1;
-        `flop_ideal`; `realised` = speedup / flop_ideal; `speedup_over_reference`; each measured one with the
-        quartiles of its ratio within the rounds; `pays`, whether more than three quarters of the rounds were
-        faster than `off`; and all times.
+        `flop_ideal`; `realised` = speedup / flop_ideal; `speedup_over_reference` = speedup *
+        `off_over_reference`; each measured one with the quartiles of its ratio within the rounds (of the
+        product, those of both factors multiplied); `pays`, whether more than three quarters of the rounds
+        were faster than `off`; and all times.
     """
     off = times[Variant(variant.dtype, variant.runtime, OFF)]
-    own, reference = times[variant], times[REFERENCE]
+    own = times[variant]
     floor = off if variant.schedule.is_off else times[variant.floor()]
     gain, possible, cost = compare_times(off, own), compare_times(off, floor), compare_times(own, floor)
-    over_reference = compare_times(reference, own)
+    over_reference = [a * b for a, b in zip(gain.quartiles, off_over_reference.quartiles, strict=True)]
     return {
         "speedup": gain.speedup,
         "speedup_quartiles": list(gain.quartiles),
@@ -116,14 +143,13 @@ def compare_variant(variant: Variant, times: Mapping[Variant, Timing], flop_idea
         "flop_ideal": flop_ideal,
         "realised": gain.speedup / flop_ideal,
         "reference": f"{REFERENCE.dtype_name} {REFERENCE.runtime} {REFERENCE.schedule}",
-        "speedup_over_reference": over_reference.speedup,
-        "speedup_over_reference_quartiles": list(over_reference.quartiles),
+        "speedup_over_reference": gain.speedup * off_over_reference.speedup,
+        "speedup_over_reference_quartiles": over_reference,
         "pays": variant.schedule.is_off or gain.quartiles[0] > 1,
         "rounds": len(own.seconds),
         "latency_ms": _milliseconds(own),
         "floor_latency_ms": _milliseconds(floor),
         "off_latency_ms": _milliseconds(off),
-        "reference_latency_ms": _milliseconds(reference),
     }
 
 
@@ -132,39 +158,92 @@ def _milliseconds(timing: Timing) -> list[float]:
 
 
 class _Group:
-    """Everything of one batch size, ready to be called in turn.
+    """All rows of one batch size; no more than four variants are held at a time."""
 
-    Attributes:
-        extras: what records say beside times.
-    """
-
-    def __init__(
-        self, subject: Subject, settings: SpeedSettings, schedules: tuple[Schedule, ...], batch_size: int
-    ) -> None:
+    def __init__(self, subject: Subject, settings: SpeedSettings, batch_size: int) -> None:
         self.subject, self.settings, self.batch_size = subject, settings, batch_size
-        self.calls: dict[Variant, Call] = {}
-        self.extras: dict[Variant, dict[str, Any]] = {}
+        self._calls: dict[Variant, Call] = {}
+        self._extras: dict[Variant, dict[str, Any]] = {}
         self._vertices: dict[Schedule, Tensor] = {}
-        dtypes = dict.fromkeys(settings.dtypes.values())
-        rows = [Variant(d, r, s) for d in dtypes for r in settings.runtimes for s in schedules]
-        for variant in dict.fromkeys((REFERENCE, *rows)):
-            first = subject.run_first(variant, batch_size)
-            self.calls[variant] = first.call
-            self.extras[variant] = {
-                "peak_memory_mib": first.memory_mib,
-                "peak_memory_means": MEMORY_MEANS.get(subject.device.type),
-                "vertex_error_mm": self._vertex_error(variant, first.output),
-            }
-            if not variant.schedule.is_off:
-                self.calls[variant.floor()] = subject.prepare(variant.floor(), batch_size)
+        self._figures: dict[Variant, dict[str, Any]] = {}
+        self._flops: dict[Schedule, int] = {}
 
-    def times(self) -> dict[Variant, Timing]:
-        """Time everything in turn."""
-        rounds, warmup, budget_s = self.settings.rounds, self.settings.warmup, self.settings.budget_s
+    def rows(
+        self, variants: Sequence[Variant], known: Mapping[Variant, Mapping[str, Any]]
+    ) -> Iterator[tuple[Variant, dict[str, Any]]]:
+        """Measure the variants of one dtype and runtime, `off` first among them, and give their figures.
+
+        Args:
+            variants: the rows.
+            known: those not to measure, with their records.
+        """
+        off = variants[0]
+        wanted = [variant for variant in variants if variant not in known]
+        first = next((variant for variant in wanted if variant != off), off)
+        for variant in wanted:
+            if variant not in self._figures:  # it may be there: `auto` is another name of some dtype
+                self._measure(first if variant == off else variant, off, known.get(off))
+            yield variant, self._figures[variant]
+        self._forget(keep=[REFERENCE])
+
+    def _measure(self, variant: Variant, off: Variant, of_off: Mapping[str, Any] | None) -> None:
+        """Fill in the figures of a variant, and those of `off` unless they are known."""
+        of_off = of_off or self._figures.get(off)
+        together = [off] if variant == off else [off, variant, variant.floor()]
+        times = self._time(together if of_off else [REFERENCE, *together])
+        if of_off is None:
+            figures = compare_variant(off, times, 1.0, compare_times(times[REFERENCE], times[off]))
+            figures["reference_latency_ms"] = _milliseconds(times[REFERENCE])
+            of_off = self._figures[off] = {**figures, **self._extras[off]}
+        if variant != off:
+            quartiles = of_off["speedup_over_reference_quartiles"]
+            over_reference = Comparison(of_off["speedup_over_reference"], (quartiles[0], quartiles[1]))
+            figures = compare_variant(variant, times, self._flop_ideal(variant), over_reference)
+            self._figures[variant] = {**figures, **self._extras[variant]}
+        self._forget(keep=[REFERENCE, off] if RUNTIMES[off.runtime].release is None else [REFERENCE])
+
+    def _time(self, variants: Sequence[Variant]) -> dict[Variant, Timing]:
+        """Prepare what is not ready, and time everything in turn."""
+        for variant in variants:
+            if variant not in self._calls:
+                self._prepare(variant)
+        settings = self.settings
         with torch.inference_mode():
             return measure_calls(
-                self.calls, self.subject.device, rounds=rounds, warmup=warmup, budget_s=budget_s
+                {variant: self._calls[variant] for variant in variants},
+                self.subject.device,
+                rounds=settings.rounds,
+                warmup=settings.warmup,
+                budget_s=settings.budget_s,
             )
+
+    def _prepare(self, variant: Variant) -> None:
+        """Make it ready to be called, run it once, and note what records say beside times."""
+        if variant.is_floor:
+            call = self._calls[variant] = self.subject.prepare(variant, self.batch_size)
+            with torch.inference_mode():
+                call()
+            return
+        first = self.subject.run_first(variant, self.batch_size)
+        self._calls[variant] = first.call
+        self._extras[variant] = {
+            "peak_memory_mib": first.memory_mib,
+            "peak_memory_means": MEMORY_MEANS.get(self.subject.device.type),
+            "vertex_error_mm": self._vertex_error(variant, first.output),
+        }
+
+    def _forget(self, keep: Sequence[Variant]) -> None:
+        """Let go of all variants but these, and of what their runtimes keep."""
+        for variant in [variant for variant in self._calls if variant not in keep]:
+            del self._calls[variant]
+            if (release := RUNTIMES[variant.runtime].release) is not None:
+                release()
+
+    def _flop_ideal(self, variant: Variant) -> float:
+        for schedule in (OFF, variant.schedule):
+            if schedule not in self._flops:
+                self._flops[schedule] = self.subject.count_flops(schedule)
+        return self._flops[OFF] / self._flops[variant.schedule]
 
     def _vertex_error(self, variant: Variant, output: Any) -> dict[str, float] | None:
         """Distance of its vertices from those of eager float32 with the same schedule."""

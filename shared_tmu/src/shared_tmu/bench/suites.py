@@ -123,8 +123,10 @@ GPU = Suite(
 SUITES: Mapping[str, Suite] = MappingProxyType({GPU.name: GPU})
 
 
-def run_suite(suite: Suite, program: BenchProgram, subject: Subject) -> Iterator[dict[str, Any]]:
-    """All records, each with the names of its `suite` and `measurement`.
+def run_suite(
+    suite: Suite, program: BenchProgram, subject: Subject, known: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[dict[str, Any]]:
+    """All records but the `known` ones, each with the names of its `suite` and `measurement`.
 
     Raises:
         InputError: the device is not of the kind that the suite is for; else as `measure_speed`.
@@ -135,5 +137,5 @@ def run_suite(suite: Suite, program: BenchProgram, subject: Subject) -> Iterator
             "use a machine with such a device, or leave --suite out."
         )
     for name, settings in suite.measurements.items():
-        for record in measure_speed(program, subject, settings):
+        for record in measure_speed(program, subject, settings, known):
             yield {"suite": suite.name, "measurement": name, **record}
