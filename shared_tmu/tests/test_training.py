@@ -111,8 +111,22 @@ def test_true_hands_have_no_loss_and_wrong_ones_do():
     predicted["pred_mano_params"] = other
     predicted |= {"pred_keypoints_3d": moved.keypoints, "pred_vertices": moved.vertices}
     wrong = hand_losses(predicted, batch, layer)
-    for key in ("keypoints_3d", "vertices", "global_orient", "hand_pose", "betas"):
+    for key in ("keypoints_3d", "vertices", "local_vertices", "global_orient", "hand_pose", "betas"):
         assert float(wrong[key]) > 0.05, key
+
+
+def test_a_wrong_wrist_alone_leaves_the_local_vertices_right():
+    layer, params = hands(4)
+    turned = {**params, "global_orient": hands(4, seed=1)[1]["global_orient"]}
+    out, moved = layer(**params), layer(**turned)
+    flat = torch.zeros(4, 21, 2)
+    batch = {**params, "keypoints_2d": flat, "keypoints_3d": out.keypoints}
+    predicted = {
+        "pred_mano_params": turned, "pred_cam": torch.tensor([[6.0, 0.0, 0.0]]).repeat(4, 1),
+        "pred_keypoints_3d": moved.keypoints, "pred_vertices": moved.vertices, "pred_keypoints_2d": flat,
+    }  # fmt: skip
+    losses = hand_losses(predicted, batch, layer)
+    assert float(losses["local_vertices"]) < 1e-4 and float(losses["vertices"]) > 0.05
 
 
 def test_aligned_error_ignores_similarities_but_not_mirrors():

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from shared_tmu.errors import CheckpointError, MissingAssetError
 from shared_tmu.synth import shards
 from shared_tmu.training import data, module, stages
-from shared_tmu.training.program import read_stages, run_published
+from shared_tmu.training.program import read_stages, run_published, take_backbone
 
 from .hands import HandFolder
 
@@ -174,3 +174,14 @@ class TrainingSuite:
         self.hands.save(self.hands.tiny(depth=1), tmp_path / "narrow.safetensors")
         with pytest.raises(CheckpointError, match=r"narrow\.safetensors does not fit: 1\d of 1\d weights"):
             run(backbone_from=str(tmp_path / "narrow.safetensors"))
+
+    def test_a_backbone_is_taken_from_what_a_stage_left(self, run: Run, tmp_path: Path) -> None:
+        run(stages={"second": None})
+        done = tmp_path / "out" / "first" / "done.safetensors"
+        vit = self.hands.load(tmp_path / "export" / f"{self.thin}.safetensors").backbone
+        trained = {key: value.clone() for key, value in vit.blocks.state_dict().items()}
+        for parameter in vit.parameters():
+            torch.nn.init.zeros_(parameter)
+        take_backbone(vit, done)
+        for key, value in vit.blocks.state_dict().items():
+            torch.testing.assert_close(value, trained[key], atol=2e-3, rtol=2e-3)  # exported as float16

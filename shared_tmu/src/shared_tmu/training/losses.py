@@ -43,7 +43,8 @@ def hand_losses(output: Mapping[str, Any], batch: Mapping[str, Tensor], mano: nn
         batch: targets as `shared_tmu.training.data.SynthHandSet` gives them.
         mano: the body-model layer, for the true vertices.
 
-    Source: the terms of HaMeR, Pavlakos et al. 2024, arXiv:2312.05251; vertices and camera are added.
+    Source: the terms of HaMeR, Pavlakos et al. 2024, arXiv:2312.05251; camera and vertices are added, these
+    also in the wrist's frame, where a wrong wrist does not hide what the fingers do.
     """
     with torch.no_grad():
         truth = mano(global_orient=batch["global_orient"], hand_pose=batch["hand_pose"], betas=batch["betas"])
@@ -51,11 +52,14 @@ def hand_losses(output: Mapping[str, Any], batch: Mapping[str, Tensor], mano: nn
     params = output["pred_mano_params"]
     wrist, true_wrist = output["pred_keypoints_3d"][:, :1], truth.keypoints[:, :1]
     points = (output["pred_keypoints_3d"] - wrist) - (truth.keypoints - true_wrist)
-    vertices = (output["pred_vertices"] - wrist) - (truth.vertices - true_wrist)
+    vertices, true_vertices = output["pred_vertices"] - wrist, truth.vertices - true_wrist
+    local = _turned_back(vertices, params["global_orient"])
+    true_local = _turned_back(true_vertices, batch["global_orient"])
     cam = output["pred_cam"]
     return {
         "keypoints_3d": 10.0 * points.abs().sum(-1).mean(),
-        "vertices": 10.0 * vertices.abs().sum(-1).mean(),
+        "vertices": 10.0 * (vertices - true_vertices).abs().sum(-1).mean(),
+        "local_vertices": 20.0 * (local - true_local).abs().sum(-1).mean(),
         "keypoints_2d": 8.0 * (output["pred_keypoints_2d"] - batch["keypoints_2d"]).abs().sum(-1).mean(),
         "global_orient": (params["global_orient"] - batch["global_orient"]).abs().mean(),
         "hand_pose": 4.0 * (params["hand_pose"] - batch["hand_pose"]).abs().mean(),
@@ -63,6 +67,11 @@ def hand_losses(output: Mapping[str, Any], batch: Mapping[str, Tensor], mano: nn
         "camera": (cam[:, 0] / camera[:, 0].clamp(min=0.1) - 1).abs().mean()
         + 10.0 * (cam[:, 1:] - camera[:, 1:]).abs().mean(),
     }
+
+
+def _turned_back(vertices: Tensor, global_orient: Tensor) -> Tensor:
+    """Vertices about the wrist `[B, V, 3]` in its frame, given its rotation `[B, 1, 3, 3]`."""
+    return vertices.float() @ global_orient[:, 0].float()
 
 
 @torch.no_grad()

@@ -162,7 +162,7 @@ def _start(program: TrainProgram, config: DictConfig, stages: list[Stage]) -> nn
 def take_backbone(vit: nn.Module, checkpoint: Path) -> None:
     """Give a ViT the patches, positions, blocks and last norm of a hand model's checkpoint.
 
-    What else it has, such as task tokens, stays as it is.
+    What else it has, such as task tokens, stays as it is. What a stage of training left serves too.
 
     Raises:
         MissingAssetError: there is no such file.
@@ -172,7 +172,8 @@ def take_backbone(vit: nn.Module, checkpoint: Path) -> None:
     weights = content.get("state_dict", content)
     own = vit.state_dict()
     wanted = [key for key in own if key.startswith(("patch_embed.", "pos_embed", "blocks.", "last_norm."))]
-    theirs = {key: weights.get(f"backbone.{key}") for key in wanted}
+    prefix = "model.backbone." if any(key.startswith("model.backbone.") for key in weights) else "backbone."
+    theirs = {key: weights.get(prefix + key) for key in wanted}
     bad = [key for key, value in theirs.items() if value is None or value.shape != own[key].shape]
     if bad:
         raise CheckpointError(
