@@ -23,31 +23,14 @@ was processed.
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import tmu
-from hamer import HaMeR, load_hamer
 from shared_tmu.demo import main
-from shared_tmu.evaluation import EvalProgram
-
-FOLDER = Path(__file__).resolve().parent
-
-
-def load_model(checkpoint: Path | None, mano_path: Path | None) -> HaMeR:
-    """HaMeR in eval mode: the bundled weights and hand, or the files given."""
-    return load_hamer(checkpoint=checkpoint, mano_path=mano_path)
+from tmu.program import PROGRAM
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the demo as the command line says; returns the exit status."""
-    program = EvalProgram(
-        name="HaMeR",
-        folder=FOLDER,
-        load_model=load_model,
-        patch=tmu.patch,
-        default_checkpoint=FOLDER / "weights" / "hamer_thin.safetensors",
-    )
-    return main(program, arguments)
+    return main(PROGRAM, arguments)
 
 
 if __name__ == "__main__":

@@ -10,24 +10,14 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import tmu
-from hamer.loading import BUNDLED, load_hamer
-from shared_tmu.evaluation import EvalProgram
 from shared_tmu.export.program import main
+from tmu.program import PROGRAM
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Export as the command line says; returns the exit status."""
-    program = EvalProgram(
-        name="HaMeR",
-        folder=Path(__file__).resolve().parent,
-        load_model=load_hamer,
-        patch=tmu.patch,
-        default_checkpoint=BUNDLED,
-    )
-    return main(program, arguments)
+    return main(PROGRAM, arguments)
 
 
 if __name__ == "__main__":

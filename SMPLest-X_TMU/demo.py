@@ -23,32 +23,14 @@ was processed.
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import tmu
 from shared_tmu.demo import main
-from shared_tmu.evaluation import BODY, EvalProgram
-from smplest_x import SMPLestX, load_smplest_x
-
-FOLDER = Path(__file__).resolve().parent
-
-
-def load_model(checkpoint: Path | None, smplx_path: Path | None) -> SMPLestX:
-    """SMPLest-X in eval mode: the bundled weights and person, or the files given."""
-    return load_smplest_x(checkpoint=checkpoint, smplx_path=smplx_path)
+from tmu.program import PROGRAM
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the demo as the command line says; returns the exit status."""
-    program = EvalProgram(
-        name="SMPLest-X",
-        folder=FOLDER,
-        load_model=load_model,
-        patch=tmu.patch,
-        default_checkpoint=FOLDER / "weights" / "smplest_x_thin.safetensors",
-        subject=BODY,
-    )
-    return main(program, arguments)
+    return main(PROGRAM, arguments)
 
 
 if __name__ == "__main__":

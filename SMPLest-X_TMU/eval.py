@@ -10,24 +10,14 @@ the scores and per-sample errors. The same command goes on where an interrupted 
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import tmu
-from shared_tmu.evaluation import BODY, EvalProgram, main
-from smplest_x.loading import BUNDLED, load_smplest_x
+from shared_tmu.evaluation import main
+from tmu.program import PROGRAM
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Evaluate as the command line says; returns the exit status."""
-    program = EvalProgram(
-        name="SMPLest-X",
-        folder=Path(__file__).resolve().parent,
-        load_model=load_smplest_x,
-        patch=tmu.patch,
-        default_checkpoint=BUNDLED,
-        subject=BODY,
-    )
-    return main(program, arguments)
+    return main(PROGRAM, arguments)
 
 
 if __name__ == "__main__":

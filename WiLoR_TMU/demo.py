@@ -23,31 +23,14 @@ was processed.
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import tmu
 from shared_tmu.demo import main
-from shared_tmu.evaluation import EvalProgram
-from wilor import WiLoR, load_wilor
-
-FOLDER = Path(__file__).resolve().parent
-
-
-def load_model(checkpoint: Path | None, mano_path: Path | None) -> WiLoR:
-    """WiLoR in eval mode: the bundled weights and hand, or the files given."""
-    return load_wilor(checkpoint=checkpoint, mano_path=mano_path)
+from tmu.program import PROGRAM
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the demo as the command line says; returns the exit status."""
-    program = EvalProgram(
-        name="WiLoR",
-        folder=FOLDER,
-        load_model=load_model,
-        patch=tmu.patch,
-        default_checkpoint=FOLDER / "weights" / "wilor_thin.safetensors",
-    )
-    return main(program, arguments)
+    return main(PROGRAM, arguments)
 
 
 if __name__ == "__main__":

@@ -10,23 +10,14 @@ the official scores and per-sample errors. The same command goes on where an int
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import tmu
-from shared_tmu.evaluation import EvalProgram, main
-from wilor.loading import BUNDLED, load_wilor
+from shared_tmu.evaluation import main
+from tmu.program import PROGRAM
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Evaluate as the command line says; returns the exit status."""
-    program = EvalProgram(
-        name="WiLoR",
-        folder=Path(__file__).resolve().parent,
-        load_model=load_wilor,
-        patch=tmu.patch,
-        default_checkpoint=BUNDLED,
-    )
-    return main(program, arguments)
+    return main(PROGRAM, arguments)
 
 
 if __name__ == "__main__":

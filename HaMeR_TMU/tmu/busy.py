@@ -11,16 +11,14 @@ which a forward pass was running.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import tmu
 from hamer import HaMeR
 from shared_tmu.demo import main
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation import EvalProgram
 from tmu.bench import build_official
-
-FOLDER = Path(__file__).resolve().parents[1]
+from tmu.program import PROGRAM
 
 
 def load_random(checkpoint: Path | None, mano_path: Path | None) -> HaMeR:
@@ -36,8 +34,8 @@ def load_random(checkpoint: Path | None, mano_path: Path | None) -> HaMeR:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the demo with random weights; returns the exit status."""
-    name = "HaMeR with random weights"
-    return main(EvalProgram(name, FOLDER, load_random, tmu.patch, FOLDER / "random"), arguments)
+    name, weights = "HaMeR with random weights", PROGRAM.folder / "random"
+    return main(replace(PROGRAM, name=name, load_model=load_random, default_checkpoint=weights), arguments)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,16 @@
 """SMPLest-X as the benchmark sees it; run it by `python -m shared_tmu.bench --model smplest-x`."""
 
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
 
 import tmu
 from shared_tmu.bench.cli import main
 from shared_tmu.bench.models import build_random
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.body_models.smplx_model import load_smplx
+from shared_tmu.evaluation.program import body_crops
 from smplest_x import SMPLestX, SMPLestXConfig, load_smplest_x
 
 
@@ -31,19 +27,13 @@ def build_tiny() -> SMPLestX:
     return build_random(lambda: SMPLestX(replace(config, encoder=encoder, decoder=decoder), load_smplx()))
 
 
-def make_batch(model: Any, batch_size: int) -> Mapping[str, Tensor]:
-    """Random crops `[B, 3, 256, 192]` in 0..1 as `img`."""
-    draws = torch.Generator().manual_seed(0)
-    return {"img": torch.rand(batch_size, 3, *model.config.encoder.img_size, generator=draws)}
-
-
 PROGRAM = BenchProgram(
     name="SMPLest-X",
     folder=Path(__file__).resolve().parents[1],
     sizes={"vit-h": build_official, "thin": load_smplest_x, "tiny": build_tiny},
     patch=tmu.patch,
     backbone=attrgetter("encoder"),
-    make_batch=make_batch,
+    make_batch=body_crops,
     vertices=itemgetter("smplx_mesh_cam"),
     parts={"decoder": "head", "smplx_layer": "body model"},
 )

@@ -71,11 +71,12 @@ def axis_angle_to_rotmat(axis_angle: Tensor) -> Tensor:
     """Turn axis-angle vectors `[..., 3]` (radians) into rotation matrices `[..., 3, 3]`.
 
     The angle is the norm after adding 1e-8 to each component, as the published models do, so that zero has a
-    gradient. Half precision swallows that and would divide by zero, so it is computed in float32.
+    gradient. Half precision swallows that and would divide by zero, so it is computed in float32; ONNX
+    exporters leave so small a sum out, so the norm has a lower limit too.
     """
     _expect_last("axis_angle", axis_angle, 3)
     vector = axis_angle.float() if axis_angle.dtype in (torch.float16, torch.bfloat16) else axis_angle
-    angle = (vector + 1e-8).norm(dim=-1, keepdim=True)
+    angle = (vector + 1e-8).norm(dim=-1, keepdim=True).clamp_min(1e-12)
     half = 0.5 * angle
     quaternion = torch.cat((half.cos(), half.sin() * (vector / angle)), dim=-1)
     return quaternion_to_rotmat(quaternion).to(axis_angle.dtype)

@@ -8,21 +8,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from shared_tmu.bench.pipeline import Pipeline
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.program import PatchModel
+from shared_tmu.evaluation.program import PatchModel, hand_crops
 
 _SUFFIX = "_TMU"
-
-
-def image_batch(model: nn.Module, batch_size: int) -> dict[str, Tensor]:
-    """Random crops `[B, 3, S, S]` as `img`, with S = `model.config.image_size`, on the CPU, in float32."""
-    size = int(model.config.image_size)  # type: ignore[union-attr, arg-type]
-    draws = torch.Generator().manual_seed(0)
-    return {"img": torch.randn(batch_size, 3, size, size, generator=draws)}
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,7 @@ class BenchProgram:
     sizes: Mapping[str, Callable[[], nn.Module]]
     patch: PatchModel
     backbone: Callable[[nn.Module], nn.Module] = attrgetter("backbone")
-    make_batch: Callable[[nn.Module, int], Mapping[str, Tensor]] = image_batch
+    make_batch: Callable[[nn.Module, int], Mapping[str, Tensor]] = hand_crops
     vertices: Callable[[Any], Tensor] | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
     make_pipeline: Callable[[Path, int], Pipeline] | None = None

@@ -107,7 +107,7 @@ class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
         Returns:
             Vertices, joints and key points in the dtype of the layer.
         """
-        dtype, batch = self.v_template.dtype, len(betas)
+        dtype, batch = self.v_template.dtype, betas.shape[0]
         with torch.autocast(betas.device.type, enabled=False):
             eyes = global_orient.new_zeros(batch, 6)
             parts = (global_orient, body_pose, jaw_pose, eyes, left_hand_pose, right_hand_pose)
@@ -131,7 +131,7 @@ class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
 
     def _landmarks(self, vertices: Tensor, rotmat: Tensor) -> Tensor:
         """Points on the face `[B, 68, 3]`: 51 that stay on the skin, 17 of the contour as seen."""
-        batch = len(vertices)
+        batch = vertices.shape[0]
         contour_faces, contour_places = find_dynamic_lmk_idx_and_bcoords(
             vertices,
             rotmat,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from shared_tmu.patching import PatchHandle
@@ -34,6 +35,20 @@ def body_vertices(output: Mapping[str, Any]) -> Tensor:
     return vertices
 
 
+def hand_crops(model: nn.Module, count: int) -> dict[str, Tensor]:
+    """Random crops `[B, 3, S, S]` as `img`, with S = `model.config.image_size`, on the CPU, in float32."""
+    config: Any = model.config
+    draws = torch.Generator().manual_seed(0)
+    return {"img": torch.randn(count, 3, config.image_size, config.image_size, generator=draws)}
+
+
+def body_crops(model: nn.Module, count: int) -> dict[str, Tensor]:
+    """Random crops `[B, 3, h, w]` in 0..1 as `img`, of the encoder's `img_size`, on the CPU, in float32."""
+    config: Any = model.config
+    draws = torch.Generator().manual_seed(0)
+    return {"img": torch.rand(count, 3, *config.encoder.img_size, generator=draws)}
+
+
 @dataclass(frozen=True)
 class Subject:
     """What a model estimates, as far as command lines differ.
@@ -45,6 +60,7 @@ class Subject:
         body_file: what that file is usually called.
         bundled: what is used without it.
         vertices: a model's output to its vertices `[B, V, 3]` in metres.
+        crops: a model and a number of images to random crops for it, as it takes them.
     """
 
     name: str
@@ -53,10 +69,27 @@ class Subject:
     body_file: str
     bundled: str
     vertices: Callable[[Mapping[str, Any]], Tensor]
+    crops: Callable[[nn.Module, int], dict[str, Tensor]]
 
 
-HAND = Subject("hand", "synthhand", "--mano_path", "MANO_RIGHT.pkl", "the bundled hand", hand_vertices)
-BODY = Subject("body", "synthbody", "--smplx_path", "SMPLX_NEUTRAL.npz", "the bundled person", body_vertices)
+HAND = Subject(
+    name="hand",
+    dataset="synthhand",
+    body_flag="--mano_path",
+    body_file="MANO_RIGHT.pkl",
+    bundled="the bundled hand",
+    vertices=hand_vertices,
+    crops=hand_crops,
+)
+BODY = Subject(
+    name="body",
+    dataset="synthbody",
+    body_flag="--smplx_path",
+    body_file="SMPLX_NEUTRAL.npz",
+    bundled="the bundled person",
+    vertices=body_vertices,
+    crops=body_crops,
+)
 
 
 @dataclass(frozen=True)

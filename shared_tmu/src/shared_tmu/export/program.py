@@ -6,13 +6,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.bench.program import image_batch
-from shared_tmu.errors import TMUError
+from shared_tmu.errors import ExportError, TMUError
 from shared_tmu.evaluation.program import EvalProgram, Run
 from shared_tmu.export.onnx_export import export_onnx
 from shared_tmu.export.onnx_model import OnnxModel
@@ -22,7 +22,6 @@ from shared_tmu.schedule import Schedule
 
 _log = logging.getLogger(__name__)
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _EXAMPLE_IMAGES = 2  # enough to tell the batch from a dimension of one
 
 
@@ -51,7 +50,12 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
     add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, ...")
     add("--out", type=Path, required=True, help="the .onnx file; large weights go to <file>.data beside it")
     add("--method", default="tome", help=f"how tokens are matched: {', '.join(METHODS)}")
-    add("--no-unmerge", "--no_unmerge", action="store_true", help="merge-only: the head reads what is left")
+    add(
+        "--no-unmerge",
+        "--no_unmerge",
+        action="store_true",
+        help="merge-only: the head reads the short sequence, or a stand-in if it needs the grid",
+    )
     add("--checkpoint", type=Path, help="weights; without it the bundled ones")
     add(
         program.subject.body_flag,
@@ -60,21 +64,19 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
         help=f"{program.subject.body_file}; without it {program.subject.bundled}",
     )
     add("--batch", type=_positive, help="fix the number of images; without it any number will do")
-    add("--dtype", choices=DTYPES, default="float32", help="of the weights")
     return parser
 
 
 def _export(program: EvalProgram, given: argparse.Namespace) -> int:
     schedule, method = Schedule.parse(given.r), find_method(given.method).name
     run = Run(schedule, method, unmerge=not given.no_unmerge)
-    model = program.load_model(given.checkpoint, given.body_path).eval().to(DTYPES[given.dtype])
-    batch = image_batch(model, given.batch or _EXAMPLE_IMAGES)
+    model = program.load_model(given.checkpoint, given.body_path).eval()
+    batch = program.subject.crops(model, given.batch or _EXAMPLE_IMAGES)
     facts = {
         "model": program.name,
         "schedule": str(schedule),
         "method": method,
         "unmerge": str(run.unmerge),
-        "dtype": given.dtype,
         "checkpoint": given.checkpoint.name if given.checkpoint else "bundled",
     }
     with run.applied(program, model):
@@ -82,6 +84,9 @@ def _export(program: EvalProgram, given: argparse.Namespace) -> int:
         differences = compare(model, OnnxModel(given.out), batch)
     for file in files:
         _log.info("%s: %.1f MB", file, file.stat().st_size / 1e6)
+    lost = [name for name, difference in differences.items() if not isfinite(difference)]
+    if lost:
+        raise ExportError(f"{given.out} was written, but onnxruntime makes no numbers of {', '.join(lost)}.")
     name, worst = max(differences.items(), key=lambda item: item[1])
     _log.info("Against PyTorch, relative to 1 + |value|, at most %.1e (%s).", worst, name)
     return 0

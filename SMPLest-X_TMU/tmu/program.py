@@ -1,0 +1,16 @@
+"""SMPLest-X as demo.py, eval.py and export.py run it."""
+
+from pathlib import Path
+
+import tmu
+from shared_tmu.evaluation import BODY, EvalProgram
+from smplest_x.loading import BUNDLED, load_smplest_x
+
+PROGRAM = EvalProgram(
+    name="SMPLest-X",
+    folder=Path(__file__).resolve().parents[1],
+    load_model=load_smplest_x,
+    patch=tmu.patch,
+    default_checkpoint=BUNDLED,
+    subject=BODY,
+)
