@@ -1,16 +1,11 @@
 """What a SMPLest-X looks like: sizes as frozen dataclasses, read from our YAML."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from shared_tmu.errors import ConfigError
-from shared_tmu.models.config import ViTConfig, build, plain, read_yaml
+from shared_tmu.models.config import ModelConfig, ViTConfig
 from shared_tmu.models.decoder import DecoderConfig
-
-MODEL = "SMPLest-X"
-MODEL_KEY = "smplest_x"  # what our YAML files call it
 
 
 @dataclass(frozen=True)
@@ -32,8 +27,10 @@ class BodyDecoderConfig(DecoderConfig):
 
 
 @dataclass(frozen=True)
-class SMPLestXConfig:
+class SMPLestXConfig(ModelConfig):
     """A whole model. The defaults are the published SMPLest-X: ViT-H, 80 task and 192 patch tokens.
+
+    The published configuration is a Python program, which is not run: sizes come from YAML in our layout.
 
     Attributes:
         encoder: the ViT; its `img_size` is the picture that it sees.
@@ -54,6 +51,8 @@ class SMPLestXConfig:
     camera_3d_size_m: float = 2.5
     heatmap_shape: tuple[int, int, int] = (16, 16, 12)
     bbox_ratio: float = 1.2
+
+    MODEL: ClassVar[str] = "SMPLest-X"
 
     def __post_init__(self) -> None:
         widths = {self.encoder.embed_dim, self.decoder.dim, self.decoder.context_dim}
@@ -77,34 +76,3 @@ class SMPLestXConfig:
         """Principal point (x, y) of a picture of `encoder.img_size`: its middle."""
         height, width = self.encoder.img_size
         return width / 2, height / 2
-
-    @classmethod
-    def official(cls) -> Self:
-        """Return the published SMPLest-X-H."""
-        return cls()
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any], source: str = "configuration") -> Self:
-        """Read our own layout: the field names above. (The published one is a Python program; it is not run.)
-
-        Raises:
-            ConfigError: an unknown field, a value of the wrong kind, or another model's configuration.
-        """
-        model = content.get("model", MODEL_KEY)
-        if model != MODEL_KEY:
-            raise ConfigError(f"{source} describes a {model!r}; {MODEL} needs {MODEL_KEY!r}.")
-        return build(cls, {k: v for k, v in content.items() if k != "model"}, source)
-
-    @classmethod
-    def from_yaml(cls, path: Path | str) -> Self:
-        """Read a YAML file.
-
-        Raises:
-            MissingAssetError: there is no such file.
-            ConfigError: the file is no YAML mapping, or see `from_dict`.
-        """
-        return cls.from_dict(read_yaml(path), str(path))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values that `from_dict` reads back and YAML can hold."""
-        return {"model": MODEL_KEY, **plain(asdict(self))}

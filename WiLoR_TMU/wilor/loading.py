@@ -27,11 +27,11 @@ def load_wilor(
 ) -> WiLoR:
     """Load WiLoR for inference, on the CPU: the official `wilor_final.ckpt`, or None for the bundled weights.
 
-    Arguments and errors are those of `HandFormat.load`.
+    Arguments and errors are those of `ModelFormat.load`.
     """
     return FORMAT.load(checkpoint, mano_path, config_path, dtype, BUNDLED)
 
 
 def save_wilor(model: WiLoR, path: Path | str, dtype: torch.dtype = torch.float16) -> None:
-    """Write weights and configuration; see `HandFormat.save`."""
+    """Write weights and configuration; see `ModelFormat.save`."""
     FORMAT.save(model, path, dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 
@@ -53,7 +53,55 @@ class ViTConfig:
 
 
 @dataclass(frozen=True)
-class HandConfig:
+class ModelConfig:
+    """A whole model; a subclass adds its sizes as fields, whose defaults are the published ones."""
+
+    MODEL: ClassVar[str] = ""
+    """What messages call the model."""
+
+    @classmethod
+    def key(cls) -> str:
+        """What our YAML files call the model: `smplest_x` is SMPLest-X."""
+        return cls.MODEL.lower().replace("-", "_")
+
+    @classmethod
+    def official(cls) -> Self:
+        """Return the published model."""
+        return cls()
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], source: str = "configuration") -> Self:
+        """Read our own layout: the field names of the class.
+
+        Raises:
+            ConfigError: an unknown field, a value of the wrong kind, or another model's configuration.
+        """
+        model = content.get("model", cls.key())
+        if model != cls.key():
+            raise ConfigError(f"{source} describes a {model!r}; {cls.MODEL} needs {cls.key()!r}.")
+        return build(cls, {k: v for k, v in content.items() if k != "model"}, source)
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Self:
+        """Read a YAML file in a layout that `from_dict` reads.
+
+        Raises:
+            MissingAssetError: there is no such file.
+            ConfigError: the file is no YAML mapping, or see `from_dict`.
+        """
+        return cls.from_dict(read_yaml(path), str(path))
+
+    def for_inference(self) -> Self:
+        """Return the same model without what only training needs."""
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that `from_dict` reads back and YAML can hold."""
+        return {"model": self.key(), **plain(asdict(self))}
+
+
+@dataclass(frozen=True)
+class HandConfig(ModelConfig):
     """A whole hand model. The defaults are the published ones.
 
     Attributes:
@@ -71,9 +119,6 @@ class HandConfig:
     with_discriminator: bool = False
     backbone: ViTConfig = field(default_factory=ViTConfig)
 
-    MODEL: ClassVar[str] = ""
-    """What messages call the model; its lower case stands in our YAML files."""
-
     def __post_init__(self) -> None:
         height, width = self.backbone.img_size
         if height != self.image_size or width > self.image_size or (self.image_size - width) % 2:
@@ -83,34 +128,20 @@ class HandConfig:
             )
 
     @classmethod
-    def official(cls) -> Self:
-        """Return the published model."""
-        return cls()
-
-    @classmethod
     def from_dict(cls, content: Mapping[str, Any], source: str = "configuration") -> Self:
         """Read either layout: ours (the field names above) or the published one (with a `MODEL` section).
 
         Raises:
-            ConfigError: an unknown field, a value of the wrong kind, or a variant of the published model that
-                this package does not build.
+            ConfigError: see `ModelConfig.from_dict`; or a variant of the published model that this package
+                does not build.
         """
         if "MODEL" in content:
             return build(cls, cls.official_fields(content, source), source)
-        model = content.get("model", cls.MODEL.lower())
-        if model != cls.MODEL.lower():
-            raise ConfigError(f"{source} describes a {model!r}; {cls.MODEL} needs {cls.MODEL.lower()!r}.")
-        return build(cls, {k: v for k, v in content.items() if k != "model"}, source)
+        return super().from_dict(content, source)
 
-    @classmethod
-    def from_yaml(cls, path: Path | str) -> Self:
-        """Read a YAML file in either layout.
-
-        Raises:
-            MissingAssetError: there is no such file.
-            ConfigError: the file is no YAML mapping, or see `from_dict`.
-        """
-        return cls.from_dict(read_yaml(path), str(path))
+    def for_inference(self) -> Self:
+        """Return the same model without a discriminator."""
+        return replace(self, with_discriminator=False)
 
     @classmethod
     def official_fields(cls, content: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -135,10 +166,6 @@ class HandConfig:
             if theirs in model:
                 fields_[ours] = model[theirs]
         return fields_
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values that `from_dict` reads back and YAML can hold."""
-        return {"model": self.MODEL.lower(), **plain(asdict(self))}
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:

@@ -1,32 +1,33 @@
-"""Load hand models: bundled weights, official checkpoints, or those of our own; and tell models apart."""
+"""Load models: bundled weights, official checkpoints, or those of our own; and tell models apart."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shared_tmu.body_models.mano import ManoModel, load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.checkpoints import load_weights, read_checkpoint, save_safetensors, tensors_of
 from shared_tmu.errors import CheckpointError, ConfigError, MissingAssetError
 from shared_tmu.files import write_text
-from shared_tmu.models.config import HandConfig
-from shared_tmu.models.hand import HandModel
+from shared_tmu.models.config import ModelConfig
 
 log = logging.getLogger(__name__)
 
-M = TypeVar("M", bound=HandModel)
+M = TypeVar("M", bound=nn.Module)
+
+_CONTAINERS = ("state_dict", "network")  # what checkpoints call their weights
 
 
 @dataclass(frozen=True)
-class HandFormat(Generic[M]):
-    """How a hand model lies in files.
+class ModelFormat(Generic[M]):
+    """How a model lies in files; a subclass says what its body model is.
 
     Args:
         build: makes an untrained model from its sizes and a body model.
@@ -35,15 +36,25 @@ class HandFormat(Generic[M]):
         where: how one gets the official weights, for messages.
     """
 
-    build: Callable[[Any, ManoModel], M]
-    config: type[HandConfig]
+    build: Callable[[Any, Any], M]
+    config: type[ModelConfig]
     prefixes: tuple[str, ...]
     where: str
+
+    BODY: ClassVar[str]
+    """How the names of the body model's buffers start."""
+    BUNDLED_BODY: ClassVar[str]
+    TRAINING_ONLY: ClassVar[tuple[str, ...]] = ()
+    """How names start that inference does without."""
+    OPTIONAL: ClassVar[tuple[str, ...]] = ()
+    """How names start that a checkpoint may lack."""
+    IGNORED: ClassVar[tuple[str, ...]] = ()
+    """How names start that are never taken from a checkpoint."""
 
     def load(
         self,
         checkpoint: Path | str | None,
-        mano_path: Path | str | None,
+        body_path: Path | str | None,
         config_path: Path | str | None,
         dtype: torch.dtype,
         bundled: Path,
@@ -52,11 +63,12 @@ class HandFormat(Generic[M]):
 
         Args:
             checkpoint: an official checkpoint, one written by training here, or a `.safetensors`; None takes
-                `bundled`.
-            mano_path: a MANO model (see `load_mano`). None takes the one in the checkpoint, else SynthHand.
-            config_path: YAML in our layout or the published one. None looks for `NAME.yaml` beside the
-                checkpoint, then `model_config.yaml` in the folder above or beside it, then inside the
-                checkpoint.
+                `bundled`. Memory-mapped: what is not needed, such as an optimizer's state, is never read.
+            body_path: a body model's file. None takes the one in the checkpoint if that can be, else the
+                bundled one.
+            config_path: YAML in our layout or, for hands, the published one. None looks for `NAME.yaml`
+                beside the checkpoint, then `model_config.yaml` in the folder above or beside it, then inside
+                it.
             dtype: of the weights; the body model keeps at least float32.
             bundled: the bundled weights.
 
@@ -69,7 +81,6 @@ class HandFormat(Generic[M]):
                 configuration.
             ConfigError: the configuration cannot be read, or none was found.
         """
-        name = self.config.MODEL
         path = bundled if checkpoint is None else Path(checkpoint)
         if checkpoint is None and not path.is_file():
             raise MissingAssetError(
@@ -79,24 +90,24 @@ class HandFormat(Generic[M]):
         content = read_checkpoint(path, self.where)
         weights = self._weights(content, path)
         config = self._find_config(path, config_path, content)
-        own_mano = any(key.startswith("mano.") for key in weights)
-        if mano_path is not None:
-            weights = {key: value for key, value in weights.items() if not key.startswith("mano.")}
-        mano = load_mano(mano_path)
+        ignored = self.IGNORED if body_path is None else (*self.IGNORED, self.BODY)
+        weights = {key: value for key, value in weights.items() if not key.startswith(ignored)}
+        own_body = any(key.startswith(self.BODY) for key in weights)
+        body = self.load_body(body_path)
         with torch.device("meta"):
-            model = self.build(replace(config, with_discriminator=False), mano)
-        model.mano = ManoLayer(mano)  # real tensors, in case the checkpoint has none
-        model.initialized = torch.tensor(True)
-        load_weights(model, weights, str(path), optional=("discriminator.", "mano.", "initialized"))
-        origin = mano_path or (f"the one in {path.name}" if own_mano else "SynthHand, bundled")
-        log.info("%s from %s; body model: %s.", name, path, origin)
+            model = self.build(config.for_inference(), body)
+        self.attach(model, body)
+        load_weights(model, weights, str(path), optional=(self.BODY, *self.TRAINING_ONLY, *self.OPTIONAL))
+        origin = body_path or (f"the one in {path.name}" if own_body else f"{self.BUNDLED_BODY}, bundled")
+        log.info("%s from %s; body model: %s.", self.config.MODEL, path, origin)
         model.to(dtype).eval()
         return model
 
     def save(self, model: M, path: Path | str, dtype: torch.dtype = torch.float16) -> None:
         """Write weights as safetensors and sizes as YAML of the same name beside them, atomically.
 
-        The body model and the discriminator are left out: `load` takes the body model from its own file.
+        The body model, and what only training needs, are left out: `load` takes the body model from its own
+        file.
 
         Args:
             model: the model to save.
@@ -106,24 +117,48 @@ class HandFormat(Generic[M]):
         import yaml
 
         path = Path(path)
+        config: Any = model.config
         tensors = {
             key: tensor.to(dtype) if tensor.is_floating_point() else tensor
             for key, tensor in model.state_dict().items()
-            if not key.startswith(("mano.", "discriminator."))
+            if not key.startswith((self.BODY, *self.TRAINING_ONLY))
         }
-        content = replace(model.config, with_discriminator=False).to_dict()
+        content = config.for_inference().to_dict()
         write_text(path.with_suffix(".yaml"), yaml.safe_dump(content, sort_keys=False))
-        save_safetensors(tensors, path, {"model": self.config.MODEL.lower()})
+        save_safetensors(tensors, path, {"model": self.config.key()})
+
+    def load_body(self, path: Path | str | None) -> Any:
+        """A body model's file, or the bundled one."""
+        raise NotImplementedError
+
+    def attach(self, model: M, body: Any) -> None:
+        """Give a model without values a body layer that has some, in case the checkpoint has none."""
+        raise NotImplementedError
+
+    def our_name(self, key: str) -> str:
+        """What a weight is called here; published wrappers for several GPUs put `module.` in front."""
+        return key.removeprefix("module.")
+
+    def undescribed(self, path: Path, looked: str) -> Any:
+        """The configuration of a checkpoint that comes with none.
+
+        Raises:
+            ConfigError: there is no telling.
+        """
+        raise ConfigError(
+            f"no configuration for {path}: looked for {looked}, and inside the checkpoint. "
+            "Pass the model_config.yaml that came with it."
+        )
 
     def _weights(self, content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-        inside = content.get("state_dict", content)
-        weights = tensors_of(inside) if isinstance(inside, Mapping) else {}
+        inside = next((content[name] for name in _CONTAINERS if name in content), content)
+        found = tensors_of(inside) if isinstance(inside, Mapping) else {}
+        weights = {self.our_name(key): value for key, value in found.items()}
         if all(any(key.startswith(prefix) for key in weights) for prefix in self.prefixes):
-            return {key: value for key, value in weights.items() if key != "initialized" or value.ndim == 0}
-        found = identify(content)
+            return weights
         raise CheckpointError(
-            f"{path} is not a {self.config.MODEL} checkpoint: {found}; {self.config.MODEL}'s weights start "
-            f"with {' and '.join(self.prefixes)} {self.where}"
+            f"{path} is not a {self.config.MODEL} checkpoint: {identify(content)}; {self.config.MODEL}'s "
+            f"weights start with {' and '.join(self.prefixes)} {self.where}"
         )
 
     def _find_config(self, path: Path, config_path: Path | str | None, content: Mapping[str, Any]) -> Any:
@@ -139,11 +174,25 @@ class HandFormat(Generic[M]):
         embedded = content.get("hyper_parameters", {})
         if isinstance(embedded, Mapping) and isinstance(embedded.get("cfg"), Mapping):
             return self.config.from_dict(embedded["cfg"], f"the configuration inside {path}")
-        looked = ", ".join(str(place) for place in places)
-        raise ConfigError(
-            f"no configuration for {path}: looked for {looked}, and inside the checkpoint. "
-            "Pass the model_config.yaml that came with it."
-        )
+        return self.undescribed(path, ", ".join(str(place) for place in places))
+
+
+@dataclass(frozen=True)
+class HandFormat(ModelFormat[M]):
+    """How a hand model lies in files; its checkpoints bring their own MANO."""
+
+    BODY = "mano."
+    BUNDLED_BODY = "SynthHand"
+    TRAINING_ONLY = ("discriminator.",)
+    OPTIONAL = ("initialized",)
+
+    def load_body(self, path: Path | str | None) -> ManoModel:
+        """A right hand; see `load_mano`."""
+        return load_mano(path)
+
+    def attach(self, model: M, body: ManoModel) -> None:
+        """MANO's layer; weights from a file count as initialized unless it says otherwise."""
+        model.mano, model.initialized = ManoLayer(body), torch.tensor(True)
 
 
 def identify(content: Mapping[str, Any]) -> str:
