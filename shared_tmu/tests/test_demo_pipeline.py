@@ -131,12 +131,12 @@ def test_images_on_their_way_are_few_however_many_there_are(program, tmp_path, o
             on_their_way[0] += change
             most[0] = max(most[0], on_their_way[0])
 
-    take, save = PixelBudget.take, runner._Session._save
+    take, save = PixelBudget.take, runner.Session._save
     monkeypatch.setattr(PixelBudget, "take", lambda self, pixels: (take(self, pixels), count(1)))
     files = Drawer.files
     monkeypatch.setattr(Drawer, "files", lambda self, job: (time.sleep(0.01), files(self, job))[1])
     monkeypatch.setattr(
-        runner._Session, "_save", lambda self, job, drawn: (count(-1), save(self, job, drawn))[1]
+        runner.Session, "_save", lambda self, job, drawn: (count(-1), save(self, job, drawn))[1]
     )
     assert run(program, folder, out, "--detector", "whole-image", "--draw_processes", 0) == 0
     assert len(results(out)) == 40 * 4
@@ -209,7 +209,7 @@ def test_a_missing_package_or_a_full_disk_ends_the_run(program, images, boxes, o
     def full(self, job, drawn):
         raise InputError("no space left")
 
-    monkeypatch.setattr(runner._Session, "_save", full)
+    monkeypatch.setattr(runner.Session, "_save", full)
     assert run(program, images, out, boxes=boxes) == 1
     assert "no space left" in caplog.text
 

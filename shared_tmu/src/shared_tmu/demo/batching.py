@@ -4,6 +4,8 @@ Batches hold the crops of all images in order, `batch_size` at a time, whatever 
 of images that an earlier run has done keep their places as gaps. So a crop always meets the same batch, and a
 resumed run gives the same numbers to the last bit as one that was never stopped. When the images whose crops
 wait are large, a batch is run before it is full (again counting those done before).
+
+Frames of a video stay in order: one in which nothing was found waits for the crops of those before it.
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ MAX_WAITING_PIXELS = 120_000_000
 """Pixels of the images whose crops wait for a full batch, and of all images on their way beyond which no
 other is let in: 360 MB as 8-bit colour.
 """
+
+
+MAX_WAITING_EMPTY = 64
+"""Frames in which nothing was found that wait for the crops before them at most."""
 
 
 @dataclass
@@ -56,13 +62,17 @@ class Job:
 
 @dataclass(frozen=True)
 class _Place:
-    """A place in a batch, empty if the crop was done before; the image's `pixels` count at its last crop,
-    since it is in memory until then.
+    """A place in a batch, a gap without a job if the crop was done before; the image's `pixels` count at its
+    last crop, since it is in memory until then. A job without a crop takes no place and only waits.
     """
 
     job: Job | None
     crop: Any
     pixels: int
+
+    @property
+    def is_empty(self) -> bool:
+        return self.job is not None and self.crop is None
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,9 @@ class Batcher:
         self.batch_size = batch_size
         self.keep_crops = keep_crops
         self._waiting: deque[_Place] = deque()
+        self._empty = 0  # of those
 
-    def add(self, job: Job) -> Iterator[Batch]:
+    def add(self, job: Job) -> Iterator[Batch | Job]:
         """Take in an image that has crops; give back the batches that are due."""
         pixels = job.size_px[0] * job.size_px[1]
         for index, crop in enumerate(job.crops):
@@ -110,25 +121,43 @@ class Batcher:
             job.crops = [replace(crop, img=nothing) for crop in job.crops]
         yield from self._what_is_due()
 
-    def add_finished(self, count: int, pixels: int) -> Iterator[Batch]:
+    def add_finished(self, count: int, pixels: int) -> Iterator[Batch | Job]:
         """Take in an image that was done before, as `count` gaps."""
         last = count - 1
         self._waiting.extend(_Place(None, None, pixels if index == last else 0) for index in range(count))
         yield from self._what_is_due()
 
-    def finish(self) -> Iterator[Batch]:
+    def add_empty(self, job: Job) -> Iterator[Batch | Job]:
+        """Take in an image without crops that keeps its place: it is given back after all before it."""
+        self._waiting.append(_Place(job, None, job.size_px[0] * job.size_px[1]))
+        self._empty += 1
+        yield from self._what_is_due()
+
+    def finish(self) -> Iterator[Batch | Job]:
         """What is left."""
         if self._waiting:
-            yield from self._take(len(self._waiting))
+            yield from self._take(self._crops)
 
-    def _what_is_due(self) -> Iterator[Batch]:
-        while len(self._waiting) >= self.batch_size:
+    @property
+    def _crops(self) -> int:
+        return len(self._waiting) - self._empty
+
+    def _what_is_due(self) -> Iterator[Batch | Job]:
+        while self._crops >= self.batch_size:
             yield from self._take(self.batch_size)
-        if sum(place.pixels for place in self._waiting) > MAX_WAITING_PIXELS:
-            yield from self._take(len(self._waiting))
+        pixels = sum(place.pixels for place in self._waiting)
+        if not self._crops or pixels > MAX_WAITING_PIXELS or self._empty > MAX_WAITING_EMPTY:
+            yield from self._take(self._crops)
 
-    def _take(self, count: int) -> Iterator[Batch]:
-        places = [self._waiting.popleft() for _ in range(count)]
+    def _take(self, count: int) -> Iterator[Batch | Job]:
+        """A batch of `count` crops, then the images without any that are next."""
+        places: list[_Place] = []
+        empty: list[_Place] = []
+        while self._waiting and (len(places) < count or self._waiting[0].is_empty):
+            place = self._waiting.popleft()
+            (empty if place.is_empty else places).append(place)
+        self._empty -= len(empty)
         if any(place.job is not None for place in places):
             images = tuple(place.crop.img if place.crop else None for place in places)
             yield Batch(images, tuple(place.job for place in places))
+        yield from (place.job for place in empty if place.job is not None)

@@ -44,6 +44,7 @@ class Comparer:
         """As `Predictor.predict`, with each way's results in `others`, its caption with its time."""
         if not self.timings:
             with self.machine:
+                self.predictor.release()
                 self._measure(images)
         mesh_of = self.predictor.subject.mesh_of
         others = {name: self.predictor.predict(images, run) for name, run in self.runs.items()}

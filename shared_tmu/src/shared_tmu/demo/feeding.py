@@ -14,7 +14,7 @@ from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
 from shared_tmu.demo.ledger import Note
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.report import Report
-from shared_tmu.demo.sources import Loaded, Source, read_ahead
+from shared_tmu.demo.sources import Loaded, Source, read_ahead, run_ahead
 from shared_tmu.demo.subjects import DemoSubject
 from shared_tmu.detect import Detection, Detector
 from shared_tmu.errors import InputError, TMUError
@@ -49,6 +49,8 @@ class Feeder:
         progress: told of images that go no further.
         report: gets times and counts.
         machine: held while this computes.
+        frames: read instead of the sources' files: pictures in an order that is kept, so an image in which
+            nothing was found waits for the crops of those before it.
     """
 
     def __init__(
@@ -62,10 +64,11 @@ class Feeder:
         progress: Progress,
         report: Report,
         machine: threading.Lock,
+        frames: Iterable[Loaded] | None = None,
     ) -> None:
         self.sources, self.options, self.detector = sources, options, detector
         self.subject, self.input_size, self.finished = subject, input_size, finished
-        self.progress, self.report, self.machine = progress, report, machine
+        self.progress, self.report, self.machine, self.frames = progress, report, machine, frames
         self.budget = PixelBudget(batching.MAX_WAITING_PIXELS)
         self._batcher = Batcher(options.batch_size, keep_crops=options.tokens)
         self._ready: Channel[Batch | Job] = Channel(BATCHES_AHEAD)
@@ -92,7 +95,10 @@ class Feeder:
             self.budget.give_back(job.size_px[0] * job.size_px[1])
 
     def _work(self) -> None:
-        reader = read_ahead(self.sources, lambda *image: self.finished(*image) is not None, self.budget)
+        if self.frames is not None:
+            reader = run_ahead(self.frames, self.budget)
+        else:
+            reader = read_ahead(self.sources, lambda *image: self.finished(*image) is not None, self.budget)
         try:
             for loaded in reader:
                 for ready in self._take(loaded):
@@ -129,6 +135,8 @@ class Feeder:
             self.budget.give_back(loaded.pixels)
         if job.crops:
             yield from self._batcher.add(job)
+        elif self.frames is not None:
+            yield from self._batcher.add_empty(job)
         else:
             yield job
 
@@ -155,6 +163,7 @@ class Feeder:
         self.progress.complain(source, detection.problems)
         if not detection.boxes:
             self.report.count(empty=1)
+        if not detection.boxes and self.frames is None:
             what, (width, height) = self.subject.many, job.size_px
             _log.info(
                 "%s: no %s found (%d x %d pixels, %s).", source.name, what, width, height, self.detector.name

@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -119,7 +119,7 @@ class OutputFolder:
         self,
         key: str,
         digest: str,
-        files: Mapping[str, bytes],
+        files: Mapping[str, bytes | Path],
         found: int,
         pixels: int,
         problems: Sequence[str] = (),
@@ -129,7 +129,7 @@ class OutputFolder:
         Args:
             key: of the image.
             digest: of the image file.
-            files: name under the output folder to content.
+            files: name under the output folder to content, or to a file in `staging` that is moved.
             found: how many hands or people.
             pixels: of the image.
             problems: what was wrong with boxes that could not be used.
@@ -147,23 +147,41 @@ class OutputFolder:
             "problems": list(problems),
             "is_done": False,
         }
-        try:
+        with self.writing(key):
             for name in set(earlier.files if earlier else ()) - set(files):
                 (self.folder / name).unlink(missing_ok=True)
             self._replace(self._note_path(key), _to_bytes(note))
             for name, content in files.items():
                 self._replace(self.folder / name, content)
-            note |= {"files": {name: len(content) for name, content in files.items()}, "is_done": True}
+            note |= {"files": {name: _size(self.folder / name) for name in files}, "is_done": True}
             self._replace(self._note_path(key), _to_bytes(note))
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[None]:
+        """Say whose results could not be written, if that happens inside the `with` block.
+
+        Raises:
+            InputError: a file cannot be written (full disk, rights).
+        """
+        try:
+            yield
         except OSError as error:
             raise InputError(
                 f"cannot write the results of {key} to {self.folder} ({error.strerror or error}); what was "
                 "finished before is complete: make room, then go on with --resume."
             ) from error
 
-    def _replace(self, path: Path, content: bytes) -> None:
+    @property
+    def staging(self) -> Path:
+        """Where files that are too large for memory are written before `commit` moves them into place."""
+        return self.folder / STAGING
+
+    def _replace(self, path: Path, content: bytes | Path) -> None:
         staged = self.folder / STAGING / "part"
-        staged.write_bytes(content)
+        if isinstance(content, Path):
+            staged = content
+        else:
+            staged.write_bytes(content)
         path.parent.mkdir(parents=True, exist_ok=True)
         staged.replace(path)
 

@@ -29,6 +29,7 @@ class DemoOptions:
 
     Attributes:
         img_folder: folder of pictures, or one picture.
+        video: a clip to process instead.
         out_folder: where results go.
         file_type: patterns of file names, see `sources.list_images`.
         run: how tokens are merged.
@@ -73,6 +74,7 @@ class DemoOptions:
     compare: bool = False
     tokens: bool = False
     resume: bool = False
+    video: Path | None = None
     draw_processes: int | None = None
     report: Path | None = None
 
@@ -111,6 +113,8 @@ def parse_options(program: EvalProgram, arguments: Sequence[str] | None = None) 
         if given[flag] and schedule.is_off:
             raise InputError(f"--{flag} was asked for with --r off, which merges nothing: try --r 5x20.")
     _require_something_to_save(given)
+    if given["video"] is not None:
+        _require_flags_of_clips(given)
     device = choose_device(given.pop("device"))
     dtype = choose_dtype(given.pop("dtype"), device)
     return DemoOptions(
@@ -137,6 +141,15 @@ def _require_something_to_save(given: Mapping[str, Any]) -> None:
         )
 
 
+def _require_flags_of_clips(given: Mapping[str, Any]) -> None:
+    """A clip gives one video and one file of parameters."""
+    for flag in ("side_view", "save_mesh", "compare", "tokens"):
+        if given[flag]:
+            raise InputError(f"--{flag} makes files of single images: leave it out with --video.")
+    if not given["full_frame"] and given["overlays"]:
+        raise InputError("--no-full_frame leaves no overlay video: use --no-overlays for parameters alone.")
+
+
 def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
     """The parser of `parse_options`; defaults are in its help."""
     subject = demo_subject(program.subject)
@@ -161,7 +174,9 @@ def _add_published(parser: argparse.ArgumentParser, program: EvalProgram, subjec
         type=Path,
         help=f"weights; without it {program.default_checkpoint.name}, which is bundled",
     )
-    add("--img_folder", type=Path, default=Path("images"), help="folder of pictures, or one picture")
+    shown = group.add_mutually_exclusive_group().add_argument
+    shown("--img_folder", type=Path, default=Path("images"), help="folder of pictures, or one picture")
+    shown("--video", type=Path, help="a video instead: overlay video and one .npz for the whole clip")
     add("--out_folder", type=Path, default=Path("out_demo"), help="where results go; made if needed")
     add("--side_view", action=switch, default=False, help=f"also show each {subject.one} from the side")
     add(

@@ -64,6 +64,8 @@ class Predictor:
         self.dtype = dtype
         self.dtype_error: VertexError | None = None
         self._is_converted = False
+        self._handle: PatchHandle | None = None
+        self._patched_for: Run | None = None
         self.run = run
         self.device = device
         self.record = record
@@ -109,13 +111,9 @@ class Predictor:
             pixels = pixels.to(self.device)
             if not self._is_converted:
                 self._convert(pixels[[image is not None for image in images]][:_COMPARED])
-            if how.schedule.is_off:
-                output, seconds = self._timed(pixels)
-                slots = None
-            else:
-                with how.patched(self.program, self.model, record=self.record) as handle:
-                    output, seconds = self._timed(pixels)
-                    slots = _slots(handle) if self.record else None
+            handle = self._patched(how)
+            output, seconds = self._timed(pixels)
+            slots = _slots(handle) if handle is not None and self.record else None
             kept = self.subject.arrays(output).items()
             arrays = {name: np.asarray(values.float().cpu().numpy()) for name, values in kept}
         except torch.cuda.OutOfMemoryError as error:
@@ -133,6 +131,23 @@ class Predictor:
             )
             for row in range(len(images))
         ]
+
+    def release(self) -> None:
+        """Take the patch off the model, which is otherwise kept from batch to batch: applying it checks every
+        block, which takes longer the larger the model.
+        """
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle = self._patched_for = None
+
+    def _patched(self, run: Run) -> PatchHandle | None:
+        """The model's patch for this way of merging; None if it is the model itself."""
+        if self._patched_for != run:
+            self.release()
+            if not run.schedule.is_off:
+                self._handle = run.patched(self.program, self.model, record=self.record)
+            self._patched_for = run
+        return self._handle
 
     def _convert(self, pixels: Tensor) -> None:
         """Go on in `dtype`, and remember in `dtype_error` how far that moves the vertices of these crops.

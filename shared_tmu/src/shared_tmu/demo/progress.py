@@ -8,14 +8,15 @@ from typing import Any
 from shared_tmu.errors import MissingDependencyError
 
 
-def progress(total: int) -> Any:
-    """A context manager that gives a tqdm bar for `total` images."""
+def progress(total: int | None, unit: str = "images") -> Any:
+    """A context manager that gives a tqdm bar for `total` images; None if nobody knows how many."""
     try:
         from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm
     except ImportError as error:
         raise MissingDependencyError("the demo needs tqdm: pip install 'shared_tmu[demo]'.") from error
-    return _Bar(tqdm(total=total, unit="img", desc="demo"), logging_redirect_tqdm([logging.getLogger()]))
+    bar = tqdm(total=total, unit=f" {unit}", desc="demo")
+    return _Bar(bar, logging_redirect_tqdm([logging.getLogger()]))
 
 
 class _Bar:

@@ -32,6 +32,7 @@ class Report:
     Attributes:
         images: processed in this run.
         many: what is looked for: hands or people.
+        unit: what it is looked for in: images or frames.
         found: of those, predicted in this run.
         kept: images that an earlier run had finished.
         empty: images in which none was found.
@@ -47,6 +48,7 @@ class Report:
     """
 
     many: str = "hands"
+    unit: str = "images"
     images: int = 0
     found: int = 0
     kept: int = 0
@@ -114,11 +116,11 @@ class Report:
             tokens: patch tokens that enter the trunk, and those left at its end.
         """
         images = f"{self.images}" + (f" (and {self.kept} kept from before)" if self.kept else "")
-        without = f" (none found in {self.empty} images)" if self.empty else ""
-        rows = [("images", images), (self.many, f"{self.found}{without}")]
+        without = f" (none found in {self.empty} {self.unit})" if self.empty else ""
+        rows = [(self.unit, images), (self.many, f"{self.found}{without}")]
         for stage, name in STAGES.items():
             spent = self.seconds[stage]
-            each = f" ({1000 * spent / self.images:.1f} ms per image)" if self.images else ""
+            each = f" ({1000 * spent / self.images:.1f} ms per {self.unit[:-1]})" if self.images else ""
             name = f"{name} {self.many}" if stage == "detect" else name
             rows.append((name, f"{spent:.2f} s{each}"))
         rows.append(("wall time", f"{self.wall_s:.2f} s"))
@@ -135,7 +137,7 @@ class Report:
     def record(self) -> dict[str, Any]:
         """The same for a JSON-lines file."""
         return {
-            "images": self.images,
+            self.unit: self.images,
             self.many: self.found,
             "kept": self.kept,
             "failures": len(self.failures),

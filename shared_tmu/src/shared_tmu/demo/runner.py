@@ -25,6 +25,7 @@ from torch import nn
 
 from shared_tmu.bench import append_record, describe_environment
 from shared_tmu.demo.batching import Job
+from shared_tmu.demo.closing import facts_of, last_line, list_of, options_digest, write
 from shared_tmu.demo.compare import Comparer
 from shared_tmu.demo.draw_worker import Drawn
 from shared_tmu.demo.drawing import Finisher, choose_processes
@@ -40,7 +41,6 @@ from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.errors import InputError, TMUError
-from shared_tmu.evaluation.identity import digest_of, file_sha256, weights_sha256
 from shared_tmu.evaluation.program import EvalProgram
 
 _log = logging.getLogger(__name__)
@@ -51,15 +51,21 @@ def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("shared_tmu").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", module="PIL")  # what matters about a file is said in its own message
+    options = None
     try:
-        return run_demo(program, parse_options(program, arguments))
+        options = parse_options(program, arguments)
+        return run_demo(program, options)
     except TMUError as error:
         _log.error("%s: %s", type(error).__name__, error)
         return 1
     except KeyboardInterrupt:
-        _log.error(
-            "Interrupted. What was finished is complete; the same command with --resume goes on from here."
-        )
+        if options is not None and options.video is not None:
+            _log.error("Interrupted. A clip is saved when all of it is done: nothing was saved.")
+        else:
+            _log.error(
+                "Interrupted. What was finished is complete; the same command with --resume goes on from "
+                "here."
+            )
         return 130
 
 
@@ -73,6 +79,10 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
         TMUError: before any work, if there are no images, the output folder cannot be written to, or the
             model or the detector cannot be made; later, if the output folder cannot be written to any more.
     """
+    if options.video is not None:
+        from shared_tmu.demo.video import run_video
+
+        return run_video(program, options)
     _require_apart(options)
     inside = _inside(options.out_folder, options.img_folder)
     sources = list_images(options.img_folder, options.file_type, inside)
@@ -83,14 +93,14 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
         detector = subject.make_detector(detector_name, options, str(options.device))
         model = program.load_model(options.checkpoint, options.body_path).eval()
         options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
-        folder.options = _options_digest(options, detector_name, model)
+        folder.options = options_digest(options, detector_name, model)
         _warn_of_unused_boxes(detector, sources)
-        session = _Session(program, options, model, detector, folder, sources, finisher)
+        session = Session(program, options, model, detector, folder, sources, finisher)
         return session.process()
 
 
-class _Session:
-    """Everything a run needs, and its totals."""
+class Session:
+    """Everything a run needs, and its totals; `video` has one that reads and writes clips."""
 
     def __init__(
         self,
@@ -114,6 +124,39 @@ class _Session:
 
     def process(self) -> int:
         """Process all images, close with the table, return the exit status."""
+        self._mention_earlier()
+        self.predictor.warm_up(self.options.batch_size)
+        started = time.perf_counter()
+        with (
+            progress(self.expected, self.report.unit) as self.bar,
+            self._feeder() as self.feeder,
+            self.finisher.running(self._drawer(), self._save),
+        ):
+            try:
+                self._predict_all()
+            finally:
+                self.predictor.release()
+            with self._waiting("waited_for_files_s"):
+                self.finisher.drain()
+        self.report.converting_s = self.predictor.converting_s
+        self.report.wall_s = time.perf_counter() - started - self.predictor.converting_s
+        return self._close()
+
+    @property
+    def expected(self) -> int | None:
+        """How many images there will be, as far as is known before any work."""
+        return len(self.sources)
+
+    @property
+    def total(self) -> int:
+        """How many images there were."""
+        return len(self.sources)
+
+    def failures(self) -> list[str]:
+        """What was wrong, in the order of the images."""
+        return self.report.failures_in_order([source.name for source in self.sources])
+
+    def _mention_earlier(self) -> None:
         if earlier := self.folder.count_notes():
             what = (
                 "those made with the same options are kept"
@@ -121,19 +164,6 @@ class _Session:
                 else "they are replaced as this run gets to them (--resume keeps them)"
             )
             _log.info("%s holds results of %d images: %s.", self.folder.folder, earlier, what)
-        self.predictor.warm_up(self.options.batch_size)
-        started = time.perf_counter()
-        with (
-            progress(len(self.sources)) as self.bar,
-            self._feeder() as self.feeder,
-            self.finisher.running(self._drawer(), self._save),
-        ):
-            self._predict_all()
-            with self._waiting("waited_for_files_s"):
-                self.finisher.drain()
-        self.report.converting_s = self.predictor.converting_s
-        self.report.wall_s = time.perf_counter() - started - self.predictor.converting_s
-        return self._close()
 
     def _predict_all(self) -> None:
         """Run the model on everything, in this thread; images go on to be drawn and saved."""
@@ -173,7 +203,7 @@ class _Session:
     def _drawer(self) -> Drawer:
         subject, model = self.subject, self.predictor.model
         facts = {"format": "tmu-demo-1", "model": self.program.name}
-        facts |= _facts(self.options, self.detector.name)
+        facts |= facts_of(self.options, self.detector.name)
         return Drawer(self.options, subject.faces(model), facts, subject.grid(model), subject)
 
     def _finished(self, source: Source, digest: str) -> Note | None:
@@ -212,10 +242,14 @@ class _Session:
                 width * height,
                 job.detection.problems,
             )
+        self._count(job)
+
+    def _count(self, job: Job) -> None:
+        """An image is done."""
         self.report.count(images=1, found=len(job.crops))
         self.bar.set_postfix_str(f"{self.report.found} {self.subject.many}", refresh=False)
         self.bar.update()
-        self.report.sample_memory(self.bar.n / len(self.sources), self.finisher.pids)
+        self.report.sample_memory(self.bar.n / max(self.expected or 1, self.bar.n), self.finisher.pids)
 
     def _close(self) -> int:
         """The closing table and lines; the exit status."""
@@ -232,17 +266,13 @@ class _Session:
         lines = [format_table(rows)]
         if self.comparer is not None and self.comparer.timings:
             lines += ["", format_table(self.comparer.table())]
-        failures = report.failures_in_order([source.name for source in self.sources])
-        if failures:
-            count_text = "1 problem" if len(failures) == 1 else f"{len(failures)} problems"
-            lines += ["", f"{count_text}, everything else was processed:"]
-            lines += [f"  {failure}" for failure in failures]
-        done = report.images + report.kept
-        what = _what_is_saved(self.options)
-        lines += ["", f"{what} of {done} of {len(self.sources)} images are in {self.folder.folder.resolve()}"]
+        failures = self.failures()
+        lines += list_of(failures)
+        done = f"{report.images + report.kept} of {self.total} {report.unit}"
+        lines += ["", last_line(self.options, done, self.folder)]
         if self.options.report is not None:
             self._write_report(self.options.report)
-        _write("\n".join(lines) + "\n")
+        write("\n".join(lines) + "\n")
         return 1 if failures else 0
 
     def _dtype_error(self) -> dict[str, Any]:
@@ -250,7 +280,7 @@ class _Session:
         return {"dtype_error": None if error is None else asdict(error)}
 
     def _write_report(self, path: Path) -> None:
-        what = _facts(self.options, self.detector.name)
+        what = facts_of(self.options, self.detector.name)
         how = {
             "model": self.program.name,
             **what,
@@ -268,31 +298,10 @@ class _Session:
             ) from error
 
 
-def _what_is_saved(options: DemoOptions) -> str:
-    """The first words of the last line."""
-    kinds = [
-        name
-        for name, is_saved in (
-            ("overlays", options.overlays),
-            ("meshes", options.save_mesh),
-            ("parameters", options.save_params and not options.overlays),
-        )
-        if is_saved
-    ] or ["pictures"]
-    return " and ".join(kinds).capitalize()
-
-
 def _inside(folder: Path, outer: Path) -> Path | None:
     """`folder` as a path that begins with `outer`, None if it is not inside."""
     resolved, root = folder.resolve(), outer.resolve()
     return outer / resolved.relative_to(root) if resolved.is_relative_to(root) else None
-
-
-def _write(text: str) -> None:
-    """To stdout, also names that its encoding does not have."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
 
 
 def _require_apart(options: DemoOptions) -> None:
@@ -309,41 +318,3 @@ def _warn_of_unused_boxes(detector: Detector, sources: Sequence[Source]) -> None
         _log.warning(
             "the boxes file has boxes for %s, of which none is among the images.", ", ".join(unused[:10])
         )
-
-
-def _facts(options: DemoOptions, detector: str) -> dict[str, Any]:
-    """What the `.json` says about how the results were made."""
-    run = options.run
-    return {
-        "checkpoint": options.checkpoint.name if options.checkpoint else "bundled",
-        "schedule": str(run.schedule),
-        "method": run.method,
-        "unmerge": run.unmerge,
-        "protect": run.protect,
-        "dtype": options.dtype_name,
-        "detector": detector,
-        "rescale_factor": options.rescale_factor,
-    }
-
-
-def _options_digest(options: DemoOptions, detector: str, model: nn.Module) -> str:
-    """A digest of all that decides what the result files hold, apart from the image."""
-    saved = (
-        "overlays",
-        "side_view",
-        "full_frame",
-        "save_mesh",
-        "save_params",
-        "compare",
-        "tokens",
-        "focal_px",
-    )
-    return digest_of(
-        {
-            **_facts(options, detector),
-            **{name: getattr(options, name) for name in saved},
-            "body_detector": options.body_detector if detector == "vitdet" else None,
-            "boxes": file_sha256(options.boxes) if options.boxes and options.boxes.is_file() else None,
-            "weights": weights_sha256(model),
-        }
-    )

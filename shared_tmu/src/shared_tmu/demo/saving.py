@@ -50,10 +50,10 @@ class Drawer:
         Raises:
             InputError: the model gave numbers that are not finite.
         """
-        return _ImageFiles(job, self).all_files()
+        return ImageFiles(job, self).all_files()
 
 
-class _ImageFiles:
+class ImageFiles:
     """Makes the files of one image."""
 
     def __init__(self, job: Job, drawer: Drawer) -> None:
@@ -75,7 +75,7 @@ class _ImageFiles:
         for index in range(len(self.records)):
             files |= {f"{key}_{index}{name}": content for name, content in self._item_files(index).items()}
         if self.options.overlays and self.options.full_frame and self.records:
-            files[f"{key}_all.jpg"] = encode(self._full_frame(), ".jpg")
+            files[f"{key}_all.jpg"] = encode(self.full_frame(), ".jpg")
         if self.options.save_params:
             arrays = self.subject.image_arrays(self.records, self.camera, self.drawer.faces)
             files[f"{key}.npz"] = to_npz(arrays)
@@ -131,7 +131,8 @@ class _ImageFiles:
             panels.append(with_caption(draw_meshes(photograph, [self.mesh(record)], view), caption))
         return side_by_side(panels)
 
-    def _full_frame(self) -> NDArray[np.uint8]:
+    def full_frame(self) -> NDArray[np.uint8]:
+        """All meshes over the image."""
         assert self.job.image is not None
         drawn = draw_meshes(self.job.image, [self.mesh(record) for record in self.records], self.view)
         longest = max(drawn.shape[:2])

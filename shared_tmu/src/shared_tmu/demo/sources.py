@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -140,12 +140,18 @@ def read_ahead(
             them back.
         depth: images that may wait.
     """
+    return run_ahead((_load(source, is_finished) for source in sources), budget, depth)
+
+
+def run_ahead(
+    items: Iterable[Loaded], budget: PixelBudget | None = None, depth: int = READ_AHEAD
+) -> Generator[Loaded, None, None]:
+    """Iterate in a thread, in order, at most `depth` ahead of the one last taken; see `read_ahead`."""
     waiting: Channel[Loaded] = Channel(depth)
 
     def work() -> None:
         try:
-            for source in sources:
-                loaded = _load(source, is_finished)
+            for loaded in items:
                 if loaded.picture is not None and budget is not None:
                     budget.take(loaded.pixels)
                 waiting.put(loaded)

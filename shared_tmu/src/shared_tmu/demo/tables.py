@@ -69,15 +69,18 @@ class Table:
         return {one.name: arrays[one.name] for one in self.fields}
 
     def to_json(self, arrays: Arrays, facts: Mapping[str, Any]) -> bytes:
-        """The `.json`: `facts` about the image and the model, `fields`, and what was found one by one."""
+        """The `.json`: `facts` about the image and the model, `fields`, and what was found one by one (unless
+        all that is in the `.npz` only).
+        """
         kept = [one for one in self.fields if one.name not in self.npz_only]
         items = [one.name for one in kept if one.name not in self.per_image]
         content: dict[str, Any] = dict(facts)
         content |= {one.name: arrays[one.name].tolist() for one in kept if one.name in self.per_image}
-        count = len(arrays[self.per_item[0].name])
-        content[self.many] = [
-            {name: arrays[name][index].tolist() for name in items} for index in range(count)
-        ]
+        if items:
+            count = len(arrays[items[0]])
+            content[self.many] = [
+                {name: arrays[name][index].tolist() for name in items} for index in range(count)
+            ]
         content |= self.extra
         content["fields"] = {
             one.name: {

@@ -12,7 +12,8 @@ The file is JSON, one entry for each image; names are paths under the image fold
 
 `box_xyxy` is the tight box in pixels of the upright image: left, top, right, bottom. `is_right` says whether
 a hand is the person's right one (people have none); `score` (0 to 1) may be left out. Images that are not
-named have no hands or people.
+named have no hands or people. Frame 12 of a video is `clip.mp4:12`; boxes under `clip.mp4` are those of all
+frames that are not named themselves.
 """
 
 from __future__ import annotations
@@ -80,7 +81,11 @@ class BoxesDetector:
         return [name for name in self.entries if name not in used]
 
     def _entry_name(self, image_name: str) -> str:
-        return image_name if image_name in self.entries else Path(image_name).name
+        names = [image_name, Path(image_name).name]
+        clip, _, frame = image_name.rpartition(":")
+        if frame.isdecimal():  # frame 12 of clip.mp4 is clip.mp4:12
+            names.append(clip)
+        return next((name for name in names if name in self.entries), names[1])
 
 
 def _parse_hand(entry: Any, width: int, height: int) -> HandBox:

@@ -1,0 +1,102 @@
+"""What a clip's files are made of: the table of its arrays, a drawn frame, and frames brought into order."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.demo.batching import Job
+from shared_tmu.demo.channels import PixelBudget
+from shared_tmu.demo.clips import ClipWriter
+from shared_tmu.demo.growing import GrowingArrays
+from shared_tmu.demo.saving import Drawer, ImageFiles
+from shared_tmu.demo.tables import Field, Table
+
+Image = NDArray[np.uint8]
+Rows = Mapping[str, NDArray[Any]]
+
+
+def clip_table(table: Table, more: tuple[Field, ...]) -> Table:
+    """The table of a clip: that of single images, and what only clips have."""
+    fields = (*table.fields, *more)
+    once = (*table.per_image, "frame_time_s", "fps")
+    # the rows of a clip are too many for the .json
+    only = {one.name for one in fields if one.name not in once}
+    return Table(fields, once, (*table.npz_only, "frame_time_s", *sorted(only)), table.many, table.extra)
+
+
+@dataclass(frozen=True)
+class FrameDrawer(Drawer):
+    """Draws a frame instead of an image's files."""
+
+    def files(self, job: Job) -> dict[str, bytes]:
+        """`frame`: the pixels with all meshes over them, BGR, if overlays are wanted; `arrays`: an `.npz` of
+        what is in it.
+
+        Raises:
+            InputError: the model gave numbers that are not finite.
+        """
+        image, made = ImageFiles(job, self), {}
+        if self.options.overlays:
+            assert job.image is not None
+            picture = image.full_frame() if image.records else job.image
+            made["frame"] = picture.tobytes()
+        if self.options.save_params and image.records:
+            names = [one.name for one in self.subject.table.per_item]
+            rows = {name: np.stack([record.values[name] for record in image.records]) for name in names}
+            packed = io.BytesIO()
+            np.savez(packed, **rows)
+            made["arrays"] = packed.getvalue()
+        return made
+
+
+class FrameOrder:
+    """Brings frames, which are done in any order, into order, and writes them.
+
+    Args:
+        writer: of the overlay video; None for none.
+        rows: get what was found.
+        budget: gets back the pixels of frames that have left memory.
+    """
+
+    def __init__(self, writer: ClipWriter | None, rows: GrowingArrays, budget: PixelBudget) -> None:
+        self.writer, self.rows, self.budget = writer, rows, budget
+        self._waiting: dict[int, tuple[Image | None, Rows, int]] = {}
+        self._next = 0
+        self._before: Image | None = None
+        self._lock = threading.Lock()
+
+    def add(
+        self, index: int, picture: Image | None = None, found: Rows | None = None, pixels: int = 0
+    ) -> None:
+        """Take a frame; without a picture of it, the one before is shown for longer.
+
+        Args:
+            index: which frame.
+            picture: with meshes.
+            found: arrays with what is in it along their first dimension.
+            pixels: of the budget, to be given back.
+        """
+        with self._lock:
+            self._waiting[index] = (picture, found or {}, pixels)
+            while self._next in self._waiting:
+                picture, found, pixels = self._waiting.pop(self._next)
+                self._write(picture)
+                self.rows.append(found)
+                self.budget.give_back(pixels)
+                self._next += 1
+
+    def _write(self, picture: Image | None) -> None:
+        if self.writer is None:
+            return
+        if picture is None:
+            width, height = self.writer.size_px
+            picture = np.zeros((height, width, 3), np.uint8) if self._before is None else self._before
+        self.writer.write(picture)
+        self._before = picture

@@ -1,0 +1,91 @@
+"""Arrays that grow along their first dimension and lie on disk: memory does not grow with them."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+_FORMAT: Any = np.lib.format  # whose functions have no types
+
+
+class GrowingArrays:
+    """Named arrays, each a file of raw numbers while it grows; a context manager that closes these.
+
+    Args:
+        folder: for the files, which stay.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stack = ExitStack()
+        self._files: dict[str, BinaryIO] = {}
+        self._kinds: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        self._counts: dict[str, int] = {}
+
+    def append(self, arrays: Mapping[str, Array]) -> None:
+        """Add rows `[k, ...]` to each array.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        for name, rows in arrays.items():
+            if name not in self._files:
+                self._files[name] = self._stack.enter_context(self._path(name).open("wb"))
+                self._kinds[name] = (rows.dtype, rows.shape[1:])
+                self._counts[name] = 0
+            kind = (rows.dtype, rows.shape[1:])
+            assert kind == self._kinds[name], f"{name}: {kind}, before {self._kinds[name]}"
+            self._files[name].write(np.ascontiguousarray(rows).data)
+            self._counts[name] += len(rows)
+
+    def save(self, path: Path, names: Sequence[str], whole: Mapping[str, Array]) -> None:
+        """Write a compressed `.npz`, as `np.savez_compressed` would; the same bytes for the same arrays.
+
+        Args:
+            path: of the file.
+            names: what to save, in order.
+            whole: those of them that did not grow here, and those to which nothing was ever added.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        for file in self._files.values():
+            file.flush()
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in names:
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    self._write(cast(BinaryIO, member), name, whole)
+
+    def _write(self, member: BinaryIO, name: str, whole: Mapping[str, Array]) -> None:
+        if name not in self._files:
+            _FORMAT.write_array(member, whole[name], allow_pickle=False)
+            return
+        dtype, shape = self._kinds[name]
+        header = {
+            "descr": _FORMAT.dtype_to_descr(dtype),
+            "fortran_order": False,
+            "shape": (self._counts[name], *shape),
+        }
+        _FORMAT.write_array_header_1_0(member, header)
+        with self._path(name).open("rb") as rows:
+            shutil.copyfileobj(rows, member)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.rows"
+
+    def __enter__(self) -> GrowingArrays:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()

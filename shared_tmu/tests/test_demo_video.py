@@ -1,0 +1,463 @@
+"""Videos in the demo: frames stay in order and few, a clip is whole or not there."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from toy_demo import contents, demo_program, results, write_boxes
+
+from shared_tmu.demo import batching, main, records, video
+from shared_tmu.demo.batching import Batch, Batcher, Job
+from shared_tmu.demo.channels import PixelBudget
+from shared_tmu.demo.clips import Clip, ClipWriter
+from shared_tmu.demo.frames import FrameOrder
+from shared_tmu.demo.growing import GrowingArrays
+from shared_tmu.demo.saving import Drawer
+from shared_tmu.demo.sources import Source
+from shared_tmu.detect import Detection
+from shared_tmu.errors import InputError
+
+RIGHT = {"box_xyxy": [30, 20, 70, 70], "is_right": True}
+LEFT = {"box_xyxy": [90, 30, 130, 80], "is_right": False, "score": 0.5}
+BOXES = {"clip.mp4": [RIGHT], "clip.mp4:3": [], "clip.mp4:4": [], "clip.mp4:5": [RIGHT, LEFT]}
+FRAMES, FPS, SIZE = 8, 10.0, (160, 120)
+
+
+def write_clip(path, frames=FRAMES, fps=FPS, size=SIZE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    with ClipWriter(path, fps, size) as writer:
+        for _ in range(frames):
+            writer.write(cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), size))
+        writer.finish()
+    return path
+
+
+def frames_of(path):
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while True:
+        is_read, frame = capture.read()
+        if not is_read:
+            return frames
+        frames.append(frame)
+
+
+@pytest.fixture
+def program(tmp_path):
+    return demo_program(tmp_path / "model")
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return write_clip(tmp_path / "in" / "clip.mp4")
+
+
+@pytest.fixture
+def boxes(tmp_path):
+    return write_boxes(tmp_path / "boxes.json", BOXES)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def run(program, clip, out, *flags, boxes=None):
+    arguments = ["--video", clip, "--out_folder", out, "--device", "cpu", "--r", "4x3", "--batch_size", 3]
+    arguments += ["--boxes", boxes] if boxes else []
+    return main(program, [str(argument) for argument in (*arguments, *flags)])
+
+
+def test_a_clip_gives_a_video_a_table_and_its_description(program, clip, boxes, out, capsys):
+    assert run(program, clip, out, boxes=boxes) == 0
+    assert results(out) == ["clip.json", "clip.mp4", "clip.npz"]
+    written = Clip.open(out / "clip.mp4")
+    assert (written.frames, written.fps, written.size_px) == (FRAMES, FPS, SIZE)
+    before, after = frames_of(clip), frames_of(out / "clip.mp4")
+    moved = [np.abs(a.astype(int) - b).mean() for a, b in zip(before, after, strict=True)]
+    assert max(moved[3:5]) < min(moved[:3] + moved[5:])  # hands are drawn where there are boxes
+    saved = np.load(out / "clip.npz")
+    assert saved["frame_index"].tolist() == [0, 1, 2, 5, 5, 6, 7]
+    assert saved["time_s"] == pytest.approx(saved["frame_index"] / FPS)
+    assert saved["frame_time_s"] == pytest.approx(np.arange(FRAMES) / FPS)
+    assert saved["is_right"].tolist() == [True] * 4 + [False] + [True] * 2
+    assert saved["box_xyxy_px"][3:5].tolist() == [RIGHT["box_xyxy"], LEFT["box_xyxy"]]
+    assert saved["score"][4] == 0.5
+    assert saved["vertices_m"].shape == (7, 778, 3)
+    about = json.loads((out / "clip.json").read_text())
+    assert (about["video"], about["frames"], about["hands"], about["fps"]) == ("clip.mp4", FRAMES, 7, FPS)
+    assert about["schedule"] == "4x3"
+    assert list(about["fields"]) == saved.files
+    assert about["fields"]["time_s"]["where"] == "npz"
+    text = capsys.readouterr().out
+    assert "7 (none found in 2 frames)" in text
+    assert text.strip().endswith(f"Overlays of 8 of 8 frames are in {out}")
+
+
+def test_a_clip_gives_the_numbers_of_its_frames_as_pictures(program, clip, boxes, out, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, frame in enumerate(frames_of(clip)):
+        cv2.imwrite(str(folder / f"{index}.png"), frame)
+    entries = {f"{index}.png": BOXES.get(f"clip.mp4:{index}", [RIGHT]) for index in range(FRAMES)}
+    pictures = write_boxes(tmp_path / "pictures.json", entries)
+    assert run(program, clip, out, "--no-overlays", boxes=boxes) == 0
+    arguments = ["--img_folder", folder, "--out_folder", tmp_path / "b", "--r", "4x3", "--batch_size", 3]
+    arguments += ["--device", "cpu", "--boxes", pictures, "--no-overlays"]
+    assert main(program, [str(argument) for argument in arguments]) == 0
+    saved = np.load(out / "clip.npz")
+    single = [np.load(tmp_path / "b" / f"{index}.npz") for index in range(FRAMES)]
+    for name in single[0].files:
+        if name in records.TABLE.per_image:
+            assert np.array_equal(saved[name], single[0][name])
+        else:
+            assert np.array_equal(saved[name], np.concatenate([one[name] for one in single])), name
+
+
+def test_processes_draw_the_same_clip(program, clip, boxes, out, tmp_path):
+    for folder, processes in ((out, 0), (tmp_path / "b", 1)):
+        assert run(program, clip, folder, "--draw_processes", processes, boxes=boxes) == 0
+    a, b = contents(out), contents(tmp_path / "b")
+    assert set(a) == set(b)
+    assert {name for name in a if a[name] != b[name]} <= {"clip.mp4"}  # which may hold the time of writing
+    assert all(map(np.array_equal, frames_of(out / "clip.mp4"), frames_of(tmp_path / "b" / "clip.mp4")))
+
+
+def test_nothing_found_in_the_whole_clip(program, clip, out, tmp_path, caplog):
+    nobody = write_boxes(tmp_path / "nobody.json", {"other.mp4": [RIGHT]})
+    assert run(program, clip, out, boxes=nobody) == 0
+    assert "boxes neither for clip.mp4 nor for clip.mp4:0" in caplog.text
+    saved = np.load(out / "clip.npz")
+    assert saved["frame_index"].shape == saved["time_s"].shape == (0,)
+    assert saved["frame_index"].dtype.kind == "i"
+    assert saved["joints_2d_px"].shape == (0, 21, 2)
+    assert len(frames_of(out / "clip.mp4")) == FRAMES
+
+
+def test_what_cannot_be_read_is_said_before_anything_is_written(program, clip, out, tmp_path, caplog):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "empty.mp4").write_bytes(b"")
+    (bad / "text.mp4").write_text("no video at all\n" * 100)
+    (bad / "headless.mp4").write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])  # the index comes last
+    for name in ("missing.mp4", "empty.mp4", "text.mp4", "headless.mp4", "."):
+        caplog.clear()
+        assert run(program, bad / name, out) == 1, name
+        assert f"--video {bad / name} " in caplog.text, name
+        assert len(caplog.records) == 1
+        assert not out.exists()
+    assert run(program, clip, clip.parent) == 1
+    assert "holds the video itself" in caplog.text
+
+
+@pytest.mark.parametrize("flag", ["--side_view", "--save_mesh", "--compare", "--tokens", "--no-full_frame"])
+def test_flags_of_single_images_are_refused(program, clip, out, caplog, flag):
+    assert run(program, clip, out, flag) == 1
+    assert f"{flag} " in caplog.text
+    assert not out.exists()
+
+
+def test_a_video_and_a_folder_exclude_each_other(program, clip, out, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(program, clip, out, "--img_folder", clip.parent)
+    assert stop.value.code == 2
+    assert "not allowed with argument --video" in capsys.readouterr().err
+
+
+def cut(path, clip, share):
+    """A clip whose index comes first, without the last of its frames, as after a broken download."""
+    avi = clip.with_suffix(".avi")
+    writer = cv2.VideoWriter(str(avi), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE)
+    for frame in frames_of(clip):
+        writer.write(frame)
+    writer.release()
+    path.write_bytes(avi.read_bytes()[: int(share * avi.stat().st_size)])
+    return path
+
+
+def test_a_clip_that_is_cut_off_gives_what_there_is_and_says_so(program, out, tmp_path, capsys):
+    whole = write_clip(tmp_path / "whole.mp4", frames=30)
+    part = cut(tmp_path / "part.avi", whole, 0.5)
+    assert run(program, part, out, "--detector", "whole-image", "--no-overlays") == 1
+    saved = np.load(out / "part.npz")
+    read = len(saved["frame_time_s"])
+    assert 5 < read < 25
+    assert (
+        f"part.avi: {read} of 30 frames could be read, the rest is damaged or cut off"
+        in capsys.readouterr().out
+    )
+    assert run(program, part, out, "--detector", "whole-image", "--no-overlays", "--resume") == 1
+    text = capsys.readouterr().out
+    assert f"{read} of 30 frames" in text
+    assert "frames   " not in text  # nothing was done again
+
+
+def test_resuming_keeps_a_finished_clip_and_does_another_again(
+    program, clip, boxes, out, monkeypatch, capsys
+):
+    assert run(program, clip, out, boxes=boxes) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()}
+    assert run(program, clip, out, "--resume", boxes=boxes) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert capsys.readouterr().out.strip().endswith(f"Overlays of clip.mp4 are in {out}")
+    assert run(program, clip, out, "--resume", "--r", "off", boxes=boxes) == 0
+    assert json.loads((out / "clip.json").read_text())["schedule"] == "off"
+    write_clip(clip, frames=3)
+    assert run(program, clip, out, "--resume", "--no-overlays", boxes=boxes) == 0
+    assert len(np.load(out / "clip.npz")["frame_time_s"]) == 3
+    assert results(out) == ["clip.json", "clip.npz"]  # the overlays of before are of another clip
+
+
+def test_a_frame_that_cannot_be_drawn_costs_one_frame(program, clip, boxes, out, monkeypatch, capsys):
+    files = video.FrameDrawer.files
+
+    def broken(self, job):
+        if job.source.key == "2":
+            raise IndexError("no such vertex")
+        return files(self, job)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(video.FrameDrawer, "files", broken)
+        assert run(program, clip, out, boxes=boxes) == 1
+    text = capsys.readouterr().out
+    assert "clip.mp4:2: drawing failed (IndexError: no such vertex)" in text
+    assert "Overlays of 7 of 8 frames" in text
+    frames = frames_of(out / "clip.mp4")
+    assert len(frames) == FRAMES
+    assert np.abs(frames[2].astype(int) - frames[1]).mean() < 2  # shown for longer
+    assert 2 not in np.load(out / "clip.npz")["frame_index"]
+    assert run(program, clip, out, "--resume", boxes=boxes) == 0  # it may go well the next time
+    assert 2 in np.load(out / "clip.npz")["frame_index"]
+
+
+def test_bad_boxes_of_many_frames_are_listed_briefly(program, out, tmp_path, capsys):
+    clip = write_clip(tmp_path / "long.mp4", frames=60)
+    bad = write_boxes(tmp_path / "bad.json", {"long.mp4": [RIGHT, {**LEFT, "box_xyxy": [9, 9, 3, 3]}]})
+    assert run(program, clip, out, "--no-overlays", boxes=bad) == 1
+    text = capsys.readouterr().out
+    assert text.count("upside down") == video.PROBLEMS_LISTED
+    assert f"and {60 - video.PROBLEMS_LISTED} more of this clip" in text
+    assert len(np.load(out / "long.npz")["frame_index"]) == 60
+
+
+def test_a_full_disk_leaves_no_video(program, clip, boxes, out, monkeypatch, caplog):
+    monkeypatch.setattr(ClipWriter, "write", lambda self, frame: setattr(self, "frames", self.frames + 1))
+    assert run(program, clip, out, boxes=boxes) == 1
+    assert "only 0 of 8 frames of the overlay video could be written" in caplog.text
+    assert not out.exists()
+    monkeypatch.undo()
+
+    def full(self, arrays):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(GrowingArrays, "append", full)
+    assert run(program, clip, out, boxes=boxes) == 1
+    assert "No space left on device" in caplog.text
+    assert not out.exists()
+
+
+STOPPED = """
+    import sys, time
+    sys.path[:0] = {paths!r}
+    from pathlib import Path
+    from test_demo_video import run
+    from shared_tmu.demo.video import FrameDrawer
+    from toy_demo import demo_program
+    files = FrameDrawer.files
+    FrameDrawer.files = lambda self, job: (time.sleep(0.2), files(self, job))[1]
+    sys.exit(run(demo_program(Path({model!r})), {clip!r}, {out!r}, boxes={boxes!r}))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_leaves_nothing_under_the_final_names(program, clip, boxes, out, tmp_path, how):
+    paths = {"clip": str(clip), "out": str(out), "boxes": str(boxes), "model": str(tmp_path / "model")}
+    script = textwrap.dedent(STOPPED).format(paths=[str(Path(__file__).parent)], **paths)
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while (
+        not (out / ".staging" / "clip.mp4").exists()
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.005)
+    os.kill(process.pid, how)
+    _, errors = process.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+        assert "nothing was saved" in errors
+        assert not out.exists()
+    else:
+        assert results(out) == []
+    assert run(program, clip, out, "--resume", boxes=boxes) == 0
+    assert results(out) == ["clip.json", "clip.mp4", "clip.npz"]
+    assert not (out / ".staging").exists()
+
+
+@pytest.mark.parametrize("with_hands", [[0], range(40)], ids=["one hand at the start", "a hand in each"])
+def test_frames_on_their_way_are_few_however_many_there_are(program, out, tmp_path, monkeypatch, with_hands):
+    clip = write_clip(tmp_path / "many.mp4", frames=40, size=(64, 48))
+    hand = {"box_xyxy": [10, 10, 40, 40], "is_right": True}
+    boxes = write_boxes(tmp_path / "b.json", {f"many.mp4:{index}": [hand] for index in with_hands})
+    monkeypatch.setattr(batching, "MAX_WAITING_PIXELS", 5 * 64 * 48)
+    on_their_way, most, lock = [0], [0], threading.Lock()
+
+    def count(change):
+        with lock:
+            on_their_way[0] += change
+            most[0] = max(most[0], on_their_way[0])
+
+    take, give_back = PixelBudget.take, PixelBudget.give_back
+    monkeypatch.setattr(PixelBudget, "take", lambda self, pixels: (take(self, pixels), count(1)))
+    monkeypatch.setattr(PixelBudget, "give_back", lambda self, pixels: (count(-1), give_back(self, pixels)))
+    files = Drawer.files
+    monkeypatch.setattr(Drawer, "files", lambda self, job: (time.sleep(0.01), files(self, job))[1])
+    assert run(program, clip, out, "--batch_size", 8, "--draw_processes", 0, boxes=boxes) == 0
+    assert len(frames_of(out / "many.mp4")) == 40
+    assert on_their_way[0] == 0
+    assert most[0] <= 5 + 1
+
+
+def test_rows_take_no_memory(tmp_path):
+    def peak(rows):
+        tracemalloc.start()
+        with GrowingArrays(tmp_path) as growing:
+            for _ in range(rows):
+                growing.append({"vertices_m": np.zeros((1, 1000, 3), np.float32)})
+            growing.save(tmp_path / "rows.npz", ["vertices_m"], {})
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert np.load(tmp_path / "rows.npz")["vertices_m"].shape == (rows, 1000, 3)
+        return found
+
+    peak(5)
+    assert peak(500) < 1.2 * peak(50) + 50_000  # 500 rows are 6 MB
+
+
+def test_growing_arrays_save_what_numpy_would(tmp_path):
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(k, 2, 3)).astype(np.float32) for k in (1, 0, 4)]
+    sides, never = [rng.random(k) < 0.5 for k in (1, 0, 4)], np.zeros((0, 7))
+    with GrowingArrays(tmp_path) as growing:
+        for part, side in zip(parts, sides, strict=True):
+            growing.append({"part": part.transpose(0, 2, 1), "side": side})
+        growing.save(
+            tmp_path / "ours.npz", ["one", "part", "side", "never"], {"one": np.array(2.5), "never": never}
+        )
+    joined = np.concatenate([part.transpose(0, 2, 1) for part in parts])
+    np.savez_compressed(
+        tmp_path / "theirs.npz", one=np.array(2.5), part=joined, side=np.concatenate(sides), never=never
+    )
+    ours, theirs = np.load(tmp_path / "ours.npz"), np.load(tmp_path / "theirs.npz")
+    assert ours.files == theirs.files
+    for name in ours.files:
+        assert ours[name].dtype == theirs[name].dtype
+        assert np.array_equal(ours[name], theirs[name])
+    assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "theirs.npz").read_bytes()
+
+
+class Crop:
+    def __init__(self):
+        self.img = np.zeros((3, 1, 1), np.float32)
+
+
+def empty_or_not(pattern, batch_size):
+    """What a batcher gives back, in order, for images with so many crops each."""
+    batcher, given = Batcher(batch_size, keep_crops=True), []
+    for index, crops in enumerate(pattern):
+        job = Job(
+            Source(Path("x"), str(index), str(index)), "", (4, 4), None, Detection(()), [Crop()] * crops
+        )
+        for item in batcher.add(job) if crops else batcher.add_empty(job):
+            given.append(item)
+    given += batcher.finish()
+    return [
+        tuple(int(job.source.key) for job in item.jobs) if isinstance(item, Batch) else int(item.source.key)
+        for item in given
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "given"),
+    [
+        ([0, 0], [0, 1]),
+        ([1, 0, 1, 0, 0, 1, 0], [(0, 2, 5), 1, 3, 4, 6]),
+        ([2, 0, 2, 0], [(0, 0, 2), 1, (2,), 3]),
+        ([1, 1, 1, 0, 1], [(0, 1, 2), 3, (4,)]),
+    ],
+)
+def test_frames_without_hands_wait_for_those_before_them(pattern, given):
+    assert empty_or_not(pattern, 3) == given
+
+
+def test_not_too_many_frames_without_hands_wait(monkeypatch):
+    monkeypatch.setattr(batching, "MAX_WAITING_EMPTY", 2)
+    assert empty_or_not([1, 0, 0, 0, 0, 1], 3) == [(0,), 1, 2, 3, 4, (5,)]
+
+
+def test_frames_are_brought_into_order(tmp_path):
+    pictures = [np.full((48, 64, 3), 40 * index, np.uint8) for index in range(5)]
+    budget, path = PixelBudget(10**6), tmp_path / "o.mp4"
+    with ClipWriter(path, 5.0, (64, 48)) as writer, GrowingArrays(tmp_path) as rows:
+        order = FrameOrder(writer, rows, budget)
+        for index in (1, 4, 0, 3):
+            order.add(index, pictures[index], {"frame_index": np.array([index])}, 0)
+        assert writer.frames == 2
+        order.add(2)  # lost: the one before is shown again
+        assert writer.frames == 5
+        writer.finish()
+        rows.save(tmp_path / "r.npz", ["frame_index"], {})
+    assert np.load(tmp_path / "r.npz")["frame_index"].tolist() == [0, 1, 3, 4]
+    assert [round(frame.mean() / 40) for frame in frames_of(path)] == [0, 1, 1, 3, 4]
+
+
+def test_a_writer_refuses_what_the_format_cannot_hold(tmp_path):
+    with (
+        ClipWriter(tmp_path / "w.mp4", 25.0, (1, 1)) as writer,
+        pytest.raises(InputError, match="1 x 1 pixels"),
+    ):
+        writer.write(np.zeros((1, 1, 3), np.uint8))
+
+
+def test_odd_sizes_lose_a_column_in_the_video_alone(program, out, tmp_path):
+    code, backend = cv2.VideoWriter.fourcc(*"MJPG"), cv2.CAP_OPENCV_MJPEG
+    writer = cv2.VideoWriter(str(tmp_path / "odd.avi"), backend, code, FPS, (161, 121))
+    for index in range(4):
+        writer.write(np.full((121, 161, 3), 50 * index, np.uint8))
+    writer.release()
+    assert run(program, tmp_path / "odd.avi", out, "--detector", "whole-image") == 0
+    saved = np.load(out / "odd.npz")
+    assert saved["image_size_px"].tolist() == [161, 121]
+    written = Clip.open(out / "odd.mp4")
+    assert (written.frames, written.size_px) == (4, (160, 120))
+
+
+def test_a_video_that_was_held_upright_is_shown_upright(program, clip, out):
+    """Phones write how they were held into the track's header, for players to turn the pictures."""
+    content = bytearray(clip.read_bytes())
+    place = content.index(b"tkhd") + 4 + 40
+    turned = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, SIZE[1] << 16, 0, 1 << 30)
+    content[place : place + 36] = turned
+    turned_clip = clip.with_name("turned.mp4")
+    turned_clip.write_bytes(content)
+    assert run(program, turned_clip, out, "--detector", "whole-image") == 0
+    assert np.load(out / "turned.npz")["image_size_px"].tolist() == [SIZE[1], SIZE[0]]
+    assert Clip.open(out / "turned.mp4").size_px == (SIZE[1], SIZE[0])
+
+
+def test_few_missing_frames_are_no_damage():
+    clip = Clip(Path("x.mp4"), 25.0, (2, 2), 1000)
+    assert [clip.missing(read) for read in (1000, 1010, 985, 979)] == [0, 0, 0, 21]
+    assert Clip(Path("x.mp4"), 25.0, (2, 2), None).missing(3) == 0
