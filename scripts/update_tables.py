@@ -1,6 +1,7 @@
 """Fill the tables between `<!-- results:begin FILE -->` and `<!-- results:end -->` from JSON lines.
 
-The lines are those that eval.py and `python -m shared_tmu.bench` write.
+The lines are those that eval.py and `python -m shared_tmu.bench` write. Several files in one block are shown
+side by side: TMU and its controls at every schedule. A picture, followed by what it shows, stands for itself.
 
 Figures in the READMEs come from files, never from hands: each block names the results file it shows, relative
 to the Markdown file it stands in; a file that is not there yet shows as "not measured yet". After measuring:
@@ -19,8 +20,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from comparison import compare_runs
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"(<!-- results:begin (?P<file>\S+) -->\n).*?(<!-- results:end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- results:begin (?P<what>[^>]+) -->\n).*?(<!-- results:end -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
 TITLES = {"n": "samples", "batch_size": "batch", "cpu_threads": "threads"}
 
@@ -54,6 +57,11 @@ def is_absolute(run: Run) -> bool:
 def field(name: str, form: str = "{}") -> Callable[[Run], str]:
     """The text of a field; "-" if it is null."""
     return lambda run: "-" if run[name] is None else form.format(run[name])
+
+
+def given(name: str, form: str) -> Callable[[Run], str]:
+    """The text of a field that not every set has."""
+    return lambda run: form.format(run[name]) if name in run else ""
 
 
 def percent(name: str, form: str) -> Callable[[Run], str]:
@@ -119,10 +127,13 @@ TABLES = {
             ("tokens kept", field("tokens_kept")),
             ("PA-MPVPE (mm)", field("pa_mpvpe_mm", "{:.2f}")),
             ("PA-MPJPE (mm)", field("pa_mpjpe_mm", "{:.2f}")),
+            ("hands: PA-MPVPE (mm)", given("pa_mpvpe_hand_mm", "{:.2f}")),
+            ("head: PA-MPVPE (mm)", given("pa_mpvpe_face_mm", "{:.2f}")),
             ("images/s", lambda run: field("images_per_s", "{:.1f}")(run) if is_absolute(run) else "-"),
             ("speed-up", field("speedup", "{:.2f}x")),
         ),
         context=("n", "batch_size", "processor", "versions", "commit"),
+        optional=("hands: PA-MPVPE (mm)", "head: PA-MPVPE (mm)"),
     ),
     "speed": Table(
         identity=(
@@ -147,6 +158,19 @@ TABLES = {
         ),
         context=("processor", "cpu_threads", "rounds", "versions", "commit"),
         optional=("ms", "vertices (mm)"),
+    ),
+    "kernel": Table(
+        identity=("kernel", "dtype", "device", "case"),
+        setting=("device",),
+        columns=(
+            ("kernel", field("kernel")),
+            ("dtype", field("dtype")),
+            ("case", field("case")),
+            ("µs", field("kernel_us", "{:.1f}")),
+            ("reference: µs", field("reference_us", "{:.1f}")),
+            ("speed-up", spread("speedup")),
+        ),
+        context=("processor", "versions", "commit"),
     ),
     "profile": Table(
         identity=("model", "size", "device", "dtype_asked", "batch_size", "schedule"),
@@ -256,6 +280,31 @@ def make_table(runs: list[Run]) -> str:
     return "\n".join(lines[:-1]) + "\n"
 
 
+def show_block(words: list[str], folder: Path) -> str:
+    """What stands in a block: a table of one results file, a comparison of several, or a picture.
+
+    Args:
+        words: what the block names, relative to `folder`.
+        folder: of the Markdown file.
+
+    Raises:
+        TableError: a results file cannot be shown.
+    """
+    first, *rest = words
+    is_picture = not first.endswith(".jsonl")
+    files = [folder / word for word in words[: 1 if is_picture else None]]
+    if not all(file.is_file() for file in files):
+        return NOT_MEASURED
+    if is_picture:
+        return f"![{' '.join(rest)}]({first})\n"
+    if not rest:
+        return make_table(read_results(files[0]))
+    try:
+        return compare_runs([run for file in files for run in read_results(file)])
+    except ValueError as error:
+        raise TableError(f"{' and '.join(words)}: {error}") from error
+
+
 def fill(path: Path) -> tuple[str, str]:
     """Return the text of a Markdown file as it is, and as it should be.
 
@@ -265,9 +314,7 @@ def fill(path: Path) -> tuple[str, str]:
     old = path.read_text(encoding="utf-8")
 
     def block(found: re.Match[str]) -> str:
-        results = path.parent / found["file"]
-        table = make_table(read_results(results)) if results.is_file() else NOT_MEASURED
-        return f"{found[1]}{table}{found[3]}"
+        return f"{found[1]}{show_block(found['what'].split(), path.parent)}{found[3]}"
 
     return old, BLOCK.sub(block, old)
 

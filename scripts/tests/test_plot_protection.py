@@ -30,6 +30,18 @@ def test_a_figure_with_the_published_curve(tmp_path, capsys):
     assert capsys.readouterr().out.strip() == str(out)
 
 
+def test_a_panel_for_each_error(tmp_path):
+    results, out = write_lines(tmp_path / "results.jsonl"), tmp_path / "plot.svg"
+    text = results.read_text()
+    results.write_text(text.replace('"pa_mpvpe_mm"', '"pa_mpvpe_hand_mm": 3.0, "pa_mpvpe_mm"'))
+    assert plot_protection.main([str(results), "--metric", "pa_mpvpe_mm", "--out", str(out)]) == 0
+    alone = out.stat().st_size
+    metrics = "pa_mpvpe_mm,pa_mpvpe_hand_mm"
+    assert plot_protection.main([str(results), "--metric", metrics, "--out", str(out)]) == 0
+    assert out.stat().st_size > 1.3 * alone
+    assert plot_protection.main([str(results), "--metric", ","]) == 1
+
+
 def test_curves_start_at_off_and_hold_constant_schedules_only(tmp_path):
     curves = read_protection([write_lines(tmp_path / "results.jsonl")])
     assert curves == {

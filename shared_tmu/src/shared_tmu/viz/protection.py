@@ -61,8 +61,12 @@ def read_published_protection(path: Path, model: str) -> dict[str, Curve]:
     return {title: sorted((r, error) for r, error in named if r is not None)}
 
 
-def draw_protection(curves: Mapping[str, Curve], path: Path) -> None:
+def draw_protection(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
     """Write a figure of the increase of each curve over its own r = 0; the suffix of `path` says the format.
+
+    Args:
+        panels: title of an error to its curves by name, one panel each.
+        path: the figure.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -71,18 +75,25 @@ def draw_protection(curves: Mapping[str, Curve], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError("plots need matplotlib: pip install 'shared_tmu[viz]'.") from error
-    figure = Figure(figsize=(6.5, 4.0), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(6.5 if len(panels) == 1 else 4.2 * len(panels), 4.0), layout="constrained")
+    for axes, (title, curves) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        _draw_panel(axes, title, curves)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=150)
+
+
+def _draw_panel(axes: Any, title: str, curves: Mapping[str, Curve]) -> None:
     for name, curve in curves.items():
         style: dict[str, Any] = {"linestyle": "--" if name.endswith("published") else "-"}
         style["marker"] = "s" if name.endswith("protect last") else "o"
         axes.plot([r for r, _ in curve], [e - curve[0][1] for _, e in curve], label=name, **style)
+    axes.set_title(title, fontsize=10)
     axes.set_xlabel("r, tokens removed in every layer")
     axes.set_ylabel("increase of the error over off, mm")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    with replacing(path) as beside:
-        figure.savefig(beside, dpi=150)
 
 
 def _constant(schedule: str) -> int | None:
