@@ -37,7 +37,7 @@ class Scores(Protocol):
 
     @property
     def headline(self) -> dict[str, float]:
-        """The few numbers that papers print; `pa_mpvpe_mm` and `pa_mpjpe_mm` are always among them."""
+        """The few numbers that papers print, with those of the set's `columns` among them."""
 
     @property
     def per_sample(self) -> dict[str, NDArray[np.float64]]:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from shared_tmu.datasets.base import EvalSet, SetOptions
 from shared_tmu.datasets.ehf import find_ehf, open_ehf
 from shared_tmu.datasets.freihand import find_freihand, open_freihand
+from shared_tmu.datasets.photos import find_photos, open_photos
 from shared_tmu.datasets.synthbody import open_synthbody
 from shared_tmu.datasets.synthhand import open_synthhand
 from shared_tmu.errors import InputError
@@ -57,6 +58,13 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
                 ("FREIHAND-VAL", "FREIHAND-EVAL"),
                 lambda data_dir, options: find_freihand(data_dir),
                 lambda data_dir, options: open_freihand(data_dir).opened_with(options),
+            ),
+            DatasetSpec(
+                "photos",
+                "hand",
+                ("PHOTOGRAPHS",),
+                lambda data_dir, options: find_photos(data_dir),
+                open_photos,
             ),
             DatasetSpec("synthbody", "body", ("SYNTHBODY-EVAL",), _nothing_to_check, open_synthbody),
             DatasetSpec("ehf", "body", ("EHF-VAL", "EHF-EVAL"), find_ehf, open_ehf),

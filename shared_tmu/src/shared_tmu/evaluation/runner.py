@@ -224,7 +224,8 @@ class Session:
         with replacing(folder / "per_sample.npz") as beside:
             names = np.array([image.name for image in data.images])
             np.savez(beside, image=names, **scores.per_sample)
-        _log.info("%s on %s: PA-MPVPE %.3f mm", job.run.label, data.name, scores.headline["pa_mpvpe_mm"])
+        title, key, form = data.columns[0]
+        _log.info("%s on %s: %s %s", job.run.label, data.name, title, format(scores.headline[key], form))
         return {**scores.headline, "scores_txt": scores.official()}
 
     def _record(self, data: EvalSet, job: Job, measured: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from shared_tmu.metrics.fscore import FScores, f_scores
 from shared_tmu.metrics.hand_table import FamilyScores, HandScores
 from shared_tmu.metrics.hint import KeypointPck, crop_to_picture, keypoint_pck
 from shared_tmu.metrics.ho3d import score_ho3d
+from shared_tmu.metrics.landmarks import LandmarkScores, score_landmarks
 from shared_tmu.metrics.pck import area_under_pck, pck_curve
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FamilyScores",
     "HandScores",
     "KeypointPck",
+    "LandmarkScores",
     "Similarity",
     "align_root",
     "align_similarity",
@@ -38,4 +40,5 @@ __all__ = [
     "score_ehf",
     "score_freihand",
     "score_ho3d",
+    "score_landmarks",
 ]

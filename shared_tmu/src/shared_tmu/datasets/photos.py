@@ -1,0 +1,206 @@
+"""Hands on anybody's photographs, held to the landmarks of MediaPipe's bundled model; nobody labels anything.
+
+The detector of the demo finds the hands; its landmark model, which no regressor here has seen, says where
+their 21 key points lie. The measure is `shared_tmu.metrics.landmarks`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shared_tmu.body_models import load_mano, load_mean_params
+from shared_tmu.body_models.mano_layer import ManoLayer
+from shared_tmu.crops import hand_crop
+from shared_tmu.datasets.base import Column, Outputs, SetOptions
+from shared_tmu.detect.base import HandBox
+from shared_tmu.errors import InputError, MissingAssetError
+from shared_tmu.files import replacing
+from shared_tmu.images import read_image
+from shared_tmu.metrics.hint import crop_to_picture
+from shared_tmu.metrics.landmarks import LandmarkScores, score_landmarks
+from shared_tmu.models.hand import mano_params
+
+PATTERNS = ("*.jpg", "*.png", "*.webp", "*.bmp", "*.tif", "*.tiff")
+_read = lru_cache(maxsize=1)(read_image)  # hands of one picture follow each other
+
+
+@dataclass(frozen=True)
+class PhotoHands:
+    """Hands that were found on photographs.
+
+    Args:
+        images: the picture of each hand.
+        boxes: their boxes and sides.
+        landmarks_px: `[N, 21, 2]` picture pixels, OpenPose order.
+        mean_hand: key points of the mean hand, a right one, seen from the front, `[21, 2]` in any unit.
+        image_size: side of the model's input, pixels.
+    """
+
+    images: tuple[Path, ...]
+    boxes: tuple[HandBox, ...]
+    landmarks_px: NDArray[np.float64]
+    mean_hand: NDArray[np.float64]
+    image_size: int = 256
+
+    name: ClassVar[str] = "photos"
+    official_count: ClassVar[None] = None
+    kept: ClassVar[tuple[str, ...]] = ("pred_keypoints_2d", "box_center", "box_size", "right")
+    columns: ClassVar[tuple[Column, ...]] = (
+        ("error/box", "error_box", ".4f"),
+        ("PCK@0.1", "pck_10", ".3f"),
+        ("PCK@0.15", "pck_15", ".3f"),
+        ("PCK@0.2", "pck_20", ".3f"),
+        ("PCK@0.2 of the mean hand", "mean_hand_pck_20", ".3f"),
+    )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the hands found; see `picture_signature` for the pictures."""
+        told = "\n".join(f"{path.name} {box}" for path, box in zip(self.images, self.boxes, strict=True))
+        return hashlib.sha256(told.encode() + self.landmarks_px.tobytes()).hexdigest()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How many pictures have hands, and who says where they are."""
+        return {"pictures_with_hands": len(set(self.images)), "landmarks": "mediapipe"}
+
+    @property
+    def unit_px(self) -> NDArray[np.float64]:
+        """Longer sides of the boxes, `[N]`."""
+        corners = np.array([box.box_xyxy for box in self.boxes])
+        sides: NDArray[np.float64] = (corners[:, 2:] - corners[:, :2]).max(axis=1)
+        return sides
+
+    def head(self, count: int) -> PhotoHands:
+        """The first `count` hands, or all if there are fewer."""
+        return replace(
+            self,
+            images=self.images[:count],
+            boxes=self.boxes[:count],
+            landmarks_px=self.landmarks_px[:count],
+        )
+
+    def load(self, index: int) -> dict[str, Tensor]:
+        """One model input, cropped as the demo does.
+
+        Returns:
+            `img` `[3, S, S]` normalised RGB; `box_center` `[2]` and `box_size` `[]` in picture pixels;
+            `right` `[]`, 0 for a left hand, whose crop is mirrored.
+
+        Raises:
+            InputError: the picture cannot be read.
+        """
+        box = self.boxes[index]
+        image = _read(self.images[index]).bgr
+        crop = hand_crop(image, box.box_xyxy, box.is_right, image_size=self.image_size)
+        return {
+            "img": torch.as_tensor(crop.img),
+            "box_center": torch.as_tensor(crop.box_center, dtype=torch.float32),
+            "box_size": torch.tensor(float(crop.box_size)),
+            "right": torch.tensor(float(box.is_right)),
+        }
+
+    def place(self, outputs: Outputs) -> NDArray[np.float64]:
+        """Predicted key points in picture pixels, `[N, 21, 2]`."""
+        points = outputs["pred_keypoints_2d"]
+        return crop_to_picture(points, outputs["box_center"], outputs["box_size"], outputs["right"])
+
+    def mean_hands(self) -> NDArray[np.float64]:
+        """The control that knows the boxes alone: the mean hand, mirrored for left hands, in each box."""
+        placed = []
+        for box, unit in zip(self.boxes, self.unit_px, strict=True):
+            points = self.mean_hand * np.array([1.0 if box.is_right else -1.0, 1.0])
+            low, high = points.min(axis=0), points.max(axis=0)
+            corners = np.array(box.box_xyxy)
+            middle = (corners[:2] + corners[2:]) / 2
+            placed.append((points - (low + high) / 2) * unit / (high - low).max() + middle)
+        return np.stack(placed)
+
+    def score(self, outputs: Outputs) -> LandmarkScores:
+        """Agreement with the landmarks; `outputs` are the `kept` arrays of all samples."""
+        controls = {"mean_hand": self.mean_hands()}
+        return score_landmarks(self.place(outputs), self.landmarks_px, self.unit_px, controls)
+
+    def write_predictions(self, outputs: Outputs, folder: Path) -> None:
+        """Write `keypoints.npz`: predictions and landmarks in picture pixels, boxes, sides."""
+        with replacing(folder / "keypoints.npz") as beside:
+            np.savez(
+                beside,
+                prediction_px=self.place(outputs),
+                landmarks_px=self.landmarks_px,
+                boxes_xyxy=np.array([box.box_xyxy for box in self.boxes]),
+                is_right=np.array([box.is_right for box in self.boxes]),
+            )
+
+
+def find_photos(data_dir: Path) -> list[Path]:
+    """Pictures directly in `data_dir`, or in its folder `photos`, sorted by name.
+
+    Raises:
+        MissingAssetError: there are none.
+    """
+    from shared_tmu.demo.sources import list_images
+
+    for folder in (data_dir.expanduser(), data_dir.expanduser() / "photos"):
+        try:
+            return [source.path for source in list_images(folder, PATTERNS)]
+        except InputError:
+            continue
+    raise MissingAssetError(
+        f"dataset 'photos' was asked for, but neither {data_dir} nor {data_dir / 'photos'} holds pictures "
+        f"({' '.join(PATTERNS)}): name a folder of photographs of hands with --data_dir."
+    )
+
+
+def open_photos(data_dir: Path, options: SetOptions) -> PhotoHands:
+    """Find the hands of all pictures under `data_dir`.
+
+    Raises:
+        MissingAssetError: there are no pictures.
+        InputError: pictures that cannot be read, all of them named, or no hand on any.
+        MissingDependencyError: MediaPipe is not installed.
+    """
+    from shared_tmu.detect.mediapipe_hands import MediaPipeDetector
+
+    detector = MediaPipeDetector()
+    paths, problems = find_photos(data_dir), []
+    images: list[Path] = []
+    boxes: list[HandBox] = []
+    landmarks: list[NDArray[np.float64]] = []
+    for path in paths:
+        try:
+            hands = detector.landmarks(_read(path).bgr)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        for box, points in hands:
+            images.append(path)
+            boxes.append(box)
+            landmarks.append(points)
+    if problems:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        raise InputError(f"{len(problems)} of {len(paths)} pictures cannot be read; take them away.{listed}")
+    if not images:
+        raise InputError(f"no hand was found on the {len(paths)} pictures in {paths[0].parent}.")
+    size = int(getattr(options.config, "image_size", PhotoHands.image_size))
+    return PhotoHands(tuple(images), tuple(boxes), np.stack(landmarks), mean_hand(options.body_path), size)
+
+
+def mean_hand(body_path: Path | None = None) -> NDArray[np.float64]:
+    """Key points of the hand that an untrained model predicts, as seen along its z axis, `[21, 2]` metres."""
+    mean, layer = load_mean_params(), ManoLayer(load_mano(body_path))
+    pose, betas = (torch.tensor(values)[None] for values in (mean.pose, mean.shape))
+    keypoints = layer(**mano_params(pose, betas)).keypoints
+    return np.asarray(keypoints[0, :, :2].double().numpy())
