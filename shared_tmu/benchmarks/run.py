@@ -1,36 +1,36 @@
 """Time the GPU kernels against their torch references, each only after its own tests are green.
 
     python shared_tmu/benchmarks/run.py                             every kernel, on the GPU
-    python shared_tmu/benchmarks/run.py merge --dtype bfloat16,float32 --json assets/bench/kernels.json
+    python shared_tmu/benchmarks/run.py merge --dtype bfloat16,float32 --json assets/bench/gpu_kernels.jsonl
 
-Times are of the device, without launches: each call is captured ten times in a CUDA graph. Figures are ratios
-of medians, measured in turn, with the quartiles of the ratios within the rounds. Without a GPU, the tests run
-in Triton's interpreter, and no speed is shown.
+Times are of the device, without launches: each call is captured ten times in a CUDA graph. Figures are the
+medians and quartiles of the ratios within the rounds. Without a GPU, the tests run in Triton's interpreter,
+and no speed is shown.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from registry import KERNELS, Case, Kernel
 
-from shared_tmu.bench.records import describe_environment
+from shared_tmu.bench.records import append_record, describe_environment
 from shared_tmu.bench.timing import compare_times, measure_calls
-from shared_tmu.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "shared_tmu" / "tests"
 REPEATS = 10
 DTYPES = ("bfloat16", "float16", "float32")
+
+Records = Iterator[dict[str, Any] | None]
 
 
 def verify(kernel: Kernel, device: torch.device) -> tuple[bool, str]:
@@ -83,8 +83,29 @@ def _repeat(call: Callable[[], object]) -> Callable[[], object]:
     return graph.replay
 
 
+def show_speed(
+    name: str, kernel: Kernel, device: torch.device, dtypes: Sequence[str], rounds: int
+) -> Records:
+    """Time all cases of a kernel and print a line for each; their records, None for one that failed."""
+    for dtype in dtypes:
+        for case in kernel.cases(device, getattr(torch, dtype)):
+            try:
+                with torch.no_grad():
+                    figures = time_case(case, device, rounds)
+            except Exception as error:  # Triton's, CUDA's and torch's have no common base; others go on
+                sys.stdout.write(f"  {dtype}, {case.name}: FAILED, {type(error).__name__}: {error}\n")
+                yield None
+                continue
+            low, high = figures["speedup_quartiles"]
+            sys.stdout.write(
+                f"  {dtype}, {case.name}: {figures['speedup']:.2f}x ({low:.2f} to {high:.2f}), "
+                f"{figures['kernel_us']:.1f} us\n"
+            )
+            yield {"kind": "kernel", "kernel": name, "dtype": dtype, "case": case.name, **figures}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status says whether all tests are green."""
+    """Run the command line; the exit status says whether all tests are green and all cases were timed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -92,41 +113,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="bfloat16", help=f"comma list of {', '.join(DTYPES)}")
     parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write one line per case")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append one line per case")
     given = parser.parse_args(arguments)
     dtypes = given.dtype.split(",")
     if unknown := [name for name in given.kernels if name not in KERNELS]:
         parser.error(f"there is no kernel {unknown[0]!r}: use some of {', '.join(KERNELS)}")
     if unknown := [name for name in dtypes if name not in DTYPES]:
         parser.error(f"--dtype {unknown[0]!r}: use some of {', '.join(DTYPES)}")
-    device, all_green, records = torch.device(given.device), True, []
+    device, all_well = torch.device(given.device), True
+    environment = {"device": str(device), **describe_environment(device, ROOT)}
     for name in given.kernels or KERNELS:
         kernel = KERNELS[name]
         is_green, report = verify(kernel, device)
-        all_green &= is_green
+        all_well &= is_green
         sys.stdout.write(f"{name} ({kernel.about}): {report if is_green else 'TESTS FAILED'}\n")
         if not is_green:
             sys.stdout.write(f"{report}\n")
-            continue
-        if device.type != "cuda":
+        elif device.type != "cuda":
             sys.stdout.write("  its speed needs a GPU\n")
-            continue
-        for dtype in dtypes:
-            for case in kernel.cases(device, getattr(torch, dtype)):
-                with torch.no_grad():
-                    figures = time_case(case, device, given.rounds)
-                low, high = figures["speedup_quartiles"]
-                sys.stdout.write(
-                    f"  {dtype}, {case.name}: {figures['speedup']:.2f}x ({low:.2f} to {high:.2f}), "
-                    f"{figures['kernel_us']:.1f} us\n"
-                )
-                records.append(
-                    {"kind": "kernel", "kernel": name, "dtype": dtype, "case": case.name, **figures}
-                )
-    if given.json is not None and records:
-        environment = describe_environment(device, ROOT)
-        write_text(given.json, "".join(json.dumps({**record, **environment}) + "\n" for record in records))
-    return 0 if all_green else 1
+        else:
+            for record in show_speed(name, kernel, device, dtypes, given.rounds):
+                all_well &= record is not None
+                if record is not None and given.json is not None:
+                    append_record(given.json, {**record, **environment})
+        sys.stdout.flush()
+    return 0 if all_well else 1
 
 
 if __name__ == "__main__":

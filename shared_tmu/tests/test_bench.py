@@ -93,6 +93,13 @@ def test_medians_quartiles_and_speedup():
     assert Timing((1.0,)).quartiles_s == (1.0, 1.0)
 
 
+def test_a_slow_spell_does_not_change_the_speedup():
+    """It hits most rounds of one and, by chance of the order, fewer of the other."""
+    slow, fast = Timing((2.0, 2.0, 4.0, 4.0, 4.2)), Timing((1.0, 1.0, 1.0, 2.0, 2.1))
+    assert slow.median_s / fast.median_s == 4.0
+    assert compare_times(slow, fast).speedup == 2.0
+
+
 def test_records_round_trip_and_append(tmp_path):
     path = tmp_path / "new" / "results.jsonl"
     assert read_records(path) == []

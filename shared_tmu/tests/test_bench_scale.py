@@ -66,7 +66,7 @@ def row(**changes):
 
 
 def verdicts(*records):
-    return [target.judge(records).split(maxsplit=1)[0] for target in GPU.targets]
+    return [str(target.judge(records)).split(maxsplit=1)[0] for target in GPU.targets]
 
 
 def test_targets_are_judged_by_their_worst_figure():
@@ -81,14 +81,16 @@ def test_targets_are_judged_by_their_worst_figure():
 
 def test_the_gpu_suite_measures_what_its_targets_are_about():
     assert SUITES["gpu"] is GPU
-    throughput, latency = GPU.measurements["throughput"], GPU.measurements["latency"]
-    assert throughput.batch_sizes == (16, 32, 64)
-    assert latency.batch_sizes == (1,)
-    for settings in (throughput, latency):
+    for runtime in ("graph", "eager"):
+        assert GPU.measurements[f"throughput-{runtime}"].batch_sizes == (16, 32, 64)
+        assert GPU.measurements[f"latency-{runtime}"].batch_sizes == (1,)
+    for name, settings in GPU.measurements.items():
         assert {str(s) for s in settings.schedules} == {"5x20", "8x16", "10x16", "12x8+6x8"}
-        assert "graph" in settings.runtimes
+        assert settings.runtimes == (name.partition("-")[2],)
         assert list(settings.dtypes) == ["bfloat16"]
-    assert sum(m.budget_s * len(m.batch_sizes) for m in GPU.measurements.values()) < 300  # of 8 minutes
+    rows = sum(len(m.batch_sizes) * len(m.schedules) for m in GPU.measurements.values())
+    assert rows * 4.0 < 300  # of 8 minutes
+    assert {m.budget_s for m in GPU.measurements.values()} == {4.0}
 
 
 class Stub:
@@ -111,8 +113,14 @@ def test_a_suite_runs_its_measurements_and_names_them(monkeypatch):
     records = list(run_suite(suite, "program", subject := Stub()))
     assert [(r["suite"], r["measurement"]) for r in records] == [("mini", "one"), ("mini", "two")]
     assert records[0]["given"] == ("program", subject, settings, ())
+    (two,) = run_suite(suite, "program", subject, [{}], ["two"])
+    assert two["measurement"] == "two"
+    with pytest.raises(TMUError, match="no measurement 'three': use some of one, two"):
+        list(run_suite(suite, "program", subject, (), ["three"]))
 
 
 def test_a_target_names_where_it_was_missed():
     target = Target("slow", lambda r: True, "overhead", 0.05, is_most=True)
-    assert target.judge([row(overhead=0.2)]) == "MISSED  slow: 0.200, limit 0.05 (batch 16, 10x16, graph)"
+    assert (
+        str(target.judge([row(overhead=0.2)])) == "MISSED  slow: 0.200, limit 0.05 (batch 16, 10x16, graph)"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -43,9 +44,27 @@ def test_no_speed_before_the_tests_are_green(runner, is_green, monkeypatch, caps
     monkeypatch.setattr(runner, "verify", lambda kernel, device: (is_green, "1 tests green"))
     monkeypatch.setattr(runner, "time_case", time_case)
     monkeypatch.setattr(runner, "describe_environment", lambda device, folder: {"commit": "abc"})
-    out = tmp_path / "kernels.json"
+    out = tmp_path / "kernels.jsonl"
     assert runner.main(["--device", "cuda", "--json", str(out)]) == (0 if is_green else 1)
     assert ("2.00x" in capsys.readouterr().out) == bool(timed) == out.exists() == is_green
+
+
+def test_a_case_that_breaks_takes_nothing_from_the_others(runner, monkeypatch, capsys, tmp_path):
+    def time_case(case, device, rounds):
+        if case.name == "two":
+            raise RuntimeError("out of registers")
+        return {"speedup": 2.0, "speedup_quartiles": [1.9, 2.1], "kernel_us": 1.0, "reference_us": 2.0}
+
+    cases = [runner.Case(name, lambda: None, lambda: None) for name in ("one", "two", "three")]
+    kernel = runner.Kernel("a; b", ("test_kernels.py", ""), lambda device, dtype: iter(cases))
+    monkeypatch.setattr(runner, "KERNELS", {"toy": kernel})
+    monkeypatch.setattr(runner, "verify", lambda kernel, device: (True, "1 tests green"))
+    monkeypatch.setattr(runner, "time_case", time_case)
+    monkeypatch.setattr(runner, "describe_environment", lambda device, folder: {"commit": "abc"})
+    out = tmp_path / "kernels.jsonl"
+    assert runner.main(["--device", "cuda", "--json", str(out)]) == 1
+    assert "two: FAILED, RuntimeError: out of registers" in capsys.readouterr().out
+    assert [json.loads(line)["case"] for line in out.read_text().splitlines()] == ["one", "three"]
 
 
 def test_a_cpu_says_that_speed_needs_a_gpu(runner, monkeypatch, capsys):

@@ -40,8 +40,8 @@ _log = logging.getLogger(__name__)
 _ABOUT = """
 Time a model with token merging against three yardsticks: the unpatched model, the slicing floor (the same
 blocks that simply drop tokens to the same counts: what this hardware could give at best), and the arithmetic
-saved. All that a row compares is measured in turn in one process, after a warm-up; figures are ratios of
-medians, with quartiles of the ratios within the rounds.
+saved. All that a row compares is measured in turn in one process, after a warm-up; figures are medians
+and quartiles of the ratios within the rounds.
 """
 
 
@@ -77,6 +77,7 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
         choices=SUITES,
         help="a whole set of measurements and its targets; --r and so on do not count",
     )
+    add("--only", default="", metavar="NAMES", help="for --suite: comma list of its measurements")
     add("--profile", action="store_true", help="where the time goes, part by part, on pictures")
     add("--pictures", type=Path, metavar="FOLDER", help="for --profile; default: the sample pictures")
     add("--json", type=Path, metavar="FILE", help="append each result as soon as it is measured")
@@ -167,12 +168,14 @@ def _run_speed(program: BenchProgram, given: argparse.Namespace) -> None:
 def _run_suite(program: BenchProgram, given: argparse.Namespace) -> None:
     suite = SUITES[given.suite]
     subject = _subject(program, given)
+    only = _read_list("--only", given.only, str) if given.only else []
     known = _known(given)
-    records = _keep(run_suite(suite, program, subject, known), given.json)
+    records = _keep(run_suite(suite, program, subject, known, only), given.json)
     _write_speed(records)
-    commit = describe_environment(subject.device, program.folder)["commit"]
-    judged = [*(record for record in known if record.get("commit") == commit), *records]
-    _write(["", *(target.judge(judged) for target in suite.targets)])
+    if not only:
+        commit = describe_environment(subject.device, program.folder)["commit"]
+        judged = [*(record for record in known if record.get("commit") == commit), *records]
+        _write(["", *(str(target.judge(judged)) for target in suite.targets)])
 
 
 def _run_profile(program: BenchProgram, given: argparse.Namespace) -> None:

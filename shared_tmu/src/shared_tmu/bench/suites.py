@@ -19,6 +19,31 @@ _SCHEDULES = tuple(Schedule.parse(text) for text in ("5x20", "8x16", "10x16", "1
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """Whether a target is reached.
+
+    Attributes:
+        target: its name.
+        is_reached: None where it was not measured.
+        found: the worst of the figures it is about.
+        limit: what that may be at most, or at least.
+        where: the row with the worst figure.
+    """
+
+    target: str
+    is_reached: bool | None
+    found: float | None
+    limit: float
+    where: str | None
+
+    def __str__(self) -> str:
+        if self.is_reached is None:
+            return f"not measured  {self.target}"
+        word = "reached" if self.is_reached else "MISSED"
+        return f"{word}  {self.target}: {self.found:.3f}, limit {self.limit} ({self.where})"
+
+
+@dataclass(frozen=True)
 class Target:
     """What a figure should reach.
 
@@ -36,16 +61,16 @@ class Target:
     limit: float
     is_most: bool
 
-    def judge(self, records: Sequence[Mapping[str, Any]]) -> str:
-        """One line: the worst of the selected figures beside the limit."""
+    def judge(self, records: Sequence[Mapping[str, Any]]) -> Verdict:
+        """Hold the worst of the selected figures against the limit."""
         chosen = [record for record in records if self.selects(record)]
         if not chosen:
-            return f"not measured  {self.name}"
+            return Verdict(self.name, None, None, self.limit, None)
         worst = (max if self.is_most else min)(chosen, key=lambda record: float(record[self.figure]))
         found = float(worst[self.figure])
-        reached = found <= self.limit if self.is_most else found >= self.limit
+        is_reached = found <= self.limit if self.is_most else found >= self.limit
         where = f"batch {worst['batch_size']}, {worst['schedule']}, {worst['runtime']}"
-        return f"{'reached' if reached else 'MISSED'}  {self.name}: {found:.3f}, limit {self.limit} ({where})"
+        return Verdict(self.name, is_reached, found, self.limit, where)
 
 
 @dataclass(frozen=True)
@@ -62,7 +87,7 @@ class Suite:
     name: str
     device_type: str
     measurements: Mapping[str, SpeedSettings]
-    targets: Sequence[Target]
+    targets: Sequence[Target] = ()
 
 
 def _is_merged(record: Mapping[str, Any]) -> bool:
@@ -73,28 +98,28 @@ def _is_best(record: Mapping[str, Any]) -> bool:
     return _is_merged(record) and record["schedule"] == "10x16" and record["runtime"] == "graph"
 
 
+def _on_gpu(runtime: str, batch_sizes: tuple[int, ...], rounds: int, warmup: int) -> SpeedSettings:
+    return SpeedSettings(
+        schedules=_SCHEDULES,
+        batch_sizes=batch_sizes,
+        dtypes={"bfloat16": torch.bfloat16},
+        runtimes=(runtime,),
+        rounds=rounds,
+        warmup=warmup,
+        budget_s=4.0,
+    )
+
+
+_TRIED = SpeedSettings((Schedule.parse("10x16"),), (1,), {"float32": torch.float32}, rounds=1, warmup=0)
+
 GPU = Suite(
     name="gpu",
     device_type="cuda",
     measurements={
-        "throughput": SpeedSettings(
-            schedules=_SCHEDULES,
-            batch_sizes=(16, 32, 64),
-            dtypes={"bfloat16": torch.bfloat16},
-            runtimes=("eager", "graph"),
-            rounds=30,
-            warmup=3,
-            budget_s=60.0,
-        ),
-        "latency": SpeedSettings(
-            schedules=_SCHEDULES,
-            batch_sizes=(1,),
-            dtypes={"bfloat16": torch.bfloat16},
-            runtimes=("eager", "graph"),
-            rounds=100,
-            warmup=10,
-            budget_s=30.0,
-        ),
+        "throughput-graph": _on_gpu("graph", (16, 32, 64), 30, 3),
+        "latency-graph": _on_gpu("graph", (1,), 100, 10),
+        "throughput-eager": _on_gpu("eager", (16, 32, 64), 30, 3),
+        "latency-eager": _on_gpu("eager", (1,), 100, 10),
     },
     targets=(
         Target(
@@ -120,22 +145,41 @@ GPU = Suite(
         ),
     ),
 )
-SUITES: Mapping[str, Suite] = MappingProxyType({GPU.name: GPU})
+TRIAL = Suite("trial", "cpu", dict.fromkeys(GPU.measurements, _TRIED), GPU.targets)
+"""To try on a CPU what runs the other; its figures mean nothing."""
+SUITES: Mapping[str, Suite] = MappingProxyType({suite.name: suite for suite in (GPU, TRIAL)})
 
 
 def run_suite(
-    suite: Suite, program: BenchProgram, subject: Subject, known: Sequence[Mapping[str, Any]] = ()
+    suite: Suite,
+    program: BenchProgram,
+    subject: Subject,
+    known: Sequence[Mapping[str, Any]] = (),
+    only: Sequence[str] = (),
 ) -> Iterator[dict[str, Any]]:
     """All records but the `known` ones, each with the names of its `suite` and `measurement`.
 
+    Args:
+        suite: what to measure.
+        program: brings the model.
+        subject: the model at one size.
+        known: see `measure_speed`.
+        only: names of the measurements to make; none means all.
+
     Raises:
-        InputError: the device is not of the kind that the suite is for; else as `measure_speed`.
+        InputError: the device is not of the kind that the suite is for, or it has no such measurement; else
+            as `measure_speed`.
     """
+    if unknown := [name for name in only if name not in suite.measurements]:
+        raise InputError(
+            f"suite {suite.name!r} has no measurement {unknown[0]!r}: use some of "
+            f"{', '.join(suite.measurements)}."
+        )
     if subject.device.type != suite.device_type:
         raise InputError(
             f"the suite {suite.name!r} is for {suite.device_type}, this would run on {subject.device.type}: "
             "use a machine with such a device, or leave --suite out."
         )
-    for name, settings in suite.measurements.items():
-        for record in measure_speed(program, subject, settings, known):
+    for name in only or suite.measurements:
+        for record in measure_speed(program, subject, suite.measurements[name], known):
             yield {"suite": suite.name, "measurement": name, **record}

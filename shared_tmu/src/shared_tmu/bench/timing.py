@@ -2,7 +2,7 @@
 
 A round times every contender once; rounds repeat. The first rounds are thrown away (lazy initialisation,
 kernel selection), the device is synchronised before and after every call, and what is reported is medians
-and quartiles.
+and quartiles of the ratios within the rounds.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Timing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much faster one contender is than another.
+    """How much faster one contender is than another, by the ratios within each round.
 
     Args:
-        speedup: ratio of the medians; above 1 is faster.
-        quartiles: first and third quartile of the ratios within each round.
+        speedup: their median; above 1 is faster.
+        quartiles: first and third quartile.
     """
 
     speedup: float
@@ -60,9 +60,13 @@ class Comparison:
 
 
 def compare_times(baseline: Timing, other: Timing) -> Comparison:
-    """Speed-up of `other` over `baseline`, measured in the same rounds."""
+    """Speed-up of `other` over `baseline`, measured in the same rounds.
+
+    Ratios come before the median: what slows the machine down for a while slows both sides of a ratio, but
+    may hit more than half of one contender's rounds and less than half of the other's.
+    """
     ratios = [a / b for a, b in zip(baseline.seconds, other.seconds, strict=True)]
-    return Comparison(baseline.median_s / other.median_s, _quartiles(ratios))
+    return Comparison(median(ratios), _quartiles(ratios))
 
 
 def measure_in_turn(

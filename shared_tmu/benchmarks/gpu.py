@@ -1,0 +1,183 @@
+"""Everything that is measured on a GPU, in one command that ends within 8 minutes.
+
+    python shared_tmu/benchmarks/gpu.py                                   kernels, speed, tests, targets
+    python shared_tmu/benchmarks/gpu.py --dry --out_folder /tmp/gpu        the same at tiny sizes on a CPU
+
+Every section is a process of its own with a limit of its own, and writes each result when it is there: one
+that fails, or does not end, takes nothing from the others. Sections:
+
+    kernels             each Triton kernel against its torch reference, after its tests: gpu_kernels.jsonl
+    throughput, latency ViT-H at batch 16 to 64 and 1, eager and in CUDA graphs: gpu_vit_h.jsonl
+    tests               all tests that need a GPU
+
+The last lines hold the results against the targets; gpu.json has them and how the sections ended. The exit
+status is 0 if all sections went well and all targets are reached. `--only` repeats some sections; results of
+the same commit stay and are counted too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shared_tmu.bench.records import describe_environment, read_records, require_writable
+from shared_tmu.bench.suites import GPU, TRIAL
+from shared_tmu.errors import TMUError
+from shared_tmu.files import write_text
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 460.0  # of 8 minutes
+
+
+@dataclass(frozen=True)
+class Section:
+    """A command that is one part of the whole.
+
+    Attributes:
+        name: what users type.
+        command: program and arguments, run in the repository.
+        limit_s: stopped after so long.
+        environment: variables on top of this process's.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    limit_s: float
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a section ended.
+
+    Attributes:
+        section: its name.
+        status: `ok`, `failed`, `stopped` at its limit, or `left out` since the time was over.
+        seconds: that it took.
+    """
+
+    section: str
+    status: str
+    seconds: float
+
+
+def make_sections(folder: Path, is_dry: bool) -> list[Section]:
+    """What is run, most wanted first; `is_dry` is for a CPU."""
+    python, device = sys.executable, "cpu" if is_dry else "cuda"
+    suite, size = (TRIAL, "tiny") if is_dry else (GPU, "vit-h")
+    kernels = (python, "shared_tmu/benchmarks/run.py", *(["widen"] if is_dry else []), "--device", device)
+    speed = (python, "-m", "shared_tmu.bench", "--model", "hamer", "--size", size, "--suite", suite.name)
+    results = ("--json", str(folder / "gpu_vit_h.jsonl"), "--resume")
+    tests = (python, "-m", "pytest", "-q", "-m", "gpu", "shared_tmu/tests")
+    if is_dry:
+        tests = (
+            python,
+            "-m",
+            "pytest",
+            "-q",
+            "--collect-only",
+            "-m",
+            "gpu",
+            "shared_tmu/tests/test_kernels.py",
+        )
+    return [
+        Section("kernels", (*kernels, "--json", str(folder / "gpu_kernels.jsonl")), 130.0),
+        *(
+            Section(name, (*speed, "--device", device, *results, "--only", name), 100.0)
+            for name in suite.measurements
+        ),
+        Section("tests", tests, 150.0),
+    ]
+
+
+def run_section(section: Section, limit_s: float) -> Outcome:
+    """Run it in a process group of its own, which ends with it whatever happens."""
+    sys.stdout.write(f"== {section.name}\n")
+    sys.stdout.flush()
+    start = time.monotonic()
+    process = subprocess.Popen(
+        section.command, cwd=ROOT, env={**os.environ, **section.environment}, start_new_session=True
+    )
+    try:
+        status = "ok" if process.wait(limit_s) == 0 else "failed"
+    except subprocess.TimeoutExpired:
+        status = "stopped"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return Outcome(section.name, status, time.monotonic() - start)
+
+
+def run_sections(sections: Sequence[Section], limit_s: float) -> list[Outcome]:
+    """Run all, one after the other, within a time for all together."""
+    end, outcomes = time.monotonic() + limit_s, []
+    for section in sections:
+        left = end - time.monotonic()
+        if left <= 0:
+            outcomes.append(Outcome(section.name, "left out", 0.0))
+        else:
+            outcomes.append(run_section(section, min(section.limit_s, left)))
+    return outcomes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status says whether all went well and all targets are reached."""
+    names = [section.name for section in make_sections(Path(), is_dry=False)]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--only", default=",".join(names), metavar="SECTIONS", help=f"comma list of {', '.join(names)}")
+    add("--out_folder", type=Path, default=ROOT / "assets" / "bench", help="default: assets/bench")
+    add("--limit", type=float, default=LIMIT_S, metavar="SECONDS", help="for all; default %(default)s")
+    add("--dry", action="store_true", help="tiny sizes, on a CPU: does everything run?")
+    given = parser.parse_args(arguments)
+    wanted, folder = given.only.split(","), given.out_folder.absolute()
+    if unknown := [name for name in wanted if name not in names]:
+        parser.error(f"there is no section {unknown[0]!r}: use some of {', '.join(names)}")
+    if not (given.dry or torch.cuda.is_available()):
+        parser.error("there is no CUDA device here: use a machine with one, or --dry to try the command")
+    if given.dry and folder == ROOT / "assets" / "bench":
+        parser.error("--dry measures nothing worth keeping: name another --out_folder")
+    try:
+        require_writable(folder / "gpu.json")
+    except TMUError as error:
+        parser.error(str(error))
+    sections = [section for section in make_sections(folder, given.dry) if section.name in wanted]
+    outcomes = run_sections(sections, given.limit)
+    return report(outcomes, folder, torch.device("cpu" if given.dry else "cuda"))
+
+
+def report(outcomes: Sequence[Outcome], folder: Path, device: torch.device) -> int:
+    """Print how sections ended and which targets are reached, write gpu.json, and give the exit status."""
+    environment = describe_environment(device, ROOT)
+    records = [r for r in read_records(folder / "gpu_vit_h.jsonl") if r["commit"] == environment["commit"]]
+    verdicts = [target.judge(records) for target in GPU.targets]
+    lines = [f"{o.status:9} {o.section} ({o.seconds:.0f} s)" for o in outcomes]
+    sys.stdout.write("\n".join(["", *lines, "", *map(str, verdicts)]) + "\n")
+    summary: dict[str, Any] = {
+        "command": "python shared_tmu/benchmarks/gpu.py",
+        "device": str(device),
+        **environment,
+        "sections": [asdict(outcome) for outcome in outcomes],
+        "targets": [asdict(verdict) for verdict in verdicts],
+    }
+    write_text(folder / "gpu.json", json.dumps(summary, indent=1) + "\n")
+    all_well = all(outcome.status == "ok" for outcome in outcomes)
+    return 0 if all_well and all(verdict.is_reached for verdict in verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
