@@ -17,6 +17,11 @@ from torch import Tensor, nn
 from .errors import PatchError
 
 _DTYPES = (torch.float32, torch.bfloat16)
+PACKED_HELP = (
+    "on a CPU, multiply by copies of the weights in the order that its matrix products read them: faster, "
+    "equal up to rounding, as much memory again as the weights"
+)
+"""For the programs that pack by themselves."""
 
 
 class PackedLinear(nn.Linear):
@@ -117,16 +122,14 @@ def pack_weights(model: nn.Module) -> PackHandle:
         PatchError: PyTorch has no oneDNN, the model is packed already, is not on the CPU or has another
             dtype, or has no linear layer.
     """
-    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not has_onednn or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        raise PatchError("weights are packed by oneDNN, which this PyTorch was built without.")
     places: list[tuple[nn.Module, str]] = []
     for owner in model.modules():
         for name, layer in owner._modules.items():
             if isinstance(layer, PackedLinear):
                 raise PatchError("this model's weights are packed already: call handle.remove() first.")
             if type(layer) is nn.Linear:
-                _require_packable(layer)
+                if obstacle := _find_obstacle(layer):
+                    raise PatchError(obstacle)
                 places.append((owner, name))
     if not places:
         raise PatchError(f"{type(model).__name__} has no nn.Linear inside it whose weight could be packed.")
@@ -141,12 +144,26 @@ def pack_weights(model: nn.Module) -> PackHandle:
     return PackHandle(places)
 
 
-def _require_packable(layer: nn.Linear) -> None:
+def pack_if_possible(model: nn.Module) -> PackHandle:
+    """`pack_weights`, or a handle of no layers where that would refuse: on a GPU, in float16, and so on."""
+    linear = [layer for layer in model.modules() if type(layer) is nn.Linear]
+    is_packed = any(isinstance(layer, PackedLinear) for layer in model.modules())
+    if is_packed or not linear or any(_find_obstacle(layer) for layer in linear):
+        return PackHandle([])
+    return pack_weights(model)
+
+
+def _find_obstacle(layer: nn.Linear) -> str | None:
+    """Why the weight of this layer cannot be packed here, or None."""
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not has_onednn or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return "weights are packed by oneDNN, which this PyTorch was built without."
     weight = layer.weight
     if weight.device.type != "cpu" or weight.dtype not in _DTYPES:
-        raise PatchError(
+        return (
             f"only float32 and bfloat16 weights on the CPU can be packed, this model has {weight.dtype} on "
             f"{weight.device}: convert it first."
         )
     if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise PatchError("oneDNN cannot multiply in bfloat16 on this CPU: use float32.")
+        return "oneDNN cannot multiply in bfloat16 on this CPU: use float32."
+    return None

@@ -68,6 +68,7 @@ def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
         "unmerge": run.unmerge,
         "protect": run.protect,
         "dtype": options.dtype_name,
+        "packed": options.packed and options.device.type == "cpu",
         "detector": detector,
         "rescale_factor": options.rescale_factor,
     }

@@ -17,6 +17,7 @@ from shared_tmu.errors import InputError
 from shared_tmu.evaluation.program import EvalProgram, Run
 from shared_tmu.evaluation.settings import choose_device, choose_protection
 from shared_tmu.methods import METHODS, find_method
+from shared_tmu.packing import PACKED_HELP
 from shared_tmu.precision import choose_dtype, name_of
 from shared_tmu.schedule import Schedule
 
@@ -34,6 +35,7 @@ class DemoOptions:
         file_type: patterns of file names, see `sources.list_images`.
         run: how tokens are merged.
         dtype: of the weights; `dtype_reason` says why.
+        packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.packing`.
         checkpoint: None for the bundled weights.
         body_path: None for the bundled body model.
         detector: one of the subject's.
@@ -58,6 +60,7 @@ class DemoOptions:
     dtype: torch.dtype
     detector_dir: Path
     dtype_reason: str = "as asked"
+    packed: bool = True
     checkpoint: Path | None = None
     body_path: Path | None = None
     detector: str = "auto"
@@ -219,6 +222,7 @@ def _add_model(parser: argparse.ArgumentParser, program: EvalProgram) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     about = "number format of the weights; auto: bfloat16 where the device computes in it"
     add("--dtype", choices=("auto", *DTYPES), default="float32", help=about)
+    add("--packed", action=argparse.BooleanOptionalAction, default=True, help=PACKED_HELP)
     body = program.subject
     add(body.body_flag, dest="body_path", type=Path, help=f"{body.body_file}; without it {body.bundled}")
 

@@ -15,6 +15,7 @@ from shared_tmu.bench.timing import synchronize
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.program import EvalProgram, Run
+from shared_tmu.packing import PackHandle, pack_if_possible
 from shared_tmu.patching import PatchHandle
 from shared_tmu.precision import VertexError, convert
 
@@ -48,6 +49,7 @@ class Predictor:
         device: where the model runs.
         dtype: of its weights.
         record: keep the merge plans of every hand.
+        packed: multiply by packed copies of the weights where a CPU can.
     """
 
     def __init__(
@@ -58,17 +60,20 @@ class Predictor:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         record: bool = False,
+        packed: bool = True,
     ) -> None:
         self.program = program
         self.model = model.to(device=device)
         self.dtype = dtype
         self.dtype_error: VertexError | None = None
         self._is_converted = False
+        self._packing: PackHandle | None = None
         self._handle: PatchHandle | None = None
         self._patched_for: Run | None = None
         self.run = run
         self.device = device
         self.record = record
+        self.packed = packed
         self.subject: DemoSubject = demo_subject(program.subject)
         self.seconds = 0.0
         self.converting_s = 0.0
@@ -133,8 +138,14 @@ class Predictor:
         ]
 
     def release(self) -> None:
-        """Take the patch off the model, which is otherwise kept from batch to batch: applying it checks every
-        block, which takes longer the larger the model.
+        """Take the patch off the model, and the packed weights."""
+        self._unpatch()
+        if self._packing is not None:
+            self._packing.remove()
+
+    def _unpatch(self) -> None:
+        """The patch is otherwise kept from batch to batch: applying it checks every block, which takes longer
+        the larger the model.
         """
         if self._handle is not None:
             self._handle.remove()
@@ -143,7 +154,7 @@ class Predictor:
     def _patched(self, run: Run) -> PatchHandle | None:
         """The model's patch for this way of merging; None if it is the model itself."""
         if self._patched_for != run:
-            self.release()
+            self._unpatch()
             if not run.schedule.is_off:
                 self._handle = run.patched(self.program, self.model, record=self.record)
             self._patched_for = run
@@ -152,12 +163,14 @@ class Predictor:
     def _convert(self, pixels: Tensor) -> None:
         """Go on in `dtype`, and remember in `dtype_error` how far that moves the vertices of these crops.
 
-        What this takes, once, is `converting_s`.
+        Weights are packed then, and stay so. What this takes, once, is `converting_s`.
         """
         started = time.perf_counter()
         with self.run.applied(self.program, self.model):
             vertices = self.program.subject.vertices
             self.dtype_error = convert(self.model, self.dtype, lambda: vertices(self.forward(pixels)))
+        if self.packed:
+            self._packing = pack_if_possible(self.model)
         self._is_converted = True
         self.converting_s = time.perf_counter() - started
 

@@ -115,7 +115,7 @@ class Session:
         self.program, self.options, self.detector = program, options, detector
         self.folder, self.sources, self.finisher = folder, sources, finisher
         self.predictor = Predictor(
-            program, model, options.run, options.device, options.dtype, record=options.tokens
+            program, model, options.run, options.device, options.dtype, options.tokens, options.packed
         )
         self.machine = threading.Lock()
         self.comparer = Comparer(self.predictor, self.machine) if options.compare else None

@@ -27,6 +27,7 @@ from shared_tmu.evaluation.settings import EvalSettings, parse_settings
 from shared_tmu.evaluation.speed import count_tokens, measure_speeds
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder, chunk_bounds
 from shared_tmu.files import replacing, write_text
+from shared_tmu.packing import PackHandle, pack_if_possible
 from shared_tmu.precision import vertex_error
 
 _log = logging.getLogger(__name__)
@@ -60,11 +61,12 @@ def evaluate(program: EvalProgram, settings: EvalSettings) -> int:
     _require_writable(settings.results)
     session = Session.start(program, settings)
     failures: list[str] = []
-    for name in settings.datasets:
-        try:
-            failures += session.evaluate_set(name)
-        except TMUError as error:
-            failures.append(f"{name}: {error}")
+    with session.packing:
+        for name in settings.datasets:
+            try:
+                failures += session.evaluate_set(name)
+            except TMUError as error:
+                failures.append(f"{name}: {error}")
     for failure in failures:
         _log.error("Not evaluated: %s", failure)
     return 1 if failures else 0
@@ -77,6 +79,7 @@ class Session:
     Args:
         facts: go into every record.
         depends_on: decides, with the set and the run, whether finished work still holds.
+        packing: of the model's weights, given back when all is done.
         exact: the same model in float32, None if that is its dtype.
     """
 
@@ -85,6 +88,7 @@ class Session:
     model: nn.Module
     facts: Mapping[str, Any]
     depends_on: Mapping[str, Any]
+    packing: PackHandle
     exact: nn.Module | None = None
 
     @classmethod
@@ -101,6 +105,7 @@ class Session:
         model.to(device=settings.device)
         exact = copy.deepcopy(model) if settings.dtype != torch.float32 else None
         model.to(dtype=settings.dtype)
+        packing = pack_if_possible(model) if settings.packed else PackHandle([])
         environment = describe_environment(settings.device, program.folder)
         checkpoint = settings.checkpoint or program.default_checkpoint
         shared = {
@@ -109,6 +114,7 @@ class Session:
             "dtype": settings.dtype_name,
             "device": settings.device.type,
             "batch_size": settings.batch_size,
+            "packed": packing.num_layers > 0,
         }
         facts = {
             **shared,
@@ -123,7 +129,7 @@ class Session:
             "torch": torch.__version__,
             "processor": environment["machine"]["processor"],
         }
-        return cls(program, settings, model, facts, depends_on, exact)
+        return cls(program, settings, model, facts, depends_on, packing, exact)
 
     def evaluate_set(self, name: str) -> list[str]:
         """Evaluate all runs on one set, print its table, and return what failed.

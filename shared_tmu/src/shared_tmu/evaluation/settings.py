@@ -15,6 +15,7 @@ from shared_tmu.datasets.hand_meshes import TIPS
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.program import HAND, EvalProgram, Run
 from shared_tmu.methods import METHODS, find_method
+from shared_tmu.packing import PACKED_HELP
 from shared_tmu.precision import DTYPES, choose_dtype, name_of
 from shared_tmu.schedule import Schedule
 from shared_tmu.trunk import Protect
@@ -37,6 +38,7 @@ class EvalSettings:
         tips: whose fingertips enter the joint errors, see `HandMeshSet`.
         rounds: timed rounds per schedule; 0 measures no speed.
         fresh: do everything again, whatever is already there.
+        packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.packing`.
     """
 
     datasets: tuple[str, ...]
@@ -53,6 +55,7 @@ class EvalSettings:
     tips: str = "model"
     rounds: int = 50
     fresh: bool = False
+    packed: bool = True
 
     @property
     def dtype_name(self) -> str:
@@ -88,6 +91,7 @@ def parse_settings(program: EvalProgram, arguments: Sequence[str] | None = None)
         tips=getattr(given, "tips", "model"),
         rounds=given.rounds,
         fresh=given.fresh,
+        packed=given.packed,
     )
 
 
@@ -140,6 +144,7 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
         default="float32",
         help="number format of the model; auto: bfloat16 where the device computes in it",
     )
+    add("--packed", action=argparse.BooleanOptionalAction, default=True, help=PACKED_HELP)
     add("--num_workers", type=_natural, default=0, help="processes that read images ahead")
     add("--limit", type=_positive, help="only the first so many samples; the results say so")
     if subject is HAND:
