@@ -57,6 +57,11 @@ def project_to_heatmap(
         img_size: height and width, pixels.
         heatmap_shape: depth, height, width.
     """
-    focal, middle = points.new_tensor(focal_px), points.new_tensor(princpt_px)
-    unit = points.new_tensor((heatmap_shape[2] / img_size[1], heatmap_shape[1] / img_size[0]))
-    return (points[..., :2] / (points[..., 2:] + Z_SHIFT_M) * focal + middle) * unit
+    units = heatmap_shape[2] / img_size[1], heatmap_shape[1] / img_size[0]
+    slopes = (points[..., :2] / (points[..., 2:] + Z_SHIFT_M)).unbind(-1)
+    # Numbers as they are, not as tensors: a GPU would wait for each such tensor to be copied to it.
+    projected = [
+        (slope * focal + middle) * unit
+        for slope, focal, middle, unit in zip(slopes, focal_px, princpt_px, units, strict=True)
+    ]
+    return torch.stack(projected, dim=-1)

@@ -106,7 +106,8 @@ def sample_pixels(feature_map: Tensor, points: Tensor) -> Tensor:
     """
     wide = torch.promote_types(widened(feature_map).dtype, points.dtype)
     height, width = feature_map.shape[2:]
-    last = points.new_tensor((width - 1, height - 1))
-    grid = (2 * points / last - 1)[:, :, None]  # [B, V, 1, 2]
+    # Sizes as numbers, not as a tensor: a GPU would wait for that to be copied to it.
+    lasts = zip(points.unbind(-1), (width - 1, height - 1), strict=True)
+    grid = torch.stack([2 * axis / last - 1 for axis, last in lasts], dim=-1)[:, :, None]  # [B, V, 1, 2]
     sampled = F.grid_sample(feature_map.to(wide), grid.to(wide), align_corners=True)  # [B, C, V, 1]
     return sampled[..., 0]

@@ -8,26 +8,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from suites.waiting import NoCopiesFromPython
 from torch import nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeTensorMode,
 )
-from torch.utils._python_dispatch import TorchDispatchMode
 from toy_vit import ScaledBlock, SequentialViT, ToyViT
 
 from shared_tmu import METHODS, patch, run_trunk, unmerge
 from shared_tmu.kernels import choice, using
-
-
-class NoCopiesFromPython(TorchDispatchMode):
-    """Refuses to make a tensor of numbers that are in Python: on a GPU that is a copy to wait for."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket in (torch.ops.aten.lift_fresh, torch.ops.aten.lift_fresh_copy):
-            raise AssertionError(f"{func} copies from Python")
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture(params=["torch", "triton"])
