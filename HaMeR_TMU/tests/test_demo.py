@@ -1,8 +1,8 @@
 """What every hand folder's demo.py does, on this folder's model."""
 
 from folder import FOLDER
-from suites.demo import DemoSuite
+from suites.hand_demo import HandDemoSuite
 
 
-class TestDemo(DemoSuite):
-    hands = FOLDER
+class TestDemo(HandDemoSuite):
+    folder = FOLDER

@@ -7,16 +7,16 @@ import pytest
 import torch
 import yaml
 from folder import FOLDER
+from suites.hand_loading import HandLoadingSuite
 from suites.hands import run
-from suites.loading import LoadingSuite
 
 from hamer import HaMeRConfig, load_hamer
 from shared_tmu.checkpoints import read_checkpoint
 from shared_tmu.errors import ConfigError
 
 
-class TestLoading(LoadingSuite):
-    hands = FOLDER
+class TestLoading(HandLoadingSuite):
+    folder = FOLDER
 
 
 def test_the_recorded_container(tmp_path, caplog: pytest.LogCaptureFixture) -> None:

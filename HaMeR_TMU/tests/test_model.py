@@ -3,14 +3,14 @@
 import pytest
 import torch
 from folder import FOLDER
-from suites.model import ModelSuite
+from suites.hand_model import HandModelSuite
 
 from hamer import HaMeRConfig
 from shared_tmu.errors import ConfigError, InputError
 
 
-class TestModel(ModelSuite):
-    hands = FOLDER
+class TestModel(HandModelSuite):
+    folder = FOLDER
 
 
 def test_other_tokens_are_refused() -> None:

@@ -2,12 +2,12 @@
 
 import torch
 from folder import FOLDER
+from suites.folders import check
 from suites.golden import GoldenSuite
-from suites.hands import check
 
 
 class TestGolden(GoldenSuite):
-    hands = FOLDER
+    folder = FOLDER
 
 
 def test_the_raw_pose() -> None:

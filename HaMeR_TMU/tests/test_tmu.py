@@ -1,14 +1,23 @@
-"""`tmu.patch` on our HaMeR, whose head reads any number of tokens."""
+"""`tmu.patch` on our HaMeR, whose head reads any number of tokens, and on the published class."""
 
 import torch
 from folder import FOLDER
+from published import PublishedHaMeR
+from suites.published import PublishedSuite
 from suites.tmu import PatchSuite, flat
 
 import tmu
 
 
 class TestPatch(PatchSuite):
-    hands = FOLDER
+    folder = FOLDER
+
+
+class TestPublished(PublishedSuite):
+    folder = FOLDER
+
+    def published(self) -> PublishedHaMeR:
+        return PublishedHaMeR()
 
 
 def test_the_head_reads_what_merging_leaves() -> None:

@@ -1,11 +1,12 @@
-"""train.py end to end at toy size: labels agree with the body model, stages grow, the file loads."""
+"""What every folder's train.py does, on this folder's model; and labels that agree with the body model."""
 
-import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
-import train
-from omegaconf import OmegaConf
+from folder import FOLDER
+from suites.training import Run, TrainingSuite
 
 from shared_tmu.body_models import load_smplx
 from shared_tmu.body_models.smplx_layer import SmplxLayer
@@ -16,24 +17,18 @@ from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training import data
 from shared_tmu.training.body import fit_translation, project, true_body
 from shared_tmu.training.body_data import SynthBodySet
-from smplest_x import load_smplest_x
 
-TOY = {
-    "model": {
-        "encoder": {"embed_dim": 24, "num_heads": 2, "mlp_ratio": 2, "drop_path_rate": 0.0},
-        "decoder": {
-            "depth": 1, "heads": 2, "dim_head": 4, "mlp_dim": 8, "dim": 24, "context_dim": 24, "dim_out": 4,
-        },
-    },
-    "stages": {
-        "first": {"depth": 1, "images": 12, "seed": 1, "count": 4, "batch_size": 2, "warmup": 1},
-        "second": {"depth": 3, "images": 4, "seed": 1, "count": 4, "batch_size": 2, "warmup": 1},
-    },
-}  # fmt: skip
+
+class TestTraining(TrainingSuite):
+    folder = FOLDER
+
+    def test_there_is_no_published_recipe(self, run: Run) -> None:
+        with pytest.raises(ConfigError, match="has no published recipe"):
+            run(recipe="published")
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Four pictures per shard, drawn once."""
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(shards, "SHARD", 4)
@@ -58,46 +53,3 @@ def test_labels_pose_the_body_that_is_in_the_picture(cache, augment):
     camera = fit_translation(truth.keypoints, batch["keypoints_2d"])
     distance = project(truth.keypoints + camera[:, None]) - batch["keypoints_2d"]
     assert 256 * distance.norm(dim=-1).mean() < 6  # renders are seen from nearer than the model's camera
-
-
-@pytest.fixture
-def run(cache, tmp_path):
-    device = {"accelerator": "cpu", "devices": 1, "workers": 0, "draw_processes": 1}
-    config = OmegaConf.create(
-        {
-            **TOY,
-            "recipe": "stages",
-            "start_from": None,
-            "backbone_from": None,
-            "setting": {**device, "val_count": 4, "val_every": 3, "val_seed": 1},
-            "out": str(tmp_path / "out"),
-            "cache": str(cache),
-            "export_to": str(tmp_path / "export"),
-            "export_only": False,
-        }
-    )
-
-    def go(**changes):
-        train.main.__wrapped__(OmegaConf.merge(config, changes))
-        return tmp_path / "export"
-
-    return go
-
-
-def test_trains_grows_and_exports(run, tmp_path):
-    folder = run()
-    model = load_smplest_x(folder / "smplest_x_thin.safetensors")
-    assert len(model.encoder.blocks) == 3
-    assert model({"img": torch.rand(2, 3, 256, 192)})["smplx_mesh_cam"].shape == (2, 10475, 3)
-    record = json.loads((folder / "smplest_x_thin.training.json").read_text())
-    assert [stage["images_seen"] for stage in record["stages"]] == [12, 4]
-    assert record["validation"]["last"]["val/pa_hands_mm"] > 0
-    assert (folder / "smplest_x_thin.curve.png").stat().st_size > 5000
-    before = (folder / "smplest_x_thin.safetensors").read_bytes()
-    run()  # everything is done: nothing is trained again
-    assert (folder / "smplest_x_thin.safetensors").read_bytes() == before
-
-
-def test_there_is_no_published_recipe(run):
-    with pytest.raises(ConfigError, match="has no published recipe"):
-        run(recipe="published")

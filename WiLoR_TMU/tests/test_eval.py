@@ -1,8 +1,8 @@
 """What every hand folder's eval.py does, on this folder's model."""
 
 from folder import FOLDER
-from suites.evaluation import EvalSuite
+from suites.hand_evaluation import HandEvalSuite
 
 
-class TestEval(EvalSuite):
-    hands = FOLDER
+class TestEval(HandEvalSuite):
+    folder = FOLDER

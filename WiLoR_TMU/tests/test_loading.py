@@ -1,8 +1,8 @@
 """Loading WiLoR: what every hand folder loads."""
 
 from folder import FOLDER
-from suites.loading import LoadingSuite
+from suites.hand_loading import HandLoadingSuite
 
 
-class TestLoading(LoadingSuite):
-    hands = FOLDER
+class TestLoading(HandLoadingSuite):
+    folder = FOLDER

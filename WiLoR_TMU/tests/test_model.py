@@ -3,7 +3,7 @@
 import pytest
 import torch
 from folder import FOLDER
-from suites.model import ModelSuite
+from suites.hand_model import HandModelSuite
 from torch import nn
 
 from shared_tmu.body_models import load_mano, load_mean_params
@@ -12,8 +12,8 @@ from wilor import WiLoR, WiLoRConfig
 from wilor.refine import FeaturePyramid, sample_pixels
 
 
-class TestModel(ModelSuite):
-    hands = FOLDER
+class TestModel(HandModelSuite):
+    folder = FOLDER
 
 
 @pytest.mark.parametrize("count", [18 + 31, 18 + 33, 32])

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 from folder import FOLDER
+from suites.folders import CASES, check
 from suites.golden import DTYPES, GoldenSuite
-from suites.hands import CASES, check
 from torch import Tensor
 
 import tmu
@@ -15,7 +15,7 @@ from wilor import WiLoR
 
 
 class TestGolden(GoldenSuite):
-    hands = FOLDER
+    folder = FOLDER
 
 
 def first_estimate(model: WiLoR, img: Tensor) -> dict[str, Tensor]:

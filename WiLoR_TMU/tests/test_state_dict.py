@@ -1,8 +1,8 @@
 """Names and shapes of the published checkpoint."""
 
 from folder import FOLDER
-from suites.golden import StateDictSuite
+from suites.hand_golden import HandStateDictSuite
 
 
-class TestStateDict(StateDictSuite):
-    hands = FOLDER
+class TestStateDict(HandStateDictSuite):
+    folder = FOLDER

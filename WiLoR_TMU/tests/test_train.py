@@ -1,8 +1,8 @@
 """What every hand folder's train.py does, on this folder's model."""
 
 from folder import FOLDER
-from suites.training import TrainingSuite
+from suites.hand_training import HandTrainingSuite
 
 
-class TestTraining(TrainingSuite):
-    hands = FOLDER
+class TestTraining(HandTrainingSuite):
+    folder = FOLDER

@@ -1,7 +1,10 @@
-"""Tests that every hand folder passes: written once, run by each folder on its own model.
+"""Tests that every model folder passes: written once, run by each folder on its own model.
 
-A folder's `tests/folder.py` describes the folder (`HandFolder`); its test modules name a class per suite:
+A folder's `tests/folder.py` describes it (`HandFolder` or `BodyFolder`); its test modules name a class per
+suite:
 
     class TestLoading(LoadingSuite):
-        hands = FOLDER
+        folder = FOLDER
+
+Suites called `Hand...` add to those of every folder what only hands have.
 """

@@ -12,12 +12,8 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from shared_tmu.body_models.mano import load_mano
-from shared_tmu.body_models.mano_layer import ManoLayer
-
-from .hands import HandFolder
+from .folders import ModelFolder
 
 BOXES: dict[str, list[dict[str, Any]]] = {
     "one.png": [{"box_xyxy": [40, 30, 90, 100], "is_right": True}],
@@ -29,8 +25,8 @@ BOXES: dict[str, list[dict[str, Any]]] = {
 }
 SIZE = (180, 120)
 FLAGS = """--checkpoint --img_folder --out_folder --side_view --full_frame --save_mesh --batch_size
-    --rescale_factor --body_detector --file_type --r --method --no-unmerge --detector --boxes --device
-    --dtype --protect --focal --save_params --compare --tokens --resume"""
+    --rescale_factor --file_type --r --method --no-unmerge --detector --boxes --device
+    --dtype --protect --focal --save_params --compare --tokens --resume --video"""
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -43,13 +39,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 class DemoSuite:
     """What a user sees."""
 
-    hands: ClassVar[HandFolder]
+    folder: ClassVar[ModelFolder]
 
     @pytest.fixture(scope="class")
     @classmethod
     def checkpoint(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-        cls.hands.save(cls.hands.tiny(depth=4, scale=5.0), path)
+        cls.folder.save(cls.folder.tiny(depth=4), path)
         return path
 
     @pytest.fixture(scope="class")
@@ -66,7 +62,7 @@ class DemoSuite:
     @classmethod
     def boxes(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = tmp_path_factory.mktemp("boxes") / "boxes.json"
-        path.write_text(json.dumps(BOXES))
+        path.write_text(json.dumps(cls.folder.boxes(BOXES)))
         return path
 
     @pytest.fixture
@@ -76,7 +72,7 @@ class DemoSuite:
         return {**flags, "--device": "cpu", "--batch_size": 2}
 
     def run(self, given: dict[str, Any], out: Path, *more: str) -> int:
-        return self.hands.module("demo").run(self.line(given, out, *more))
+        return self.folder.module("demo").run(self.line(given, out, *more))
 
     @staticmethod
     def line(given: dict[str, Any], out: Path, *more: str) -> list[str]:
@@ -88,65 +84,20 @@ class DemoSuite:
     ) -> None:
         out = tmp_path / "out"
         assert self.run(given, out, "--side_view", "--save_mesh", "--compare", "--tokens") == 0
-        hands = [
+        found = [
             f"{key}_{index}"
             for key, count in (("one", 1), ("two", 2), ("three", 1))
             for index in range(count)
         ]
         ends = (".png", ".obj", ".glb", "_tokens.png", "_compare.png")
-        expected = [hand + end for hand in hands for end in ends]
+        expected = [one + end for one in found for end in ends]
         expected += [key + end for key in ("one", "two", "three") for end in (".npz", ".json", "_all.jpg")]
         assert sorted(p.name for p in out.iterdir() if not p.name.startswith(".")) == sorted(expected)
         text = capsys.readouterr().out
         assert "tokens kept" in text
-        assert f"{172 + self.hands.prefix} of {192 + self.hands.prefix}" in text
+        assert f"{172 + self.folder.prefix} of {192 + self.folder.prefix}" in text
         assert "merge-only 5x4" in text
         assert text.strip().endswith(str(out))
-
-    def test_saved_parameters_pose_the_saved_mesh_on_both_hands(
-        self, tmp_path: Path, given: dict[str, Any]
-    ) -> None:
-        assert self.run(given, tmp_path) == 0
-        saved = np.load(tmp_path / "two.npz")
-        assert saved["is_right"].tolist() == [False, True]
-        for index, side in enumerate(("left", "right")):
-            layer = ManoLayer(load_mano(side=side))
-            posed = layer(
-                torch.tensor(saved["global_orient_rotmat"][index : index + 1, None]),
-                torch.tensor(saved["hand_pose_rotmat"][index : index + 1]),
-                torch.tensor(saved["betas"][index : index + 1]),
-            )
-            assert np.abs(posed.vertices[0].numpy() - saved["vertices_m"][index]).max() < 1e-5
-            assert np.abs(posed.keypoints[0].numpy() - saved["joints_3d_m"][index]).max() < 1e-5
-            assert np.array_equal(np.asarray(layer.faces), saved[f"faces_{side}"])
-        points = (saved["joints_3d_m"] + saved["translation_m"][:, None]) @ saved["camera_matrix"].T
-        assert np.abs(points[..., :2] / points[..., 2:] - saved["joints_2d_px"]).max() < 1e-3
-        facts = json.loads((tmp_path / "two.json").read_text())
-        assert (facts["model"], facts["schedule"]) == (self.hands.name, "5x4")
-
-    def test_a_mirrored_photograph_gives_mirrored_results(
-        self, tmp_path: Path, given: dict[str, Any]
-    ) -> None:
-        mirrored, flipped = tmp_path / "mirrored", {}
-        mirrored.mkdir()
-        for name, entries in BOXES.items():
-            cv2.imwrite(str(mirrored / name), cv2.imread(str(given["--img_folder"] / name))[:, ::-1])
-            flipped[name] = []
-            for entry in entries:
-                x1, y1, x2, y2 = entry["box_xyxy"]
-                box = [SIZE[0] - 1 - x2, y1, SIZE[0] - 1 - x1, y2]
-                flipped[name].append({"box_xyxy": box, "is_right": not entry["is_right"]})
-        flipped_boxes = tmp_path / "flipped.json"
-        flipped_boxes.write_text(json.dumps(flipped))
-        assert self.run(given, tmp_path / "a") == 0
-        assert self.run(given | {"--img_folder": mirrored, "--boxes": flipped_boxes}, tmp_path / "b") == 0
-        for key in ("one", "two", "three"):
-            a, b = np.load(tmp_path / "a" / f"{key}.npz"), np.load(tmp_path / "b" / f"{key}.npz")
-            assert np.array_equal(a["is_right"], ~b["is_right"])
-            assert np.array_equal(a["vertices_m"], b["vertices_m"] * np.float32([-1, 1, 1]))
-            axis_angle = "global_orient_axis_angle"
-            assert np.allclose(a[axis_angle], b[axis_angle] * [1, -1, -1], atol=1e-6)
-            assert np.allclose(a["joints_2d_px"], b["joints_2d_px"] * [-1, 1] + [SIZE[0] - 1, 0], atol=0.02)
 
     def test_killed_and_resumed_gives_the_files_of_one_clean_run(
         self, tmp_path: Path, given: dict[str, Any]
@@ -154,7 +105,7 @@ class DemoSuite:
         out, clean, more = tmp_path / "out", tmp_path / "clean", ("--save_mesh", "--side_view")
         command = [sys.executable, "demo.py", *self.line(given, out, *more)]
         process = subprocess.Popen(
-            command, cwd=self.hands.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, cwd=self.folder.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 120
         while not list(out.glob("*.png")) and process.poll() is None and time.monotonic() < deadline:
@@ -174,7 +125,7 @@ class DemoSuite:
             (folder / name).write_bytes((given["--img_folder"] / name).read_bytes())
         (folder / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
         boxes = {"one.png": [{"box_xyxy": [90, 30, 40, 100], "is_right": True}], "two.png": BOXES["two.png"]}
-        (tmp_path / "b.json").write_text(json.dumps(boxes))
+        (tmp_path / "b.json").write_text(json.dumps(self.folder.boxes(boxes)))
         assert self.run(given | {"--img_folder": folder, "--boxes": tmp_path / "b.json"}, tmp_path / "o") == 1
         text = capsys.readouterr().out
         assert "cut.jpg" in text
@@ -194,7 +145,7 @@ class DemoSuite:
     ) -> None:
         """The published choice, where there are task tokens to tell the difference."""
         status = self.run(given, tmp_path / "last", "--protect", "last")
-        if not self.hands.prefix:
+        if not self.folder.prefix:
             assert status == 1
             assert "only models with task tokens differ" in caplog.text
             return
@@ -204,7 +155,7 @@ class DemoSuite:
         assert not np.array_equal(a, b)
         assert json.loads((tmp_path / "last" / "one.json").read_text())["protect"] == "last"
 
-    def test_mediapipe_needs_no_files_and_finds_no_hands_in_noise(
+    def test_mediapipe_needs_no_files_and_finds_nothing_in_noise(
         self, tmp_path: Path, given: dict[str, Any], capsys: pytest.CaptureFixture[str]
     ) -> None:
         del given["--boxes"]
@@ -217,7 +168,8 @@ class DemoSuite:
         [
             ("--checkpoint", "not.ckpt", "CheckpointError"),
             ("--checkpoint", "missing.ckpt", "MissingAssetError"),
-            ("--mano_path", "MANO_RIGHT.pkl", "MissingAssetError"),
+            ("BODY_FLAG", "missing.npz", "MissingAssetError"),
+            ("--boxes", "missing.json", "InputError"),
             ("--r", "5y4", "ScheduleError"),
             ("--r", "5x40", "this trunk has 4"),
             ("--method", "none", "MethodError"),
@@ -235,6 +187,7 @@ class DemoSuite:
         message: str,
     ) -> None:
         (tmp_path / "not.ckpt").write_bytes(b"nothing")
+        flag = getattr(self.folder, flag, flag)
         value = value if flag in ("--r", "--method", "--protect") else str(tmp_path / value)
         assert self.run(given | {flag: value}, tmp_path / "out") == 1
         assert message in caplog.text
@@ -243,7 +196,7 @@ class DemoSuite:
     def test_help_from_the_command_line(self) -> None:
         done = subprocess.run(
             [sys.executable, "demo.py", "--help"],
-            cwd=self.hands.root, capture_output=True, text=True, check=True,
+            cwd=self.folder.root, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        for flag in FLAGS.split():
+        for flag in (*FLAGS.split(), self.folder.BODY_FLAG):
             assert flag in done.stdout

@@ -52,13 +52,13 @@ def trainer(folder: Path, **options: Any) -> pl.Trainer:
 class LightningSuite:
     """`HandModule` around a folder's model."""
 
-    hands: ClassVar[HandFolder]
+    folder: ClassVar[HandFolder]
 
     def small_model(self, **changes: Any) -> Any:
         torch.manual_seed(0)
-        content = self.hands.case_config("small_grid", **changes).to_dict()
+        content = self.folder.case_config("small_grid", **changes).to_dict()
         content["backbone"]["depth"] = 1
-        return self.hands.build(self.hands.config.from_dict(content), mano_standin())
+        return self.folder.build(self.folder.config.from_dict(content), mano_standin())
 
     @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
     def test_training_changes_weights_and_validates(self, tmp_path: Path, precision: Any) -> None:
@@ -68,7 +68,7 @@ class LightningSuite:
         fitting.fit(module, DataLoader(Hands(), 2), DataLoader(Hands(), 2))
         changed = [name for name, value in module.named_parameters() if not torch.equal(value, before[name])]
         assert any("backbone.blocks.0" in name for name in changed)
-        assert any(self.hands.needed in name for name in changed)
+        assert any(self.folder.needed in name for name in changed)
         assert fitting.callback_metrics["val/pa_mpjpe_mm"] > 0
         assert set(fitting.callback_metrics) >= {"train/total", "val/keypoints_2d", "val/error_2d_px"}
 
@@ -107,7 +107,7 @@ class LightningSuite:
         first.save_checkpoint(path)
         keys = set(torch.load(path, weights_only=True)["state_dict"])
         assert keys == set(module.model.state_dict())
-        loaded = self.hands.load(path)
+        loaded = self.folder.load(path)
         img = torch.randn(2, 3, 128, 128)
         wanted = run(module.model.eval(), img)
         assert all(torch.equal(value, wanted[key]) for key, value in run(loaded, img).items())

@@ -5,16 +5,20 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten
 
-from shared_tmu import METHODS
+from shared_tmu import METHODS, Schedule
 from shared_tmu.errors import PatchError
+from shared_tmu.kernels import using
 
-from .hands import HandFolder
+from .folders import ModelFolder
+from .waiting import shapes_without_numbers
 
-SCHEDULES = ("20x4", "8", "30x2+1x2", "10@-1", "96x4")
+DEPTH = 4
+PATCHES = 192
 
 
 def flat(model: Any, batch: dict[str, Tensor]) -> list[Tensor]:
@@ -29,23 +33,23 @@ def equal(first: list[Tensor], second: list[Tensor]) -> bool:
 
 
 class PatchSuite:
-    """What patching does to a hand model of four blocks."""
+    """What patching does to a model of four blocks."""
 
-    hands: ClassVar[HandFolder]
+    folder: ClassVar[ModelFolder]
 
     @pytest.fixture(scope="class")
     @classmethod
     def model(cls) -> Any:
-        return cls.hands.tiny(depth=4)
+        return cls.folder.tiny(depth=DEPTH)
 
     @pytest.fixture(scope="class")
     @classmethod
     def batch(cls) -> dict[str, Tensor]:
-        return {"img": torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(1))}
+        return {"img": cls.folder.images(2)}
 
     @property
     def patch(self) -> Any:
-        return self.hands.tmu.patch
+        return self.folder.tmu.patch
 
     @pytest.mark.parametrize("method", METHODS)
     def test_off_and_removal_are_the_baseline(
@@ -61,65 +65,117 @@ class PatchSuite:
             assert not equal(got, want)
         assert equal(flat(model, batch), want)
 
-    @pytest.mark.parametrize("method", METHODS)
-    @pytest.mark.parametrize("schedule", SCHEDULES)
-    def test_task_tokens_keep_their_place_after_every_block(
-        self, model: Any, batch: dict[str, Tensor], method: str, schedule: str
+    @pytest.mark.parametrize("unmerge", [True, False], ids=["unmerged", "merge-only"])
+    @settings(max_examples=30, deadline=None)
+    @given(
+        removed=st.lists(st.integers(0, 120), min_size=1, max_size=DEPTH),
+        method=st.sampled_from(list(METHODS)),
+        proportional=st.booleans(),
+        seed=st.integers(0, 2**31),
+    )
+    @example(removed=[96, 96, 96, 96], method="tome", proportional=True, seed=0)
+    @example(removed=[1], method="random", proportional=False, seed=1)
+    def test_task_tokens_are_alone_and_in_place_after_every_block(
+        self, unmerge: bool, removed: list[int], method: str, proportional: bool, seed: int
     ) -> None:
-        prefix = self.hands.prefix
-        with self.patch(model, schedule, method, record=True) as handle:
-            model(batch)
-            assert handle.plans
-            for plan in handle.plans:
-                first = torch.arange(prefix).expand(2, -1)
-                assert torch.equal(plan.source_map[:, :prefix], first)  # their own slots, in order
-                assert (plan.source_map[:, prefix:] >= prefix).all()  # and nobody else's
-                assert (plan.sizes()[:, :prefix] == 1).all()
+        """For any schedule and any picture: the first T rows of every source map are the identity, nobody
+        else is in those slots, and what a task token was before a block it stands at the same place after.
+        """
+        prefix, model = self.folder.prefix, self.shared_model()
+        vit = self.folder.vit(model)
+        tokens = torch.randn(2, prefix + PATCHES, 16, generator=torch.Generator().manual_seed(seed))
+        schedule = Schedule.parse(removed)
+        options = {"unmerge": unmerge, "proportional": proportional, "record": True}
+        with torch.no_grad(), self.patch(model, schedule, method, **options) as handle:
+            (blocks,) = vit.blocks  # a patched trunk iterates as one
+            blocks(tokens)
+            plans = handle.plans
+        assert len(plans) == sum(r > 0 for r in removed)
+        first = torch.arange(prefix).expand(2, -1)
+        for plan in plans:
+            assert torch.equal(plan.source_map[:, :prefix], first)
+            assert (plan.source_map[:, prefix:] >= prefix).all()
+            assert (plan.sizes()[:, :prefix] == 1).all()
+            assert plan.sizes().sum() == 2 * (prefix + PATCHES)
+
+    @classmethod
+    def shared_model(cls) -> Any:
+        """One model for all examples of a property."""
+        if "_shared" not in cls.__dict__:
+            cls._shared = cls.folder.tiny(depth=DEPTH)
+        return cls._shared
+
+    def test_task_tokens_say_the_same_whatever_merges_behind_them(self, model: Any) -> None:
+        """Blocks that only see task tokens cannot tell: a trunk whose attention ignores patches."""
+        prefix, vit = self.folder.prefix, copy.deepcopy(self.folder.vit(model))
+        if not prefix:
+            return
+        for block in vit.blocks:
+            torch.nn.init.zeros_(block.attn.qkv.weight)
+            torch.nn.init.zeros_(block.attn.proj.weight)
+        tokens = torch.randn(1, prefix + PATCHES, 16)
+        with torch.no_grad():
+            want = tokens
+            for block in vit.blocks:
+                want = block(want)
+            with self.patch(vit, "40x4"):
+                (blocks,) = vit.blocks
+                got = blocks(tokens)
+            with self.patch(vit, "40x4", protect="last"):
+                (blocks,) = vit.blocks
+                published = blocks(tokens)
+        torch.testing.assert_close(got[:, :prefix], want[:, :prefix])
+        assert (published[:, :prefix] - want[:, :prefix]).abs().max() > 0.1
 
     def test_the_vit_alone_and_copies(self, model: Any, batch: dict[str, Tensor]) -> None:
+        vit = self.folder.vit(model)
         with self.patch(model, "20x4") as handle:
             want = flat(model, batch)
             assert equal(flat(copy.deepcopy(model), batch), want)
             with pytest.raises(PatchError, match="already patched with '20x4'"):
-                self.patch(model.backbone, "5x4")
+                self.patch(vit, "5x4")
             handle.r = "off"
-        with self.patch(model.backbone, "20x4", record=True) as handle:
+        with self.patch(vit, "20x4", record=True) as handle:
             assert equal(flat(model, batch), want)
-            assert handle.plan.num_slots == 112 + self.hands.prefix
+            assert handle.plan.num_slots == 112 + self.folder.prefix
 
     def test_inside_parallel_wrappers(self, model: Any, batch: dict[str, Tensor]) -> None:
         wrapped = torch.nn.DataParallel(model)
         with self.patch(model, "20x4"):
             want = flat(model, batch)
-        with self.patch(wrapped, "20x4"):
-            assert equal(flat(wrapped, batch), want)
+        for target in (wrapped, torch.nn.DataParallel(wrapped)):
+            with self.patch(target, "20x4"):
+                assert equal(flat(wrapped, batch), want)
 
     def test_a_forward_depends_on_no_number(self, model: Any, batch: dict[str, Tensor]) -> None:
-        """Fake tensors have none: what waits for a GPU, and cannot be captured in a graph, raises."""
-        model, mode = copy.deepcopy(model), FakeTensorMode()
         want = [t.shape for t in flat(model, batch)]
-        with self.patch(model, "20x4"):
-            for module in model.modules():
-                for tensors in (module._parameters, module._buffers):
-                    for name, tensor in tensors.items():
-                        tensors[name] = None if tensor is None else mode.from_tensor(tensor)
-            with mode:
-                got = flat(model, {name: mode.from_tensor(tensor) for name, tensor in batch.items()})
-        assert [t.shape for t in got] == want
+        assert shapes_without_numbers(model, batch, lambda copied: self.patch(copied, "20x4")) == want
+
+    def test_sizes_in_a_key_channel(self, model: Any, batch: dict[str, Tensor]) -> None:
+        """What flash attention takes on a GPU gives what the mask gives."""
+        with self.patch(model, "20x4", record=True) as handle:
+            want, plan = flat(model, batch), handle.plan
+            with using(attention="channel"):
+                got = flat(model, batch)
+            assert torch.equal(handle.plan.source_map, plan.source_map)
+        for found, wanted in zip(got, want, strict=True):
+            torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
     def test_one_graph_and_training_with_checkpoints(self, model: Any, batch: dict[str, Tensor]) -> None:
         model = copy.deepcopy(model)
+        vit = self.folder.vit(model)
         torch._dynamo.reset()
         with self.patch(model, "20x2"):
-            images = batch["img"][..., 32:-32]
-            compiled = torch.compile(model.backbone, fullgraph=True, backend="eager")
-            torch.testing.assert_close(compiled(images), model.backbone(images), atol=1e-4, rtol=1e-4)
+            compiled = torch.compile(model.encode, fullgraph=True, backend="eager")
+            torch.testing.assert_close(
+                compiled(batch["img"]), model.encode(batch["img"]), atol=1e-4, rtol=1e-4
+            )
             gradients = []
             for recompute in (False, True):
-                model.backbone.train()
-                model.backbone.use_checkpoint = recompute
+                vit.train()
+                vit.use_checkpoint = recompute
                 model.zero_grad()
                 torch.manual_seed(0)
-                model(batch)["pred_vertices"].square().sum().backward()
-                gradients.append(model.backbone.blocks[0].attn.qkv.weight.grad.clone())
+                model(batch)[self.folder.vertices].square().sum().backward()
+                gradients.append(vit.blocks[0].attn.qkv.weight.grad.clone())
         torch.testing.assert_close(*gradients)

@@ -1,0 +1,83 @@
+"""A folder's `export.py`, and the whole model as one graph: the same numbers from onnxruntime."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from shared_tmu.export import CompiledModel, OnnxModel
+from shared_tmu.export.outputs import flatten_output
+
+from .folders import ModelFolder
+
+HEIGHT, COLUMNS = 64, 48
+
+
+class ExportSuite:
+    """Merging, head and body model are part of the file."""
+
+    folder: ClassVar[ModelFolder]
+
+    def model(self) -> Any:
+        """Two blocks on 4 x 3 patches."""
+        torch.manual_seed(0)
+        config = self.folder.sized(16, HEIGHT, COLUMNS, depth=2)
+        return self.folder.build(config, self.folder.bundled_body()).eval()
+
+    def images(self, count: int) -> dict[str, Tensor]:
+        return {"img": self.folder.images(count, HEIGHT, COLUMNS)}
+
+    @staticmethod
+    def assert_same(found: Any, wanted: Any, tolerance: float) -> None:
+        ours, theirs = flatten_output(found), flatten_output(wanted)
+        assert set(ours) == set(theirs) - {"img"}  # what is handed through is left out
+        for name, value in ours.items():
+            torch.testing.assert_close(value, theirs[name], rtol=tolerance, atol=tolerance, msg=name)
+
+    def test_the_whole_model_is_one_graph(self) -> None:
+        torch._dynamo.reset()
+        model = self.model()
+        with self.folder.tmu.patch(model, "2x2"), torch.no_grad():
+            compiled = CompiledModel(model, backend="eager")
+            for count in (2, 4):
+                found = {k: v for k, v in compiled(self.images(count)).items() if k != "img"}
+                self.assert_same(found, model(self.images(count)), 1e-5)
+            assert len(model(self.images(0))[self.folder.vertices]) == 0
+
+    @pytest.mark.parametrize("options", [(), ("--batch", "3", "--no-unmerge")], ids=["any", "three"])
+    def test_onnxruntime_gives_the_same(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, options: tuple[str, ...]
+    ) -> None:
+        """By the command, for any batch or one of three, unmerged or not."""
+        model, path = self.model(), tmp_path / "made" / "model.onnx"
+        self.folder.save(model, tmp_path / "small.safetensors", torch.float32)
+        flags = ["--r", "2x2", "--out", str(path), "--checkpoint", str(tmp_path / "small.safetensors")]
+        with caplog.at_level("INFO", logger="shared_tmu"):
+            assert self.folder.module("export").run([*flags, *options]) == 0
+        assert "Against PyTorch" in caplog.text
+        exported = OnnxModel(path)
+        facts = (exported.metadata["schedule"], exported.metadata["model"], exported.metadata["unmerge"])
+        assert facts == ("2x2", self.folder.name, str(not options))
+        with self.folder.tmu.patch(model, "2x2", unmerge=not options), torch.no_grad():
+            for count in (3,) if options else (1, 5):
+                self.assert_same(exported(self.images(count)), model(self.images(count)), 1e-4)
+
+    def test_what_cannot_be_exported_says_so(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        self.folder.save(self.model(), tmp_path / "small.safetensors")
+
+        def run(r: str, out: str, checkpoint: str = "small.safetensors") -> int:
+            flags = ("--r", r, "--out", tmp_path / out, "--checkpoint", tmp_path / checkpoint)
+            return self.folder.module("export").run([str(flag) for flag in flags])
+
+        assert run("8y4", "a.onnx") == 1
+        assert "ScheduleError: cannot read '8y4'" in caplog.text
+        assert run("5x40", "a.onnx") == 1
+        assert "names 40 layers, this trunk has 2" in caplog.text
+        assert run("2x2", "a.onnx", "none.safetensors") == 1
+        assert "MissingAssetError: checkpoint none.safetensors" in caplog.text
+        (tmp_path / "file").write_text("")
+        assert run("2x2", "file/a.onnx") == 1
+        assert "cannot be written" in caplog.text
+        assert not list(tmp_path.rglob("*.onnx"))

@@ -1,0 +1,61 @@
+"""The published recipe, which hand folders have besides stages."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from shared_tmu.errors import CheckpointError
+from shared_tmu.synth import shards
+from shared_tmu.training import data
+from shared_tmu.training.program import run_published, take_backbone
+
+from .hands import HandFolder
+from .training import Run, TrainingSuite
+
+
+class HandTrainingSuite(TrainingSuite):
+    """Both recipes, and what goes wrong."""
+
+    folder: ClassVar[HandFolder]
+
+    @pytest.mark.parametrize("adversarial", [0.0, 0.0005])
+    def test_published_recipe_trains_on_and_resumes(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, adversarial: float
+    ) -> None:
+        monkeypatch.setattr(shards, "SHARD", 8)
+        monkeypatch.setattr(data, "SHARD", 8)
+        weights, program = tmp_path / "start.safetensors", self.folder.train_program
+        self.folder.save(self.folder.tiny(depth=1), weights)
+        published = self.composed("published")
+        places = {"checkpoint": str(weights), "out": str(tmp_path / "on"), "cache": str(cache)}
+        sizes = {"data_seed": 1, "count": 8, "steps": 3, "batch_size": 4, "workers": 0, "save_every": 1}
+        device = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
+        toy = {**places, **sizes, **device, "lr": 1e-3, "losses": {"adversarial": adversarial}}
+        run_published(program, OmegaConf.merge(published, toy))
+        trained = tmp_path / "on" / f"{program.full}.safetensors"
+        first = self.folder.load(trained).state_dict()
+        start = self.folder.load(weights).state_dict()
+        assert any(not torch.equal(first[k], start[k]) for k in first)
+        self.folder.load(tmp_path / "on" / "last.ckpt")  # the official container
+        run_published(program, OmegaConf.merge(published, toy, {"steps": 5}))
+        second = self.folder.load(trained).state_dict()
+        assert any(not torch.equal(first[k], second[k]) for k in first)
+
+    def test_a_backbone_of_another_width_is_refused(self, run: Run, tmp_path: Path) -> None:
+        self.folder.save(self.folder.tiny(depth=1), tmp_path / "narrow.safetensors")
+        with pytest.raises(CheckpointError, match=r"narrow\.safetensors does not fit: 1\d of 1\d weights"):
+            run(backbone_from=str(tmp_path / "narrow.safetensors"))
+
+    def test_a_backbone_is_taken_from_what_a_stage_left(self, run: Run, tmp_path: Path) -> None:
+        run(stages={"second": None})
+        done = tmp_path / "out" / "first" / "done.safetensors"
+        vit = self.folder.load(tmp_path / "export" / f"{self.thin}.safetensors").backbone
+        trained = {key: value.clone() for key, value in vit.blocks.state_dict().items()}
+        for parameter in vit.parameters():
+            torch.nn.init.zeros_(parameter)
+        take_backbone(vit, done)
+        for key, value in vit.blocks.state_dict().items():
+            torch.testing.assert_close(value, trained[key], atol=2e-3, rtol=2e-3)  # exported as float16
