@@ -282,6 +282,7 @@ class Session:
     def _write_report(self, path: Path) -> None:
         what = facts_of(self.options, self.detector.name)
         how = {
+            "kind": "demo",
             "model": self.program.name,
             **what,
             "device": str(self.options.device),
