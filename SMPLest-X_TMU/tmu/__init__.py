@@ -16,14 +16,14 @@ def patch(
 ) -> shared_tmu.PatchHandle:
     """Make SMPLest-X's ViT merge tokens, until the handle is removed or its `with` block left.
 
-    The task tokens in front of the patch tokens are never merged.
+    The 80 task tokens in front of the patch tokens are never merged.
 
     Args:
         model: SMPLest-X, in `nn.DataParallel` or not, or its ViT alone.
         schedule: tokens to remove per layer, e.g. `"5x20"`; see `shared_tmu.Schedule.parse`.
         method: row of `shared_tmu.METHODS`.
-        **options: `unmerge`, `proportional`, `record`, as in `shared_tmu.patch`; `num_prefix_tokens`, if the
-            ViT does not say how many task tokens it has.
+        **options: `unmerge`, `proportional`, `protect`, `record`, as in `shared_tmu.patch`;
+            `num_prefix_tokens`, if the ViT does not say how many task tokens it has.
 
     Raises:
         PatchError: the number of task tokens cannot be found; else, like ScheduleError and MethodError, as
