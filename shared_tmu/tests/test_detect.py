@@ -14,14 +14,9 @@ from hypothesis import strategies as st
 from shared_tmu.detect import HandBox, choose_detector, make_detector
 from shared_tmu.detect.base import check_box, valid_boxes
 from shared_tmu.detect.boxes import BoxesDetector
+from shared_tmu.detect.close_looks import Candidate, CloseLooks
 from shared_tmu.detect.landmarks import HandView, Palm, box_of, grown, looks_like_a_hand, overlap
-from shared_tmu.detect.mediapipe_hands import (
-    MediaPipeDetector,
-    _Candidate,
-    _group,
-    _is_same,
-    _left_is_darker,
-)
+from shared_tmu.detect.mediapipe_hands import MediaPipeDetector, _group, _is_same, _left_is_darker
 from shared_tmu.detect.tiles import cut, tile_windows
 from shared_tmu.detect.vitdet import VitDetDetector, hands_from_keypoints
 from shared_tmu.errors import InputError, MissingAssetError, MissingDependencyError
@@ -183,7 +178,7 @@ class FakeLandmarks:
 def detector_with(points, presence=lambda look, square: 0.95, palms=2):
     detector = MediaPipeDetector.__new__(MediaPipeDetector)
     detector._palm_models = [FakePalms(points) for _ in range(palms)]
-    detector._landmark_model = FakeLandmarks(points, presence)
+    detector._looks = CloseLooks([FakeLandmarks(points, presence)])
     return detector
 
 
@@ -210,7 +205,7 @@ def test_what_is_no_hand_costs_one_look_and_chance_sightings_are_not_reported():
     image, points = bright_left(), HAND + np.array([300, 200])
     nothing = detector_with(points, lambda look, square: 0.1)
     assert nothing.detect(image, "x").boxes == ()
-    assert len(nothing._landmark_model.squares) == 1
+    assert len(nothing._looks._free.get().squares) == 1
     assert detector_with(points, lambda look, square: 0.9 if look < 3 else 0.0).detect(image, "x").boxes == ()
 
 
@@ -223,8 +218,40 @@ def test_a_palm_that_few_tiles_saw_must_be_a_hand_upside_down_too(monkeypatch):
     assert len(detector_with(points, lambda look, square: 0.8).detect(image, "x").boxes) == 1
 
 
+class NearestHand:
+    """Sees whichever of several hands is nearest; some poorly, some only the right way up."""
+
+    def __init__(self, hands):
+        self.hands = hands
+
+    def run(self, tile, square, is_mirrored=False):
+        gaps = [np.linalg.norm(hand.mean(axis=0) - square.centre_px) for hand in self.hands]
+        index = int(np.argmin(gaps))
+        presence = (0.95, 0.7, 0.1, 0.8 if abs(square.angle) < 1 else 0.05)[index % 4]
+        shaken = self.hands[index] + 0.01 * square.angle
+        return HandView(shaken, (-1) ** index * 0.9, presence)
+
+
+def test_threads_change_nothing_about_what_close_looks_find():
+    image = bright_left()
+    hands = [HAND + np.array([60 + 90 * column, 90 + 100 * row]) for row in range(3) for column in range(6)]
+    sightings = [
+        [palm_of(hand), palm_of(hand + 1)] if index % 3 else [palm_of(hand)]
+        for index, hand in enumerate(hands)
+    ]
+    sightings += [[palm_of(hand + 2)] for hand in hands]  # again, in a group of their own
+    alone = CloseLooks([NearestHand(hands)]).candidates(image, sightings)
+    together = CloseLooks([NearestHand(hands) for _ in range(4)]).candidates(image, sightings)
+    assert len(alone) == len(together) >= 12
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.points_px, other.points_px)
+        assert (one.palms, one.quality, one.turned) == (other.palms, other.quality, other.turned)
+    assert min(found.turned for found in alone) < 0.1
+    assert max(found.palms for found in alone) > 2
+
+
 def candidate(points, right=0.9):
-    return _Candidate((HandView(points, right),), 1, 0.9)
+    return Candidate((HandView(points, right),), 1, 0.9)
 
 
 def test_of_two_hands_in_one_place_the_better_stays_unless_they_are_left_and_right():

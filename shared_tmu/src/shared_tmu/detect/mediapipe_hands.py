@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.detect.base import Detection, HandBox, valid_boxes
+from shared_tmu.detect.close_looks import Candidate, CloseLooks
 from shared_tmu.detect.landmarks import (
     Box,
     Palm,
