@@ -2,7 +2,7 @@
 
 Run it as:
 
-    python scripts/draw_assets.py              # assets/synthhand.png, synthbody.png and samples/*.jpg
+    python scripts/draw_assets.py              # assets/synthhand.png, synthbody.png, samples*/*.jpg
     bash scripts/demo.sh --tokens
     python scripts/draw_assets.py --demo_out demo_out     # assets/hamer_5x20.jpg from what the demo wrote
 """
@@ -23,7 +23,7 @@ from shared_tmu.files import replacing
 from shared_tmu.synth.body.generator import draw_body, place_body
 from shared_tmu.synth.body.model import BodyPose, synth_body
 from shared_tmu.synth.body.poses import posture_pose as body_posture
-from shared_tmu.synth.body.scene import UPRIGHT, BodyScene
+from shared_tmu.synth.body.scene import UPRIGHT, BodyScene, sample_body_scene
 from shared_tmu.synth.generator import draw, place_hand, to_bgr
 from shared_tmu.synth.poses import posture_pose
 from shared_tmu.synth.scene import UPRIGHT_BACK, Difficulty, Scene, sample_scene
@@ -43,6 +43,7 @@ BODY_PIXELS_PER_M = 145.0
 BODY_SEED = 11  # of clothes and light on the sheet
 # Scenes of seed 77 in which hand and posture are easy to see; negative numbers are mirrored into left hands.
 SAMPLES = (2, -21, 18, -23, 33, 7)
+PEOPLE = (1, 3, 4, 6, 11, 13)  # scenes of the same seed in which the posture is easy to see
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8], quality: int = 88) -> None:
@@ -129,6 +130,19 @@ def draw_samples(folder: Path) -> None:
         write_picture(folder / f"synthhand_{number}_{side}.jpg", picture)
 
 
+def people_scene(index: int) -> BodyScene:
+    """A whole person who fills three quarters of an upright picture."""
+    scene = sample_body_scene(77, index, Difficulty(70.0, 0.4, 0.2))
+    return replace(scene, fill=0.75, centre_shift=np.zeros(2, np.float32), upper_share=1.0)
+
+
+def draw_people(folder: Path, indices: Sequence[int] = PEOPLE) -> None:
+    """Pictures of one person each, 480x640."""
+    for number, index in enumerate(indices, start=1):
+        picture = to_bgr(draw_body(people_scene(index), 480, 640).image)
+        write_picture(folder / f"synthbody_{number}.jpg", picture)
+
+
 def draw_readme(demo_out: Path, path: Path, names: Sequence[str] = README_HANDS) -> None:
     """From the demo's output: crop, mesh over it, groups of tokens after the last merge; one row per hand."""
     rows = []
@@ -159,6 +173,7 @@ def main() -> None:
     draw_sheet(args.out / "synthhand.png", args.seed)
     draw_body_sheet(args.out / "synthbody.png", BODY_SEED)
     draw_samples(args.out / "samples")
+    draw_people(args.out / "samples_people")
 
 
 if __name__ == "__main__":
