@@ -163,6 +163,16 @@ class DemoSuite:
         assert "none found in 3 images" in capsys.readouterr().out
         assert json.loads((tmp_path / "o" / "one.json").read_text())["detector"] == "mediapipe"
 
+    def test_a_detector_without_its_file_says_where_it_belongs(
+        self, tmp_path: Path, given: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        del given["--boxes"]
+        flags = {"--detector": "yolo", "--detector_dir": tmp_path / "none"}
+        assert self.run(given | flags, tmp_path / "out") == 1
+        assert "MissingAssetError: the yolo detector was asked for, but" in caplog.text
+        assert str(tmp_path / "none") in caplog.text
+        assert not (tmp_path / "out").exists()
+
     @pytest.mark.parametrize(
         ("flag", "value", "message"),
         [
