@@ -4,6 +4,7 @@
     python demo.py --r off --img_folder DIR --side_view --save_mesh
     python demo.py --img_folder DIR --compare --tokens              # what merging saves, and what it costs
     python demo.py --img_folder DIR --boxes boxes.json              # your own boxes of people
+    python demo.py --video clip.mp4                                 # overlay video, one .npz
     python demo.py --img_folder DIR --checkpoint smplest_x_h.pth.tar --smplx_path SMPLX_NEUTRAL.npz
 
 Results in `--out_folder`, for an image `street.jpg` with people 0, 1, ...:

@@ -4,6 +4,7 @@
     python demo.py --r off --img_folder DIR --side_view --save_mesh
     python demo.py --img_folder DIR --compare --tokens              # what merging saves, and what it costs
     python demo.py --img_folder DIR --boxes boxes.json              # your own hand boxes
+    python demo.py --video clip.mp4                                 # overlay video, one .npz
     python demo.py --img_folder DIR --checkpoint wilor_final.ckpt --mano_path MANO_RIGHT.pkl
 
 Results in `--out_folder`, for an image `street.jpg` with hands 0, 1, ...:

@@ -16,6 +16,18 @@ fail() {
     exit 1
 }
 
+# Sets FOLDER and SAMPLES to what the demo runs on, and NAMED to the model's name if the argument is one.
+choose_model() {
+    FOLDER=HaMeR_TMU SAMPLES=samples NAMED="$1"
+    case "$1" in
+        hamer) ;;
+        wilor) FOLDER=WiLoR_TMU ;;
+        smplest-x) FOLDER=SMPLest-X_TMU SAMPLES=samples_people ;;
+        "" | -*) NAMED="" ;;
+        *) fail "'$1' is no model: hamer (which is what runs without a name), wilor or smplest-x." ;;
+    esac
+}
+
 # Prints the first interpreter between 3.11 and 3.12 that can make environments.
 find_python() {
     local candidates candidate version seen="" no_venv=""

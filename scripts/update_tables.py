@@ -1,7 +1,8 @@
 """Fill the tables between `<!-- results:begin FILE -->` and `<!-- results:end -->` from JSON lines.
 
-The lines are those that eval.py and `python -m shared_tmu.bench` write. Several files in one block are shown
-side by side: TMU and its controls at every schedule. A picture, followed by what it shows, stands for itself.
+The lines are those that eval.py, `python -m shared_tmu.bench` and `demo.py --report` write. Several files in
+one block are shown side by side: TMU and its controls at every schedule. A picture, followed by what it shows,
+stands for itself.
 
 Figures in the READMEs come from files, never from hands: each block names the results file it shows, relative
 to the Markdown file it stands in; a file that is not there yet shows as "not measured yet". After measuring:
@@ -117,6 +118,16 @@ def share(part: str) -> Callable[[Run], str]:
     return lambda run: f"{100 * run['shares'][part]:.1f} %" if part in run["shares"] else ""
 
 
+def waiting(what: str) -> Callable[[Run], str]:
+    """The share of the wall time in which the model waited for something."""
+    return lambda run: f"{100 * run[f'waited_for_{what}_s'] / run['wall_s']:.1f} %"
+
+
+def show_memory(run: Run) -> str:
+    """Resident memory of all processes, the largest in each tenth of the images."""
+    return " ".join(map(str, map(sum, zip(run["memory_mb"], run["memory_of_drawing_mb"], strict=True))))
+
+
 TABLES = {
     "eval": Table(
         identity=("model", "dataset", "device", "dtype", "schedule", "method", "unmerge", "protect"),
@@ -190,6 +201,23 @@ TABLES = {
         ),
         context=("processor", "cpu_threads", "rounds", "versions", "commit"),
         optional=("ms", "detection", "crop", "head", "body model", "rendering"),
+    ),
+    "demo": Table(
+        identity=("model", "device", "dtype", "schedule", "overlays", "images"),
+        setting=("model", "device"),
+        columns=(
+            ("images", field("images")),
+            ("hands", field("hands")),
+            ("`--dtype`", field("dtype")),
+            ("`--r`", field("schedule")),
+            ("batch", field("batch_size")),
+            ("overlays", lambda run: "drawn" if run["overlays"] else "off"),
+            ("model busy", percent("model_busy", "{:.1f} %")),
+            ("waiting for hands", waiting("crops")),
+            ("waiting for files", waiting("files")),
+            ("memory (MB), by tenths of the images", show_memory),
+        ),
+        context=("processor", "cpu_threads", "versions", "commit"),
     ),
     "scale": Table(
         identity=("device", "dtype", "axis", "value"),

@@ -1,5 +1,6 @@
 """The documents keep their promises: commands exist, snippets run, links lead somewhere."""
 
+import json
 import os
 import re
 import shlex
@@ -264,3 +265,14 @@ def test_no_file_names_a_place_on_one_machine() -> None:
         if private.search((ROOT / name).read_bytes())
     ]
     assert not found
+
+
+def test_how_busy_the_demo_is_said_to_be_is_what_was_measured() -> None:
+    path = ROOT / "assets" / "bench" / "hamer_busy_cpu.jsonl"
+    (run,) = [run for run in map(json.loads, path.read_text().splitlines()) if run["images"] == 200]
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    (said,) = re.findall(r"a forward pass was running (\d+) % of the wall time on (\d+) cores", text)
+    assert said == (f"{100 * run['model_busy']:.0f}", str(run["machine"]["cpu_threads"]))
+    assert (run["schedule"], run["dtype"], run["overlays"]) == ("10x16", "bfloat16", True)
+    memory = [sum(pair) for pair in zip(run["memory_mb"], run["memory_of_drawing_mb"], strict=True)]
+    assert max(memory) < 1.02 * memory[0]  # it did not grow

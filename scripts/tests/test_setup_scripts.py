@@ -71,6 +71,42 @@ def test_names_the_package_of_a_missing_library(library: str, package: str, tmp_
     assert package in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "folder", "options"),
+    [
+        ("", "HaMeR_TMU", "--r 5x20 --out_folder ROOT/demo_out --img_folder ROOT/assets/samples"),
+        ("hamer --r off", "HaMeR_TMU",
+         "--r 5x20 --out_folder ROOT/demo_out --img_folder ROOT/assets/samples --r off"),
+        ("wilor --video a.mp4", "WiLoR_TMU", "--r 5x20 --out_folder ROOT/demo_out --video a.mp4"),
+        ("--video=a.mp4", "HaMeR_TMU", "--r 5x20 --out_folder ROOT/demo_out --video=a.mp4"),
+        ("smplest-x", "SMPLest-X_TMU",
+         "--r 5x20 --out_folder ROOT/demo_out --img_folder ROOT/assets/samples_people"),
+    ],
+)  # fmt: skip
+def test_the_demo_runs_the_model_that_is_asked_for(
+    words: str, folder: str, options: str, tmp_path: Path
+) -> None:
+    """A copy of the scripts in a tree of their own, with a Python that says what it was told to run."""
+    for name in ("demo.sh", "_common.sh"):
+        (tmp_path / "scripts").mkdir(exist_ok=True)
+        (tmp_path / "scripts" / name).write_text(COMMON.with_name(name).read_text())
+    common = tmp_path / "scripts" / "_common.sh"
+    common.write_text(common.read_text() + "\nprepare_environment() { :; }\n")  # nothing is installed here
+    fake(tmp_path / "venv/bin/python", 'echo "$@"')
+    done = subprocess.run(
+        ["/bin/bash", "scripts/demo.sh", *words.split()],
+        cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "TMU_VENV": str(tmp_path / "venv")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == f"ROOT/{folder}/demo.py {options}".replace("ROOT", str(tmp_path))
+
+
+def test_a_model_that_does_not_exist_is_said_at_once() -> None:
+    done = shell("choose_model resnet")
+    assert done.returncode == 1
+    assert "hamer (which is what runs without a name), wilor or smplest-x" in done.stderr
+
+
 @pytest.mark.parametrize("state", ["none", "unfinished", "broken", "sound"])
 def test_remakes_a_half_made_environment(state: str, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
