@@ -93,6 +93,16 @@ def show_dtype(run: Run) -> str:
     return run["dtype"] if run["dtype"] == run["dtype_asked"] else f"{run['dtype_asked']} ({run['dtype']})"
 
 
+def show_speedup(run: Run) -> str:
+    """The speed-up, and whether it is none."""
+    return spread("speedup")(run) + ("" if run["pays"] else ": does not pay")
+
+
+def show_ideal(run: Run) -> str:
+    """The arithmetic saved, and how much of it the speed-up is."""
+    return "" if run["schedule"] == "off" else f"{run['flop_ideal']:.2f}x ({100 * run['realised']:.0f} %)"
+
+
 def show_overhead(run: Run) -> str:
     """Time over the slicing floor, less one, with quartiles, in per cent."""
     if run["schedule"] == "off":
@@ -159,9 +169,9 @@ TABLES = {
             ("`--r`", field("schedule")),
             ("tokens kept", field("tokens_kept")),
             ("ms", show_latency),
-            ("speed-up", spread("speedup")),
+            ("speed-up", show_speedup),
             ("floor", merged("floor_speedup", "{:.2f}x")),
-            ("ideal", merged("flop_ideal", "{:.2f}x")),
+            ("ideal (reached)", show_ideal),
             ("overhead", show_overhead),
             ("over float32 off", spread("speedup_over_reference")),
             ("vertices (mm)", show_vertices),

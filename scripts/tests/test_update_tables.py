@@ -70,13 +70,20 @@ SPEED = {
     },
     **{"batch_size": 2, "dtype": "bfloat16", "dtype_asked": "auto", "runtime": "eager", "schedule": "10x16"},
     **{"tokens": 192, "tokens_kept": 32, "speedup": 2.4, "speedup_quartiles": [2.35, 2.45]},
-    **{"floor_speedup": 2.43, "flop_ideal": 2.66, "overhead": 0.0123, "overhead_quartiles": [0.01, 0.015]},
+    **{
+        "floor_speedup": 2.43,
+        "flop_ideal": 2.66,
+        "realised": 0.902,
+        "pays": True,
+        "overhead": 0.0123,
+        "overhead_quartiles": [0.01, 0.015],
+    },
     **{"speedup_over_reference": 9.2, "speedup_over_reference_quartiles": [9.1, 9.3], "rounds": 8},
     **{"vertex_error_mm": {"mean": 0.4, "max": 2.0}, "peak_memory_mib": 25.3, "latency_ms": [5.0, 4.0, 9.0]},
     **{"machine": {"processor": "a CPU", "cpu_threads": 2}, "versions": {"torch": "2"}, "commit": "abc"},
 }
 MERGED = (
-    "| 2 | auto (bfloat16) | eager | 10x16 | 32 | {}2.40x (2.35-2.45) | 2.43x | 2.66x | "
+    "| 2 | auto (bfloat16) | eager | 10x16 | 32 | {}2.40x (2.35-2.45) | 2.43x | 2.66x (90 %) | "
     "+1.2 % (+1.0 to +1.5) | "
 )
 
@@ -84,7 +91,8 @@ MERGED = (
 def test_speed_is_shown_as_ratios_and_in_milliseconds_on_a_gpu_only(tmp_path: Path) -> None:
     page = write(tmp_path)
     off = {"schedule": "off", "tokens_kept": 192, "vertex_error_mm": {"mean": 0.0, "max": 0.0}}
-    lines = [SPEED | {"speedup": 1.0}, SPEED | off, SPEED, SPEED | {"device": "cuda:0"}]
+    slow = {"schedule": "1x1", "speedup": 0.9, "speedup_quartiles": [0.8, 1.0], "pays": False}
+    lines = [SPEED | {"speedup": 1.0}, SPEED | off, SPEED | slow, SPEED, SPEED | {"device": "cuda:0"}]
     (tmp_path / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert update_tables.main([str(page)]) == 0
     on_cpu, on_gpu = page.read_text().split("device: cpu")
@@ -92,6 +100,7 @@ def test_speed_is_shown_as_ratios_and_in_milliseconds_on_a_gpu_only(tmp_path: Pa
     assert MERGED.format("") + rest in on_cpu
     assert "| off | 192 | 2.40x (2.35-2.45) |  |  |  | 9.20x (9.10-9.30) |  | 25 |" in on_cpu
     assert on_cpu.count("10x16") == 1
+    assert "| 1x1 | 32 | 0.90x (0.80-1.00): does not pay | 2.43x |" in on_cpu
     assert " ms " not in on_cpu
     assert "processor: a CPU; threads: 2; rounds: 8; versions: torch 2; commit: abc." in on_gpu
     assert MERGED.format("5.00 | ") + rest in on_gpu
