@@ -81,6 +81,7 @@ def test_records_decode_to_the_drawn_crop():
 
 def test_shards_of_different_difficulty_do_not_share_a_folder(tmp_path):
     assert shard_folder(tmp_path, 1, Difficulty()) != shard_folder(tmp_path, 1, Difficulty(clutter=0.5))
+    assert shard_folder(tmp_path, 1, Difficulty(90)) == shard_folder(tmp_path, 1, Difficulty(90.0))
     assert SHARD == 500
 
 

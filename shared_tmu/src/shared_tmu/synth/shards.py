@@ -102,7 +102,8 @@ HAND = Kind("synthhand", FORMAT, make_record)
 
 def shard_folder(cache: Path, seed: int, difficulty: Difficulty, kind: Kind = HAND) -> Path:
     """Where the shards of a seed and difficulty live under the cache."""
-    text = json.dumps([kind.version, asdict(difficulty)], sort_keys=True)
+    how = {key: float(value) for key, value in asdict(difficulty).items()}  # 90 and 90.0 are one folder
+    text = json.dumps([kind.version, how], sort_keys=True)
     return cache / f"{kind.name}-{seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
