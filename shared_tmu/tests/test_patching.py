@@ -359,6 +359,19 @@ def test_finds_the_vit_inside_a_model(tokens):
         assert torch.equal(model(tokens), want)
 
 
+def test_a_vit_that_says_its_prefix_tokens_is_believed(vit, tokens):
+    """As timm's say; what the caller says counts more."""
+    with patch(vit, "6x3") as handle:
+        assert handle.num_prefix_tokens == 0
+    for said, asked, found in ((18, None, 18), (18, 0, 0), (1, 18, 18), ("many", None, 0)):
+        vit.num_prefix_tokens = said
+        with patch(nn.Sequential(vit), "6x3", num_prefix_tokens=asked, record=True) as handle:
+            vit(tokens)
+            assert handle.num_prefix_tokens == found
+            first = handle.plan.source_map[:, :found]
+            assert torch.equal(first, torch.arange(found).expand_as(first))
+
+
 def test_errors(vit, tokens):
     with (
         patch(vit, "6x3"),

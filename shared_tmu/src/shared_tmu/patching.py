@@ -191,7 +191,7 @@ def patch(
     schedule: Any,
     method: str | Method = "tome",
     *,
-    num_prefix_tokens: int = 0,
+    num_prefix_tokens: int | None = None,
     unmerge: Unmerge = True,
     proportional: bool = True,
     protect: Protect = "first",
@@ -209,6 +209,7 @@ def patch(
         schedule: tokens to remove per layer, anything `Schedule.parse` reads.
         method: row of `METHODS`.
         num_prefix_tokens: tokens in front of the patch tokens (class, register, task), which never merge.
+            None takes what the ViT says in an attribute of that name, as timm's do, else 0.
         unmerge: restore the full sequence after the last block; False is merge-only, for heads that take any
             length, "sparse" its stand-in for heads that need the grid (see `run_trunk`).
         proportional: let a token that stands for s tokens count s times in attention.
@@ -220,9 +221,7 @@ def patch(
         ScheduleError: an unreadable schedule, or one for more layers than the ViT has.
         MethodError: no such method.
     """
-    settings = TrunkSettings(
-        Schedule.parse(schedule), find_method(method), num_prefix_tokens, unmerge, proportional, protect
-    )
+    schedule, rule = Schedule.parse(schedule), find_method(method)
     for module in model.modules():
         if isinstance(module, MergedBlocks):
             raise PatchError(
@@ -234,6 +233,10 @@ def patch(
                 "nn.DataParallel copies its model at every call: patch inside it, patch(model.module, ...)."
             )
     owner, name, blocks = _find_trunk(model)
+    if num_prefix_tokens is None:
+        said = getattr(owner, "num_prefix_tokens", 0)
+        num_prefix_tokens = said if isinstance(said, int) else 0
+    settings = TrunkSettings(schedule, rule, num_prefix_tokens, unmerge, proportional, protect)
     settings.schedule.per_layer(len(blocks))
     for block in {type(block): block for block in blocks}.values():
         verify_block(block)
