@@ -11,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
@@ -29,6 +30,7 @@ from shared_tmu.training.record import write_record
 from shared_tmu.training.stages import Setting, Stage, load_newest, run_stages
 from shared_tmu.training.tasks import HAND, Task, body_task
 
+_PLACES = ("out=", "cache=", "export_to=", "export_only=", "setting.draw_processes=", "setting.workers=")
 log = logging.getLogger(__name__)
 
 
@@ -186,10 +188,15 @@ def take_backbone(vit: nn.Module, checkpoint: Path) -> None:
 
 
 def _command(program: TrainProgram, config: DictConfig) -> str:
-    """What a user types to train the file again."""
-    command = f"cd {program.name} && python train.py"
-    if config.start_from:
-        command += f" --config-name more start_from={config.start_from}"
+    """What a user types to train the file again; where files lie is left out."""
+    words = [f"cd {program.name} && python train.py"]
+    if HydraConfig.initialized():
+        typed = HydraConfig.get()
+        if typed.job.config_name != "train":
+            words.append(f"--config-name {typed.job.config_name}")
+        words += [change for change in typed.overrides.task if not change.startswith(_PLACES)]
+    elif config.start_from:
+        words.append(f"--config-name more start_from={config.start_from}")
     elif config.get("backbone_from"):
-        command += f" backbone_from={config.backbone_from}"
-    return command
+        words.append(f"backbone_from={config.backbone_from}")
+    return " ".join(words)

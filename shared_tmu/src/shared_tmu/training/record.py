@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from shared_tmu.files import replacing, write_text
-from shared_tmu.training.stages import Setting, Stage
+from shared_tmu.training.stages import DONE, Setting, Stage
 
 PACKAGES = (
     "torch", "pytorch-lightning", "numpy", "opencv-contrib-python", "embreex", "scikit-image", "mediapipe",
@@ -67,6 +67,7 @@ def write_record(folder: Path, name: str, command: str, stages: Sequence[Stage],
     rows = read_curve(setting.out / "curve.csv")
     seconds = stage_seconds(rows)
     images = {row["stage"]: int(row["images"]) for row in rows}
+    images |= {s.name: s.steps * s.batch_size for s in stages if (setting.out / s.name / DONE).exists()}
     last = {k: float(v) for k, v in rows[-1].items() if k.startswith("val/") and v} if rows else {}
     content = {
         "command": command,

@@ -30,6 +30,7 @@ from shared_tmu.training.grow import grow_blocks
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.tasks import HAND, Task
 
+DONE = "done.safetensors"
 log = logging.getLogger(__name__)
 
 
@@ -208,7 +209,7 @@ def run_stages(
         )
         if dense is not None:
             training.dense.load_state_dict(dense)
-        done = setting.out / stage.name / "done.safetensors"
+        done = setting.out / stage.name / DONE
         if done.exists():
             log.info("stage %s is done", stage.name)
             _load(done, model, training)
@@ -253,8 +254,8 @@ def load_newest(
         folder = setting.out / stage.name
         model = build(stage.depth)
         training = task.training(model, dim, stage.steps)
-        if (folder / "done.safetensors").exists():
-            _load(folder / "done.safetensors", model, training)
+        if (folder / DONE).exists():
+            _load(folder / DONE, model, training)
         elif (folder / "last.ckpt").exists():
             training.load_state_dict(torch.load(folder / "last.ckpt", weights_only=True)["state_dict"])
         else:
