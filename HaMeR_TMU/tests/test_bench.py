@@ -59,6 +59,7 @@ def test_the_command_knows_its_models_and_runs_inside_the_folder_too() -> None:
         ("--size tiny --r 1x40", "names 40 layers, this trunk has 32"),
         ("--size tiny --json .", "results cannot be written to . (Is a directory): name another file."),
         ("--size tiny --json /proc/none/speed.jsonl", "results cannot be written to /proc/none"),
+        ("--size tiny --profile --pictures nowhere", "--pictures nowhere is not there"),
         ("--size tiny --resume", "--resume goes on with a file: name it by --json"),
         pytest.param(
             "--size tiny --device cuda",
@@ -73,6 +74,15 @@ def test_what_is_wrong_is_said_in_a_line(
     assert main(PROGRAM, options.split()) == 1
     (record,) = caplog.records
     assert message in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "options", ["--only latency-graph", "--profile --suite gpu", "--profile --resume --json x.jsonl"]
+)
+def test_options_that_do_not_go_together(options: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(PROGRAM, ["--size", "tiny", *options.split()])
+    assert options.split()[0] in capsys.readouterr().err
 
 
 def test_the_ideal_of_vit_h_is_that_of_its_arithmetic() -> None:

@@ -86,8 +86,9 @@ def test_nor_does_the_gpu(method, dtype):
         (lambda x: x[x > 0], DynamicOutputShapeException),
         (lambda x: x.nonzero(), DynamicOutputShapeException),
         (lambda x: x + torch.tensor([1.0]), AssertionError),
+        (lambda x: x + x.new_tensor((1.0,)), AssertionError),
     ],
-    ids=["item", "mask", "nonzero", "python"],
+    ids=["item", "mask", "nonzero", "python", "new_tensor"],
 )
 def test_what_waits_is_noticed(waits, error):
     with FakeTensorMode(), NoCopiesFromPython(), pytest.raises(error):

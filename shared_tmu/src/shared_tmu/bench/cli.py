@@ -91,7 +91,12 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 def main(program: BenchProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status."""
-    given = make_parser(list(program.sizes)).parse_args(arguments)
+    parser = make_parser(list(program.sizes))
+    given = parser.parse_args(arguments)
+    if given.only and not given.suite:
+        parser.error("--only chooses among the measurements of a --suite, which was not asked for")
+    if given.profile and (given.suite or given.resume):
+        parser.error(f"--profile does not go with {'--suite' if given.suite else '--resume'}: leave one out")
     run = _run_suite if given.suite else _run_profile if given.profile else _run_speed
     return _guarded(partial(run, program), given)
 
@@ -184,12 +189,27 @@ def _run_profile(program: BenchProgram, given: argparse.Namespace) -> None:
         schedules=tuple(_read_list("--r", given.r, Schedule.parse)),
         batch_sizes=tuple(_read_list("--batch", given.batch, partial(_read_whole, "--batch"))),
         dtypes={name: _read_dtype(name, subject.device) for name in _read_list("--dtype", given.dtype, str)},
-        pictures=given.pictures or program.folder.parent / "assets" / "samples",
+        pictures=_find_pictures(program, given.pictures),
         rounds=given.rounds,
         warmup=given.warmup,
     )
     records = _keep(profile_parts(subject, settings), given.json)
     _write([format_profile(records), *say_what_is_unaccounted(records, MAX_UNACCOUNTED)])
+
+
+def _find_pictures(program: BenchProgram, given: Path | None) -> Path:
+    """The pictures to profile on.
+
+    Raises:
+        InputError: they are not there, or would not be looked at.
+    """
+    if given is None:
+        return program.folder.parent / "assets" / "samples"
+    if program.make_pipeline is None:
+        raise InputError(f"{program.name} is profiled alone, on random crops: leave --pictures out.")
+    if not given.exists():
+        raise InputError(f"--pictures {given} is not there: name a folder of pictures, or one picture.")
+    return given
 
 
 def _subject(program: BenchProgram, given: argparse.Namespace) -> Subject:
