@@ -106,6 +106,19 @@ def test_results_of_two_images_never_share_a_name(tmp_path):
     assert (keys["b.jpg"], keys["x.y.png"], keys["a.png"], keys["noext"]) == ("b", "x.y", "a_png", "noext")
 
 
+def test_names_as_long_as_file_systems_allow_leave_room_for_endings(tmp_path):
+    stems = ("x" * 251, "x" * 250 + "y", "手" * 80, "x" * 200)
+    for stem in stems:
+        (tmp_path / f"{stem}.jpg").write_bytes(b"")
+    keys = {source.path.stem: source.key for source in list_images(tmp_path, ["*.jpg"])}
+    assert len(set(keys.values())) == len(stems)
+    assert keys["x" * 200] == "x" * 200
+    for key in keys.values():
+        (tmp_path / f"{key}_12_compare.png").write_bytes(b"")
+    (alone,) = list_images(tmp_path / f"{stems[0]}.jpg", [])
+    assert alone.key == keys[stems[0]]
+
+
 def test_images_are_read_ahead_in_order_and_never_far(tmp_path):
     sizes = {f"{i:02d}.png": (20, 10 + i) for i in range(12)}
     sources = list_images(write_pictures(tmp_path, sizes), ["*.png"])

@@ -457,6 +457,16 @@ def test_a_video_that_was_held_upright_is_shown_upright(program, clip, out):
     assert Clip.open(out / "turned.mp4").size_px == (SIZE[1], SIZE[0])
 
 
+def test_a_very_long_name_and_one_that_is_a_pattern(program, clip, out):
+    for name in ("x" * 251 + ".mp4", "100%03d.mp4", "a:b.mp4"):
+        other = clip.rename(clip.with_name(name))
+        assert run(program, other, out, "--detector", "whole-image", "--no-overlays") == 0
+        clip = other
+    stems = {path.stem for path in out.glob("*.npz")}
+    assert {"100%03d", "a:b"} < stems
+    assert len(stems) == 3
+
+
 def test_few_missing_frames_are_no_damage():
     clip = Clip(Path("x.mp4"), 25.0, (2, 2), 1000)
     assert [clip.missing(read) for read in (1000, 1010, 985, 979)] == [0, 0, 0, 21]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.demo.sources import Loaded, Source
+from shared_tmu.demo.sources import Loaded, Source, shortened
 from shared_tmu.errors import InputError
 from shared_tmu.images import Picture
 
@@ -48,6 +48,11 @@ class Clip:
     fps: float
     size_px: tuple[int, int]
     frames: int | None
+
+    @property
+    def key(self) -> str:
+        """What its results are called."""
+        return shortened(self.path.stem)
 
     @classmethod
     def open(cls, path: Path) -> Clip:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -17,6 +18,9 @@ from shared_tmu.images import Picture, decode_image, read_bytes
 READ_AHEAD = 2
 """Decoded images that wait at most."""
 
+MAX_KEY_BYTES = 200
+"""Length of the last part of a result's name, to which endings are added: file systems take 255 bytes."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -25,7 +29,8 @@ class Source:
     Attributes:
         path: where it is.
         name: its path under the image folder, with forward slashes; what messages and boxes files call it.
-        key: what its results are called: `name` without the suffix, or with it where two would be the same.
+        key: what its results are called: `name` without the suffix, or with it where two would be the same;
+            very long ones are cut.
     """
 
     path: Path
@@ -69,7 +74,7 @@ def list_images(folder: Path, patterns: Sequence[str], leave_out: Path | None = 
         InputError: no such folder, or nothing in it matches.
     """
     if folder.is_file():
-        return [Source(folder, folder.name, folder.stem)]
+        return [Source(folder, folder.name, shortened(folder.stem))]
     if not folder.is_dir():
         raise InputError(f"--img_folder {folder} is not there: name a folder of images, or one image.")
     lower = [pattern.lower().removeprefix("./") for pattern in patterns]
@@ -109,6 +114,7 @@ def _matches(name: str, pattern: str) -> bool:
 def _keys(names: Sequence[str]) -> list[str]:
     """Result names, all different also where case is ignored: stems where they differ, else `stem_suffix`."""
     stems = [name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name for name in names]
+    stems = [shortened(stem) for stem in stems]
     count: dict[str, int] = {}
     for stem in stems:
         count[stem.lower()] = count.get(stem.lower(), 0) + 1
@@ -123,6 +129,16 @@ def _keys(names: Sequence[str]) -> list[str]:
             taken.add(key.lower())
         keys.append(key)
     return keys
+
+
+def shortened(key: str) -> str:
+    """A result's name, cut and told from others by a digest if files of that name could not be written."""
+    folder, slash, last = key.rpartition("/")
+    content = os.fsencode(last)
+    if len(content) <= MAX_KEY_BYTES:
+        return key
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    return f"{folder}{slash}{content[:MAX_KEY_BYTES].decode(errors='ignore')}_{digest}"
 
 
 def read_ahead(

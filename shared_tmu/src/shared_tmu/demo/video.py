@@ -24,6 +24,7 @@ import math
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -101,7 +102,7 @@ class VideoSession(Session):
     def skip(self, source: Source, problems: Iterable[str], is_kept: bool = False) -> None:
         super().skip(source, problems, is_kept)
         self.lost.add(int(source.key))
-        self.order.add(int(source.key))
+        self._put(int(source.key))
 
     def complain(self, source: Source, problems: Iterable[str]) -> None:
         problems = list(problems)
@@ -144,9 +145,14 @@ class VideoSession(Session):
             return
         frame, rows = drawn.files.get("frame"), self._rows(int(key), drawn.files.get("arrays"))
         picture = None if frame is None else np.frombuffer(frame, np.uint8).reshape(height, width, 3)
-        with self.report.timed("save"), self.folder.writing(self.clip.path.name):
-            self.order.add(int(key), picture, rows, pixels)
+        with self.report.timed("save"):
+            self._put(int(key), picture, rows, pixels)
         self._count(job)
+
+    def _put(self, *frame: Any) -> None:
+        """See `FrameOrder.add`."""
+        with self.folder.writing(self.clip.path.name):
+            self.order.add(*frame)
 
     def _rows(self, index: int, packed: bytes | None) -> Rows:
         if packed is None:
@@ -159,7 +165,7 @@ class VideoSession(Session):
 
     def _close(self) -> int:
         """Put the clip's files into place, then as for pictures."""
-        key = self.clip.path.stem
+        key = self.clip.key
         files: dict[str, bytes | Path] = {}
         with self.folder.writing(self.clip.path.name):
             if self.writer is not None:
@@ -207,7 +213,7 @@ def run_video(program: EvalProgram, options: DemoOptions) -> int:
         options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
         folder.options = options_digest(options, name, model)
         digest = file_sha256(clip.path)
-        note = folder.finished(clip.path.stem, digest) if options.resume else None
+        note = folder.finished(clip.key, digest) if options.resume else None
         if note is not None:
             return close_kept(options, clip.path.name, note, folder)
         _require_boxes(detector, clip.path.name)
