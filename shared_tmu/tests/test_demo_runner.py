@@ -171,6 +171,7 @@ def test_bad_boxes_get_one_message_each_and_the_rest_is_processed(
         "b.png": [
             {"box_xyxy": [50, 50, 20, 20], "is_right": True},
             {"box_xyxy": [900, 0, 950, 9], "is_right": True},
+            {"box_xyxy": [-1e12, -1e12, 1e12, 1e12], "is_right": True},  # cannot be cut out
             *BOXES["b.png"],
         ],
     }
@@ -179,10 +180,11 @@ def test_bad_boxes_get_one_message_each_and_the_rest_is_processed(
     text = capsys.readouterr().out
     assert "b.png: box 0 of the boxes file: box [50, 50, 20, 20] is empty or upside down" in text
     assert "b.png: box 1 of the boxes file: box [900, 0, 950, 9] lies outside the image of 100 x 90" in text
+    assert "more than 64 times a picture of 100x90" in text
     assert len(json.loads((out / "b.json").read_text())["hands"]) == 1
     assert "nobody.jpg" in caplog.text
     assert run(program, images, out, "--resume", boxes=boxes) == 1  # what was wrong is said again
-    assert "2 problems," in capsys.readouterr().out
+    assert "3 problems," in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

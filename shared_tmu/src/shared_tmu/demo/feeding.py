@@ -160,10 +160,10 @@ class Feeder:
                 source, (f"finding {self.subject.many} failed ({type(error).__name__}: {error})",)
             )
             return None
-        self.progress.complain(source, detection.problems)
-        if not detection.boxes:
+        self.progress.complain(source, job.detection.problems)
+        if not job.crops:
             self.report.count(empty=1)
-        if not detection.boxes and self.frames is None:
+        if not job.crops and self.frames is None:
             what, (width, height) = self.subject.many, job.size_px
             _log.info(
                 "%s: no %s found (%d x %d pixels, %s).", source.name, what, width, height, self.detector.name
@@ -171,11 +171,16 @@ class Feeder:
         return job
 
     def _cut(self, loaded: Loaded, detection: Detection[Any]) -> Job:
+        """Cut out what was found; a box that cannot be cut out is left out, and named."""
         assert loaded.picture is not None
         image = loaded.picture.bgr
-        crops = [
-            self.subject.crop(image, box, self.options.rescale_factor, self.input_size)
-            for box in detection.boxes
-        ]
+        boxes, crops, problems = [], [], list(detection.problems)
+        for box in detection.boxes:
+            try:
+                crops.append(self.subject.crop(image, box, self.options.rescale_factor, self.input_size))
+                boxes.append(box)
+            except InputError as error:
+                problems.append(str(error))
         kept = image if self.options.draws_on_photographs else None
-        return Job(loaded.source, loaded.digest, loaded.picture.size_px, kept, detection, crops)
+        usable = Detection(tuple(boxes), tuple(problems))
+        return Job(loaded.source, loaded.digest, loaded.picture.size_px, kept, usable, crops)
