@@ -68,6 +68,16 @@ def test_a_boxes_file_gives_its_boxes_and_a_sentence_for_each_bad_one(tmp_path):
     assert len(found.problems) == 6
     assert all(f"box {i} " in text for i, text in zip((1, 2, 3, 4, 5, 6), found.problems, strict=True))
     assert detector.detect(IMAGE, "other.jpg").boxes == ()
+    path.write_text(json.dumps({"a.jpg": entries}), encoding="utf-8-sig")  # with a byte-order mark
+    assert BoxesDetector.from_file(path).detect(IMAGE, "a.jpg").boxes == found.boxes
+
+
+def test_frames_of_a_clip_have_their_own_boxes_or_those_of_the_clip():
+    box = {"box_xyxy": [1, 2, 30, 40], "is_right": True}
+    detector = BoxesDetector({"clip.mp4": [box], "clip.mp4:1": [], "a": [box, box]})
+    counts = [len(detector.detect(IMAGE, name).boxes) for name in ("clip.mp4:0", "clip.mp4:1", "b.mp4:0")]
+    assert counts == [1, 0, 0]
+    assert detector.detect(IMAGE, "a:b.jpg").boxes == ()  # a picture's name, no frame
 
 
 @pytest.mark.parametrize("text", ["not json", "[]", '{"a.jpg": 3}', "\udcff"])

@@ -51,7 +51,7 @@ class BoxesDetector:
         """
         expected = PERSON_FORMAT if of_people else HAND_FORMAT
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
         except OSError as error:
             raise InputError(f"cannot read the boxes file {path}: {error.strerror or error}.") from error
         except ValueError as error:
