@@ -144,10 +144,21 @@ def test_a_dirty_checkout_is_called_dirty(tmp_path):
         subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True)
 
     git("init", "-q")
-    (tmp_path / "file").write_text("one")
-    git("add", "file")
+    files = [
+        tmp_path / name for name in ("file", "model/README.md", "assets/bench/a.jsonl", "model/assets/a")
+    ]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("one")
+    git("add", ".")
     git("commit", "-qm", "one")
     clean = describe_environment(CPU, tmp_path)["commit"]
     assert len(clean) == 40
-    (tmp_path / "file").write_text("two")
-    assert describe_environment(CPU, tmp_path)["commit"] == f"{clean}-dirty"
+    for results in files[1:3]:
+        results.write_text("two")
+    for folder in (tmp_path, tmp_path / "model"):
+        assert describe_environment(CPU, folder)["commit"] == clean  # results change nothing
+    for code in (files[0], files[3]):
+        code.write_text("two")
+        assert describe_environment(CPU, tmp_path / "model")["commit"] == f"{clean}-dirty"
+        code.write_text("one")

@@ -123,10 +123,15 @@ def _version(package: str) -> str | None:
 
 
 def _commit(folder: Path) -> str | None:
-    """The checkout's commit, with `-dirty` if tracked files differ from it; None outside a git checkout."""
+    """The checkout's commit, with `-dirty` if tracked files differ from it; None outside a git checkout.
+
+    Results and documents do not count: writing the first result must not make another checkout of it.
+    """
+    where = ("--", ":(top)", *(f":(top,exclude){pattern}" for pattern in ("assets", "*.md")))
     try:
         commit = _git(folder, "rev-parse", "HEAD")
-        return commit + ("-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+        status = _git(folder, "status", "--porcelain", "--untracked-files=no", *where)
+        return commit + ("-dirty" if status else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
