@@ -457,6 +457,29 @@ def test_a_video_that_was_held_upright_is_shown_upright(program, clip, out):
     assert Clip.open(out / "turned.mp4").size_px == (SIZE[1], SIZE[0])
 
 
+def test_a_picture_is_a_clip_of_one_frame_without_a_time(program, out, tmp_path):
+    cv2.imwrite(str(tmp_path / "picture.png"), np.full((60, 80, 3), 90, np.uint8))
+    assert run(program, tmp_path / "picture.png", out, "--detector", "whole-image", "--no-overlays") == 0
+    saved = np.load(out / "picture.npz")
+    assert saved["time_s"].tolist() == saved["frame_time_s"].tolist() == [0.0]
+
+
+def test_what_libraries_say_about_damaged_videos_is_not_shown(tmp_path):
+    (tmp_path / "zero.mp4").write_bytes(bytes(5000))
+    code = f"""
+from pathlib import Path
+from shared_tmu.demo.clips import Clip
+from shared_tmu.errors import InputError
+try:
+    Clip.open(Path({str(tmp_path / "zero.mp4")!r}))
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cannot be opened" in done.stdout
+    assert done.stderr == ""
+
+
 def test_a_very_long_name_and_one_that_is_a_pattern(program, clip, out):
     for name in ("x" * 251 + ".mp4", "100%03d.mp4", "a:b.mp4"):
         other = clip.rename(clip.with_name(name))
@@ -470,4 +493,5 @@ def test_a_very_long_name_and_one_that_is_a_pattern(program, clip, out):
 def test_few_missing_frames_are_no_damage():
     clip = Clip(Path("x.mp4"), 25.0, (2, 2), 1000)
     assert [clip.missing(read) for read in (1000, 1010, 985, 979)] == [0, 0, 0, 21]
+    assert [Clip(Path("x.mp4"), 25.0, (2, 2), 5).missing(read) for read in (5, 4, 3)] == [0, 0, 2]
     assert Clip(Path("x.mp4"), 25.0, (2, 2), None).missing(3) == 0

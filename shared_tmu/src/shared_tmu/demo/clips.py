@@ -30,6 +30,11 @@ MOST_LOST = 0.02
 formats, and edited clips hold frames that are not shown.
 """
 
+_ERRORS_ONLY = 2  # OpenCV's log level
+
+LATEST_START_S = 1e6
+"""A first frame that says it comes later has no time: OpenCV gives a huge number then."""
+
 Image = NDArray[np.uint8]
 
 
@@ -83,7 +88,7 @@ class Clip:
     def missing(self, read: int) -> int:
         """How many frames the file promised beyond the `read` ones; 0 if so few that nothing is wrong."""
         lost = (self.frames or read) - read
-        return lost if lost > max(2, MOST_LOST * (self.frames or 0)) else 0
+        return lost if lost > max(1, MOST_LOST * (self.frames or 0)) else 0
 
     def read(self, times_s: list[float]) -> Iterator[Loaded]:
         """The frames in order, one at a time.
@@ -103,6 +108,8 @@ class Clip:
                 shown_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 if times_s and not shown_s > times_s[-1]:  # a format without times
                     shown_s = times_s[-1] + 1 / self.fps
+                elif not times_s and not 0 <= shown_s < LATEST_START_S:
+                    shown_s = 0.0
                 times_s.append(shown_s)
                 spent = time.perf_counter() - started
                 if (frame.shape[1], frame.shape[0]) == self.size_px:
@@ -189,11 +196,15 @@ class ClipWriter:
 
 
 def _capture(path: Path) -> Any:
-    """Ready to read. FFmpeg's own lines about damaged files are silenced: ours say what matters."""
+    """Ready to read. What FFmpeg and OpenCV write about damaged files is silenced: ours says what matters."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
 
-    capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
+    level = cv2.setLogLevel(_ERRORS_ONLY)
+    try:
+        capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
+    finally:
+        cv2.setLogLevel(level)
     if not capture.isOpened():
         raise InputError(f"--video {path} cannot be opened: it is damaged, or no video that OpenCV reads.")
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # upright, however the camera was held
