@@ -3,24 +3,31 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from shared_tmu.body_models.landmarks import contour_rows, points_on_faces
 from shared_tmu.body_models.skinning import skin_vertices
-from shared_tmu.body_models.smplx_model import KEYPOINTS, NUM_BETAS, PARENTS, SmplxModel
+from shared_tmu.body_models.smplx_model import KEYPOINTS, NECK, NUM_BETAS, PARENTS, SmplxModel
 from shared_tmu.errors import MissingDependencyError
 from shared_tmu.geometry import axis_angle_to_rotmat
 
 try:
     import smplx
-    from smplx.lbs import find_dynamic_lmk_idx_and_bcoords, vertices2landmarks
-    from smplx.utils import Struct, find_joint_kin_chain
+    from smplx.utils import Struct
     from smplx.vertex_ids import vertex_ids
 except ImportError as error:
     raise MissingDependencyError(
         "the SMPL-X layer needs the 'smplx' package: pip install 'shared_tmu[models]'."
     ) from error
+
+
+def _up_from(joint: int) -> tuple[int, ...]:
+    return (joint,) if PARENTS[joint] < 0 else (joint, *_up_from(PARENTS[joint]))
+
+
+NECK_CHAIN = _up_from(NECK)
+"""Joints from the neck to the root, whose turns together choose the contour of the face."""
 
 
 class SmplxOutput(NamedTuple):
@@ -69,8 +76,7 @@ class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
             self.register_buffer(name, torch.tensor(getattr(body, name)))
         for name in ("lmk_bary_coords", "dynamic_lmk_bary_coords"):
             self.register_buffer(name, torch.tensor(getattr(body, name), dtype=dtype))
-        chain = find_joint_kin_chain(self.NECK_IDX, np.array(PARENTS))
-        self.register_buffer("neck_kin_chain", torch.tensor([int(joint) for joint in chain]))
+        self.register_buffer("neck_kin_chain", torch.tensor(NECK_CHAIN))
         self.register_buffer("expr_dirs", torch.tensor(body.exprdirs, dtype=dtype))
         self.register_buffer("keypoint_index", torch.tensor(KEYPOINTS), persistent=False)
         self.register_load_state_dict_post_hook(_refresh_faces)
@@ -111,7 +117,7 @@ class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
         with torch.autocast(betas.device.type, enabled=False):
             eyes = global_orient.new_zeros(batch, 6)
             parts = (global_orient, body_pose, jaw_pose, eyes, left_hand_pose, right_hand_pose)
-            pose = torch.cat([part.reshape(batch, -1).to(dtype) for part in parts], dim=1)
+            pose = torch.cat([part.flatten(1).to(dtype) for part in parts], dim=1)
             rotmat = axis_angle_to_rotmat((pose + self.pose_mean).unflatten(1, (-1, 3)))  # [B, 55, 3, 3]
             vertices, joints = skin_vertices(
                 torch.cat((betas, expression), dim=1).to(dtype),
@@ -132,18 +138,10 @@ class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
     def _landmarks(self, vertices: Tensor, rotmat: Tensor) -> Tensor:
         """Points on the face `[B, 68, 3]`: 51 that stay on the skin, 17 of the contour as seen."""
         batch = vertices.shape[0]
-        contour_faces, contour_places = find_dynamic_lmk_idx_and_bcoords(
-            vertices,
-            rotmat,
-            self.dynamic_lmk_faces_idx,
-            self.dynamic_lmk_bary_coords,
-            self.neck_kin_chain,
-            pose2rot=False,
-        )
-        faces = torch.cat((self.lmk_faces_idx.expand(batch, -1), contour_faces), dim=1)
-        places = torch.cat((self.lmk_bary_coords.expand(batch, -1, -1), contour_places), dim=1)
-        points: Tensor = vertices2landmarks(vertices, self.faces_tensor, faces, places)
-        return points
+        rows = contour_rows(rotmat, NECK_CHAIN)
+        faces = (self.lmk_faces_idx.expand(batch, -1), self.dynamic_lmk_faces_idx[rows])
+        places = (self.lmk_bary_coords.expand(batch, -1, -1), self.dynamic_lmk_bary_coords[rows])
+        return points_on_faces(vertices, self.faces_tensor, torch.cat(faces, dim=1), torch.cat(places, dim=1))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         def keep_wide(tensor: Tensor) -> Tensor:
