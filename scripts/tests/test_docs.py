@@ -92,7 +92,7 @@ def commands() -> list[tuple[Path, list[str]]]:
     found = []
     for page in PAGES:
         for block in blocks(page, "bash"):
-            folder = page.parent
+            folder = ROOT if page.is_relative_to(ROOT / "assets") else page.parent
             for line in block.replace("\\\n", " ").splitlines():
                 for part in line.split("&&"):
                     words = shlex.split(part, comments=True)

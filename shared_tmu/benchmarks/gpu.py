@@ -1,7 +1,7 @@
 """Everything that is measured on a GPU, in one command that ends within 8 minutes.
 
     python shared_tmu/benchmarks/gpu.py                                   kernels, speed, tests, targets
-    python shared_tmu/benchmarks/gpu.py --dry --out_folder /tmp/gpu        the same at tiny sizes on a CPU
+    python shared_tmu/benchmarks/gpu.py --dry --out_folder data/gpu        the same at tiny sizes on a CPU
 
 Every section is a process of its own with a limit of its own, and writes each result when it is there: one
 that fails, or does not end, takes nothing from the others. Sections:
