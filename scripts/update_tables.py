@@ -1,8 +1,8 @@
 """Fill the tables between `<!-- results:begin FILE -->` and `<!-- results:end -->` from JSON lines.
 
-The lines are those that eval.py, `python -m shared_tmu.bench` and `demo.py --report` write. Several files in one
-block are shown side by side: TMU and its controls at every schedule. A picture, followed by what it shows, stands
-for itself.
+The lines are those that eval.py, `python -m shared_tmu.bench` and `demo.py --report` write. Several
+files in one block are shown side by side: TMU and its controls at every schedule. A picture, followed by
+what it shows, stands for itself.
 
 Figures in the READMEs come from files, never from hands: each block names the results file it shows, relative
 to the Markdown file it stands in; a file that is not there yet shows as "not measured yet". After measuring:
