@@ -1,5 +1,6 @@
 """The benchmark: yardsticks that count the same tokens, figures computed right, records that say all."""
 
+import signal
 from collections import defaultdict
 from pathlib import Path
 
@@ -209,6 +210,28 @@ def test_random_models_are_alike_finite_and_ready():
 def test_drawing_is_skipped_only_while_building():
     build_random(lambda: torch.nn.Linear(3, 3))
     assert torch.empty(100).uniform_().std() > 0.1
+
+
+def test_memory_full_of_large_numbers_does_not_keep_truncated_draws_going():
+    class Drawn(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            garbage = torch.full((4, 4), 1e9)  # what uninitialised memory may hold
+            self.weight = torch.nn.Parameter(torch.nn.init.trunc_normal_(garbage, std=0.02))
+            self.other = torch.nn.Parameter(torch.nn.init.uniform_(torch.full((4,), torch.nan)))
+
+    def too_long(*_):
+        raise TimeoutError("still drawing")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(20)
+    try:
+        model = build_random(Drawn)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert 0 < model.weight.std() < 0.1
+    assert model.other.eq(0).all()
 
 
 def test_copies_share_memory_but_nothing_that_can_be_changed():

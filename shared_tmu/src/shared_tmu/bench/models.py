@@ -10,19 +10,26 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-_DRAWS = {Tensor.uniform_, Tensor.normal_, Tensor.erfinv_}
 _STD = 0.02
 
 M = TypeVar("M", bound=nn.Module)
 
 
 class _NoDraws(TorchFunctionMode):
-    """Initialisation leaves the memory as it is: a large model would draw most weights twice."""
+    """Initialisation fills in a constant: a large model would draw most weights twice.
+
+    Normal draws become their mean, since `trunc_normal_` draws again until every value is within bounds.
+    """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return args[0] if func in _DRAWS else func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func is Tensor.normal_:
+            return args[0].fill_(args[1] if len(args) > 1 else kwargs.get("mean", 0.0))
+        if func in (Tensor.uniform_, Tensor.erfinv_):
+            return args[0].zero_()
+        return func(*args, **kwargs)
 
 
 def build_random(make: Callable[[], M], seed: int = 0) -> M:
