@@ -257,6 +257,8 @@ def test_overlays_can_be_off(program, images, boxes, out, monkeypatch, caplog):
 
 STOPPED = """
     import sys
+    import signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else a shell may have it ignored
     sys.path[:0] = {paths!r}
     from pathlib import Path
     from toy_demo import demo_program, run

@@ -269,6 +269,8 @@ def test_a_full_disk_leaves_no_video(program, clip, boxes, out, monkeypatch, cap
 
 STOPPED = """
     import sys, time
+    import signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else a shell may have it ignored
     sys.path[:0] = {paths!r}
     from pathlib import Path
     from test_demo_video import run
