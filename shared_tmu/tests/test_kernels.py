@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import library
 from toy_vit import ToyViT
 
 import shared_tmu.ops
@@ -253,7 +254,7 @@ def test_operators_keep_the_rules_of_pytorch(device):
         (ops.merge, (x, maps[0], 7, None, None)),
         (ops.widen, (q, q, q, size, 8, 2.0, 0.5)),
     ]:
-        torch.library.opcheck(call, arguments, test_utils=checks)
+        library.opcheck(call, arguments, test_utils=checks)
 
 
 def test_compiled_in_one_graph(device):

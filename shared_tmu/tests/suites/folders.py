@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ CASES = ("full_grid", "small_grid")
 
 
 @dataclass(frozen=True)
-class ModelFolder:
+class ModelFolder(ABC):
     """A model folder.
 
     Attributes:
@@ -125,9 +126,9 @@ class ModelFolder:
         """The weights of a case, named as in our models."""
         return {key.removeprefix("module."): value for key, value in self.tensors(f"{case}.weights").items()}
 
+    @abstractmethod
     def case_config(self, case: str, **changes: Any) -> Any:
         """The configuration of a case."""
-        raise NotImplementedError
 
     def case_model(self, case: str, dtype: torch.dtype = torch.float32) -> Any:
         """The model of a case with its weights."""
@@ -137,47 +138,47 @@ class ModelFolder:
         assert all(key.startswith(self.BODY) for key in found.missing_keys)
         return model.eval()
 
+    @abstractmethod
     def sized(
         self, width: int, height: int = 256, columns: int = 192, depth: int = 1, heads: int = 2
     ) -> ModelConfig:
         """A configuration of any size."""
-        raise NotImplementedError
 
+    @abstractmethod
     def training_sizes(self) -> dict[str, Any]:
         """Sizes of the smallest model that trains, but for its depth: 24 wide."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tiny(self, depth: int) -> Any:
         """A model for whole crops, 16 channels wide, random, whose results are in front of the camera."""
-        raise NotImplementedError
 
     def boxes(self, entries: Any) -> Any:
         """A boxes file of hands as one of what this folder's model shows."""
         return entries
 
+    @abstractmethod
     def images(self, count: int, height: int = 256, columns: int = 192) -> Tensor:
         """Random crops for a model of `sized`, always the same."""
-        raise NotImplementedError
 
+    @abstractmethod
     def standin(self) -> Any:
         """A random body model."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bundled_body(self) -> Any:
         """The body model that ships with `shared_tmu`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write_body(self, folder: Path) -> Path:
         """The file of the body model that `case_model` has."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write_set(self, root: Path, count: int) -> tuple[Any, ...]:
         """The set `SET` with `count` pictures of noise; further flags that its evaluation needs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def container(self, weights: Mapping[str, Tensor], **extra: Any) -> dict[str, Any]:
         """What the published checkpoint holds."""
-        raise NotImplementedError
 
     def write_published(self, folder: Path, weights: Mapping[str, Tensor], **extra: Any) -> Path:
         """A checkpoint of the case `small_grid` as published, with its sizes in our layout beside it."""
@@ -188,9 +189,9 @@ class ModelFolder:
         path.with_suffix(".yaml").write_text(sizes)
         return path
 
+    @abstractmethod
     def run(self, model: Any, img: Tensor) -> dict[str, Tensor]:
         """Everything the model says, flat, with its tokens as `features`."""
-        raise NotImplementedError
 
     def published_table(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Every key of the published checkpoint with its shape and type, named as in our models."""

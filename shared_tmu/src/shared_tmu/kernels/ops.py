@@ -10,11 +10,11 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from ..errors import MissingDependencyError
 
-_library: Any = torch.library.Library("shared_tmu", "DEF")  # type: ignore[no-untyped-call]
+_library: Any = library.Library("shared_tmu", "DEF")  # type: ignore[no-untyped-call]
 _launch: ModuleType | None = None
 
 
@@ -97,7 +97,7 @@ def _register(schema: str, call: Any, shapes: Any) -> Any:
     name = schema.split("(", 1)[0]
     _library.define(schema)
     _library.impl(name, call, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"shared_tmu::{name}", shapes, lib=_library)
+    library.register_fake(f"shared_tmu::{name}", shapes, lib=_library)
     return getattr(torch.ops.shared_tmu, name).default
 
 

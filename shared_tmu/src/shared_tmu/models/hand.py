@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ NUM_POSE = 6 * NUM_JOINTS
 HandOutput = dict[str, Tensor | dict[str, Tensor]]
 
 
-class HandModel(nn.Module):
+class HandModel(nn.Module, ABC):
     """A backbone and a body model; a subclass turns tokens into rotations, shape and camera in `predict`.
 
     Always predicts a right hand: crops of left hands are mirrored before, results after
@@ -85,9 +86,9 @@ class HandModel(nn.Module):
         tokens: Tensor = self.backbone(img[..., start : start + width].to(dtype))
         return tokens
 
+    @abstractmethod
     def predict(self, tokens: Tensor) -> HandOutput:
         """Turn the backbone's tokens `[B, N, C]` into the output dictionary of `forward`."""
-        raise NotImplementedError
 
     def assemble(self, params: dict[str, Tensor], camera: Tensor) -> HandOutput:
         """The output dictionary of `forward` from MANO parameters and the camera `[B, 3]`."""

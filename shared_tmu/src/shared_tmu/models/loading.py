@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ _CONTAINERS = ("state_dict", "network")  # what checkpoints call their weights
 
 
 @dataclass(frozen=True)
-class ModelFormat(Generic[M]):
+class ModelFormat(ABC, Generic[M]):
     """How a model lies in files; a subclass says what its body model is.
 
     Args:
@@ -127,13 +128,13 @@ class ModelFormat(Generic[M]):
         write_text(path.with_suffix(".yaml"), yaml.safe_dump(content, sort_keys=False))
         save_safetensors(tensors, path, {"model": self.config.key()})
 
+    @abstractmethod
     def load_body(self, path: Path | str | None) -> Any:
         """A body model's file, or the bundled one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def attach(self, model: M, body: Any) -> None:
         """Give a model without values a body layer that has some, in case the checkpoint has none."""
-        raise NotImplementedError
 
     def our_name(self, key: str) -> str:
         """What a weight is called here; published wrappers for several GPUs put `module.` in front."""
