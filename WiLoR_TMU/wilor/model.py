@@ -22,6 +22,7 @@ class WiLoR(HandModel):
     """
 
     backbone: TaskTokenViT
+    reads_grid = True  # the refinement looks at places of the feature map
 
     def __init__(self, config: WiLoRConfig, mano: ManoModel, mean_params: MeanParams | None = None) -> None:
         super().__init__(config, mano, TaskTokenViT(config.backbone, mean_params))

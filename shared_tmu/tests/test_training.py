@@ -179,10 +179,10 @@ def test_heat_is_lowest_when_the_right_patch_scores_highest():
     assert (centre - points).abs().max() <= 0.5 / 16 + 1e-6  # the patch found is the nearest
     score = torch.zeros(2, 192, 21).scatter_(1, patch[:, None], 20.0)
     place = heads.centre[:, None].repeat(2, 1, 21, 1).reshape(2, 192, 21, 2)
-    right = heat_losses(heads, {"score": score, "place": place}, points)
-    wrong = heat_losses(heads, {"score": score.roll(5, dims=1), "place": place}, points)
+    right = heat_losses(heads, {"score": score, "place": place, "kept": None}, points)
+    wrong = heat_losses(heads, {"score": score.roll(5, dims=1), "place": place, "kept": None}, points)
     assert right["heat"] < 1e-3 < 1.0 < wrong["heat"]
-    outside = heat_losses(heads, {"score": score, "place": place}, points + 3.0)
+    outside = heat_losses(heads, {"score": score, "place": place, "kept": None}, points + 3.0)
     assert outside["heat"] == 0
     assert outside["place"] == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ Labels = dict[str, NDArray[Any]]  # one sample's labels as a shard holds them
 HEIGHT, WIDTH = 256, 192
 
 
-class ShardSet(Dataset[dict[str, Tensor]]):
+class ShardSet(Dataset[dict[str, Tensor]], ABC):
     """Training samples of one kind, seed and difficulty; missing shards are drawn on first use.
 
     Args:
@@ -83,13 +84,13 @@ class ShardSet(Dataset[dict[str, Tensor]]):
             image = _cover(rng, image)
         return self.to_tensors(image, labels)
 
+    @abstractmethod
     def turn(self, rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
         """Turn, scale and shift picture and labels alike."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_tensors(self, image: Image, labels: Labels) -> dict[str, Tensor]:
         """An item of the set."""
-        raise NotImplementedError
 
 
 class SynthHandSet(ShardSet):

@@ -5,13 +5,16 @@ The heads serve training only and are left out of shipped files.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shared_tmu.training.patches import CELLS, take_patches, to_patches
+
 PARTS = 17
 KEYPOINTS = 21
-CELLS = 4  # cells along each side of a patch
 
 
 class DenseHeads(nn.Module):
@@ -38,30 +41,35 @@ class DenseHeads(nn.Module):
 
     centre: Tensor
 
-    def forward(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Read patch tokens `[B, P, C]`.
+    def forward(self, tokens: Tensor, kept: Tensor | None = None) -> dict[str, Any]:
+        """Read patch tokens `[B, K, C]`.
+
+        Args:
+            tokens: of all patches, or of some.
+            kept: numbers of the patches they are of, `[B, K]`; None for all of them.
 
         Returns:
-            `part` logits `[B, parts, 4h, 4w]`, `canonical` `[B, 4h, 4w, 3]` and `depth` `[B, 4h, 4w]` in
-            units of length (see `dense_losses`), `keypoints_2d` `[B, J, 2]` in crops, `keypoint_depth`
-            `[B, J]`, and what these two are weighted means of: `score` logits `[B, P, J]` and `place`
-            `[B, P, J, 2]`.
+            `part` logits `[B, K, 16, parts]`, `canonical` `[B, K, 16, 3]` and `depth` `[B, K, 16]` in units
+            of length (see `dense_losses`), `keypoints_2d` `[B, J, 2]` in crops, `keypoint_depth` `[B, J]`,
+            what these two are weighted means of: `score` logits `[B, K, J]` and `place` `[B, K, J, 2]`; and
+            `kept` as it was given.
         """
-        batch, (rows, columns) = tokens.shape[0], self.grid
-        parts, width = self.parts, self.parts + 4
-        cells = self.cells(tokens).float().reshape(batch, rows, columns, CELLS, CELLS, width)
-        cells = cells.permute(0, 1, 3, 2, 4, 5).reshape(batch, rows * CELLS, columns * CELLS, width)
-        points = self.points(tokens).float().reshape(batch, rows * columns, self.keypoints, 4)
-        weight = points[..., 0].softmax(dim=1)  # [B, P, J]
-        place = self.centre[:, None] + points[..., 1:3] / rows
+        batch, count = tokens.shape[:2]
+        parts = self.parts
+        cells = self.cells(tokens).float().reshape(batch, count, CELLS * CELLS, parts + 4)
+        points = self.points(tokens).float().reshape(batch, count, self.keypoints, 4)
+        weight = points[..., 0].softmax(dim=1)  # [B, K, J]
+        centre = self.centre if kept is None else self.centre[kept]
+        place = centre[..., None, :] + points[..., 1:3] / self.grid[0]
         return {
-            "part": cells[..., :parts].permute(0, 3, 1, 2),
+            "part": cells[..., :parts],
             "canonical": cells[..., parts : parts + 3],
             "depth": cells[..., parts + 3],
             "keypoints_2d": (weight[..., None] * place).sum(1),
             "keypoint_depth": (weight * points[..., 3]).sum(1),
             "score": points[..., 0],
             "place": place,
+            "kept": kept,
         }
 
     def patch_of(self, keypoints_2d: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,15 +81,18 @@ class DenseHeads(nn.Module):
         return row * columns + column, inside
 
 
-def heat_losses(heads: DenseHeads, read: dict[str, Tensor], keypoints_2d: Tensor) -> dict[str, Tensor]:
+def heat_losses(heads: DenseHeads, read: dict[str, Any], keypoints_2d: Tensor) -> dict[str, Tensor]:
     """Each key point belongs to one patch that knows where in it: learned long before the mean place.
 
     Args:
         heads: know which patch lies where.
         read: what they read.
-        keypoints_2d: true places, `[B, J, 2]` in crops; those outside of all patches are left out.
+        keypoints_2d: true places, `[B, J, 2]` in crops; those outside of all patches read are left out.
     """
     patch, inside = heads.patch_of(keypoints_2d)
+    if read["kept"] is not None:
+        patch, is_kept = _row_of(patch, read["kept"], len(heads.centre))
+        inside = inside & is_kept
     heat = F.cross_entropy(read["score"].transpose(1, 2).flatten(0, 1), patch.flatten(), reduction="none")
     index = patch[:, None, :, None].expand(-1, 1, -1, 2)
     place = read["place"].gather(1, index)[:, 0]
@@ -92,7 +103,15 @@ def heat_losses(heads: DenseHeads, read: dict[str, Tensor], keypoints_2d: Tensor
     }
 
 
-def dense_losses(read: dict[str, Tensor], batch: dict[str, Tensor], unit_m: float = 0.1) -> dict[str, Tensor]:
+def _row_of(patch: Tensor, kept: Tensor, patches: int) -> tuple[Tensor, Tensor]:
+    """Rows of `kept` `[B, K]` that hold patches `[B, J]`, 0 for those it lacks, and whether it has them."""
+    rows = kept.new_full((len(kept), patches), -1)
+    rows.scatter_(1, kept, torch.arange(kept.shape[1], device=kept.device).expand_as(kept))
+    row = rows.gather(1, patch)
+    return row.clamp(min=0), row >= 0
+
+
+def dense_losses(read: dict[str, Any], batch: dict[str, Tensor], unit_m: float = 0.1) -> dict[str, Tensor]:
     """Losses of the dense heads, each about one at the start of training.
 
     Args:
@@ -100,16 +119,18 @@ def dense_losses(read: dict[str, Tensor], batch: dict[str, Tensor], unit_m: floa
         batch: targets as `shared_tmu.training.data.SynthHandSet` gives them, metres and crops.
         unit_m: metres per unit in which the heads give lengths; decimetres suit hands.
     """
-    part = batch["part"]
+    part, canonical, seen_depth = (
+        take_patches(to_patches(batch[name]), read["kept"]) for name in ("part", "canonical", "depth")
+    )
     hand = (part > 0).float()
     count = hand.sum().clamp(min=1.0)
-    weights = torch.ones(read["part"].shape[1], device=part.device)
+    weights = torch.ones(read["part"].shape[-1], device=part.device)
     weights[0] = 0.25
     depth = batch["keypoints_3d"][..., 2] - batch["keypoints_3d"][:, :1, 2]
     return {
-        "part": F.cross_entropy(read["part"], part, weight=weights) / 2.0,
-        "canonical": ((read["canonical"] - batch["canonical"] / unit_m).abs().sum(-1) * hand).sum() / count,
-        "depth": ((read["depth"] - batch["depth"] / unit_m).abs() * hand).sum() / count,
+        "part": F.cross_entropy(read["part"].flatten(0, 2), part.flatten(), weight=weights) / 2.0,
+        "canonical": ((read["canonical"] - canonical / unit_m).abs().sum(-1) * hand).sum() / count,
+        "depth": ((read["depth"] - seen_depth / unit_m).abs() * hand).sum() / count,
         "dense_2d": 8.0 * (read["keypoints_2d"] - batch["keypoints_2d"]).abs().sum(-1).mean(),
         "dense_depth": (read["keypoint_depth"] - depth / unit_m).abs().mean(),
     }

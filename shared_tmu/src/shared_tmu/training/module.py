@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -14,9 +15,10 @@ from shared_tmu.training.cpu_attention import AttentionWrittenOut
 from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
 from shared_tmu.training.losses import aligned_error_mm, hand_losses
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
+from shared_tmu.training.patches import choose_patches, encode_some, put_back
 
 
-class RegressorTraining(pl.LightningModule):
+class RegressorTraining(pl.LightningModule, ABC):
     """Train a ViT with a head; a subclass says what they are held to.
 
     Args:
@@ -32,6 +34,7 @@ class RegressorTraining(pl.LightningModule):
         num_prefix_tokens: task tokens before the patch tokens, which the dense heads skip.
         matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices and of the
             patch and position embeddings are.
+        keep_patches: how many patches of a picture training looks at; None for all. Validation sees all.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class RegressorTraining(pl.LightningModule):
         num_prefix_tokens: int = 0,
         matrix_factor: float = 1.0,
         embedding_factor: float = 1.0,
+        keep_patches: int | None = None,
     ) -> None:
         super().__init__()
         self.model: Any = model
@@ -55,15 +59,29 @@ class RegressorTraining(pl.LightningModule):
         self.weights = dict(weights or {})
         self.num_prefix_tokens = num_prefix_tokens
         self.matrix_factor, self.embedding_factor = matrix_factor, embedding_factor
+        self.keep_patches = keep_patches
         self.encoders: tuple[Any, ...] = (vit,)  # a tuple, or it would be saved once more
 
+    def encode(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Any]]:
+        """Tokens of a batch for the head, `[B, T + K, C]` or `[B, T + P, C]`, and what the dense heads read."""
+        vit, prefix = self.encoders[0], self.num_prefix_tokens
+        if not self.keep_patches or not self.training:
+            tokens = vit(batch["img"])
+            return tokens, self.dense(tokens[:, prefix:])
+        kept = choose_patches(batch["part"], self.keep_patches)
+        tokens = encode_some(vit, batch["img"], kept)
+        read = self.dense(tokens[:, prefix:], kept)
+        if getattr(self.model, "reads_grid", False):
+            tokens = put_back(tokens, kept, vit.pos_embed.shape[1] - 1)
+        return tokens, read
+
+    @abstractmethod
     def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Named losses of a batch, and the model's output for it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def errors(self, batch: dict[str, Tensor], output: dict[str, Any]) -> dict[str, Tensor]:
         """What validation logs: at least `val/pa_mpvpe_mm` and `val/error_2d_px`."""
-        raise NotImplementedError
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Sum of weighted losses; each is logged."""
@@ -109,8 +127,7 @@ class HandTraining(RegressorTraining):
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `RegressorTraining`."""
-        tokens = self.encoders[0](batch["img"])
-        read = self.dense(tokens[:, self.num_prefix_tokens :])
+        tokens, read = self.encode(batch)
         losses = dense_losses(read, batch) | heat_losses(self.dense, read, batch["keypoints_2d"])
         output = self.model.predict(tokens)
         losses.update(hand_losses(output, batch, self.model.mano))
