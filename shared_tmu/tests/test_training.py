@@ -21,7 +21,7 @@ from shared_tmu.training import data, record
 from shared_tmu.training.cpu_attention import AttentionWrittenOut
 from shared_tmu.training.data import _turn
 from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
-from shared_tmu.training.grow import cosine_patches, grow_blocks
+from shared_tmu.training.grow import cosine_patches, grow_blocks, shrink_blocks
 from shared_tmu.training.losses import aligned_error_mm, fit_weak_camera, hand_losses
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
 from shared_tmu.training.stages import Setting, Stage, append_row, run_stages
@@ -54,9 +54,22 @@ def test_grown_trunk_computes_the_same_and_can_learn(before, after):
     assert len({id(block) for block in grown}) == after
 
 
-def test_a_trunk_does_not_shrink():
+def test_growth_does_not_shrink_a_trunk():
     with pytest.raises(ConfigError, match="only grows"):
         grow_blocks(nn.ModuleList(Block() for _ in range(4)), 2)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 5), (8, 32), (3, 4), (5, 7)])
+def test_shrinking_undoes_growth(before, after):
+    blocks = nn.ModuleList(Block() for _ in range(before))
+    back = shrink_blocks(grow_blocks(blocks, after), before)
+    assert [id(block) for block in back] == [id(block) for block in blocks]
+
+
+@pytest.mark.parametrize("depth", [0, 5])
+def test_a_trunk_cannot_keep_more_blocks_than_it_has(depth):
+    with pytest.raises(ConfigError, match=f"cannot keep {depth} of 4 blocks: name 1 to 4"):
+        shrink_blocks(nn.ModuleList(Block() for _ in range(4)), depth)
 
 
 @pytest.mark.parametrize(

@@ -59,3 +59,11 @@ class HandTrainingSuite(TrainingSuite):
         take_backbone(vit, done)
         for key, value in vit.blocks.state_dict().items():
             torch.testing.assert_close(value, trained[key], atol=2e-3, rtol=2e-3)  # exported as float16
+
+    def test_of_a_grown_backbone_the_blocks_before_growth_are_taken(self, tmp_path: Path) -> None:
+        deep, shallow = (self.folder.vit(self.folder.tiny(depth=depth)) for depth in (3, 2))
+        torch.save({f"backbone.{k}": v for k, v in deep.state_dict().items()}, tmp_path / "deep.ckpt")
+        take_backbone(shallow, tmp_path / "deep.ckpt")
+        for mine, theirs in ((0, 0), (1, 2)):
+            for key, value in shallow.blocks[mine].state_dict().items():
+                torch.testing.assert_close(value, deep.blocks[theirs].state_dict()[key], atol=0, rtol=0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
@@ -139,6 +140,23 @@ class TrainingSuite:
         assert self.folder.vit(model.config).grid == (16, 12)
         source = config.start_from or config.backbone_from
         assert source is None or Path(source).suffix == ".safetensors"
+
+    def test_training_goes_on_from_the_blocks_before_growth(self, run: Run, tmp_path: Path) -> None:
+        grown = run()
+        start = self.folder.load(grown / f"{self.thin}.safetensors")
+        again = {"depth": 1, "images": 4, "seed": 1, "count": 8, "batch_size": 4, "warmup": 1, "lr": 1e-6}
+        folder = tmp_path / "export2"
+        run(
+            start_from=str(grown / f"{self.thin}.safetensors"),
+            out=str(tmp_path / "out2"),
+            export_to=str(folder),
+            stages={"first": None, "second": None, "again": again},
+        )
+        blocks = self.folder.vit(self.folder.load(folder / f"{self.thin}.safetensors")).blocks
+        assert len(blocks) == 1
+        first = self.folder.vit(start).blocks[0].state_dict()
+        for key, value in blocks[0].state_dict().items():
+            torch.testing.assert_close(value, first[key], atol=2e-3, rtol=2e-3)  # exported as float16
 
     def test_nothing_to_export_is_said(self, run: Run) -> None:
         with pytest.raises(MissingAssetError, match="run training first"):

@@ -1,4 +1,4 @@
-"""Start well and grow deeper: initialisation for small data, and blocks that begin as the identity."""
+"""Start well and grow deeper: initialisation for small data, blocks that begin as the identity, and back."""
 
 from __future__ import annotations
 
@@ -110,3 +110,29 @@ def grow_blocks(blocks: nn.ModuleList, depth: int) -> nn.ModuleList:
                 linear.bias.zero_()
         grown.append(block)
     return nn.ModuleList(grown)
+
+
+def shrink_blocks(blocks: nn.ModuleList, depth: int) -> nn.ModuleList:
+    """Keep those blocks of a deeper trunk that `grow_blocks` would have spread over it.
+
+    Undoes growth bit for bit; a trunk trained after it grew loses what its new blocks learned.
+
+    Args:
+        blocks: of the deeper trunk; those kept become the result.
+        depth: how many to keep.
+
+    Raises:
+        ConfigError: `depth` is larger than the number of blocks, or none.
+    """
+    return nn.ModuleList(blocks[i] for i in kept_blocks(len(blocks), depth))
+
+
+def kept_blocks(deep: int, depth: int) -> list[int]:
+    """Where `grow_blocks` puts the `depth` blocks of a shallow trunk in one of `deep`.
+
+    Raises:
+        ConfigError: `depth` is larger than `deep`, or none.
+    """
+    if not 1 <= depth <= deep:
+        raise ConfigError(f"cannot keep {depth} of {deep} blocks: name 1 to {deep}.")
+    return [-(-i * deep // depth) for i in range(depth)]

@@ -23,7 +23,7 @@ from shared_tmu.checkpoints import read_checkpoint
 from shared_tmu.errors import CheckpointError, ConfigError
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.data import SynthHandSet
-from shared_tmu.training.grow import fold_normalisation
+from shared_tmu.training.grow import fold_normalisation, kept_blocks
 from shared_tmu.training.published import HandModule, SquareHands, with_discriminator
 from shared_tmu.training.published_losses import LossWeights
 from shared_tmu.training.record import write_record
@@ -164,7 +164,8 @@ def _start(program: TrainProgram, config: DictConfig, stages: list[Stage]) -> nn
 def take_backbone(vit: nn.Module, checkpoint: Path) -> None:
     """Give a ViT the patches, positions, blocks and last norm of a hand model's checkpoint.
 
-    What else it has, such as task tokens, stays as it is. What a stage of training left serves too.
+    What else it has, such as task tokens, stays as it is. What a stage of training left serves too; of a
+    deeper trunk, the blocks that it had before it grew are taken.
 
     Raises:
         MissingAssetError: there is no such file.
@@ -175,7 +176,8 @@ def take_backbone(vit: nn.Module, checkpoint: Path) -> None:
     own = vit.state_dict()
     wanted = [key for key in own if key.startswith(("patch_embed.", "pos_embed", "blocks.", "last_norm."))]
     prefix = "model.backbone." if any(key.startswith("model.backbone.") for key in weights) else "backbone."
-    theirs = {key: weights.get(prefix + key) for key in wanted}
+    numbers = _block_numbers(set(own), {key.removeprefix(prefix) for key in weights})
+    theirs = {key: weights.get(prefix + _renamed(key, numbers)) for key in wanted}
     bad = [key for key, value in theirs.items() if value is None or value.shape != own[key].shape]
     if bad:
         raise CheckpointError(
@@ -185,6 +187,22 @@ def take_backbone(vit: nn.Module, checkpoint: Path) -> None:
     found: dict[str, torch.Tensor] = {key: value.to(own[key].dtype) for key, value in theirs.items()}
     vit.load_state_dict(found, strict=False)
     log.info("backbone from %s", checkpoint)
+
+
+def _block_numbers(own: set[str], theirs: set[str]) -> list[int]:
+    """Which blocks of a checkpoint a trunk takes, given the names of both's weights."""
+    depth, deep = (
+        len({key.split(".")[1] for key in keys if key.startswith("blocks.")}) for keys in (own, theirs)
+    )
+    return kept_blocks(deep, depth) if deep > depth else list(range(depth))
+
+
+def _renamed(key: str, numbers: list[int]) -> str:
+    """A weight's name with its block's number replaced by another's."""
+    if not key.startswith("blocks."):
+        return key
+    _, number, rest = key.split(".", 2)
+    return f"blocks.{numbers[int(number)]}.{rest}"
 
 
 def _command(program: TrainProgram, config: DictConfig) -> str:

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from shared_tmu.errors import ConfigError, MissingAssetError
 from shared_tmu.files import replacing, write_text
 from shared_tmu.synth.scene import Difficulty
-from shared_tmu.training.grow import grow_blocks
+from shared_tmu.training.grow import grow_blocks, shrink_blocks
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.tasks import HAND, Task
 
@@ -177,8 +177,8 @@ def run_stages(
         stages: in order.
         setting: what they share.
         num_prefix_tokens: task tokens in front of the patch tokens.
-        start: a trained model of the same sizes to go on from, as deep as the first stage or shallower; None
-            starts from nothing.
+        start: a trained model of the same sizes to go on from; if deeper than the first stage, it keeps the
+            blocks that it had before it grew; None starts from nothing.
         task: what is trained.
 
     Returns:
@@ -198,7 +198,7 @@ def run_stages(
     dense: dict[str, torch.Tensor] | None = None
     for i, stage in enumerate(stages):
         pl.seed_everything(setting.seed + i, workers=True, verbose=False)
-        model = _grown(model, build(stage.depth), stage.depth, task)
+        model = _resized(model, build(stage.depth), stage.depth, task)
         training = task.training(
             model,
             dim,
@@ -227,11 +227,12 @@ def run_stages(
     return model.cpu()
 
 
-def _grown(shallow: nn.Module, model: nn.Module, depth: int, task: Task) -> nn.Module:
-    """`model`, made with `depth` blocks, given the weights of a shallower one."""
-    vit = task.vit(shallow)
-    vit.blocks = grow_blocks(vit.blocks, depth)
-    model.load_state_dict(shallow.state_dict())
+def _resized(source: nn.Module, model: nn.Module, depth: int, task: Task) -> nn.Module:
+    """`model`, made with `depth` blocks, given the weights of one that may have fewer or more."""
+    vit = task.vit(source)
+    resize = shrink_blocks if len(vit.blocks) > depth else grow_blocks
+    vit.blocks = resize(vit.blocks, depth)
+    model.load_state_dict(source.state_dict())
     return model
 
 
