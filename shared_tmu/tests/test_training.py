@@ -262,6 +262,12 @@ def test_schedule_warms_up_and_ends_low():
     assert all(a >= b for a, b in pairwise(values[10:]))
 
 
+def test_schedule_can_stay_up_for_the_stage_that_follows():
+    assert [warm_cosine(step, 10, 110, anneal=0.0) for step in (10, 60, 110)] == [1.0, 1.0, 1.0]
+    late = [warm_cosine(step, 10, 110, anneal=0.4) for step in (10, 69, 90, 110)]
+    assert late == pytest.approx([1.0, 1.0, 0.505, 0.01])
+
+
 def test_sets_end_where_they_should(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "make_shards", lambda *_: ())
     samples = data.SynthHandSet(tmp_path, 1, 8, Difficulty(), augment=False)

@@ -34,6 +34,7 @@ class RegressorTraining(pl.LightningModule, ABC):
         num_prefix_tokens: task tokens before the patch tokens, which the dense heads skip.
         matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices and of the
             patch and position embeddings are.
+        anneal: over which share of the steps the learning rate falls at last.
         keep_patches: how many patches of a picture training looks at; None for all. Validation sees all.
     """
 
@@ -50,6 +51,7 @@ class RegressorTraining(pl.LightningModule, ABC):
         num_prefix_tokens: int = 0,
         matrix_factor: float = 1.0,
         embedding_factor: float = 1.0,
+        anneal: float = 1.0,
         keep_patches: int | None = None,
     ) -> None:
         super().__init__()
@@ -59,11 +61,11 @@ class RegressorTraining(pl.LightningModule, ABC):
         self.weights = dict(weights or {})
         self.num_prefix_tokens = num_prefix_tokens
         self.matrix_factor, self.embedding_factor = matrix_factor, embedding_factor
-        self.keep_patches = keep_patches
+        self.anneal, self.keep_patches = anneal, keep_patches
         self.encoders: tuple[Any, ...] = (vit,)  # a tuple, or it would be saved once more
 
     def encode(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Any]]:
-        """Tokens of a batch for the head, `[B, T + K, C]` or `[B, T + P, C]`, and what the dense heads read."""
+        """Tokens of a batch, `[B, T + K, C]` or `[B, T + P, C]`, and what the dense heads read in them."""
         vit, prefix = self.encoders[0], self.num_prefix_tokens
         if not self.keep_patches or not self.training:
             tokens = vit(batch["img"])
@@ -108,7 +110,7 @@ class RegressorTraining(pl.LightningModule, ABC):
             embedding_factor=self.embedding_factor,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warm_cosine(step, self.warmup, self.steps)
+            optimizer, lambda step: warm_cosine(step, self.warmup, self.steps, self.anneal)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -93,9 +93,17 @@ def split_parameters(
     return matrices, embeddings, others
 
 
-def warm_cosine(step: int, warmup: int, total: int) -> float:
-    """Factor on the learning rate: linear warm-up, then a cosine down to one hundredth."""
+def warm_cosine(step: int, warmup: int, total: int, anneal: float = 1.0) -> float:
+    """Factor on the learning rate: linear warm-up, one, and at last a cosine down to one hundredth.
+
+    Args:
+        step: optimiser steps done.
+        warmup: of the first steps.
+        total: all of them.
+        anneal: over which share of the steps after the warm-up the cosine falls; 0 never leaves one.
+    """
     if step < warmup:
         return (step + 1) / warmup
     share = min((step - warmup) / max(total - warmup, 1), 1.0)
-    return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * share))
+    fallen = (share - (1.0 - anneal)) / anneal if anneal > 0 and share > 1.0 - anneal else 0.0
+    return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fallen))

@@ -49,6 +49,8 @@ class Stage:
         matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices (stepped
             by Muon) and of the patch and position embeddings are.
         weights: factors on losses.
+        anneal: over which share of the steps the learning rate falls at last; 0 keeps it up for a stage that
+            another one follows.
         keep_patches: how many patches of a picture training looks at, those that show its subject first; None
             for all. About half of them make a step nearly twice as fast; the last stage should see all.
     """
@@ -65,6 +67,7 @@ class Stage:
     matrix_factor: float = 1.0
     embedding_factor: float = 1.0
     weights: dict[str, float] = field(default_factory=dict)
+    anneal: float = 1.0
     keep_patches: int | None = None
 
     @property
@@ -209,6 +212,7 @@ def run_stages(
             num_prefix_tokens=num_prefix_tokens,
             matrix_factor=stage.matrix_factor,
             embedding_factor=stage.embedding_factor,
+            anneal=stage.anneal,
             keep_patches=stage.keep_patches,
         )
         if dense is not None:
