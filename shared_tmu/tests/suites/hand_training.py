@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from shared_tmu.errors import CheckpointError
 from shared_tmu.synth import shards
 from shared_tmu.training import data
-from shared_tmu.training.program import run_published, take_backbone
+from shared_tmu.training.program import _start, run_published, take_backbone
+from shared_tmu.training.stages import Stage
 
 from .hands import HandFolder
 from .training import Run, TrainingSuite
@@ -67,3 +68,20 @@ class HandTrainingSuite(TrainingSuite):
         for mine, theirs in ((0, 0), (1, 2)):
             for key, value in shallow.blocks[mine].state_dict().items():
                 torch.testing.assert_close(value, deep.blocks[theirs].state_dict()[key], atol=0, rtol=0)
+
+    def test_a_model_may_go_on_with_the_backbone_of_another(self, run: Run, tmp_path: Path) -> None:
+        one, other = (self.folder.tiny(depth=depth) for depth in (1, 2))
+        self.folder.save(one, tmp_path / "one.safetensors", torch.float32)
+        self.folder.save(other, tmp_path / "other.safetensors", torch.float32)
+        names = {"start_from": "one.safetensors", "backbone_from": "other.safetensors"}
+        model = _start(
+            self.folder.train_program,
+            OmegaConf.create({key: str(tmp_path / name) for key, name in names.items()}),
+            [Stage("first", depth=2, images=1, seed=1, count=1)],
+        )
+        assert model is not None
+        theirs = other.state_dict()
+        for key, value in model.state_dict().items():
+            of_backbone = key.startswith(("backbone.blocks.", "backbone.pos_embed", "backbone.patch_embed."))
+            want = theirs[key] if of_backbone else one.state_dict().get(key, theirs[key])
+            torch.testing.assert_close(value, want, atol=0, rtol=0)

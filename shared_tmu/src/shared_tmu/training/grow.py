@@ -127,6 +127,11 @@ def shrink_blocks(blocks: nn.ModuleList, depth: int) -> nn.ModuleList:
     return nn.ModuleList(blocks[i] for i in kept_blocks(len(blocks), depth))
 
 
+def resize_blocks(blocks: nn.ModuleList, depth: int) -> nn.ModuleList:
+    """Grow or shrink a trunk to `depth` blocks; see `grow_blocks` and `shrink_blocks`."""
+    return shrink_blocks(blocks, depth) if depth < len(blocks) else grow_blocks(blocks, depth)
+
+
 def kept_blocks(deep: int, depth: int) -> list[int]:
     """Where `grow_blocks` puts the `depth` blocks of a shallow trunk in one of `deep`.
 

@@ -23,7 +23,7 @@ from shared_tmu.checkpoints import read_checkpoint
 from shared_tmu.errors import CheckpointError, ConfigError
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.data import SynthHandSet
-from shared_tmu.training.grow import fold_normalisation, kept_blocks
+from shared_tmu.training.grow import fold_normalisation, kept_blocks, resize_blocks
 from shared_tmu.training.published import HandModule, SquareHands, with_discriminator
 from shared_tmu.training.published_losses import LossWeights
 from shared_tmu.training.record import write_record
@@ -148,14 +148,15 @@ def run_published(program: TrainProgram, config: DictConfig) -> None:
 
 
 def _start(program: TrainProgram, config: DictConfig, stages: list[Stage]) -> nn.Module | None:
-    """What to go on from: a trained model, another model's backbone, or nothing."""
-    if config.start_from:
-        return program.load(config.start_from)
+    """What to go on from: a trained model, a model with another one's backbone, or nothing."""
     backbone = config.get("backbone_from")
+    model = program.load(config.start_from) if config.start_from else None
     if not backbone or not stages:
-        return None
-    model = program.untrained(config.model, stages[0].depth)
-    take_backbone(program.task.vit(model), Path(backbone))
+        return model
+    model = model or program.untrained(config.model, stages[0].depth)
+    vit = program.task.vit(model)
+    vit.blocks = resize_blocks(vit.blocks, stages[0].depth)
+    take_backbone(vit, Path(backbone))
     if not program.task.is_normalised:
         fold_normalisation(program.task.vit(model).patch_embed.proj)
     return model

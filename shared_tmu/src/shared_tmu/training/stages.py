@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from shared_tmu.errors import ConfigError, MissingAssetError
 from shared_tmu.files import replacing, write_text
 from shared_tmu.synth.scene import Difficulty
-from shared_tmu.training.grow import grow_blocks, shrink_blocks
+from shared_tmu.training.grow import resize_blocks
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.tasks import HAND, Task
 
@@ -234,8 +234,7 @@ def run_stages(
 def _resized(source: nn.Module, model: nn.Module, depth: int, task: Task) -> nn.Module:
     """`model`, made with `depth` blocks, given the weights of one that may have fewer or more."""
     vit = task.vit(source)
-    resize = shrink_blocks if len(vit.blocks) > depth else grow_blocks
-    vit.blocks = resize(vit.blocks, depth)
+    vit.blocks = resize_blocks(vit.blocks, depth)
     model.load_state_dict(source.state_dict())
     return model
 
