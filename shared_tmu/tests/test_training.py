@@ -12,7 +12,7 @@ from torch import nn
 
 from shared_tmu.body_models.mano import load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
-from shared_tmu.errors import ConfigError
+from shared_tmu.errors import ConfigError, InputError
 from shared_tmu.geometry import axis_angle_to_rotmat, project_points, weak_camera_to_translation
 from shared_tmu.synth import Difficulty, sample_scene
 from shared_tmu.synth.generator import draw, place_hand
@@ -23,6 +23,7 @@ from shared_tmu.training.data import _turn
 from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
 from shared_tmu.training.grow import cosine_patches, grow_blocks, shrink_blocks
 from shared_tmu.training.losses import aligned_error_mm, fit_weak_camera, hand_losses
+from shared_tmu.training.mapped import map_arrays
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
 from shared_tmu.training.stages import Setting, Stage, append_row, run_stages
 
@@ -309,3 +310,24 @@ def test_attention_written_out_is_the_same_function(scale):
     grads = [torch.autograd.grad(out.square().sum(), (q, k, v), retain_graph=True) for out in (got, want)]
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_mapped_arrays_are_those_of_the_file(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "cells": rng.integers(-99, 99, (5, 3, 2)).astype(np.int8),
+        "odd": rng.normal(size=7),
+        "number": np.array(3.5, np.float32),
+        "empty": np.zeros((0, 4)),
+        "columns": np.asfortranarray(rng.normal(size=(3, 4))),
+    }
+    np.savez(tmp_path / "a.npz", **arrays)
+    mapped = map_arrays(tmp_path / "a.npz")
+    assert mapped.keys() == arrays.keys()
+    for key, value in arrays.items():
+        np.testing.assert_array_equal(mapped[key], value, strict=True)
+    with pytest.raises(ValueError, match="read-only"):
+        mapped["odd"][0] = 1.0
+    np.savez_compressed(tmp_path / "b.npz", **arrays)
+    with pytest.raises(InputError, match=r"b\.npz holds compressed arrays"):
+        map_arrays(tmp_path / "b.npz")

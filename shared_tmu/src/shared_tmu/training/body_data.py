@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 
+import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from shared_tmu.body_models import load_smplx
 from shared_tmu.synth.body.shards import BODY, CANONICAL_SCALE_M, DEPTH_SCALE_M
 from shared_tmu.synth.shards import Kind
-from shared_tmu.training.data import HEIGHT, WIDTH, Image, Labels, ShardSet, turn_picture
+from shared_tmu.training.data import HEIGHT, WIDTH, Image, Labels, ShardSet, turn_picture, unpack_cells
 
 MIDDLE_PX = np.array([WIDTH / 2, HEIGHT / 2])
 
@@ -38,9 +37,8 @@ class SynthBodySet(ShardSet):
         labels["keypoints_2d"] = (points / (WIDTH, HEIGHT)).astype(np.float32)
         return image, labels
 
-    def to_tensors(self, image: Image, labels: Labels) -> dict[str, Tensor]:
+    def choose(self, labels: Labels) -> Labels:
         """See `ShardSet`."""
-        img = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
         points = (labels["keypoints_2d"] * (WIDTH, HEIGHT) - MIDDLE_PX) / HEIGHT
         left, right = _mean_hands()
         vectors = {
@@ -51,18 +49,19 @@ class SynthBodySet(ShardSet):
             **{name: labels[name] for name in ("jaw", "betas", "expression", "keypoints_3d")},
             "keypoints_2d": points,
         }
-        return {
-            "img": torch.from_numpy(img),
-            "part": torch.from_numpy(labels["part"].astype(np.int64)),
-            "canonical": torch.from_numpy(labels["canonical"].astype(np.float32) * (CANONICAL_SCALE_M / 127)),
-            "depth": torch.from_numpy(labels["depth"].astype(np.float32) * (DEPTH_SCALE_M / 127)),
-            **{name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in vectors.items()},
-        }
+        cells = {name: labels[name] for name in ("part", "canonical", "depth")}
+        return cells | {name: np.asarray(value, np.float32) for name, value in vectors.items()}
+
+    @staticmethod
+    def unpack(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """See `ShardSet`."""
+        return unpack_cells(batch, CANONICAL_SCALE_M, DEPTH_SCALE_M)
 
 
 def _shortest(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     """The same rotation by at most half a turn."""
-    return np.asarray(Rotation.from_rotvec(vector).as_rotvec(), np.float32)
+    matrix = cv2.Rodrigues(np.asarray(vector, np.float64))[0]
+    return np.asarray(cv2.Rodrigues(matrix)[0][:, 0], np.float32)
 
 
 @cache

@@ -1,8 +1,13 @@
-"""Shards of renders as torch datasets, with the colour and geometry changes applied while reading."""
+"""Shards of renders as torch datasets, with the colour and geometry changes applied while reading.
+
+What a loader's processes do is kept short: they hand over small whole numbers, and `unpack` turns a batch of
+them into what losses take, on whichever device the batch is.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +15,11 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from shared_tmu.crops import MEAN, STD
+from shared_tmu.geometry import axis_angle_to_rotmat
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import (
     CANONICAL_SCALE_M,
@@ -26,14 +31,15 @@ from shared_tmu.synth.shards import (
     make_shards,
     shard_folder,
 )
+from shared_tmu.training.mapped import map_arrays
 
-Image = NDArray[np.uint8]  # [256, 192, 3] RGB
+Image = NDArray[np.uint8]  # [256, 192, 3], BGR until `unpack`
 Labels = dict[str, NDArray[Any]]  # one sample's labels as a shard holds them
 HEIGHT, WIDTH = 256, 192
 
 
 class ShardSet(Dataset[dict[str, Tensor]], ABC):
-    """Training samples of one kind, seed and difficulty; missing shards are drawn on first use.
+    """Training samples of one kind, seed and difficulty.
 
     Args:
         cache: folder of the shards.
@@ -41,7 +47,7 @@ class ShardSet(Dataset[dict[str, Tensor]], ABC):
         count: number of scenes.
         difficulty: how wild they are.
         augment: change colours, turn, shift, cover and cut; off for validation.
-        processes: processes that draw what is missing.
+        processes: processes that draw missing shards first; 0 leaves drawing to somebody else.
 
     Raises:
         MissingDependencyError: shards are missing, and embreex, which draws them, is not installed.
@@ -52,8 +58,9 @@ class ShardSet(Dataset[dict[str, Tensor]], ABC):
     def __init__(
         self, cache: Path, seed: int, count: int, difficulty: Difficulty, augment: bool, processes: int = 1
     ) -> None:
-        for _ in make_shards(cache, seed, count, difficulty, processes, self.kind):
-            pass
+        if processes:
+            for _ in make_shards(cache, seed, count, difficulty, processes, self.kind):
+                pass
         self.folder = shard_folder(cache, seed, difficulty, self.kind)
         self.seed, self.count, self.augment = seed, count, augment
         self._shards: dict[int, Labels] = {}
@@ -62,35 +69,52 @@ class ShardSet(Dataset[dict[str, Tensor]], ABC):
         return self.count
 
     def _shard(self, number: int) -> Labels:
-        """All arrays of a shard, read once."""
+        """All arrays of a shard."""
         if number not in self._shards:
-            with np.load(self.folder / f"{number:05d}.npz", allow_pickle=False) as data:
-                self._shards[number] = {key: data[key] for key in data.files}
+            self._shards[number] = map_arrays(self.folder / f"{number:05d}.npz")
         return self._shards[number]
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """One sample as losses take it."""
+        chance = int(torch.randint(1 << 62, ()).item()) if self.augment else None
+        batch = self.unpack({key: value[None] for key, value in self.packed(index, chance).items()})
+        return {key: value[0] for key, value in batch.items()}
+
+    def packed(self, index: int, chance: int | None) -> dict[str, Tensor]:
+        """One sample for a batch that `unpack` takes.
+
+        Args:
+            index: of the scene.
+            chance: seed of the changes; None makes none.
+        """
         if not 0 <= index < self.count:
             raise IndexError(f"sample {index} was asked for, the set has 0 to {self.count - 1}.")
         shard, i = self._shard(index // SHARD), index % SHARD
         end = shard["end"]
         start = int(end[i - 1]) if i else 0
-        decoded = cv2.imdecode(shard["jpeg"][start : int(end[i])], cv2.IMREAD_COLOR)
-        image: Image = np.asarray(decoded, np.uint8)[..., ::-1]
-        labels = {key: np.asarray(value[i]) for key, value in shard.items() if key not in ("jpeg", "end")}
-        if self.augment:
-            rng = np.random.default_rng(int(torch.randint(1 << 62, ()).item()))
+        image: Image = np.asarray(
+            cv2.imdecode(shard["jpeg"][start : int(end[i])], cv2.IMREAD_COLOR), np.uint8
+        )
+        labels = {key: np.array(value[i]) for key, value in shard.items() if key not in ("jpeg", "end")}
+        if chance is not None:
+            rng = np.random.default_rng(chance)
             image, labels = self.turn(rng, image, labels)
-            image = _recolor(rng, image)
-            image = _cover(rng, image)
-        return self.to_tensors(image, labels)
+            image = _cover(rng, _recolor(rng, image))
+        labels = {"img": image, **self.choose(labels)}
+        return {key: torch.from_numpy(value) for key, value in labels.items()}
 
     @abstractmethod
     def turn(self, rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
         """Turn, scale and shift picture and labels alike."""
 
     @abstractmethod
-    def to_tensors(self, image: Image, labels: Labels) -> dict[str, Tensor]:
-        """An item of the set."""
+    def choose(self, labels: Labels) -> Labels:
+        """The labels that `unpack` needs."""
+
+    @staticmethod
+    @abstractmethod
+    def unpack(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A batch of `packed` samples as losses take it, on the same device."""
 
 
 class SynthHandSet(ShardSet):
@@ -105,9 +129,44 @@ class SynthHandSet(ShardSet):
         """See `ShardSet`."""
         return _turn(rng, image, labels)
 
-    def to_tensors(self, image: Image, labels: Labels) -> dict[str, Tensor]:
+    def choose(self, labels: Labels) -> Labels:
         """See `ShardSet`."""
-        return _to_tensors(image, labels)
+        out = {key: labels[key] for key in ("part", "canonical", "depth")}
+        out["turns"] = np.concatenate([labels["root"][None], labels["fingers"]]).astype(np.float32)
+        for key in ("keypoints_2d", "keypoints_3d", "betas"):
+            out[key] = labels[key].astype(np.float32)
+        return out
+
+    @staticmethod
+    def unpack(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """See `ShardSet`."""
+        rotmats = axis_angle_to_rotmat(batch["turns"])
+        out = unpack_cells(batch, CANONICAL_SCALE_M, DEPTH_SCALE_M, MEAN, STD)
+        del out["turns"]
+        return {**out, "global_orient": rotmats[:, :1], "hand_pose": rotmats[:, 1:]}
+
+
+def unpack_cells(
+    batch: dict[str, Tensor],
+    canonical_scale_m: float,
+    depth_scale_m: float,
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+) -> dict[str, Tensor]:
+    """A batch with `img` `[B, 3, 256, 192]` RGB, normalised from 0..1, parts as int64 and lengths in metres.
+
+    The rest stays as it is.
+    """
+    planes = batch["img"].flip(-1).permute(0, 3, 1, 2)
+    img = planes.to(torch.float32, memory_format=torch.contiguous_format)
+    shift, scale = (img.new_tensor(values)[:, None, None] for values in (mean, std))
+    return {
+        **batch,
+        "img": img.div_(255.0 * scale).sub_(shift / scale),
+        "part": batch["part"].long(),
+        "canonical": batch["canonical"].float() * (canonical_scale_m / 127),
+        "depth": batch["depth"].float() * (depth_scale_m / 127),
+    }
 
 
 def _turn(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
@@ -142,10 +201,11 @@ def turn_picture(
     out = dict(labels)
     for key in ("part", "canonical", "depth"):
         out[key] = cv2.warpAffine(labels[key], cells, size, flags=cv2.INTER_NEAREST)
-    middle = labels["keypoints_3d"].mean(0)
-    about = Rotation.from_rotvec(radians * middle / np.linalg.norm(middle))
-    out["keypoints_3d"] = (about.apply(labels["keypoints_3d"] - middle) + middle).astype(np.float32)
-    out["root"] = (about * Rotation.from_rotvec(labels["root"])).as_rotvec().astype(np.float32)
+    middle = labels["keypoints_3d"].mean(0).astype(np.float64)
+    about = cv2.Rodrigues(radians * middle / np.linalg.norm(middle))[0]
+    out["keypoints_3d"] = ((labels["keypoints_3d"] - middle) @ about.T + middle).astype(np.float32)
+    root = about @ cv2.Rodrigues(labels["root"].astype(np.float64))[0]
+    out["root"] = cv2.Rodrigues(root)[0][:, 0].astype(np.float32)  # at most half a turn
     return image, out, move
 
 
@@ -154,9 +214,9 @@ def _recolor(rng: np.random.Generator, image: Image) -> Image:
     gamma, gain = np.exp(rng.normal(0.0, 0.15)), np.exp(rng.normal(0.0, 0.08, 3) + rng.normal(0.0, 0.15))
     ramp = np.arange(256) / 255.0
     table = np.clip(255.0 * gain * (ramp[:, None] ** gamma), 0, 255).astype(np.uint8)
-    out: Image = np.asarray(cv2.LUT(np.ascontiguousarray(image), table[:, None, :]), np.uint8)
+    out: Image = np.asarray(cv2.LUT(image, table[:, None, :]), np.uint8)
     if rng.random() < 0.08:
-        gray = np.asarray(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), np.uint8)
+        gray = np.asarray(cv2.cvtColor(out, cv2.COLOR_BGR2GRAY), np.uint8)
         out = np.repeat(gray[..., None], 3, axis=2)
     return out
 
@@ -178,23 +238,3 @@ def _cover(rng: np.random.Generator, image: Image) -> Image:
         top, left = rng.integers(30, HEIGHT - 30 - h), rng.integers(20, WIDTH - 20 - w)
         out[top : top + h, left : left + w] = rng.integers(0, 256, 3)
     return out
-
-
-def _to_tensors(image: Image, labels: Labels) -> dict[str, Tensor]:
-    """An item of the set; whole numbers of labels become metres, axis-angles rotation matrices."""
-    mean, std = (np.array(values, np.float32) * 255.0 for values in (MEAN, STD))
-    img = ((image.astype(np.float32) - mean) / std).transpose(2, 0, 1)
-    turns = np.concatenate([labels["root"][None], labels["fingers"]])
-    rotmats = Rotation.from_rotvec(turns).as_matrix().astype(np.float32)
-    keypoints = labels["keypoints_3d"].astype(np.float32)
-    return {
-        "img": torch.from_numpy(np.ascontiguousarray(img)),
-        "part": torch.from_numpy(labels["part"].astype(np.int64)),
-        "canonical": torch.from_numpy(labels["canonical"].astype(np.float32) * (CANONICAL_SCALE_M / 127)),
-        "depth": torch.from_numpy(labels["depth"].astype(np.float32) * (DEPTH_SCALE_M / 127)),
-        "keypoints_2d": torch.from_numpy(np.asarray(labels["keypoints_2d"], np.float32)),
-        "keypoints_3d": torch.from_numpy(keypoints),
-        "global_orient": torch.from_numpy(rotmats[:1]),
-        "hand_pose": torch.from_numpy(rotmats[1:]),
-        "betas": torch.from_numpy(np.asarray(labels["betas"], np.float32)),
-    }
