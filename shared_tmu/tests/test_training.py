@@ -82,6 +82,14 @@ def test_stages_that_cannot_follow_each_other_are_refused_before_training(tmp_pa
         run_stages(lambda depth: pytest.fail("training began"), 8, stages, Setting(tmp_path, tmp_path))
 
 
+def test_a_stage_can_mix_sets_of_scenes():
+    also = [{"seed": 4, "count": 8, "difficulty": {"clutter": 0.5}}, {"seed": 5, "count": 9}]
+    stage = Stage("mixed", 2, images=1, seed=1, count=7, difficulty=Difficulty(90.0), also=also)
+    assert stage.sets == [
+        (1, 7, Difficulty(90.0)), (4, 8, Difficulty(clutter=0.5)), (5, 9, Difficulty())
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("channels", [64, 128, 192])
 def test_cosine_patches_are_orthonormal(channels):
     filters = cosine_patches(channels).reshape(channels, -1)

@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from shared_tmu.errors import ConfigError, MissingAssetError
 from shared_tmu.files import replacing, write_text
@@ -44,6 +45,7 @@ class Stage:
         images: pictures seen, repeats counted.
         seed, count: which scenes, and how many different ones.
         difficulty: how wild they are.
+        also: more sets of scenes to mix in, each with `seed`, `count` and perhaps `difficulty`.
         lr, warmup: as usual.
         batch_size: over all devices.
         matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices (stepped
@@ -69,6 +71,13 @@ class Stage:
     weights: dict[str, float] = field(default_factory=dict)
     anneal: float = 1.0
     keep_patches: int | None = None
+    also: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def sets(self) -> list[tuple[int, int, Difficulty]]:
+        """Seed, count and difficulty of each set of scenes."""
+        more = [(one["seed"], one["count"], Difficulty(**one.get("difficulty", {}))) for one in self.also]
+        return [(self.seed, self.count, self.difficulty), *more]
 
     @property
     def steps(self) -> int:
@@ -283,7 +292,8 @@ def _fit(stage: Stage, setting: Setting, training: RegressorTraining, task: Task
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "stage.json", json.dumps(asdict(stage), indent=1) + "\n")
     cache, processes = setting.cache, setting.draw_processes
-    train = task.pictures(cache, stage.seed, stage.count, stage.difficulty, True, processes)
+    sets = [task.pictures(cache, *scenes, True, processes) for scenes in stage.sets]
+    train: Dataset[dict[str, torch.Tensor]] = ConcatDataset(sets) if len(sets) > 1 else sets[0]
     val = task.pictures(cache, setting.val_seed, setting.val_count, Difficulty(), False, processes)
     keep = ModelCheckpoint(
         folder, save_last=True, save_top_k=0, every_n_train_steps=50, save_on_train_epoch_end=False
