@@ -3,6 +3,7 @@
 Run it as:
 
     python scripts/make_shards.py --count 20000 --seed 1 --max-turn 90 --clutter 0.4 --degrade 0.4
+    python scripts/make_shards.py --variety 1 --count 20000 --seed 2
     python scripts/make_shards.py --of body --count 20000
 """
 
@@ -31,9 +32,12 @@ def main() -> None:
     parser.add_argument("--max-turn", type=float, default=180.0, help="degrees away from an upright back")
     parser.add_argument("--clutter", type=float, default=1.0, help="0 plain background, 1 everything")
     parser.add_argument("--degrade", type=float, default=1.0, help="0 clean pictures, 1 blur and noise")
+    parser.add_argument(
+        "--variety", type=float, default=0.0, help="share with the looks of photographs, 0..1"
+    )
     parser.add_argument("--processes", type=int, default=1, help="processes that draw")
     args = parser.parse_args()
-    difficulty = Difficulty(args.max_turn, args.clutter, args.degrade)
+    difficulty = Difficulty(args.max_turn, args.clutter, args.degrade, args.variety)
     shards = make_shards(args.cache, args.seed, args.count, difficulty, args.processes, KINDS[args.of])
     for _ in tqdm(shards, total=(args.count + SHARD - 1) // SHARD, unit="shard"):
         pass

@@ -12,7 +12,8 @@ from shared_tmu.synth.geometry3d import Solid, forearm, make_solid, occluder
 from shared_tmu.synth.hand import PosedHand, synth_hand
 from shared_tmu.synth.scene import Scene
 from shared_tmu.synth.skin import skin_albedo
-from shared_tmu.synth.stage import Camera, Looks, Stage, Surface, photograph_stage, surface_labels
+from shared_tmu.synth.stage import Camera, Looks, Shot, Stage, Surface, photograph_stage, surface_labels
+from shared_tmu.synth.varied import photograph_hand
 
 Array = NDArray[np.float32]
 
@@ -101,17 +102,22 @@ def draw(scene: Scene, width: int = 256, height: int = 256, scale: float = 1.0) 
     Raises:
         MissingDependencyError: embreex is not installed.
     """
-    rng = scene.looks()
     hand = place_hand(scene)
     camera = frame_hand(scene, hand, width, height, scale)
-    looks = Looks(rng)
-    main = make_solid(hand.vertices, synth_hand().faces, None)
-    stage = Stage(main, _skin(looks), _solids(rng, scene, hand), looks)
-    shot = photograph_stage(rng, stage, camera, scene.difficulty.clutter, scene.difficulty.degrade)
+    shot = photograph_hand(scene, hand, camera) if scene.is_varied else _plain_shot(scene, hand, camera)
     geometry = synth_hand()
     part, canonical, depth = surface_labels(shot, geometry.template, geometry.faces, geometry.part_of_vertex)
     depth[part > 0] -= hand.keypoints[0, 2]
     return Picture(shot.image, hand, camera, part, canonical, depth)
+
+
+def _plain_shot(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
+    """The scene's photograph without variety."""
+    rng = scene.looks()
+    looks = Looks(rng)
+    main = make_solid(hand.vertices, synth_hand().faces, None)
+    stage = Stage(main, _skin(looks), _solids(rng, scene, hand), looks)
+    return photograph_stage(rng, stage, camera, scene.difficulty.clutter, scene.difficulty.degrade)
 
 
 def _skin(looks: Looks) -> Surface:

@@ -26,11 +26,19 @@ class Difficulty:
         max_turn_deg: largest turn away from the back of an upright hand; 180 means every view.
         clutter: 0 plain background and no occluders, 1 everything.
         degrade: 0 clean pictures, 1 the full range of blur, noise and compression.
+        variety: share of pictures with the looks of photographs: second hands, things, tables, people behind,
+            light from all around, camera faults; 0 draws what was drawn before there was such a thing.
     """
 
     max_turn_deg: float = 180.0
     clutter: float = 1.0
     degrade: float = 1.0
+    variety: float = 0.0
+
+
+def falls_to(seed: tuple[int, ...], share: float) -> bool:
+    """Whether a seed is among this share of all seeds; always the same answer."""
+    return share > 0.0 and bool(np.random.default_rng([*seed, 4]).random() < share)
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,15 @@ class Scene:
     def looks(self) -> np.random.Generator:
         """The generator behind the picture's looks."""
         return np.random.default_rng(self.seed)
+
+    def new_looks(self) -> np.random.Generator:
+        """The generator behind the looks of varied pictures; leaves `looks` as it was."""
+        return np.random.default_rng([*self.seed, 2])
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether this picture has the looks of photographs."""
+        return falls_to(self.seed, self.difficulty.variety)
 
 
 def _orientation(rng: np.random.Generator, max_turn_deg: float) -> Rotation:

@@ -66,12 +66,17 @@ def make_record(seed: int, index: int, difficulty: Difficulty) -> Record:
         middle, and `focal_px`.
     """
     scene = sample_scene(seed, index, difficulty)
-    picture = draw(scene)
-    data = jpeg(picture.image[:, LEFT:RIGHT])
-    labels = cell_labels(picture)
+    if scene.is_varied:  # nothing outside the network's columns is drawn
+        picture, left = draw(scene, RIGHT - LEFT, CROP), LEFT
+        data, dense = jpeg(picture.image), (picture.part, picture.canonical, picture.depth)
+        labels = dense_cells(*dense, CANONICAL_SCALE_M, DEPTH_SCALE_M)
+    else:
+        picture, left = draw(scene), 0
+        data, labels = jpeg(picture.image[:, LEFT:RIGHT]), cell_labels(picture)
     labels["root"], labels["fingers"], labels["betas"] = scene.root, scene.fingers, scene.betas
     labels["keypoints_3d"] = picture.hand.keypoints
-    labels["keypoints_2d"] = picture.camera.project(picture.hand.keypoints) / CROP - 0.5
+    points = picture.camera.project(picture.hand.keypoints) + np.array([left, 0], np.float32)
+    labels["keypoints_2d"] = points / CROP - 0.5
     labels["focal_px"] = np.array(picture.camera.focal_px, np.float32)
     return data, labels
 
@@ -103,6 +108,8 @@ HAND = Kind("synthhand", FORMAT, make_record)
 def shard_folder(cache: Path, seed: int, difficulty: Difficulty, kind: Kind = HAND) -> Path:
     """Where the shards of a seed and difficulty live under the cache."""
     how = {key: float(value) for key, value in asdict(difficulty).items()}  # 90 and 90.0 are one folder
+    if not how["variety"]:
+        del how["variety"]  # such shards are older than it is
     text = json.dumps([kind.version, how], sort_keys=True)
     return cache / f"{kind.name}-{seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

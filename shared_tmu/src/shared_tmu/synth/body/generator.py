@@ -11,8 +11,13 @@ from scipy.spatial.transform import Rotation
 from shared_tmu.synth.body.model import PosedBody, synth_body
 from shared_tmu.synth.body.outfit import Wardrobe, sample_outfit
 from shared_tmu.synth.body.scene import BodyScene
+from shared_tmu.synth.environment import Environment
 from shared_tmu.synth.geometry3d import Solid, make_solid, primitives
-from shared_tmu.synth.stage import Camera, Looks, Stage, photograph_stage, surface_labels
+from shared_tmu.synth.ground import sample_ground
+from shared_tmu.synth.stage import Camera, Looks, Shot, Stage, photograph_stage, surface_labels
+from shared_tmu.synth.things import Thing
+from shared_tmu.synth.varied import painted_thing
+from shared_tmu.synth.varied_stage import Paint, Painted, VariedStage, photograph_varied
 
 Array = NDArray[np.float32]
 HEIGHT, WIDTH = 256, 192
@@ -105,16 +110,45 @@ def draw_body(scene: BodyScene, width: int = WIDTH, height: int = HEIGHT) -> Bod
     Raises:
         MissingDependencyError: embreex is not installed.
     """
-    rng = scene.looks()
     body = place_body(scene)
     camera = frame_body(scene, body, width, height)
+    shot = (_varied_shot if scene.is_varied else _plain_shot)(scene, body, camera)
+    geometry = synth_body()
+    labels = surface_labels(shot, geometry.template, geometry.faces, geometry.part_of_vertex)
+    part, canonical, depth = labels
+    depth[part > 0] -= body.joints[0, 2]
+    return BodyPicture(shot.image, body, camera, part, canonical, depth)
+
+
+def _plain_shot(scene: BodyScene, body: PosedBody, camera: Camera) -> Shot:
+    """The scene's photograph without variety."""
+    rng = scene.looks()
     looks = Looks(rng)
     geometry = synth_body()
     surface = Wardrobe(looks, sample_outfit(rng), float(rng.uniform(0.0, 100.0)))
     main = make_solid(body.vertices, geometry.faces, None)
     stage = Stage(main, surface, _objects(rng, scene, body), looks, SCALE)
-    shot = photograph_stage(rng, stage, camera, scene.difficulty.clutter, scene.difficulty.degrade)
-    labels = surface_labels(shot, geometry.template, geometry.faces, geometry.part_of_vertex)
-    part, canonical, depth = labels
-    depth[part > 0] -= body.joints[0, 2]
-    return BodyPicture(shot.image, body, camera, part, canonical, depth)
+    return photograph_stage(rng, stage, camera, scene.difficulty.clutter, scene.difficulty.degrade)
+
+
+def _varied_shot(scene: BodyScene, body: PosedBody, camera: Camera) -> Shot:
+    """The scene's photograph in the looks of photographs."""
+    rng = scene.new_looks()
+    light = Environment(rng)
+    wardrobe = Wardrobe(light, sample_outfit(rng), float(rng.uniform(0.0, 100.0)))
+
+    def paint(points: Array, face: NDArray[np.int32], bary: Array) -> Paint:
+        color, gloss, tilt = wardrobe(face, bary)
+        return Paint(color, gloss, tilt, ~tilt.any(1))
+
+    things = [Painted(make_solid(body.vertices, synth_body().faces, None), paint)]
+    for solid in _objects(rng, scene, body):
+        axis = np.ptp(solid.vertices, axis=0)
+        thing = Thing(solid.vertices, solid.faces, axis / np.linalg.norm(axis), True)
+        things.append(painted_thing(rng, thing))
+    clutter, ground = scene.difficulty.clutter, None
+    if rng.random() < 0.6 * clutter:
+        ground = sample_ground(rng, body.vertices[::20], light.up, SCALE)
+    stage = VariedStage(things, light, rng, SCALE)
+    depth_m = float(body.joints[0, 2])
+    return photograph_varied(stage, camera, clutter, scene.difficulty.degrade, ground, depth_m)

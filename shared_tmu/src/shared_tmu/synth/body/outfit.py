@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,6 @@ from shared_tmu.synth.body.head import EYE_LEVEL, MOUTH
 from shared_tmu.synth.body.mesh import SKIN_VERTICES
 from shared_tmu.synth.body.model import synth_body
 from shared_tmu.synth.rig import smoothstep as _smoothstep
-from shared_tmu.synth.stage import Looks
 
 Array = NDArray[np.float32]
 LATTICE = 32
@@ -171,16 +171,23 @@ def sample_outfit(rng: np.random.Generator) -> Outfit:
     )
 
 
+class HasTone(Protocol):
+    """Anything that says what colour skin has, linear RGB `[3]`."""
+
+    @property
+    def tone(self) -> Array: ...
+
+
 class Wardrobe:
     """The surface of a dressed person: a `Surface` of the stage.
 
     Args:
-        looks: skin colour and light.
+        looks: skin colour.
         outfit: what is worn.
         shift: of the noise, so that no two people share it.
     """
 
-    def __init__(self, looks: Looks, outfit: Outfit, shift: float = 0.0) -> None:
+    def __init__(self, looks: HasTone, outfit: Outfit, shift: float = 0.0) -> None:
         self.looks, self.outfit, self.shift = looks, outfit, shift
         self.body = synth_body()
 

@@ -12,7 +12,7 @@ from shared_tmu.synth.body.collisions import touches_itself
 from shared_tmu.synth.body.model import BodyPose
 from shared_tmu.synth.body.poses import MIRRORED_TURN, angles_to_pose, sample_angles
 from shared_tmu.synth.poses import sample_hand_poses
-from shared_tmu.synth.scene import Difficulty
+from shared_tmu.synth.scene import Difficulty, falls_to
 
 Array = NDArray[np.float32]
 UPRIGHT = Rotation.from_euler("x", 180, degrees=True)  # y up, facing +z: y down, facing the camera
@@ -50,6 +50,15 @@ class BodyScene:
     def looks(self) -> np.random.Generator:
         """The generator behind the picture's looks."""
         return np.random.default_rng(self.seed)
+
+    def new_looks(self) -> np.random.Generator:
+        """The generator behind the looks of varied pictures; leaves `looks` as it was."""
+        return np.random.default_rng([*self.seed, 2])
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether this picture has the looks of photographs."""
+        return falls_to(self.seed, self.difficulty.variety)
 
 
 def _orientation(rng: np.random.Generator, lean_deg: float, max_turn_deg: float) -> Rotation:

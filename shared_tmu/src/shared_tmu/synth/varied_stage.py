@@ -1,0 +1,217 @@
+"""A stage under light from all around: soft shadows, darker creases, a painter for every solid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.render import RayScene, pixel_directions
+from shared_tmu.synth.backdrop import backdrop
+from shared_tmu.synth.environment import Environment
+from shared_tmu.synth.geometry3d import Solid
+from shared_tmu.synth.ground import Ground
+from shared_tmu.synth.sensor import take_picture
+from shared_tmu.synth.stage import Camera, Shot, _uneven
+
+Array = NDArray[np.float32]
+Faces = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Paint:
+    """What K points of a solid are like.
+
+    Attributes:
+        albedo: linear RGB, `[K, 3]`.
+        gloss: strength of the highlight, `[K]`.
+        tilt: added to the unit normals, `[K, 3]`, if anything.
+        flesh: whether light seeps through as through skin, `[K]`.
+    """
+
+    albedo: Array
+    gloss: Array
+    tilt: Array | None
+    flesh: NDArray[np.bool_]
+
+
+Painter = Callable[[Array, Faces, Array], Paint]
+"""From points in the camera frame `[K, 3]`, the solid's faces `[K]` and weights on them `[K, 3]`."""
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A solid and how it looks."""
+
+    solid: Solid
+    painter: Painter
+
+
+class VariedStage:
+    """All solids of a scene in one ray scene.
+
+    Args:
+        things: the solids; what the scene is about comes first.
+        light: skin colour and light.
+        rng: the only source of chance.
+        scale: size of the scene against a hand's.
+    """
+
+    def __init__(
+        self, things: list[Painted], light: Environment, rng: np.random.Generator, scale: float = 1.0
+    ) -> None:
+        self.things, self.light, self.rng, self.scale = things, light, rng, scale
+        solids = [thing.solid for thing in things]
+        offsets = np.cumsum([0] + [len(s.vertices) for s in solids[:-1]])
+        self.first_face = np.cumsum([0] + [len(s.faces) for s in solids])
+        self.vertices = np.concatenate([s.vertices for s in solids])
+        self.normals = np.concatenate([s.normals for s in solids])
+        self.faces = np.concatenate([s.faces + o for s, o in zip(solids, offsets, strict=True)])
+        self.solid_of_face = np.repeat(np.arange(len(solids)), np.diff(self.first_face))
+        self.rays = RayScene(self.vertices, self.faces)
+
+    def blocked(self, points: Array, directions: Array) -> Array:
+        """1 where something lies along rays, `[K, 3]` -> `[K]`."""
+        return self.rays.occluded(points, directions).astype(np.float32)
+
+    def towards_key(self, count: int) -> Array:
+        """Directions to points of the key light, `[K, 3]`."""
+        jitter = self.rng.normal(0.0, 1.0, (count, 3)).astype(np.float32)
+        return self.light.key + np.float32(self.light.spread) * jitter
+
+    def around(self, normal: Array) -> Array:
+        """Directions as likely as light from there counts, unit normals `[K, 3]` -> `[K, 3]`."""
+        ball = self.rng.standard_normal(normal.shape, dtype=np.float32)
+        ball /= np.maximum(np.linalg.norm(ball, axis=1, keepdims=True), 1e-6)
+        return normal + 0.98 * ball
+
+    def shade(
+        self, directions: Array, image: tuple[int, int] | None = None
+    ) -> tuple[Array, Faces, Array, Array]:
+        """What K rays from the camera see.
+
+        Args:
+            directions: `[K, 3]` with z = 1.
+            image: height and width if the rays are all pixels of a picture: shadows are smoothed over it.
+
+        Returns:
+            Linear RGB `[K, 3]` (zero where nothing is hit), face `[K]` (-1 none), weights `[K, 3]`, depth
+            `[K]`.
+        """
+        face, uv, depth = self._cast(directions)
+        hit = np.flatnonzero(face >= 0)
+        bary = np.zeros((len(face), 3), np.float32)
+        bary[hit, 0] = 1.0 - uv[hit].sum(1)
+        bary[hit, 1:] = uv[hit]
+        color = np.zeros((len(face), 3), np.float32)
+        if not len(hit):
+            return color, face, bary, depth
+        points = directions[hit] * depth[hit, None]
+        view = directions[hit] / np.linalg.norm(directions[hit], axis=1, keepdims=True)
+        geometric = np.einsum("kvc,kv->kc", self.normals[self.faces[face[hit]]], bary[hit])
+        geometric[np.einsum("kc,kc->k", geometric, view) > 0] *= -1.0
+        geometric /= np.maximum(np.linalg.norm(geometric, axis=1, keepdims=True), 1e-6)
+        paint = self._paint(points, face[hit], bary[hit])
+        normal = geometric
+        if paint.tilt is not None:
+            normal = geometric + paint.tilt
+            normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+        lit, free = self._arriving(points, geometric)
+        if image is not None:
+            lit, free = _smoothed(hit, lit, free, image)
+        lit = lit * self.light.key_share(points)
+        color[hit] = self.light.shade(normal, view, lit, free, paint.albedo, paint.gloss, paint.flesh)
+        return color, face, bary, depth
+
+    def _cast(self, directions: Array) -> tuple[Faces, Array, Array]:
+        """First hits of rays from the camera; those beside everything are not cast."""
+        front = self.vertices[self.vertices[:, 2] > 0.02]
+        low, high = np.float32(-9.0), np.float32(9.0)
+        if len(front) == len(self.vertices):
+            flat = front[:, :2] / front[:, 2:]
+            low, high = flat.min(0), flat.max(0)
+        near = np.flatnonzero(((directions[:, :2] >= low) & (directions[:, :2] <= high)).all(1))
+        rays = np.ascontiguousarray(directions[near])
+        face = np.full(len(directions), -1, np.int32)
+        uv, depth = np.zeros((len(directions), 2), np.float32), np.full(len(directions), np.inf, np.float32)
+        face[near], uv[near], depth[near] = self.rays.cast(np.zeros_like(rays), rays)
+        return face, uv, depth
+
+    def _arriving(self, points: Array, normal: Array) -> tuple[Array, Array]:
+        """Shares of the key light and of the surroundings that reach points, `[K]` each."""
+        start = points + (0.0022 * self.scale) * normal
+        lit = 1.0 - self.blocked(start, self.towards_key(len(points)))
+        free = 1.0 - self.blocked(start, self.around(normal))
+        return lit, free
+
+    def _paint(self, points: Array, face: Faces, bary: Array) -> Paint:
+        solid = self.solid_of_face[face]
+        out = Paint(
+            np.zeros_like(points), np.zeros(len(points), np.float32), np.zeros_like(points),
+            np.zeros(len(points), bool),
+        )  # fmt: skip
+        for number in np.unique(solid):
+            rows = np.flatnonzero(solid == number)
+            own = self.things[number].painter(points[rows], face[rows] - self.first_face[number], bary[rows])
+            out.albedo[rows], out.gloss[rows], out.flesh[rows] = own.albedo, own.gloss, own.flesh
+            if own.tilt is not None and out.tilt is not None:
+                out.tilt[rows] = own.tilt
+        return out
+
+
+def _smoothed(hit: NDArray[np.int64], lit: Array, free: Array, image: tuple[int, int]) -> tuple[Array, Array]:
+    """Single rays' answers averaged over neighbours in the picture."""
+    sheet = np.zeros((image[0] * image[1], 3), np.float32)
+    sheet[hit, 0], sheet[hit, 1], sheet[hit, 2] = lit, free, 1.0
+    sheet = sheet.reshape(*image, 3)
+    fine = cv2.blur(sheet[..., ::2], (3, 3)).reshape(-1, 2)[hit]
+    wide = cv2.GaussianBlur(np.ascontiguousarray(sheet[..., 1:]), (0, 0), 3.0).reshape(-1, 2)[hit]
+    return fine[:, 0] / np.maximum(fine[:, 1], 1e-3), wide[:, 0] / np.maximum(wide[:, 1], 1e-3)
+
+
+def photograph_varied(
+    stage: VariedStage, camera: Camera, clutter: float, degrade: float, ground: Ground | None, depth_m: float
+) -> Shot:
+    """Draw a stage before a background and pass it through a camera's faults.
+
+    Args:
+        stage: what is there, in the camera's frame.
+        camera: who looks.
+        clutter: see `backdrop`.
+        degrade: see `take_picture`.
+        ground: a surface that things rest on, in front of the background.
+        depth_m: about where the scene is.
+
+    Raises:
+        MissingDependencyError: embreex is not installed.
+    """
+    height, width, rng = camera.height, camera.width, stage.rng
+    rays = pixel_directions(camera.focal_px, camera.centre_px, width, height).reshape(-1, 3)
+    behind = backdrop(rng, height, width, clutter, stage.light, camera.focal_px / depth_m)
+    if ground is not None:
+        behind = ground.drawn(rng, stage, rays.reshape(height, width, 3), behind)
+    behind = behind.reshape(-1, 3)
+    color, face, bary, depth = stage.shade(rays, (height, width))
+    seen = face >= 0
+    color = np.where(seen[:, None], color, behind)
+    solid = np.where(seen, stage.solid_of_face[face], -1)
+    depth = np.where(seen, depth, np.inf).astype(np.float32)
+    uneven = _uneven(solid.reshape(height, width), depth.reshape(height, width), 0.006 * stage.scale)
+    fine = np.flatnonzero(uneven)
+    if len(fine):
+        color[fine] = _supersampled(stage, rays[fine], camera.focal_px, color[fine], behind[fine])
+    image = take_picture(rng, color.reshape(height, width, 3), degrade)
+    return Shot(image, solid, face, bary, depth)
+
+
+def _supersampled(stage: VariedStage, rays: Array, focal_px: float, first: Array, behind: Array) -> Array:
+    """Mean of the middle ray and three around it."""
+    offsets = np.array([[-0.3, -0.2], [0.33, -0.15], [0.0, 0.35]], np.float32) / focal_px
+    moved = np.tile(rays, (3, 1))
+    moved[:, :2] += np.repeat(offsets, len(rays), axis=0)
+    color, face, _, _ = stage.shade(moved)
+    color = np.where(face[:, None] >= 0, color, np.tile(behind, (3, 1)))
+    return np.asarray((first + color.reshape(3, -1, 3).sum(0)) / 4.0, np.float32)
