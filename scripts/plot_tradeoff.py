@@ -3,8 +3,7 @@
     python scripts/plot_tradeoff.py HaMeR_TMU/results/hamer-synthhand.jsonl
     python scripts/plot_tradeoff.py HaMeR_TMU/results/*.jsonl --published HaMeR --out tradeoff.pdf
 
-Bars are 95 % bootstrap intervals of the paired difference to `off`, where per-sample errors lie beside the
-lines.
+Bars are 95 % bootstrap intervals of the paired difference to `off`.
 """
 
 import argparse

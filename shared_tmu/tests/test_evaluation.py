@@ -19,6 +19,7 @@ from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.errors import InputError, MethodError, ScheduleError
 from shared_tmu.evaluation import evaluate, main, parse_settings
 from shared_tmu.metrics import score_freihand
+from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.precision import choose_dtype
 
 REQUIRED = (
@@ -106,6 +107,32 @@ def test_numbers_and_files_agree_with_a_plain_loop_over_the_set(run, results, da
     assert sorted(p.name for p in folder.iterdir()) == [
         "per_sample.npz", "pred.json", "scores.json", "scores.txt"
     ]  # fmt: skip
+
+
+def per_sample(results, record):
+    with np.load(results / record["files"] / "per_sample.npz") as archive:
+        return archive["pa_mpvpe_mm"]
+
+
+def test_lines_hold_intervals_of_errors_and_of_paired_differences(run, results):
+    _, (merged, off), _ = run("--r", "20x2,off", "--rounds", "0")
+    for record in (merged, off):
+        low, high = record["interval_95"]["pa_mpvpe_mm"]
+        assert low < record["pa_mpvpe_mm"] < high
+    assert off["minus_off_interval_95"] is None
+    difference = per_sample(results, merged) - per_sample(results, off)
+    assert merged["minus_off_interval_95"]["pa_mpvpe_mm"] == list(bootstrap_interval(difference))
+    assert set(merged["interval_95"]) == set(merged["minus_off_interval_95"])
+
+
+def test_differences_need_the_unpatched_model_in_any_earlier_run(run, caplog):
+    with caplog.at_level("INFO"):
+        _, (alone,), _ = run("--r", "3x2", "--rounds", "0")
+    assert alone["minus_off_interval_95"] is None
+    assert "Without 'off'" in caplog.text
+    run("--r", "off", "--rounds", "0")
+    _, records, _ = run("--r", "3x2", "--method", "random", "--rounds", "0")
+    assert records[-1]["minus_off_interval_95"]["pa_mpvpe_mm"]
 
 
 def test_worker_processes_give_the_same(run):

@@ -46,7 +46,10 @@ def test_the_landmarks_themselves_are_perfect_and_moved_ones_are_not(opened):
     assert scores.headline["error_box"] == pytest.approx(0.17, abs=1e-4)
     assert (scores.headline["pck_15"], scores.headline["pck_20"]) == (0.0, 1.0)
     assert scores.per_sample["error_box"].shape == (len(opened),)
-    assert scores.as_dict()["error_box"] == scores.headline["error_box"]
+    table = scores.as_dict()
+    assert table["error_box"] == scores.headline["error_box"]
+    low, high = table["interval_95"]["mean_hand_error_box"]
+    assert low <= scores.headline["mean_hand_error_box"] <= high
 
 
 def test_a_mirrored_picture_has_the_mirrored_landmarks(opened):

@@ -26,7 +26,7 @@ from shared_tmu.errors import InputError, MissingAssetError
 from shared_tmu.files import replacing
 from shared_tmu.images import read_image
 from shared_tmu.metrics.hint import crop_to_picture
-from shared_tmu.metrics.landmarks import LandmarkScores, score_landmarks
+from shared_tmu.metrics.landmarks import MEAN_HAND, LandmarkScores, score_landmarks
 from shared_tmu.models.hand import mano_params
 
 PATTERNS = ("*.jpg", "*.png", "*.webp", "*.bmp", "*.tif", "*.tiff")
@@ -130,7 +130,7 @@ class PhotoHands:
 
     def score(self, outputs: Outputs) -> LandmarkScores:
         """Agreement with the landmarks; `outputs` are the `kept` arrays of all samples."""
-        controls = {"mean_hand": self.mean_hands()}
+        controls = {MEAN_HAND: self.mean_hands()}
         return score_landmarks(self.place(outputs), self.landmarks_px, self.unit_px, controls)
 
     def write_predictions(self, outputs: Outputs, folder: Path) -> None:

@@ -147,3 +147,7 @@ class Run:
     def applied(self, program: EvalProgram, model: nn.Module) -> AbstractContextManager[object]:
         """As `patched`, but `off` leaves the model alone: it is the baseline itself."""
         return nullcontext() if self.schedule.is_off else self.patched(program, model)
+
+
+BASELINE = Run(Schedule.parse("off"), "tome", unmerge=True)
+"""The unpatched model, which every other run is compared with."""

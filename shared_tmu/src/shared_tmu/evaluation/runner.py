@@ -20,8 +20,9 @@ from shared_tmu.bench import append_record, describe_environment, read_records
 from shared_tmu.datasets import DATASETS, EvalSet, open_dataset, picture_signature
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.evaluation.identity import code_sha256, digest_of, file_sha256, weights_sha256
+from shared_tmu.evaluation.intervals import PER_SAMPLE, read_intervals
 from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
-from shared_tmu.evaluation.program import EvalProgram, Run
+from shared_tmu.evaluation.program import BASELINE, EvalProgram, Run
 from shared_tmu.evaluation.report import format_table, format_title
 from shared_tmu.evaluation.settings import EvalSettings, parse_settings
 from shared_tmu.evaluation.speed import count_tokens, measure_speeds
@@ -199,10 +200,14 @@ class Session:
                 failures.append(f"{job.run.label} on {data.name}: {error}")
         runs = [job.run for job in scored]
         speeds = measure_speeds(self.program, self.model, runs, batch, self.settings) if runs else {}
+        off = self._job(data, BASELINE, chunks).folder.path
+        if not (off / PER_SAMPLE).is_file():
+            _log.info("Without 'off' among the results there are no intervals of differences to it.")
         for job, errors in scored.items():
             tokens = count_tokens(self.program, self.model, job.run, batch["img"])
             moved = self._dtype_error(job.run, batch)
-            record = self._record(data, job, {**errors, **tokens, **speeds[job.run], **moved})
+            intervals = read_intervals(job.folder.path, None if job.run == BASELINE else off, errors)
+            record = self._record(data, job, {**errors, **intervals, **tokens, **speeds[job.run], **moved})
             append_record(lines, record)
             finished[job.key] = record
         return failures
@@ -227,7 +232,7 @@ class Session:
         data.write_predictions(outputs, folder)
         write_text(folder / "scores.txt", scores.scores_txt())
         write_text(folder / "scores.json", json.dumps(scores.as_dict(), allow_nan=False))
-        with replacing(folder / "per_sample.npz") as beside:
+        with replacing(folder / PER_SAMPLE) as beside:
             names = np.array([image.name for image in data.images])
             np.savez(beside, image=names, **scores.per_sample)
         title, key, form = data.columns[0]

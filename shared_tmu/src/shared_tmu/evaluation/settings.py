@@ -13,7 +13,7 @@ import torch
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_meshes import TIPS
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.program import HAND, EvalProgram, Run
+from shared_tmu.evaluation.program import BASELINE, HAND, EvalProgram, Run
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.packing import PACKED_HELP
 from shared_tmu.precision import DTYPES, choose_dtype, name_of
@@ -172,10 +172,9 @@ def read_runs(schedules: str, methods: str, protect: str = "first", *, unmerge: 
     """
     parsed = [Schedule.parse(part) for part in _parts("--r", schedules)]
     rows = [find_method(part).name for part in _parts("--method", methods)]
-    baseline = Run(Schedule.parse("off"), "tome", unmerge=True)
     sides = [choose_protection(part) for part in _parts("--protect", protect)]
     runs = [
-        baseline if s.is_off else Run(s, method, unmerge, side)
+        BASELINE if s.is_off else Run(s, method, unmerge, side)
         for side in sides
         for method in rows
         for s in parsed

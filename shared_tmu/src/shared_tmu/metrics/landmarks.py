@@ -18,6 +18,8 @@ from shared_tmu.metrics.hand_table import expect_finite
 
 THRESHOLDS = (0.1, 0.15, 0.2)
 """Of the longer side of the hand's box."""
+MEAN_HAND = "mean_hand"
+"""Name of the control that looks at nothing but the box."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,11 @@ class LandmarkScores:
     @property
     def per_sample(self) -> dict[str, NDArray[np.float64]]:
         """Means over each hand's key points, `[N]`, by the names of `headline`."""
-        shares = {f"pck_{_percent(t)}": (self.model <= t).mean(axis=1) for t in THRESHOLDS}
-        return {"error_box": self.model.mean(axis=1), **shares}
+        return _rows(self.model) | {
+            f"{name}_{key}": values
+            for name, distances in self.controls.items()
+            for key, values in _rows(distances).items()
+        }
 
     def official(self) -> dict[str, float]:
         """The same as `headline`: no official score file exists."""
@@ -56,12 +61,9 @@ class LandmarkScores:
         return "".join(f"{name}: {value:f}\n" for name, value in self.headline.items())
 
     def as_dict(self) -> dict[str, Any]:
-        """Means with 95 % bootstrap intervals over hands, and all distances."""
-        table: dict[str, Any] = {
-            name: {"mean": float(values.mean()), "interval_95": list(bootstrap_interval(values))}
-            for name, values in self.per_sample.items()
-        }
-        return {**table, **self.headline, "distances_over_box": self.model.tolist()}
+        """Means, their 95 % bootstrap intervals over hands, and all distances."""
+        intervals = {name: list(bootstrap_interval(values)) for name, values in self.per_sample.items()}
+        return {**self.headline, "interval_95": intervals, "distances_over_box": self.model.tolist()}
 
 
 def score_landmarks(
@@ -94,6 +96,11 @@ def score_landmarks(
 
 def _percent(threshold: float) -> int:
     return round(100 * threshold)
+
+
+def _rows(distances: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    shares = {f"pck_{_percent(t)}": (distances <= t).mean(axis=1) for t in THRESHOLDS}
+    return {"error_box": distances.mean(axis=1), **shares}
 
 
 def _numbers(distances: NDArray[np.float64]) -> dict[str, float]:

@@ -8,12 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from shared_tmu.bench import read_records
 from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.files import replacing
-from shared_tmu.metrics.bootstrap import bootstrap_interval
 
 _SETTING = ("model", "dataset", "device", "dtype", "batch_size", "n", "weights_sha256")
 
@@ -42,8 +39,7 @@ def read_results(paths: Sequence[Path]) -> Curves:
     """Curves by name from JSON-lines files of `eval.py`: one per model, set, machine and method.
 
     Of several lines for the same schedule the last counts; lines without a timing are left out. Every curve
-    starts at `off` of the same setting. Where the per-sample errors lie beside the file, a point has the 95 %
-    interval of its paired difference to `off`.
+    starts at `off` of the same setting, and has the 95 % interval of its paired difference to it, if there is one.
 
     Raises:
         InputError: no line with a timing, or a setting without `off`.
@@ -56,7 +52,7 @@ def read_results(paths: Sequence[Path]) -> Curves:
             setting = (*(record[name] for name in _SETTING), record["machine"]["processor"])
             line = "" if record["schedule"] == "off" else _line_name(record)
             rows = settings.setdefault(setting, {})
-            rows[line, record["schedule"]] = {**record, "folder": path.parent / record["files"]}
+            rows[line, record["schedule"]] = record
     if not settings:
         raise InputError(f"no timed results in {', '.join(map(str, paths)) or 'no file'}: run eval.py first.")
     curves: Curves = {}
@@ -140,19 +136,12 @@ def draw_tradeoff(curves: Mapping[str, Sequence[Point]], path: Path, *, absolute
 
 
 def _point(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> Point:
-    interval = None if record is baseline else _interval(record, baseline)
-    return Point(record["schedule"], record["speedup"], record["pa_mpvpe_mm"], interval)
-
-
-def _interval(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> tuple[float, float] | None:
-    files = [r["folder"] / "per_sample.npz" for r in (record, baseline)]
-    if not all(file.is_file() for file in files):
-        return None
-    ours, theirs = (np.load(file)["pa_mpvpe_mm"] for file in files)
-    if len(ours) != len(theirs):
-        return None
-    low, high = bootstrap_interval(ours - theirs)
-    return baseline["pa_mpvpe_mm"] + low, baseline["pa_mpvpe_mm"] + high
+    intervals = record.get("minus_off_interval_95") or {}
+    moved = None
+    if record is not baseline and "pa_mpvpe_mm" in intervals:
+        low, high = intervals["pa_mpvpe_mm"]
+        moved = baseline["pa_mpvpe_mm"] + low, baseline["pa_mpvpe_mm"] + high
+    return Point(record["schedule"], record["speedup"], record["pa_mpvpe_mm"], moved)
 
 
 def _line_name(record: Mapping[str, Any]) -> str:
