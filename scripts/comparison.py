@@ -1,14 +1,32 @@
-"""TMU and its controls at every schedule side by side, as Markdown, from the lines of eval.py."""
+"""TMU and its controls at every schedule side by side, from the lines of eval.py; as Markdown, too."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 Run = dict[str, Any]
 
-ERRORS = {
-    "pa_mpvpe_mm": "PA-MPVPE",
-    "pa_mpvpe_hand_mm": "PA-MPVPE of the hands",
-    "pa_mpvpe_face_mm": "PA-MPVPE of the head",
+
+class Measure(NamedTuple):
+    """How a number of the lines is written.
+
+    Args:
+        title: what it is, with its unit.
+        digits: after the point.
+        error: whether less is better.
+    """
+
+    title: str
+    digits: int
+    error: bool = True
+
+
+MEASURES = {
+    "pa_mpvpe_mm": Measure("PA-MPVPE in mm", 2),
+    "pa_mpvpe_hand_mm": Measure("PA-MPVPE of the hands in mm", 2),
+    "pa_mpvpe_face_mm": Measure("PA-MPVPE of the head in mm", 2),
+    "error_box": Measure("distance to the landmarks over the box", 4),
+    "pck_20": Measure("PCK@0.2 (more is better)", 3, error=False),
 }
 WAYS: dict[str, Callable[[Run], bool]] = {
     "TMU": lambda run: _is(run, "tome", True, "first"),
@@ -16,20 +34,65 @@ WAYS: dict[str, Callable[[Run], bool]] = {
     "protect last": lambda run: _is(run, "tome", True, "last"),
     "random pairs": lambda run: _is(run, "random", True, "first"),
 }
+THESIS = (
+    *("off", "1", "2", "3", "4", "5x20", "5", "6x16", "6x20", "8x16", "10x16"),
+    *("10x8+6x8", "10x8+8x8", "12x8+6x8"),
+)
+"""The published schedules, slowest first."""
+MAY_BE_NONE = "may be 0"
+NOTE = f"in brackets how much more than the unpatched model's {{base}}, with the 95 % interval of the paired \
+difference; *{MAY_BE_NONE}* where it holds 0"
 
 
-def compare_runs(runs: Sequence[Run]) -> str:
-    """A table for each error that the runs have: a row for every schedule, a column for every way of merging.
+@dataclass(frozen=True)
+class Comparison:
+    """Lines of one model on one set.
+
+    Args:
+        baseline: the line of `off`.
+        cells: the other lines, by schedule and way of merging.
+    """
+
+    baseline: Run
+    cells: dict[tuple[str, str], Run]
+
+    @property
+    def schedules(self) -> list[str]:
+        """All but `off`; those of the thesis in its order, then others as they came."""
+        found = dict.fromkeys(schedule for schedule, _ in self.cells)
+        return [s for s in THESIS if s in found] + [s for s in found if s not in THESIS]
+
+    @property
+    def ways(self) -> list[str]:
+        """Ways of merging that any schedule has."""
+        return [way for way in WAYS if any((schedule, way) in self.cells for schedule in self.schedules)]
+
+    @property
+    def measures(self) -> list[str]:
+        """Numbers that the lines have."""
+        return [name for name in MEASURES if name in self.baseline]
+
+    def kept(self, schedule: str) -> int:
+        """Tokens left at the end."""
+        return next(int(run["tokens_kept"]) for (name, _), run in self.cells.items() if name == schedule)
+
+
+def arrange_runs(runs: Sequence[Run]) -> Comparison:
+    """Sort lines by schedule and way of merging.
 
     Args:
         runs: lines of one model on one set; of several alike the last counts. `off` must be among them.
 
     Raises:
-        ValueError: the runs are of several models, sets or number formats, or have no `off`.
+        ValueError: the runs are of several models, weights, sets or number formats, or have no `off`.
     """
-    settings = {tuple(run[name] for name in ("model", "dataset", "dtype")) for run in runs}
+    settings = {
+        tuple(run.get(name) for name in ("model", "dataset", "dtype", "weights_sha256", "dataset_sha256"))
+        for run in runs
+    }
     if len(settings) != 1:
-        raise ValueError(f"a comparison is of one model on one set, found {sorted(settings)}")
+        named = sorted({" on ".join(map(str, setting[:3])) for setting in settings})
+        raise ValueError(f"a comparison is of one model on one set, with the same weights; found {named}")
     cells: dict[tuple[str, str], Run] = {}
     for run in runs:
         for way, matches in WAYS.items():
@@ -38,26 +101,68 @@ def compare_runs(runs: Sequence[Run]) -> str:
     baseline = cells.get(("off", "TMU"))
     if baseline is None:
         raise ValueError("a comparison needs the unpatched model: run eval.py with --r off, too")
-    schedules = [name for name in dict.fromkeys(schedule for schedule, _ in cells) if name != "off"]
-    ways = [way for way in WAYS if any((schedule, way) in cells for schedule in schedules)]
+    return Comparison(baseline, {key: run for key, run in cells.items() if key[0] != "off"})
+
+
+def compare_runs(runs: Sequence[Run]) -> str:
+    """A table for each number of the runs: a row for every schedule, a column for every way of merging.
+
+    Raises:
+        ValueError: see `arrange_runs`.
+    """
+    found = arrange_runs(runs)
     parts = []
-    for error, title in ERRORS.items():
-        if error not in baseline:
-            continue
-        base = baseline[error]
+    for name in found.measures:
         lines = [
-            f"{title} in mm, in brackets how much more than the unpatched model's {base:.2f}:",
+            f"{MEASURES[name].title[:1].upper()}{MEASURES[name].title[1:]}, {_note(found, name)}:",
             "",
-            "| `--r` | tokens kept | " + " | ".join(ways) + " |",
-            "|---|" + "---|" * (1 + len(ways)),
+            "| `--r` | tokens kept | " + " | ".join(found.ways) + " |",
+            "|---|" + "---|" * (1 + len(found.ways)),
         ]
-        for schedule in schedules:
-            found = [cells.get((schedule, way)) for way in ways]
-            kept = next(str(run["tokens_kept"]) for run in found if run is not None)
-            texts = ["-" if run is None else f"{run[error]:.2f} ({run[error] - base:+.2f})" for run in found]
-            lines.append(f"| {' | '.join([schedule, kept, *texts])} |")
+        for schedule in found.schedules:
+            cells = [_cell(found, schedule, way, name) for way in found.ways]
+            lines.append(f"| {' | '.join([schedule, str(found.kept(schedule)), *cells])} |")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def interval_of(run: Run, field: str, name: str) -> tuple[float, float] | None:
+    """An interval of a line; None in a line that has none, such as an old one.
+
+    Args:
+        run: the line.
+        field: such as `interval_95` or `minus_off_interval_95`.
+        name: of the number.
+    """
+    found = (run.get(field) or {}).get(name)
+    return None if found is None else (float(found[0]), float(found[1]))
+
+
+def show_difference(value: float, interval: tuple[float, float] | None, digits: int) -> str:
+    """A difference with its interval, and whether that holds 0: `+1.07, 0.98 to 1.17`."""
+    text = f"{value:+.{digits}f}"
+    if interval is None:
+        return text
+    low, high = interval
+    return f"{text}, {low:.{digits}f} to {high:.{digits}f}{f', {MAY_BE_NONE}' if low <= 0 <= high else ''}"
+
+
+def _note(found: Comparison, name: str) -> str:
+    base = f"{found.baseline[name]:.{MEASURES[name].digits}f}"
+    if not any(interval_of(run, "minus_off_interval_95", name) for run in found.cells.values()):
+        return f"in brackets how much more than the unpatched model's {base}"
+    own = interval_of(found.baseline, "interval_95", name)
+    shown = "" if own is None else " ({:.{d}f} to {:.{d}f})".format(*own, d=MEASURES[name].digits)
+    return NOTE.format(base=base + shown)
+
+
+def _cell(found: Comparison, schedule: str, way: str, name: str) -> str:
+    run, digits = found.cells.get((schedule, way)), MEASURES[name].digits
+    if run is None:
+        return "-"
+    difference = run[name] - found.baseline[name]
+    interval = interval_of(run, "minus_off_interval_95", name)
+    return f"{run[name]:.{digits}f} ({show_difference(difference, interval, digits)})"
 
 
 def _is(run: Run, method: str, unmerge: bool, protect: str) -> bool:

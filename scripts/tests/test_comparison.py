@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import update_tables
-from comparison import compare_runs
+from cards import read_published, show_contrast, show_training
+from comparison import THESIS, arrange_runs, compare_runs
 
 SHARED = {
     "model": "SMPLest-X", "dataset": "synthbody", "device": "cpu", "dtype": "float32", "images_per_s": None,
-    "speedup": None, "pa_mpjpe_mm": 50.0,
+    "speedup": None, "pa_mpjpe_mm": 50.0, "checkpoint": "smplest_x_thin.safetensors", "n": 500,
 }  # fmt: skip
 
 
@@ -21,9 +22,17 @@ def line(schedule: str, error: float, **changes: Any) -> dict[str, Any]:
     return {**SHARED, "schedule": schedule, **errors, **run}
 
 
-TMU = [line("off", 60.0), line("1", 60.5, tokens_kept=240), line("5x20", 62.0, tokens_kept=172)]
+def interval(field: str, low: float, high: float) -> dict[str, Any]:
+    return {field: {"pa_mpvpe_mm": [low, high]}}
+
+
+TMU = [
+    line("off", 60.0, **interval("interval_95", 58.0, 62.0), minus_off_interval_95=None),
+    line("1", 60.5, tokens_kept=240, **interval("minus_off_interval_95", -0.25, 1.0)),
+    line("5x20", 62.0, tokens_kept=172),
+]
 CONTROLS = [
-    line("1", 70.0, protect="last", tokens_kept=240),
+    line("1", 70.0, protect="last", tokens_kept=240, **interval("minus_off_interval_95", 9.0, 11.0)),
     line("5x20", 99.0, unmerge=False, tokens_kept=172),
     line("5x20", 64.0, unmerge=False, tokens_kept=172),
     line("8x16", 63.0, method="random", tokens_kept=144),
@@ -45,14 +54,20 @@ def test_controls_stand_beside_tmu(tmp_path: Path) -> None:
     assert update_tables.main([str(page)]) == 0
     text = page.read_text()
     assert "| `--r` | tokens kept | TMU | merge-only | protect last | random pairs |" in text
-    assert "| 1 | 240 | 60.50 (+0.50) | - | 70.00 (+10.00) | - |" in text
+    assert (
+        "PA-MPVPE in mm, in brackets how much more than the unpatched model's 60.00 (58.00 to 62.00)," in text
+    )
+    assert (
+        "| 1 | 240 | 60.50 (+0.50, -0.25 to 1.00, may be 0) | - | 70.00 (+10.00, 9.00 to 11.00) | - |" in text
+    )
     assert "| 5x20 | 172 | 62.00 (+2.00) | 64.00 (+4.00) | - | - |" in text
     assert "| 8x16 | 144 | - | - | - | 63.00 (+3.00) |" in text
     assert "PA-MPVPE of the hands in mm, in brackets how much more than the unpatched model's 6.00:" in text
     assert "| 5x20 | 172 | 6.20 (+0.20) | 6.40 (+0.40) | - | - |" in text
     assert "| 5x20 | 172 | 31.00 (+1.00) | 32.00 (+2.00) | - | - |" in text
     assert "hands: PA-MPVPE (mm) | head: PA-MPVPE (mm) |" in text  # the plain table of one file
-    assert "| 5x20 | tome | 172 | 62.00 | 50.00 | 6.20 | 31.00 | - | - |" in text
+    assert "| off |  | 272 | 60.00 | 58.00 to 62.00 | 50.00 | 6.00 | 30.00 | - | - |" in text
+    assert "| 5x20 | tome | 172 | 62.00 |  | 50.00 | 6.20 | 31.00 | - | - |" in text
     assert "![Error against r, both ways](curve.png)" in text
     assert update_tables.main([str(page), "--check"]) == 0
 
@@ -65,14 +80,87 @@ def test_what_is_missing_is_not_measured_yet(tmp_path: Path) -> None:
     assert "curve.png)" not in page.read_text()
 
 
-def test_what_cannot_be_compared_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_compared_is_said() -> None:
     with pytest.raises(ValueError, match="needs the unpatched model"):
         compare_runs(TMU[1:] + CONTROLS)
     other = [{**run, "dataset": "ehf"} for run in CONTROLS]
     with pytest.raises(ValueError, match="one model on one set"):
         compare_runs(TMU + other)
+    with pytest.raises(ValueError, match="same weights"):
+        compare_runs([{**run, "weights_sha256": i} for i, run in enumerate(TMU)])
+
+
+def test_schedules_stand_in_the_order_of_the_thesis() -> None:
+    runs = [line(schedule, 61.0) for schedule in ("7x3", "10x16", "5", "5x20", "1")]
+    assert arrange_runs([*runs, TMU[0]]).schedules == ["1", "5x20", "5", "10x16", "7x3"]
+
+
+def test_the_thesis_order_is_that_of_the_published_speeds() -> None:
+    path = update_tables.REPOSITORY / "assets" / "thesis_curves.csv"
+    assert tuple(read_published(path, "HaMeR")) == THESIS
+
+
+RISES = """Increase of PA-MPVPE over `off`, in per cent of it (60.00 mm here, 40.00 mm published):
+
+| `--r` | TMU, here | protect last, here | published |
+|---|---|---|---|
+| 1 | +0.8 % (-0.4 to 1.7) | +16.7 % (15.0 to 18.3) | +2.5 % |
+| 5x20 | +3.3 % | - | +5.0 % |
+
+protect last here against published: the rise is smaller at 0 of 1 schedules; \
+0 of 0 pairs of schedules are in the same order.
+"""
+
+
+def test_the_rise_stands_beside_the_published_one() -> None:
+    published = {"off": 40.0, "1": 41.0, "4": 41.5, "5x20": 42.0}
+    assert show_contrast(TMU + CONTROLS, published) == RISES
+    alone = show_contrast(TMU, published)
+    assert "TMU here against published: the rise is smaller at 2 of 2 schedules; 1 of 1 pairs" in alone
+    with pytest.raises(ValueError, match="no 'off' for this model"):
+        show_contrast(TMU, {})
+
+
+def test_errors_of_a_comparison_are_said_with_the_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = [{**run, "dataset": "ehf"} for run in CONTROLS]
     page = write(tmp_path)
     (tmp_path / "controls.jsonl").write_text("".join(json.dumps(run) + "\n" for run in other))
     assert update_tables.main([str(page)]) == 1
     assert "tmu.jsonl and controls.jsonl: a comparison is of one model" in capsys.readouterr().err
     assert "old" in page.read_text()
+
+
+STAGE = {"name": "deep", "depth": 32, "images_seen": 6000, "count": 10500, "seed": 2, "seconds": 1800.0}
+TRAINING: dict[str, Any] = {
+    "command": "python train.py", "seed": 0, "validation": {"count": 500, "seed": 9},
+    "stages": [
+        {**STAGE, "name": "easy", "depth": 8, "images_seen": 20000, "difficulty": {"max_turn_deg": 90}},
+        {**STAGE, "difficulty": {}},
+    ],
+    "machine": {"processor": "a CPU", "threads": 1}, "versions": {"torch": "2", "numpy": "1"},
+}  # fmt: skip
+
+
+def test_training_is_shown_stage_by_stage(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("<!-- results:begin thin.training.json -->\n<!-- results:end -->\n")
+    assert update_tables.main([str(page)]) == 0
+    assert "Not measured yet" in page.read_text()
+    (tmp_path / "thin.training.json").write_text(json.dumps(TRAINING))
+    assert update_tables.main([str(page)]) == 0
+    text = page.read_text()
+    assert "| easy | 8 | 20,000 | 10,500 | 2 | 90° | 0.50 |" in text
+    assert "| deep | 32 | 6,000 | 10,500 | 2 | - | 0.50 |" in text
+    assert "all stages: 26,000 pictures in 1.0 hours; command: `python train.py`; seed: 0;" in text
+    assert "trained on: a CPU, 1 thread; versions: torch 2, numpy 1." in text
+    more = {
+        "total": {"scenes": 10500},
+        "commit": "abc",
+        "parent": {"file": "x.safetensors", "sha256": "f" * 64},
+    }
+    full = show_training(TRAINING | more)
+    assert "26,000 pictures of 10,500 scenes in 1.0 hours" in full
+    assert "started from: x.safetensors (sha256 ffffffffffff)" in full
+    assert "commit: abc." in full

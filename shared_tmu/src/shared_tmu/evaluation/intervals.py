@@ -1,4 +1,4 @@
-"""95 % bootstrap intervals of a run: of its errors, and of how much more they are than the unpatched model's."""
+"""95 % bootstrap intervals of a run: of its errors, and of their differences to the unpatched model's."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ def read_results(paths: Sequence[Path]) -> Curves:
     """Curves by name from JSON-lines files of `eval.py`: one per model, set, machine and method.
 
     Of several lines for the same schedule the last counts; lines without a timing are left out. Every curve
-    starts at `off` of the same setting, and has the 95 % interval of its paired difference to it, if there is one.
+    starts at `off` of the same setting; a point has the 95 % interval of its paired difference to `off`, if
+    its line has one.
 
     Raises:
         InputError: no line with a timing, or a setting without `off`.

@@ -1,0 +1,55 @@
+"""The bundled models: where their programs, weights and published lines lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """One model folder.
+
+    Args:
+        name: as in result lines and in `assets/thesis_curves.csv`.
+        folder: of its programs.
+        stem: of files in `assets`.
+        weights: file name.
+        dataset: the set that makes itself.
+        task_tokens: whether task tokens stand in front of the patches, so that `--protect last` exists.
+        photos: whether eval.py judges it on photographs.
+    """
+
+    name: str
+    folder: Path
+    stem: str
+    weights: str
+    dataset: str
+    task_tokens: bool = True
+    photos: bool = True
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights."""
+        return self.folder / "weights" / self.weights
+
+    def lines(self, what: str) -> Path:
+        """A file of published lines, such as of `synthhand`, `synthhand_controls` or `photos`."""
+        return REPOSITORY / "assets" / f"{self.stem}_{what}.jsonl"
+
+    def results(self, dataset: str) -> Path:
+        """Where eval.py appends its lines."""
+        return self.folder / "results" / f"{self.name}-{dataset}.jsonl".lower()
+
+
+BUNDLED = {
+    "hamer": Bundled(
+        "HaMeR", REPOSITORY / "HaMeR_TMU", "hamer", "hamer_thin.safetensors", "synthhand", task_tokens=False
+    ),
+    "wilor": Bundled("WiLoR", REPOSITORY / "WiLoR_TMU", "wilor", "wilor_thin.safetensors", "synthhand"),
+    "smplest-x": Bundled(
+        *("SMPLest-X", REPOSITORY / "SMPLest-X_TMU", "smplest_x", "smplest_x_thin.safetensors", "synthbody"),
+        photos=False,
+    ),
+}
+"""By the name that users type."""

@@ -1,0 +1,108 @@
+"""Error against schedule for every way of merging, beside the published rise at the same schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared_tmu.errors import MissingDependencyError
+from shared_tmu.files import replacing
+
+Interval = tuple[float, float]
+_STYLES = {
+    "TMU": {"color": "tab:blue", "marker": "o"},
+    "merge-only": {"color": "tab:orange", "marker": "^"},
+    "protect last": {"color": "tab:red", "marker": "s"},
+    "random pairs": {"color": "tab:green", "marker": "x"},
+    "published": {"color": "black", "marker": "D", "linestyle": "--"},
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One way of merging.
+
+    Args:
+        values: by schedule.
+        intervals: where the values could lie, by schedule; may lack some.
+    """
+
+    values: Mapping[str, float]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One number against all schedules.
+
+    Args:
+        title: above the panel.
+        label: of its vertical axis.
+        lines: by name; known names always look the same.
+        level: of the unpatched model, drawn across the panel.
+        level_interval: where that could lie.
+        control: title and height of a second level, such as that of the mean hand.
+    """
+
+    title: str
+    label: str
+    lines: Mapping[str, Line]
+    level: float
+    level_interval: Interval | None = None
+    control: tuple[str, float] | None = None
+
+
+def draw_merging(panels: Sequence[Panel], schedules: Mapping[str, int], path: Path) -> None:
+    """Write a figure of all panels over the same schedules; the suffix of `path` says the format.
+
+    Args:
+        panels: two in a row.
+        schedules: from left to right, with the tokens that each leaves.
+        path: written in one step.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError("plots need matplotlib: pip install 'shared_tmu[viz]'.") from error
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(6.0 * columns, 3.9 * rows), layout="constrained")
+    places = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, panel in zip(places, panels, strict=False):
+        _draw_panel(axes, panel, schedules)
+    for axes in places[len(panels) :]:
+        axes.set_axis_off()
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=130)
+
+
+def _draw_panel(axes: Any, panel: Panel, schedules: Mapping[str, int]) -> None:
+    names = list(schedules)
+    axes.axhline(panel.level, color="0.4", linewidth=1, label="off")
+    if panel.level_interval:
+        axes.axhspan(*panel.level_interval, color="0.5", alpha=0.15, linewidth=0)
+    if panel.control:
+        axes.axhline(panel.control[1], color="tab:purple", linestyle=":", label=panel.control[0])
+    for name, line in panel.lines.items():
+        places = [i for i, schedule in enumerate(names) if schedule in line.values]
+        values = [line.values[names[i]] for i in places]
+        style: dict[str, Any] = {"markersize": 4, "linewidth": 1.3, **_STYLES.get(name, {})}
+        (drawn,) = axes.plot(places, values, label=name, **style)
+        bands = np.array([line.intervals.get(names[i], (np.nan, np.nan)) for i in places]).reshape(-1, 2)
+        axes.fill_between(places, bands[:, 0], bands[:, 1], color=drawn.get_color(), alpha=0.25, linewidth=0)
+    axes.set_title(panel.title, fontsize=10)
+    axes.set_ylabel(panel.label, fontsize=9)
+    axes.set_xlabel("schedule, tokens left", fontsize=9)
+    texts = ["\n".join([*name.replace("+", "+ ").split(), str(kept)]) for name, kept in schedules.items()]
+    axes.set_xticks(range(len(names)), texts)
+    axes.tick_params(axis="x", labelsize=7.5)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
