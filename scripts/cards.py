@@ -1,4 +1,4 @@
-"""What a model card says beside its tables of errors, as Markdown: what a model saw, and what merging costs it
+"""What a model card says beside its tables of errors, as Markdown: what a model saw, and what merging costs
 beside the published one."""
 
 import csv

@@ -8,11 +8,15 @@ import platform
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from shared_tmu.bench import describe_environment
+from shared_tmu.evaluation.identity import file_sha256
 from shared_tmu.files import replacing, write_text
 from shared_tmu.training.stages import DONE, Setting, Stage
 
@@ -54,7 +58,33 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
-def write_record(folder: Path, name: str, command: str, stages: Sequence[Stage], setting: Setting) -> None:
+def count_scenes(stages: Sequence[Stage]) -> int:
+    """Different scenes of all stages together: those of one seed and difficulty are the first so many."""
+    largest: dict[Any, int] = {}
+    for stage in stages:
+        kind = json.dumps([stage.seed, asdict(stage.difficulty)])
+        largest[kind] = max(largest.get(kind, 0), stage.count)
+    return sum(largest.values())
+
+
+def describe_parent(path: Path | None) -> dict[str, Any] | None:
+    """Name and SHA-256 of the weights that training started from, and what they had seen if that is known."""
+    if path is None:
+        return None
+    digest = file_sha256(path) if path.is_file() else None
+    beside = path.with_name(f"{path.stem}.training.json")
+    total = json.loads(beside.read_text()).get("total") if beside.is_file() else None
+    return {"file": path.name, "sha256": digest, "total": total}
+
+
+def write_record(
+    folder: Path,
+    name: str,
+    command: str,
+    stages: Sequence[Stage],
+    setting: Setting,
+    parent: Path | None = None,
+) -> None:
     """Write `NAME.training.json`, `NAME.curve.csv` and `NAME.curve.png` into `folder`.
 
     Args:
@@ -63,26 +93,40 @@ def write_record(folder: Path, name: str, command: str, stages: Sequence[Stage],
         command: what a user types to train it again.
         stages: in order.
         setting: what they share; its `out` holds `curve.csv`.
+        parent: weights that the first stage started from; None if it started from nothing.
     """
     rows = read_curve(setting.out / "curve.csv")
     seconds = stage_seconds(rows)
     images = {row["stage"]: int(row["images"]) for row in rows}
     images |= {s.name: s.steps * s.batch_size for s in stages if (setting.out / s.name / DONE).exists()}
+    seen = {s.name: images.get(s.name, 0) for s in stages}
+    uses_cuda = torch.cuda.is_available() and setting.accelerator != "cpu"
+    environment = describe_environment(torch.device("cuda" if uses_cuda else "cpu"), Path(__file__).parent)
     last = {k: float(v) for k, v in rows[-1].items() if k.startswith("val/") and v} if rows else {}
     content = {
         "command": command,
         "seed": setting.seed,
         "validation": {"seed": setting.val_seed, "count": setting.val_count, "last": last},
         "stages": [
-            {**asdict(s), "images_seen": images.get(s.name, 0), "seconds": round(seconds.get(s.name, 0.0), 1)}
+            {**asdict(s), "images_seen": seen[s.name], "seconds": round(seconds.get(s.name, 0.0), 1)}
             for s in stages
         ],
-        "machine": {
-            "processor": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "cuda": torch.cuda.is_available(),
+        "total": {
+            "images_seen": sum(seen.values()),
+            "scenes": count_scenes([s for s in stages if seen[s.name]]),
+            "seconds": round(sum(seconds.get(s.name, 0.0) for s in stages), 1),
         },
-        "versions": installed_versions(),
+        "parent": describe_parent(parent),
+        "setting": {k: getattr(setting, k) for k in ("accelerator", "devices", "precision", "compile")},
+        "machine": {
+            "processor": environment["machine"]["processor"],
+            "system": environment["machine"]["system"],
+            "threads": torch.get_num_threads(),
+            "cuda": uses_cuda,
+        },
+        "versions": {**environment["versions"], **installed_versions()},
+        "commit": environment["commit"],
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_text(folder / f"{name}.training.json", json.dumps(content, indent=1) + "\n")
     if rows:

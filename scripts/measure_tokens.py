@@ -1,0 +1,38 @@
+"""Measure how alike the tokens of a bundled model are in each block, and how much each block changes them.
+
+    python scripts/measure_tokens.py --model hamer
+
+Writes `assets/<model>_tokens.jsonl`, which the model cards show. On the first 64 samples of the set that
+makes itself, with `--r 5`: the mean cosine of the keys of pairs that merge, of pairs at random, of task
+tokens; and, unpatched, the length of what a block adds to tokens over their own length.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from bundled import BUNDLED
+
+CODE = """
+import sys
+from shared_tmu.evaluation.tokens import main
+from tmu.program import PROGRAM
+sys.exit(main(PROGRAM))
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure in the model's folder, whose packages are not installed; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", choices=BUNDLED, required=True, help="which of the bundled models")
+    given, more = parser.parse_known_args(arguments)
+    model = BUNDLED[given.model]
+    words = [sys.executable, "-c", CODE, "--out", str(model.lines("tokens")), *more]
+    return subprocess.run(words, cwd=model.folder, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

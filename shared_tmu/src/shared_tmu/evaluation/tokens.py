@@ -1,0 +1,153 @@
+"""How alike the tokens of a trained model are, and how much its blocks change them: why merging is cheap.
+
+`scripts/measure_tokens.py` runs it for a bundled model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shared_tmu.bench import describe_environment
+from shared_tmu.blocks import find_misfit
+from shared_tmu.datasets import SetOptions, open_dataset
+from shared_tmu.evaluation.identity import file_sha256, weights_sha256
+from shared_tmu.evaluation.predict import load_batch
+from shared_tmu.evaluation.program import EvalProgram
+from shared_tmu.files import write_text
+from shared_tmu.matching import halves, match_similar
+from shared_tmu.methods import METHODS
+from shared_tmu.plan import MergePlan
+
+_PARTS = 4  # of the trunk, a line for each
+
+
+@dataclass(frozen=True)
+class BlockFacts:
+    """One block.
+
+    Args:
+        merged_cosine: mean cosine of the keys of pairs that merge in it.
+        random_cosine: of all pairs that could, which is what random merging gets.
+        task_cosine: of all pairs of task tokens; None if there are fewer than two.
+        change: mean length of what the unpatched block adds to tokens over the mean length of the tokens.
+    """
+
+    merged_cosine: float
+    random_cosine: float
+    task_cosine: float | None
+    change: float
+
+
+def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
+    """Measure, write one JSON line for each part of the trunk and one for all of it, and return 0."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--r", default="5", help="schedule that removes tokens in every block")
+    parser.add_argument("--limit", type=int, default=64, help="how many samples of the set that makes itself")
+    parser.add_argument("--out", type=Path, required=True, help="JSON-lines file, replaced")
+    given = parser.parse_args(arguments)
+    model = program.load_model(None, None).eval()
+    name = program.subject.dataset
+    data = open_dataset(name, Path(), SetOptions(getattr(model, "config", None))).head(given.limit)
+    device = torch.device("cpu")
+    blocks = measure_blocks(program, model, load_batch(data, range(len(data)), device), given.r)
+    shared = {
+        "kind": "tokens",
+        **{"model": program.name, "dataset": name, "n": len(data), "schedule": given.r},
+        "weights_sha256": weights_sha256(model),
+        "checkpoint_sha256": file_sha256(program.default_checkpoint),
+        **describe_environment(device, program.folder),
+    }
+    lines = [json.dumps({**shared, **line}) + "\n" for line in summarise(blocks)]
+    write_text(given.out, "".join(lines))
+    sys.stdout.write(f"{given.out}\n")
+    return 0
+
+
+@torch.inference_mode()
+def measure_blocks(
+    program: EvalProgram, model: nn.Module, batch: Mapping[str, Tensor], schedule: str
+) -> list[BlockFacts]:
+    """Look at every block on the samples of a batch.
+
+    Args:
+        program: of the model.
+        model: unpatched.
+        batch: as the model takes it.
+        schedule: merges in every block; what is said of pairs holds for it.
+    """
+    changes: list[float] = []
+    with _watched(model, changes):
+        model(batch)
+    pairs: list[tuple[float, float, float | None]] = []
+
+    def plan(metric: Tensor, r: int, num_prefix_tokens: int) -> MergePlan:
+        pairs.append(_cosines(metric, r, num_prefix_tokens))
+        return METHODS["tome"].plan(metric, r, num_prefix_tokens)
+
+    with program.patch(model, schedule, replace(METHODS["tome"], plan=plan)):  # type: ignore[arg-type]
+        model(batch)
+    return [BlockFacts(*found, change) for found, change in zip(pairs, changes, strict=True)]
+
+
+def summarise(blocks: Sequence[BlockFacts]) -> list[dict[str, Any]]:
+    """Means over quarters of the trunk, and over all of it.
+
+    `effective_blocks` is (sum of changes)^2 / sum of squared changes: as many blocks as would share the work
+    if all that do any did the same.
+    """
+    step = max(1, len(blocks) // _PARTS)
+    ranges = [(start, min(start + step, len(blocks))) for start in range(0, len(blocks), step)]
+    return [_mean(blocks[a:b], f"{a + 1}-{b}") for a, b in ranges] + [_mean(blocks, "all")]
+
+
+def _mean(blocks: Sequence[BlockFacts], name: str) -> dict[str, Any]:
+    def mean(values: Sequence[float]) -> float:
+        return sum(values) / len(values)
+
+    changes = [block.change for block in blocks]
+    squares = sum(change**2 for change in changes)
+    task = [block.task_cosine for block in blocks if block.task_cosine is not None]
+    return {
+        "blocks": name,
+        "merged_cosine": mean([block.merged_cosine for block in blocks]),
+        "random_cosine": mean([block.random_cosine for block in blocks]),
+        "task_cosine": mean(task) if task else None,
+        "block_change": mean(changes),
+        "effective_blocks": sum(changes) ** 2 / squares if squares else 0.0,
+    }
+
+
+def _cosines(metric: Tensor, r: int, prefix: int) -> tuple[float, float, float | None]:
+    best, _ = match_similar(metric, prefix)  # [B, A]
+    unit = nn.functional.normalize(metric, dim=-1)
+    sources, targets = halves(unit, prefix)
+    overall = (sources.mean(dim=1) * targets.mean(dim=1)).sum(dim=-1).mean()
+    task = None
+    if prefix > 1:
+        products = unit[:, :prefix] @ unit[:, :prefix].transpose(1, 2)  # [B, T, T]
+        task = float((products.sum(dim=(1, 2)) - prefix).mean() / (prefix * (prefix - 1)))
+    return float(best.topk(r, dim=1).values.mean()), float(overall), task
+
+
+@contextmanager
+def _watched(model: nn.Module, changes: list[float]) -> Iterator[None]:
+    def note(block: nn.Module, given: Any, out: Tensor) -> None:
+        x = given[0]
+        changes.append(float((out - x).norm(dim=-1).mean() / x.norm(dim=-1).mean()))
+
+    hooks = [m.register_forward_hook(note) for m in model.modules() if find_misfit(m) is None]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

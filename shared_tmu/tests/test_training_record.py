@@ -1,0 +1,35 @@
+"""The record beside trained weights: what they saw, how long, where it began."""
+
+import hashlib
+import json
+
+from shared_tmu.synth import Difficulty
+from shared_tmu.training import record
+from shared_tmu.training.stages import Setting, Stage, append_row
+
+
+def test_a_record_says_what_was_seen_and_where_it_began(tmp_path):
+    stages = [
+        Stage("easy", 1, images=640, seed=1, count=300, difficulty=Difficulty(90.0)),
+        Stage("wide", 1, images=640, seed=2, count=100),
+        Stage("long", 2, images=640, seed=2, count=400),
+    ]
+    setting = Setting(tmp_path, tmp_path, accelerator="cpu")
+    for i, stage in enumerate(stages):
+        for images, seconds in ((64, 10.0), (640, 100.0 * (i + 1))):
+            row = {"stage": stage.name, "images": images, "seconds": seconds, "val/pa_mpvpe_mm": 9.0}
+            append_row(tmp_path / "curve.csv", {**row, "val/error_2d_px": 5.0})
+    (tmp_path / "old.safetensors").write_bytes(b"weights")
+    (tmp_path / "old.training.json").write_text('{"total": {"images_seen": 7}}')
+    record.write_record(tmp_path, "new", "train", stages, setting, tmp_path / "old.safetensors")
+    told = json.loads((tmp_path / "new.training.json").read_text())
+    assert told["total"] == {"images_seen": 1920, "scenes": 700, "seconds": 600.0}
+    parent = told["parent"]
+    assert (parent["file"], parent["total"]) == ("old.safetensors", {"images_seen": 7})
+    assert parent["sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert {"python", "torch", "numpy", "shared_tmu"} <= set(told["versions"])
+    assert told["machine"]["cuda"] is False
+    assert told["machine"]["processor"]
+    assert {"commit", "finished", "setting"} <= set(told)
+    assert record.describe_parent(None) is None
+    assert record.describe_parent(tmp_path / "gone")["sha256"] is None
