@@ -37,6 +37,10 @@ class Bundled:
         """A file of published lines, such as of `synthhand`, `synthhand_controls` or `photos`."""
         return REPOSITORY / "assets" / f"{self.stem}_{what}.jsonl"
 
+    def picture(self, what: str) -> Path:
+        """A published figure, such as `merging`."""
+        return REPOSITORY / "assets" / f"{self.stem}_{what}.png"
+
     def results(self, dataset: str) -> Path:
         """Where eval.py appends its lines."""
         return self.folder / "results" / f"{self.name}-{dataset}.jsonl".lower()

@@ -1,0 +1,91 @@
+"""Measure bundled models anew and hold the result against the figures of their cards.
+
+    python scripts/check_cards.py                                  # the unpatched models, a few minutes
+    python scripts/check_cards.py --model hamer --r off,10x16
+
+The cards show the lines in `assets`. Exit status 1 if any of their errors is more than 0.1 mm from what
+eval.py finds here, or if a card is of other weights than those that lie there.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bundled import BUNDLED, Bundled
+from comparison import Run, arrange_runs
+
+LIMIT_MM = 0.1
+ERRORS = ("pa_mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_hand_mm", "pa_mpvpe_face_mm")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check as the command line says; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", choices=BUNDLED, action="append", help="which of the bundled models; default: all")
+    add("--r", default="off", help="comma list of schedules that the card has")
+    given = parser.parse_args(arguments)
+    problems = []
+    for name in given.model or BUNDLED:
+        model = BUNDLED[name]
+        said = read_schedules(model.lines(model.dataset))
+        found = measure(model, given.r)
+        problems += [f"{name}: {problem}" for problem in compare(said, found, name)]
+    for problem in problems:
+        sys.stderr.write(f"{problem}\n")
+    return 1 if problems else 0
+
+
+def read_schedules(path: Path) -> dict[str, Run]:
+    """Lines of TMU by schedule, the last of each; none if there is no such file."""
+    if not path.is_file():
+        return {}
+    runs = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not any(run["schedule"] == "off" for run in runs):
+        return {run["schedule"]: run for run in runs}
+    found = arrange_runs(runs)
+    return {"off": found.baseline} | {s: run for (s, way), run in found.cells.items() if way == "TMU"}
+
+
+def measure(model: Bundled, schedules: str) -> dict[str, Run]:
+    """What eval.py finds now, whatever it found before; nothing if it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["eval.py", "--r", schedules, "--rounds", "0", "--device", "cpu", "--results", folder]
+        done = subprocess.run([sys.executable, *words], cwd=model.folder, check=False)
+        return read_schedules(Path(folder) / model.results(model.dataset).name) if not done.returncode else {}
+
+
+def compare(said: Mapping[str, Run], found: Mapping[str, Run], name: str) -> list[str]:
+    """What is wrong with the figures of a card; each figure that was held against it is printed.
+
+    Args:
+        said: lines of the card, by schedule.
+        found: lines that were measured now.
+        name: of the model.
+    """
+    if not found:
+        return ["eval.py measured nothing"]
+    problems = []
+    for schedule, run in found.items():
+        if schedule not in said:
+            problems.append(f"the card has no figures of {schedule}")
+            continue
+        card = said[schedule]
+        if card["checkpoint_sha256"] != run["checkpoint_sha256"]:
+            problems.append(f"the card's figures of {schedule} are of other weights")
+        for error in (error for error in ERRORS if error in run):
+            gap = abs(run[error] - card[error])
+            sys.stdout.write(f"{name} {schedule} {error}: {run[error]:.3f}, on the card {card[error]:.3f}\n")
+            if gap > LIMIT_MM:
+                problems.append(f"{error} of {schedule} is {gap:.3f} mm off the card's, more than {LIMIT_MM}")
+    return problems
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Measure everything that is published of a bundled model, and write it to where it is published.
+
+    python scripts/evaluate_bundled.py --model hamer --photos ~/photographs
+
+TMU at every schedule of the thesis with its speed; then merge-only, random pairs and, where there are task
+tokens, the last tokens protected, accuracy only; the same on a folder of photographs, if one is given and the
+model estimates hands; how alike tokens are. The lines go to `assets`, the figures are drawn, the tables of
+the READMEs and cards are filled. The same command goes on after a stop. Commit code and weights first: every
+line names its commit.
+
+Speed is measured alone; controls run several at a time, a thread each. No name of a photograph is published.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import measure_tokens
+import plot_merging
+import plot_tradeoff
+import update_tables
+from bundled import BUNDLED, Bundled
+from comparison import THESIS, Run, arrange_runs
+
+from shared_tmu.evaluation.identity import file_sha256
+from shared_tmu.files import write_text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate as the command line says; returns the exit status, that of the first program that fails."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", choices=BUNDLED, required=True, help="which of the bundled models")
+    add("--photos", type=Path, metavar="DIR", help="folder of photographs of hands")
+    add(
+        "--r", default=",".join(THESIS), help="comma list of schedules, off among them; default: the thesis's"
+    )
+    add("--rounds", type=int, default=10, help="timed rounds per schedule")
+    add("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="controls measured at a time")
+    given = parser.parse_args(arguments)
+    model = BUNDLED[given.model]
+    photos = given.photos.resolve() if given.photos and model.photos else None
+    first = [["--r", given.r, "--rounds", str(given.rounds)]]
+    if photos:
+        first.append(["--r", given.r, "--rounds", "0", "--dataset", "photos", "--data_dir", str(photos)])
+    status = run_all(model, first, jobs=1) or run_all(
+        model, control_flags(model, given.r, photos), given.jobs
+    )
+    if status:
+        return status
+    sets = [model.dataset, *(["photos"] if photos else [])]
+    try:
+        for dataset in sets:
+            publish(model, dataset)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return measure_tokens.main(["--model", given.model]) or draw(model, sets) or update_tables.main([])
+
+
+def control_flags(model: Bundled, schedules: str, photos: Path | None) -> list[list[str]]:
+    """Flags of eval.py for every control on every set."""
+    ways = [["--no-unmerge"], ["--method", "random"], *([["--protect", "last"]] if model.task_tokens else [])]
+    sets = [[], *([["--dataset", "photos", "--data_dir", str(photos)]] if photos else [])]
+    merged = ",".join(part for part in schedules.split(",") if part.strip() != "off")
+    return [["--r", merged, "--rounds", "0", *way, *which] for which in sets for way in ways]
+
+
+def run_all(model: Bundled, commands: Sequence[Sequence[str]], jobs: int) -> int:
+    """Run eval.py once for each set of flags; returns the first exit status that is not 0.
+
+    Args:
+        model: whose folder it runs in.
+        commands: the flags.
+        jobs: how many at a time; with more than one, each has a single thread.
+    """
+    environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if jobs > 1 else {})}
+
+    def run(flags: Sequence[str]) -> int:
+        words = [sys.executable, "eval.py", "--device", "cpu", *flags]
+        return subprocess.run(words, cwd=model.folder, env=environment, check=False).returncode
+
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        return next((status for status in pool.map(run, commands) if status), 0)
+
+
+def publish(model: Bundled, dataset: str) -> None:
+    """Copy the lines of the bundled weights from the folder's results to `assets`, TMU and controls apart.
+
+    Raises:
+        ValueError: there are no lines of these weights, or none of `off`.
+    """
+    path = model.results(dataset)
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    weights = file_sha256(model.checkpoint)
+    runs = [run for run in lines if run["checkpoint_sha256"] == weights and run["limit"] is None]
+    if not runs:
+        raise ValueError(f"{path} has no line of {model.weights} as it is now: run eval.py in {model.folder}")
+    newest = [run["dataset_sha256"] for run in runs if run["schedule"] == "off"][-1:]
+    # Lines with a speed last, so that they count.
+    runs = sorted(
+        (run for run in runs if run["dataset_sha256"] in newest), key=lambda run: bool(run["speedup"])
+    )
+    found = arrange_runs(runs)
+    cells = [
+        (way, found.cells[key])
+        for way in found.ways
+        for s in found.schedules
+        if (key := (s, way)) in found.cells
+    ]
+    write_lines(model.lines(dataset), [found.baseline, *(run for way, run in cells if way == "TMU")])
+    write_lines(model.lines(f"{dataset}_controls"), [run for way, run in cells if way != "TMU"])
+    for commit in {str(run["commit"]) for _, run in cells if "dirty" in str(run["commit"])}:
+        sys.stderr.write(f"warning: {dataset} was measured with changes that are not committed ({commit})\n")
+
+
+def write_lines(path: Path, runs: Sequence[Run]) -> None:
+    """Replace a file of lines."""
+    write_text(path, "".join(json.dumps(run, ensure_ascii=False) + "\n" for run in runs))
+    sys.stdout.write(f"{path.name}: {len(runs)} lines\n")
+
+
+def draw(model: Bundled, sets: Sequence[str]) -> int:
+    """Draw what the READMEs and the card show; returns the exit status."""
+    status = 0
+    for dataset in sets:
+        files = [str(model.lines(dataset)), str(model.lines(f"{dataset}_controls"))]
+        if dataset == "photos":
+            status |= plot_merging.main([*files, "--out", str(model.picture("photos"))])
+            continue
+        status |= plot_merging.main([*files, "--published", "--out", str(model.picture("merging"))])
+        tradeoff = ["--published", model.name, "--out", str(model.picture("tradeoff"))]
+        status |= plot_tradeoff.main([files[0], *tradeoff])
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
