@@ -1,6 +1,7 @@
 """check_cards.py and evaluate_bundled.py on a folder whose eval.py only writes lines; and the real list."""
 
 import json
+import re
 from pathlib import Path
 
 import bundled
@@ -8,6 +9,7 @@ import check_cards
 import evaluate_bundled
 import pytest
 from bundled import BUNDLED, Bundled
+from cards import read_published
 
 from shared_tmu.evaluation.identity import file_sha256
 
@@ -142,3 +144,32 @@ def test_published_lines_are_of_the_weights_that_lie_there(name):
     for path in [*files, *(path for path in more if path.is_file())]:
         found = {json.loads(line)["checkpoint_sha256"] for line in path.read_text().splitlines()}
         assert found == {weights}, f"{path.name}: run scripts/evaluate_bundled.py --model {name}"
+
+
+@pytest.mark.parametrize("name", ["hamer", "wilor", "smplest-x"])
+def test_cards_show_what_lies_beside_them_and_are_linked(name):
+    model = BUNDLED[name]
+    card = (model.folder / "weights" / "README.md").read_text(encoding="utf-8")
+    stem = model.checkpoint.stem
+    blocks = re.findall("results:begin (.+) -->", card)
+    lines = f"../../assets/{model.stem}_{model.dataset}"
+    assert blocks[0] == f"{lines}.jsonl"
+    assert f"{stem}.training.json" in blocks
+    assert f"{lines}.jsonl {lines}_controls.jsonl ../../assets/thesis_curves.csv" in blocks
+    assert (f"../../assets/{model.stem}_photos.jsonl" in blocks) == model.photos
+    for title in ("Figures", "What it has seen", "What it cannot do", "How merging changes it"):
+        assert f"\n## {title}\n" in card
+    assert f"check_cards.py --model {name}" in card
+    assert "[MIT](../../LICENSE)" in card
+    root = bundled.REPOSITORY
+    assert f"({model.folder.name}/weights/README.md)" in (root / "README.md").read_text(encoding="utf-8")
+    assert "(weights/README.md)" in (model.folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_published_point_of_10x16_lies_where_the_card_says():
+    """Between two schedules that leave 64 tokens, though 10x16 leaves 32."""
+    path = bundled.REPOSITORY / "assets" / "thesis_curves.csv"
+    errors = read_published(path, "HaMeR")
+    assert errors["8x16"] < errors["10x16"] < errors["10x8+6x8"]
+    schedules = list(errors)  # the table is in the order of speed
+    assert schedules.index("8x16") < schedules.index("10x16") < schedules.index("10x8+6x8")
