@@ -18,6 +18,7 @@ from shared_tmu.bench import read_records
 from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.errors import InputError, MethodError, ScheduleError
 from shared_tmu.evaluation import evaluate, main, parse_settings
+from shared_tmu.evaluation.intervals import read_intervals
 from shared_tmu.metrics import score_freihand
 from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.precision import choose_dtype
@@ -133,6 +134,22 @@ def test_differences_need_the_unpatched_model_in_any_earlier_run(run, caplog):
     run("--r", "off", "--rounds", "0")
     _, records, _ = run("--r", "3x2", "--method", "random", "--rounds", "0")
     assert records[-1]["minus_off_interval_95"]["pa_mpvpe_mm"]
+
+
+def test_photographs_are_compared_with_the_mean_hand_in_pairs(tmp_path):
+    rows = {"error_box": np.array([0.25, 0.75, 0.5]), "mean_hand_error_box": np.array([0.5, 0.5, 0.5])}
+    for name, images in (("run", "aab"), ("off", "aab"), ("other", "abb")):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "per_sample.npz", image=np.array(list(images)), **rows)
+    headline = {"error_box": 0.5, "mean_hand_error_box": 0.5, "another": 1.0}
+    found = read_intervals(tmp_path / "run", tmp_path / "off", headline)
+    assert set(found["interval_95"]) == {"error_box", "mean_hand_error_box"}
+    assert found["minus_off_interval_95"] == {"error_box": [0.0, 0.0]}
+    low, high = found["minus_mean_hand_interval_95"]["error_box"]
+    assert -0.25 <= low < 0 < high <= 0.25
+    for elsewhere in ("other", "nowhere"):  # other samples, no samples
+        found = read_intervals(tmp_path / "run", tmp_path / elsewhere, headline)
+        assert found["minus_off_interval_95"] is None
 
 
 def test_worker_processes_give_the_same(run):

@@ -34,11 +34,12 @@ def read_intervals(folder: Path, baseline: Path | None, headline: Mapping[str, f
     names = [name for name in rows if name in headline]
     off = _read(baseline) if baseline else None
     comparable = off is not None and rows["image"].tolist() == off["image"].tolist()
+    own = [name for name in names if not name.startswith(MEAN_HAND)]
     fields: dict[str, Any] = {
         "interval_95": {name: list(bootstrap_interval(rows[name])) for name in names},
-        "minus_off_interval_95": _paired(rows, off, names) if off is not None and comparable else None,
+        "minus_off_interval_95": _paired(rows, off, own) if off is not None and comparable else None,
     }
-    controls = {name: rows[key] for name in names if (key := f"{MEAN_HAND}_{name}") in rows}
+    controls = {name: rows[key] for name in own if (key := f"{MEAN_HAND}_{name}") in rows}
     if controls:
         fields[f"minus_{MEAN_HAND}_interval_95"] = _paired(rows, controls, list(controls))
     return fields
