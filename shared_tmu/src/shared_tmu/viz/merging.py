@@ -105,4 +105,14 @@ def _draw_panel(axes: Any, panel: Panel, schedules: Mapping[str, int]) -> None:
     axes.tick_params(axis="x", labelsize=7.5)
     axes.tick_params(axis="y", labelsize=8)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc=_free_corner(panel, names))
+
+
+def _free_corner(panel: Panel, names: Sequence[str]) -> str:
+    """The corner that is farthest from all points; matplotlib's own search is slow with bands."""
+    points = [(names.index(s), value) for line in panel.lines.values() for s, value in line.values.items()]
+    found = np.array([*points, (0, panel.level), (len(names) - 1, panel.level)], dtype=float)
+    span = np.ptp(found, axis=0)
+    places = (found - found.min(axis=0)) / np.where(span > 0, span, 1)
+    corners = {"upper left": (0, 1), "upper right": (1, 1), "lower left": (0, 0), "lower right": (1, 0)}
+    return max(corners, key=lambda name: float(np.linalg.norm(places - corners[name], axis=1).min()))
