@@ -3,6 +3,7 @@
 Run it as:
 
     python scripts/draw_assets.py              # assets/synthhand.png, synthbody.png, samples*/*.jpg
+    python scripts/draw_assets.py --varied     # assets/synthhand_varied.jpg and synthbody_varied.jpg only
     bash scripts/demo.sh --tokens
     python scripts/draw_assets.py --demo_out demo_out     # assets/hamer_5x20.jpg from what the demo wrote
 """
@@ -40,6 +41,7 @@ BODY_SHEET = (
     "pointing", "bowing",
 )  # fmt: skip
 BODY_PIXELS_PER_M = 145.0
+VARIED_SEED = 5  # of the sheets of varied training pictures
 BODY_SEED = 11  # of clothes and light on the sheet
 # Scenes of seed 77 in which hand and posture are easy to see; negative numbers are mirrored into left hands.
 SAMPLES = (2, -21, 18, -23, 33, 7)
@@ -113,6 +115,16 @@ def draw_body_sheet(path: Path, seed: int) -> None:
     write_picture(path, np.concatenate(columns, axis=1))
 
 
+def draw_varied(hands: Path, people: Path, columns: int = 8, rows: int = 4) -> None:
+    """Sheets of training pictures in the looks of photographs, as the networks see them."""
+    wild = Difficulty(variety=1.0)
+    pictures = [draw(sample_scene(VARIED_SEED, i, wild), 192, 256).image for i in range(columns * rows)]
+    bodies = [draw_body(sample_body_scene(VARIED_SEED, i, wild)).image for i in range(columns * rows // 2)]
+    for path, images in ((hands, pictures), (people, bodies)):
+        lines = [np.concatenate(images[k : k + columns], 1) for k in range(0, len(images), columns)]
+        write_picture(path, to_bgr(np.concatenate(lines)))
+
+
 def write_label(column: NDArray[np.uint8], label: str) -> None:
     """White letters with a dark core at the top of a picture, in place."""
     for color, thickness in (((255, 255, 255), 2), ((40, 40, 40), 1)):
@@ -166,7 +178,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to")
     parser.add_argument("--seed", type=int, default=30, help="of skin and light on the hand's sheet")
     parser.add_argument("--demo_out", type=Path, help="draw hamer_5x20.jpg from what the demo wrote here")
+    parser.add_argument("--varied", action="store_true", help="only draw 32 hands, 16 people of --variety 1")
     args = parser.parse_args()
+    if args.varied:
+        draw_varied(args.out / "synthhand_varied.jpg", args.out / "synthbody_varied.jpg")
+        return
     if args.demo_out:
         draw_readme(args.demo_out, args.out / "hamer_5x20.jpg")
         return

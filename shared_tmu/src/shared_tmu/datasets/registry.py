@@ -13,7 +13,7 @@ from shared_tmu.datasets.ehf import find_ehf, open_ehf
 from shared_tmu.datasets.freihand import find_freihand, open_freihand
 from shared_tmu.datasets.photos import find_photos, open_photos
 from shared_tmu.datasets.synthbody import open_synthbody
-from shared_tmu.datasets.synthhand import open_synthhand
+from shared_tmu.datasets.synthhand import open_synthhand, open_synthhand_varied
 from shared_tmu.errors import InputError
 
 
@@ -51,6 +51,13 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
                 ("SYNTHHAND-EVAL", "SYNTHHAND-VAL"),
                 _nothing_to_check,
                 lambda data_dir, options: open_synthhand(data_dir).opened_with(options),
+            ),
+            DatasetSpec(
+                "synthhand-varied",
+                "hand",
+                ("SYNTHHAND-VARIED-EVAL",),
+                _nothing_to_check,
+                lambda data_dir, options: open_synthhand_varied(data_dir).opened_with(options),
             ),
             DatasetSpec(
                 "freihand",

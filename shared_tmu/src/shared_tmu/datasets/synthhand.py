@@ -1,4 +1,4 @@
-"""SynthHand-Eval: our own renders in FreiHAND's layout, made on first use into a cache folder."""
+"""SynthHand-Eval and -Varied: our own renders in FreiHAND's layout, made on first use into a cache folder."""
 
 from __future__ import annotations
 
@@ -28,17 +28,31 @@ def open_synthhand(data_dir: Path) -> HandMeshSet:
         InputError: the cache cannot be written, or was damaged since.
     """
     del data_dir
+    return _opened("synthhand", "SynthHand-Eval", "synthhand_eval", variety=0.0)
+
+
+def open_synthhand_varied(data_dir: Path) -> HandMeshSet:
+    """Open SynthHand-Varied, the same held-out hands in the looks of photographs, as `open_synthhand` does.
+
+    Raises:
+        InputError: the cache cannot be written, or was damaged since.
+    """
+    del data_dir
+    return _opened("synthhand-varied", "SynthHand-Varied", "synthhand_varied", variety=1.0)
+
+
+def _opened(name: str, title: str, folder_name: str, variety: float) -> HandMeshSet:
     from shared_tmu.synth import write_eval_set
 
-    folder = cache_folder() / "synthhand_eval"
-    _log.info("SynthHand-Eval: %d pictures in %s, made now if they are not there.", OFFICIAL_COUNT, folder)
+    folder = cache_folder() / folder_name
+    _log.info("%s: %d pictures in %s, made now if they are not there.", title, OFFICIAL_COUNT, folder)
     try:
-        write_eval_set(folder, count=OFFICIAL_COUNT)
-        return read_freihand_layout(folder, "synthhand", OFFICIAL_COUNT)
+        write_eval_set(folder, count=OFFICIAL_COUNT, variety=variety)
+        return read_freihand_layout(folder, name, OFFICIAL_COUNT)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"SynthHand-Eval cannot be kept in {folder} ({reason}): name another place with SHARED_TMU_CACHE."
+            f"{title} cannot be kept in {folder} ({reason}): name another place with SHARED_TMU_CACHE."
         ) from error
     except InputError as error:
         raise InputError(f"{error} This set makes itself: delete {folder} and run again.") from error

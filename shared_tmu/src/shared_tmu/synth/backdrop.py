@@ -53,7 +53,9 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> Array:
 def _pieces(rng: np.random.Generator, height: int, width: int) -> Array:
     """Overlapping things of random colours."""
     piece = cut(rng, any_map(rng, "pieces", "leaves"), height, width, _scale(rng, 0.5, 3.0))
-    table = np.repeat(np.stack([photo_color(rng) for _ in range(32)]), 8, axis=0)
+    colors = np.stack([photo_color(rng) for _ in range(32)])
+    colors = colors.mean(0) + rng.uniform(0.25, 1.0) * (colors - colors.mean(0))
+    table = np.repeat(np.clip(colors, 0.004, 0.9), 8, axis=0).astype(np.float32)
     fine = cut(rng, any_map(rng, "cloud", "marble", "wood"), height, width, 1.0)
     return np.asarray(table[piece] * (0.6 + 0.8 / 255 * fine[..., None]), np.float32)
 

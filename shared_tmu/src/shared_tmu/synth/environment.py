@@ -137,7 +137,7 @@ class Environment:
 
     def _sample_gobo(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Array, float] | None:
         """Shadows of leaves and frames that are out of the picture: map, its axes, cells per metre."""
-        if self.spread > 0.2 or rng.random() > 0.22:
+        if self.spread > 0.2 or rng.random() > 0.14:
             return None
         gray = any_map(rng, "pieces", "leaves", "cloud", "cloud", "bricks")
         first = np.cross(self.key, rng.normal(0, 1, 3))

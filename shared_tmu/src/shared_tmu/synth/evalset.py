@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from shared_tmu.files import replacing, write_text
 from shared_tmu.synth.generator import draw, frame_hand, place_hand, to_bgr
 from shared_tmu.synth.hand import synth_hand
-from shared_tmu.synth.scene import Scene, sample_scene
+from shared_tmu.synth.scene import Difficulty, Scene, sample_scene
 
 log = logging.getLogger(__name__)
 EVAL_SEED = 1_000_003  # never used by training, whose seeds are small
 SIZE = 224
 SCALE = SIZE / 192  # the network sees this picture as the 192 columns of its crop
 VERSION = 1
+LOOKS_VERSION = 1  # changes when equal varied scenes give other pictures
 
 
-def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED) -> Path:
+def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, variety: float = 0.0) -> Path:
     """Make the evaluation set unless it is there; an interrupted run goes on where it stopped.
 
     Several processes may make the same set at once: whoever is first writes a picture, and all write equal
@@ -37,11 +38,15 @@ def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED) -> Pa
         folder: where the layout starts.
         count: number of pictures.
         seed: names the sequence of scenes.
+        variety: share of pictures with the looks of photographs, see `Difficulty`.
 
     Returns:
         `folder`.
     """
-    about = {"set": "SynthHand-Eval", "version": VERSION, "seed": seed, "count": count}
+    about: dict[str, Any] = {"set": "SynthHand-Eval", "version": VERSION, "seed": seed, "count": count}
+    if variety:
+        about |= {"variety": variety, "looks": LOOKS_VERSION}
+    difficulty = Difficulty(variety=variety)
     marker, recipe = folder / "synthhand_eval.json", folder / "recipe.json"
     if holds(marker, about):
         return folder
@@ -53,8 +58,8 @@ def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED) -> Pa
         for stale in pictures.glob("[0-9]*.jpg"):
             stale.unlink(missing_ok=True)
         write_text(recipe, json.dumps(about))
-    _draw_missing(pictures, count, seed)
-    truths = [_truth(sample_scene(seed, index)) for index in range(count)]
+    _draw_missing(pictures, count, seed, difficulty)
+    truths = [_truth(sample_scene(seed, index, difficulty)) for index in range(count)]
     for name in ("K", "scale", "xyz", "verts", "mano"):
         write_text(folder / f"evaluation_{name}.json", json.dumps([truth[name] for truth in truths]))
     write_text(marker, json.dumps(about))
@@ -69,12 +74,12 @@ def holds(path: Path, content: dict[str, Any]) -> bool:
         return False
 
 
-def _draw_missing(pictures: Path, count: int, seed: int) -> None:
+def _draw_missing(pictures: Path, count: int, seed: int, difficulty: Difficulty) -> None:
     """Draw what is not there, and look again: another process that started anew may have removed some."""
     paths = [pictures / f"{index:08d}.jpg" for index in range(count)]
     while missing := [index for index, path in enumerate(paths) if not path.exists()]:
         for index in missing:
-            _write_picture(paths[index], sample_scene(seed, index))
+            _write_picture(paths[index], sample_scene(seed, index, difficulty))
             if (index + 1) % 200 == 0:
                 log.info("%d of %d pictures", index + 1, count)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.synth.skin import skin_albedo
 from shared_tmu.synth.textures import SIDE, any_map, color_table, photo_color
 from shared_tmu.synth.varied_stage import Paint, Painter
 
@@ -48,17 +47,6 @@ class Planar:
         down = height(at[:, 0] + step, at[:, 1]) - height(at[:, 0] - step, at[:, 1])
         right = height(at[:, 0], at[:, 1] + step) - height(at[:, 0], at[:, 1] - step)
         return np.asarray((np.stack([down, right], 1) / -90.0) @ self.axes.T, np.float32)
-
-
-def hand_skin(rng: np.random.Generator, tone: Array) -> Painter:
-    """The skin of SynthHand, the same in every pass over it."""
-    seed = int(rng.integers(1 << 31))
-
-    def paint(points: Array, face: Faces, bary: Array) -> Paint:
-        albedo, gloss = skin_albedo(np.random.default_rng(seed), tone, face, bary)
-        return Paint(albedo, gloss, None, np.ones(len(points), bool))
-
-    return paint
 
 
 def arm_skin(rng: np.random.Generator, tone: Array) -> Painter:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,9 +19,10 @@ THUMB_LIMITS = {
     "base": (-25, 32), "side": (-30, 25), "twist": (-15, 30), "middle": (-12, 55), "end": (-20, 75),
 }  # fmt: skip
 
+Posture = tuple[tuple[float, float, float, float], float, tuple[float, float, float, float]]
 # Posture: curl of (index, middle, pinky, ring) from 0 straight to 1 closed, spread, and degrees of the thumb
 # (base, side, middle, end).
-POSTURES: dict[str, tuple[tuple[float, float, float, float], float, tuple[float, float, float, float]]] = {
+POSTURES: dict[str, Posture] = {
     "flat": ((0.0, 0.0, 0.0, 0.0), 0.0, (0, 0, 0, 0)),
     "spread": ((0.0, 0.0, 0.0, 0.0), 1.0, (-20, 5, -5, -8)),
     "relaxed": ((0.25, 0.30, 0.38, 0.34), 0.1, (8, -6, 12, 12)),
@@ -40,6 +43,26 @@ POSTURES: dict[str, tuple[tuple[float, float, float, float], float, tuple[float,
     "count_two": ((0.03, 0.90, 0.95, 0.95), 0.2, (-18, 6, -5, -8)),
 }
 
+# What hands do in photographs more often than `POSTURES` says.
+BUSY_POSTURES: dict[str, Posture] = {
+    "typing": ((0.30, 0.34, 0.38, 0.36), 0.35, (4, -8, 6, 10)),
+    "reaching_key": ((0.18, 0.42, 0.45, 0.44), 0.3, (6, -10, 10, 14)),
+    "mouse": ((0.20, 0.20, 0.36, 0.32), 0.25, (2, -14, 8, 16)),
+    "on_thigh": ((0.12, 0.12, 0.18, 0.15), 0.15, (-4, 0, 4, 4)),
+    "bar": ((0.74, 0.76, 0.80, 0.78), -0.1, (20, -18, 32, 34)),
+    "hook": ((0.66, 0.66, 0.68, 0.67), 0.0, (0, -4, 10, 15)),
+    "ring_sign": ((0.58, 0.06, 0.0, 0.03), 0.6, (16, -18, 20, 34)),
+    "pen": ((0.44, 0.52, 0.72, 0.62), -0.2, (16, -16, 24, 18)),
+    "phone_hold": ((0.36, 0.44, 0.52, 0.48), 0.2, (-6, -16, 4, 6)),
+    "mug": ((0.60, 0.62, 0.72, 0.66), 0.0, (8, -18, 18, 10)),
+    "laced": ((0.34, 0.36, 0.40, 0.38), 0.8, (-6, -6, 6, 10)),
+    "wide": ((0.02, 0.04, 0.04, 0.05), 1.4, (-22, 8, -6, -10)),
+    "praying": ((-0.03, -0.03, -0.03, -0.03), -0.4, (-6, 0, 0, 0)),
+    "pointing": ((0.04, 0.70, 0.78, 0.75), 0.1, (10, -12, 25, 28)),
+    "covering": ((0.10, 0.10, 0.14, 0.12), 0.5, (-14, 2, 2, 2)),
+    "digging": ((0.42, 0.44, 0.46, 0.45), -0.1, (6, -14, 14, 18)),
+}
+
 
 def _curl_to_angles(curl: Array, bias: Array) -> tuple[Array, Array, Array]:
     """Base, middle and end flexion of the long fingers in degrees; `bias` moves bend between joints."""
@@ -48,20 +71,23 @@ def _curl_to_angles(curl: Array, bias: Array) -> tuple[Array, Array, Array]:
     return base, middle, 0.62 * middle
 
 
-def sample_hand_poses(rng: np.random.Generator, count: int) -> Array:
+def sample_hand_poses(
+    rng: np.random.Generator, count: int, postures: Mapping[str, Posture] = POSTURES
+) -> Array:
     """Draw finger poses.
 
     Args:
         rng: the only source of chance.
         count: number of poses.
+        postures: what they are drawn around.
 
     Returns:
         Axis-angle per finger joint in MANO's sequence and template frame, `[count, 15, 3]` radians.
     """
-    names = list(POSTURES)
-    curls = np.array([POSTURES[name][0] for name in names])
-    spreads = np.array([POSTURES[name][1] for name in names])
-    thumbs = np.array([POSTURES[name][2] for name in names], dtype=float)
+    names = list(postures)
+    curls = np.array([postures[name][0] for name in names])
+    spreads = np.array([postures[name][1] for name in names])
+    thumbs = np.array([postures[name][2] for name in names], dtype=float)
     first, second = rng.integers(len(names), size=(2, count))
     mix = np.where(rng.random(count) < 0.5, rng.beta(0.5, 0.5, count), 0.0)[:, None]
     curl = (1 - mix) * curls[first] + mix * curls[second] + rng.normal(0, 0.07, (count, 4))
@@ -72,9 +98,9 @@ def sample_hand_poses(rng: np.random.Generator, count: int) -> Array:
     return _assemble(rng, curl, spread, thumb)
 
 
-def posture_pose(name: str) -> Array:
-    """The axis-angle of one of `POSTURES` without noise, `[15, 3]` radians."""
-    curl, spread, thumb = POSTURES[name]
+def posture_pose(name: str, postures: Mapping[str, Posture] = POSTURES) -> Array:
+    """The axis-angle of one of `postures` without noise, `[15, 3]` radians."""
+    curl, spread, thumb = postures[name]
     poses = _assemble(None, np.array([curl]), np.array([spread]), np.array([thumb], dtype=float))
     return np.asarray(poses[0])
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from shared_tmu.synth.poses import sample_hand_poses
+from shared_tmu.synth.poses import BUSY_POSTURES, sample_hand_poses
 
 Array = NDArray[np.float32]
 # Columns: image x, y, z of the template's axes when the back of the hand faces the camera, fingers up.
@@ -109,6 +109,11 @@ def sample_scene(seed: int, index: int, difficulty: Difficulty | None = None) ->
     betas = np.clip(rng.normal(0.0, 1.0, 10), -2.5, 2.5)
     root = _orientation(rng, difficulty.max_turn_deg).as_rotvec()
     bend = Rotation.from_euler("zy", [rng.normal(0.0, 25.0), rng.normal(0.0, 12.0)], degrees=True).as_rotvec()
+    looks_seed = (seed, index, 1)
+    if falls_to(looks_seed, difficulty.variety):
+        own = np.random.default_rng([*looks_seed, 3])
+        if own.random() < 0.5:
+            fingers = sample_hand_poses(own, 1, BUSY_POSTURES)[0]
     return Scene(
         root=root.astype(np.float32),
         fingers=fingers.astype(np.float32),
@@ -118,6 +123,6 @@ def sample_scene(seed: int, index: int, difficulty: Difficulty | None = None) ->
         hand_size_px=float(128.0 * np.exp(rng.normal(0.0, 0.13))),
         centre_shift_px=rng.normal(0.0, 7.0, 2).astype(np.float32),
         wrist_bend=bend.astype(np.float32),
-        seed=(seed, index, 1),
+        seed=looks_seed,
         difficulty=difficulty,
     )

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from shared_tmu.synth.geometry3d import forearm
 from shared_tmu.synth.hand import PosedHand, synth_hand, vertex_normals
-from shared_tmu.synth.poses import sample_hand_poses
+from shared_tmu.synth.poses import BUSY_POSTURES, POSTURES, sample_hand_poses
 
 Array = NDArray[np.float32]
 Faces = NDArray[np.int32]
@@ -49,7 +49,7 @@ def _posed(rng: np.random.Generator, root: Rotation, betas: Array, left: bool) -
     if left:
         turn = np.diag(MIRROR) @ turn @ np.diag([1.0, 1.0, -1.0])  # thumb to the other side
     axis_angle = Rotation.from_matrix(turn).as_rotvec().astype(np.float32)
-    fingers = sample_hand_poses(rng, 1)[0].astype(np.float32)
+    fingers = sample_hand_poses(rng, 1, POSTURES | BUSY_POSTURES)[0].astype(np.float32)
     posed = geometry.pose(axis_angle, fingers, betas)
     bend = Rotation.from_euler("zy", rng.normal(0.0, [20.0, 10.0]), degrees=True).as_rotvec()
     arm, arm_faces, ring = forearm(geometry, posed, axis_angle, bend.astype(np.float32))

@@ -97,7 +97,7 @@ def _shake(rng: np.random.Generator) -> Array:
 def _noisy(rng: np.random.Generator, picture: Array, degrade: float) -> Array:
     """Photons and readout: noise that grows with the root of the signal."""
     height, width = picture.shape[:2]
-    strength = degrade * float(np.exp(rng.uniform(np.log(0.001), np.log(0.045))))
+    strength = degrade * float(np.exp(rng.uniform(np.log(0.001), np.log(0.038))))
     if strength < 0.002 or height > GRAIN or width > GRAIN:
         return picture
     grain = _grain()[int(rng.random() < 0.75)]

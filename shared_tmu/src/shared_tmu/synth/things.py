@@ -35,7 +35,8 @@ class Thing:
 
 
 @lru_cache(maxsize=1)
-def _torus() -> tuple[Array, Faces]:
+def torus() -> tuple[Array, Faces]:
+    """A ring of radius 1 about the third axis."""
     import trimesh
 
     made = trimesh.creation.torus(1.0, 0.18, major_sections=16, minor_sections=8)
@@ -124,7 +125,7 @@ def _pinched(rng: np.random.Generator, points: Array) -> Thing | None:
         out = -web / np.linalg.norm(web) * rng.uniform(0.0, 0.6) * half.min()
         return _placed(BOX, np.array([*half, 0.5 * min(free, 0.02)]), turn, middle + out)
     if kind < 0.85:
-        vertices, faces = _torus()
+        vertices, faces = torus()
         turn = _frame(np.cross(gap, web) + 1e-6, rng)
         size = rng.uniform(0.008, 0.03)
         place = middle - web / np.linalg.norm(web) * size

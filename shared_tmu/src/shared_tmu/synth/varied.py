@@ -9,7 +9,9 @@ from shared_tmu.synth.environment import Environment
 from shared_tmu.synth.geometry3d import Solid, forearm, make_solid
 from shared_tmu.synth.ground import sample_ground
 from shared_tmu.synth.hand import PosedHand, synth_hand
-from shared_tmu.synth.painters import arm_skin, cloth, hand_skin, material
+from shared_tmu.synth.hand_look import hand_look
+from shared_tmu.synth.jewels import ring, wristband
+from shared_tmu.synth.painters import arm_skin, cloth, material
 from shared_tmu.synth.scene import Scene
 from shared_tmu.synth.second_hand import second_hand
 from shared_tmu.synth.skin import sample_tone
@@ -30,15 +32,17 @@ def photograph_hand(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
     rng = scene.new_looks()
     light = Environment(rng)
     clutter = scene.difficulty.clutter
+    gloved = rng.random() < 0.07 * clutter
     main = make_solid(hand.vertices, synth_hand().faces, None)
-    things = [Painted(main, hand_skin(rng, light.tone))]
+    things = [Painted(main, hand_look(rng, light.tone, hand.vertices, gloved))]
     sleeve = _Sleeve(rng)
-    vertices, faces, ring = forearm(synth_hand(), hand, scene.root, scene.wrist_bend)
-    things += _arm(rng, vertices, faces, ring, light.tone, sleeve)
+    arm = forearm(synth_hand(), hand, scene.root, scene.wrist_bend)
+    things += _arm(rng, *arm, light.tone, sleeve)
+    things += _jewels(rng, hand, arm, sleeve, clutter)
     resting = [hand.vertices]
     if rng.random() < 0.33 * clutter and (other := second_hand(rng, hand, scene.root, scene.betas)):
         tone = light.tone if rng.random() < 0.85 else sample_tone(rng)
-        painter = hand_skin(rng, tone)
+        painter = hand_look(rng, tone, other.vertices, gloved)
         things.append(Painted(make_solid(other.vertices, other.faces, None), painter))
         things += _arm(rng, other.arm, other.arm_faces, other.arm_ring, tone, sleeve)
         resting.append(other.vertices)
@@ -53,6 +57,22 @@ def photograph_hand(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
     stage = VariedStage(things, light, rng)
     depth_m = float(hand.vertices[:, 2].mean())
     return photograph_varied(stage, camera, clutter, scene.difficulty.degrade, ground, depth_m)
+
+
+def _jewels(
+    rng: np.random.Generator,
+    hand: PosedHand,
+    arm: tuple[Array, Faces, NDArray[np.int64]],
+    sleeve: _Sleeve,
+    clutter: float,
+) -> list[Painted]:
+    """Rings and what is worn round a bare wrist."""
+    made: list[Thing] = []
+    if rng.random() < 0.12 * clutter:
+        made.append(ring(rng, hand))
+    if rng.random() < 0.16 * clutter and sleeve.cuff > 4 and not sleeve.missing:
+        made += wristband(rng, *arm, hand.bone_rotmats[0][:, 1])
+    return [painted_thing(rng, thing) for thing in made]
 
 
 def painted_thing(rng: np.random.Generator, thing: Thing) -> Painted:
