@@ -36,7 +36,10 @@ def _scale(rng: np.random.Generator, low: float = 0.35, high: float = 2.5) -> fl
 def _ramp(rng: np.random.Generator, height: int, width: int, strength: float) -> Array:
     """Uneven light over a background, about 1, `[H, W, 1]`."""
     grid = np.exp(strength * rng.normal(0, 1, (3, 3))).astype(np.float32)
-    return np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)[..., None], np.float32)
+    smooth = cv2.resize(
+        grid, (width, height), interpolation=cv2.INTER_CUBIC
+    )  # swings below zero beside peaks
+    return np.asarray(np.maximum(smooth, 0.0)[..., None], np.float32)
 
 
 def _plain(rng: np.random.Generator, height: int, width: int) -> Array:
@@ -79,7 +82,7 @@ def _room(rng: np.random.Generator, height: int, width: int) -> Array:
         level = rng.uniform(0.35, 1.0) * height
         edge = np.array([[0, level], [width, level + tilt * width], [width, height], [0, height]])
         mask = np.zeros((height, width), np.uint8)
-        cv2.fillPoly(mask, [edge.astype(np.int32)], 1)
+        cv2.fillPoly(mask, [edge.astype(np.int32)], (1,))
         floor = cut(rng, any_map(rng, "wood", "bricks", "cloud", "pebbles"), height, width, _scale(rng), 0.0)
         canvas = np.where(mask[..., None] > 0, paint_map(rng, floor), canvas)
     return canvas
@@ -159,7 +162,8 @@ def focus_blur(canvas: Array, radius_px: float) -> Array:
     if radius_px > 4.5:  # a coarse copy holds all that is left
         height, width = canvas.shape[:2]
         small = cv2.resize(canvas, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-        return np.asarray(cv2.resize(focus_blur(small, radius_px / 2), (width, height)), np.float32)
+        soft = focus_blur(np.asarray(small, np.float32), radius_px / 2)
+        return np.asarray(cv2.resize(soft, (width, height)), np.float32)
     side = 2 * int(np.ceil(radius_px)) + 1
     grid = np.arange(side) - side // 2
     disc = np.clip(radius_px + 0.5 - np.hypot(grid[:, None], grid[None]), 0, 1).astype(np.float32)

@@ -27,7 +27,7 @@ def basis(normal: Array) -> Array:
         1.092548 * x * y, 1.092548 * y * z, 0.315392 * (3.0 * z * z - 1.0), 1.092548 * x * z,
         0.546274 * (x * x - y * y),
     )  # fmt: skip
-    return np.stack([one, *linear, *square], axis=1).astype(np.float32)
+    return np.asarray(np.stack([one, *linear, *square], axis=1), np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -43,12 +43,12 @@ def _sphere() -> tuple[Array, Array, Array]:
 
 def _kelvin(warmth: float) -> Array:
     """Tint of a light: 1 is a candle's side of white, -1 the sky's."""
-    return np.exp(warmth * np.array([0.32, 0.0, -0.45])).astype(np.float32)
+    return np.asarray(np.exp(warmth * np.array([0.32, 0.0, -0.45])), np.float32)
 
 
 def _lobe(directions: Array, towards: Array, width: float) -> Array:
     """A soft patch of light around a direction, 1 in its middle, `[N]`."""
-    return np.exp((directions @ towards - 1.0) / (width * width))
+    return np.asarray(np.exp((directions @ towards - 1.0) / (width * width)))
 
 
 class Environment:
@@ -124,7 +124,7 @@ class Environment:
         level = rng.uniform(0.15, 0.5) if kind in ("night", "flash") else 1.0
         return level * (light + self._fills(rng, directions)), float(spread)
 
-    def _fills(self, rng: np.random.Generator, directions: Array) -> Array:
+    def _fills(self, rng: np.random.Generator, directions: Array) -> NDArray[np.float64]:
         """Further lamps, windows and lit walls, `[N, 3]`."""
         out = np.zeros((len(directions), 3))
         for _ in range(int(rng.integers(0, 4))):

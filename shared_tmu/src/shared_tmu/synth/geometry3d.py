@@ -52,9 +52,10 @@ def forearm(
     local = hand.template[hand.rim] - hand.template[hand.rim].mean(0)
     start, full = Rotation.from_rotvec(root), Rotation.from_rotvec(root) * Rotation.from_rotvec(bend)
     path = Slerp([0.0, 1.0], Rotation.concatenate([start, full]))
-    rings, centre, turn = [rim], rim.mean(0), start
+    rings, centre = [rim], rim.mean(0)
+    turns = path([1.0 / 3.0, 2.0 / 3.0, 1.0])  # straight from the third ring on
     for k, (step, scale) in enumerate(zip(RING_STEPS_M, RING_SCALES, strict=True)):
-        turn = path(min((k + 1) / 3.0, 1.0))
+        turn = turns[min(k, 2)]
         centre = centre + step * turn.apply([1.0, 0.0, 0.0])
         rounder = np.array([1.0, 1.0 + 0.05 * k, 1.0])  # a forearm is rounder than a wrist
         rings.append(centre + turn.apply(scale * local * rounder))

@@ -42,7 +42,7 @@ class Planar:
         step = 3
 
         def height(rows: Array, columns: Array) -> Array:
-            return self.gray[rows % SIDE, columns % SIDE].astype(np.float32)
+            return np.asarray(self.gray[rows % SIDE, columns % SIDE], np.float32)
 
         down = height(at[:, 0] + step, at[:, 1]) - height(at[:, 0] - step, at[:, 1])
         right = height(at[:, 0], at[:, 1] + step) - height(at[:, 0], at[:, 1] - step)

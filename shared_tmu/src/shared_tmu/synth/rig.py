@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
@@ -208,6 +210,7 @@ def joint_regressor(
     return out
 
 
+@lru_cache(maxsize=1)
 def finger_frames() -> tuple[Array, Array]:
     """Flexion and abduction axes of joints 1..15 at rest, `[15, 3]` each, unit vectors in the template frame.
 

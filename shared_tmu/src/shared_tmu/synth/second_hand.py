@@ -89,7 +89,7 @@ def second_hand(rng: np.random.Generator, hand: PosedHand, root: Array, betas: A
         angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.10, 0.24)
         aside = distance * np.array([np.cos(angle), 0.6 * np.sin(angle), rng.normal(0.0, 0.5)])
         other = _pushed_out(
-            hand, other.moved((middle + aside).astype(np.float32)), np.float32(aside / distance)
+            hand, other.moved((middle + aside).astype(np.float32)), (aside / distance).astype(np.float32)
         )
     nearest = float(min(other.vertices[:, 2].min(), other.arm[:, 2].min()))
     if nearest < 0.12 or _covered(hand, other) > LARGEST_COVER:

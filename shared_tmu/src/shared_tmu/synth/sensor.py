@@ -19,7 +19,8 @@ def _grain() -> tuple[Array, Array]:
     rng = np.random.default_rng(23)
     fine = rng.standard_normal((GRAIN, GRAIN, 3), dtype=np.float32)
     bayer = cv2.GaussianBlur(fine, (0, 0), 0.8)
-    coarse = cv2.GaussianBlur(rng.standard_normal((GRAIN, GRAIN, 3), dtype=np.float32), (0, 0), 1.8)
+    raw = rng.standard_normal((GRAIN, GRAIN, 3), dtype=np.float32)
+    coarse = np.asarray(cv2.GaussianBlur(raw, (0, 0), 1.8), np.float32)
     coarse -= coarse.mean(2, keepdims=True)
     blotches = bayer / bayer.std() + 0.7 * coarse / coarse.std()
     return fine, np.asarray(blotches / blotches.std(), np.float32)
@@ -63,16 +64,16 @@ def _optics(rng: np.random.Generator, picture: Array, degrade: float) -> Array:
     kind = rng.random() / max(degrade, 1e-6)
     if kind < 0.22:
         sigma = float(np.exp(rng.uniform(np.log(0.4), np.log(2.2))))
-        picture = cv2.GaussianBlur(picture, (0, 0), sigma)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)
     elif kind < 0.37:
-        picture = cv2.filter2D(picture, -1, _shake(rng))
+        picture = np.asarray(cv2.filter2D(picture, -1, _shake(rng)), np.float32)
     elif kind < 0.62:  # a hand that was small in the picture
         share = float(np.exp(rng.uniform(np.log(0.16), np.log(0.9))))
         size = (max(int(width * share), 24), max(int(height * share), 32))
         small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        small = _noisy(rng, small, 0.5 * degrade)
+        small = _noisy(rng, np.asarray(small, np.float32), 0.5 * degrade)
         way = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(2)]
-        picture = cv2.resize(small, (width, height), interpolation=way)
+        picture = np.asarray(cv2.resize(small, (width, height), interpolation=way), np.float32)
     if rng.random() < 0.3 * degrade:
         v, u = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
         shift = rng.normal(0, 0.4, 2)
@@ -91,7 +92,7 @@ def _shake(rng: np.random.Generator) -> Array:
     kernel = np.zeros((side, side), np.float32)
     np.add.at(kernel, tuple((np.round(path) + side // 2).astype(int).T[::-1]), 1.0)
     kernel = np.asarray(cv2.GaussianBlur(kernel, (3, 3), 0.6), np.float32)
-    return kernel / kernel.sum()
+    return np.asarray(kernel / kernel.sum(), np.float32)
 
 
 def _noisy(rng: np.random.Generator, picture: Array, degrade: float) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,10 +36,10 @@ def photo_color(rng: np.random.Generator, brightness: float = 0.18) -> Array:
     return np.asarray(value * (1.0 - saturation * (1.0 - np.clip(ramp, 0.0, 1.0))), np.float32)
 
 
-def _unit(values: NDArray[np.floating]) -> Array:
+def _unit(values: NDArray[np.floating[Any]]) -> Array:
     """Stretched so that all but the extreme hundredths span 0..1."""
     low, high = np.percentile(values, [1, 99])
-    return np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0), np.float32)
 
 
 def _spectral(rng: np.random.Generator, slope: float, stretch: float = 1.0) -> Array:
@@ -59,7 +60,7 @@ def _cloud(rng: np.random.Generator) -> Array:
 
 
 def _marble(rng: np.random.Generator) -> Array:
-    return 1.0 - np.abs(2.0 * _spectral(rng, 1.7) - 1.0) ** 0.6
+    return np.asarray(1.0 - np.abs(2.0 * _spectral(rng, 1.7) - 1.0) ** 0.6, np.float32)
 
 
 def _wood(rng: np.random.Generator) -> Array:
@@ -115,13 +116,13 @@ def _shapes(rng: np.random.Generator, count: int, small: float, large: float, sl
     sizes = np.sort(np.exp(rng.uniform(np.log(small), np.log(large), count)))[::-1]
     sizes = np.where(rng.random(count) < 0.3, rng.permutation(sizes), sizes)
     for size in sizes:
-        x, y = rng.integers(0, SIDE, 2).tolist()
+        x, y = (int(c) for c in rng.integers(0, SIDE, 2))
         axes = (max(int(size), 1), max(int(size * rng.uniform(slim, 1.0)), 1))
         angle = float(rng.uniform(0, 180))
         value = int(rng.integers(20, 256))
-        cv2.ellipse(canvas, (x, y), axes, angle, 0, 360, value, -1)
+        cv2.ellipse(canvas, (x, y), axes, angle, 0, 360, (value,), -1)
         if slim < 0.5 and size > 5:  # a leaf's darker half
-            cv2.ellipse(canvas, (x, y), axes, angle, 0, 180, int(0.75 * value), -1)
+            cv2.ellipse(canvas, (x, y), axes, angle, 0, 180, (int(0.75 * value),), -1)
     return np.asarray(canvas / 255.0, np.float32)
 
 
@@ -140,7 +141,7 @@ def _pieces(rng: np.random.Generator) -> Array:
         size = np.exp(rng.uniform(np.log(4), np.log(110)))
         angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 7)))
         points = rng.integers(0, SIDE, 2) + size * np.stack([np.cos(angles), np.sin(angles)], 1)
-        cv2.fillPoly(canvas, [points.astype(np.int32)], int(rng.integers(0, 256)))
+        cv2.fillPoly(canvas, [points.astype(np.int32)], (int(rng.integers(0, 256)),))
     return np.asarray(canvas / 255.0 * (0.8 + 0.2 * _spectral(rng, 1.2)), np.float32)
 
 
@@ -156,7 +157,7 @@ def _keys(rng: np.random.Generator) -> Array:
             cv2.rectangle(canvas, *corner, cap, -1)
             letter = chr(int(rng.integers(65, 91)))
             place = (x + 7, row * size + 19)
-            cv2.putText(canvas, letter, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, mark, 1, cv2.LINE_AA)
+            cv2.putText(canvas, letter, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (mark,), 1, cv2.LINE_AA)
             x += wide
     return np.asarray(canvas / 255.0, np.float32)
 
@@ -168,7 +169,7 @@ def _print(rng: np.random.Generator) -> Array:
     while y < SIDE:
         letters = "".join(chr(c) for c in rng.choice([32, *range(97, 123)], 70))
         if rng.random() < 0.85:
-            cv2.putText(canvas, letters, (12, y), cv2.FONT_HERSHEY_DUPLEX, scale, 30, 1, cv2.LINE_AA)
+            cv2.putText(canvas, letters, (12, y), cv2.FONT_HERSHEY_DUPLEX, scale, (30,), 1, cv2.LINE_AA)
         y += int(30 * scale) + 3
     return np.asarray(canvas / 255.0, np.float32)
 
@@ -231,10 +232,9 @@ def cut(
     c, s = np.cos(angle) / scale, np.sin(angle) / scale
     dx, dy = rng.uniform(0, SIDE, 2)
     move = np.array([[c, -s, dx], [s, c, dy]])
-    smooth = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-    flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if smooth == cv2.INTER_AREA else smooth)
+    flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
     if scale < 0.6:  # or fine grain would alias
-        gray = cv2.blur(gray, (int(1 / scale + 0.5),) * 2)
+        gray = np.asarray(cv2.blur(gray, (int(1 / scale + 0.5),) * 2), np.uint8)
     return np.asarray(
         cv2.warpAffine(gray, move, (width, height), flags=flags, borderMode=cv2.BORDER_WRAP), np.uint8
     )

@@ -48,7 +48,7 @@ def _frame(axis: Array, rng: np.random.Generator) -> Array:
     axis = axis / np.linalg.norm(axis)
     first = np.cross(axis, rng.normal(0, 1, 3))
     first /= np.linalg.norm(first)
-    return np.stack([first, np.cross(axis, first), axis], axis=1).astype(np.float32)
+    return np.asarray(np.stack([first, np.cross(axis, first), axis], axis=1), np.float32)
 
 
 def _placed(shape: int, size: Array, turn: Array, place: Array) -> Thing:

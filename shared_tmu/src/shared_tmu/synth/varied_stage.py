@@ -80,7 +80,7 @@ class VariedStage:
     def towards_key(self, count: int) -> Array:
         """Directions to points of the key light, `[K, 3]`."""
         jitter = self.rng.normal(0.0, 1.0, (count, 3)).astype(np.float32)
-        return self.light.key + np.float32(self.light.spread) * jitter
+        return np.asarray(self.light.key + np.float32(self.light.spread) * jitter, np.float32)
 
     def around(self, normal: Array) -> Array:
         """Directions as likely as light from there counts, unit normals `[K, 3]` -> `[K, 3]`."""
@@ -129,11 +129,12 @@ class VariedStage:
     def _cast(self, directions: Array) -> tuple[Faces, Array, Array]:
         """First hits of rays from the camera; those beside everything are not cast."""
         front = self.vertices[self.vertices[:, 2] > 0.02]
-        low, high = np.float32(-9.0), np.float32(9.0)
+        low, high = np.full(2, -9.0, np.float32), np.full(2, 9.0, np.float32)
         if len(front) == len(self.vertices):
             flat = front[:, :2] / front[:, 2:]
             low, high = flat.min(0), flat.max(0)
-        near = np.flatnonzero(((directions[:, :2] >= low) & (directions[:, :2] <= high)).all(1))
+        x, y = directions[:, 0], directions[:, 1]
+        near = np.flatnonzero((x >= low[0]) & (x <= high[0]) & (y >= low[1]) & (y <= high[1]))
         rays = np.ascontiguousarray(directions[near])
         face = np.full(len(directions), -1, np.int32)
         uv, depth = np.zeros((len(directions), 2), np.float32), np.full(len(directions), np.inf, np.float32)
