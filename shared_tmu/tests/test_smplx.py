@@ -16,7 +16,9 @@ from torch import Tensor
 from shared_tmu.body_models import load_smplx, smplx_model
 from shared_tmu.body_models.smplx_layer import SmplxLayer
 from shared_tmu.body_models.smplx_model import FILE_ARRAYS, KEYPOINTS
+from shared_tmu.body_models.smplx_subset import SmplxSubset
 from shared_tmu.errors import BodyModelError, MissingAssetError
+from shared_tmu.geometry import axis_angle_to_rotmat
 
 SIZES = {
     "global_orient": 3, "body_pose": 63, "left_hand_pose": 45, "right_hand_pose": 45, "jaw_pose": 3,
@@ -54,6 +56,37 @@ def test_layer_is_the_unmodified_class(official_layout: dict[str, Any], tmp_path
     assert found.joints.shape == (batch, 144, 3)
     assert (found.joints - wanted.joints).abs().max() < 5e-6
     assert torch.equal(found.keypoints, found.joints[:, list(KEYPOINTS)])
+
+
+@pytest.mark.parametrize("rows", [range(0, 10475, 5), [7, 3, 9120], []])
+def test_a_subset_is_the_whole_layer_where_both_are(rows: Any) -> None:
+    layer, chosen = SmplxLayer(smplx_standin(correctives=True)), torch.tensor(list(rows), dtype=torch.long)
+    subset = SmplxSubset(layer, chosen)
+    given = inputs(3)
+    given["body_pose"][:, 33:36] *= 3  # turn the neck, so that the contour moves
+    del given["transl"]
+    for value in given.values():
+        value.requires_grad_()
+    whole = layer(**given)
+    names = ("global_orient", "body_pose", "jaw_pose")
+    root, body, jaw = (axis_angle_to_rotmat(given[name].unflatten(1, (-1, 3))) for name in names)
+    hands = subset.hands(
+        *(given[name].unflatten(1, (-1, 3)) for name in ("left_hand_pose", "right_hand_pose"))
+    )
+    part = subset(root, body, *hands, jaw, given["betas"], given["expression"])
+    torch.testing.assert_close(part.vertices, whole.vertices[:, chosen], atol=5e-6, rtol=0)
+    torch.testing.assert_close(part.joints, whole.joints, atol=5e-6, rtol=0)
+    torch.testing.assert_close(part.keypoints, whole.keypoints, atol=5e-6, rtol=0)
+    assert not subset.state_dict()
+    for one, other in ((whole.vertices[:, chosen], part.vertices), (whole.keypoints, part.keypoints)):
+        if not one.numel():
+            continue
+        grads = (
+            torch.autograd.grad(x.square().sum(), list(given.values()), retain_graph=True)
+            for x in (one, other)
+        )
+        for want, got in zip(*grads, strict=True):
+            torch.testing.assert_close(got, want, atol=1e-3, rtol=1e-4)
 
 
 def test_zero_pose_is_the_mean_hand_not_the_flat_one() -> None:

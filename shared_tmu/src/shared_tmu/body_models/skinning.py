@@ -42,12 +42,32 @@ def skin_vertices(
     """
     shaped = v_template + torch.einsum("bs,vks->bvk", betas, shapedirs)  # [B, V, 3]
     joints = joint_regressor @ shaped  # [B, J, 3]
+    return bend_vertices(shaped, joints, rotmat, posedirs=posedirs, weights=weights, parents=parents)
+
+
+def bend_vertices(
+    shaped: Tensor,
+    joints: Tensor,
+    rotmat: Tensor,
+    *,
+    posedirs: Tensor,
+    weights: Tensor,
+    parents: Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    """Pose a body whose shape is known.
+
+    Args:
+        shaped: vertices at rest, `[B, V, 3]`.
+        joints: at rest, `[B, J, 3]`.
+        rotmat: see `skin_vertices`, also for the rest and for what is returned.
+    """
     bends = rotmat[:, 1:] - torch.eye(3, dtype=rotmat.dtype, device=rotmat.device)
     posed = shaped + (bends.flatten(1) @ posedirs).view_as(shaped)  # [B, V, 3]
     turned, moved = _follow_tree(rotmat, joints, parents)
     offset = moved - _apply(turned, joints)  # [B, J, 3]; p goes to turned p + offset
     blended = weights @ torch.cat((turned.flatten(2), offset), dim=2)  # [B, V, 12]
-    return _apply(blended[..., :9].reshape(*posed.shape, 3), posed) + blended[..., 9:], moved
+    turn, shift = blended.tensor_split((9,), dim=2)
+    return _apply(turn.reshape(*posed.shape, 3), posed) + shift, moved
 
 
 def _follow_tree(rotmat: Tensor, joints: Tensor, parents: Sequence[int]) -> tuple[Tensor, Tensor]:
