@@ -15,8 +15,20 @@ from shared_tmu.errors import ConfigError
 from shared_tmu.synth import shards
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training import data
-from shared_tmu.training.body import fit_translation, project, true_body
+from shared_tmu.training.body import (
+    EVERY,
+    BodyTraining,
+    body_losses,
+    fit_translation,
+    found_person,
+    labelled_person,
+    loss_subset,
+    project,
+    true_body,
+)
 from shared_tmu.training.body_data import SynthBodySet
+from shared_tmu.training.looks import HAND_JOINT, HAND_TOKEN, NUM_BODY_TOKENS
+from smplest_x.decoder import LAYERS
 
 
 class TestTraining(TrainingSuite):
@@ -53,3 +65,56 @@ def test_labels_pose_the_body_that_is_in_the_picture(cache, augment):
     camera = fit_translation(truth.keypoints, batch["keypoints_2d"])
     distance = project(truth.keypoints + camera[:, None]) - batch["keypoints_2d"]
     assert 256 * distance.norm(dim=-1).mean() < 6  # renders are seen from nearer than the model's camera
+
+
+def test_losses_see_what_the_model_returns(cache):
+    torch.manual_seed(0)
+    people = SynthBodySet(cache, 1, 4, Difficulty(), augment=False)
+    samples = [people[i] for i in range(4)]
+    batch = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+    model = FOLDER.tiny(depth=1)
+    for parameter in model.decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    subset = loss_subset(model.smplx_layer)
+    with torch.no_grad():
+        decoded = model.decoder(model.encode(batch["img"]))
+        output = model.assemble(decoded)
+        found, truth = found_person(decoded, subset), labelled_person(batch, subset)
+        losses = body_losses(found, output["cam_trans"], batch, truth)
+    whole = true_body(batch, model.smplx_layer)
+    root = whole.keypoints[:, :1]
+    points = output["smplx_joint_cam"] - (whole.keypoints - root)
+    mesh = output["smplx_mesh_cam"] - output["smplx_root_cam"][:, None] - (whole.vertices - root)
+    flat = project(output["smplx_joint_cam"] + output["smplx_root_cam"][:, None]) - batch["keypoints_2d"]
+    wanted = {
+        "keypoints_3d": 3.0 * points.abs().sum(-1).mean(),
+        "vertices": 3.0 * mesh[:, ::EVERY].abs().sum(-1).mean(),
+        "keypoints_2d": 8.0 * flat.abs().sum(-1).mean(),
+    }
+    for name, value in wanted.items():
+        torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-6)
+    exact = body_losses(truth, output["cam_trans"], batch, truth)
+    assert all(exact[name] == 0 for name in ("local_vertices", "parts_3d", "root", "body", "betas"))
+
+
+def test_tokens_that_look_at_joints_are_those_that_turn_them():
+    first = {name: (start, count) for name, start, count, _ in LAYERS}
+    assert first["dec_body_root_pose"] == (0, 1)
+    assert first["dec_body_pose"] == (1, NUM_BODY_TOKENS - 1)
+    assert first["dec_hand_pose"] == (HAND_TOKEN, 55 - HAND_JOINT)
+
+
+@pytest.mark.parametrize("keep", [None, 40])
+def test_patches_can_learn_without_the_head(cache, keep):
+    people = SynthBodySet(cache, 1, 4, Difficulty(), augment=False)
+    samples = [people[i] for i in range(2)]
+    batch = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+    model, weights = FOLDER.tiny(depth=1), {"head": 0.0}
+    dim = model.config.encoder.embed_dim
+    training = BodyTraining(model, dim, 1, weights=weights, num_prefix_tokens=80, keep_patches=keep).train()
+    losses, _ = training.losses(batch)
+    torch.stack(list(losses.values())).sum().backward()
+    assert model.encoder.blocks[0].mlp.fc2.weight.grad.abs().sum() > 0
+    assert model.encoder.task_tokens.grad is None
+    assert all(parameter.grad is None for parameter in model.decoder.parameters())
+    assert "look" in training.eval().losses(batch)[0]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.body_models.smplx_layer import SmplxOutput
+from shared_tmu.body_models.smplx_layer import SmplxLayer, SmplxOutput
 from shared_tmu.body_models.smplx_model import (
     FACE_RANGE,
     KEYPOINT_LEFT_WRIST,
@@ -19,10 +19,13 @@ from shared_tmu.body_models.smplx_model import (
     NUM_JOINTS,
     RIGHT_HAND_RANGE,
 )
-from shared_tmu.geometry import axis_angle_to_rotmat, interleaved_rot6d_to_rotmat
+from shared_tmu.body_models.smplx_subset import SmplxSubset
+from shared_tmu.geometry import axis_angle_to_rotmat, interleaved_rot6d_to_rotmat, rotmat_to_axis_angle
 from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
+from shared_tmu.training.looks import look_loss, recorded
 from shared_tmu.training.losses import FOCAL_OVER_SIZE, aligned_error_mm, fit_weak_camera
 from shared_tmu.training.module import RegressorTraining
+from shared_tmu.training.patches import choose_patches, encode_some
 
 DENSE_KEYPOINTS = RIGHT_HAND_RANGE.stop  # body and hands; the face is too small to be told apart in patches
 DENSE_UNIT_M = 0.5
@@ -32,13 +35,65 @@ _PARTS = (
     (RIGHT_HAND_RANGE, KEYPOINT_RIGHT_WRIST),
     (FACE_RANGE, KEYPOINT_NECK),
 )
-_ROTATIONS = {  # the decoder's name, the label, and the loss's factor
-    "body_root_pose": ("root", 1.0),
-    "body_pose": ("body", 4.0),
-    "lhand_pose": ("left_hand", 2.0),
-    "rhand_pose": ("right_hand", 2.0),
-    "face_jaw_pose": ("jaw", 1.0),
+_ROTATIONS = {  # the label, the decoder's name, and the loss's factor
+    "root": ("body_root_pose", 1.0),
+    "body": ("body_pose", 4.0),
+    "left_hand": ("lhand_pose", 2.0),
+    "right_hand": ("rhand_pose", 2.0),
+    "jaw": ("face_jaw_pose", 1.0),
 }
+
+
+_HANDS = "left_hand", "right_hand"
+
+
+class Person(NamedTuple):
+    """A posed person without a camera.
+
+    Attributes:
+        rotations: matrices `[B, J, 3, 3]` by label, hands relative to their mean pose.
+        betas, expression: `[B, 10]`.
+        body: points in metres; its vertices are those of the loss.
+    """
+
+    rotations: dict[str, Tensor]
+    betas: Tensor
+    expression: Tensor
+    body: SmplxOutput
+
+
+def loss_subset(layer: SmplxLayer) -> SmplxSubset:
+    """The vertices that enter the loss."""
+    return SmplxSubset(layer, torch.arange(0, len(layer.v_template), EVERY))
+
+
+def found_person(decoded: Mapping[str, Tensor], subset: SmplxSubset) -> Person:
+    """The person that SMPLest-X's decoder found."""
+    rotations = {
+        label: interleaved_rot6d_to_rotmat(decoded[name].reshape(len(decoded[name]), -1, 6))
+        for label, (name, _) in _ROTATIONS.items()
+    }
+    hands = subset.hands(*(rotmat_to_axis_angle(rotations[label]) for label in _HANDS))
+    return _person(rotations, hands, decoded["body_betas"], decoded["face_expression"], subset)
+
+
+def labelled_person(batch: Mapping[str, Tensor], subset: SmplxSubset) -> Person:
+    """The person that targets as `SynthBodySet` gives them describe."""
+    vectors = {label: batch[label].reshape(len(batch[label]), -1, 3) for label in _ROTATIONS}
+    rotations = {label: axis_angle_to_rotmat(vector) for label, vector in vectors.items()}
+    hands = subset.hands(*(vectors[label] for label in _HANDS))
+    return _person(rotations, hands, batch["betas"], batch["expression"], subset)
+
+
+def _person(
+    rotations: dict[str, Tensor],
+    hands: tuple[Tensor, Tensor],
+    betas: Tensor,
+    expression: Tensor,
+    subset: SmplxSubset,
+) -> Person:
+    turns = rotations["root"], rotations["body"], *hands, rotations["jaw"]
+    return Person(rotations, betas, expression, subset(*turns, betas, expression))
 
 
 def true_body(batch: Mapping[str, Tensor], layer: nn.Module) -> SmplxOutput:
@@ -75,45 +130,50 @@ def project(points: Tensor) -> Tensor:
 
 
 def body_losses(
-    decoded: Mapping[str, Tensor],
-    output: Mapping[str, Tensor],
-    batch: Mapping[str, Tensor],
-    truth: SmplxOutput,
+    found: Person, camera: Tensor, batch: Mapping[str, Tensor], truth: Person
 ) -> dict[str, Tensor]:
     """Losses of a body head, each about one before training.
 
     Args:
-        decoded: rotations in interleaved 6D, by the decoder's names.
-        output: SMPLest-X's output dictionary.
+        found: the predicted person.
+        camera: where it stands, `[B, 3]` metres.
         batch: targets as `SynthBodySet` gives them.
         truth: the labelled person.
     """
-    root = truth.keypoints[:, KEYPOINT_PELVIS, None]
-    found, wanted = output["smplx_joint_cam"], truth.keypoints - root
-    mesh = output["smplx_mesh_cam"] - output["smplx_root_cam"][:, None]
-    vertices = mesh[:, ::EVERY] - (truth.vertices - root)[:, ::EVERY]
-    parts = [
-        (found[:, part] - found[:, row, None]) - (wanted[:, part] - wanted[:, row, None])
-        for part, row in _PARTS
-    ]
-    points = found + output["smplx_root_cam"][:, None]
-    own = fit_translation(truth.keypoints, batch["keypoints_2d"])
-    camera = output["cam_trans"]
-    losses = {
-        "keypoints_3d": 3.0 * (found - wanted).abs().sum(-1).mean(),
-        "parts_3d": 10.0 * torch.cat(parts, dim=1).abs().sum(-1).mean(),
-        "vertices": 3.0 * vertices.abs().sum(-1).mean(),
+    own = fit_translation(truth.body.keypoints, batch["keypoints_2d"])
+    points = found.body.keypoints + camera[:, None]
+    losses = points_losses(found, truth) | {
         "keypoints_2d": 8.0 * (project(points) - batch["keypoints_2d"]).abs().sum(-1).mean(),
-        "betas": 0.2 * (output["smplx_shape"] - batch["betas"]).abs().mean(),
-        "expression": 0.1 * (output["smplx_expr"] - batch["expression"]).abs().mean(),
+        "betas": 0.2 * (found.betas - truth.betas).abs().mean(),
+        "expression": 0.1 * (found.expression - truth.expression).abs().mean(),
         "camera": 2.0 * (camera[:, 2] / own[:, 2].clamp(min=1.0)).clamp(min=1e-3).log().abs().mean()
         + 2.0 * (camera[:, :2] - own[:, :2]).abs().mean(),
     }
-    for name, (label, factor) in _ROTATIONS.items():
-        rotmat = interleaved_rot6d_to_rotmat(decoded[name].reshape(len(root), -1, 6))
-        target = axis_angle_to_rotmat(batch[label].reshape(len(root), -1, 3))
-        losses[label] = factor * (rotmat - target).abs().mean()
+    for label, (_, factor) in _ROTATIONS.items():
+        losses[label] = factor * (found.rotations[label] - truth.rotations[label]).abs().mean()
     return losses
+
+
+def points_losses(found: Person, truth: Person) -> dict[str, Tensor]:
+    """Losses of points about the pelvis, of hands and face about wrist and neck, and, with the pelvis turned
+    back, of the pose whichever way the person faces.
+    """
+    (points, vertices), (true_points, true_vertices) = (_about_pelvis(p.body) for p in (found, truth))
+    missed = points - true_points
+    parts = [missed[:, part] - missed[:, row, None] for part, row in _PARTS]
+    local = vertices @ found.rotations["root"][:, 0] - true_vertices @ truth.rotations["root"][:, 0]
+    return {
+        "keypoints_3d": 3.0 * missed.abs().sum(-1).mean(),
+        "parts_3d": 10.0 * torch.cat(parts, dim=1).abs().sum(-1).mean(),
+        "vertices": 3.0 * (vertices - true_vertices).abs().sum(-1).mean(),
+        "local_vertices": 3.0 * local.abs().sum(-1).mean(),
+    }
+
+
+def _about_pelvis(body: SmplxOutput) -> tuple[Tensor, Tensor]:
+    """Key points and vertices relative to the pelvis."""
+    pelvis = body.keypoints[:, KEYPOINT_PELVIS, None]
+    return body.keypoints - pelvis, body.vertices - pelvis
 
 
 class BodyTraining(RegressorTraining):
@@ -122,30 +182,52 @@ class BodyTraining(RegressorTraining):
     Args:
         model: has `encoder`, `decoder`, `assemble` and `smplx_layer`.
         dim: channels of the tokens.
-        steps: see `RegressorTraining`, also for the rest.
+        steps: see `RegressorTraining`, also for the rest. With the weight `head` at 0 the patch tokens learn
+            alone, at a third of the cost, and decoder and task tokens stay as they are.
     """
 
     def __init__(self, model: Any, dim: int, steps: int, *args: Any, **options: Any) -> None:
         dense = DenseHeads(dim, parts=NUM_JOINTS + 1, keypoints=DENSE_KEYPOINTS)
         super().__init__(model, model.encoder, dense, steps, *args, **options)
+        self.subset = loss_subset(model.smplx_layer)
+        self.has_head = self.weights.get("head", 1.0) > 0
+        if not self.has_head:
+            model.decoder.requires_grad_(False)
+            model.encoder.task_tokens.requires_grad_(False)
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `RegressorTraining`."""
-        tokens = self.encoders[0](batch["img"])
-        read = self.dense(tokens[:, self.num_prefix_tokens :])
+        if self.training and not self.has_head:
+            return self.dense_losses(self._read_patches(batch), batch), {}
+        tokens, read = self.encode(batch)
+        losses = self.dense_losses(read, batch)
+        with recorded(self.model.decoder) as looked:
+            decoded = self.model.decoder(tokens)
+        losses["look"] = look_loss(
+            looked, self.dense, batch["keypoints_2d"][:, :DENSE_KEYPOINTS], read["kept"]
+        )
+        camera = self.model.body_params(decoded)["cam_trans"]
+        with torch.no_grad():
+            truth = labelled_person(batch, self.subset)
+        losses |= body_losses(found_person(decoded, self.subset), camera, batch, truth)
+        return losses, decoded
+
+    def dense_losses(self, read: dict[str, Any], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the patch tokens are held to."""
         seen = {name: batch[name][:, :DENSE_KEYPOINTS] for name in ("keypoints_2d", "keypoints_3d")}
         losses = dense_losses(read, {**batch, **seen}, DENSE_UNIT_M)
-        losses |= heat_losses(self.dense, read, seen["keypoints_2d"])
-        decoded = self.model.decoder(tokens)
-        output = self.model.assemble(decoded)
-        with torch.no_grad():
-            truth = true_body(batch, self.model.smplx_layer)
-        losses |= body_losses(decoded, output, batch, truth)
-        return losses, output
+        return losses | heat_losses(self.dense, read, seen["keypoints_2d"])
+
+    def _read_patches(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """What the dense heads read in patches that no task token is with."""
+        kept = choose_patches(batch["part"], self.keep_patches or len(self.dense.centre))
+        read: dict[str, Any] = self.dense(encode_some(self.model.encoder, batch["img"], kept, False), kept)
+        return read
 
     def errors(self, batch: dict[str, Tensor], output: dict[str, Any]) -> dict[str, Tensor]:
         """Aligned vertex and joint errors in mm, of the whole and of the hands, and 2D errors in pixels."""
         truth = true_body(batch, self.model.smplx_layer)
+        output = self.model.assemble(output)
         points = output["smplx_joint_cam"] + output["smplx_root_cam"][:, None]
         distance = (project(points) - batch["keypoints_2d"]).norm(dim=-1)
         hands = [

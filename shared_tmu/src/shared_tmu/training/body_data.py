@@ -14,6 +14,7 @@ from shared_tmu.synth.body.shards import BODY, CANONICAL_SCALE_M, DEPTH_SCALE_M
 from shared_tmu.synth.shards import Kind
 from shared_tmu.training.data import HEIGHT, WIDTH, Image, Labels, ShardSet, turn_picture, unpack_cells
 
+TURN_DEG = 8.0  # people in pictures stand upright more often than hands do
 MIDDLE_PX = np.array([WIDTH / 2, HEIGHT / 2])
 
 
@@ -31,7 +32,7 @@ class SynthBodySet(ShardSet):
 
     def turn(self, rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
         """See `ShardSet`."""
-        image, labels, move = turn_picture(rng, image, labels)
+        image, labels, move = turn_picture(rng, image, labels, TURN_DEG)
         points = labels["keypoints_2d"] * (WIDTH, HEIGHT)
         points = points @ move[:, :2].T + move[:, 2]
         labels["keypoints_2d"] = (points / (WIDTH, HEIGHT)).astype(np.float32)

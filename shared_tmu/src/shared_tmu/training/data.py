@@ -180,16 +180,16 @@ def _turn(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image
 
 
 def turn_picture(
-    rng: np.random.Generator, image: Image, labels: Labels
+    rng: np.random.Generator, image: Image, labels: Labels, turn_deg: float = 20.0
 ) -> tuple[Image, Labels, NDArray[np.float64]]:
     """Turn, scale and shift a picture and all labels but the key points in it.
 
-    What is shown turns about the ray through the middle of `keypoints_3d`.
+    What is shown turns about the ray through the middle of `keypoints_3d`, by `turn_deg` (deviation).
 
     Returns:
         Picture, labels, and where pixels went, `[2, 3]`.
     """
-    degrees = float(np.clip(rng.normal(0.0, 20.0), -60, 60))
+    degrees = float(np.clip(rng.normal(0.0, turn_deg), -60, 60))
     scale, shift = float(np.exp(rng.normal(0.0, 0.10))), rng.normal(0.0, 5.0, 2)
     centre = np.array([WIDTH / 2, HEIGHT / 2])
     radians = np.radians(degrees)

@@ -55,19 +55,20 @@ class DenseHeads(nn.Module):
             `kept` as it was given.
         """
         batch, count = tokens.shape[:2]
-        parts = self.parts
-        cells = self.cells(tokens).float().reshape(batch, count, CELLS * CELLS, parts + 4)
+        # Split, not sliced: the gradient of a slice is as large as the whole, and filled with zeros first.
+        cells = self.cells(tokens).reshape(batch, count, CELLS * CELLS, -1).split((self.parts, 3, 1), dim=3)
         points = self.points(tokens).float().reshape(batch, count, self.keypoints, 4)
-        weight = points[..., 0].softmax(dim=1)  # [B, K, J]
+        score, offset, depth = (part.squeeze(3) for part in points.split((1, 2, 1), dim=3))
+        weight = score.softmax(dim=1)  # [B, K, J]
         centre = self.centre if kept is None else self.centre[kept]
-        place = centre[..., None, :] + points[..., 1:3] / self.grid[0]
+        place = centre[..., None, :] + offset / self.grid[0]
         return {
-            "part": cells[..., :parts],
-            "canonical": cells[..., parts : parts + 3],
-            "depth": cells[..., parts + 3],
+            "part": cells[0].float(),
+            "canonical": cells[1].float(),
+            "depth": cells[2].float().squeeze(3),
             "keypoints_2d": (weight[..., None] * place).sum(1),
-            "keypoint_depth": (weight * points[..., 3]).sum(1),
-            "score": points[..., 0],
+            "keypoint_depth": (weight * depth).sum(1),
+            "score": score,
             "place": place,
             "kept": kept,
         }
@@ -89,10 +90,7 @@ def heat_losses(heads: DenseHeads, read: dict[str, Any], keypoints_2d: Tensor) -
         read: what they read.
         keypoints_2d: true places, `[B, J, 2]` in crops; those outside of all patches read are left out.
     """
-    patch, inside = heads.patch_of(keypoints_2d)
-    if read["kept"] is not None:
-        patch, is_kept = _row_of(patch, read["kept"], len(heads.centre))
-        inside = inside & is_kept
+    patch, inside = rows_of(heads, keypoints_2d, read["kept"])
     heat = F.cross_entropy(read["score"].transpose(1, 2).flatten(0, 1), patch.flatten(), reduction="none")
     index = patch[:, None, :, None].expand(-1, 1, -1, 2)
     place = read["place"].gather(1, index)[:, 0]
@@ -101,6 +99,15 @@ def heat_losses(heads: DenseHeads, read: dict[str, Any], keypoints_2d: Tensor) -
         "heat": (heat * inside.flatten()).sum() / count / 4.0,
         "place": 16.0 * ((place - keypoints_2d).abs().sum(-1) * inside).sum() / count,
     }
+
+
+def rows_of(heads: DenseHeads, keypoints_2d: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Which row of the patches, all or the `kept`, holds each key point, and whether one does: `[B, J]`."""
+    patch, inside = heads.patch_of(keypoints_2d)
+    if kept is None:
+        return patch, inside
+    row, is_kept = _row_of(patch, kept, len(heads.centre))
+    return row, inside & is_kept
 
 
 def _row_of(patch: Tensor, kept: Tensor, patches: int) -> tuple[Tensor, Tensor]:

@@ -41,20 +41,21 @@ def choose_patches(part: Tensor, count: int) -> Tensor:
     return score.topk(min(count, score.shape[1]), dim=1).indices.sort(dim=1).values
 
 
-def encode_some(vit: Any, img: Tensor, kept: Tensor) -> Tensor:
+def encode_some(vit: Any, img: Tensor, kept: Tensor, with_tasks: bool = True) -> Tensor:
     """What a ViT makes of the kept patches alone.
 
     Args:
         vit: has `patch_embed`, `pos_embed` `[1, 1 + P, C]`, `task_tokens_for`, `blocks` and `last_norm`.
         img: `[B, 3, h, w]`.
         kept: numbers of patches, `[B, K]`.
+        with_tasks: whether the ViT's task tokens come along.
 
     Returns:
         Tokens `[B, T + K, C]`, task tokens first; with every patch kept, what the ViT returns.
     """
     x = vit.patch_embed(img) + vit.pos_embed[:, 1:] + vit.pos_embed[:, :1]
     x = take_patches(x, kept)
-    tasks = vit.task_tokens_for(img.shape[0])
+    tasks = vit.task_tokens_for(img.shape[0]) if with_tasks else None
     if tasks is not None:
         x = torch.cat((tasks.to(x.dtype), x), dim=1)
     for block in vit.blocks:

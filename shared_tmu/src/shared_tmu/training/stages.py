@@ -32,6 +32,7 @@ from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.tasks import HAND, Task
 
 DONE = "done.safetensors"
+SAVE_EVERY = 250  # steps; a body model makes a checkpoint of 80 MB
 log = logging.getLogger(__name__)
 
 
@@ -296,7 +297,7 @@ def _fit(stage: Stage, setting: Setting, training: RegressorTraining, task: Task
     train: Dataset[dict[str, torch.Tensor]] = ConcatDataset(sets) if len(sets) > 1 else sets[0]
     val = task.pictures(cache, setting.val_seed, setting.val_count, Difficulty(), False, processes)
     keep = ModelCheckpoint(
-        folder, save_last=True, save_top_k=0, every_n_train_steps=50, save_on_train_epoch_end=False
+        folder, save_last=True, save_top_k=0, every_n_train_steps=SAVE_EVERY, save_on_train_epoch_end=False
     )
     if setting.compile:
         training.encoders = (torch.compile(training.encoders[0]),)
