@@ -134,27 +134,29 @@ def test_the_crop_is_the_whole_picture_with_black_above_and_below(root):
     assert sample["box_center"].tolist() == [112, 112]
 
 
-def test_synthhand_is_made_once_in_the_cache(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["synthhand", "synthhand-varied"])
+def test_synthhand_is_made_once_in_the_cache(tmp_path, monkeypatch, name):
     monkeypatch.setattr("shared_tmu.datasets.synthhand.OFFICIAL_COUNT", 2)
     monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path / "cache"))
-    opened = open_dataset("synthhand", tmp_path / "nowhere")
+    opened = open_dataset(name, tmp_path / "nowhere")
     assert len(opened) == 2
     assert opened.is_complete
     picture = opened.images[0]
     assert picture.is_relative_to(tmp_path / "cache")
     made = picture.stat().st_mtime_ns
-    again = open_dataset("synthhand", tmp_path / "nowhere")
+    again = open_dataset(name, tmp_path / "nowhere")
     assert (again.images[0].stat().st_mtime_ns, again.fingerprint) == (made, opened.fingerprint)
     assert opened.load(0)["img"].shape == (3, 256, 256)
     picture.unlink()
     with pytest.raises(InputError, match=r"00000000\.jpg.*makes itself: delete"):
-        open_dataset("synthhand", tmp_path / "nowhere")
+        open_dataset(name, tmp_path / "nowhere")
 
 
-def test_synthhand_truth_is_where_the_pictures_show_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["synthhand", "synthhand-varied"])
+def test_synthhand_truth_is_where_the_pictures_show_it(tmp_path, monkeypatch, name):
     monkeypatch.setattr("shared_tmu.datasets.synthhand.OFFICIAL_COUNT", 2)
     monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path))
-    opened = open_dataset("synthhand", tmp_path)
+    opened = open_dataset(name, tmp_path)
     projected = opened.verts_m @ opened.intrinsics.transpose(0, 2, 1)
     pixels = projected[..., :2] / projected[..., 2:]
     assert (pixels.mean(axis=1) > 40).all()

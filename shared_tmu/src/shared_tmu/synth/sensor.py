@@ -104,7 +104,7 @@ def _noisy(rng: np.random.Generator, picture: Array, degrade: float) -> Array:
     grain = _grain()[int(rng.random() < 0.75)]
     top, left = rng.integers(0, [GRAIN - height + 1, GRAIN - width + 1])
     piece = grain[top : top + height, left : left + width]
-    return np.asarray(picture + strength * np.sqrt(picture + 0.01) * piece, np.float32)
+    return np.asarray(picture + strength * np.sqrt(np.maximum(picture, 0.0) + 0.01) * piece, np.float32)
 
 
 @lru_cache(maxsize=1)
