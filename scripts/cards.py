@@ -14,14 +14,27 @@ ERROR = "pa_mpvpe_mm"
 
 def show_training(record: Mapping[str, Any]) -> str:
     """A row for every stage of a `*.training.json`, and below it how the whole was made."""
-    lines = ["| stage | blocks | pictures seen | different scenes | seed | turned at most | hours |"]
-    lines.append("|" + "---|" * 7)
+    columns = (
+        "stage",
+        "blocks",
+        "pictures seen",
+        "different scenes",
+        "varied",
+        "seed",
+        "turned at most",
+        "hours",
+    )
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     stages = record["stages"]
     for stage in stages:
         turn = stage["difficulty"].get("max_turn_deg")
+        sets = [stage, *stage.get("also", [])]
+        varied = sum(one["count"] * one.get("difficulty", {}).get("variety", 0.0) for one in sets)
         row = (
-            *(stage["name"], stage["depth"], f"{stage['images_seen']:,}", f"{stage['count']:,}"),
-            *(stage["seed"], "-" if turn is None else f"{turn:.0f}°", f"{stage['seconds'] / 3600:.2f}"),
+            *(stage["name"], stage["depth"], f"{stage['images_seen']:,}"),
+            *(f"{sum(one['count'] for one in sets):,}", f"{varied:,.0f}"),
+            *(", ".join(str(one["seed"]) for one in sets), "-" if turn is None else f"{turn:.0f}°"),
+            f"{stage['seconds'] / 3600:.2f}",
         )
         lines.append(f"| {' | '.join(map(str, row))} |")
     total = record.get("total", {})

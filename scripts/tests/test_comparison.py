@@ -137,7 +137,7 @@ TRAINING: dict[str, Any] = {
     "command": "python train.py", "seed": 0, "validation": {"count": 500, "seed": 9},
     "stages": [
         {**STAGE, "name": "easy", "depth": 8, "images_seen": 20000, "difficulty": {"max_turn_deg": 90}},
-        {**STAGE, "difficulty": {}},
+        {**STAGE, "difficulty": {}, "also": [{"seed": 4, "count": 400, "difficulty": {"variety": 0.5}}]},
     ],
     "machine": {"processor": "a CPU", "threads": 1}, "versions": {"torch": "2", "numpy": "1"},
 }  # fmt: skip
@@ -151,8 +151,8 @@ def test_training_is_shown_stage_by_stage(tmp_path: Path) -> None:
     (tmp_path / "thin.training.json").write_text(json.dumps(TRAINING))
     assert update_tables.main([str(page)]) == 0
     text = page.read_text()
-    assert "| easy | 8 | 20,000 | 10,500 | 2 | 90° | 0.50 |" in text
-    assert "| deep | 32 | 6,000 | 10,500 | 2 | - | 0.50 |" in text
+    assert "| easy | 8 | 20,000 | 10,500 | 0 | 2 | 90° | 0.50 |" in text
+    assert "| deep | 32 | 6,000 | 10,900 | 200 | 2, 4 | - | 0.50 |" in text
     assert "all stages: 26,000 pictures in 1.0 hours; command: `python train.py`; seed: 0;" in text
     assert "trained on: a CPU, 1 thread; versions: torch 2, numpy 1." in text
     more = {

@@ -12,7 +12,7 @@ def test_a_record_says_what_was_seen_and_where_it_began(tmp_path):
     stages = [
         Stage("easy", 1, images=640, seed=1, count=300, difficulty=Difficulty(90.0)),
         Stage("wide", 1, images=640, seed=2, count=100),
-        Stage("long", 2, images=640, seed=2, count=400),
+        Stage("long", 2, images=640, seed=2, count=400, also=[{"seed": 3, "count": 50}]),
     ]
     setting = Setting(tmp_path, tmp_path, accelerator="cpu")
     for i, stage in enumerate(stages):
@@ -23,7 +23,7 @@ def test_a_record_says_what_was_seen_and_where_it_began(tmp_path):
     (tmp_path / "old.training.json").write_text('{"total": {"images_seen": 7}}')
     record.write_record(tmp_path, "new", "train", stages, setting, tmp_path / "old.safetensors")
     told = json.loads((tmp_path / "new.training.json").read_text())
-    assert told["total"] == {"images_seen": 1920, "scenes": 700, "seconds": 600.0}
+    assert told["total"] == {"images_seen": 1920, "scenes": 750, "seconds": 600.0}
     parent = told["parent"]
     assert (parent["file"], parent["total"]) == ("old.safetensors", {"images_seen": 7})
     assert parent["sha256"] == hashlib.sha256(b"weights").hexdigest()

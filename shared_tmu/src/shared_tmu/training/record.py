@@ -61,9 +61,9 @@ def installed_versions() -> dict[str, str]:
 def count_scenes(stages: Sequence[Stage]) -> int:
     """Different scenes of all stages together: those of one seed and difficulty are the first so many."""
     largest: dict[Any, int] = {}
-    for stage in stages:
-        kind = json.dumps([stage.seed, asdict(stage.difficulty)])
-        largest[kind] = max(largest.get(kind, 0), stage.count)
+    for seed, count, difficulty in (scenes for stage in stages for scenes in stage.sets):
+        kind = json.dumps([seed, asdict(difficulty)])
+        largest[kind] = max(largest.get(kind, 0), count)
     return sum(largest.values())
 
 
