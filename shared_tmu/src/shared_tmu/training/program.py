@@ -101,7 +101,9 @@ def train(program: TrainProgram, config: DictConfig) -> None:
         return  # with several devices, one process writes
     folder = Path(config.export_to)
     program.save(model, folder / f"{program.thin}.safetensors")
-    write_record(folder, program.thin, _command(program, config), stages, setting)
+    began = config.start_from or config.get("backbone_from")
+    parent = Path(began) if began else None
+    write_record(folder, program.thin, _command(program, config), stages, setting, parent)
     log.info("wrote %s", folder / f"{program.thin}.safetensors")
 
 
