@@ -19,13 +19,16 @@ from shared_tmu.synth.generator import draw, place_hand
 from shared_tmu.synth.poses import sample_hand_poses
 from shared_tmu.training import data, record
 from shared_tmu.training.cpu_attention import AttentionWrittenOut
+from shared_tmu.training.curve import append_row
 from shared_tmu.training.data import _turn
 from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
+from shared_tmu.training.drawing import Scenes
 from shared_tmu.training.grow import cosine_patches, grow_blocks, shrink_blocks
 from shared_tmu.training.losses import aligned_error_mm, fit_weak_camera, hand_losses
 from shared_tmu.training.mapped import map_arrays
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
-from shared_tmu.training.stages import Setting, Stage, append_row, run_stages
+from shared_tmu.training.settings import Setting, Stage
+from shared_tmu.training.stages import run_stages
 
 
 class Block(nn.Module):
@@ -77,7 +80,7 @@ def test_a_trunk_cannot_keep_more_blocks_than_it_has(depth):
     ("depths", "message"), [([], "no stages"), ([2, 4, 3], "'2' has 3 blocks after 4 in '1'")]
 )
 def test_stages_that_cannot_follow_each_other_are_refused_before_training(tmp_path, depths, message):
-    stages = [Stage(str(i), depth, images=1, seed=1, count=1) for i, depth in enumerate(depths)]
+    stages = [Stage(str(i), depth, images=1, seed=1, count=64) for i, depth in enumerate(depths)]
     with pytest.raises(ConfigError, match=message):
         run_stages(lambda depth: pytest.fail("training began"), 8, stages, Setting(tmp_path, tmp_path))
 
@@ -86,7 +89,7 @@ def test_a_stage_can_mix_sets_of_scenes():
     also = [{"seed": 4, "count": 8, "difficulty": {"clutter": 0.5}}, {"seed": 5, "count": 9}]
     stage = Stage("mixed", 2, images=1, seed=1, count=7, difficulty=Difficulty(90.0), also=also)
     assert stage.sets == [
-        (1, 7, Difficulty(90.0)), (4, 8, Difficulty(clutter=0.5)), (5, 9, Difficulty())
+        Scenes(1, 7, Difficulty(90.0)), Scenes(4, 8, Difficulty(clutter=0.5)), Scenes(5, 9, Difficulty())
     ]  # fmt: skip
 
 

@@ -5,7 +5,8 @@ import json
 
 from shared_tmu.synth import Difficulty
 from shared_tmu.training import record
-from shared_tmu.training.stages import Setting, Stage, append_row
+from shared_tmu.training.curve import append_row
+from shared_tmu.training.settings import Setting, Stage
 
 
 def test_a_record_says_what_was_seen_and_where_it_began(tmp_path):

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shared_tmu.errors import MissingAssetError
 from shared_tmu.synth import shards
-from shared_tmu.training import data, stages
+from shared_tmu.training import data
 from shared_tmu.training.program import read_stages
 
 from .folders import ModelFolder
@@ -48,7 +48,7 @@ class TrainingSuite:
                 "recipe": "stages",
                 "start_from": None,
                 "backbone_from": None,
-                "setting": {**device, "val_count": 4, "val_every": 3},
+                "setting": {**device, "val_count": 4, "val_every": 3, "save_every": 2},
                 "out": str(tmp_path / "out"),
                 "cache": str(cache),
                 "export_to": str(tmp_path / "export"),
@@ -86,10 +86,6 @@ class TrainingSuite:
     ) -> None:
         training = self.folder.train_program.task.training
         real, seen = training.training_step, []
-        checkpoint = stages.ModelCheckpoint
-
-        def often(*args: Any, **kwargs: Any) -> Any:
-            return checkpoint(*args, **{**kwargs, "every_n_train_steps": 2})
 
         def step(self: Any, batch: Any, index: int) -> Any:
             seen.append(self.global_step)
@@ -97,7 +93,6 @@ class TrainingSuite:
                 raise RuntimeError("power cut")
             return real(self, batch, index)
 
-        monkeypatch.setattr(stages, "ModelCheckpoint", often)
         monkeypatch.setattr(training, "training_step", step)
         with pytest.raises(RuntimeError, match="power cut"):
             run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -62,6 +62,7 @@ class RegressorTraining(pl.LightningModule, ABC):
         self.num_prefix_tokens = num_prefix_tokens
         self.matrix_factor, self.embedding_factor = matrix_factor, embedding_factor
         self.anneal, self.keep_patches = anneal, keep_patches
+        self.time_passed: Callable[[], float] = lambda: 0.0  # part of the stage's time, if it is limited
         self.encoders: tuple[Any, ...] = (vit,)  # a tuple, or it would be saved once more
 
     def encode(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Any]]:
@@ -109,9 +110,11 @@ class RegressorTraining(pl.LightningModule, ABC):
             matrix_factor=self.matrix_factor,
             embedding_factor=self.embedding_factor,
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warm_cosine(step, self.warmup, self.steps, self.anneal)
-        )
+
+        def factor(step: int) -> float:
+            return warm_cosine(step, self.warmup, self.steps, self.anneal, self.time_passed())
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

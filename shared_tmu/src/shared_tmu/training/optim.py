@@ -93,7 +93,7 @@ def split_parameters(
     return matrices, embeddings, others
 
 
-def warm_cosine(step: int, warmup: int, total: int, anneal: float = 1.0) -> float:
+def warm_cosine(step: int, warmup: int, total: int, anneal: float = 1.0, passed: float = 0.0) -> float:
     """Factor on the learning rate: linear warm-up, one, and at last a cosine down to one hundredth.
 
     Args:
@@ -101,9 +101,9 @@ def warm_cosine(step: int, warmup: int, total: int, anneal: float = 1.0) -> floa
         warmup: of the first steps.
         total: all of them.
         anneal: over which share of the steps after the warm-up the cosine falls; 0 never leaves one.
+        passed: share of the time that is over; where it is ahead of the steps, the cosine follows it.
     """
-    if step < warmup:
-        return (step + 1) / warmup
-    share = min((step - warmup) / max(total - warmup, 1), 1.0)
+    warm = (step + 1) / warmup if step < warmup else 1.0
+    share = min(max((step - warmup) / max(total - warmup, 1), passed), 1.0)
     fallen = (share - (1.0 - anneal)) / anneal if anneal > 0 and share > 1.0 - anneal else 0.0
-    return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fallen))
+    return min(warm, 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fallen)))

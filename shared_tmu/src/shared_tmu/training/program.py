@@ -27,7 +27,8 @@ from shared_tmu.training.grow import fold_normalisation, kept_blocks, resize_blo
 from shared_tmu.training.published import HandModule, SquareHands, with_discriminator
 from shared_tmu.training.published_losses import LossWeights
 from shared_tmu.training.record import write_record
-from shared_tmu.training.stages import Setting, Stage, load_newest, run_stages
+from shared_tmu.training.settings import Setting, Stage
+from shared_tmu.training.stages import load_newest, run_stages
 from shared_tmu.training.tasks import HAND, Task, body_task
 
 _PLACES = ("out=", "cache=", "export_to=", "export_only=", "setting.draw_processes=", "setting.workers=")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,19 +17,14 @@ import torch
 from shared_tmu.bench import describe_environment
 from shared_tmu.evaluation.identity import file_sha256
 from shared_tmu.files import replacing, write_text
-from shared_tmu.training.stages import DONE, Setting, Stage
+from shared_tmu.training.curve import read_curve
+from shared_tmu.training.drawing import Scenes
+from shared_tmu.training.settings import Setting, Stage
+from shared_tmu.training.stages import DONE, read_end
 
 PACKAGES = (
     "torch", "pytorch-lightning", "numpy", "opencv-contrib-python", "embreex", "scikit-image", "mediapipe",
 )  # fmt: skip
-
-
-def read_curve(path: Path) -> list[dict[str, str]]:
-    """Rows of `curve.csv`, oldest first; nothing if there is none yet."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def stage_seconds(rows: Sequence[dict[str, str]]) -> dict[str, float]:
@@ -60,10 +54,10 @@ def installed_versions() -> dict[str, str]:
 
 def count_scenes(stages: Sequence[Stage]) -> int:
     """Different scenes of all stages together: those of one seed and difficulty are the first so many."""
-    largest: dict[Any, int] = {}
-    for seed, count, difficulty in (scenes for stage in stages for scenes in stage.sets):
-        kind = json.dumps([seed, asdict(difficulty)])
-        largest[kind] = max(largest.get(kind, 0), count)
+    largest: dict[Scenes, int] = {}
+    for scenes in (scenes for stage in stages for scenes in stage.sets):
+        kind = replace(scenes, count=0)
+        largest[kind] = max(largest.get(kind, 0), scenes.count)
     return sum(largest.values())
 
 
@@ -98,7 +92,10 @@ def write_record(
     rows = read_curve(setting.out / "curve.csv")
     seconds = stage_seconds(rows)
     images = {row["stage"]: int(row["images"]) for row in rows}
-    images |= {s.name: s.steps * s.batch_size for s in stages if (setting.out / s.name / DONE).exists()}
+    for stage in stages:
+        if (setting.out / stage.name / DONE).exists():
+            steps = int(read_end(setting.out / stage.name).get("steps", stage.steps))
+            images[stage.name] = steps * stage.batch_size
     seen = {s.name: images.get(s.name, 0) for s in stages}
     uses_cuda = torch.cuda.is_available() and setting.accelerator != "cpu"
     environment = describe_environment(torch.device("cuda" if uses_cuda else "cpu"), Path(__file__).parent)

@@ -19,13 +19,13 @@ class Task:
 
     Attributes:
         part: name of the ViT in the model.
-        pictures: makes the set of training pictures; arguments as `ShardSet`.
+        pictures: the kind of set that training pictures are in.
         training: `(model, dim, steps, ...)`, see `RegressorTraining`.
         is_normalised: whether pictures have mean 0 and deviation 1, or are in 0..1.
     """
 
     part: str
-    pictures: Callable[..., ShardSet]
+    pictures: type[ShardSet]
     training: Callable[..., RegressorTraining]
     is_normalised: bool = True
 

@@ -1,0 +1,68 @@
+"""Time in training: what a stage has taken over all its runs, and an end that the schedule sees coming."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+TOGETHER = 20  # steps after which several devices agree on the time
+HEAD = 4  # what is around the blocks costs as much as so many of them
+
+
+class Sized(Protocol):
+    """What a stage's share of the time depends on."""
+
+    @property
+    def images(self) -> int: ...
+
+    @property
+    def depth(self) -> int: ...
+
+
+def seconds_for(stages: Sequence[Sized], left_s: float) -> float:
+    """The first of the remaining stages' part of the time left, by pictures and blocks; at least a second."""
+    costs = [stage.images * (stage.depth + HEAD) for stage in stages]
+    return max(left_s * costs[0] / sum(costs), 1.0)
+
+
+class Clock(Callback):
+    """Seconds of a stage, kept in its checkpoints; ends it after its last step or when its time is over.
+
+    Args:
+        steps: of the stage.
+        limit_s: seconds that it may take; None has no limit.
+    """
+
+    def __init__(self, steps: int, limit_s: float | None = None) -> None:
+        self.steps, self.limit_s = steps, limit_s
+        self.passed = 0.0
+        """Part of the time that is over, the same on all devices."""
+        self._before, self._start = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Taken by this run and those before it."""
+        return self._before + time.monotonic() - self._start
+
+    def is_past(self, part: float) -> bool:
+        """Whether more than a part of the time is over; never without a limit."""
+        return self.limit_s is not None and self.seconds > part * self.limit_s
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Look at the time; stop, with a last validation, at the end."""
+        if self.limit_s is not None and (trainer.world_size == 1 or trainer.global_step % TOGETHER == 0):
+            self.passed = float(trainer.strategy.broadcast(self.seconds / self.limit_s))
+        if trainer.global_step >= self.steps or self.passed >= 1.0:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"seconds": self.seconds, "passed": self.passed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._before, self.passed = state_dict["seconds"], state_dict["passed"]

@@ -1,0 +1,112 @@
+"""Drawing beside training: the shards of all stages in the order in which they are needed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared_tmu.synth import shards
+from shared_tmu.synth.pool import DrawingPool
+from shared_tmu.synth.scene import Difficulty
+from shared_tmu.synth.shards import Kind, make_shards, shard_folder, write_shard
+
+log = logging.getLogger(__name__)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """A set of pictures: `count` scenes of a seed and difficulty."""
+
+    seed: int
+    count: int
+    difficulty: Difficulty
+
+
+class Drawer:
+    """Draws what is missing of several sets, one after the other.
+
+    Args:
+        cache: folder of all sets.
+        kind: of pictures.
+        groups: of sets that are needed together, in the order in which they are needed.
+        processes: that draw beside the caller; 1 draws in the caller instead, while it waits.
+    """
+
+    def __init__(self, cache: Path, kind: Kind, groups: Sequence[Sequence[Scenes]], processes: int) -> None:
+        self.cache, self.kind, self.groups, self.processes = cache, kind, tuple(groups), processes
+        self._pool: DrawingPool | None = None
+        self._jobs: list[Future[Any]] = []
+        self._there: dict[Path, int] = {}  # shards without a gap, by folder
+
+    def start(self) -> None:
+        """Begin, unless it has begun, nothing is missing, or the caller draws."""
+        if self._pool is not None or self.processes <= 1:
+            return
+        missing = {
+            (folder, number): (folder, one.seed, number, one.difficulty, self.kind)
+            for group in self.groups
+            for one, number in _side_by_side(group)
+            for folder in [self._folder(one)]
+            if not (folder / f"{number:05d}.npz").exists()
+        }
+        if missing:
+            log.info("drawing %d pictures with %d processes", len(missing) * shards.SHARD, self.processes)
+            self._pool = DrawingPool(self.processes, self.cache)
+            self._jobs = [self._pool.executor.submit(write_shard, *job) for job in missing.values()]
+
+    def available(self, wanted: Scenes) -> int:
+        """How many pictures of a set are there, from the first on without a gap.
+
+        Raises:
+            MissingDependencyError: embreex, which draws, is not installed.
+        """
+        self._raise_errors()
+        folder = self._folder(wanted)
+        number = self._there.get(folder, 0)
+        while number * shards.SHARD < wanted.count and (folder / f"{number:05d}.npz").exists():
+            number += 1
+        self._there[folder] = number
+        return min(number * shards.SHARD, wanted.count)
+
+    def wait(self, wanted: Scenes, count: int, is_late: Callable[[], bool] = lambda: False) -> int:
+        """Return when `count` pictures of a set are there, or some are and it is late; how many are."""
+        if self.processes <= 1:
+            for _ in make_shards(self.cache, wanted.seed, count, wanted.difficulty, 1, self.kind):
+                if is_late():
+                    break
+        while True:
+            found = self.available(wanted)
+            if found >= min(count, wanted.count) or (found and is_late()):
+                return found
+            time.sleep(0.2)
+
+    def close(self) -> None:
+        """Stop drawing; a later run draws the rest."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool, self._jobs = None, []
+
+    def _folder(self, one: Scenes) -> Path:
+        return shard_folder(self.cache, one.seed, one.difficulty, self.kind)
+
+    def _raise_errors(self) -> None:
+        for job in [job for job in self._jobs if job.done()]:
+            job.result()
+            self._jobs.remove(job)
+
+
+def _side_by_side(group: Sequence[Scenes]) -> list[tuple[Scenes, int]]:
+    """Sets and numbers of their shards, in an order in which the sets grow together."""
+    numbered = [(one, n) for one in group for n in range(-(-one.count // shards.SHARD))]
+    return sorted(numbered, key=lambda entry: entry[1] * shards.SHARD / entry[0].count)

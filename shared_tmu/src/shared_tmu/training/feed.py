@@ -1,0 +1,213 @@
+"""Which pictures each step of a stage sees, drawn, read and brought to the device while training goes on."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from shared_tmu.training.data import ShardSet
+from shared_tmu.training.drawing import Drawer, Scenes, cores
+
+Ticket = tuple[int, int]  # which picture, and the seed of its changes
+Round = tuple[int, tuple[int, ...]]
+FIRST_ON_GPU = 4000  # pictures drawn before a GPU begins to train
+VAL_BATCH = 50
+WAIT_PART = 0.4  # of a stage's time, if it is limited, that may go into waiting for pictures
+
+
+class Order(Sampler[list[Ticket]]):
+    """Batches of a stage: rounds over all pictures that are there when a round begins.
+
+    The pictures of a step and what chance does to them follow from seed, step and how many pictures there
+    were, however many processes read them and however often training was interrupted.
+
+    Args:
+        seed: of order and changes.
+        steps: of the stage.
+        batch: pictures per step, over all devices.
+        counts: how many pictures each set has in all; they are numbered one set after the other.
+        available: how many of each set are there; together at least a batch.
+        first_step: says with which step to begin.
+        rank, world: which of how many devices this is.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        steps: int,
+        batch: int,
+        counts: Sequence[int],
+        available: Callable[[], Sequence[int]],
+        first_step: Callable[[], int] = lambda: 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.seed, self.steps, self.batch = seed, steps, batch
+        self.counts, self.available = tuple(counts), available
+        self.first_step, self.rank, self.world = first_step, rank, world
+        self.rounds: list[Round] = []
+        """Of each round so far, its first step and how many pictures of each set it has."""
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[Ticket]]:
+        first = self.first_step()
+        self.rounds = [one for one in self.rounds if one[0] <= first]
+        begin, there = self.rounds[-1] if self.rounds else (first, ())
+        order = self._shuffled(begin, there)
+        for step in range(first, self.steps):
+            if (step - begin + 1) * self.batch > len(order):
+                begin, there = step, tuple(self.available())
+                self.rounds.append((begin, there))
+                order = self._shuffled(begin, there)
+            start = (step - begin) * self.batch
+            chances = np.random.default_rng((self.seed, 1, step)).integers(1 << 62, size=self.batch)
+            tickets = list(zip(order[start : start + self.batch].tolist(), chances.tolist(), strict=True))
+            yield tickets[self.rank :: self.world]
+
+    def _shuffled(self, begin: int, there: Sequence[int]) -> NDArray[np.int64]:
+        starts = np.cumsum((0, *self.counts))
+        pictures = [start + np.arange(count) for start, count in zip(starts, there, strict=False)]
+        rng = np.random.default_rng((self.seed, 0, begin))
+        return rng.permutation(np.concatenate(pictures)) if pictures else np.zeros(0, np.int64)
+
+
+class Tickets(Dataset[dict[str, Tensor]]):
+    """Pictures of several sets by ticket, packed; numbered one set after the other."""
+
+    def __init__(self, sets: Sequence[ShardSet]) -> None:
+        self.sets = tuple(sets)
+        self.ends = list(accumulate(len(one) for one in sets))
+
+    def __getitem__(self, ticket: tuple[int, int | None]) -> dict[str, Tensor]:
+        index, chance = ticket
+        number = bisect_right(self.ends, index)
+        return self.sets[number].packed(index - (self.ends[number - 1] if number else 0), chance)
+
+
+class OrderLoader(DataLoader[dict[str, Tensor]]):
+    """A loader that goes on where it was when a checkpoint was written."""
+
+    def __init__(self, pictures: Dataset[dict[str, Tensor]], order: Order, **options: Any) -> None:
+        super().__init__(pictures, batch_sampler=order, **options)
+        self.order = order
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"rounds": [[begin, list(there)] for begin, there in self.order.rounds]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.order.rounds = [(begin, tuple(there)) for begin, there in state_dict["rounds"]]
+
+
+class Feed(pl.LightningDataModule):
+    """Training and validation pictures of a stage.
+
+    Args:
+        pictures: what kind of set they are in.
+        drawer: draws what is missing.
+        train, val: which scenes.
+        steps, batch: of the stage; pictures over all devices.
+        seed: of order and changes.
+        workers: processes that read, for each device; None takes what suits the device.
+        draw_first: pictures to have before training begins; None takes what suits the device.
+        is_late: whether a part of the stage's time is over.
+    """
+
+    def __init__(
+        self,
+        pictures: type[ShardSet],
+        drawer: Drawer,
+        train: Sequence[Scenes],
+        val: Scenes,
+        steps: int,
+        batch: int,
+        seed: int,
+        workers: int | None,
+        draw_first: int | None,
+        is_late: Callable[[float], bool],
+    ) -> None:
+        super().__init__()
+        self.pictures, self.drawer = pictures, drawer
+        self.train, self.val = tuple(train), val
+        self.steps, self.batch, self.seed = steps, batch, seed
+        self.workers, self.draw_first, self.is_late = workers, draw_first, is_late
+
+    @property
+    def _on_gpu(self) -> bool:
+        trainer = self.trainer
+        assert trainer is not None
+        return bool(trainer.strategy.root_device.type == "cuda")
+
+    def prepare_data(self) -> None:
+        """Draw all of the validation's pictures and as many for training as it takes to begin.
+
+        A CPU draws all of them first, for training would take the drawing's cores away; beside a GPU, cores
+        are free.
+        """
+        self.drawer.start()
+        self.drawer.wait(self.val, self.val.count)
+        first = FIRST_ON_GPU if self._on_gpu else sum(one.count for one in self.train)
+        self._wait(self.draw_first or first, lambda: self.is_late(WAIT_PART))
+
+    def _wait(self, count: int, is_late: Callable[[], bool] = lambda: False) -> list[int]:
+        """Wait for so many pictures, a batch at least, of all sets alike; how many of each there are."""
+        part = min(max(count, self.batch) / sum(one.count for one in self.train), 1.0)
+        return [self.drawer.wait(one, math.ceil(part * one.count), is_late) for one in self.train]
+
+    def train_dataloader(self) -> OrderLoader:
+        """Batches from the step on that is next."""
+        trainer = self.trainer
+        assert trainer is not None
+        workers = self.workers
+        if workers is None:
+            workers = max(cores() // 2 // trainer.world_size, 1) if self._on_gpu else 1
+
+        def available() -> list[int]:
+            found: list[int] = trainer.strategy.broadcast(self._wait(0) if trainer.is_global_zero else [])
+            return found
+
+        order = Order(
+            self.seed,
+            self.steps,
+            self.batch,
+            [one.count for one in self.train],
+            available,
+            lambda: trainer.global_step,
+            trainer.global_rank,
+            trainer.world_size,
+        )
+        return OrderLoader(
+            Tickets([self._open(one, augment=True) for one in self.train]),
+            order,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self._on_gpu,
+            prefetch_factor=4 if workers else None,
+        )
+
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """All pictures of the validation, on every device."""
+        tickets = [(index, None) for index in range(self.val.count)]
+        batches: Any = [tickets[i : i + VAL_BATCH] for i in range(0, len(tickets), VAL_BATCH)]
+        return DataLoader(Tickets([self._open(self.val, augment=False)]), batch_sampler=batches)
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """What losses take, made on the device."""
+        return self.pictures.unpack(batch)
+
+    def _open(self, scenes: Scenes, augment: bool) -> ShardSet:
+        return self.pictures(
+            self.drawer.cache, scenes.seed, scenes.count, scenes.difficulty, augment, processes=0
+        )

@@ -1,0 +1,107 @@
+"""What a stage of training is, and what all stages share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shared_tmu.synth.scene import Difficulty
+from shared_tmu.training.drawing import Scenes
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training.
+
+    Attributes:
+        name: also the folder it writes to.
+        depth: blocks of the backbone; more than before grows it.
+        images: pictures seen, repeats counted.
+        seed, count: which scenes, and how many different ones.
+        difficulty: how wild they are.
+        also: more sets of scenes to mix in, each with `seed`, `count` and perhaps `difficulty`.
+        lr, warmup: as usual.
+        batch_size: over all devices.
+        matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices (stepped
+            by Muon) and of the patch and position embeddings are.
+        weights: factors on losses.
+        anneal: over which share of the steps the learning rate falls at last; 0 keeps it up for a stage that
+            another one follows.
+        keep_patches: how many patches of a picture training looks at, those that show its subject first; None
+            for all. About half of them make a step nearly twice as fast; the last stage should see all.
+    """
+
+    name: str
+    depth: int
+    images: int
+    seed: int
+    count: int
+    difficulty: Difficulty = field(default_factory=Difficulty)
+    lr: float = 2e-3
+    batch_size: int = 64
+    warmup: int = 200
+    matrix_factor: float = 1.0
+    embedding_factor: float = 1.0
+    weights: dict[str, float] = field(default_factory=dict)
+    anneal: float = 1.0
+    keep_patches: int | None = None
+    also: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def sets(self) -> list[Scenes]:
+        """Each set of scenes."""
+        more = [
+            Scenes(one["seed"], one["count"], Difficulty(**one.get("difficulty", {}))) for one in self.also
+        ]
+        return [Scenes(self.seed, self.count, self.difficulty), *more]
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        return max(self.images // self.batch_size, 1)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all stages share.
+
+    Attributes:
+        out: folder of checkpoints and curve.
+        cache: folder of the training pictures.
+        accelerator, devices, precision: as Lightning's Trainer takes them.
+        workers: processes that read pictures, for each device; None takes 1 beside a CPU and half of the
+            cores beside GPUs.
+        draw_processes: processes that draw missing ones; None takes all cores.
+        draw_first: pictures to have before a stage begins, the rest being drawn beside it; None takes all of
+            them on a CPU and 4000 on a GPU.
+        val_seed, val_count: which held-out scenes, and how many.
+        val_every: optimiser steps between two validations.
+        save_every: optimiser steps between two checkpoints, of up to 80 MB.
+        max_minutes: time for all stages and runs, drawing included. Each stage gets its part of what is
+            left, by pictures and blocks, and the learning rate falls to its end with the time or the steps,
+            whichever is ahead. None has no limit.
+        seed: of order, augmentation and dropped paths.
+        compile: whether the backbone's blocks run through `torch.compile`.
+    """
+
+    out: Path
+    cache: Path
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    precision: str = "bf16-mixed"
+    workers: int | None = None
+    draw_processes: int | None = None
+    draw_first: int | None = None
+    val_seed: int = 900_000
+    val_count: int = 500
+    val_every: int = 200
+    save_every: int = 250
+    max_minutes: float | None = None
+    seed: int = 0
+    compile: bool = False
+
+    @property
+    def val_scenes(self) -> Scenes:
+        """What validation sees."""
+        return Scenes(self.val_seed, self.val_count, Difficulty())
