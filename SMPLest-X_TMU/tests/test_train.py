@@ -38,6 +38,10 @@ class TestTraining(TrainingSuite):
         with pytest.raises(ConfigError, match="has no published recipe"):
             run(recipe="published")
 
+    def test_photographs_are_for_hands(self, run: Run, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"SMPLest-X_TMU, but only hands learn from them"):
+            run(photos=str(tmp_path))
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

@@ -1,5 +1,7 @@
 """The published recipe, which hand folders have besides stages."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +12,7 @@ from omegaconf import OmegaConf
 from shared_tmu.errors import CheckpointError
 from shared_tmu.synth import shards
 from shared_tmu.training import data
+from shared_tmu.training.photos import PhotoHandTraining
 from shared_tmu.training.program import _start, run_published, take_backbone
 from shared_tmu.training.stages import Stage
 
@@ -85,3 +88,26 @@ class HandTrainingSuite(TrainingSuite):
             of_backbone = key.startswith(("backbone.blocks.", "backbone.pos_embed", "backbone.patch_embed."))
             want = theirs[key] if of_backbone else one.state_dict().get(key, theirs[key])
             torch.testing.assert_close(value, want, atol=0, rtol=0)
+
+    def test_photographs_are_learned_from_and_told_of(self, run: Run, tmp_path: Path) -> None:
+        photos = tmp_path / "photos"
+        photos.mkdir()
+        sample = sorted((self.folder.root.parent / "assets" / "samples").glob("*.jpg"))[0]
+        shutil.copy(sample, photos)
+        seen: list[dict[str, float]] = []
+        training = PhotoHandTraining.training_step
+
+        def step(self: PhotoHandTraining, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+            seen.append({key: float(value.detach()) for key, value in self.losses(batch)[0].items()})
+            assert (len(batch["img"]), len(batch["photo_img"])) == (3, 1)
+            return training(self, batch, index)
+
+        with pytest.MonkeyPatch.context() as patches:
+            patches.setattr(PhotoHandTraining, "training_step", step)
+            folder = run(photos=str(photos), photos_share=0.25, stages={"second": None})
+        assert all(losses[f"photo_{key}"] > 0 for losses in seen for key in ("keypoints_2d", "heat", "place"))
+        record = json.loads((folder / f"{self.thin}.training.json").read_text())
+        told = record["photographs"]
+        assert (told["pictures"], told["share"]) == (1, 0.25)
+        assert told["hands"] >= 1
+        assert str(tmp_path) not in json.dumps(record)

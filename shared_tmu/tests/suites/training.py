@@ -74,6 +74,7 @@ class TrainingSuite:
         assert out[self.folder.vertices].shape == (2, *self.folder.SHAPES[self.folder.vertices])
         record = json.loads((folder / f"{self.thin}.training.json").read_text())
         assert [s["images_seen"] for s in record["stages"]] == [24, 12]
+        assert record["photographs"] is None
         assert record["versions"]["torch"].startswith("2.")
         assert all(value > 0 for name, value in record["validation"]["last"].items() if name.endswith("_mm"))
         assert (folder / f"{self.thin}.curve.png").stat().st_size > 5000

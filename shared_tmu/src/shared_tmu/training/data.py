@@ -99,7 +99,7 @@ class ShardSet(Dataset[dict[str, Tensor]], ABC):
         if chance is not None:
             rng = np.random.default_rng(chance)
             image, labels = self.turn(rng, image, labels)
-            image = _cover(rng, _recolor(rng, image))
+            image = cover(rng, recolor(rng, image))
         labels = {"img": image, **self.choose(labels)}
         return {key: torch.from_numpy(value) for key, value in labels.items()}
 
@@ -157,16 +157,21 @@ def unpack_cells(
 
     The rest stays as it is.
     """
-    planes = batch["img"].flip(-1).permute(0, 3, 1, 2)
-    img = planes.to(torch.float32, memory_format=torch.contiguous_format)
-    shift, scale = (img.new_tensor(values)[:, None, None] for values in (mean, std))
     return {
         **batch,
-        "img": img.div_(255.0 * scale).sub_(shift / scale),
+        "img": unpack_images(batch["img"], mean, std),
         "part": batch["part"].long(),
         "canonical": batch["canonical"].float() * (canonical_scale_m / 127),
         "depth": batch["depth"].float() * (depth_scale_m / 127),
     }
+
+
+def unpack_images(packed: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Pictures `[B, H, W, 3]` BGR in whole numbers as `[B, 3, H, W]` RGB, normalised from 0..1."""
+    planes = packed.flip(-1).permute(0, 3, 1, 2)
+    img = planes.to(torch.float32, memory_format=torch.contiguous_format)
+    shift, scale = (img.new_tensor(values)[:, None, None] for values in (mean, std))
+    return img.div_(255.0 * scale).sub_(shift / scale)
 
 
 def _turn(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
@@ -179,6 +184,16 @@ def _turn(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image
     return image, labels
 
 
+def random_move(rng: np.random.Generator, turn_deg: float = 20.0) -> tuple[NDArray[np.float64], float]:
+    """Where pixels of a picture go that is turned, scaled and shifted, `[2, 3]`, and how far it is turned."""
+    degrees = float(np.clip(rng.normal(0.0, turn_deg), -60, 60))
+    scale, shift = float(np.exp(rng.normal(0.0, 0.10))), rng.normal(0.0, 5.0, 2)
+    centre = np.array([WIDTH / 2, HEIGHT / 2])
+    radians = float(np.radians(degrees))
+    turn = scale * np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+    return np.concatenate([turn, (centre + shift - turn @ centre)[:, None]], axis=1), radians
+
+
 def turn_picture(
     rng: np.random.Generator, image: Image, labels: Labels, turn_deg: float = 20.0
 ) -> tuple[Image, Labels, NDArray[np.float64]]:
@@ -189,12 +204,7 @@ def turn_picture(
     Returns:
         Picture, labels, and where pixels went, `[2, 3]`.
     """
-    degrees = float(np.clip(rng.normal(0.0, turn_deg), -60, 60))
-    scale, shift = float(np.exp(rng.normal(0.0, 0.10))), rng.normal(0.0, 5.0, 2)
-    centre = np.array([WIDTH / 2, HEIGHT / 2])
-    radians = np.radians(degrees)
-    turn = scale * np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
-    move = np.concatenate([turn, (centre + shift - turn @ centre)[:, None]], axis=1)
+    move, radians = random_move(rng, turn_deg)
     image = np.asarray(cv2.warpAffine(image, move, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR), np.uint8)
     cells = move * np.array([1.0, 1.0, 1.0 / CELL])
     size = (WIDTH // CELL, HEIGHT // CELL)
@@ -209,7 +219,7 @@ def turn_picture(
     return image, out, move
 
 
-def _recolor(rng: np.random.Generator, image: Image) -> Image:
+def recolor(rng: np.random.Generator, image: Image) -> Image:
     """Gain per channel, contrast and gamma by table; now and then swapped channels or gray."""
     gamma, gain = np.exp(rng.normal(0.0, 0.15)), np.exp(rng.normal(0.0, 0.08, 3) + rng.normal(0.0, 0.15))
     ramp = np.arange(256) / 255.0
@@ -221,7 +231,7 @@ def _recolor(rng: np.random.Generator, image: Image) -> Image:
     return out
 
 
-def _cover(rng: np.random.Generator, image: Image) -> Image:
+def cover(rng: np.random.Generator, image: Image) -> Image:
     """Black bars where a crop leaves its picture, and small covering boxes."""
     out = image.copy()
     kind = rng.random()

@@ -82,22 +82,26 @@ class DenseHeads(nn.Module):
         return row * columns + column, inside
 
 
-def heat_losses(heads: DenseHeads, read: dict[str, Any], keypoints_2d: Tensor) -> dict[str, Tensor]:
+def heat_losses(
+    heads: DenseHeads, read: dict[str, Any], keypoints_2d: Tensor, confidence: Tensor | None = None
+) -> dict[str, Tensor]:
     """Each key point belongs to one patch that knows where in it: learned long before the mean place.
 
     Args:
         heads: know which patch lies where.
         read: what they read.
         keypoints_2d: true places, `[B, J, 2]` in crops; those outside of all patches read are left out.
+        confidence: how much each of them counts, `[B, J]`; None for all alike.
     """
     patch, inside = rows_of(heads, keypoints_2d, read["kept"])
     heat = F.cross_entropy(read["score"].transpose(1, 2).flatten(0, 1), patch.flatten(), reduction="none")
     index = patch[:, None, :, None].expand(-1, 1, -1, 2)
     place = read["place"].gather(1, index)[:, 0]
-    count = inside.sum().clamp(min=1)
+    weight = inside if confidence is None else inside * confidence
+    count = weight.sum().clamp(min=1)
     return {
-        "heat": (heat * inside.flatten()).sum() / count / 4.0,
-        "place": 16.0 * ((place - keypoints_2d).abs().sum(-1) * inside).sum() / count,
+        "heat": (heat * weight.flatten()).sum() / count / 4.0,
+        "place": 16.0 * ((place - keypoints_2d).abs().sum(-1) * weight).sum() / count,
     }
 
 

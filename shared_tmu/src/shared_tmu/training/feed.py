@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shared_tmu.training.data import ShardSet
 from shared_tmu.training.drawing import Drawer, Scenes, cores
+from shared_tmu.training.photos import PhotoSet, collate, keep_hands, photo_file, unpack
 
 Ticket = tuple[int, int]  # which picture, and the seed of its changes
 Round = tuple[int, tuple[int, ...]]
@@ -36,6 +38,8 @@ class Order(Sampler[list[Ticket]]):
         batch: pictures per step, over all devices.
         counts: how many pictures each set has in all; they are numbered one set after the other.
         available: how many of each set are there; together at least a batch.
+        extra, extra_per_step: how many pictures there are besides, numbered last, and how many of them each
+            step sees on top of its batch, drawn by chance.
         first_step: says with which step to begin.
         rank, world: which of how many devices this is.
     """
@@ -50,10 +54,13 @@ class Order(Sampler[list[Ticket]]):
         first_step: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world: int = 1,
+        extra: int = 0,
+        extra_per_step: int = 0,
     ) -> None:
         self.seed, self.steps, self.batch = seed, steps, batch
         self.counts, self.available = tuple(counts), available
         self.first_step, self.rank, self.world = first_step, rank, world
+        self.extra, self.extra_per_step = extra, extra_per_step
         self.rounds: list[Round] = []
         """Of each round so far, its first step and how many pictures of each set it has."""
 
@@ -71,9 +78,11 @@ class Order(Sampler[list[Ticket]]):
                 self.rounds.append((begin, there))
                 order = self._shuffled(begin, there)
             start = (step - begin) * self.batch
-            chances = np.random.default_rng((self.seed, 1, step)).integers(1 << 62, size=self.batch)
-            tickets = list(zip(order[start : start + self.batch].tolist(), chances.tolist(), strict=True))
-            yield tickets[self.rank :: self.world]
+            rng = np.random.default_rng((self.seed, 1, step))
+            chances = rng.integers(1 << 62, size=self.batch + self.extra_per_step)
+            others = sum(self.counts) + rng.integers(max(self.extra, 1), size=self.extra_per_step)
+            indices = np.concatenate((order[start : start + self.batch], others))
+            yield list(zip(indices.tolist(), chances.tolist(), strict=True))[self.rank :: self.world]
 
     def _shuffled(self, begin: int, there: Sequence[int]) -> NDArray[np.int64]:
         starts = np.cumsum((0, *self.counts))
@@ -85,7 +94,7 @@ class Order(Sampler[list[Ticket]]):
 class Tickets(Dataset[dict[str, Tensor]]):
     """Pictures of several sets by ticket, packed; numbered one set after the other."""
 
-    def __init__(self, sets: Sequence[ShardSet]) -> None:
+    def __init__(self, sets: Sequence[ShardSet | PhotoSet]) -> None:
         self.sets = tuple(sets)
         self.ends = list(accumulate(len(one) for one in sets))
 
@@ -123,6 +132,8 @@ class Feed(pl.LightningDataModule):
         workers: processes that read, for each device; None takes what suits the device.
         draw_first: pictures to have before training begins; None takes what suits the device.
         is_late: whether a part of the stage's time is over.
+        photos: folder of photographs to mix in, if any.
+        photos_share: how much of each batch they are.
     """
 
     def __init__(
@@ -137,11 +148,14 @@ class Feed(pl.LightningDataModule):
         workers: int | None,
         draw_first: int | None,
         is_late: Callable[[float], bool],
+        photos: Path | None = None,
+        photos_share: float = 0.2,
     ) -> None:
         super().__init__()
         self.pictures, self.drawer = pictures, drawer
         self.train, self.val = tuple(train), val
-        self.steps, self.batch, self.seed = steps, batch, seed
+        self.photos, self.photos_per_step = photos, round(photos_share * batch) if photos else 0
+        self.steps, self.batch, self.seed = steps, batch - self.photos_per_step, seed
         self.workers, self.draw_first, self.is_late = workers, draw_first, is_late
 
     @property
@@ -156,6 +170,8 @@ class Feed(pl.LightningDataModule):
         A CPU draws all of them first, for training would take the drawing's cores away; beside a GPU, cores
         are free.
         """
+        if self.photos:
+            keep_hands(self.photos, self.drawer.cache)
         self.drawer.start()
         self.drawer.wait(self.val, self.val.count)
         first = FIRST_ON_GPU if self._on_gpu else sum(one.count for one in self.train)
@@ -178,6 +194,8 @@ class Feed(pl.LightningDataModule):
             found: list[int] = trainer.strategy.broadcast(self._wait(0) if trainer.is_global_zero else [])
             return found
 
+        sets = [self._open(one, augment=True) for one in self.train]
+        photos = [PhotoSet(photo_file(self.photos, self.drawer.cache))] if self.photos else []
         order = Order(
             self.seed,
             self.steps,
@@ -187,10 +205,13 @@ class Feed(pl.LightningDataModule):
             lambda: trainer.global_step,
             trainer.global_rank,
             trainer.world_size,
+            sum(len(one) for one in photos),
+            self.photos_per_step,
         )
         return OrderLoader(
-            Tickets([self._open(one, augment=True) for one in self.train]),
+            Tickets([*sets, *photos]),
             order,
+            collate_fn=collate,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self._on_gpu,
@@ -205,7 +226,7 @@ class Feed(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """What losses take, made on the device."""
-        return self.pictures.unpack(batch)
+        return unpack(batch, self.pictures.unpack)
 
     def _open(self, scenes: Scenes, augment: bool) -> ShardSet:
         return self.pictures(

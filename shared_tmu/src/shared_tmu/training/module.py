@@ -132,7 +132,12 @@ class HandTraining(RegressorTraining):
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `RegressorTraining`."""
-        tokens, read = self.encode(batch)
+        return self.compare(*self.encode(batch), batch)
+
+    def compare(
+        self, tokens: Tensor, read: dict[str, Any], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Losses and output, given what `encode` made of the batch."""
         losses = dense_losses(read, batch) | heat_losses(self.dense, read, batch["keypoints_2d"])
         output = self.model.predict(tokens)
         losses.update(hand_losses(output, batch, self.model.mano))

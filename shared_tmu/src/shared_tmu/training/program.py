@@ -24,6 +24,7 @@ from shared_tmu.errors import CheckpointError, ConfigError
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.data import SynthHandSet
 from shared_tmu.training.grow import fold_normalisation, kept_blocks, resize_blocks
+from shared_tmu.training.photos import PhotoSet, keep_hands, with_photos
 from shared_tmu.training.published import HandModule, SquareHands, with_discriminator
 from shared_tmu.training.published_losses import LossWeights
 from shared_tmu.training.record import write_record
@@ -31,7 +32,9 @@ from shared_tmu.training.settings import Setting, Stage
 from shared_tmu.training.stages import load_newest, run_stages
 from shared_tmu.training.tasks import HAND, Task, body_task
 
-_PLACES = ("out=", "cache=", "export_to=", "export_only=", "setting.draw_processes=", "setting.workers=")
+_PLACES = (
+    "out=", "cache=", "photos=", "export_to=", "export_only=", "setting.draw_processes=", "setting.workers=",
+)  # fmt: skip
 log = logging.getLogger(__name__)
 
 
@@ -84,9 +87,15 @@ def train(program: TrainProgram, config: DictConfig) -> None:
     if config.recipe == "published":
         run_published(program, config)
         return
+    photos = Path(config.photos) if config.get("photos") else None
+    if photos and program.estimates != "hand":
+        raise ConfigError(
+            f"photos={photos} was given to {program.name}, but only hands learn from them: leave it out."
+        )
     shared: Any = OmegaConf.to_container(config.setting, resolve=True)
-    setting = Setting(**{**shared, "out": Path(config.out), "cache": Path(config.cache)})
-    task, stages = program.task, read_stages(config)
+    places = {"out": Path(config.out), "cache": Path(config.cache), "photos": photos}
+    setting = Setting(**{**shared, **places, "photos_share": config.get("photos_share", 0.2)})
+    task, stages = with_photos(program.task) if photos else program.task, read_stages(config)
     dim = config.model[task.part].embed_dim
 
     def make(depth: int) -> nn.Module:
@@ -102,9 +111,10 @@ def train(program: TrainProgram, config: DictConfig) -> None:
         return  # with several devices, one process writes
     folder = Path(config.export_to)
     program.save(model, folder / f"{program.thin}.safetensors")
+    facts = PhotoSet(keep_hands(photos, setting.cache)).facts if photos else None
     began = config.start_from or config.get("backbone_from")
     parent = Path(began) if began else None
-    write_record(folder, program.thin, _command(program, config), stages, setting, parent)
+    write_record(folder, program.thin, _command(program, config), stages, setting, parent, facts)
     log.info("wrote %s", folder / f"{program.thin}.safetensors")
 
 
@@ -217,6 +227,7 @@ def _command(program: TrainProgram, config: DictConfig) -> str:
         if typed.job.config_name != "train":
             words.append(f"--config-name {typed.job.config_name}")
         words += [change for change in typed.overrides.task if not change.startswith(_PLACES)]
+        words += ["photos=DIR"] if config.get("photos") else []
     elif config.start_from:
         words.append(f"--config-name more start_from={config.start_from}")
     elif config.get("backbone_from"):

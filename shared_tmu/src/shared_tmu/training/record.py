@@ -78,6 +78,7 @@ def write_record(
     stages: Sequence[Stage],
     setting: Setting,
     parent: Path | None = None,
+    photographs: dict[str, Any] | None = None,
 ) -> None:
     """Write `NAME.training.json`, `NAME.curve.csv` and `NAME.curve.png` into `folder`.
 
@@ -88,6 +89,7 @@ def write_record(
         stages: in order.
         setting: what they share; its `out` holds `curve.csv`.
         parent: weights that the first stage started from; None if it started from nothing.
+        photographs: how many pictures and hands were mixed in, if any.
     """
     rows = read_curve(setting.out / "curve.csv")
     seconds = stage_seconds(rows)
@@ -104,6 +106,7 @@ def write_record(
         "command": command,
         "seed": setting.seed,
         "validation": {"seed": setting.val_seed, "count": setting.val_count, "last": last},
+        "photographs": {**photographs, "share": setting.photos_share} if photographs else None,
         "stages": [
             {**asdict(s), "images_seen": seen[s.name], "seconds": round(seconds.get(s.name, 0.0), 1)}
             for s in stages

@@ -83,6 +83,8 @@ class Setting:
             whichever is ahead. None has no limit.
         seed: of order, augmentation and dropped paths.
         compile: whether the backbone's blocks run through `torch.compile`.
+        photos: folder of photographs of hands to mix in, whose key points MediaPipe finds; None for none.
+        photos_share: how much of each batch they are.
     """
 
     out: Path
@@ -100,6 +102,8 @@ class Setting:
     max_minutes: float | None = None
     seed: int = 0
     compile: bool = False
+    photos: Path | None = None
+    photos_share: float = 0.2
 
     @property
     def val_scenes(self) -> Scenes:

@@ -41,10 +41,15 @@ def _weights(model: nn.Module, training: RegressorTraining) -> dict[str, torch.T
     }
 
 
-def _check(stages: list[Stage]) -> None:
+def _check(stages: list[Stage], setting: Setting) -> None:
     """Find out before hours of training what would end them."""
     if not stages:
         raise ConfigError("training was asked for with no stages: name at least one.")
+    if setting.photos and not 0 < setting.photos_share < 1:
+        raise ConfigError(
+            f"photos_share={setting.photos_share} was asked for, but the part of a batch that "
+            "photographs are lies between 0 and 1, such as 0.2; without photographs leave photos out."
+        )
     for stage in stages:
         count = sum(scenes.count for scenes in stage.sets)
         if count < stage.batch_size:
@@ -88,7 +93,7 @@ def run_stages(
         ConfigError: there are no stages, or one has fewer blocks than the one before.
         MissingDependencyError: pictures are missing, and embreex, which draws them, is not installed.
     """
-    _check(stages)
+    _check(stages, setting)
     setting.out.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(setting.seed, workers=True, verbose=False)
     model = start
@@ -158,6 +163,8 @@ def _feed(stage: Stage, i: int, setting: Setting, task: Task, drawer: Drawer, cl
         workers=setting.workers,
         draw_first=setting.draw_first,
         is_late=clock.is_past,
+        photos=setting.photos,
+        photos_share=setting.photos_share,
     )
 
 
