@@ -14,7 +14,7 @@ from shared_tmu.synth import shards
 from shared_tmu.training import data
 from shared_tmu.training.photos import PhotoHandTraining
 from shared_tmu.training.program import _start, run_published, take_backbone
-from shared_tmu.training.stages import Stage
+from shared_tmu.training.settings import Stage
 
 from .hands import HandFolder
 from .training import Run, TrainingSuite
