@@ -6,6 +6,7 @@ import torch
 from shared_tmu.models.config import ViTConfig
 from shared_tmu.models.vit import ViT
 from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
+from shared_tmu.training.module import HandTraining
 from shared_tmu.training.patches import choose_patches, encode_some, put_back, take_patches, to_patches
 
 SMALL = ViTConfig(depth=2, embed_dim=16, num_heads=2)
@@ -51,6 +52,19 @@ def test_the_rest_is_kept_by_chance():
     first, second = (choose_patches(batch()["part"], 96) for _ in range(2))
     assert not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
+    again = [choose_patches(batch()["part"], 96, torch.Generator().manual_seed(3)) for _ in range(2)]
+    assert torch.equal(*again)
+
+
+def test_which_patches_a_step_sees_follows_from_the_step_alone():
+    model = torch.nn.Module()
+    model.backbone = ViT(SMALL)
+    training = HandTraining(model, 16, steps=10, keep_patches=96).train()
+    data = {**batch(), "img": torch.randn(2, 3, 256, 192)}
+    (_, first), (tokens, second) = training.encode(data), training.encode(data)
+    assert tokens.shape == (2, 96, 16)
+    assert torch.equal(first["kept"], second["kept"])
+    assert training.eval().encode(data)[0].shape == (2, 192, 16)
 
 
 def test_with_every_patch_kept_a_vit_computes_what_it_always_does():

@@ -71,7 +71,10 @@ class RegressorTraining(pl.LightningModule, ABC):
         if not self.keep_patches or not self.training:
             tokens = vit(batch["img"])
             return tokens, self.dense(tokens[:, prefix:])
-        kept = choose_patches(batch["part"], self.keep_patches)
+        part = batch["part"]
+        # by the step alone, so that a run that was stopped goes on exactly
+        chance = torch.Generator(part.device).manual_seed(self.global_step)
+        kept = choose_patches(part, self.keep_patches, chance)
         tokens = encode_some(vit, batch["img"], kept)
         read = self.dense(tokens[:, prefix:], kept)
         if getattr(self.model, "reads_grid", False):

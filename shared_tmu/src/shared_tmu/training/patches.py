@@ -22,12 +22,13 @@ def to_patches(cells: Tensor) -> Tensor:
     return split.reshape(batch, rows * columns, CELLS * CELLS, *rest)
 
 
-def choose_patches(part: Tensor, count: int) -> Tensor:
+def choose_patches(part: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
     """Patches to keep of each picture: those that show what it is about, those around them, others by chance.
 
     Args:
         part: label of each cell, 0 for background, `[B, 4h, 4w]`.
         count: how many to keep, K; of a subject larger than that, some by chance.
+        generator: the source of chance, on the device of `part`; torch's own by default.
 
     Returns:
         Their numbers `[B, K]` int64, in rising order.
@@ -37,7 +38,7 @@ def choose_patches(part: Tensor, count: int) -> Tensor:
     shown = F.max_pool2d((part > 0).float()[:, None], CELLS)  # [B, 1, h, w]
     around = F.max_pool2d(shown, 3, stride=1, padding=1)
     score = (2.0 * shown + around).flatten(1)
-    score = score + torch.rand_like(score)
+    score = score + torch.rand(score.shape, generator=generator, device=score.device)
     return score.topk(min(count, score.shape[1]), dim=1).indices.sort(dim=1).values
 
 
