@@ -24,7 +24,9 @@ class TestEval(EvalSuite):
         folder = tmp_path / line["files"]
         assert np.load(folder / "pred.npz")["smplx_body_pose"].shape == (COUNT, 63)
         per_sample = np.load(folder / "per_sample.npz")
-        assert per_sample["pa_mpvpe_all_mm"].mean() == pytest.approx(line["pa_mpvpe_mm"], abs=1e-9)
+        assert per_sample["pa_mpvpe_mm"].mean() == pytest.approx(line["pa_mpvpe_mm"], abs=1e-9)
+        low, high = line["interval_95"]["pa_mpvpe_mm"]
+        assert low <= line["pa_mpvpe_mm"] <= high
         assert "PA hands" in capsys.readouterr().out
 
     def test_synthbody_takes_the_same_path(

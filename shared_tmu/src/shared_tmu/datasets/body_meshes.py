@@ -28,6 +28,9 @@ _PARAMETERS = (
 )  # fmt: skip
 
 
+_HEADLINE = {"pa_mpvpe_all": "pa_mpvpe", "pa_mpjpe_body": "pa_mpjpe", "mpvpe_all": "mpvpe"}
+
+
 @dataclass(frozen=True)
 class BodyScores:
     """Every EHF measure of every sample.
@@ -41,18 +44,13 @@ class BodyScores:
     @property
     def headline(self) -> dict[str, float]:
         """Means in millimetres; `pa_mpvpe_mm` is of the whole body, `pa_mpjpe_mm` of its 14 joints."""
-        means = {f"{name}_mm": value for name, value in self.official().items()}
-        return {
-            "pa_mpvpe_mm": means.pop("pa_mpvpe_all_mm"),
-            "pa_mpjpe_mm": means.pop("pa_mpjpe_body_mm"),
-            "mpvpe_mm": means.pop("mpvpe_all_mm"),
-            **means,
-        }
+        means = {name: float(values.mean()) for name, values in self.per_sample.items()}
+        return {**{f"{name}_mm": means[f"{name}_mm"] for name in _HEADLINE.values()}, **means}
 
     @property
     def per_sample(self) -> dict[str, NDArray[np.float64]]:
-        """Arrays `[N]` in millimetres."""
-        return {f"{name}_mm": values for name, values in self.errors_mm.items()}
+        """Arrays `[N]` in millimetres, named as in `headline`."""
+        return {f"{_HEADLINE.get(name, name)}_mm": values for name, values in self.errors_mm.items()}
 
     def official(self) -> dict[str, float]:
         """Mean of each measure over samples, in millimetres."""
