@@ -18,6 +18,7 @@ class Bundled:
         dataset: the set that makes itself.
         task_tokens: whether task tokens stand in front of the patches, so that `--protect last` exists.
         photos: whether eval.py judges it on photographs.
+        tradeoff: whether its README shows error against speed beside the published curve.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Bundled:
     dataset: str
     task_tokens: bool = True
     photos: bool = True
+    tradeoff: bool = False
 
     @property
     def checkpoint(self) -> Path:
@@ -48,7 +50,9 @@ class Bundled:
 
 BUNDLED = {
     "hamer": Bundled(
-        "HaMeR", REPOSITORY / "HaMeR_TMU", "hamer", "hamer_thin.safetensors", "synthhand", task_tokens=False
+        *("HaMeR", REPOSITORY / "HaMeR_TMU", "hamer", "hamer_thin.safetensors", "synthhand"),
+        task_tokens=False,
+        tradeoff=True,
     ),
     "wilor": Bundled("WiLoR", REPOSITORY / "WiLoR_TMU", "wilor", "wilor_thin.safetensors", "synthhand"),
     "smplest-x": Bundled(

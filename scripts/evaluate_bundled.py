@@ -136,8 +136,9 @@ def draw(model: Bundled, sets: Sequence[str]) -> int:
             status |= plot_merging.main([*files, "--out", str(model.picture("photos"))])
             continue
         status |= plot_merging.main([*files, "--published", "--out", str(model.picture("merging"))])
-        tradeoff = ["--published", model.name, "--out", str(model.picture("tradeoff"))]
-        status |= plot_tradeoff.main([files[0], *tradeoff])
+        if model.tradeoff:
+            tradeoff = ["--published", model.name, "--out", str(model.picture("tradeoff"))]
+            status |= plot_tradeoff.main([files[0], *tradeoff])
     return status
 
 
