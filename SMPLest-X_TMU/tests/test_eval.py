@@ -29,15 +29,23 @@ class TestEval(EvalSuite):
         assert low <= line["pa_mpvpe_mm"] <= high
         assert "PA hands" in capsys.readouterr().out
 
+    @pytest.mark.parametrize(
+        ("name", "named"), [("synthbody", ()), ("synthbody-varied", ("--dataset", "SynthBody-Varied"))]
+    )
     def test_synthbody_takes_the_same_path(
-        self, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        tmp_path: Path,
+        checkpoint: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        named: tuple[str, ...],
     ) -> None:
         monkeypatch.setattr(synthbody, "OFFICIAL_COUNT", 2)
-        monkeypatch.setattr(FOLDER.__class__, "SET", "synthbody")  # the default: no flag names it
+        monkeypatch.setattr(FOLDER.__class__, "SET", name)
         monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path / "cache"))
-        flags = ("--checkpoint", checkpoint, "--results", tmp_path, "--device", "cpu", "--rounds", 0)
+        flags = (*named, "--checkpoint", checkpoint, "--results", tmp_path, "--device", "cpu", "--rounds", 0)
         assert self.run(*flags, "--r", "20x3") == 0
         (line,) = self.lines(tmp_path)
-        assert (line["n"], line["parts"]) == (2, "by skinning weights")
+        assert (line["dataset"], line["n"], line["parts"]) == (name, 2, "by skinning weights")
         assert line["pa_mpvpe_mm"] > 0
         assert self.run(*flags, "--r", "20x3", "--smplx_path", tmp_path) == 1  # other vertices

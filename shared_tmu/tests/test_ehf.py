@@ -223,5 +223,6 @@ def test_damage_is_named(root: Path, body_path: Path) -> None:
 
 def test_bodies_and_hands_have_their_own_sets() -> None:
     assert dataset_names("EHF, SynthBody-Eval", "body") == ("ehf", "synthbody")
+    assert dataset_names("synthbody_varied", "body") == ("synthbody-varied",)
     with pytest.raises(InputError, match=r"no dataset 'ehf'.*Known: synthhand"):
         dataset_names("ehf", "hand")

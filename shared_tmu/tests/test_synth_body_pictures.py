@@ -214,3 +214,13 @@ def test_eval_set_has_ehfs_layout_and_resumes(tmp_path):
     assert [path.read_bytes() for path in pictures] == before
     write_body_eval_set(tmp_path, count=3, seed=13)
     assert [path.read_bytes() for path in pictures] != before
+
+
+def test_varied_eval_set_shows_the_same_people(tmp_path):
+    plain, varied = (
+        write_body_eval_set(tmp_path / str(variety), count=1, seed=12, variety=variety)
+        for variety in (0.0, 1.0)
+    )
+    for name in ("001_align.ply", "EHF.json"):
+        assert (plain / name).read_bytes() == (varied / name).read_bytes()
+    assert (plain / "001_img.jpg").read_bytes() != (varied / "001_img.jpg").read_bytes()

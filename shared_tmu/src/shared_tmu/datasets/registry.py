@@ -12,7 +12,7 @@ from shared_tmu.datasets.base import EvalSet, SetOptions
 from shared_tmu.datasets.ehf import find_ehf, open_ehf
 from shared_tmu.datasets.freihand import find_freihand, open_freihand
 from shared_tmu.datasets.photos import find_photos, open_photos
-from shared_tmu.datasets.synthbody import open_synthbody
+from shared_tmu.datasets.synthbody import open_synthbody, open_synthbody_varied
 from shared_tmu.datasets.synthhand import open_synthhand, open_synthhand_varied
 from shared_tmu.errors import InputError
 
@@ -74,6 +74,13 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
                 open_photos,
             ),
             DatasetSpec("synthbody", "body", ("SYNTHBODY-EVAL",), _nothing_to_check, open_synthbody),
+            DatasetSpec(
+                "synthbody-varied",
+                "body",
+                ("SYNTHBODY-VARIED-EVAL",),
+                _nothing_to_check,
+                open_synthbody_varied,
+            ),
             DatasetSpec("ehf", "body", ("EHF-VAL", "EHF-EVAL"), find_ehf, open_ehf),
         )
     }

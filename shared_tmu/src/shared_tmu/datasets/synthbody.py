@@ -1,4 +1,4 @@
-"""SynthBody-Eval: our own renders in EHF's layout, made on first use into a cache folder."""
+"""SynthBody-Eval and -Varied: our own renders in EHF's layout, made on first use into a cache folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared_tmu.datasets.ehf import read_ehf_layout
 from shared_tmu.datasets.synthhand import cache_folder
 from shared_tmu.errors import InputError
 
-OFFICIAL_COUNT = 500
+OFFICIAL_COUNT = 1000
 _log = logging.getLogger(__name__)
 
 
@@ -28,25 +28,39 @@ def open_synthbody(data_dir: Path, options: SetOptions) -> BodyMeshSet:
         InputError: the cache cannot be written, or was damaged since; or another body model is asked for.
     """
     del data_dir
+    return _opened("synthbody", "SynthBody-Eval", "synthbody_eval", options, variety=0.0)
+
+
+def open_synthbody_varied(data_dir: Path, options: SetOptions) -> BodyMeshSet:
+    """Open SynthBody-Varied, the same held-out people in the looks of photographs, as `open_synthbody` does.
+
+    Raises:
+        InputError: see `open_synthbody`.
+    """
+    del data_dir
+    return _opened("synthbody-varied", "SynthBody-Varied", "synthbody_varied", options, variety=1.0)
+
+
+def _opened(name: str, title: str, folder_name: str, options: SetOptions, variety: float) -> BodyMeshSet:
     from shared_tmu.synth.body import write_body_eval_set
 
     if options.body_path is not None:
         raise InputError(
-            f"SynthBody-Eval shows the bundled SynthBody; a model with {options.body_path.name} predicts "
+            f"{title} shows the bundled SynthBody; a model with {options.body_path.name} predicts "
             "other vertices. Leave --smplx_path out, or choose --dataset ehf."
         )
-    folder = cache_folder() / "synthbody_eval"
-    _log.info("SynthBody-Eval: %d pictures in %s, made now if they are not there.", OFFICIAL_COUNT, folder)
+    folder = cache_folder() / folder_name
+    _log.info("%s: %d pictures in %s, made now if they are not there.", title, OFFICIAL_COUNT, folder)
     try:
-        write_body_eval_set(folder, count=OFFICIAL_COUNT)
+        write_body_eval_set(folder, count=OFFICIAL_COUNT, variety=variety)
         parts = parts_by_weight(load_smplx())
         opened = read_ehf_layout(
-            folder, "synthbody", parts, np.eye(3), OFFICIAL_COUNT, {"parts": "by skinning weights"}
+            folder, name, parts, np.eye(3), OFFICIAL_COUNT, {"parts": "by skinning weights"}
         )
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"SynthBody-Eval cannot be kept in {folder} ({reason}): name another place with SHARED_TMU_CACHE."
+            f"{title} cannot be kept in {folder} ({reason}): name another place with SHARED_TMU_CACHE."
         ) from error
     except InputError as error:
         raise InputError(f"{error} This set makes itself: delete {folder} and run again.") from error

@@ -1,10 +1,13 @@
-"""SynthBody-Eval: held-out renders in EHF's layout: one code path reads both."""
+"""SynthBody-Eval and -Varied: held-out renders in EHF's layout: one code path reads all."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +15,8 @@ from numpy.typing import NDArray
 from shared_tmu.files import replacing, write_text
 from shared_tmu.synth.body.generator import draw_body, frame_body, place_body
 from shared_tmu.synth.body.scene import BodyScene, sample_body_scene
-from shared_tmu.synth.evalset import EVAL_SEED, holds
+from shared_tmu.synth.evalset import EVAL_SEED, LOOKS_VERSION, holds
+from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import jpeg
 
 log = logging.getLogger(__name__)
@@ -21,7 +25,7 @@ VERSION = 1
 MARKER, RECIPE, BOXES = "synthbody_eval.json", "recipe.json", "EHF.json"
 
 
-def write_body_eval_set(folder: Path, count: int = 500, seed: int = EVAL_SEED) -> Path:
+def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, variety: float = 0.0) -> Path:
     """Make the evaluation set unless it is there; an interrupted run goes on where it stopped.
 
     Several processes may make the same set at once, as for SynthHand-Eval.
@@ -33,11 +37,15 @@ def write_body_eval_set(folder: Path, count: int = 500, seed: int = EVAL_SEED) -
         folder: where the layout starts.
         count: number of pictures.
         seed: names the sequence of scenes.
+        variety: share of pictures with the looks of photographs, see `Difficulty`.
 
     Returns:
         `folder`.
     """
-    about = {"set": "SynthBody-Eval", "version": VERSION, "seed": seed, "count": count}
+    about: dict[str, Any] = {"set": "SynthBody-Eval", "version": VERSION, "seed": seed, "count": count}
+    if variety:
+        about |= {"variety": variety, "looks": LOOKS_VERSION}
+    scene_of = partial(sample_body_scene, seed, difficulty=Difficulty(variety=variety))
     if holds(folder / MARKER, about):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,8 +55,8 @@ def write_body_eval_set(folder: Path, count: int = 500, seed: int = EVAL_SEED) -
         for stale in (*folder.glob("[0-9]*_img.jpg"), *folder.glob("[0-9]*_align.ply")):
             stale.unlink(missing_ok=True)
         write_text(folder / RECIPE, json.dumps(about))
-    _draw_missing(folder, count, seed)
-    write_text(folder / BOXES, json.dumps(_boxes(count, seed)))
+    _draw_missing(folder, count, scene_of)
+    write_text(folder / BOXES, json.dumps(_boxes(count, scene_of)))
     write_text(folder / MARKER, json.dumps(about))
     return folder
 
@@ -57,7 +65,7 @@ def _names(index: int) -> tuple[str, str]:
     return f"{index + 1:03d}_img.jpg", f"{index + 1:03d}_align.ply"
 
 
-def _draw_missing(folder: Path, count: int, seed: int) -> None:
+def _draw_missing(folder: Path, count: int, scene_of: Callable[[int], BodyScene]) -> None:
     """Draw what is not there, and look again: another process that started anew may have removed some."""
 
     def missing() -> list[int]:
@@ -65,7 +73,7 @@ def _draw_missing(folder: Path, count: int, seed: int) -> None:
 
     while todo := missing():
         for index in todo:
-            _write_sample(folder, index, sample_body_scene(seed, index))
+            _write_sample(folder, index, scene_of(index))
             if (index + 1) % 100 == 0:
                 log.info("%d of %d pictures", index + 1, count)
 
@@ -85,14 +93,14 @@ def ply_bytes(vertices: NDArray[np.float32]) -> bytes:
     return head.encode() + np.ascontiguousarray(vertices, "<f4").tobytes()
 
 
-def _boxes(count: int, seed: int) -> dict[str, list[dict[str, object]]]:
+def _boxes(count: int, scene_of: Callable[[int], BodyScene]) -> dict[str, list[dict[str, object]]]:
     """COCO-style pictures and boxes (x, y, width, height) under the names that EHF's box file uses."""
     images: list[dict[str, object]] = []
     boxes: list[dict[str, object]] = []
     for index in range(count):
         name = _names(index)[0]
         images.append({"id": index, "file_name": name, "height": HEIGHT, "width": WIDTH})
-        boxes.append({"id": index, "image_id": index, "body_bbox": _box(sample_body_scene(seed, index))})
+        boxes.append({"id": index, "image_id": index, "body_bbox": _box(scene_of(index))})
     return {"images": images, "annotations": boxes}
 
 
