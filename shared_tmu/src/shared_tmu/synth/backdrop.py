@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.synth.background import _picture
+from shared_tmu.synth.background import ALL_SAMPLES, picture
 from shared_tmu.synth.environment import Environment
 from shared_tmu.synth.people import add_person
 from shared_tmu.synth.textures import any_map, color_table, cut, paint_map, photo_color
@@ -125,9 +126,10 @@ def _outdoor(rng: np.random.Generator, height: int, width: int) -> Array:
     return np.asarray(canvas, np.float32)
 
 
+_photograph = partial(picture, names=ALL_SAMPLES)
 Maker = Callable[[np.random.Generator, int, int], Array]
 KINDS: tuple[tuple[Maker, float], ...] = (
-    (_plain, 0.09), (_texture, 0.13), (_room, 0.25), (_outdoor, 0.14), (_picture, 0.13), (_pieces, 0.13),
+    (_plain, 0.09), (_texture, 0.13), (_room, 0.25), (_outdoor, 0.14), (_photograph, 0.13), (_pieces, 0.13),
     (_cloth, 0.13),
 )  # fmt: skip
 """What makes an albedo `[H, W, 3]` of a height and width, and how often it does."""

@@ -12,18 +12,24 @@ Array = NDArray[np.float32]
 SAMPLES = (
     "brick.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png", "motorcycle_left.png", "rocket.jpg",
 )  # fmt: skip
+ALL_SAMPLES = (
+    *SAMPLES,
+    "astronaut.png", "coins.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "page.png", "retina.jpg",
+    "text.png",
+)  # fmt: skip
+"""All of scikit-image's that show things and no hand; plain pictures keep to the first few."""
 
 
-@lru_cache(maxsize=1)
-def sample_pictures() -> list[NDArray[np.uint8]]:
-    """Sample pictures inside the installed scikit-image (none shows a hand), `[H, W, 3]` RGB of any size."""
+@lru_cache(maxsize=2)
+def sample_pictures(names: tuple[str, ...] = SAMPLES) -> list[NDArray[np.uint8]]:
+    """Sample pictures inside the installed scikit-image, `[H, W, 3]` RGB of any size."""
     from pathlib import Path
 
     import skimage.data
     from PIL import Image
 
     folder = Path(skimage.data.__file__).parent
-    return [np.asarray(Image.open(folder / name).convert("RGB")) for name in SAMPLES]
+    return [np.asarray(Image.open(folder / name).convert("RGB")) for name in names]
 
 
 def _color(rng: np.random.Generator) -> Array:
@@ -63,15 +69,16 @@ def _stripes(rng: np.random.Generator, height: int, width: int) -> Array:
     return np.asarray(first + wave[..., None] * (second - first), np.float32)
 
 
-def _picture(rng: np.random.Generator, height: int, width: int) -> Array:
-    pictures = sample_pictures()
-    picture = pictures[rng.integers(len(pictures))]
-    rows, columns = picture.shape[:2]
+def picture(rng: np.random.Generator, height: int, width: int, names: tuple[str, ...] = SAMPLES) -> Array:
+    """A part of one of the sample pictures in other light, linear RGB `[height, width, 3]`."""
+    pictures = sample_pictures(names)
+    whole = pictures[rng.integers(len(pictures))]
+    rows, columns = whole.shape[:2]
     share = rng.uniform(0.3, 1.0)
     h = int(share * min(rows, columns * height / width))
     w = int(h * width / height)
     top, left = rng.integers(rows - h + 1), rng.integers(columns - w + 1)
-    crop = cv2.resize(picture[top : top + h, left : left + w], (width, height), interpolation=cv2.INTER_AREA)
+    crop = cv2.resize(whole[top : top + h, left : left + w], (width, height), interpolation=cv2.INTER_AREA)
     crop = crop[:, ::-1] if rng.random() < 0.5 else crop
     return np.asarray((crop.astype(np.float32) / 255.0) ** 2.2 * np.exp(rng.normal(0, 0.3, 3)), np.float32)
 
@@ -115,7 +122,7 @@ def background(rng: np.random.Generator, height: int, width: int, clutter: float
     """
     if rng.random() > clutter:
         return _gradient(rng, height, width)
-    kinds = (_noise, _gradient, _stripes, _picture)
+    kinds = (_noise, _gradient, _stripes, picture)
     kind = kinds[rng.choice(4, p=[0.35, 0.2, 0.08, 0.37])]
     canvas = kind(rng, height, width)
     if rng.random() < 0.65:

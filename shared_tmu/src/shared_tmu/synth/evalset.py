@@ -21,7 +21,7 @@ EVAL_SEED = 1_000_003  # never used by training, whose seeds are small
 SIZE = 224
 SCALE = SIZE / 192  # the network sees this picture as the 192 columns of its crop
 VERSION = 1
-LOOKS_VERSION = 1  # changes when equal varied scenes give other pictures
+LOOKS_VERSION = 2  # changes when equal varied scenes give other pictures
 
 
 def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, variety: float = 0.0) -> Path:

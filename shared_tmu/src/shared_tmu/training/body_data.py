@@ -10,12 +10,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared_tmu.body_models import load_smplx
+from shared_tmu.synth.body.anatomy import MIRROR, SWAP
+from shared_tmu.synth.body.model import BodyPose, synth_body
+from shared_tmu.synth.body.poses import MIRRORED_TURN
 from shared_tmu.synth.body.shards import BODY, CANONICAL_SCALE_M, DEPTH_SCALE_M
-from shared_tmu.synth.shards import Kind
+from shared_tmu.synth.shards import CELL, Kind
 from shared_tmu.training.data import HEIGHT, WIDTH, Image, Labels, ShardSet, turn_picture, unpack_cells
 
 TURN_DEG = 8.0  # people in pictures stand upright more often than hands do
 MIDDLE_PX = np.array([WIDTH / 2, HEIGHT / 2])
+_MIRRORED = {
+    "root": "root", "body": "body", "jaw": "jaw", "left_hand": "right_hand", "right_hand": "left_hand",
+}  # fmt: skip
 
 
 class SynthBodySet(ShardSet):
@@ -32,6 +38,8 @@ class SynthBodySet(ShardSet):
 
     def turn(self, rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
         """See `ShardSet`."""
+        if rng.random() < 0.5:
+            image, labels = seen_in_mirror(image, labels)
         image, labels, move = turn_picture(rng, image, labels, TURN_DEG)
         points = labels["keypoints_2d"] * (WIDTH, HEIGHT)
         points = points @ move[:, :2].T + move[:, 2]
@@ -57,6 +65,38 @@ class SynthBodySet(ShardSet):
     def unpack(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """See `ShardSet`."""
         return unpack_cells(batch, CANONICAL_SCALE_M, DEPTH_SCALE_M)
+
+
+def seen_in_mirror(image: Image, labels: Labels) -> tuple[Image, Labels]:
+    """The picture left for right, with the labels of the person that it then shows.
+
+    Every other person is as likely as its mirror image, so this doubles the people that training sees.
+    """
+    last = WIDTH - CELL  # the pixel that the last column of cells describes: it becomes the first one's
+    image = np.pad(image[:, last::-1], ((0, 0), (0, WIDTH - 1 - last), (0, 0)), mode="edge")
+    out = dict(labels)
+    for key in ("part", "canonical", "depth"):
+        out[key] = np.ascontiguousarray(labels[key][:, ::-1])
+    part = out["part"]
+    out["part"] = np.where(part > 0, 1 + SWAP[np.maximum(part, 1) - 1], 0).astype(part.dtype)
+    out["canonical"][..., 0] *= -1
+    for key, axis in (("keypoints_2d", last / WIDTH), ("keypoints_3d", 0.0)):
+        points = labels[key][keypoint_mirror()].copy()
+        points[:, 0] = axis - points[:, 0]
+        out[key] = points
+    for key, other in _MIRRORED.items():
+        out[key] = (labels[other] * MIRRORED_TURN).astype(np.float32)
+    out["body"] = out["body"][SWAP[1:22] - 1]
+    return image, out
+
+
+@cache
+def keypoint_mirror() -> NDArray[np.int64]:
+    """For each of the 137 key points the one of the other side: the nearest to where a mirror shows it."""
+    zero = [np.zeros(shape, np.float32) for shape in ((3,), (21, 3), (15, 3), (15, 3), (3,))]
+    points = synth_body().pose(BodyPose(*zero), *np.zeros((2, 10), np.float32)).keypoints
+    away = np.linalg.norm((points * MIRROR)[:, None] - points[None], axis=-1)
+    return np.asarray(away.argmin(1))
 
 
 def _shortest(vector: NDArray[np.float32]) -> NDArray[np.float32]:

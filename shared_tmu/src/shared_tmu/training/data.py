@@ -36,6 +36,7 @@ from shared_tmu.training.mapped import map_arrays
 Image = NDArray[np.uint8]  # [256, 192, 3], BGR until `unpack`
 Labels = dict[str, NDArray[Any]]  # one sample's labels as a shard holds them
 HEIGHT, WIDTH = 256, 192
+TURN_DEG = 45.0  # hands come from all sides
 
 
 class ShardSet(Dataset[dict[str, Tensor]], ABC):
@@ -177,7 +178,7 @@ def unpack_images(packed: Tensor, mean: Sequence[float], std: Sequence[float]) -
 def _turn(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
     """Turn, scale and shift a hand's picture and labels; the hand turns about the ray through its middle."""
     margin = np.array([(HEIGHT - WIDTH) / 2, 0.0])  # of the square crop beside the picture, pixels
-    image, labels, move = turn_picture(rng, image, labels)
+    image, labels, move = turn_picture(rng, image, labels, TURN_DEG)
     points = (labels["keypoints_2d"] + 0.5) * HEIGHT - margin
     points = points @ move[:, :2].T + move[:, 2]
     labels["keypoints_2d"] = ((points + margin) / HEIGHT - 0.5).astype(np.float32)
@@ -186,7 +187,7 @@ def _turn(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image
 
 def random_move(rng: np.random.Generator, turn_deg: float = 20.0) -> tuple[NDArray[np.float64], float]:
     """Where pixels of a picture go that is turned, scaled and shifted, `[2, 3]`, and how far it is turned."""
-    degrees = float(np.clip(rng.normal(0.0, turn_deg), -60, 60))
+    degrees = float(np.clip(rng.normal(0.0, turn_deg), -3 * turn_deg, 3 * turn_deg))
     scale, shift = float(np.exp(rng.normal(0.0, 0.10))), rng.normal(0.0, 5.0, 2)
     centre = np.array([WIDTH / 2, HEIGHT / 2])
     radians = float(np.radians(degrees))
