@@ -1,6 +1,7 @@
 """The bundled models: where their programs, weights and published lines lie."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -19,6 +20,7 @@ class Bundled:
         task_tokens: whether task tokens stand in front of the patches, so that `--protect last` exists.
         photos: whether eval.py judges it on photographs.
         tradeoff: whether its README shows error against speed beside the published curve.
+        aims_mm: errors that the weights are to reach without merging, by name.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Bundled:
     task_tokens: bool = True
     photos: bool = True
     tradeoff: bool = False
+    aims_mm: Mapping[str, float] = field(default_factory=lambda: {"pa_mpvpe_mm": 6.0})
 
     @property
     def checkpoint(self) -> Path:
@@ -38,6 +41,11 @@ class Bundled:
     def lines(self, what: str) -> Path:
         """A file of published lines, such as of `synthhand`, `synthhand_controls` or `photos`."""
         return REPOSITORY / "assets" / f"{self.stem}_{what}.jsonl"
+
+    @property
+    def history(self) -> Path:
+        """Errors of the weights so far, and how many pictures they had seen."""
+        return self.lines("history")
 
     def picture(self, what: str) -> Path:
         """A published figure, such as `merging`."""
@@ -58,6 +66,12 @@ BUNDLED = {
     "smplest-x": Bundled(
         *("SMPLest-X", REPOSITORY / "SMPLest-X_TMU", "smplest_x", "smplest_x_thin.safetensors", "synthbody"),
         photos=False,
+        aims_mm={"pa_mpvpe_mm": 45.0, "pa_mpvpe_hand_mm": 12.0},
     ),
 }
 """By the name that users type."""
+
+
+def aims_of(name: str) -> Mapping[str, float]:
+    """What a model of this name, as in result lines, is to reach."""
+    return next(model.aims_mm for model in BUNDLED.values() if model.name == name)

@@ -45,6 +45,7 @@ def show_training(record: Mapping[str, Any]) -> str:
     machine, validation = record["machine"], record["validation"]
     facts = {
         "all stages": f"{pictures} in {hours:.1f} hours",
+        "ended by setting.max_minutes": ", ".join(s["name"] for s in stages if s.get("ended_by") == "time"),
         "command": f"`{record['command']}`",
         "started from": _parent(record.get("parent")),
         "seed": record["seed"],

@@ -53,10 +53,10 @@ def read_schedules(path: Path) -> dict[str, Run]:
     return {"off": found.baseline} | {s: run for (s, way), run in found.cells.items() if way == "TMU"}
 
 
-def measure(model: Bundled, schedules: str) -> dict[str, Run]:
+def measure(model: Bundled, schedules: str, flags: Sequence[str] = ()) -> dict[str, Run]:
     """What eval.py finds now, whatever it found before; nothing if it fails."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ["eval.py", "--r", schedules, "--rounds", "0", "--device", "cpu", "--results", folder]
+        words = ["eval.py", "--r", schedules, "--rounds", "0", "--device", "cpu", "--results", folder, *flags]
         done = subprocess.run([sys.executable, *words], cwd=model.folder, check=False)
         return read_schedules(Path(folder) / model.results(model.dataset).name) if not done.returncode else {}
 

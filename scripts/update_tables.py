@@ -20,9 +20,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bundled import REPOSITORY
+from bundled import REPOSITORY, aims_of
 from cards import read_published, show_contrast, show_training
 from comparison import Run, compare_runs
+from forecast import read_history, show_history
 from tables import TABLES, Table
 
 BLOCK = re.compile(r"(<!-- results:begin (?P<what>[^>]+) -->\n).*?(<!-- results:end -->)", re.DOTALL)
@@ -113,6 +114,9 @@ def show_block(words: list[str], folder: Path) -> str:
     if not all(file.is_file() for file in files):
         return NOT_MEASURED
     try:
+        if first.endswith("_history.jsonl"):
+            lines = read_history(files[0])
+            return show_history(lines, aims_of(lines[-1]["model"]))
         if first.endswith(".training.json"):
             return show_training(json.loads(files[0].read_text(encoding="utf-8")))
         if is_alone:

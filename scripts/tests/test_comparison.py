@@ -163,4 +163,9 @@ def test_training_is_shown_stage_by_stage(tmp_path: Path) -> None:
     full = show_training(TRAINING | more)
     assert "26,000 pictures of 10,500 scenes in 1.0 hours" in full
     assert "started from: x.safetensors (sha256 ffffffffffff)" in full
+    assert "ended by" not in full
+    stopped = [
+        {**one, "ended_by": how} for one, how in zip(TRAINING["stages"], ("time", "pictures"), strict=True)
+    ]
+    assert "; ended by setting.max_minutes: easy; " in show_training({**TRAINING, "stages": stopped})
     assert "commit: abc." in full

@@ -3,6 +3,8 @@
 import hashlib
 import json
 
+from safetensors.torch import save_file
+
 from shared_tmu.synth import Difficulty
 from shared_tmu.training import record
 from shared_tmu.training.curve import append_row
@@ -21,12 +23,24 @@ def test_a_record_says_what_was_seen_and_where_it_began(tmp_path):
             row = {"stage": stage.name, "images": images, "seconds": seconds, "val/pa_mpvpe_mm": 9.0}
             append_row(tmp_path / "curve.csv", {**row, "val/error_2d_px": 5.0})
     (tmp_path / "old.safetensors").write_bytes(b"weights")
-    (tmp_path / "old.training.json").write_text('{"total": {"images_seen": 7}}')
+    (tmp_path / "old.training.json").write_text('{"total": {"images_seen": 7, "images_seen_before": 5}}')
+    for name, steps in (("easy", 10), ("long", 4)):
+        (tmp_path / name).mkdir()
+        save_file({}, tmp_path / name / "done.safetensors", metadata={"steps": str(steps), "seconds": "1"})
     record.write_record(tmp_path, "new", "train", stages, setting, tmp_path / "old.safetensors")
     told = json.loads((tmp_path / "new.training.json").read_text())
-    assert told["total"] == {"images_seen": 1920, "scenes": 750, "seconds": 600.0}
+    assert told["total"] == {
+        "images_seen": 640 + 640 + 4 * 64,  # the clock ended the last stage
+        "images_seen_before": 12,
+        "scenes": 750,
+        "seconds": 600.0,
+    }
+    assert [stage["ended_by"] for stage in told["stages"]] == ["pictures", None, "time"]
     parent = told["parent"]
-    assert (parent["file"], parent["total"]) == ("old.safetensors", {"images_seen": 7})
+    assert (parent["file"], parent["total"]) == (
+        "old.safetensors",
+        {"images_seen": 7, "images_seen_before": 5},
+    )
     assert parent["sha256"] == hashlib.sha256(b"weights").hexdigest()
     assert {"python", "torch", "numpy", "shared_tmu"} <= set(told["versions"])
     assert told["machine"]["cuda"] is False
@@ -34,3 +48,6 @@ def test_a_record_says_what_was_seen_and_where_it_began(tmp_path):
     assert {"commit", "finished", "setting"} <= set(told)
     assert record.describe_parent(None) is None
     assert record.describe_parent(tmp_path / "gone")["sha256"] is None
+    assert record.seen_before(None) == 0
+    assert record.seen_before({"total": None}) is None
+    assert record.seen_before({"total": {"images_seen": 7}}) is None  # an old record

@@ -71,6 +71,15 @@ def describe_parent(path: Path | None) -> dict[str, Any] | None:
     return {"file": path.name, "sha256": digest, "total": total}
 
 
+def seen_before(parent: dict[str, Any] | None) -> int | None:
+    """Pictures that a parent, as `describe_parent` gives it, and its parents had seen; None if unknown."""
+    if parent is None:
+        return 0
+    total = parent["total"] or {}
+    own, before = total.get("images_seen"), total.get("images_seen_before")
+    return None if own is None or before is None else int(own) + int(before)
+
+
 def write_record(
     folder: Path,
     name: str,
@@ -94,13 +103,16 @@ def write_record(
     rows = read_curve(setting.out / "curve.csv")
     seconds = stage_seconds(rows)
     images = {row["stage"]: int(row["images"]) for row in rows}
+    ended_by: dict[str, str] = {}
     for stage in stages:
         if (setting.out / stage.name / DONE).exists():
             steps = int(read_end(setting.out / stage.name).get("steps", stage.steps))
             images[stage.name] = steps * stage.batch_size
+            ended_by[stage.name] = "pictures" if steps >= stage.steps else "time"
     seen = {s.name: images.get(s.name, 0) for s in stages}
     uses_cuda = torch.cuda.is_available() and setting.accelerator != "cpu"
     environment = describe_environment(torch.device("cuda" if uses_cuda else "cpu"), Path(__file__).parent)
+    ancestor = describe_parent(parent)
     last = {k: float(v) for k, v in rows[-1].items() if k.startswith("val/") and v} if rows else {}
     content = {
         "command": command,
@@ -108,15 +120,21 @@ def write_record(
         "validation": {"seed": setting.val_seed, "count": setting.val_count, "last": last},
         "photographs": {**photographs, "share": setting.photos_share} if photographs else None,
         "stages": [
-            {**asdict(s), "images_seen": seen[s.name], "seconds": round(seconds.get(s.name, 0.0), 1)}
+            {
+                **asdict(s),
+                "images_seen": seen[s.name],
+                "seconds": round(seconds.get(s.name, 0.0), 1),
+                "ended_by": ended_by.get(s.name),
+            }
             for s in stages
         ],
         "total": {
             "images_seen": sum(seen.values()),
+            "images_seen_before": seen_before(ancestor),
             "scenes": count_scenes([s for s in stages if seen[s.name]]),
             "seconds": round(sum(seconds.get(s.name, 0.0) for s in stages), 1),
         },
-        "parent": describe_parent(parent),
+        "parent": ancestor,
         "setting": {k: getattr(setting, k) for k in ("accelerator", "devices", "precision", "compile")},
         "machine": {
             "processor": environment["machine"]["processor"],

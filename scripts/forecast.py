@@ -1,0 +1,170 @@
+"""How a bundled model got better with the pictures that it saw, and what that predicts.
+
+    python scripts/forecast.py --model hamer          # what the files so far predict for the aims
+    python scripts/forecast.py --model hamer --add    # measure the bundled weights, add them to the files
+    python scripts/forecast.py --model hamer --add --checkpoint EARLIER.safetensors --pictures 379200
+
+The lines are in `assets/MODEL_history.jsonl`; `update_tables.py` shows them in the cards. Pictures are all
+that any of a file's weights were trained on, repeats and those of the files it started from included.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from bundled import BUNDLED, Bundled
+from check_cards import measure
+from comparison import MEASURES, Run
+
+from shared_tmu.files import write_text
+
+FLAT = 0.02  # an exponent below which nothing can be said of when an aim is met
+KEPT = (
+    "model",
+    "dataset",
+    "n",
+    "pa_mpvpe_mm",
+    "pa_mpvpe_hand_mm",
+    "interval_95",
+    "checkpoint_sha256",
+    "commit",
+)
+
+
+class Power(NamedTuple):
+    """An error in millimetres that falls with a power of the pictures seen.
+
+    Args:
+        factor: the error after one picture.
+        exponent: how fast it falls.
+    """
+
+    factor: float
+    exponent: float
+
+    def pictures_for(self, error_mm: float) -> float:
+        """After how many pictures the error is reached."""
+        return float((self.factor / error_mm) ** (1.0 / self.exponent))
+
+
+def fit_power(points: Sequence[tuple[float, float]]) -> Power:
+    """The power law through pairs of pictures and errors, by least squares of their logarithms.
+
+    Raises:
+        ValueError: fewer than two different numbers of pictures.
+    """
+    if len({pictures for pictures, _ in points}) < 2:
+        raise ValueError("a forecast needs two files that saw different numbers of pictures")
+    pictures, errors = np.log(np.asarray(points, np.float64)).T
+    slope, start = np.polyfit(pictures, errors, 1)
+    return Power(float(np.exp(start)), float(-slope))
+
+
+def show_history(lines: Sequence[Run], aims: Mapping[str, float]) -> str:
+    """A row for every file, and below it what they predict, as Markdown.
+
+    Args:
+        lines: of one model, oldest first.
+        aims: errors to reach, by name, in millimetres.
+    """
+    titles = {name: MEASURES[name].title.replace(" in mm", " (mm)") for name in aims}
+    head = ["file (sha256)", "pictures seen", *titles.values()]
+    rows = [
+        [line["checkpoint_sha256"][:12], f"{line['pictures']:,}", *(f"{line[name]:.2f}" for name in aims)]
+        for line in lines
+    ]
+    table = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    told = [predict(lines, name, aim) for name, aim in aims.items()]
+    return "\n".join([*table, "", *told]) + "\n"
+
+
+def predict(lines: Sequence[Run], name: str, aim_mm: float) -> str:
+    """In a sentence, how an error falls and when it would meet an aim, by all files and by the last two."""
+    points = [(line["pictures"], line[name]) for line in lines]
+    title = MEASURES[name].title.replace(" in mm", "")
+    if len(points) < 2:
+        return f"{title}: one file predicts nothing."
+    told = []
+    for some, whose in ((points, "all files"), (points[-2:], "the last two")):
+        power = fit_power(some)
+        when = "no end of it"
+        if power.exponent > FLAT:
+            when = f"{aim_mm:g} mm after about {rounded(power.pictures_for(aim_mm))} pictures"
+        told.append(f"by {whose} with the power {-power.exponent:.2f} of the pictures seen ({when})")
+    return f"{title} changes {'; '.join(told)}."
+
+
+def rounded(count: float) -> str:
+    """A large number to two digits, in words from a million on."""
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if count >= size:
+            return f"{float(f'{count / size:.2g}'):g} {word}"
+    return f"{float(f'{count:.2g}'):,.0f}"
+
+
+def read_history(path: Path) -> list[Run]:
+    """Lines of a history, those with the fewest pictures first; none if there is no such file."""
+    if not path.is_file():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return sorted(lines, key=lambda line: int(line["pictures"]))
+
+
+def add(model: Bundled, checkpoint: Path | None, pictures: int | None) -> int:
+    """Measure a file without merging and put its line into the history; returns the exit status."""
+    if pictures is None:
+        record = model.checkpoint.with_suffix(".training.json")
+        pictures = pictures_of(json.loads(record.read_text(encoding="utf-8")))
+    flags = ["--checkpoint", str(checkpoint.resolve())] if checkpoint else []
+    found = measure(model, "off", flags)
+    if not found:
+        return 1
+    line = {"pictures": pictures, **{key: found["off"][key] for key in KEPT if key in found["off"]}}
+    others = [
+        old for old in read_history(model.history) if old["checkpoint_sha256"] != line["checkpoint_sha256"]
+    ]
+    lines = sorted([*others, line], key=lambda one: int(one["pictures"]))
+    write_text(model.history, "".join(json.dumps(one) + "\n" for one in lines))
+    return 0
+
+
+def pictures_of(record: Mapping[str, Run]) -> int:
+    """Pictures that a training record tells of, with those of the files that training went on from.
+
+    Raises:
+        ValueError: it went on from a file whose pictures the record does not know.
+    """
+    total = record["total"]
+    before = total.get("images_seen_before")
+    if before is None:
+        raise ValueError(f"how much {record['parent']['file']} had seen is not recorded: give --pictures")
+    return int(total["images_seen"]) + int(before)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Tell or add as the command line says; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", choices=BUNDLED, required=True, help="which of the bundled models")
+    parser.add_argument("--add", action="store_true", help="measure a file on held-out pictures and add it")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the bundled weights")
+    parser.add_argument("--pictures", type=int, help="seen in training; default: by the training record")
+    given = parser.parse_args(arguments)
+    model = BUNDLED[given.model]
+    try:
+        if given.add and (status := add(model, given.checkpoint, given.pictures)):
+            return status
+        sys.stdout.write(show_history(read_history(model.history), model.aims_mm))
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
