@@ -48,6 +48,7 @@ def show_training(record: Mapping[str, Any]) -> str:
         "ended by setting.max_minutes": ", ".join(s["name"] for s in stages if s.get("ended_by") == "time"),
         "command": f"`{record['command']}`",
         "started from": _parent(record.get("parent")),
+        "trunk from": _parent(record.get("backbone")),
         "seed": record["seed"],
         "held out": f"{validation['count']} scenes of seed {validation['seed']}",
         "trained on": f"{machine['processor']}, {machine['threads']} thread{'s'[: machine['threads'] != 1]}",

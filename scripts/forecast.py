@@ -94,8 +94,8 @@ def predict(lines: Sequence[Run], name: str, aim_mm: float) -> str:
         when = "no end of it"
         if power.exponent > FLAT:
             when = f"{aim_mm:g} mm after about {rounded(power.pictures_for(aim_mm))} pictures"
-        told.append(f"by {whose} with the power {-power.exponent:.2f} of the pictures seen ({when})")
-    return f"{title} changes {'; '.join(told)}."
+        told.append(f"{power.exponent:.2f} by {whose} ({when})")
+    return f"{title} falls with this power of the pictures seen: {', '.join(told)}."
 
 
 def rounded(count: float) -> str:
@@ -141,7 +141,9 @@ def pictures_of(record: Mapping[str, Run]) -> int:
     total = record["total"]
     before = total.get("images_seen_before")
     if before is None:
-        raise ValueError(f"how much {record['parent']['file']} had seen is not recorded: give --pictures")
+        raise ValueError(
+            "how much the files had seen that training went on from is not recorded: give --pictures"
+        )
     return int(total["images_seen"]) + int(before)
 
 

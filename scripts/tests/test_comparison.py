@@ -164,6 +164,9 @@ def test_training_is_shown_stage_by_stage(tmp_path: Path) -> None:
     assert "26,000 pictures of 10,500 scenes in 1.0 hours" in full
     assert "started from: x.safetensors (sha256 ffffffffffff)" in full
     assert "ended by" not in full
+    assert "trunk from" not in full
+    trunk = {"backbone": {"file": "y.safetensors", "sha256": None}}
+    assert "; trunk from: y.safetensors; " in show_training(TRAINING | trunk)
     stopped = [
         {**one, "ended_by": how} for one, how in zip(TRAINING["stages"], ("time", "pictures"), strict=True)
     ]

@@ -48,6 +48,11 @@ def test_a_record_says_what_was_seen_and_where_it_began(tmp_path):
     assert {"commit", "finished", "setting"} <= set(told)
     assert record.describe_parent(None) is None
     assert record.describe_parent(tmp_path / "gone")["sha256"] is None
+    assert told["backbone"] is None
+    record.write_record(tmp_path, "new", "train", stages, setting, backbone=tmp_path / "old.safetensors")
+    told = json.loads((tmp_path / "new.training.json").read_text())
+    assert (told["parent"], told["backbone"]["file"]) == (None, "old.safetensors")
+    assert told["total"]["images_seen_before"] is None
     assert record.seen_before(None) == 0
     assert record.seen_before({"total": None}) is None
     assert record.seen_before({"total": {"images_seen": 7}}) is None  # an old record

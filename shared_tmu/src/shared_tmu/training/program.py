@@ -112,9 +112,8 @@ def train(program: TrainProgram, config: DictConfig) -> None:
     folder = Path(config.export_to)
     program.save(model, folder / f"{program.thin}.safetensors")
     facts = PhotoSet(keep_hands(photos, setting.cache)).facts if photos else None
-    began = config.start_from or config.get("backbone_from")
-    parent = Path(began) if began else None
-    write_record(folder, program.thin, _command(program, config), stages, setting, parent, facts)
+    parent, backbone = (Path(path) if path else None for path in (config.start_from, config.backbone_from))
+    write_record(folder, program.thin, _command(program, config), stages, setting, parent, facts, backbone)
     log.info("wrote %s", folder / f"{program.thin}.safetensors")
 
 

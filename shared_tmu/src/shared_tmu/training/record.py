@@ -88,6 +88,7 @@ def write_record(
     setting: Setting,
     parent: Path | None = None,
     photographs: dict[str, Any] | None = None,
+    backbone: Path | None = None,
 ) -> None:
     """Write `NAME.training.json`, `NAME.curve.csv` and `NAME.curve.png` into `folder`.
 
@@ -99,6 +100,7 @@ def write_record(
         setting: what they share; its `out` holds `curve.csv`.
         parent: weights that the first stage started from; None if it started from nothing.
         photographs: how many pictures and hands were mixed in, if any.
+        backbone: weights whose trunk the first stage took instead of the parent's, if any.
     """
     rows = read_curve(setting.out / "curve.csv")
     seconds = stage_seconds(rows)
@@ -130,11 +132,12 @@ def write_record(
         ],
         "total": {
             "images_seen": sum(seen.values()),
-            "images_seen_before": seen_before(ancestor),
+            "images_seen_before": None if backbone else seen_before(ancestor),  # two may share pictures
             "scenes": count_scenes([s for s in stages if seen[s.name]]),
             "seconds": round(sum(seconds.get(s.name, 0.0) for s in stages), 1),
         },
         "parent": ancestor,
+        "backbone": describe_parent(backbone),
         "setting": {k: getattr(setting, k) for k in ("accelerator", "devices", "precision", "compile")},
         "machine": {
             "processor": environment["machine"]["processor"],
