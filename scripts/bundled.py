@@ -43,6 +43,11 @@ class Bundled:
         return REPOSITORY / "assets" / f"{self.stem}_{what}.jsonl"
 
     @property
+    def varied(self) -> str:
+        """The same set in the looks of photographs."""
+        return f"{self.dataset}-varied"
+
+    @property
     def history(self) -> Path:
         """Errors of the weights so far, and how many pictures they had seen."""
         return self.lines("history")

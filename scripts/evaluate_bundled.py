@@ -3,9 +3,10 @@
     python scripts/evaluate_bundled.py --model hamer --photos ~/photographs
 
 TMU at every schedule of the thesis with its speed; then merge-only, random pairs and, where there are task
-tokens, the last tokens protected, accuracy only; the same on a folder of photographs, if one is given and the
-model estimates hands; how alike tokens are. The lines go to `assets`, the figures are drawn, the tables of
-the READMEs and cards are filled. The same command goes on after a stop. Commit code and weights first: every
+tokens, the last tokens protected, accuracy only; a few schedules on the set in the looks of photographs; the
+same as on the first set on a folder of photographs, if one is given and the model estimates hands; how alike
+tokens are. The lines go to `assets`, the figures are drawn, the tables of the READMEs and cards are filled.
+The same command goes on after a stop. Commit code and weights first: every
 line names its commit.
 
 Speed is measured alone; controls run several at a time, a thread each. No name of a photograph is published.
@@ -30,6 +31,9 @@ from comparison import THESIS, Run, arrange_runs
 from shared_tmu.evaluation.identity import file_sha256
 from shared_tmu.files import write_text
 
+VARIED = "off,5x20,10x16"
+"""What is measured in the looks of photographs."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate as the command line says; returns the exit status, that of the first program that fails."""
@@ -48,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = BUNDLED[given.model]
     photos = given.photos.resolve() if given.photos and model.photos else None
     first = [["--r", given.r, "--rounds", str(given.rounds)]]
+    first.append(["--r", VARIED, "--rounds", "0", "--dataset", model.varied])
     if photos:
         first.append(["--r", given.r, "--rounds", "0", "--dataset", "photos", "--data_dir", str(photos)])
     status = run_all(model, first, jobs=1) or run_all(
@@ -55,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if status:
         return status
-    sets = [model.dataset, *(["photos"] if photos else [])]
+    sets = [model.dataset, model.varied, *(["photos"] if photos else [])]
     try:
         for dataset in sets:
             publish(model, dataset)
@@ -116,7 +121,9 @@ def publish(model: Bundled, dataset: str) -> None:
         if (key := (s, way)) in found.cells
     ]
     write_lines(model.lines(dataset), [found.baseline, *(run for way, run in cells if way == "TMU")])
-    write_lines(model.lines(f"{dataset}_controls"), [run for way, run in cells if way != "TMU"])
+    controls = [run for way, run in cells if way != "TMU"]
+    if controls:
+        write_lines(model.lines(f"{dataset}_controls"), controls)
     for commit in {str(run["commit"]) for _, run in cells if "dirty" in str(run["commit"])}:
         sys.stderr.write(f"warning: {dataset} was measured with changes that are not committed ({commit})\n")
 
@@ -130,7 +137,7 @@ def write_lines(path: Path, runs: Sequence[Run]) -> None:
 def draw(model: Bundled, sets: Sequence[str]) -> int:
     """Draw what the READMEs and the card show; returns the exit status."""
     status = 0
-    for dataset in sets:
+    for dataset in (name for name in sets if name != model.varied):
         files = [str(model.lines(dataset)), str(model.lines(f"{dataset}_controls"))]
         if dataset == "photos":
             status |= plot_merging.main([*files, "--out", str(model.picture("photos"))])

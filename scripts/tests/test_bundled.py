@@ -78,7 +78,9 @@ def test_everything_is_measured_and_published(toy, tmp_path, monkeypatch):
     assert len(controls) == 6
     assert len(read(toy.lines("photos"))) == 3
     assert len(read(toy.lines("photos_controls"))) == 6
-    assert done == [["--model", "toy"], ["synthhand", "photos"], "tables"]
+    assert [row[0] for row in read(toy.lines("synthhand-varied"))] == ["off", "5x20", "10x16"]
+    assert not toy.lines("synthhand-varied_controls").exists()
+    assert done == [["--model", "toy"], ["synthhand", "synthhand-varied", "photos"], "tables"]
 
 
 def test_only_lines_of_the_weights_that_lie_there_are_published(toy):
@@ -140,7 +142,7 @@ def test_published_lines_are_of_the_weights_that_lie_there(name):
     model = BUNDLED[name]
     weights = file_sha256(model.checkpoint)
     files = [model.lines(what) for what in (model.dataset, f"{model.dataset}_controls")]
-    more = [model.lines(what) for what in ("photos", "photos_controls", "tokens")]
+    more = [model.lines(what) for what in ("photos", "photos_controls", "tokens", model.varied)]
     for path in [*files, *(path for path in more if path.is_file())]:
         found = {json.loads(line)["checkpoint_sha256"] for line in path.read_text().splitlines()}
         assert found == {weights}, f"{path.name}: run scripts/evaluate_bundled.py --model {name}"
@@ -157,6 +159,7 @@ def test_cards_show_what_lies_beside_them_and_are_linked(name):
     assert f"{stem}.training.json" in blocks
     assert f"{lines}.jsonl {lines}_controls.jsonl ../../assets/thesis_curves.csv" in blocks
     assert (f"../../assets/{model.stem}_photos.jsonl" in blocks) == model.photos
+    assert {f"{lines}-varied.jsonl", f"../../assets/{model.stem}_history.jsonl"} < set(blocks)
     for title in ("Figures", "What it has seen", "What it cannot do", "How merging changes it"):
         assert f"\n## {title}\n" in card
     assert f"check_cards.py --model {name}" in card
