@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from toy_hand_model import ToyHand, toy_program
 from shared_tmu.bench import read_records
 from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.errors import InputError, MethodError, ScheduleError
-from shared_tmu.evaluation import evaluate, main, parse_settings
+from shared_tmu.evaluation import evaluate, main, parse_settings, runner
 from shared_tmu.evaluation.intervals import read_intervals
 from shared_tmu.metrics import score_freihand
 from shared_tmu.metrics.bootstrap import bootstrap_interval
@@ -401,3 +402,10 @@ def test_evaluate_is_a_function_too(tmp_path, data_dir):
         program, ["--dataset", "freihand", "--data_dir", str(data_dir), "--rounds", "1", "--r", "off"]
     )
     assert evaluate(program, settings) == 0
+
+
+def test_several_at_once_find_that_they_can_write(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "results"
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: runner._require_writable(folder), range(200))) == [None] * 200
+    assert not list(folder.iterdir())

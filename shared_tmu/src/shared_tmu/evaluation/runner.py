@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -283,8 +284,9 @@ class Job:
 
 def _require_writable(folder: Path) -> None:
     try:
-        write_text(folder / ".writable", "")
-        (folder / ".writable").unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):  # of a name of its own: others may look at the same time
+            pass
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"results cannot be written to {folder} ({reason}): choose --results.") from error
