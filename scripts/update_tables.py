@@ -2,7 +2,7 @@
 
 The lines are those that eval.py, `python -m shared_tmu.bench` and `demo.py --report` write. Several
 files in one block are shown side by side: TMU and its controls at every schedule; with `thesis_curves.csv` at
-the end, beside the published figures. A `*.training.json` shows what a model saw. A picture, followed by what
+the end, beside the published figures. `FILE brief=off,5x20` shows only those schedules, in few columns. A `*.training.json` shows what a model saw. A picture, followed by what
 it shows, stands for itself.
 
 Figures in the READMEs and model cards come from files, never from hands: each block names the results file it
@@ -22,9 +22,9 @@ from typing import Any
 
 from bundled import REPOSITORY, aims_of
 from cards import read_published, show_contrast, show_training
-from comparison import Run, compare_runs
+from comparison import WAYS, Run, compare_runs
 from forecast import read_history, show_history
-from tables import TABLES, Table
+from tables import BRIEF, TABLES, Table
 
 BLOCK = re.compile(r"(<!-- results:begin (?P<what>[^>]+) -->\n).*?(<!-- results:end -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
@@ -75,14 +75,19 @@ def describe(run: Run, name: str) -> str:
     return "" if value is None else str(value)
 
 
-def make_table(runs: list[Run]) -> str:
-    """Return a Markdown table for each kind and setting, and below it what it was measured with."""
+def make_table(runs: list[Run], brief: Table | None = None) -> str:
+    """Return a Markdown table for each kind and setting, and below it what it was measured with.
+
+    Args:
+        runs: lines of results files.
+        brief: how to show them, instead of the table of their kind.
+    """
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.get("kind"), *(run[name] for name in kind_of(run).setting)), []).append(run)
     lines = []
     for (_, *setting), members in groups.items():
-        table = kind_of(members[0])
+        table = brief or kind_of(members[0])
         texts = {title: [show(run) for run in members] for title, show in table.columns}
         shown = {title: cells for title, cells in texts.items() if any(cells) or title not in table.optional}
         lines += [
@@ -98,6 +103,19 @@ def make_table(runs: list[Run]) -> str:
     return "\n".join(lines[:-1]) + "\n"
 
 
+def pick_schedules(runs: list[Run], wanted: str) -> list[Run]:
+    """The TMU lines of some schedules, in the order asked for.
+
+    Raises:
+        ValueError: there is no line of one of them.
+    """
+    found = {run["schedule"]: run for run in runs if WAYS["TMU"](run)}
+    names = wanted.split(",")
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"no line of {', '.join(missing)}; there are {', '.join(found)}")
+    return [found[name] for name in names]
+
+
 def show_block(words: list[str], folder: Path) -> str:
     """What stands in a block: a table of one results file, a comparison of several, training, or a picture.
 
@@ -110,7 +128,7 @@ def show_block(words: list[str], folder: Path) -> str:
     """
     first, *rest = words
     is_alone = not first.endswith(".jsonl")
-    files = [folder / word for word in words[: 1 if is_alone else None]]
+    files = [folder / word for word in words[: 1 if is_alone else None] if not word.startswith("brief=")]
     if not all(file.is_file() for file in files):
         return NOT_MEASURED
     try:
@@ -123,6 +141,8 @@ def show_block(words: list[str], folder: Path) -> str:
             return f"![{' '.join(rest)}]({first})\n"
         if not rest:
             return make_table(read_results(files[0]))
+        if rest[0].startswith("brief="):
+            return make_table(pick_schedules(read_results(files[0]), rest[0].removeprefix("brief=")), BRIEF)
         runs = [run for file in files if file.suffix == ".jsonl" for run in read_results(file)]
         if files[-1].suffix == ".csv":
             return show_contrast(runs, read_published(files[-1], runs[0]["model"]))
@@ -154,7 +174,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a block is stale")
     args = parser.parse_args(argv)
     stale = False
-    pages = [REPOSITORY / "README.md", REPOSITORY / "assets" / "bench" / "README.md"]
+    pages = [REPOSITORY / name for name in ("README.md", "assets/bench/README.md")]
     pages += sorted(REPOSITORY.glob("*_TMU/README.md")) + sorted(REPOSITORY.glob("*_TMU/weights/README.md"))
     for path in args.files or pages:
         try:

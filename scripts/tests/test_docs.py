@@ -16,9 +16,11 @@ PAGES = sorted(
         *ROOT.glob("*.md"),
         *ROOT.glob("*_TMU/*.md"),
         *ROOT.glob("*_TMU/weights/*.md"),
+        *ROOT.glob("shared_tmu/*.md"),
         *ROOT.glob("assets/*/*.md"),
     ]
 )
+LIBRARY = "shared_tmu/README.md"
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 SMALL = {
     "backbone": {"img_size": [128, 96], "embed_dim": 32, "depth": 20, "num_heads": 2},
@@ -115,6 +117,10 @@ def programs() -> list[Path]:
     return sorted(scripts)
 
 
+def test_the_readme_is_short() -> None:
+    assert (ROOT / "README.md").stat().st_size < 8000
+
+
 def test_the_readme_sets_up_with_exactly_two_commands() -> None:
     first = blocks(ROOT / "README.md", "bash")[0]
     lines = [shlex.split(line, comments=True) for line in first.splitlines()]
@@ -161,13 +167,15 @@ def snippets(page: str) -> list[str]:
     return blocks(ROOT / page, "python")
 
 
-@pytest.mark.parametrize("code", [c for c in snippets("README.md") if "hamer.models" not in c])
-def test_the_snippets_of_the_readme_run(code: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "code", [c for page in ("README.md", LIBRARY) for c in snippets(page) if "hamer.models" not in c]
+)
+def test_the_snippets_of_the_readme_and_the_library_run(code: str, tmp_path: Path) -> None:
     run_snippet(GIVEN + code, tmp_path, ROOT / "HaMeR_TMU")
 
 
 def test_the_snippet_for_the_published_hamer_runs(tmp_path: Path) -> None:
-    (code,) = [c for c in snippets("README.md") if "hamer.models" in c]
+    (code,) = [c for c in snippets(LIBRARY) if "hamer.models" in c]
     (tmp_path / "hamer").mkdir()
     (tmp_path / "hamer/__init__.py").write_text("")
     (tmp_path / "hamer/models.py").write_text(PUBLISHED)
@@ -270,7 +278,7 @@ def test_no_file_names_a_place_on_one_machine() -> None:
 def test_how_busy_the_demo_is_said_to_be_is_what_was_measured() -> None:
     path = ROOT / "assets" / "bench" / "hamer_busy_cpu.jsonl"
     (run,) = [run for run in map(json.loads, path.read_text().splitlines()) if run["images"] == 200]
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    text = " ".join((ROOT / "assets" / "bench" / "README.md").read_text(encoding="utf-8").split())
     (said,) = re.findall(r"a forward pass was running (\d+) % of the wall time on (\d+) cores", text)
     assert said == (f"{100 * run['model_busy']:.0f}", str(run["machine"]["cpu_threads"]))
     assert (run["schedule"], run["dtype"], run["overlays"]) == ("10x16", "bfloat16", True)

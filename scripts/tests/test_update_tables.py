@@ -46,16 +46,34 @@ def test_fills_the_block_and_nothing_else(tmp_path: Path) -> None:
     lines = page.read_text().splitlines()
     assert lines[0] == "before"
     assert lines[-1] == "after"
-    assert "| off |  | 192 | 10.12 | 9.50 | - | 1.00x |" in lines
-    assert "| 5x20 | tome | 92 | 10.30 | 9.50 | - | 1.40x |" in lines
+    assert "| off |  | 192 | 10.12 | 9.50 | 1 |" in lines
+    assert "| 5x20 | tome | 92 | 10.30 | 9.50 | 1.40x |" in lines
     assert any(line.startswith("| 5x20 | tome, not unmerged |") for line in lines)
     assert not any("99.00" in line for line in lines)
     assert any("versions: torch 2.13.0" in line for line in lines)
     assert any("device: cuda" in line and "processor: a GPU" in line for line in lines)
-    assert lines.index("| off |  | 192 | 10.12 | 9.50 | 900.0 | 1.00x |") > lines.index(
-        "| off |  | 192 | 10.12 | 9.50 | - | 1.00x |"
+    assert lines.index("| off |  | 192 | 10.12 | 9.50 | 900.0 | 1 |") > lines.index(
+        "| off |  | 192 | 10.12 | 9.50 | 1 |"
     )
     assert update_tables.main([str(page), "--check"]) == 0
+
+
+def test_a_brief_table_shows_the_schedules_that_were_asked_for_in_that_order(tmp_path: Path) -> None:
+    merged = {"speedup": 1.4, "pa_mpvpe_mm": 10.3, "minus_off_interval_95": {"pa_mpvpe_mm": [-0.04, 0.1]}}
+    page = write(
+        tmp_path,
+        {"schedule": "8x16"} | merged,
+        {"speedup": 1.01},
+        {"schedule": "5x20"} | merged,
+        {"schedule": "5x20", "method": "random"},
+    )
+    text = page.read_text()
+    page.write_text(text.replace("runs.jsonl", "runs.jsonl brief=off,8x16"))
+    assert update_tables.main([str(page)]) == 0
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| ")]
+    assert rows[1:] == ["| off | 192 | 10.12 |  | 1 |", "| 8x16 | 192 | 10.30 | -0.04 to +0.10 | 1.40x |"]
+    page.write_text(text.replace("runs.jsonl", "runs.jsonl brief=off,3"))
+    assert update_tables.main([str(page)]) == 1
 
 
 SPEED = {
