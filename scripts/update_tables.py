@@ -2,8 +2,8 @@
 
 The lines are those that eval.py, `python -m shared_tmu.bench` and `demo.py --report` write. Several
 files in one block are shown side by side: TMU and its controls at every schedule; with `thesis_curves.csv` at
-the end, beside the published figures. `FILE brief=off,5x20` shows only those schedules, in few columns. A `*.training.json` shows what a model saw. A picture, followed by what
-it shows, stands for itself.
+the end, beside the published figures. `FILE brief=off,5x20` shows only those schedules, in few columns. A
+`*.training.json` shows what a model saw. A picture, followed by what it shows, stands for itself.
 
 Figures in the READMEs and model cards come from files, never from hands: each block names the results file it
 shows, relative to the Markdown file it stands in; a file that is not there yet shows as "not measured yet".
