@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -54,6 +54,14 @@ class TrunkSettings:
             raise PatchError(
                 "protect = 'last' with no tokens to protect: only models with task tokens differ."
             )
+
+    def merges(self, depth: int) -> bool:
+        """Whether anything merges in a trunk of so many blocks.
+
+        Raises:
+            ScheduleError: the schedule is for more blocks.
+        """
+        return any(self.schedule.per_layer(depth))
 
 
 def run_trunk(
@@ -116,33 +124,93 @@ def run_blocks(
         Tokens, and one plan per block that merged, each from the N tokens of `x` to the slots after that
         block.
     """
-    asked = settings.schedule.per_layer(len(blocks))
-    if not any(asked):
+    if not settings.merges(len(blocks)):
         for block in blocks:
             x = block(x)
         return x, ()
-    _require_tokens(x, settings, len(blocks))
-    prefix, size = settings.num_prefix_tokens, None
-    if settings.protect == "last":
-        x = last_to_front(x, prefix)
-        x, plans = run_blocks(blocks, x, replace(settings, protect="first"))
-        return front_to_last(x, prefix), tuple(plan_front_to_last(plan, prefix) for plan in plans)
-    made: list[MergePlan] = []
-    for block, wanted in zip(blocks, asked, strict=True):
-        r = limit_removal(wanted, x.shape[1], prefix)
-        weights = size if settings.proportional else None
+    run = TrunkPass(settings, len(blocks))
+    x = run.reduce(x)
+    for number, block in enumerate(blocks):
+        x = run.step(number, block, x)
+    return run.leave(x), run.plans
+
+
+class TrunkPass:
+    """One pass of tokens through a trunk: what has merged so far, and so where every token is now.
+
+    A pass is only ever told of whole steps, and replaces what it holds: a `copy.copy` of it is a second pass
+    that may go on differently.
+
+    Args:
+        settings: how to merge; they merge somewhere in `depth` blocks.
+        depth: blocks of the trunk.
+    """
+
+    def __init__(self, settings: TrunkSettings, depth: int) -> None:
+        self.settings = settings
+        self._asked = settings.schedule.per_layer(depth)
+        self._made: tuple[MergePlan, ...] = ()  # of tokens in the order that `reduce` gives them
+        self._size: Tensor | None = None
+
+    @property
+    def plans(self) -> tuple[MergePlan, ...]:
+        """One per step that merged, each from the first tokens on, in their own order."""
+        if self.settings.protect == "last":
+            return tuple(plan_front_to_last(plan, self.settings.num_prefix_tokens) for plan in self._made)
+        return self._made
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """Bring tokens of the full grid to the slots of now: `[B, N, C]` to the mean of each, `[B, M, C]`.
+
+        Undoes `restore` exactly, since equal tokens have no other mean.
+
+        Raises:
+            PlanError: `x` is not `[B, N, C]`, has fewer tokens than the prefix, or more or fewer than when
+                the pass began.
+        """
+        _require_tokens(x, self.settings, len(self._asked))
+        if self.settings.protect == "last":
+            x = last_to_front(x, self.settings.num_prefix_tokens)
+        return merge(x, self._made[-1])[0] if self._made else x
+
+    def step(self, number: int, block: Block, x: Tensor) -> Tensor:
+        """Run a block on the slots of now, merging as many as the schedule asks at its number.
+
+        Args:
+            number: of the block in its trunk, from 0.
+            block: the block.
+            x: slots, `[B, M, C]`.
+
+        Returns:
+            Slots after the block, as many or fewer.
+        """
+        settings = self.settings
+        r = limit_removal(self._asked[number], x.shape[1], settings.num_prefix_tokens)
+        weights = self._size if settings.proportional else None
         if r == 0 and weights is None:
-            x = block(x)
-            continue
-        x, keys = attention_half(block, x, weights)  # [B, N, C], [B, H, N, D]
+            out: Tensor = block(x)
+            return out
+        x, keys = attention_half(block, x, weights)  # [B, M, C], [B, H, M, D]
         if r > 0:
-            plan = settings.method.plan(mean_keys(keys), r, prefix)
-            x, size, total = _reduce(settings.method, x, plan, size, made[-1] if made else None)
-            made.append(total)
-        x = mlp_half(block, x)
-    if settings.unmerge and made:
-        x = (unmerge_sparse if settings.unmerge == "sparse" else unmerge_tokens)(x, made[-1])
-    return x, tuple(made)
+            plan = settings.method.plan(mean_keys(keys), r, settings.num_prefix_tokens)
+            before = self._made[-1] if self._made else None
+            x, self._size, total = _reduce(settings.method, x, plan, self._size, before)
+            self._made = (*self._made, total)
+        return mlp_half(block, x)
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Give every original token what its slot has: `[B, M, C]` to `[B, N, C]`."""
+        return self._put_back(unmerge_tokens(x, self._made[-1]) if self._made else x)
+
+    def leave(self, x: Tensor) -> Tensor:
+        """End the pass as the settings say: restored, as a sparse grid, or the slots `[B, M, C]` alone."""
+        if self.settings.unmerge == "sparse" and self._made:
+            return self._put_back(unmerge_sparse(x, self._made[-1]))
+        return self.restore(x) if self.settings.unmerge else self._put_back(x)
+
+    def _put_back(self, x: Tensor) -> Tensor:
+        is_turned = self.settings.protect == "last"
+        return front_to_last(x, self.settings.num_prefix_tokens) if is_turned else x
 
 
 def _reduce(
