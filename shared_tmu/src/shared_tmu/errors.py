@@ -55,3 +55,7 @@ class CaptureError(TMUError, RuntimeError):
 
 class ExportError(TMUError, RuntimeError):
     """A model that cannot be compiled or exported, or an exported file that cannot be run."""
+
+
+class LayersError(TMUError, ValueError):
+    """Blocks that cannot be merged as asked, or a search that cannot be made."""

@@ -1,0 +1,25 @@
+"""ECLM, error-constrained layer merging: a ViT with fewer blocks, whose error on a set stays in bounds.
+
+Source: FastHMR, Mehraban et al. 2025, arXiv:2510.10868, section 3.2 and Algorithm 1.
+"""
+
+from .operators import VARIANTS, merge_blocks
+from .partition import Partition, check_partition, describe_partition, singles
+from .search import Search, Trial, find_windows
+from .similarity import linear_cka
+from .surgery import BlocksOf, merge_layers
+
+__all__ = [
+    "VARIANTS",
+    "BlocksOf",
+    "Partition",
+    "Search",
+    "Trial",
+    "check_partition",
+    "describe_partition",
+    "find_windows",
+    "linear_cka",
+    "merge_blocks",
+    "merge_layers",
+    "singles",
+]

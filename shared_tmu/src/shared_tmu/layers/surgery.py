@@ -1,0 +1,86 @@
+"""The model with other blocks: for a trial beside the original, or for good."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from shared_tmu.layers.operators import merge_blocks
+from shared_tmu.layers.partition import Partition, check_partition
+
+
+@dataclass(frozen=True)
+class BlocksOf:
+    """Where in a model its blocks are.
+
+    Attributes:
+        model: any module that contains them.
+        path: of the ModuleList or Sequential that holds them, e.g. `"backbone.blocks"`.
+    """
+
+    model: nn.Module
+    path: str
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The blocks in their order."""
+        container: Any = self.model.get_submodule(self.path)
+        return list(container)
+
+    def replaced(self, blocks: Sequence[nn.Module]) -> nn.Module:
+        """The model with other blocks; all else is shared with the original, which stays as it is."""
+        *owners, name = self.path.split(".")
+        clone = _shallow(self.model)
+        owner = clone
+        for part in owners:
+            owner._modules[part] = owner = _shallow(owner.get_submodule(part))
+        container = self.model.get_submodule(self.path)
+        other = nn.Sequential(*blocks) if isinstance(container, nn.Sequential) else nn.ModuleList(blocks)
+        owner._modules[name] = other.train(container.training)
+        return clone
+
+
+def merge_layers(place: BlocksOf, partition: Partition, variant: str = "eq4") -> nn.Module:
+    """An ordinary model with one block per window; the original stays as it is.
+
+    Rates of stochastic depth belong to places in the trunk, not to blocks: they are spread anew over the
+    places that are left, from the first block's to the last block's.
+
+    Args:
+        place: the model and where its blocks are.
+        partition: of the blocks.
+        variant: see `merge_blocks`.
+
+    Raises:
+        LayersError: not a partition of these blocks, no such variant, or blocks of different structure.
+    """
+    blocks = place.blocks
+    check_partition(partition, len(blocks))
+    merged = [merge_blocks(blocks[first : last + 1], variant) for first, last in partition]
+    model = copy.deepcopy(place.replaced(merged))
+    _spread_drop_path(BlocksOf(model, place.path).blocks, _drop_rates(blocks))
+    return model
+
+
+def _shallow(module: nn.Module) -> nn.Module:
+    """A module with the same parts in a dictionary of its own."""
+    clone = copy.copy(module)
+    clone.__dict__["_modules"] = dict(module._modules)
+    return clone
+
+
+def _drop_rates(blocks: Sequence[nn.Module]) -> list[float]:
+    return [float(getattr(getattr(block, "drop_path", None), "drop_prob", 0.0) or 0.0) for block in blocks]
+
+
+def _spread_drop_path(blocks: Sequence[nn.Module], rates: Sequence[float]) -> None:
+    """Give the blocks that drop their branches rates that rise evenly to the largest of before."""
+    for place, block in enumerate(blocks):
+        for name in ("drop_path", "drop_path1", "drop_path2"):
+            drop: Any = getattr(block, name, None)
+            if hasattr(drop, "drop_prob"):
+                drop.drop_prob = max(rates) * place / max(len(blocks) - 1, 1)

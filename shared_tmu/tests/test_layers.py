@@ -1,0 +1,294 @@
+"""ECLM: merge operator, Algorithm 1, models with fewer blocks; E1 to E8 are the acceptance criteria."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from toy_vit import ToyBlock, ToyViT
+
+from shared_tmu import patch
+from shared_tmu.errors import LayersError
+from shared_tmu.layers import (
+    VARIANTS,
+    BlocksOf,
+    check_partition,
+    describe_partition,
+    find_windows,
+    linear_cka,
+    merge_blocks,
+    merge_layers,
+    singles,
+)
+from shared_tmu.models.vit import Block, ViT, ViTConfig
+
+
+def make_blocks(count: int, seed: int = 0) -> list[ToyBlock]:
+    torch.manual_seed(seed)
+    blocks = [ToyBlock() for _ in range(count)]
+    for block in blocks:
+        for parameter in block.parameters():  # norms differ, too
+            nn.init.normal_(parameter, std=0.2)
+    return blocks
+
+
+def make_vit(depth: int, seed: int = 0) -> ToyViT:
+    vit = ToyViT(depth=depth).eval()
+    vit.blocks = nn.ModuleList(make_blocks(depth, seed)).eval()
+    return vit
+
+
+def states(blocks: list[nn.Module]) -> list[dict[str, torch.Tensor]]:
+    return [block.state_dict() for block in blocks]
+
+
+def test_e1_two_blocks_become_exactly_the_later_one() -> None:
+    blocks = make_blocks(2)
+    merged = merge_blocks(blocks).state_dict()
+    for name, tensor in blocks[1].state_dict().items():
+        assert torch.equal(merged[name], tensor), name
+
+
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_e2_more_blocks_become_equation_4(count: int) -> None:
+    blocks = make_blocks(count)
+    merged, parts = merge_blocks(blocks).state_dict(), states(blocks)
+    for name, tensor in merged.items():
+        want = parts[0][name] + sum(part[name] - parts[0][name] for part in parts[1:])
+        torch.testing.assert_close(tensor, want, rtol=0, atol=1e-6)
+
+
+def test_the_variants_are_what_they_say() -> None:
+    blocks = make_blocks(4)
+    first, *_, last = states(blocks)
+    merged = {variant: merge_blocks(blocks, variant).state_dict() for variant in VARIANTS}
+    for name in first:
+        is_norm = "norm" in name
+        assert torch.equal(merged["last"][name], last[name])
+        assert torch.equal(merged["drop"][name], first[name])
+        assert torch.equal(merged["slm"][name], (first if is_norm else last)[name])
+        mean = torch.stack([state[name] for state in states(blocks)]).mean(0)
+        torch.testing.assert_close(merged["mean"][name], mean)
+
+
+def test_merging_blocks_refuses_what_it_cannot_do() -> None:
+    blocks = make_blocks(2)
+    with pytest.raises(LayersError, match=r"no variant 'eq5'.*eq4, last"):
+        merge_blocks(blocks, "eq5")
+    with pytest.raises(LayersError, match=r"block 1 of 2 differs.*attn\.proj"):
+        merge_blocks([blocks[0], ToyBlock(width=64)])
+    with pytest.raises(LayersError, match="no blocks"):
+        merge_blocks([])
+
+
+def simulate(depth, table, threshold, flush):
+    """Algorithm 1 written a second time: over the set of boundaries between blocks instead of windows."""
+    cuts, trace = set(range(1, depth)), []  # cut k lies between block k - 1 and block k
+
+    def error(some):
+        edges = [0, *sorted(some), depth]
+        return table(tuple((a, b - 1) for a, b in itertools.pairwise(edges)))
+
+    base, top, open_cuts = error(cuts), depth - 1, set()
+    for low in range(depth - 2, -1, -1):  # every trial removes the cut above `low`
+        tried = cuts - open_cuts - {low + 1}
+        found = error(tried)
+        passed = found - base < threshold
+        trace.append((low, top, found, passed))
+        if passed:
+            open_cuts.add(low + 1)
+        else:
+            cuts, open_cuts, top = cuts - open_cuts, set(), low
+    if flush:
+        cuts -= open_cuts
+    edges = [0, *sorted(cuts), depth]
+    return trace, tuple((a, b - 1) for a, b in itertools.pairwise(edges)), base
+
+
+class Table:
+    """A random error for every partition, always the same one, and how often it was asked for."""
+
+    def __init__(self, seed: int, values: list[float]) -> None:
+        self.seed, self.values, self.known, self.calls = seed, values, {}, 0
+
+    def __call__(self, partition):
+        self.calls += 1
+        if partition not in self.known:
+            draw = random.Random(f"{self.seed} {partition}")
+            self.known[partition] = draw.choice(self.values)
+        return self.known[partition]
+
+
+@given(
+    depth=st.integers(2, 32),
+    seed=st.integers(0, 10**6),
+    values=st.lists(st.sampled_from([-1.0, -0.25, 0.0, 0.25, 0.5, 1.0, math.nan]), min_size=1, max_size=5),
+    threshold=st.sampled_from([-0.25, 0.0, 0.25, 0.5, 2.0]),
+    flush=st.booleans(),
+)
+def test_e3_and_e4_the_search_is_algorithm_1(depth, seed, values, threshold, flush) -> None:
+    table = Table(seed, values)
+    table.known[singles(depth)] = 0.0
+    found = find_windows(depth, table, threshold, flush=flush)
+    assert table.calls == depth  # one baseline and L - 1 trials
+    trace, partition, base = simulate(depth, table, threshold, flush)
+    assert repr([(t.first, t.last, t.error, t.passed) for t in found.trials]) == repr(trace)
+    assert (found.partition, found.base) == (partition, base)
+    check_partition(found.partition, depth)
+    again = table(found.partition)
+    if found.partition == singles(depth):
+        assert again == found.error == base
+    else:
+        assert again - base < threshold
+        assert found.error == again
+
+
+def passes(*windows):
+    """Errors under which the trials of these windows pass, and no others: 0 or 1."""
+
+    def error_of(partition) -> float:
+        merged = [window for window in partition if window[0] != window[1]]
+        return float(bool(merged) and merged[0] not in windows)  # the trial is the lowest window
+
+    return error_of
+
+
+def test_e3_the_two_worked_traces() -> None:
+    found = find_windows(6, passes((4, 5), (1, 2)), 0.5)
+    assert [(t.first, t.last, t.passed) for t in found.trials] == [
+        (4, 5, True), (3, 5, False), (2, 3, False), (1, 2, True), (0, 2, False),
+    ]  # fmt: skip
+    assert found.partition == ((0, 0), (1, 2), (3, 3), (4, 5))
+    late = passes((2, 3), (1, 3), (0, 3))
+    assert find_windows(6, late, 0.5).partition == singles(6)
+    assert find_windows(6, late, 0.5, flush=True).partition == ((0, 3), (4, 4), (5, 5))
+
+
+def test_e7_every_trial_passes_or_none_can() -> None:
+    always = find_windows(5, lambda partition: 1.0, 0.1)
+    assert (always.partition, always.error, len(always.trials)) == (singles(5), 1.0, 4)
+    assert find_windows(5, lambda partition: 1.0, 0.1, flush=True).partition == ((0, 4),)
+    assert find_windows(1, lambda partition: 1.0, 0.1, flush=True).trials == ()
+    nan = find_windows(4, lambda partition: 1.0 if len(partition) == 4 else math.nan, 0.1, flush=True)
+    assert nan.partition == singles(4)
+    with pytest.raises(LayersError, match="unmerged model's error is nan"):
+        find_windows(4, lambda partition: math.nan, 0.1)
+    with pytest.raises(LayersError, match="threshold = nan"):
+        find_windows(4, lambda partition: 1.0, math.nan)
+
+
+def make_identity(block: ToyBlock) -> None:
+    for linear in (block.attn.proj, block.mlp.fc2):
+        nn.init.zeros_(linear.weight)
+        nn.init.zeros_(linear.bias)
+
+
+def distance_from(vit: ToyViT, image: torch.Tensor):
+    """The error of a partition: distance to the unmerged model's own output."""
+    place = BlocksOf(vit, "blocks")
+    truth = vit(image)
+
+    @torch.no_grad()
+    def error_of(partition) -> float:
+        blocks = place.blocks
+        trial = place.replaced([merge_blocks(blocks[a : b + 1]) for a, b in partition])
+        return float((trial(image) - truth).abs().max())
+
+    return error_of
+
+
+@pytest.mark.parametrize("planted", [1, 2, 3])
+@torch.no_grad()
+def test_e6_a_planted_identity_is_merged_with_its_successor(planted: int) -> None:
+    vit = make_vit(6, seed=planted)
+    make_identity(vit.blocks[planted])
+    tokens = torch.randn(2, 46, 32)
+    found = find_windows(6, distance_from(vit, tokens), 1e-5)
+    assert (planted, planted + 1) in found.partition
+    merged = merge_layers(BlocksOf(vit, "blocks"), found.partition)
+    torch.testing.assert_close(merged(tokens), vit(tokens), rtol=0, atol=1e-5)
+    assert len(merged.blocks) == found.depth == 5
+
+
+@torch.no_grad()
+def test_e6_two_identities_before_a_block_and_one_at_the_front() -> None:
+    vit = make_vit(6)
+    make_identity(vit.blocks[2])
+    vit.blocks[3].load_state_dict(vit.blocks[2].state_dict())
+    tokens = torch.randn(2, 46, 32)
+    assert (2, 4) in find_windows(6, distance_from(vit, tokens), 1e-5).partition
+    vit = make_vit(6)
+    make_identity(vit.blocks[0])
+    error_of = distance_from(vit, tokens)
+    assert find_windows(6, error_of, 1e-5).partition == singles(6)
+    assert find_windows(6, error_of, 1e-5, flush=True).partition[0] == (0, 1)
+
+
+@torch.no_grad()
+def test_e5_the_original_is_untouched_also_when_the_evaluation_raises() -> None:
+    vit = ToyViT(depth=4).eval()
+    tokens = torch.randn(2, 46, 32)
+    want, state = vit(tokens), copy.deepcopy(vit.state_dict())
+    blocks = list(vit.blocks)
+    measured = distance_from(vit, tokens)
+
+    def fails(partition) -> float:
+        measured(partition)
+        if partition != singles(4):
+            raise RuntimeError("the disk is full")
+        return 0.0
+
+    with pytest.raises(RuntimeError, match="disk"):
+        find_windows(4, fails, 1e9)
+    merge_layers(BlocksOf(vit, "blocks"), ((0, 2), (3, 3))).blocks[0].mlp.fc1.weight.zero_()
+    assert all(a is b for a, b in zip(vit.blocks, blocks, strict=True))
+    assert all(torch.equal(tensor, state[name]) for name, tensor in vit.state_dict().items())
+    assert torch.equal(vit(tokens), want)
+
+
+def test_e8_a_merged_vit_is_smaller_and_takes_a_patch() -> None:
+    with torch.device("meta"):
+        huge = Block(ViTConfig(), 0.0)
+    assert sum(p.numel() for p in huge.parameters()) == 19_677_440
+    vit = ViT(ViTConfig(img_size=(64, 48), embed_dim=32, depth=6, num_heads=2, drop_path_rate=0.5)).eval()
+    merged = merge_layers(BlocksOf(vit, "blocks"), ((0, 0), (1, 3), (4, 5)))
+    counts = [sum(p.numel() for p in model.parameters()) for model in (vit, merged)]
+    assert counts[0] - counts[1] == 3 * sum(p.numel() for p in vit.blocks[0].parameters())
+    rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in merged.blocks]
+    assert rates == [0.0, 0.25, 0.5]
+    image = torch.randn(2, 3, 64, 48)
+    with torch.no_grad(), patch(merged, "2x3", num_prefix_tokens=0, record=True) as handle:
+        assert merged(image).shape == vit(image).shape
+        assert handle.plan is not None
+        assert handle.plan.num_slots == 12 - 6
+
+
+@pytest.mark.parametrize("partition", [(), ((0, 1),), ((0, 0), (2, 3)), ((0, 2), (2, 3)), ((0, 3), (4, 3))])
+def test_what_is_no_partition_is_refused(partition) -> None:
+    with pytest.raises(LayersError, match="blocks 0 to 3"):
+        check_partition(partition, 4)
+
+
+def test_partitions_are_described() -> None:
+    assert describe_partition(((0, 0), (1, 2), (3, 3), (4, 6))) == "1-2, 4-6"
+    assert describe_partition(singles(4)) == "nothing merged"
+
+
+def test_cka_is_one_for_turned_and_scaled_features_and_small_for_others() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(500, 8)
+    turn = torch.linalg.qr(torch.randn(8, 8)).Q
+    found = linear_cka([x, 3.0 * x @ turn + 5.0, torch.randn(500, 8)])
+    torch.testing.assert_close(found.diagonal(), torch.ones(3).double())
+    assert found[0, 1] == pytest.approx(1.0)
+    assert found[0, 2] < 0.1
+    assert torch.equal(found, found.T)
+    with pytest.raises(LayersError, match=r"\[400, 500\]"):
+        linear_cka([x, x[:400]])
