@@ -166,6 +166,32 @@ def test_lone_and_equal_tokens_come_out_as_they_were(device, dtype):
     assert torch.equal(out.cpu()[0, plan.source_map[0]], x[0])
 
 
+@pytest.mark.parametrize("sized", [False, True], ids=["no-sizes", "sizes"])
+def test_merges_with_gaps_equal_the_loops(sized, device, dtype, tolerance, blocks):
+    """Pruned tokens count nowhere, slots that are padding are zeros, and maps compose with -1 in them."""
+    source = torch.tensor([[0, 1, 1, -1, 2, 0, -1], [0, -1, -1, 1, 0, 0, -1]])
+    plan = MergePlan(source, 3, copy_map=source.clamp_min(0), is_padded=True)
+    before = torch.tensor([[6, 5, 4, 3, -1, 2, 1, 0], [0, 0, 3, -1, -1, 1, 4, 5]])
+    x, size = torch.randn(2, 7, 9).to(dtype), torch.rand(2, 7) * 8 + 1 if sized else None
+    on = [None if t is None else t.to(device) for t in (source, size, before)]
+    out, size_out, after = launch().merge(x.to(device), on[0], 3, on[1], on[2], blocks)
+    want, want_size = merge_loops(x, plan, torch.ones(2, 7) if size is None else size)
+    torch.testing.assert_close(out.cpu(), want, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(size_out.cpu(), want_size)
+    composed = source.gather(1, before.clamp_min(0)).where(before >= 0, -1)
+    assert torch.equal(after.cpu(), composed)
+    if dtype == torch.float32:
+        leaves = [x.to(device).requires_grad_(), x.clone().requires_grad_()]
+        grads = []
+        for leaf, merge, where in zip(
+            leaves, (merging.merge, shared_tmu.ops.merge), (device, "cpu"), strict=True
+        ):
+            here = MergePlan(source.to(where), 3, copy_map=source.clamp_min(0).to(where), is_padded=True)
+            merged, _ = merge(leaf, here, None if size is None else size.to(where))
+            grads.append(torch.autograd.grad(merged.square().sum(), leaf)[0].cpu())
+        torch.testing.assert_close(*grads, atol=1e-5, rtol=1e-5)
+
+
 def test_sums_are_taken_in_float32(device):
     plan = MergePlan(torch.zeros(1, 65, dtype=torch.int64, device=device), 1)
     large, size = merging.merge(torch.full((1, 65, 1), 60000.0, dtype=torch.float16, device=device), plan)
@@ -200,6 +226,7 @@ def test_gradients_equal_those_of_torch(sized, device):
 def test_widening_equals_torch(width, device, dtype):
     q, k, v = torch.randn(2, 11, 3, 3, width, device=device).to(dtype).permute(2, 0, 3, 1, 4).unbind(0)
     size = torch.randint(1, 4097, (2, 11), device=device).float()
+    size[0, 4] = 0  # padding
     with using(merging="triton"):
         got = size_channel.widen(q, k, v, size, 0.3)
     with using(merging="torch"):

@@ -65,10 +65,27 @@ def test_gradients():
     q, k, v = (torch.randn(1, 2, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
     size = torch.tensor([[1.0, 2.0, 1.0, 4.0, 1.0]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(attend_by_channel, (q, k, v, size))
+    padded = torch.tensor([[1.0, 2.0, 0.0, 4.0, 0.0]], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda q, k, v: attend_by_channel(q, k, v, padded), (q, k, v))
     out = attend_by_channel(q.bfloat16(), k.bfloat16(), v.bfloat16(), size)
     (grad,) = torch.autograd.grad(out.float().sum(), size)
     (want,) = torch.autograd.grad(attend_explicitly(q, k, v, size).sum(), size)
     torch.testing.assert_close(grad, want, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("path", ["mask", "channel"])
+def test_nobody_attends_to_padding(path, dtype, device):
+    """Keys of size 0 might as well not be there, whatever is in them."""
+    q, k, v = torch.randn(3, 2, 2, 9, 8, dtype=dtype, device=device).unbind(0)
+    size = torch.randint(1, 9, (2, 9), device=device).float()
+    with using(attention=path):
+        want = proportional_attention(q, k, v, size)
+        far = torch.full((2, 2, 4, 8), 30.0, dtype=dtype, device=device)
+        longer = [torch.cat([t, far], dim=2) for t in (q, k, v)]
+        got = proportional_attention(*longer, torch.cat([size, size.new_zeros(2, 4)], dim=1))
+    assert got.isfinite().all()
+    tolerance = {torch.float16: 2e-3, torch.bfloat16: 1e-2}.get(dtype, 1e-6)
+    torch.testing.assert_close(got[:, :, :9], want, atol=tolerance, rtol=tolerance)
 
 
 def test_a_cpu_keeps_the_mask():

@@ -23,7 +23,8 @@ def proportional_attention(
 
     Args:
         q, k, v: `[B, H, N, D]`.
-        size: original tokens per key, `[B, N]`; None, as before the first merge, uses no mask at all.
+        size: original tokens per key, `[B, N]`; None, as before the first merge, uses no mask at all. Nobody
+            attends to a key of size 0, which is padding.
         scale: factor on the logits before `log(size)`; None is D ** -0.5.
         dropout: probability that an attention weight is dropped.
 

@@ -14,6 +14,9 @@ from .plan import MergePlan, Moves
 def merge(x: Tensor, plan: MergePlan, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Average the tokens that share a slot, weighted by how many tokens each already stands for.
 
+    A slot that carries a single token gets it bit for bit. Pruned tokens count nowhere; slots that are
+    padding become zeros of size 0.
+
     Args:
         x: tokens, `[B, N, C]`, any float dtype; sums are taken in float32 (float64 for float64).
         plan: which tokens share a slot; its source map is `[B, N]`.
@@ -21,7 +24,7 @@ def merge(x: Tensor, plan: MergePlan, size: Tensor | None = None) -> tuple[Tenso
 
     Returns:
         Merged tokens `[B, M, C]` in the dtype of `x`, and their sizes `[B, M]` in the dtype of the sums; the
-        total size is unchanged.
+        total size is unchanged, but for that of pruned tokens.
 
     Raises:
         PlanError: `plan` was made for a different number of tokens or images, or `size` is not `[B, N]`.
@@ -29,19 +32,82 @@ def merge(x: Tensor, plan: MergePlan, size: Tensor | None = None) -> tuple[Tenso
     Source: ToMe, Bolya et al. 2023, section 3, arXiv:2210.09461. Bitwise repeatable on CPU, and on GPU in
         Triton; in torch on GPU up to summation order.
     """
-    if x.ndim != 3:
-        raise PlanError(f"merge takes tokens [B, N, C], this tensor is {list(x.shape)}.")
-    plan.require_fit(x, plan.num_tokens)
-    if size is not None and size.shape != x.shape[:2]:
-        raise PlanError(f"sizes are [B, N] = {list(x.shape[:2])}, these are {list(size.shape)}.")
+    _require_tokens(x, plan, size)
     if uses_triton(x):
         return merging.merge(x, plan, size)
+    if plan.prunes or plan.is_padded:
+        return _merge_carried(x, plan, size)
     moves = plan.moves()
     rows = x.flatten(0, 1)  # [B * N, C]
     share, size_out = _share_out(moves, size, sum_dtype(x))
     out = _add_others(rows.index_select(0, moves.leaders), rows.index_select(0, moves.others), moves, share)
     shape = (plan.batch_size, plan.num_slots)
     return out.view(*shape, x.shape[2]), size_out.view(shape)
+
+
+def merge_and_compose(
+    x: Tensor, plan: MergePlan, size: Tensor | None, before: MergePlan | None
+) -> tuple[Tensor, Tensor, MergePlan]:
+    """`merge`, and the plan `before.then(plan)` from the first tokens on; in Triton in one launch.
+
+    Args:
+        x: tokens, `[B, N, C]`.
+        plan: from these N tokens to M slots.
+        size: `[B, N]`, or None for ones.
+        before: the plan from the first N0 tokens to these N; None before the first merge.
+
+    Returns:
+        Merged tokens `[B, M, C]`, their sizes `[B, M]`, and the plan from the first tokens to the M slots.
+
+    Raises:
+        PlanError: as `merge` and `MergePlan.then`.
+    """
+    is_whole = before is not None and not (before.prunes or plan.prunes or plan.is_padded)
+    if is_whole and uses_triton(x):
+        _require_tokens(x, plan, size)
+        return merging.merge_and_compose(x, plan, size, before)
+    x, size = merge(x, plan, size)
+    return x, size, plan if before is None else before.then(plan)
+
+
+def _require_tokens(x: Tensor, plan: MergePlan, size: Tensor | None) -> None:
+    if x.ndim != 3:
+        raise PlanError(f"merge takes tokens [B, N, C], this tensor is {list(x.shape)}.")
+    plan.require_fit(x, plan.num_tokens)
+    if size is not None and size.shape != x.shape[:2]:
+        raise PlanError(f"sizes are [B, N] = {list(x.shape[:2])}, these are {list(size.shape)}.")
+
+
+def _merge_carried(x: Tensor, plan: MergePlan, size: Tensor | None) -> tuple[Tensor, Tensor]:
+    """`merge` for plans in which tokens may be carried by nobody and slots may carry nothing.
+
+    The mean is the first token of a slot plus the share of every other times its difference from the first.
+    """
+    dtype, (batch, tokens), slots = sum_dtype(x), x.shape[:2], plan.num_slots
+    source = plan.source_map
+    is_carried = source >= 0
+    slot = source.where(is_carried, torch.full_like(source, slots))  # those of nobody in one more slot
+    weight = torch.ones(batch, tokens, dtype=dtype, device=x.device) if size is None else size.to(dtype)
+    weight = weight.masked_fill(~is_carried, 0)
+    size_out = weight.new_zeros(batch, slots + 1).scatter_add(1, slot, weight)
+    share = weight / size_out.gather(1, slot).clamp_min(torch.finfo(dtype).tiny)  # [B, N]
+    number = torch.arange(tokens, device=x.device).expand(batch, -1)
+    leader = number.new_full((batch, slots + 1), tokens).scatter_reduce(1, slot, number, "amin")
+    is_taken = leader[:, :slots] < tokens
+    leader = leader.clamp_max(max(tokens - 1, 0))
+    start = take(x, leader)  # [B, M + 1, C]
+    steps = (x.to(dtype) - take(start, slot).to(dtype)) * share.unsqueeze(2)
+    rows = slot.unsqueeze(2).expand_as(steps)
+    mean = start.to(dtype).scatter_add(1, rows, steps)[:, :slots]
+    out = mean.to(x.dtype).masked_fill(~is_taken.unsqueeze(2), 0)
+    return out, size_out[:, :slots]
+
+
+def take(x: Tensor, positions: Tensor) -> Tensor:
+    """Rows of tokens: `[B, N, C]`, or `[B, N]` for numbers, at positions `[B, M]` int64."""
+    if x.ndim == 2:
+        return x.gather(1, positions)
+    return x.gather(1, positions.unsqueeze(2).expand(-1, -1, x.shape[2]))
 
 
 def _share_out(moves: Moves, size: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -84,6 +150,8 @@ def _add_others(leaders: Tensor, others: Tensor, moves: Moves, share: Tensor) ->
 
 def unmerge(x: Tensor, plan: MergePlan) -> Tensor:
     """Copy every slot back to the tokens it carries: one gather, `[B, M, C]` to `[B, N, C]`.
+
+    A pruned token gets the slot that the plan's copy map names.
 
     Raises:
         PlanError: `plan` leaves a different number of tokens than `x` has, or was made for another batch

@@ -34,24 +34,50 @@ class MergePlan:
     A plan is not changed once it is made. It is made from a source map, or by a planner from its `Moves`;
     each gives the other when it is asked for.
 
+    Two kinds of plans say more than that. One that prunes has -1 in its source map for every token that
+    nobody carries, and a second map of the slots that these copy when the grid is restored. One for images
+    that keep different numbers of tokens is padded: the slots that an image does not need are its last ones
+    and carry nothing.
+
     Args:
-        source_map: `[B, N]` int64, values 0..M-1; every slot carries at least one token.
+        source_map: `[B, N]` int64, values 0..M-1, or -1 for a pruned token; every slot carries a token.
         num_slots: M, tokens left after the merge.
         validate: look at every value; False spares a GPU a synchronisation.
+        copy_map: `[B, N]` int64, values 0..M-1: the slot whose features each token gets back, which is its
+            own slot for tokens that are carried. None where nothing is pruned.
+        is_padded: whether images may leave their last slots empty.
 
     Raises:
-        PlanError: the map is not `[B, N]` int64, or (if validated) names a slot that does not exist, or
-            leaves one empty.
+        PlanError: a map is not `[B, N]` int64, or (if validated) names a slot that does not exist, leaves one
+            empty, prunes without saying what is copied, or copies for a carried token from another slot.
     """
 
     _source_map: Tensor | None = None
+    _copy_map: Tensor | None = None
     _moves: Moves | None = None
     _steps: tuple[MergePlan, MergePlan] | None = None
+    _prunes = False
+    _is_padded = False
 
-    def __init__(self, source_map: Tensor, num_slots: int, validate: bool = True) -> None:
-        if source_map.ndim != 2 or source_map.dtype != torch.int64:
-            raise PlanError(f"a source map is [B, N] int64, not {list(source_map.shape)} {source_map.dtype}.")
-        self._source_map = source_map
+    def __init__(
+        self,
+        source_map: Tensor,
+        num_slots: int,
+        validate: bool = True,
+        *,
+        copy_map: Tensor | None = None,
+        is_padded: bool = False,
+    ) -> None:
+        for name, given in (("source", source_map), ("copy", copy_map)):
+            if given is not None and (given.ndim != 2 or given.dtype != torch.int64):
+                raise PlanError(f"a {name} map is [B, N] int64, not {list(given.shape)} {given.dtype}.")
+        if copy_map is not None and copy_map.shape != source_map.shape:
+            raise PlanError(
+                f"the source map is {list(source_map.shape)}, the copy map {list(copy_map.shape)}: "
+                "both have one number per token."
+            )
+        self._source_map, self._copy_map = source_map, copy_map
+        self._prunes, self._is_padded = copy_map is not None, is_padded
         self._shape, self._num_slots = (source_map.shape[0], source_map.shape[1]), num_slots
         if validate:
             self.check()
@@ -91,51 +117,124 @@ class MergePlan:
         return self._shape[1]
 
     @property
+    def prunes(self) -> bool:
+        """Whether tokens may be dropped that no slot carries."""
+        return self._prunes
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether an image may leave its last slots empty."""
+        return self._is_padded
+
+    @property
     def source_map(self) -> Tensor:
-        """Slot of every token, `[B, N]` int64."""
+        """Slot of every token, `[B, N]` int64; -1 for tokens that were pruned."""
         if self._source_map is None:
-            steps = self._steps  # another thread may be here too, and be done
-            self._source_map = _compose(*steps) if steps else self._read_moves(self.moves())
-            self._steps = None
+            self._work_out()
+        assert self._source_map is not None
         return self._source_map
 
+    @property
+    def copy_map(self) -> Tensor:
+        """Slot whose features every token gets back, `[B, N]` int64; the source map if nothing is pruned."""
+        if not self._prunes:
+            return self.source_map
+        if self._copy_map is None:
+            self._work_out()
+        assert self._copy_map is not None
+        return self._copy_map
+
+    def _work_out(self) -> None:
+        """Make the maps from two steps, or from moves."""
+        steps = self._steps  # another thread may be here too, and be done
+        if steps is None:
+            if self._source_map is None:
+                self._source_map = self._read_moves(self.moves())
+            return
+        first, second = steps
+        if self._prunes:
+            self._copy_map = second.copy_map.gather(1, first.copy_map)
+        self._source_map = _compose(first, second)
+        self._steps = None
+
     def moves(self) -> Moves:
-        """Who leads each slot, and who joins: what `merge` works with."""
+        """Who leads each slot, and who joins: what `merge` works with.
+
+        Raises:
+            PlanError: the plan prunes or is padded, so that its slots and tokens are not all taken.
+        """
         if self._moves is None:
+            if self._prunes or self._is_padded:
+                raise PlanError("a plan that prunes or is padded has no moves: work with its source map.")
             self._moves = self._read_map(self.source_map)
         return self._moves
 
     def check(self) -> MergePlan:
-        """Look at every value of the map; returns the plan itself.
+        """Look at every value of both maps; returns the plan itself.
 
         Raises:
-            PlanError: a slot outside 0..M-1, or one that carries no token.
+            PlanError: a slot outside 0..M-1, one that carries no token (unless it is padding), a pruned token
+                of which nobody says what it copies, or a carried token that copies another slot than its own.
         """
         if self.source_map.numel() == 0:
             return self
         low, high = (int(v) for v in self.source_map.aminmax())
-        if low < 0 or high >= self.num_slots:
+        if low < (-1 if self._prunes else 0) or high >= self.num_slots:
+            hint = " To prune a token, give a copy_map as well." if low == -1 and not self._prunes else ""
             raise PlanError(
-                f"the source map names slots {low}..{high}, this plan has 0..{self.num_slots - 1}."
+                f"the source map names slots {low}..{high}, this plan has 0..{self.num_slots - 1}.{hint}"
             )
-        empty = (self.sizes() == 0).nonzero()
+        self._check_slots()
+        if self._prunes:
+            self._check_copies()
+        return self
+
+    def _check_slots(self) -> None:
+        is_empty = self.sizes() == 0
+        if self._is_padded:  # padding comes last: an empty slot with a full one after it is a gap
+            is_last = is_empty.flip(1).to(torch.uint8).cummin(1).values.flip(1) == 1
+            is_empty = is_empty & ~is_last
+        empty = is_empty.nonzero()
         if len(empty):
             image, slot = empty[0].tolist()
             raise PlanError(
                 f"slot {slot} of image {image} carries no token ({len(empty)} such slots): "
                 f"number the slots 0..M-1 without gaps."
             )
-        return self
+
+    def _check_copies(self) -> None:
+        low, high = (int(v) for v in self.copy_map.aminmax())
+        if low < 0 or high >= self.num_slots:
+            raise PlanError(
+                f"the copy map names slots {low}..{high}, this plan has 0..{self.num_slots - 1}: every "
+                "token, pruned or not, gets some slot's features back."
+            )
+        wrong = ((self.source_map >= 0) & (self.copy_map != self.source_map)).nonzero()
+        if len(wrong):
+            image, token = wrong[0].tolist()
+            raise PlanError(
+                f"token {token} of image {image} is carried by one slot and copies another ({len(wrong)} "
+                "such tokens): a token that is not pruned copies its own slot."
+            )
+        if (self.sizes().gather(1, self.copy_map) == 0).any():
+            raise PlanError("the copy map names a slot that is padding: copy one that carries a token.")
 
     def sizes(self) -> Tensor:
-        """Tokens per slot, `[B, M]` int64: of a plan composed from the first layer on, the sizes."""
-        zeros = torch.zeros(self.batch_size, self.num_slots, dtype=torch.int64, device=self.source_map.device)
-        return zeros.scatter_add_(1, self.source_map, torch.ones_like(self.source_map))
+        """Tokens that each slot carries, `[B, M]` int64: pruned tokens count nowhere, padding is 0.
+
+        Of a plan composed from the first layer on, the sizes.
+        """
+        slots = self.source_map
+        zeros = torch.zeros(self.batch_size, self.num_slots, dtype=torch.int64, device=slots.device)
+        if not self._prunes:
+            return zeros.scatter_add_(1, slots, torch.ones_like(slots))
+        return zeros.scatter_add_(1, slots.clamp_min(0), (slots >= 0).to(torch.int64))
 
     def flat_map(self) -> Tensor:
-        """The map into the slots of all images one after the other: image b starts at b * M; `[B * N]`."""
-        start = torch.arange(self.batch_size, device=self.source_map.device) * self.num_slots
-        return (self.source_map + start.unsqueeze(1)).flatten()
+        """The copy map into the slots of all images one after the other: image b's start at b * M."""
+        slots = self.copy_map  # [B, N]
+        start = torch.arange(self.batch_size, device=slots.device) * self.num_slots
+        return (slots + start.unsqueeze(1)).flatten()
 
     def then(self, second: MergePlan) -> MergePlan:
         """The single plan that does this one, then `second`: `[B, N]` to `[B, M]` to `[B, M2]`.
@@ -153,6 +252,8 @@ class MergePlan:
             )
         plan = MergePlan.__new__(MergePlan)
         plan._steps = (self, second)
+        plan._prunes = self._prunes or second._prunes
+        plan._is_padded = second._is_padded
         plan._shape, plan._num_slots = self._shape, second.num_slots
         return plan
 
@@ -190,4 +291,7 @@ class MergePlan:
 
 
 def _compose(first: MergePlan, second: MergePlan) -> Tensor:
-    return second.source_map.gather(1, first.source_map)
+    slots = first.source_map
+    if not first.prunes:
+        return second.source_map.gather(1, slots)
+    return second.source_map.gather(1, slots.clamp_min(0)).where(slots >= 0, slots)

@@ -9,24 +9,31 @@ from .plan import MergePlan
 
 
 def merge_loops(x: Tensor, plan: MergePlan, size: Tensor) -> tuple[Tensor, Tensor]:
-    """`ops.merge`, one token at a time: `[B, N, C]` and `[B, N]` to `[B, M, C]` and `[B, M]`."""
+    """`ops.merge`, one token at a time: `[B, N, C]` and `[B, N]` to `[B, M, C]` and `[B, M]`.
+
+    A token of slot -1 is pruned: it counts nowhere. A slot without tokens is padding: zeros, of size 0.
+    """
     images, sizes = [], []
     for b in range(x.shape[0]):
         sums = [torch.zeros(x.shape[2], dtype=torch.float64) for _ in range(plan.num_slots)]
         weights = [0.0] * plan.num_slots
         for n, slot in enumerate(plan.source_map[b].tolist()):
+            if slot < 0:
+                continue
             sums[slot] = sums[slot] + x[b, n].double().cpu() * float(size[b, n])
             weights[slot] += float(size[b, n])
-        images.append(torch.stack([s / w for s, w in zip(sums, weights, strict=True)]))
+        images.append(torch.stack([s / w if w else s for s, w in zip(sums, weights, strict=True)]))
         sizes.append(torch.tensor(weights, dtype=torch.float64))
     return torch.stack(images).to(x), torch.stack(sizes).to(size)
 
 
 def unmerge_loops(x: Tensor, plan: MergePlan) -> Tensor:
-    """`ops.unmerge`, one token at a time: `[B, M, C]` to `[B, N, C]`."""
-    return torch.stack(
-        [torch.stack([x[b, slot] for slot in plan.source_map[b].tolist()]) for b in range(x.shape[0])]
-    )
+    """`ops.unmerge`, one token at a time: `[B, M, C]` to `[B, N, C]`; pruned ones copy as the plan says."""
+    images = []
+    for b in range(x.shape[0]):
+        slots = zip(plan.source_map[b].tolist(), plan.copy_map[b].tolist(), strict=True)
+        images.append(torch.stack([x[b, slot if slot >= 0 else other] for slot, other in slots]))
+    return torch.stack(images)
 
 
 def match_loops(metric: Tensor, r: int, num_prefix_tokens: int = 0) -> MergePlan:

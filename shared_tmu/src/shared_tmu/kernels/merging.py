@@ -89,14 +89,16 @@ class _Merge(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor, grad_size_out: Tensor, _: Any) -> Any:
         x, source_map, size, out, size_out = ctx.saved_tensors
-        rows = source_map.unsqueeze(2).expand_as(x)
+        is_carried = source_map >= 0
+        slots = source_map.clamp_min(0)
+        rows = slots.unsqueeze(2).expand_as(x)
         grad = grad_out.gather(1, rows).float()  # [B, N, C]
-        total = size_out.gather(1, source_map)  # [B, N]
-        share = (1.0 if size is None else size.float()) / total
+        total = size_out.gather(1, slots)  # [B, N]
+        share = is_carried * (1.0 if size is None else size.float()) / total
         grad_x = (grad * share.unsqueeze(2)).to(x.dtype) if ctx.needs_input_grad[0] else None
         grad_size = None
         if size is not None and ctx.needs_input_grad[3]:
             away = x.float() - out.gather(1, rows).float()  # how a token differs from the mean of its slot
-            grad_size = (grad * away).sum(2) / total + grad_size_out.gather(1, source_map)
-            grad_size = grad_size.to(size.dtype)
+            grad_size = (grad * away).sum(2) / total + grad_size_out.gather(1, slots)
+            grad_size = (is_carried * grad_size).to(size.dtype)
         return grad_x, None, None, grad_size, None

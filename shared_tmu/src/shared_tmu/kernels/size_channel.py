@@ -1,11 +1,12 @@
 """Proportional attention without a mask, so that fused kernels that take none (flash attention) do the work.
 
 softmax(s * q k + log(size)) is softmax(s * q' k') if q' has further channels with a constant c, and k' has
-log(size) / (s * c) there. Three details keep it accurate and fast:
+log(size) / (s * c) there. Four details keep it accurate and fast:
 
 * c is a power of two near 1 / s: exact in every dtype, and the key channel keeps the magnitude of log(size);
 * the key channel is split in two, what the dtype holds of it and what is left: log(4096) = 8.3 is off by up
   to 0.016 in one bfloat16 (as it is in a bfloat16 mask), by less than 0.0001 in two;
+* a key of size 0, which is padding, gets -10000 for its logarithm: out of reach in every dtype, and finite;
 * heads are widened to a multiple of 8, which flash kernels take; values get the same width, and the result
   loses it again.
 """
@@ -26,6 +27,7 @@ from .choice import constant_when_compiled, current, uses_triton, using
 logger = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int, int]  # B, H, N, D
+LOG_OF_NONE = -1e4  # a number that float16 holds, and below which no other logit comes
 ROUNDS, CALLS = 15, 4  # medians of 15 rounds, each of 4 calls of every contender
 _measured: dict[tuple[str, torch.dtype, Shape, bool], str] = {}
 
@@ -62,7 +64,7 @@ def widen(q: Tensor, k: Tensor, v: Tensor, size: Tensor, scale: float) -> tuple[
         wide_q, wide_k, wide_v = ops.widen(q, k, v, size, width, constant, factor).unbind(0)
         return wide_q, wide_k, wide_v
     spare = width - q.shape[-1]
-    exact = size.to(torch.promote_types(q.dtype, torch.float32)).log() * factor  # [B, N]
+    exact = _log(size.to(torch.promote_types(q.dtype, torch.float32))) * factor  # [B, N]
     high = exact.to(q.dtype)
     low = (exact - high.to(exact.dtype)).to(q.dtype)
     of_query = F.pad(q.new_full((2,), constant), (0, spare - 2)).expand(*q.shape[:3], spare)
@@ -70,6 +72,11 @@ def widen(q: Tensor, k: Tensor, v: Tensor, size: Tensor, scale: float) -> tuple[
     wide_q = torch.cat([q, of_query], dim=3)
     wide_k = torch.cat([k, of_key.unsqueeze(1).expand(*k.shape[:3], spare)], dim=3)
     return wide_q, wide_k, F.pad(v, (0, spare))
+
+
+def _log(size: Tensor) -> Tensor:
+    """The logarithm of sizes, with a finite number for none."""
+    return size.clamp_min(torch.finfo(size.dtype).tiny).log().where(size > 0, LOG_OF_NONE)
 
 
 def prefers_channel(q: Tensor, scale: float | None) -> bool:

@@ -9,9 +9,9 @@ import triton.language as tl
 @triton.jit(do_not_specialize=("num_tokens", "num_slots", "num_original"))
 def merge_kernel(
     x,  # [B, N, C]
-    source_map,  # [B, N] int64
+    source_map,  # [B, N] int64; -1: carried by no slot
     size,  # [B, N] float32, or None: ones
-    before,  # [B, N0] int64, or None: the map from the first tokens to these N
+    before,  # [B, N0] int64, or None: the map from the first tokens to these N, or to none, -1
     out,  # [B, M, C], out
     size_out,  # [B, M] float32, out
     after,  # [B, N0] int64, or None: the map from the first tokens to the M slots, out
@@ -28,7 +28,7 @@ def merge_kernel(
 
     The mean is the first member plus the share of each other times its difference from the first: a token
     alone, and tokens that are equal, come out as they were. Added in the order of the tokens, so that every
-    run gives the same bits.
+    run gives the same bits. A slot without members becomes zeros of size 0.
     """
     slot = tl.program_id(0)
     image = tl.program_id(1).to(tl.int64)
@@ -42,7 +42,7 @@ def merge_kernel(
     leader = num_tokens
     for first in range(0, num_tokens, BLOCK_N):
         n = first + tl.arange(0, BLOCK_N)
-        is_member = tl.load(source_map + n, mask=n < num_tokens, other=-1) == slot
+        is_member = tl.load(source_map + n, mask=n < num_tokens, other=-2) == slot
         if HAS_SIZE:
             total += tl.sum(tl.load(size + n, mask=is_member, other=0.0))
         else:
@@ -52,11 +52,11 @@ def merge_kernel(
 
     for first_channel in range(0, C, BLOCK_C):
         c = first_channel + tl.arange(0, BLOCK_C)
-        lead = tl.load(x + leader * C + c, mask=c < C, other=0.0).to(tl.float32)
+        lead = tl.load(x + leader * C + c, mask=(c < C) & (leader < num_tokens), other=0.0).to(tl.float32)
         mean = lead
         for first in range(0, num_tokens, BLOCK_N):
             n = first + tl.arange(0, BLOCK_N)
-            is_member = tl.load(source_map + n, mask=n < num_tokens, other=-1) == slot
+            is_member = tl.load(source_map + n, mask=n < num_tokens, other=-2) == slot
             token = tl.min(tl.where(is_member & (n > leader), n, num_tokens))
             while token < num_tokens:
                 weight = tl.load(size + token) if HAS_SIZE else 1.0
@@ -70,5 +70,6 @@ def merge_kernel(
         after += image * num_original
         for first in range(slot * BLOCK_N, num_original, num_slots * BLOCK_N):
             n = first + tl.arange(0, BLOCK_N)
-            token = tl.load(before + n, mask=n < num_original, other=0)
-            tl.store(after + n, tl.load(source_map + token, mask=n < num_original), mask=n < num_original)
+            token = tl.load(before + n, mask=n < num_original, other=-1)
+            slots = tl.load(source_map + token, mask=token >= 0, other=-1)
+            tl.store(after + n, slots, mask=n < num_original)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+SMALLEST = tl.constexpr(1.1754943508222875e-38)  # the smallest normal float32
+LOG_OF_NONE = tl.constexpr(-1e4)  # of padding; as in `size_channel`
+
 
 @triton.jit
 def _copy_row(
@@ -59,7 +62,8 @@ def widen_kernel(
     token = tl.program_id(0)
     image = tl.program_id(1).to(tl.int64)
     heads = tl.arange(0, BLOCK_H)
-    extra = tl.log(tl.load(size + image * num_tokens + token)) * key_factor
+    number = tl.load(size + image * num_tokens + token)
+    extra = tl.where(number > 0.0, tl.log(tl.maximum(number, SMALLEST)), LOG_OF_NONE) * key_factor
     high = extra.to(out.dtype.element_ty)
     low = extra - high.to(tl.float32)
     one, none = query_channel + 0.0 * extra, 0.0 * extra
