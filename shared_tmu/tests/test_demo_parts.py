@@ -1,4 +1,4 @@
-"""The demo's parts: options, names of results, reading ahead, batches, records, the ledger, meshes."""
+"""The demo's parts: options, names of results, reading ahead, batches, records, meshes."""
 
 import io
 import json
@@ -16,7 +16,6 @@ import shared_tmu.demo.batching
 from shared_tmu.crops import hand_crop
 from shared_tmu.demo import build_parser, parse_options
 from shared_tmu.demo.batching import Batcher, Job
-from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.meshes import mesh_files
 from shared_tmu.demo.predict import Prediction
 from shared_tmu.demo.records import TABLE, image_arrays, make_record
@@ -308,65 +307,3 @@ def test_mesh_files_hold_the_hand_facing_outward(is_right):
         assert np.allclose(mesh.vertices, vertices * [1, -1, -1], atol=1e-6)
         normals = vertex_normals(mesh.vertices, mesh.faces)
         assert (((mesh.vertices - mesh.vertices.mean(axis=0)) * normals).sum(axis=1) > 0).mean() > 0.7
-
-
-def test_the_ledger_trusts_only_what_is_whole_and_the_same(tmp_path):
-    with OutputFolder(tmp_path / "out", "o1") as folder:
-        folder.commit("a", "d1", {"a_0.png": b"123", "a_1.png": b"4"}, 2, 100, ["box 3 is bad"])
-        note = folder.finished("a", "d1")
-        assert (note.found, note.pixels, note.problems) == (2, 100, ("box 3 is bad",))
-        assert folder.finished("a", "d2") is None
-        assert folder.finished("b", "d1") is None
-        folder.commit("a", "d1", {"a_0.png": b"567"}, 1, 100)
-        assert not (tmp_path / "out" / "a_1.png").exists()
-        folder.options = "o2"
-        assert folder.finished("a", "d1") is None
-        folder.options = "o1"
-        (tmp_path / "out" / "a_0.png").write_bytes(b"5")
-        assert folder.finished("a", "d1") is None
-        (tmp_path / "out" / ".finished" / "a.json").write_text("{")
-        assert folder.finished("a", "d1") is None
-    assert not (tmp_path / "out" / ".staging").exists()
-
-
-def test_a_stopped_commit_is_not_finished_and_is_cleared_by_the_next(tmp_path, monkeypatch):
-    with OutputFolder(tmp_path, "o") as folder:
-        folder.commit("a", "d", {"a_0.png": b"1", "a_1.png": b"1"}, 2, 1)
-        written = []
-
-        def stop_after_two(path, content):
-            written.append(path.name)
-            if len(written) == 3:
-                raise KeyboardInterrupt
-            path.write_bytes(content)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(folder, "_replace", stop_after_two)
-            with pytest.raises(KeyboardInterrupt):
-                folder.commit("a", "d", {"a_0.png": b"2", "a_2.png": b"2", "a_3.png": b"2"}, 3, 1)
-        assert written == ["a.json", "a_0.png", "a_2.png"]
-        assert folder.finished("a", "d") is None
-        folder.commit("a", "d", {"a_5.png": b"3"}, 1, 1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".finished", "a_5.png"]
-
-
-def test_folders_that_cannot_be_written_to_say_so(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    for folder in (tmp_path / "file", tmp_path / "file" / "inside"):
-        with pytest.raises(InputError, match="cannot be written to"):
-            OutputFolder(folder, "o")
-    with OutputFolder(tmp_path / "out", "o"), pytest.raises(InputError, match="another run"):
-        OutputFolder(tmp_path / "out", "o")
-
-
-def test_a_full_disk_says_what_is_safe(tmp_path, monkeypatch):
-    with OutputFolder(tmp_path, "o") as folder:
-        folder.commit("a", "d", {"a.npz": b"1"}, 1, 1)
-
-        def full(path, content):
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(folder, "_replace", full)
-        with pytest.raises(InputError, match=r"No space left.*--resume"):
-            folder.commit("b", "d", {"b.npz": b"1"}, 1, 1)
-        assert folder.finished("a", "d") is not None

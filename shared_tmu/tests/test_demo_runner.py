@@ -50,7 +50,7 @@ def test_files_and_table(program, images, boxes, out, capsys):
     for line in (r"images +4\n", r"hands +7 \(none found in 1 images\)", r"images/s, model alone +[\d.]+",
                  r"tokens kept +52 of 64 \(81 %\)", r"finding hands +[\d.]+ s"):  # fmt: skip
         assert re.search(line, text), line
-    assert text.strip().splitlines()[-1] == f"Overlays and meshes of 4 of 4 images are in {out.resolve()}"
+    assert text.strip().splitlines()[-1] == f"Overlays and meshes of 3 of 4 images are in {out.resolve()}"
     for name, (width, height) in SIZES.items():
         if name != "c.jpg":
             assert cv2.imread(str(out / f"{name[0]}_all.jpg")).shape == (height, width, 3)
@@ -208,17 +208,22 @@ def test_the_image_folder_is_not_written_to(program, images, boxes, caplog):
     assert contents(images) == before
 
 
-def test_resume_keeps_what_is_finished_and_only_that(program, images, boxes, out, tmp_path, caplog):
+def test_resume_keeps_what_is_finished_and_only_that(program, images, boxes, out, capsys):
     assert run(program, images, out, boxes=boxes) == 0
     clean = contents(out)
     stamps = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
     assert run(program, images, out, "--resume", boxes=boxes) == 0
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == stamps
     (out / "b_0.png").unlink()
-    (out / "d.npz").write_bytes(b"half")
+    (out / "d.npz").unlink()
     assert run(program, images, out, "--resume", boxes=boxes) == 0
     assert contents(out) == clean
     assert (out / "a.json").stat().st_mtime_ns == stamps[out / "a.json"]
+    (out / "d.json").write_bytes(theirs := clean["d.json"].replace(b"d.jpg", b"D.jpg"))
+    assert run(program, images, out, "--resume", boxes=boxes) == 1  # changed by somebody: not written over
+    assert "d.json in" in capsys.readouterr().out
+    assert contents(out) == {**clean, "d.json": theirs}
+    (out / "d.json").unlink()
     assert run(program, images, out, "--resume", "--r", "off", boxes=boxes) == 0  # other options: done again
     assert json.loads((out / "a.json").read_text())["schedule"] == "off"
     write_pictures(images, {"a.jpg": (140, 90)})  # another picture of the same name
@@ -280,7 +285,7 @@ def test_killed_runs_resume_to_the_very_same_files(program, images, boxes, out, 
     assert run(program, images, clean, "--save_mesh", boxes=boxes) == 0
     assert killed_run(4, True, images, boxes, out, tmp_path) == -signal.SIGKILL
     assert killed_run(14, False, images, boxes, out, tmp_path, "--resume") == -signal.SIGKILL
-    assert set(contents(out)) < set(contents(clean)) | {".staging/part"}
+    assert set(contents(out)) < set(contents(clean)) | {".staging/part", ".staging/of-shared-tmu"}
     assert run(program, images, out, "--save_mesh", "--resume", boxes=boxes) == 0
     assert contents(out) == contents(clean)
 

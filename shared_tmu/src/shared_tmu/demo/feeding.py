@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from shared_tmu.demo import batching
 from shared_tmu.demo.batching import Batch, Batcher, Job
 from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
-from shared_tmu.demo.ledger import Note
+from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.report import Report
 from shared_tmu.demo.sources import Loaded, Source, read_ahead, run_ahead
@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 class Progress(Protocol):
     """What the feeder tells about images that go no further."""
 
-    def skip(self, source: Source, problems: Iterable[str], is_kept: bool = False) -> None:
-        """An image is done with: kept from an earlier run, or it could not be used."""
+    def skip(self, source: Source, problems: Iterable[str], kept: Note | None = None) -> None:
+        """An image is done with: `kept` from an earlier run, or it could not be used."""
 
     def complain(self, source: Source, problems: Iterable[str]) -> None:
         """Something is wrong with an image that goes on."""
@@ -119,7 +119,7 @@ class Feeder:
         self.report.add("read", loaded.read_s)
         note = self.finished(source, loaded.digest) if loaded.is_finished else None
         if note is not None:
-            self.progress.skip(source, note.problems, is_kept=True)
+            self.progress.skip(source, note.problems, kept=note)
             yield from self._batcher.add_finished(note.found, note.pixels)
             return
         if loaded.picture is None:

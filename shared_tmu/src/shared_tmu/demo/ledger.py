@@ -1,51 +1,41 @@
 """The output folder: what is finished, written so that a kill at any moment loses nothing and leaves no half
-file.
+file, and so that no file of the user's is ever written over or removed.
 
-Each image has a note in `.finished/`. It is written first as "writing", with the names of all files to come,
-and last as "done", with their sizes. Files are written in `.staging/` and renamed into place. A resumed run
-therefore knows what to trust, and what to clear away; nothing in the folder depends on the time or on how
-often a run was stopped.
+Each image has a note in `.finished/` (see `notes`), which is written first and says what every file will
+hold. Files are written in `.staging/` and renamed into place. A resumed run therefore knows what to trust:
+an image is done when all its files hold what its note says. A file that holds something else is not ours:
+somebody put it there, or changed it since; the image is then refused by name. Nothing in the folder depends
+on the time or on how often a run was stopped.
 """
 
 from __future__ import annotations
 
-import json
+import errno
+import logging
 import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+from shared_tmu.demo.notes import Note, Stamp, read_note
 from shared_tmu.errors import InputError
 
 NOTES = ".finished"
 STAGING = ".staging"
+MARK = "of-shared-tmu"
+"""A file that tells our `.staging` from a folder of that name that the user has."""
+
+_OF_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE}
+"""Errors that the next image would meet too; others are about one image's names or places."""
+
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Note:
-    """What the ledger knows about one image.
-
-    Attributes:
-        digest: of the image file.
-        options: digest of the options that matter for the results.
-        files: names and sizes in bytes; sizes are -1 while the files are being written.
-        found: how many hands or people.
-        pixels: of the image.
-        problems: what was wrong with boxes that could not be used.
-        is_done: all files are in place.
-    """
-
-    digest: str
-    options: str
-    files: Mapping[str, int]
-    found: int
-    pixels: int
-    problems: tuple[str, ...]
-    is_done: bool
+class ResultError(InputError):
+    """The results of one image cannot be put into the output folder; those of others can."""
 
 
 class OutputFolder:
@@ -62,16 +52,21 @@ class OutputFolder:
     def __init__(self, folder: Path, options: str) -> None:
         self.folder = folder
         self.options = options
-        self._is_new = not folder.exists()
+        self._ignored: set[str] = set()
         try:
-            for part in (folder, folder / NOTES, folder / STAGING):
-                part.mkdir(parents=True, exist_ok=True)
+            self._is_new = not folder.exists()
+            folder.mkdir(parents=True, exist_ok=True)
+            for part in (NOTES, STAGING):
+                if (folder / part).is_symlink():
+                    raise InputError(
+                        f"{folder / part} is a link; it is not followed: remove it, or name another "
+                        "--out_folder."
+                    )
+                (folder / part).mkdir(exist_ok=True)
             self._lock = _lock(folder)
             self._clear_staging()
-            (folder / STAGING).mkdir()
-            probe = folder / STAGING / "probe"
-            probe.write_bytes(b"1")
-            probe.unlink()
+            self.staging.mkdir()
+            (self.staging / MARK).write_bytes(b"1")
         except OSError as error:
             raise InputError(
                 f"--out_folder {folder} cannot be written to ({error.strerror or error}): "
@@ -98,22 +93,24 @@ class OutputFolder:
         return sum(1 for _ in (self.folder / NOTES).rglob("*.json"))
 
     def note(self, key: str) -> Note | None:
-        """What is known about an image, None if nothing (or nothing readable) is."""
+        """What is known about an image, None if nothing is; a note that is none is ignored, and said so."""
         try:
-            content = json.loads(self._note_path(key).read_text(encoding="utf-8"))
-            return Note(**{**content, "problems": tuple(content["problems"])})
-        except (OSError, ValueError, TypeError, KeyError):
+            return read_note(self._place(f"{NOTES}/{key}.json"), key)
+        except (ValueError, ResultError) as error:
+            if key not in self._ignored:
+                self._ignored.add(key)
+                _log.warning("%s/%s/%s.json is ignored: %s.", self.folder, NOTES, key, str(error)[:300])
             return None
 
     def finished(self, key: str, digest: str) -> Note | None:
         """The note of an image if this very file is done with these options and all its results are still
-        there.
+        there as they were written.
         """
         note = self.note(key)
-        if note is None or not note.is_done or (note.digest, note.options) != (digest, self.options):
+        if note is None or (note.digest, note.options) != (digest, self.options):
             return None
-        sizes = {name: _size(self.folder / name) for name in note.files}
-        return note if sizes == dict(note.files) else None
+        is_whole = all(stamp.fits(self.folder / name) for name, stamp in note.files.items())
+        return note if is_whole and not note.replaced else None
 
     def commit(
         self,
@@ -135,39 +132,74 @@ class OutputFolder:
             problems: what was wrong with boxes that could not be used.
 
         Raises:
-            InputError: a file cannot be written (full disk, rights).
+            ResultError: a file that this program did not write is in the way, or a name is too long here;
+                nothing was changed.
+            InputError: nothing can be written any more (full disk, rights).
         """
-        earlier = self.note(key)
-        note: dict[str, Any] = {
-            "digest": digest,
-            "options": self.options,
-            "files": dict.fromkeys(files, -1),
-            "found": found,
-            "pixels": pixels,
-            "problems": list(problems),
-            "is_done": False,
-        }
         with self.writing(key):
-            for name in set(earlier.files if earlier else ()) - set(files):
-                (self.folder / name).unlink(missing_ok=True)
-            self._replace(self._note_path(key), _to_bytes(note))
+            stamps = {name: Stamp.of(content) for name, content in files.items()}
+            earlier = self.note(key)
+            written = earlier.written() if earlier else {}
+            self.require_free(key, files, {name: (stamp,) for name, stamp in stamps.items()})
+            still = {name: old for name, old in written.items() if os.path.lexists(self._place(name))}
+            note = Note(digest, self.options, stamps, found, pixels, tuple(problems), still)
+            self._replace(self._note_path(key), note.to_bytes())
+            for name in set(still) - set(files):
+                self._remove(name, still[name])
             for name, content in files.items():
-                self._replace(self.folder / name, content)
-            note |= {"files": {name: _size(self.folder / name) for name in files}, "is_done": True}
-            self._replace(self._note_path(key), _to_bytes(note))
+                self._replace(self._place(name), content)
+            if still:
+                self._replace(self._note_path(key), replace(note, replaced={}).to_bytes())
+
+    def require_free(
+        self, key: str, names: Iterable[str], same: Mapping[str, tuple[Stamp, ...]] | None = None
+    ) -> None:
+        """Refuse to write over what this program did not write.
+
+        Args:
+            key: of the image.
+            names: of its results.
+            same: contents that may be written over too, by name: those that are about to be written.
+
+        Raises:
+            ResultError: it would.
+        """
+        note = self.note(key)
+        written = note.written() if note else {}
+        place = self._note_path(key)
+        is_odd = os.path.lexists(place) and not stat.S_ISREG(place.lstat().st_mode)
+        taken = [f"{NOTES}/{key}.json"] if is_odd else []
+        for name in names:
+            path = self._place(name)
+            stamps = (*written.get(name, ()), *(same or {}).get(name, ()))
+            if os.path.lexists(path) and not any(stamp.fits(path) for stamp in stamps):
+                taken.append(name)
+        if taken:
+            shown = ", ".join(taken[:5]) + (f" and {len(taken) - 5} more" if len(taken) > 5 else "")
+            raise ResultError(
+                f"results of {key} were not written: {shown} in {self.folder} "
+                f"{'was' if len(taken) == 1 else 'were'} not written by this program, or changed since; "
+                "move such files away, or name another --out_folder."
+            )
 
     @contextmanager
     def writing(self, key: str) -> Iterator[None]:
         """Say whose results could not be written, if that happens inside the `with` block.
 
         Raises:
-            InputError: a file cannot be written (full disk, rights).
+            ResultError: these cannot be written.
+            InputError: nothing can be written any more (full disk, rights).
         """
         try:
             yield
         except OSError as error:
+            reason = error.strerror or str(error)
+            if error.errno not in _OF_ALL and self.staging.is_dir():
+                raise ResultError(
+                    f"cannot write the results of {key} to {self.folder} ({reason})."
+                ) from error
             raise InputError(
-                f"cannot write the results of {key} to {self.folder} ({error.strerror or error}); what was "
+                f"cannot write the results of {key} to {self.folder} ({reason}); what was "
                 "finished before is complete: make room, then go on with --resume."
             ) from error
 
@@ -177,7 +209,7 @@ class OutputFolder:
         return self.folder / STAGING
 
     def _replace(self, path: Path, content: bytes | Path) -> None:
-        staged = self.folder / STAGING / "part"
+        staged = self.staging / "part"
         if isinstance(content, Path):
             staged = content
         else:
@@ -185,22 +217,45 @@ class OutputFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         staged.replace(path)
 
+    def _remove(self, name: str, written: Sequence[Stamp]) -> None:
+        """Remove an old result, unless somebody has changed it."""
+        path = self._place(name)
+        if any(stamp.fits(path) for stamp in written):
+            path.unlink()
+        else:
+            _log.warning("%s is of an earlier run and was changed since: it stays.", path)
+
     def _note_path(self, key: str) -> Path:
-        return self.folder / NOTES / f"{key}.json"
+        return self._place(f"{NOTES}/{key}.json")
+
+    def _place(self, name: str) -> Path:
+        """Where a file lies; never beyond a link, which could lead out of the folder."""
+        path = self.folder
+        *folders, _ = name.split("/")
+        for part in folders:
+            path = path / part
+            if os.path.lexists(path) and not stat.S_ISDIR(path.lstat().st_mode):
+                raise ResultError(
+                    f"results of {name} were not written: {path} is a link or file, not a folder."
+                )
+        return self.folder / name
 
     def _clear_staging(self) -> None:
-        shutil.rmtree(self.folder / STAGING, ignore_errors=True)
+        """Remove what a run that was killed has left.
 
-
-def _to_bytes(note: Mapping[str, Any]) -> bytes:
-    return (json.dumps(note, indent=1) + "\n").encode()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
+        Raises:
+            InputError: the folder of that name is not ours.
+        """
+        if not self.staging.is_dir():
+            return
+        if any(self.staging.iterdir()) and not (self.staging / MARK).is_file():
+            raise InputError(
+                f"{self.staging} was not made by this program, which keeps unfinished files there: move it "
+                "away, or name another --out_folder."
+            )
+        for path in sorted(self.staging.iterdir(), key=lambda path: path.name == MARK):  # the mark last
+            path.unlink()
+        self.staging.rmdir()
 
 
 def _lock(folder: Path) -> int | None:

@@ -35,6 +35,7 @@ class Report:
         unit: what it is looked for in: images or frames.
         found: of those, predicted in this run.
         kept: images that an earlier run had finished.
+        shown: of both, those that there are pictures or meshes of.
         empty: images in which none was found.
         failures: names of images and what was wrong with them, one sentence each.
         seconds: by stage; "model" is the time during which a forward pass of the model was running.
@@ -52,6 +53,7 @@ class Report:
     images: int = 0
     found: int = 0
     kept: int = 0
+    shown: int = 0
     empty: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))

@@ -25,12 +25,14 @@ from torch import nn
 
 from shared_tmu.bench import append_record, describe_environment
 from shared_tmu.demo.batching import Job
-from shared_tmu.demo.closing import facts_of, last_line, list_of, options_digest, write
+from shared_tmu.demo.closing import last_line, list_of, pictures_of, write
 from shared_tmu.demo.compare import Comparer
+from shared_tmu.demo.digest import facts_of, options_digest
 from shared_tmu.demo.draw_worker import Drawn
 from shared_tmu.demo.drawing import Finisher, choose_processes
 from shared_tmu.demo.feeding import Feeder
-from shared_tmu.demo.ledger import Note, OutputFolder
+from shared_tmu.demo.ledger import OutputFolder, ResultError
+from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions, parse_options
 from shared_tmu.demo.predict import Predictor
 from shared_tmu.demo.progress import progress
@@ -93,14 +95,20 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
         detector = subject.make_detector(detector_name, options, str(options.device))
         model = program.load_model(options.checkpoint, options.body_path).eval()
         options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
-        folder.options = options_digest(options, detector_name, model)
+        folder.options = options_digest(options, detector, model)
         _warn_of_unused_boxes(detector, sources)
         session = Session(program, options, model, detector, folder, sources, finisher)
         return session.process()
 
 
 class Session:
-    """Everything a run needs, and its totals; `video` has one that reads and writes clips."""
+    """Everything a run needs, and its totals; `video` has one that reads and writes clips.
+
+    Attributes:
+        shows_empty: whether there is a picture of what nothing was found in.
+    """
+
+    shows_empty = False
 
     def __init__(
         self,
@@ -209,11 +217,11 @@ class Session:
     def _finished(self, source: Source, digest: str) -> Note | None:
         return self.folder.finished(source.key, digest) if self.options.resume else None
 
-    def skip(self, source: Source, problems: Iterable[str], is_kept: bool = False) -> None:
+    def skip(self, source: Source, problems: Iterable[str], kept: Note | None = None) -> None:
         """See `Progress`."""
         self.complain(source, problems)
-        if is_kept:
-            self.report.count(kept=1)
+        if kept is not None:
+            self.report.count(kept=1, shown=int(kept.found > 0))
         self.bar.update()
 
     def complain(self, source: Source, problems: Iterable[str]) -> None:
@@ -233,20 +241,19 @@ class Session:
         if drawn.error is not None or drawn.failure:
             self.skip(job.source, (str(drawn.error) if drawn.error else drawn.failure,))
             return
-        with self.report.timed("save"):
-            self.folder.commit(
-                job.source.key,
-                job.digest,
-                drawn.files,
-                len(job.crops),
-                width * height,
-                job.detection.problems,
-            )
-        self._count(job)
+        note = (len(job.crops), width * height, job.detection.problems)
+        try:
+            with self.report.timed("save"):
+                self.folder.commit(job.source.key, job.digest, drawn.files, *note)
+        except ResultError as error:
+            self.skip(job.source, (str(error),))
+        else:
+            self._count(job)
 
     def _count(self, job: Job) -> None:
         """An image is done."""
-        self.report.count(images=1, found=len(job.crops))
+        is_shown = bool(job.crops) or self.shows_empty
+        self.report.count(images=1, found=len(job.crops), shown=int(is_shown))
         self.bar.set_postfix_str(f"{self.report.found} {self.subject.many}", refresh=False)
         self.bar.update()
         self.report.sample_memory(self.bar.n / max(self.expected or 1, self.bar.n), self.finisher.pids)
@@ -268,8 +275,8 @@ class Session:
             lines += ["", format_table(self.comparer.table())]
         failures = self.failures()
         lines += list_of(failures)
-        done = f"{report.images + report.kept} of {self.total} {report.unit}"
-        lines += ["", last_line(self.options, done, self.folder)]
+        made = report.shown if pictures_of(self.options) else report.images + report.kept
+        lines += ["", last_line(self.options, f"{made} of {self.total} {report.unit}", self.folder)]
         if self.options.report is not None:
             self._write_report(self.options.report)
         write("\n".join(lines) + "\n")

@@ -31,13 +31,15 @@ from torch import nn
 
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.clips import Clip, ClipWriter
-from shared_tmu.demo.closing import close_kept, options_digest
+from shared_tmu.demo.closing import close_kept
+from shared_tmu.demo.digest import options_digest
 from shared_tmu.demo.draw_worker import Drawn
 from shared_tmu.demo.drawing import Finisher, choose_processes
 from shared_tmu.demo.feeding import Feeder
 from shared_tmu.demo.frames import FrameDrawer, FrameOrder, Rows, clip_table
 from shared_tmu.demo.growing import GrowingArrays
 from shared_tmu.demo.ledger import OutputFolder
+from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.runner import Session
 from shared_tmu.demo.saving import Drawer
@@ -70,6 +72,8 @@ class VideoSession(Session):
         rows: get the parameters.
     """
 
+    shows_empty = True
+
     def __init__(
         self,
         program: EvalProgram,
@@ -99,8 +103,8 @@ class VideoSession(Session):
         read = len(self.times_s)
         return read + self.clip.missing(read)
 
-    def skip(self, source: Source, problems: Iterable[str], is_kept: bool = False) -> None:
-        super().skip(source, problems, is_kept)
+    def skip(self, source: Source, problems: Iterable[str], kept: Note | None = None) -> None:
+        super().skip(source, problems, kept)
         self.lost.add(int(source.key))
         self._put(int(source.key))
 
@@ -211,11 +215,13 @@ def run_video(program: EvalProgram, options: DemoOptions) -> int:
         detector = subject.make_detector(name, options, str(options.device))
         model = program.load_model(options.checkpoint, options.body_path).eval()
         options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
-        folder.options = options_digest(options, name, model)
+        folder.options = options_digest(options, detector, model)
         digest = file_sha256(clip.path)
         note = folder.finished(clip.key, digest) if options.resume else None
         if note is not None:
             return close_kept(options, clip.path.name, note, folder)
+        results = {"mp4": options.overlays, "npz": options.save_params, "json": options.save_params}
+        folder.require_free(clip.key, [f"{clip.key}.{end}" for end, is_made in results.items() if is_made])
         _require_boxes(detector, clip.path.name)
         with ExitStack() as stack:
             rows = stack.enter_context(GrowingArrays(folder.staging))

@@ -1,0 +1,83 @@
+"""What results were made with: facts for the `.json`, and the digest by which `--resume` tells whether what
+is there still holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from shared_tmu.demo.options import DemoOptions
+from shared_tmu.detect import Detector
+from shared_tmu.detect.boxes import BoxesDetector
+from shared_tmu.evaluation.identity import digest_of, file_sha256, weights_sha256
+from shared_tmu.schedule import Schedule
+
+PLACES = ("img_folder", "video", "out_folder", "file_type")
+"""Which images there are and where results go: each image's own digest counts instead."""
+
+PACE = ("batch_size", "draw_processes", "report", "resume", "dtype_reason")
+"""How fast results come and what is said about it; batches differ only by rounding."""
+
+BY_CONTENT = ("checkpoint", "boxes", "detector", "detector_dir")
+"""What these lead to counts: weights, boxes, the detector with its files."""
+
+
+def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
+    """What the `.json` says about how the results were made."""
+    run = options.run
+    return {
+        "checkpoint": options.checkpoint.name if options.checkpoint else "bundled",
+        "schedule": str(run.schedule),
+        "method": run.method,
+        "unmerge": run.unmerge,
+        "protect": run.protect,
+        "dtype": options.dtype_name,
+        "packed": options.packed and options.device.type == "cpu",
+        "detector": detector,
+        "rescale_factor": options.rescale_factor,
+    }
+
+
+def options_digest(options: DemoOptions, detector: Detector, model: nn.Module) -> str:
+    """A digest of all that decides what the result files hold, apart from the image: every option counts,
+    a new one too, unless it is named above.
+    """
+    left_out = {*PLACES, *PACE, *BY_CONTENT}
+    counted = [field.name for field in fields(options) if field.name not in left_out]
+    return digest_of(
+        {
+            "facts": facts_of(options, detector.name),
+            "options": {name: _plain(getattr(options, name)) for name in counted},
+            "boxes": detector.entries if isinstance(detector, BoxesDetector) else None,
+            "detector_files": _detector_files(detector.name, options.detector_dir),
+            "weights": weights_sha256(model),
+        }
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; files count by what they hold."""
+    if isinstance(value, Path):
+        return file_sha256(value) if value.is_file() else str(value)
+    if isinstance(value, Schedule | torch.dtype):
+        return str(value)
+    if isinstance(value, torch.device):
+        return value.type  # one GPU is as good as another
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _detector_files(name: str, folder: Path) -> list[list[Any]]:
+    """Name, size and time of change of all files that such a detector may read."""
+    if name not in ("yolo", "vitdet") or not folder.is_dir():
+        return []
+    found = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [[path.relative_to(folder).as_posix(), at.st_size, at.st_mtime_ns] for path, at in found]

@@ -1,0 +1,173 @@
+"""Notes about finished images, as the output folder keeps them; read with care, since anybody can write them.
+
+A note is a small JSON file. It says what an image's results were made from and what the files hold, so that
+a later run can tell its own files from those of the user. Nothing in a note can name a file of another image
+or outside the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MAX_NOTE_BYTES = 16 << 20
+"""Ten thousand hands with four files each need a quarter of it."""
+
+MAX_PIXELS = 10**10
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a file holds: its size in bytes and its SHA-256."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, content: bytes | Path) -> Stamp:
+        """Of bytes, or of a regular file.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if isinstance(content, bytes):
+            return cls(len(content), hashlib.sha256(content).hexdigest())
+        with content.open("rb") as file:
+            return cls(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+    def fits(self, path: Path) -> bool:
+        """Whether a regular file (no link) with this content is at `path`."""
+        try:
+            found = path.lstat()
+            return stat.S_ISREG(found.st_mode) and found.st_size == self.size and Stamp.of(path) == self
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is known about the results of one image.
+
+    Attributes:
+        digest: of the image file.
+        options: digest of the options that matter for the results.
+        files: names, with what each holds once all are in place.
+        found: how many hands or people.
+        pixels: of the image.
+        problems: what was wrong with boxes that could not be used.
+        replaced: what the run before had written; not empty only while files are being replaced.
+    """
+
+    digest: str
+    options: str
+    files: Mapping[str, Stamp]
+    found: int
+    pixels: int
+    problems: tuple[str, ...] = ()
+    replaced: Mapping[str, tuple[Stamp, ...]] = field(default_factory=dict)
+
+    def written(self) -> dict[str, tuple[Stamp, ...]]:
+        """Everything that runs have written under a name, as far as it may still be there."""
+        names = {*self.files, *self.replaced}
+        now = {name: (self.files[name],) if name in self.files else () for name in names}
+        return {name: (*now[name], *self.replaced.get(name, ())) for name in sorted(names)}
+
+    def to_bytes(self) -> bytes:
+        """As it is saved."""
+        content: dict[str, Any] = {
+            "digest": self.digest,
+            "options": self.options,
+            "files": {name: _to_list(stamp) for name, stamp in self.files.items()},
+            "found": self.found,
+            "pixels": self.pixels,
+            "problems": list(self.problems),
+        }
+        if self.replaced:
+            content["replaced"] = {name: [_to_list(s) for s in old] for name, old in self.replaced.items()}
+        return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def read_note(path: Path, key: str) -> Note | None:
+    """The note of an image, None if there is none.
+
+    Args:
+        path: where it is.
+        key: what the image's results are called.
+
+    Raises:
+        ValueError: what is there is no note of that image; the message says why.
+    """
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise ValueError("it is not a regular file")
+        with path.open("rb") as file:
+            data = file.read(MAX_NOTE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    if len(data) > MAX_NOTE_BYTES:
+        raise ValueError(f"it has more than {MAX_NOTE_BYTES >> 20} MB")
+    try:
+        content = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    return _parse(content, key)
+
+
+def _parse(content: Any, key: str) -> Note:
+    wanted = {"digest", "options", "files", "found", "pixels", "problems"}
+    if not isinstance(content, dict) or not wanted <= set(content) <= wanted | {"replaced"}:
+        raise ValueError(f"expected an object with {', '.join(sorted(wanted))}")
+    texts = [content["digest"], content["options"], *_items(content["problems"])]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("digests and problems must be texts")
+    files = {name: _stamp(value) for name, value in _entries(content["files"], key)}
+    replaced = {
+        name: tuple(_stamp(old) for old in _items(value))
+        for name, value in _entries(content.get("replaced", {}), key)
+    }
+    pixels = _whole(content["pixels"], "pixels", MAX_PIXELS)
+    # each hand or person leaves kilobytes in some file; more than that was not found
+    most = 1000 + sum(stamp.size for stamp in files.values()) // 16
+    found = _whole(content["found"], "found", most)
+    return Note(content["digest"], content["options"], files, found, pixels, tuple(texts[2:]), replaced)
+
+
+def _entries(value: Any, key: str) -> list[tuple[str, Any]]:
+    """Names with what is said about them, each a result of this image: beside the others, called like it."""
+    if not isinstance(value, dict):
+        raise ValueError("files must be an object")
+    for name in value:
+        ending = name.removeprefix(key)
+        if ending == name or ending[:1] not in ("_", ".") or any(c in ending for c in "/\\\0"):
+            raise ValueError(f"it names {name!r:.80}, which is no result of this image")
+    return list(value.items())
+
+
+def _items(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError("expected a list")
+    return value
+
+
+def _whole(value: Any, name: str, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise ValueError(f"{name!r} is no whole number from 0 to {most}")
+    return value
+
+
+def _to_list(stamp: Stamp) -> list[Any]:
+    return [stamp.size, stamp.sha256]
+
+
+def _stamp(value: Any) -> Stamp:
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], str):
+        raise ValueError("a file is described by its size and SHA-256")
+    return Stamp(_whole(value[0], "size", 1 << 60), value[1])
