@@ -22,7 +22,7 @@ def test_other_tokens_are_refused() -> None:
     ("change", "message"),
     [
         ({"decoder": {"context_dim": 64}}, "decoder reads 64 channels, the backbone has 1280"),
-        ({"decoder": {"heads": 0}}, "decoder must be at least 1"),
+        ({"decoder": {"heads": 0}}, "decoder: heads must be from 1 to 65536, found 0"),
     ],
 )
 def test_impossible_decoders_are_refused(change: dict[str, object], message: str) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from shared_tmu.errors import ConfigError
-from shared_tmu.models.config import ModelConfig, ViTConfig
+from shared_tmu.models.config import MAX_CHANNELS, MAX_SIDE_PX, ModelConfig, ViTConfig, expect_within
 from shared_tmu.models.decoder import DecoderConfig
 
 
@@ -22,8 +22,7 @@ class BodyDecoderConfig(DecoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.dim_out < 1:
-            raise ConfigError(f"dim_out must be at least 1, found {self.dim_out}.")
+        expect_within("dim_out", self.dim_out, 1, MAX_CHANNELS)
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,13 @@ class SMPLestXConfig(ModelConfig):
                 f"the decoder reads {self.decoder.context_dim} channels into queries of {self.decoder.dim}, "
                 f"the encoder has {self.encoder.embed_dim}: all three must be equal."
             )
-        positive = (*self.focal_px, self.camera_3d_size_m, self.bbox_ratio, *self.heatmap_shape)
-        if self.crop_scale < 1 or min(positive) <= 0:
-            raise ConfigError(f"focal length, sizes and factors must be positive, found {self}.")
+        expect_within("crop_scale", self.crop_scale, 1, 16)
+        for size in self.heatmap_shape:
+            expect_within("heatmap_shape", size, 1, MAX_SIDE_PX)
+        for focal_px in self.focal_px:
+            expect_within("focal_px", focal_px, 1, 1e7)
+        expect_within("camera_3d_size_m", self.camera_3d_size_m, 1e-3, 1e3)
+        expect_within("bbox_ratio", self.bbox_ratio, 0.1, 100)
 
     @property
     def crop_size(self) -> tuple[int, int]:

@@ -26,7 +26,7 @@ def test_the_refinement_needs_the_whole_grid(count: int) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"refine_scales": 0}, "use at least one scale"),
+        ({"refine_scales": 0}, "refine_scales must be from 1 to 16"),
         ({"backbone": {"embed_dim": 12, "num_heads": 2}}, "3 scales halves 12 channels"),
         ({"image_size": 32, "backbone": {"img_size": [32, 16]}}, r"\(2, 1\) has too few"),
     ],

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from shared_tmu.errors import ConfigError
-from shared_tmu.models.config import HandConfig
+from shared_tmu.models.config import HandConfig, expect_within
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class WiLoRConfig(HandConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.refine_scales < 1 or self.backbone.embed_dim % 2**self.refine_scales:
+        expect_within("refine_scales", self.refine_scales, 1, 16)
+        if self.backbone.embed_dim % 2**self.refine_scales:
             raise ConfigError(
                 f"a refinement at {self.refine_scales} scales halves {self.backbone.embed_dim} channels as "
                 "often: use at least one scale, and a backbone whose embed_dim can be halved so many times."

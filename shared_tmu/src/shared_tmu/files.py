@@ -1,11 +1,101 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Reading what is a file and nothing else, and writing so that nobody ever sees half of one."""
 
 from __future__ import annotations
 
 import os
+import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from shared_tmu.errors import InputError, MissingAssetError, TMUError
+
+_KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+_LONGEST_STEM = 100  # bytes of a name kept in that of the file beside it, which has to be valid, too
+
+
+def is_file(path: Path) -> bool:
+    """Whether `path` leads to a regular file; False too where nobody may look, or no file can be."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def open_file(path: Path, error: type[TMUError], missing: str = "") -> BinaryIO:
+    """Open a regular file for reading, without ever waiting for a pipe or touching a device.
+
+    Args:
+        path: the file, or a link to it.
+        error: raised for all but a missing file.
+        missing: how one gets the file, a sentence for the message if it is not there.
+
+    Raises:
+        MissingAssetError: there is no such file.
+        error: it is a folder, pipe, device or socket, or it cannot be opened; the message says why.
+    """
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+        if kind != stat.S_IFREG:
+            what = _KINDS.get(kind, "special file")
+            raise error(f"{path} is a {what}; expected a file. {missing}".strip())
+        return path.open("rb")
+    except (FileNotFoundError, NotADirectoryError) as cause:
+        link = f" (a link to {path.readlink()})" if path.is_symlink() else ""
+        raise MissingAssetError(
+            f"{path.name}{link} is not in {path.parent.absolute()}. {missing}".strip()
+        ) from cause
+    except OSError as cause:
+        raise error(f"{shortened(str(path))} cannot be read: {cause.strerror}. {missing}".strip()) from cause
+    except ValueError as cause:
+        raise error(f"{str(path)!r} is no path: {cause}.") from cause
+
+
+def read_limited(path: Path, max_bytes: int, error: type[TMUError], missing: str = "") -> bytes:
+    """All bytes of a regular file that is not larger than it should be; see `open_file`.
+
+    Raises:
+        MissingAssetError: there is no such file.
+        error: it is larger than `max_bytes`, or see `open_file`.
+    """
+    with open_file(path, error, missing) as file:
+        try:
+            content = file.read(max_bytes + 1)
+        except OSError as cause:
+            raise error(f"{path} cannot be read: {cause.strerror}.") from cause
+    if len(content) > max_bytes:
+        raise error(f"{path} is larger than {max_bytes:,} bytes, the most that is read.")
+    return content
+
+
+def write_target(path: Path) -> Path:
+    """Where writing to `path` puts a file: `path`, or where its links lead.
+
+    Raises:
+        InputError: a folder, device or other thing that is no regular file is there, the links go round in a
+            circle, or no file can have this name.
+    """
+    try:
+        target = path.resolve() if path.is_symlink() else path
+        kind = stat.S_IFMT(target.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return target
+    except (OSError, RuntimeError, ValueError) as cause:  # a RuntimeError is a circle of links
+        reason = getattr(cause, "strerror", None) or ("links in a circle" if path.is_symlink() else cause)
+        raise InputError(f"{shortened(str(path))!r} cannot be written: {reason}.") from cause
+    if kind != stat.S_IFREG:
+        raise InputError(
+            f"{path} is a {_KINDS.get(kind, 'special file')}, which is not replaced: name a file to write."
+        )
+    return target
 
 
 @contextmanager
@@ -13,21 +103,23 @@ def replacing(path: Path) -> Iterator[Path]:
     """Write beside `path`, then rename onto it: a reader finds the old file or the new one, never a part.
 
     The folder is made if needed. The name yielded ends like `path`, so that libraries that choose a format
-    by the suffix do the right thing.
+    by the suffix do the right thing. A link stays, and what it leads to is replaced.
 
     Yields:
         A path in the same folder to write to.
 
     Raises:
+        InputError: there is something that is no regular file; see `write_target`.
         OSError: the folder or file cannot be written; `path` is then as it was and nothing is left beside it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    target = write_target(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(target)
     try:
         yield beside
         with beside.open("rb") as written:
             os.fsync(written.fileno())
-        beside.replace(path)
+        beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -36,3 +128,15 @@ def write_text(path: Path, text: str) -> None:
     """Put `text` (UTF-8) into `path` in one step; see `replacing`."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def shortened(text: str, limit: int = 200) -> str:
+    """`text`, or its beginning and end where it is too long for a message."""
+    return text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 4 :]}"
+
+
+def _beside(path: Path) -> Path:
+    stem = os.fsencode(path.stem)
+    if len(stem) > _LONGEST_STEM:
+        stem = stem[:_LONGEST_STEM] + b"%08x" % zlib.crc32(stem)
+    return path.with_name(f".{os.fsdecode(stem)}.{os.getpid()}.part{path.suffix}")

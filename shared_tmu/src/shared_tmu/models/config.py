@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 
-from shared_tmu.errors import ConfigError, MissingAssetError
+from shared_tmu.errors import ConfigError
+from shared_tmu.yaml_files import brief, read_yaml
 
 T = TypeVar("T")
+
+MAX_LAYERS, MAX_CHANNELS, MAX_SIDE_PX, MAX_PATCHES, MAX_MLP_RATIO = 256, 1 << 16, 1 << 14, 1 << 16, 64.0
+"""Several times the largest ViTs there are: beyond them a configuration is a mistake, and building it would
+take the machine's memory before anything else is noticed."""
+BBOX_SHAPE = [192, 256]
+"""Width and height of the shape to which boxes grow, as published; see `crops.ASPECT`."""
+_LARGEST = 1 << 40  # of any number in a configuration
 
 
 @dataclass(frozen=True)
@@ -34,9 +43,21 @@ class ViTConfig:
     use_checkpoint: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.depth, self.num_heads, self.patch_size) < 1 or min(self.grid) < 1:
-            raise ConfigError(f"a backbone needs at least one block, head and patch, found {self}.")
-        if self.embed_dim < 1 or self.embed_dim % self.num_heads:
+        expect_within("depth", self.depth, 1, MAX_LAYERS)
+        expect_within("patch_size", self.patch_size, 1, MAX_SIDE_PX)
+        expect_within("patch_padding", self.patch_padding, 0, self.patch_size)
+        expect_within("embed_dim", self.embed_dim, 1, MAX_CHANNELS)
+        expect_within("num_heads", self.num_heads, 1, self.embed_dim)
+        for side in self.img_size:
+            expect_within("img_size", side, 1, MAX_SIDE_PX)
+        expect_within("mlp_ratio", self.mlp_ratio, 1 / self.embed_dim, MAX_MLP_RATIO)
+        if min(self.grid) < 1:
+            raise ConfigError(
+                f"a backbone needs at least one patch each way: {self.img_size} pixels have none of "
+                f"{self.patch_size}."
+            )
+        expect_within("patches (img_size over patch_size)", math.prod(self.grid), 1, MAX_PATCHES)
+        if self.embed_dim % self.num_heads:
             raise ConfigError(
                 f"embed_dim {self.embed_dim} does not split into {self.num_heads} heads of equal width."
             )
@@ -78,7 +99,7 @@ class ModelConfig:
         """
         model = content.get("model", cls.key())
         if model != cls.key():
-            raise ConfigError(f"{source} describes a {model!r}; {cls.MODEL} needs {cls.key()!r}.")
+            raise ConfigError(f"{source} describes a {brief(model)}; {cls.MODEL} needs {cls.key()!r}.")
         return build(cls, {k: v for k, v in content.items() if k != "model"}, source)
 
     @classmethod
@@ -89,7 +110,7 @@ class ModelConfig:
             MissingAssetError: there is no such file.
             ConfigError: the file is no YAML mapping, or see `from_dict`.
         """
-        return cls.from_dict(read_yaml(path), str(path))
+        return cls.from_dict(read_yaml(path, "It says how large the model is."), str(path))
 
     def for_inference(self) -> Self:
         """Return the same model without what only training needs."""
@@ -120,6 +141,10 @@ class HandConfig(ModelConfig):
     backbone: ViTConfig = field(default_factory=ViTConfig)
 
     def __post_init__(self) -> None:
+        for channel in range(3):
+            expect_within("image_mean", self.image_mean[channel], 0, 1)
+            expect_within("image_std", self.image_std[channel], 1e-3, 10)
+        expect_within("focal_length_px", self.focal_length_px, 1, 1e7)
         height, width = self.backbone.img_size
         if height != self.image_size or width > self.image_size or (self.image_size - width) % 2:
             raise ConfigError(
@@ -156,37 +181,17 @@ class HandConfig(ModelConfig):
         size = model.get("IMAGE_SIZE", 256)
         if size != 256:
             raise ConfigError(
-                f"{source}: MODEL.IMAGE_SIZE is {size}; the published layout only describes the 256 px "
-                "ViT-H. Other sizes need a file in this package's own layout "
+                f"{source}: MODEL.IMAGE_SIZE is {brief(size)}; the published layout only describes the "
+                "256 px ViT-H. Other sizes need a file in this package's own layout "
                 f"({cls.__name__}.to_dict shows it)."
             )
-        extra = content.get("EXTRA") or {}
+        expect(source, "MODEL.BBOX_SHAPE", list(model.get("BBOX_SHAPE") or BBOX_SHAPE), BBOX_SHAPE)
+        extra = section(content, "EXTRA", source, cls.MODEL) if content.get("EXTRA") else {}
         fields_: dict[str, Any] = {"focal_length_px": extra.get("FOCAL_LENGTH", 5000)}
         for ours, theirs in (("image_mean", "IMAGE_MEAN"), ("image_std", "IMAGE_STD")):
             if theirs in model:
                 fields_[ours] = model[theirs]
         return fields_
-
-
-def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Read a YAML mapping of plain values; tags that would build Python objects are refused.
-
-    Raises:
-        MissingAssetError: there is no such file.
-        ConfigError: the file cannot be read as a YAML mapping.
-    """
-    import yaml
-
-    path = Path(path)
-    if not path.is_file():
-        raise MissingAssetError(f"{path.name} is not in {path.parent}; it says how large the model is.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}.") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no mapping but {type(content).__name__}.")
-    return content
 
 
 def section(content: Mapping[str, Any], key: str, source: str, model: str) -> Mapping[str, Any]:
@@ -215,8 +220,18 @@ def expect(source: str, key: str, found: Any, wanted: Any) -> None:
     """
     if found != wanted:
         raise ConfigError(
-            f"{source}: {key} is {found!r}; only {wanted!r}, as in the published weights, is built."
+            f"{source}: {key} is {brief(found)}; only {wanted!r}, as in the published weights, is built."
         )
+
+
+def expect_within(key: str, found: float, least: float, most: float) -> None:
+    """Refuse a number that no model is built with.
+
+    Raises:
+        ConfigError: `found` is not a number from `least` to `most`.
+    """
+    if not least <= found <= most:
+        raise ConfigError(f"{key} must be from {least:g} to {most:g}, found {brief(found)}.")
 
 
 def build(cls: type[T], content: Mapping[str, Any], source: str) -> T:
@@ -231,20 +246,25 @@ def build(cls: type[T], content: Mapping[str, Any], source: str) -> T:
         ConfigError: an unknown field, or a value of the wrong kind.
     """
     known = {f.name: f for f in fields(cast(Any, cls))}
-    unknown = sorted(set(content) - set(known))
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{source} should be like a mapping of {sorted(known)}, found {brief(content)}.")
+    unknown = [key for key in content if key not in known]
     if unknown:
-        raise ConfigError(f"{source}: {cls.__name__} has no {unknown}; it has {sorted(known)}.")
+        raise ConfigError(f"{source}: {cls.__name__} has no {brief(unknown)}; it has {sorted(known)}.")
     values: dict[str, Any] = {}
     for key, value in content.items():
         factory = known[key].default_factory
         default = factory() if callable(factory) else known[key].default
         try:
             values[key] = _convert(value, default, f"{source}, {key}")
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"{source}: {key} should be like {default!r}, found {value!r}.") from error
-    return cls(**values)
+            raise ConfigError(f"{source}: {key} should be like {default!r}, found {brief(value)}.") from error
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from error
 
 
 def plain(value: Any) -> Any:
@@ -262,9 +282,11 @@ def _convert(value: Any, default: Any, source: str) -> Any:
             raise TypeError
         return value
     if isinstance(default, tuple):
-        if len(value) != len(default):
+        if not isinstance(value, (list, tuple)) or len(value) != len(default):
             raise ValueError
         return tuple(_convert(v, d, source) for v, d in zip(value, default, strict=True))
-    if isinstance(default, int) and int(value) != float(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise TypeError
+    if not abs(float(value)) <= _LARGEST or (isinstance(default, int) and int(value) != float(value)):
         raise ValueError
     return type(default)(value)

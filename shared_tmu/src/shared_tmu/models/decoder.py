@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared_tmu.errors import ConfigError
+from shared_tmu.models.config import MAX_CHANNELS, MAX_LAYERS, expect_within
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,12 @@ class DecoderConfig:
     context_dim: int = 1280
 
     def __post_init__(self) -> None:
-        if min(self.depth, self.heads, self.mlp_dim, self.dim_head, self.dim, self.context_dim) < 1:
-            raise ConfigError(f"every size of the decoder must be at least 1, found {self}.")
+        expect_within("depth", self.depth, 1, MAX_LAYERS)
+        for name in ("heads", "mlp_dim", "dim_head", "dim", "context_dim"):
+            expect_within(name, getattr(self, name), 1, MAX_CHANNELS)
+        expect_within("heads * dim_head", self.heads * self.dim_head, 1, MAX_CHANNELS)
+        for name in ("dropout", "emb_dropout"):
+            expect_within(name, getattr(self, name), 0, 1)
 
 
 class PreNorm(nn.Module):

@@ -1,0 +1,133 @@
+"""The one reader of YAML files that come from elsewhere: plain values, bounded in every direction.
+
+A few hundred bytes of YAML can stand for billions of values (aliases of aliases), for a nesting that no
+parser survives, or for a number with a million digits. What is read here is limited in bytes, in nesting, in
+values after aliases are followed, and in the length of one scalar, before anything is built.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from shared_tmu.errors import ConfigError, MissingDependencyError
+from shared_tmu.files import read_limited, shortened
+
+MAX_BYTES = 1 << 18
+MAX_DEPTH = 24
+MAX_VALUES = 20_000
+MAX_SCALAR = 4_000
+"""Characters of one scalar: below the number of digits at which Python refuses to make an integer."""
+
+_BUILDING = (ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
+"""What PyYAML's constructors raise for scalars that are not of the type that their tag says."""
+
+
+def read_yaml(path: Path | str, missing: str = "") -> dict[str, Any]:
+    """Read a YAML mapping of plain values; tags that would build Python objects are refused.
+
+    Args:
+        path: the file.
+        missing: how one gets it, a sentence for the message if it is not there.
+
+    Raises:
+        MissingAssetError: there is no such file.
+        ConfigError: it cannot be opened, is no YAML mapping, or is too large, too deep, or has too
+            many values.
+    """
+    path = Path(path)
+    content = read_limited(path, MAX_BYTES, ConfigError, missing)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} cannot be read as YAML: it is no UTF-8 text ({error.reason}).") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """The mapping that a YAML text holds; see `read_yaml`.
+
+    Args:
+        text: the YAML.
+        source: where it comes from, for messages.
+
+    Raises:
+        ConfigError: see `read_yaml`.
+    """
+    yaml = _library()
+    try:
+        _expect_bounded(yaml.parse(text, Loader=yaml.SafeLoader), source)
+        value = yaml.safe_load(text)
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, *_BUILDING) as error:
+        reason = shortened(" ".join(str(error).split()), 400)
+        raise ConfigError(f"{source} cannot be read as YAML: {reason}.") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{source} holds no mapping but {type(value).__name__}.")
+    return value
+
+
+def brief(value: Any) -> str:
+    """A value as it stands in a message: what is large or deep is left out."""
+    return _BRIEF.repr(value)
+
+
+def _expect_bounded(events: Iterator[Any], source: str) -> None:
+    """Count what the text stands for, event by event, and stop at the first limit."""
+    yaml = _library()
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []  # anchor, and values before it
+    count = 0
+    for event in events:
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, count))
+            count += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor is not None:
+                sizes[anchor] = count - before
+        elif isinstance(event, yaml.ScalarEvent):
+            count += 1
+            if event.anchor is not None:
+                sizes[event.anchor] = 1
+            if len(event.value) > MAX_SCALAR:
+                raise ConfigError(
+                    f"{source} holds a value of {len(event.value):,} characters; at most {MAX_SCALAR:,} "
+                    "are read."
+                )
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_nodes):
+                raise ConfigError(f"{source} is no plain YAML: '{event.anchor}' contains itself.")
+            count += sizes.get(event.anchor, 1)
+        if len(open_nodes) > MAX_DEPTH:
+            raise ConfigError(f"{source} is nested more than {MAX_DEPTH} deep; a configuration is not.")
+        if count > MAX_VALUES:
+            raise ConfigError(
+                f"{source} stands for more than {MAX_VALUES:,} values once its aliases are followed; a "
+                "configuration does not."
+            )
+
+
+def _library() -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingDependencyError(
+            "configurations need the 'PyYAML' package: pip install 'shared_tmu[models]'."
+        ) from error
+    return yaml
+
+
+def _make_brief() -> reprlib.Repr:
+    made = reprlib.Repr()
+    made.maxdict = made.maxlist = made.maxtuple = made.maxset = 6
+    made.maxlevel = 3
+    made.maxstring = made.maxother = 80
+    made.maxlong = 40
+    return made
+
+
+_BRIEF = _make_brief()
