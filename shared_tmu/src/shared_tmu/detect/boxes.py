@@ -19,19 +19,29 @@ frames that are not named themselves.
 from __future__ import annotations
 
 import json
-import math
+import logging
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.detect.base import Detection, HandBox, PersonBox, check_box
+from shared_tmu.detect.boxes_file import read_boxes_file
 from shared_tmu.errors import InputError
 
 HAND_FORMAT = '{"photo.jpg": [{"box_xyxy": [x1, y1, x2, y2], "is_right": true}]}'
 PERSON_FORMAT = '{"photo.jpg": [{"box_xyxy": [x1, y1, x2, y2]}]}'
+
+_SMALLEST_PX = 2.0
+_NORMALISED = 1.5
+"""Boxes in parts of the image's sides may reach a little over its border."""
+
+_PERCENT = 100
+_LARGEST = sys.float_info.max
+_log = logging.getLogger(__name__)
 
 
 class BoxesDetector:
@@ -41,30 +51,25 @@ class BoxesDetector:
 
     def __init__(self, entries: Mapping[str, list[Any]], of_people: bool = False) -> None:
         self.entries, self.of_people = entries, of_people
+        boxes = [entry.get("box_xyxy") for those in entries.values() for entry in those if _is_object(entry)]
+        numbers = [value for box in boxes if isinstance(box, list) for value in box]
+        self._may_be_percent = bool(numbers) and all(
+            _is_number(value) and 0 <= value <= _PERCENT for value in numbers
+        )
 
     @classmethod
     def from_file(cls, path: Path, of_people: bool = False) -> BoxesDetector:
         """Read a boxes file, of hands or of people.
 
         Raises:
-            InputError: the file is missing, is not JSON, or is not a table of lists.
+            InputError: see `read_boxes_file`.
         """
-        expected = PERSON_FORMAT if of_people else HAND_FORMAT
-        try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
-        except OSError as error:
-            raise InputError(f"cannot read the boxes file {path}: {error.strerror or error}.") from error
-        except ValueError as error:
-            raise InputError(f"the boxes file {path} is not JSON ({error}); expected {expected}.") from error
-        if not isinstance(content, dict) or not all(isinstance(value, list) for value in content.values()):
-            raise InputError(
-                f"the boxes file {path} must map image names to lists of boxes: expected {expected}."
-            )
-        return cls(content, of_people)
+        return cls(read_boxes_file(path, PERSON_FORMAT if of_people else HAND_FORMAT), of_people)
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[Any]:
         """The boxes listed under `image_name` (or under its last part), each checked against the image."""
         name = self._entry_name(image_name)
+        self._warn_of_percent(*image_bgr.shape[1::-1])
         boxes: list[HandBox | PersonBox] = []
         problems: list[str] = []
         height, width = image_bgr.shape[:2]
@@ -79,6 +84,16 @@ class BoxesDetector:
         """Names in the file that belong to none of the images."""
         used = {self._entry_name(name) for name in image_names}
         return [name for name in self.entries if name not in used]
+
+    def _warn_of_percent(self, width: int, height: int) -> None:
+        """Once: numbers that all are below 100 may be meant so, in a larger image."""
+        if self._may_be_percent and min(width, height) > 2 * _PERCENT:
+            self._may_be_percent = False
+            _log.warning(
+                "all numbers of the boxes file are from 0 to 100: they are taken for pixels. If they are "
+                "percent, multiply x by %g and y by %g (for %d x %d pixels).",
+                width / _PERCENT, height / _PERCENT, width, height,
+            )  # fmt: skip
 
     def _entry_name(self, image_name: str) -> str:
         names = [image_name, Path(image_name).name]
@@ -102,7 +117,7 @@ def _parse_person(entry: Any, width: int, height: int) -> PersonBox:
 
 
 def _expect_keys(entry: Any, *keys: str) -> None:
-    if not isinstance(entry, dict) or not all(key in entry for key in keys):
+    if not _is_object(entry) or not all(key in entry for key in keys):
         wanted = " and ".join(repr(key) for key in keys)
         raise InputError(f"found {json.dumps(entry)[:80]}, expected an object with {wanted}.")
 
@@ -113,7 +128,18 @@ def _box(entry: dict[str, Any], width: int, height: int) -> tuple[float, float, 
         raise InputError(
             f"'box_xyxy' is {json.dumps(box)[:80]}, expected four numbers x1, y1, x2, y2 in pixels."
         )
-    return check_box(box, width, height)
+    if len(box) == 4 and 0 < max(map(abs, box)) <= _NORMALISED:
+        raise InputError(
+            f"box {json.dumps(box)} is not in pixels: numbers from 0 to 1 look like parts of the image's "
+            f"width and height; multiply x1 and x2 by {width}, y1 and y2 by {height}."
+        )
+    x1, y1, x2, y2 = check_box(box, width, height)
+    if min(x2 - x1, y2 - y1) < _SMALLEST_PX:
+        raise InputError(
+            f"box {json.dumps(box)} is {x2 - x1:g} x {y2 - y1:g} pixels, less than {_SMALLEST_PX}: boxes are "
+            f"x1, y1, x2, y2 in pixels of the upright image, here {width} x {height}."
+        )
+    return x1, y1, x2, y2
 
 
 def _score(entry: dict[str, Any]) -> float:
@@ -123,5 +149,10 @@ def _score(entry: dict[str, Any]) -> float:
     return float(score)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+def _is_object(entry: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(entry, dict)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    """No NaN, and small enough for a float (a whole number in JSON may have thousands of digits)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST

@@ -1,0 +1,111 @@
+"""What a run says about its results, and when it keeps those of an earlier one."""
+
+import json
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from toy_demo import BOXES, ToyDemoHand, contents, demo_program, run, write_boxes, write_pictures
+
+from shared_tmu.demo import digest
+from shared_tmu.demo.options import DemoOptions, parse_options
+from shared_tmu.detect.boxes import BoxesDetector
+from shared_tmu.detect.whole_image import WholeImageDetector
+
+
+@pytest.fixture
+def program(tmp_path):
+    return demo_program(tmp_path / "model")
+
+
+@pytest.fixture
+def images(tmp_path):
+    return write_pictures(tmp_path / "images")
+
+
+@pytest.fixture
+def boxes(tmp_path):
+    return write_boxes(tmp_path / "boxes.json")
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def piped(boxes):
+    """A path from which boxes can be read once, as `<(command)` gives it."""
+    end, start = os.pipe()
+    os.write(start, json.dumps(boxes).encode())
+    os.close(start)
+    return Path(f"/dev/fd/{end}")
+
+
+def test_resume_knows_boxes_that_came_through_a_pipe(program, images, out):
+    assert run(program, images, out, boxes=piped(BOXES)) == 0
+    first = contents(out)
+    other = {**BOXES, "a.jpg": [{"box_xyxy": [40, 20, 80, 70], "is_right": True}]}
+    assert run(program, images, out, "--resume", boxes=piped(other)) == 0
+    assert json.loads((out / "a.json").read_text())["hands"][0]["box_xyxy_px"] == [40, 20, 80, 70]
+    assert run(program, images, out, "--resume", boxes=piped(BOXES)) == 0
+    assert contents(out) == first
+
+
+OTHER = {
+    "device": torch.device("cuda"), "dtype": torch.bfloat16, "packed": False, "body_detector": "regnety",
+    "rescale_factor": 3.0, "focal_px": 1.0, "overlays": False, "side_view": True, "full_frame": False,
+    "save_mesh": True, "save_params": False, "compare": True, "tokens": True,
+}  # fmt: skip
+
+
+def test_every_option_counts_unless_it_is_named(program, tmp_path, monkeypatch):
+    options, model = parse_options(program, ["--device", "cpu"]), ToyDemoHand()
+
+    plain = WholeImageDetector()
+
+    def made(options=options, detector=plain, model=model):
+        return digest.options_digest(options, detector, model)
+
+    left_out = {*digest.PLACES, *digest.PACE, *digest.BY_CONTENT}
+    assert left_out < {field.name for field in fields(DemoOptions)}
+    parts = {"run": parse_options(program, ["--device", "cpu", "--r", "4x3"]).run}
+    parts["body_path"] = tmp_path / "mano.pkl"
+    for field in {field.name for field in fields(DemoOptions)} - left_out:
+        value = {**OTHER, **parts}.get(field, "another")
+        assert made(replace(options, **{field: value})) != made(), field
+    for content in (b"1", b"2"):
+        parts["body_path"].write_bytes(content)
+        yet = made(replace(options, body_path=parts["body_path"]))
+    parts["body_path"].write_bytes(b"1")
+    assert made(replace(options, body_path=parts["body_path"])) != yet  # files count by content
+    assert made(replace(options, batch_size=1, resume=True, out_folder=tmp_path)) == made()
+    other = ToyDemoHand()
+    with torch.no_grad():
+        other.head.bias += 1
+    detectors = (BoxesDetector({}), BoxesDetector(BOXES))
+    assert len({made(), made(model=other), *(made(detector=detector) for detector in detectors)}) == 4
+
+
+def test_images_in_which_nothing_was_found_have_no_overlays(program, images, boxes, out, capsys):
+    for flags in ((), ("--resume",)):
+        run(program, images, out, *flags, boxes=boxes)
+        assert "Overlays of 3 of 4 images are in" in capsys.readouterr().out
+    run(program, images, out, "--no-overlays", boxes=boxes)
+    assert "Parameters of 4 of 4 images are in" in capsys.readouterr().out
+
+
+def test_a_file_of_the_users_stops_one_image_only(program, images, boxes, out, capsys):
+    """Also a folder in the place of a file."""
+    (out / "a.npz").mkdir(parents=True)
+    (out / "b.json").write_text("mine")
+    for flags in ((), ("--resume",)):
+        assert run(program, images, out, *flags, boxes=boxes) == 1
+        said = capsys.readouterr().out
+        assert "2 problems" in said
+        assert all(f"results of {key} were not written: {name}" in said for key, name in
+                   (("a", "a.npz"), ("b", "b.json")))  # fmt: skip
+        assert (out / "b.json").read_text() == "mine"
+        assert (out / "d_all.jpg").exists()
+        assert not (out / "a_0.png").exists()
