@@ -28,8 +28,8 @@ import update_tables
 from bundled import BUNDLED, Bundled
 from comparison import THESIS, Run, arrange_runs
 
-from shared_tmu.evaluation.identity import file_sha256
 from shared_tmu.files import write_text
+from shared_tmu.programs.identity import file_sha256
 
 VARIED = "off,5x20,10x16"
 """What is measured in the looks of photographs."""

@@ -21,8 +21,8 @@ from cards import ERROR, read_published
 from comparison import MEASURES, Comparison, arrange_runs, interval_of
 
 from shared_tmu import TMUError
-from shared_tmu.bench import read_records
 from shared_tmu.errors import InputError
+from shared_tmu.programs.results import read_records
 from shared_tmu.viz.merging import Line, Panel, draw_merging
 
 PUBLISHED = REPOSITORY / "assets" / "thesis_curves.csv"

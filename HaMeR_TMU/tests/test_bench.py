@@ -12,8 +12,8 @@ import torch
 
 from shared_tmu.bench.cli import main
 from shared_tmu.bench.costs import vertex_error_mm
+from shared_tmu.bench.measured_model import Subject, Variant
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, PARTS
-from shared_tmu.bench.subject import Subject, Variant
 from shared_tmu.schedule import Schedule
 from tmu.bench import PROGRAM
 

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from shared_tmu.geometry import interleaved_rot6d_to_rotmat, rotmat_to_axis_angle
+from shared_tmu.pictures.geometry import interleaved_rot6d_to_rotmat, rotmat_to_axis_angle
 
 Z_SHIFT_M = 1e-4  # added to depths before dividing, as published
 

@@ -6,7 +6,7 @@ from folder import FOLDER
 from suites.folders import CASES, check
 from suites.golden import DTYPES, GoldenSuite
 
-from shared_tmu.geometry import interleaved_rot6d_to_rotmat
+from shared_tmu.pictures.geometry import interleaved_rot6d_to_rotmat
 from smplest_x import geometry
 
 

@@ -15,6 +15,7 @@ from shared_tmu.errors import ConfigError
 from shared_tmu.synth import shards
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training import data
+from shared_tmu.training.attention_loss import HAND_JOINT, HAND_TOKEN, NUM_BODY_TOKENS
 from shared_tmu.training.body import (
     EVERY,
     BodyTraining,
@@ -27,7 +28,6 @@ from shared_tmu.training.body import (
     true_body,
 )
 from shared_tmu.training.body_data import SynthBodySet
-from shared_tmu.training.looks import HAND_JOINT, HAND_TOKEN, NUM_BODY_TOKENS
 from smplest_x.decoder import LAYERS
 
 

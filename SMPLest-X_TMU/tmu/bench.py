@@ -10,7 +10,7 @@ from shared_tmu.bench.cli import main
 from shared_tmu.bench.models import build_random
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.body_models.smplx_model import load_smplx
-from shared_tmu.evaluation.program import body_crops
+from shared_tmu.programs.model_program import body_crops
 from smplest_x import SMPLestX, SMPLestXConfig, load_smplest_x
 
 

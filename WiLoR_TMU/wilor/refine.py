@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared_tmu.geometry import project_points, weak_camera_to_translation
 from shared_tmu.models.hand import NUM_BETAS, NUM_CAMERA, NUM_POSE, start_near_mean, widened
+from shared_tmu.pictures.geometry import project_points, weak_camera_to_translation
 
 
 class FeaturePyramid(nn.Module):

@@ -11,7 +11,7 @@ import pytest
 from bundled import BUNDLED, Bundled
 from cards import read_published
 
-from shared_tmu.evaluation.identity import file_sha256
+from shared_tmu.programs.identity import file_sha256
 
 # Writes what eval.py would: 10 mm for `off`, 1 mm more for each letter of a schedule, 5 more for a control.
 EVAL = """

@@ -31,10 +31,10 @@ from typing import Any
 
 import torch
 
-from shared_tmu.bench.records import describe_environment, read_records, require_writable
 from shared_tmu.bench.suites import GPU, TRIAL
 from shared_tmu.errors import TMUError
 from shared_tmu.files import write_text
+from shared_tmu.programs.results import describe_environment, read_records, require_writable
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 460.0  # of 8 minutes
@@ -89,7 +89,7 @@ def make_sections(folder: Path, is_dry: bool) -> list[Section]:
             "--collect-only",
             "-m",
             "gpu",
-            "shared_tmu/tests/test_kernels.py",
+            "shared_tmu/tests/kernels/test_kernels.py",
         )
     return [
         Section("kernels", (*kernels, "--json", str(folder / "gpu_kernels.jsonl")), 130.0),

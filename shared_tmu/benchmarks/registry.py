@@ -126,24 +126,28 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
     {
         "plan": Kernel(
             "matching, selection and source map in Triton; in torch",
-            ("test_kernels.py", "plan or pairs or position or contiguous"),
+            ("kernels/test_kernels.py", "plan or pairs or position or contiguous"),
             _plans,
         ),
         "match": Kernel(
             "similarities and their maximum in Triton; in torch",
-            ("test_kernels.py", "similarities"),
+            ("kernels/test_kernels.py", "similarities"),
             _matches,
         ),
         "merge": Kernel(
             "merging, sizes and source map in Triton; in torch",
-            ("test_kernels.py", "merges or lone or sums or gradients"),
+            ("kernels/test_kernels.py", "merges or lone or sums or gradients"),
             _merges,
         ),
         "widen": Kernel(
-            "widening for flash attention in Triton; in torch", ("test_kernels.py", "widening"), _widenings
+            "widening for flash attention in Triton; in torch",
+            ("kernels/test_kernels.py", "widening"),
+            _widenings,
         ),
         "attention": Kernel(
-            "sizes in a key channel, flash attention; in a mask", ("test_size_channel.py", ""), _attentions
+            "sizes in a key channel, flash attention; in a mask",
+            ("kernels/test_size_channel.py", ""),
+            _attentions,
         ),
     }
 )

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from registry import KERNELS, Case, Kernel
 
-from shared_tmu.bench.records import append_record, describe_environment
-from shared_tmu.bench.timing import compare_times, measure_calls
+from shared_tmu.programs.results import append_record, describe_environment
+from shared_tmu.programs.timing import compare_times, measure_calls
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "shared_tmu" / "tests"

@@ -13,7 +13,7 @@ from toy_hand_model import SIZE, Backbone, patch
 from shared_tmu.body_models.mano import load_mano
 from shared_tmu.demo import main
 from shared_tmu.evaluation import EvalProgram
-from shared_tmu.geometry import axis_angle_to_rotmat
+from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 
 MANO = load_mano()
 BOXES = {

@@ -6,14 +6,14 @@ import torch
 from toy_vit import ScaledBlock, SequentialViT, ToyViT
 
 from shared_tmu import TMUError, patch, trunk
-from shared_tmu.bench import clock as clock_module
-from shared_tmu.bench.clock import TRUNK_PARTS, PartClock
+from shared_tmu.bench import part_timer as clock_module
+from shared_tmu.bench.measured_model import Subject
 from shared_tmu.bench.models import build_random
+from shared_tmu.bench.part_timer import TRUNK_PARTS, PartClock
 from shared_tmu.bench.pipeline import HandPipeline
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, PARTS, ProfileSettings, profile_parts
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.report import format_profile, say_what_is_unaccounted
-from shared_tmu.bench.subject import Subject
 from shared_tmu.detect import Detection, HandBox
 from shared_tmu.plan import MergePlan
 from shared_tmu.schedule import Schedule

@@ -14,13 +14,13 @@ from shared_tmu import Schedule, TMUError, patch
 from shared_tmu.bench import speed
 from shared_tmu.bench.costs import count_flops, peak_memory_mib, vertex_error_mm
 from shared_tmu.bench.floor import make_floor
+from shared_tmu.bench.measured_model import Subject, Variant
 from shared_tmu.bench.models import build_random, share_weights
 from shared_tmu.bench.program import BenchProgram, find_model_folder
 from shared_tmu.bench.runtimes import find_runtime
 from shared_tmu.bench.speed import OFF, REFERENCE, SpeedSettings, compare_variant, measure_speed
-from shared_tmu.bench.subject import Subject, Variant
-from shared_tmu.bench.timing import Comparison, Timing, measure_calls
 from shared_tmu.flops import TrunkShape
+from shared_tmu.programs.timing import Comparison, Timing, measure_calls
 
 CPU = torch.device("cpu")
 SCHEDULES = ("off", "1x1", "5x3", "2x2+7x1+0x1+3x2", "0x2+6x1", "9", "100", "6@-1", "3@0.7", "20x1", "4x6")

@@ -14,7 +14,7 @@ import torch
 
 from shared_tmu.bench.suites import GPU, TRIAL
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 NAMES = ["kernels", *GPU.measurements, "tests"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 pytest.importorskip("triton")
 
 

@@ -20,9 +20,9 @@ from shared_tmu.body_models.array_pickle import read_array_pickle
 from shared_tmu.body_models.mano import FINGERTIPS
 from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.errors import BodyModelError, MissingAssetError
-from shared_tmu.geometry import mirror_axis_angle, mirror_points, mirror_rotmat
+from shared_tmu.pictures.geometry import mirror_axis_angle, mirror_points, mirror_rotmat
 
-FOLDER = Path(__file__).parent / "golden" / "mano"
+FOLDER = Path(__file__).parents[1] / "golden" / "mano"
 PICKLE = FOLDER / "standin_official_layout.pkl"
 RODRIGUES = 1e-8  # metres; smplx adds 1e-8 to each component of an axis-angle vector, mirrored or not
 WANTED = load_file(FOLDER / "mano_outputs.safetensors")

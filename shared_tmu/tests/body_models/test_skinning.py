@@ -10,7 +10,7 @@ from shared_tmu.body_models import load_mano
 from shared_tmu.body_models.mano import PARENTS
 from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.body_models.skinning import skin_vertices
-from shared_tmu.geometry import axis_angle_to_rotmat
+from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 
 
 def hands(count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

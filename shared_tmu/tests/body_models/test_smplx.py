@@ -18,7 +18,7 @@ from shared_tmu.body_models.smplx_layer import SmplxLayer
 from shared_tmu.body_models.smplx_model import FILE_ARRAYS, KEYPOINTS
 from shared_tmu.body_models.smplx_subset import SmplxSubset
 from shared_tmu.errors import BodyModelError, MissingAssetError
-from shared_tmu.geometry import axis_angle_to_rotmat
+from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 
 SIZES = {
     "global_orient": 3, "body_pose": 63, "left_hand_pose": 45, "right_hand_pose": 45, "jaw_pose": 3,
@@ -111,7 +111,7 @@ def test_key_points_are_the_recorded_choice() -> None:
 
 
 def test_buffers_are_those_of_the_published_model() -> None:
-    table = Path(__file__).parent / "golden" / "smplx" / "smplest_x.body_layer.tsv"
+    table = Path(__file__).parents[1] / "golden" / "smplx" / "smplest_x.body_layer.tsv"
     wanted = {}
     for line in table.read_text().splitlines():
         key, shape, dtype = line.split("\t")

@@ -12,7 +12,7 @@ from shared_tmu.datasets.photos import mean_hand, open_photos
 from shared_tmu.errors import InputError, MissingAssetError
 from shared_tmu.metrics import score_landmarks
 
-SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
+SAMPLES = Path(__file__).parents[3] / "assets" / "samples"
 
 
 @pytest.fixture(scope="module")

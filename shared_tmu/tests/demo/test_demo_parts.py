@@ -13,19 +13,19 @@ import trimesh
 from toy_demo import MANO, demo_program, write_pictures
 
 import shared_tmu.demo.batching
-from shared_tmu.crops import hand_crop
 from shared_tmu.demo import build_parser, parse_options
 from shared_tmu.demo.batching import Batcher, Job
 from shared_tmu.demo.meshes import mesh_files
 from shared_tmu.demo.predict import Prediction
-from shared_tmu.demo.records import TABLE, image_arrays, make_record
 from shared_tmu.demo.sources import Source, list_images, read_ahead
-from shared_tmu.demo.tables import ImageCamera, to_npz
 from shared_tmu.detect import Detection, HandBox
 from shared_tmu.errors import InputError, MethodError, ScheduleError
-from shared_tmu.geometry import axis_angle_to_rotmat
-from shared_tmu.overlays import vertex_normals
-from shared_tmu.precision import choose_dtype
+from shared_tmu.pictures.geometry import axis_angle_to_rotmat
+from shared_tmu.pictures.hand_crops import hand_crop
+from shared_tmu.pictures.overlays import vertex_normals
+from shared_tmu.programs.hand_records import TABLE, image_arrays, make_record
+from shared_tmu.programs.tables import ImageCamera, to_npz
+from shared_tmu.runtime.precision import choose_dtype
 
 
 @pytest.fixture

@@ -293,8 +293,8 @@ def test_a_stopped_run_leaves_no_process_behind_and_can_be_resumed(program, boxe
     entries = {name: [{"box_xyxy": [30, 20, 70, 70], "is_right": True}] for name in sizes}
     write_boxes(boxes, entries)
     script = textwrap.dedent(STOPPED).format(
-        paths=[str(Path(__file__).parent)], model=str(tmp_path / "model"), images=str(images), out=str(out),
-        boxes=str(boxes),
+        paths=[str(Path(__file__).parents[1])], model=str(tmp_path / "model"), images=str(images),
+        out=str(out), boxes=str(boxes),
     )  # fmt: skip
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + DEADLINE_S

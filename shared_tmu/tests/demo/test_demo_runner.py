@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from toy_demo import BOXES, SIZES, contents, demo_program, results, run, write_boxes, write_pictures
 
-from shared_tmu.bench import read_records
+from shared_tmu.programs.results import read_records
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ KILLED = """
 
 def killed_run(stop, halfway, images, boxes, out, tmp_path, *flags):
     script = textwrap.dedent(KILLED).format(
-        paths=[str(Path(__file__).parent)], stop=stop, halfway=halfway, model=str(tmp_path / "model"),
+        paths=[str(Path(__file__).parents[1])], stop=stop, halfway=halfway, model=str(tmp_path / "model"),
         images=str(images), out=str(out), boxes=str(boxes), flags=list(flags),
     )  # fmt: skip
     return subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode
@@ -299,8 +299,8 @@ def test_a_run_can_be_killed_from_outside_at_any_time(program, images, boxes, ou
         print("ready", flush=True)
         run(demo_program(Path({model!r})), {images!r}, {out!r}, "--save_mesh", "--tokens", boxes={boxes!r})
     """).format(
-        paths=[str(Path(__file__).parent)], model=str(tmp_path / "model"), images=str(images), out=str(out),
-        boxes=str(boxes),
+        paths=[str(Path(__file__).parents[1])], model=str(tmp_path / "model"), images=str(images),
+        out=str(out), boxes=str(boxes),
     )  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

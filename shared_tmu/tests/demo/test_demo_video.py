@@ -17,16 +17,17 @@ import numpy as np
 import pytest
 from toy_demo import contents, demo_program, results, write_boxes
 
-from shared_tmu.demo import batching, main, records, video
+from shared_tmu.demo import batching, main, video
 from shared_tmu.demo.batching import Batch, Batcher, Job
 from shared_tmu.demo.channels import PixelBudget
 from shared_tmu.demo.clips import Clip, ClipWriter
+from shared_tmu.demo.disk_arrays import GrowingArrays
 from shared_tmu.demo.frames import FrameOrder
-from shared_tmu.demo.growing import GrowingArrays
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.sources import Source
 from shared_tmu.detect import Detection
 from shared_tmu.errors import InputError
+from shared_tmu.programs import hand_records as records
 
 RIGHT = {"box_xyxy": [30, 20, 70, 70], "is_right": True}
 LEFT = {"box_xyxy": [90, 30, 130, 80], "is_right": False, "score": 0.5}
@@ -285,7 +286,7 @@ STOPPED = """
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_leaves_nothing_under_the_final_names(program, clip, boxes, out, tmp_path, how):
     paths = {"clip": str(clip), "out": str(out), "boxes": str(boxes), "model": str(tmp_path / "model")}
-    script = textwrap.dedent(STOPPED).format(paths=[str(Path(__file__).parent)], **paths)
+    script = textwrap.dedent(STOPPED).format(paths=[str(Path(__file__).parents[1])], **paths)
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while (

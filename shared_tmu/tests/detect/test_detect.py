@@ -20,9 +20,9 @@ from shared_tmu.detect.mediapipe_hands import MediaPipeDetector, _group, _is_sam
 from shared_tmu.detect.tiles import cut, tile_windows
 from shared_tmu.detect.vitdet import VitDetDetector, hands_from_keypoints
 from shared_tmu.errors import InputError, MissingAssetError, MissingDependencyError
-from shared_tmu.images import read_image
+from shared_tmu.pictures.images import read_image
 
-SAMPLES = Path(__file__).resolve().parents[2] / "assets" / "samples"
+SAMPLES = Path(__file__).resolve().parents[3] / "assets" / "samples"
 IMAGE = np.zeros((100, 200, 3), np.uint8)
 HAND = np.array(
     [[0, 0], [8, -4], [14, -10], [18, -16], [22, -20], [8, -30], [9, -42], [10, -50], [10, -57], [0, -32],

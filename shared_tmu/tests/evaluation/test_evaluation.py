@@ -15,14 +15,14 @@ import torch
 from freihand_folder import write_freihand
 from toy_hand_model import ToyHand, toy_program
 
-from shared_tmu.bench import read_records
 from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.errors import InputError, MethodError, ScheduleError
 from shared_tmu.evaluation import evaluate, main, parse_settings, runner
 from shared_tmu.evaluation.intervals import read_intervals
 from shared_tmu.metrics import score_freihand
 from shared_tmu.metrics.bootstrap import bootstrap_interval
-from shared_tmu.precision import choose_dtype
+from shared_tmu.programs.results import read_records
+from shared_tmu.runtime.precision import choose_dtype
 
 REQUIRED = (
     "model", "dataset", "schedule", "method", "unmerge", "pa_mpvpe_mm", "pa_mpjpe_mm", "images_per_s",
@@ -259,7 +259,7 @@ def test_a_damaged_chunk_is_computed_again(run, results, monkeypatch):
 def test_killed_in_the_middle_and_resumed(tmp_path, data_dir):
     script = textwrap.dedent(f"""
         import os, signal, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         import shared_tmu.evaluation.store as store
         from pathlib import Path
         from toy_hand_model import ToyHand, toy_program

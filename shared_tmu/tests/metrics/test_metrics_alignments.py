@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared_tmu.errors import InputError
 from shared_tmu.metrics import align_root, align_similarity, fit_similarity
 
-GOLDEN = Path(__file__).parent / "golden" / "metrics"
+GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
 
 
 def random_similarity(rng, mirrored=False):

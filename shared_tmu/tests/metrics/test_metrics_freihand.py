@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared_tmu.errors import InputError
 from shared_tmu.metrics import area_under_pck, f_scores, pck_curve, point_distances, score_freihand
 
-GOLDEN = Path(__file__).parent / "golden" / "metrics"
+GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from shared_tmu.metrics import (
     score_ho3d,
 )
 
-GOLDEN = Path(__file__).parent / "golden" / "metrics"
+GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
 
 
 def golden(name):

@@ -8,10 +8,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from shared_tmu.body_crops import body_crop, crop_transform, full_image_camera, person_crop
 from shared_tmu.errors import InputError
+from shared_tmu.pictures.body_crops import body_crop, crop_transform, full_image_camera, person_crop
 
-PATH = Path(__file__).parent / "golden" / "crops" / "body.safetensors"
+PATH = Path(__file__).parents[1] / "golden" / "crops" / "body.safetensors"
 GOLDEN = load_file(PATH)
 IMAGE = GOLDEN["image_bgr_uint8"]
 with safe_open(PATH, "np") as _file:

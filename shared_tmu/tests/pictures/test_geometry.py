@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
-from shared_tmu import geometry
 from shared_tmu.errors import InputError
+from shared_tmu.pictures import geometry
 
-GOLDEN = load_file(Path(__file__).parent / "golden" / "geometry" / "hand.safetensors")
+GOLDEN = load_file(Path(__file__).parents[1] / "golden" / "geometry" / "hand.safetensors")
 
 
 def check(found: Tensor, wanted: str, tolerance: float = 5e-5) -> None:

@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from scipy.ndimage import gaussian_filter
 
-from shared_tmu.crops import MEAN, STD, crop_square, hand_crop
 from shared_tmu.errors import InputError
+from shared_tmu.pictures.hand_crops import MEAN, STD, crop_square, hand_crop
 
-FILE = Path(__file__).parent / "golden" / "crops" / "hand.safetensors"
+FILE = Path(__file__).parents[1] / "golden" / "crops" / "hand.safetensors"
 GOLDEN = load_file(FILE)
 with safe_open(FILE, "np") as _file:
     CASES: dict[str, dict[str, Any]] = json.loads(_file.metadata()["cases"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shared_tmu.body_models.mano import load_mano
-from shared_tmu.overlays import LEFT_RGB, Mesh, View, draw_meshes, draw_side_view, vertex_normals
+from shared_tmu.pictures.overlays import LEFT_RGB, Mesh, View, draw_meshes, draw_side_view, vertex_normals
 
 VIEW = View(400.0, (49.5, 39.5), 100, 80)
 
@@ -87,9 +87,9 @@ def test_a_mirrored_hand_gives_the_mirrored_silhouettes(hand):
 
 
 def test_large_windows_are_cast_coarsely(monkeypatch, hand):
-    import shared_tmu.overlays
+    import shared_tmu.pictures.overlays
 
-    monkeypatch.setattr(shared_tmu.overlays, "MAX_CAST_PIXELS", 400)
+    monkeypatch.setattr(shared_tmu.pictures.overlays, "MAX_CAST_PIXELS", 400)
     drawn = draw_meshes(np.zeros((80, 100, 3), np.uint8), [square()], VIEW)
     assert drawn[40, 50, 0] > 100
     assert drawn[5, 5, 0] == 0

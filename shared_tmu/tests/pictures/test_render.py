@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared_tmu.errors import MissingDependencyError
-from shared_tmu.render import RayScene, cast_rays
+from shared_tmu.pictures.render import RayScene, cast_rays
 
 FOCAL_PX, CENTRE_PX, WIDTH, HEIGHT = (50.0, 40.0), (7.5, 6.25), 20, 12
 FACE = np.array([[0, 1, 2]])

@@ -9,14 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared_tmu.bench import (
-    Timing,
-    append_record,
-    compare_times,
-    describe_environment,
-    measure_in_turn,
-    read_records,
-)
+from shared_tmu.programs.results import append_record, describe_environment, read_records
+from shared_tmu.programs.timing import Timing, compare_times, measure_in_turn
 
 CPU = torch.device("cpu")
 
@@ -132,7 +126,7 @@ def test_what_json_cannot_say_is_refused_and_the_file_left_alone(tmp_path):
 
 
 def test_the_environment_names_versions_machine_and_commit(tmp_path):
-    here = describe_environment(CPU, Path(__file__).parent)
+    here = describe_environment(CPU, Path(__file__).parents[1])
     assert here["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     assert here["machine"]["processor"]
     assert describe_environment(CPU, tmp_path)["commit"] is None

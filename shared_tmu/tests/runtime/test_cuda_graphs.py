@@ -13,7 +13,7 @@ from toy_vit import ToyViT
 from shared_tmu import Schedule, patch
 from shared_tmu.bench.runtimes import find_runtime
 from shared_tmu.errors import CaptureError, InputError
-from shared_tmu.graphs import CapturedModel, capture
+from shared_tmu.runtime.cuda_graphs import CapturedModel, capture
 
 
 @dataclass(frozen=True)

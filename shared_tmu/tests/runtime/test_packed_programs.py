@@ -11,9 +11,9 @@ from toy_demo import demo_program, write_boxes, write_pictures
 from toy_demo import run as run_demo
 from toy_hand_model import ToyHand, toy_program
 
-from shared_tmu.bench import read_records
 from shared_tmu.evaluation import main
-from shared_tmu.packing import PackedLinear, pack_if_possible, pack_weights
+from shared_tmu.programs.results import read_records
+from shared_tmu.runtime.packing import PackedLinear, pack_if_possible, pack_weights
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN")
 

@@ -13,7 +13,7 @@ from toy_vit import SequentialViT, ToyViT
 
 from shared_tmu import patch
 from shared_tmu.errors import PatchError
-from shared_tmu.packing import PackedLinear, pack_weights
+from shared_tmu.runtime.packing import PackedLinear, pack_weights
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN")
 

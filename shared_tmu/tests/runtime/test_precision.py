@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from shared_tmu import precision
 from shared_tmu.errors import InputError
-from shared_tmu.precision import choose_dtype, convert, cpu_features, vertex_error
+from shared_tmu.runtime import precision
+from shared_tmu.runtime.precision import choose_dtype, convert, cpu_features, vertex_error
 
 CPU = torch.device("cpu")
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 
 from shared_tmu.bench.cli import main
+from shared_tmu.bench.measured_model import Subject
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, PARTS
 from shared_tmu.bench.program import BenchProgram, find_model_folder
-from shared_tmu.bench.subject import Subject
 from shared_tmu.schedule import Schedule
 
 from .folders import ModelFolder

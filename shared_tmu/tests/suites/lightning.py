@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from shared_tmu.errors import ConfigError, InputError
-from shared_tmu.geometry import axis_angle_to_rotmat
+from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 from shared_tmu.training.published import HandModule
 from shared_tmu.training.published_losses import LossWeights, supervised_losses, weighted_sum
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared_tmu.body_models.mano import SYNTHHAND, load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
-from shared_tmu.geometry import axis_angle_to_rotmat
+from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 from shared_tmu.synth.anatomy import FINGERS, HAND, bone_ends, joints
 from shared_tmu.synth.build import RIM, TIP_IDS, build_hand, mean_parameters
 from shared_tmu.synth.hand import synth_hand
@@ -167,7 +167,7 @@ def test_pose_space_explains_the_sampled_poses(arrays):
 
 def test_mean_parameters_are_rotations(arrays):
     from shared_tmu.body_models.mano import load_mean_params
-    from shared_tmu.geometry import rot6d_to_rotmat
+    from shared_tmu.pictures.geometry import rot6d_to_rotmat
 
     mean = mean_parameters(arrays["hands_mean"])
     shipped = load_mean_params()

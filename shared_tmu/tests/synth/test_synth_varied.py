@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from shared_tmu.render import RayScene, pixel_directions
+from shared_tmu.pictures.render import RayScene, pixel_directions
 from shared_tmu.synth import Difficulty, sample_scene, write_eval_set
 from shared_tmu.synth.backdrop import _ramp
 from shared_tmu.synth.body import sample_body_scene

@@ -4,8 +4,8 @@ import torch
 
 from shared_tmu.body_models.smplx_model import KEYPOINTS, PARENTS
 from shared_tmu.models.decoder import CrossAttention, DecoderConfig, DecoderLayers
+from shared_tmu.training.attention_loss import _targets, look_loss, recorded
 from shared_tmu.training.dense import DenseHeads
-from shared_tmu.training.looks import _targets, look_loss, recorded
 
 JOINTS = 65
 

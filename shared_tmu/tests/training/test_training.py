@@ -13,7 +13,7 @@ from torch import nn
 from shared_tmu.body_models.mano import load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.errors import ConfigError, InputError
-from shared_tmu.geometry import axis_angle_to_rotmat, project_points, weak_camera_to_translation
+from shared_tmu.pictures.geometry import axis_angle_to_rotmat, project_points, weak_camera_to_translation
 from shared_tmu.synth import Difficulty, sample_scene
 from shared_tmu.synth.generator import draw, place_hand
 from shared_tmu.synth.poses import sample_hand_poses
@@ -25,7 +25,7 @@ from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
 from shared_tmu.training.drawing import Scenes
 from shared_tmu.training.grow import cosine_patches, grow_blocks, shrink_blocks
 from shared_tmu.training.losses import aligned_error_mm, fit_weak_camera, hand_losses
-from shared_tmu.training.mapped import map_arrays
+from shared_tmu.training.npz_mmap import map_arrays
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
 from shared_tmu.training.settings import Setting, Stage
 from shared_tmu.training.stages import run_stages

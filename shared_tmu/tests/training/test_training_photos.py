@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from shared_tmu.crops import MEAN, STD, hand_crop
 from shared_tmu.datasets import SetOptions
 from shared_tmu.datasets.photos import open_photos
 from shared_tmu.errors import ConfigError, InputError, MissingAssetError
-from shared_tmu.images import read_image
+from shared_tmu.pictures.hand_crops import MEAN, STD, hand_crop
+from shared_tmu.pictures.images import read_image
 from shared_tmu.training import photos
+from shared_tmu.training.data_module import Order
 from shared_tmu.training.dense import DenseHeads, heat_losses
-from shared_tmu.training.feed import Order
 from shared_tmu.training.photos import PhotoSet, bones, collate, keep_hands, unpack
 from shared_tmu.training.settings import Setting, Stage
 from shared_tmu.training.stages import run_stages
 
-SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
+SAMPLES = Path(__file__).parents[3] / "assets" / "samples"
 
 
 @pytest.fixture(scope="module")

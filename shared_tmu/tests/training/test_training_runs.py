@@ -17,13 +17,13 @@ from shared_tmu.errors import ConfigError
 from shared_tmu.synth import shards
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training import data, drawing
-from shared_tmu.training.clock import seconds_for
 from shared_tmu.training.curve import read_curve
+from shared_tmu.training.data_module import Feed, Order
 from shared_tmu.training.drawing import Drawer, Scenes
-from shared_tmu.training.feed import Feed, Order
 from shared_tmu.training.optim import warm_cosine
 from shared_tmu.training.settings import Stage
 from shared_tmu.training.stages import load_newest, read_end
+from shared_tmu.training.time_limit import seconds_for
 
 
 @pytest.fixture(autouse=True)

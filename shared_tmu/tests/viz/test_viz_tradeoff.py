@@ -76,7 +76,7 @@ def test_nothing_to_plot(tmp_path):
 
 
 def test_the_published_table():
-    table = Path(__file__).resolve().parents[2] / "assets" / "thesis_curves.csv"
+    table = Path(__file__).resolve().parents[3] / "assets" / "thesis_curves.csv"
     (points,) = read_published(table, "HaMeR").values()
     assert len(points) == 14
     moved = {p.schedule: p for p in relative_to_off(points)}

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import torch
 
+from shared_tmu.bench.measured_model import SCOPES, Subject
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, ProfileSettings, profile_parts
 from shared_tmu.bench.program import BenchProgram
-from shared_tmu.bench.records import append_record, describe_environment, read_records, require_writable
 from shared_tmu.bench.report import (
     format_profile,
     format_scale,
@@ -26,12 +26,12 @@ from shared_tmu.bench.report import (
 from shared_tmu.bench.runtimes import RUNTIMES
 from shared_tmu.bench.scale import AXES, ScaleSettings, draw_scale, measure_scale
 from shared_tmu.bench.speed import SpeedSettings, measure_speed
-from shared_tmu.bench.subject import SCOPES, Subject
 from shared_tmu.bench.suites import SUITES, run_suite
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.evaluation.settings import choose_device
 from shared_tmu.methods import METHODS, find_method
-from shared_tmu.precision import DTYPES, choose_dtype
+from shared_tmu.programs.results import append_record, describe_environment, read_records, require_writable
+from shared_tmu.runtime.precision import DTYPES, choose_dtype
 from shared_tmu.schedule import Schedule
 
 T = TypeVar("T")

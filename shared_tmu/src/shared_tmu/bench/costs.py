@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from shared_tmu.bench.timing import synchronize
+from shared_tmu.programs.timing import synchronize
 
 MEMORY_MEANS = {
     "cpu": "most memory that torch held at once for one call, weights not counted, nor libraries' scratch",

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from shared_tmu import trunk
-from shared_tmu.bench.timing import synchronize
 from shared_tmu.blocks import find_misfit
 from shared_tmu.patching import MergedBlocks
 from shared_tmu.plan import MergePlan
+from shared_tmu.programs.timing import synchronize
 
 TRUNK_PARTS = {
     "attention_half": "attention",

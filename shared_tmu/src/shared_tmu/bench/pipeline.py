@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shared_tmu.bench.clock import PartClock
+from shared_tmu.bench.part_timer import PartClock
 from shared_tmu.errors import InputError
 
 Image = NDArray[np.uint8]
@@ -74,7 +74,7 @@ class HandPipeline:
         """
         from shared_tmu.demo.sources import list_images
         from shared_tmu.detect import make_detector
-        from shared_tmu.images import read_image
+        from shared_tmu.pictures.images import read_image
 
         sources = list_images(folder, ["*.jpg", "*.png"])
         pictures = {source.name: read_image(source.path).bgr for source in sources}
@@ -82,7 +82,7 @@ class HandPipeline:
 
     def run(self, model: nn.Module, clock: PartClock) -> None:
         """See `Pipeline`."""
-        from shared_tmu.crops import hand_crop
+        from shared_tmu.pictures.hand_crops import hand_crop
 
         config: Any = model.config
         found = []
@@ -117,9 +117,9 @@ def _tensors(output: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
 
 def _draw(image: Image, hand: Any, crop: Any, output: Mapping[str, NDArray[np.float32]], model: Any) -> None:
     """The hand over its picture, and over the picture of its crop, as the demo draws them."""
-    from shared_tmu.demo.records import make_record
-    from shared_tmu.demo.tables import ImageCamera
-    from shared_tmu.overlays import Mesh, View, draw_meshes
+    from shared_tmu.pictures.overlays import Mesh, View, draw_meshes
+    from shared_tmu.programs.hand_records import make_record
+    from shared_tmu.programs.tables import ImageCamera
 
     height, width = image.shape[:2]
     camera = ImageCamera.of_image(width, height, None)

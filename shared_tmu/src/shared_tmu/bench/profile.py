@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from shared_tmu.bench.clock import PartClock
+from shared_tmu.bench.measured_model import Subject, Variant
+from shared_tmu.bench.part_timer import PartClock
 from shared_tmu.bench.pipeline import ModelPipeline, Pipeline
-from shared_tmu.bench.records import describe_environment
-from shared_tmu.bench.subject import Subject, Variant
-from shared_tmu.bench.timing import time_once
+from shared_tmu.programs.results import describe_environment
+from shared_tmu.programs.timing import time_once
 from shared_tmu.schedule import Schedule
 
 PARTS = (

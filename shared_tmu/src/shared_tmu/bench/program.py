@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from shared_tmu.bench.pipeline import Pipeline
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.program import PatchModel, hand_crops
+from shared_tmu.programs.model_program import PatchModel, hand_crops
 
 _SUFFIX = "_TMU"
 

@@ -17,8 +17,8 @@ from torch import nn
 
 from shared_tmu.errors import InputError
 from shared_tmu.export import CompiledModel, OnnxModel, export_onnx
-from shared_tmu.graphs import capture
-from shared_tmu.packing import pack_weights
+from shared_tmu.runtime.cuda_graphs import capture
+from shared_tmu.runtime.packing import pack_weights
 from shared_tmu.schedule import Schedule
 
 Call = Callable[[], object]

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from shared_tmu.bench.costs import MEMORY_MEANS, vertex_error_mm
+from shared_tmu.bench.measured_model import Subject, Variant
 from shared_tmu.bench.program import BenchProgram
-from shared_tmu.bench.records import describe_environment
 from shared_tmu.bench.runtimes import RUNTIMES, Call, find_runtime
-from shared_tmu.bench.subject import Subject, Variant
-from shared_tmu.bench.timing import Comparison, Timing, compare_times, measure_calls
+from shared_tmu.programs.results import describe_environment
+from shared_tmu.programs.timing import Comparison, Timing, compare_times, measure_calls
 from shared_tmu.schedule import Schedule
 
 OFF = Schedule()

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from shared_tmu.bench.measured_model import Subject
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.speed import SpeedSettings, measure_speed
-from shared_tmu.bench.subject import Subject
 from shared_tmu.errors import InputError
 from shared_tmu.schedule import Schedule
 

@@ -10,7 +10,7 @@ from shared_tmu.body_models.landmarks import contour_rows, points_on_faces
 from shared_tmu.body_models.skinning import skin_vertices
 from shared_tmu.body_models.smplx_model import KEYPOINTS, NECK, NUM_BETAS, PARENTS, SmplxModel
 from shared_tmu.errors import MissingDependencyError
-from shared_tmu.geometry import axis_angle_to_rotmat
+from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 
 try:
     import smplx

@@ -9,7 +9,7 @@ from shared_tmu.body_models.landmarks import contour_rows
 from shared_tmu.body_models.skinning import bend_vertices
 from shared_tmu.body_models.smplx_layer import NECK_CHAIN, SmplxLayer, SmplxOutput
 from shared_tmu.body_models.smplx_model import PARENTS
-from shared_tmu.geometry import axis_angle_to_rotmat
+from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 
 
 class SmplxSubset(nn.Module):

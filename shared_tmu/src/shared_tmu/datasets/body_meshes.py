@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared_tmu.body_crops import BBOX_RATIO, NETWORK_SIZE, body_crop
 from shared_tmu.body_models.smplx_model import NUM_VERTICES
 from shared_tmu.datasets.base import Column, Outputs, SetOptions
 from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.files import replacing
-from shared_tmu.images import read_image
 from shared_tmu.metrics import BodyParts, score_ehf
 from shared_tmu.metrics.hand_table import expect_finite
+from shared_tmu.pictures.body_crops import BBOX_RATIO, NETWORK_SIZE, body_crop
+from shared_tmu.pictures.images import read_image
 
 _AT_ONCE = 32  # samples scored together: a whole set of meshes in float64 need not fit in memory
 _PARAMETERS = (

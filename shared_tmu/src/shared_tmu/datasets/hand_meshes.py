@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared_tmu.crops import hand_crop
 from shared_tmu.datasets.base import Column, Outputs, SetOptions
 from shared_tmu.files import replacing
-from shared_tmu.geometry import crop_camera_to_full
-from shared_tmu.images import read_image
 from shared_tmu.metrics import HandScores, score_freihand
+from shared_tmu.pictures.geometry import crop_camera_to_full
+from shared_tmu.pictures.hand_crops import hand_crop
+from shared_tmu.pictures.images import read_image
 
 TIP_ROWS = (4, 8, 12, 16, 20)  # of the OpenPose order: thumb, index, middle, ring, pinky
 FREIHAND_TIP_VERTICES = (744, 320, 443, 555, 672)

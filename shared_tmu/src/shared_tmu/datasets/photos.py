@@ -19,15 +19,15 @@ from torch import Tensor
 
 from shared_tmu.body_models import load_mano, load_mean_params
 from shared_tmu.body_models.mano_layer import ManoLayer
-from shared_tmu.crops import hand_crop
 from shared_tmu.datasets.base import Column, Outputs, SetOptions
 from shared_tmu.detect.base import HandBox
 from shared_tmu.errors import InputError, MissingAssetError
 from shared_tmu.files import replacing
-from shared_tmu.images import read_image
 from shared_tmu.metrics.hint import crop_to_picture
 from shared_tmu.metrics.landmarks import MEAN_HAND, LandmarkScores, score_landmarks
 from shared_tmu.models.hand import mano_params
+from shared_tmu.pictures.hand_crops import hand_crop
+from shared_tmu.pictures.images import read_image
 
 PATTERNS = ("*.jpg", "*.png", "*.webp", "*.bmp", "*.tif", "*.tiff")
 _read = lru_cache(maxsize=1)(read_image)  # hands of one picture follow each other

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from shared_tmu.demo.sources import Loaded, Source, shortened
 from shared_tmu.errors import InputError
-from shared_tmu.images import Picture
+from shared_tmu.pictures.images import Picture
 
 CODEC = "mp4v"
 """MPEG-4 part 2, which OpenCV's wheel can write everywhere."""

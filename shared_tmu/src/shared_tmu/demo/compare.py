@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared_tmu.bench import Timing, measure_in_turn
 from shared_tmu.demo.predict import Prediction, Predictor
-from shared_tmu.evaluation.program import Run
+from shared_tmu.programs.model_program import Run
+from shared_tmu.programs.timing import Timing, measure_in_turn
 from shared_tmu.schedule import Schedule
 
 ROUNDS = 10

@@ -14,7 +14,7 @@ from torch import nn
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
-from shared_tmu.evaluation.identity import digest_of, file_sha256, weights_sha256
+from shared_tmu.programs.identity import digest_of, file_sha256, weights_sha256
 from shared_tmu.schedule import Schedule
 
 PLACES = ("img_folder", "video", "out_folder", "file_type")

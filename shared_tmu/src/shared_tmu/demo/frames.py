@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.channels import PixelBudget
 from shared_tmu.demo.clips import ClipWriter
-from shared_tmu.demo.growing import GrowingArrays
+from shared_tmu.demo.disk_arrays import GrowingArrays
 from shared_tmu.demo.saving import Drawer, ImageFiles
-from shared_tmu.demo.tables import Field, Table
+from shared_tmu.programs.tables import Field, Table
 
 Image = NDArray[np.uint8]
 Rows = Mapping[str, NDArray[Any]]

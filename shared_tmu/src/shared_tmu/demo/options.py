@@ -14,11 +14,11 @@ import torch
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.detect import BODY_DETECTORS
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.program import EvalProgram, Run
 from shared_tmu.evaluation.settings import choose_device, choose_protection
 from shared_tmu.methods import METHODS, find_method
-from shared_tmu.packing import PACKED_HELP
-from shared_tmu.precision import choose_dtype, name_of
+from shared_tmu.programs.model_program import EvalProgram, Run
+from shared_tmu.runtime.packing import PACKED_HELP
+from shared_tmu.runtime.precision import choose_dtype, name_of
 from shared_tmu.schedule import Schedule
 
 DTYPES = ("float32", "bfloat16")
@@ -35,7 +35,7 @@ class DemoOptions:
         file_type: patterns of file names, see `sources.list_images`.
         run: how tokens are merged.
         dtype: of the weights; `dtype_reason` says why.
-        packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.packing`.
+        packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.runtime.packing`.
         checkpoint: None for the bundled weights.
         body_path: None for the bundled body model.
         detector: one of the subject's.

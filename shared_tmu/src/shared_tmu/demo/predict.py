@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shared_tmu.bench.timing import synchronize
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.program import EvalProgram, Run
-from shared_tmu.packing import PackHandle, pack_if_possible
 from shared_tmu.patching import PatchHandle
-from shared_tmu.precision import VertexError, convert
+from shared_tmu.programs.model_program import EvalProgram, Run
+from shared_tmu.programs.timing import synchronize
+from shared_tmu.runtime.packing import PackHandle, pack_if_possible
+from shared_tmu.runtime.precision import VertexError, convert
 
 Arrays = dict[str, NDArray[np.float32]]
 Output = Mapping[str, Tensor | Mapping[str, Tensor]]

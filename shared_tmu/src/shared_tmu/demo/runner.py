@@ -23,27 +23,27 @@ from typing import Any
 
 from torch import nn
 
-from shared_tmu.bench import append_record, describe_environment
 from shared_tmu.demo.batching import Job
-from shared_tmu.demo.closing import last_line, list_of, pictures_of, write
 from shared_tmu.demo.compare import Comparer
 from shared_tmu.demo.digest import facts_of, options_digest
 from shared_tmu.demo.draw_worker import Drawn
 from shared_tmu.demo.drawing import Finisher, choose_processes
-from shared_tmu.demo.feeding import Feeder
 from shared_tmu.demo.ledger import OutputFolder, ResultError
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions, parse_options
 from shared_tmu.demo.predict import Predictor
+from shared_tmu.demo.prefetch import Feeder
 from shared_tmu.demo.progress import progress
 from shared_tmu.demo.report import Report, format_table
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.sources import Source, list_images
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
+from shared_tmu.demo.summary import last_line, list_of, pictures_of, write
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.errors import InputError, TMUError
-from shared_tmu.evaluation.program import EvalProgram
+from shared_tmu.programs.model_program import EvalProgram
+from shared_tmu.programs.results import append_record, describe_environment
 
 _log = logging.getLogger(__name__)
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.crops import hand_crop
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.meshes import mesh_files
 from shared_tmu.demo.options import DemoOptions
-from shared_tmu.demo.pictures import denormalise, encode, side_by_side, with_caption
 from shared_tmu.demo.subjects import HANDS, DemoSubject
-from shared_tmu.demo.tables import ImageCamera, Record, to_npz
 from shared_tmu.demo.tokens import draw_stages
 from shared_tmu.errors import InputError
-from shared_tmu.overlays import Mesh, View, draw_meshes, draw_side_view
+from shared_tmu.pictures.hand_crops import hand_crop
+from shared_tmu.pictures.overlays import Mesh, View, draw_meshes, draw_side_view
+from shared_tmu.pictures.panels import denormalise, encode, side_by_side, with_caption
+from shared_tmu.programs.tables import ImageCamera, Record, to_npz
 
 CROP_PICTURE_PX = 384
 """Side of the pictures of one hand or person."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
 from shared_tmu.errors import InputError
-from shared_tmu.images import Picture, decode_image, read_bytes
+from shared_tmu.pictures.images import Picture, decode_image, read_bytes
 
 READ_AHEAD = 2
 """Decoded images that wait at most."""

@@ -13,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shared_tmu.body_crops import BBOX_RATIO, BodyCrop, body_crop
-from shared_tmu.crops import HandCrop, hand_crop
-from shared_tmu.demo import body_records, records
-from shared_tmu.demo.pictures import denormalise, to_bgr
-from shared_tmu.demo.tables import ImageCamera, Record, Table
 from shared_tmu.detect import DETECTORS, Detector, choose_detector, make_detector
 from shared_tmu.detect.boxes import HAND_FORMAT, PERSON_FORMAT
 from shared_tmu.detect.people import PEOPLE_DETECTORS, choose_people_detector, make_people_detector
-from shared_tmu.evaluation.program import Subject
-from shared_tmu.overlays import LEFT_RGB, RIGHT_RGB, Mesh
+from shared_tmu.pictures.body_crops import BBOX_RATIO, BodyCrop, body_crop
+from shared_tmu.pictures.hand_crops import HandCrop, hand_crop
+from shared_tmu.pictures.overlays import LEFT_RGB, RIGHT_RGB, Mesh
+from shared_tmu.pictures.panels import denormalise, to_bgr
+from shared_tmu.programs import body_records
+from shared_tmu.programs import hand_records as records
+from shared_tmu.programs.model_program import Subject
+from shared_tmu.programs.tables import ImageCamera, Record, Table
 
 Image = NDArray[np.uint8]
 Faces = NDArray[np.integer[Any]]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.demo.pictures import side_by_side, with_caption
 from shared_tmu.demo.subjects import DemoSubject
+from shared_tmu.pictures.panels import side_by_side, with_caption
 from shared_tmu.viz import draw_groups
 
 MAX_STAGES = 6

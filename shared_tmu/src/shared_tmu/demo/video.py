@@ -31,26 +31,26 @@ from torch import nn
 
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.clips import Clip, ClipWriter
-from shared_tmu.demo.closing import close_kept
 from shared_tmu.demo.digest import options_digest
+from shared_tmu.demo.disk_arrays import GrowingArrays
 from shared_tmu.demo.draw_worker import Drawn
 from shared_tmu.demo.drawing import Finisher, choose_processes
-from shared_tmu.demo.feeding import Feeder
 from shared_tmu.demo.frames import FrameDrawer, FrameOrder, Rows, clip_table
-from shared_tmu.demo.growing import GrowingArrays
 from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
+from shared_tmu.demo.prefetch import Feeder
 from shared_tmu.demo.runner import Session
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.sources import Source
 from shared_tmu.demo.subjects import demo_subject
-from shared_tmu.demo.tables import ImageCamera, parse_fields
+from shared_tmu.demo.summary import close_kept
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.identity import file_sha256
-from shared_tmu.evaluation.program import EvalProgram
+from shared_tmu.programs.identity import file_sha256
+from shared_tmu.programs.model_program import EvalProgram
+from shared_tmu.programs.tables import ImageCamera, parse_fields
 
 MANY_FRAMES = 1000
 """Taken for the length of a clip that does not say its own."""

@@ -1,8 +1,8 @@
 """The evaluation runner that every model folder's `eval.py` calls."""
 
-from shared_tmu.evaluation.program import BODY, HAND, EvalProgram, Run, Subject
 from shared_tmu.evaluation.runner import evaluate, main
 from shared_tmu.evaluation.settings import EvalSettings, build_parser, parse_settings
+from shared_tmu.programs.model_program import BODY, HAND, EvalProgram, Run, Subject
 
 __all__ = [
     "BODY",

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from shared_tmu.datasets import EvalSet
 from shared_tmu.errors import InputError, MissingDependencyError
-from shared_tmu.evaluation.program import EvalProgram, Run
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
+from shared_tmu.programs.model_program import EvalProgram, Run
 
 _log = logging.getLogger(__name__)
 _Loaded = tuple[dict[str, Tensor], list[str]]

@@ -17,20 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.bench import append_record, describe_environment, read_records
 from shared_tmu.datasets import DATASETS, EvalSet, open_dataset, picture_signature
 from shared_tmu.errors import InputError, TMUError
-from shared_tmu.evaluation.identity import code_sha256, digest_of, file_sha256, weights_sha256
 from shared_tmu.evaluation.intervals import PER_SAMPLE, read_intervals
 from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
-from shared_tmu.evaluation.program import BASELINE, EvalProgram, Run
 from shared_tmu.evaluation.report import format_table, format_title
 from shared_tmu.evaluation.settings import EvalSettings, parse_settings
 from shared_tmu.evaluation.speed import count_tokens, measure_speeds
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder, chunk_bounds
 from shared_tmu.files import replacing, write_text
-from shared_tmu.packing import PackHandle, pack_if_possible
-from shared_tmu.precision import vertex_error
+from shared_tmu.programs.identity import code_sha256, digest_of, file_sha256, weights_sha256
+from shared_tmu.programs.model_program import BASELINE, EvalProgram, Run
+from shared_tmu.programs.results import append_record, describe_environment, read_records
+from shared_tmu.runtime.packing import PackHandle, pack_if_possible
+from shared_tmu.runtime.precision import vertex_error
 
 _log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ import torch
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_meshes import TIPS
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.program import BASELINE, HAND, EvalProgram, Run
 from shared_tmu.methods import METHODS, find_method
-from shared_tmu.packing import PACKED_HELP
-from shared_tmu.precision import DTYPES, choose_dtype, name_of
+from shared_tmu.programs.model_program import BASELINE, HAND, EvalProgram, Run
+from shared_tmu.runtime.packing import PACKED_HELP
+from shared_tmu.runtime.precision import DTYPES, choose_dtype, name_of
 from shared_tmu.schedule import Schedule
 from shared_tmu.trunk import Protect
 
@@ -38,7 +38,7 @@ class EvalSettings:
         tips: whose fingertips enter the joint errors, see `HandMeshSet`.
         rounds: timed rounds per schedule; 0 measures no speed.
         fresh: do everything again, whatever is already there.
-        packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.packing`.
+        packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.runtime.packing`.
     """
 
     datasets: tuple[str, ...]

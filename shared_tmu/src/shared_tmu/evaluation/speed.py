@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.bench import Timing, compare_times, measure_in_turn
-from shared_tmu.evaluation.program import EvalProgram, Run
 from shared_tmu.evaluation.settings import EvalSettings
+from shared_tmu.programs.model_program import EvalProgram, Run
+from shared_tmu.programs.timing import Timing, compare_times, measure_in_turn
 
 _FIELDS = ("images_per_s", "images_per_s_quartiles", "speedup", "speedup_quartiles", "timing")
 _WARMUP = 3

@@ -17,16 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.bench import describe_environment
 from shared_tmu.blocks import find_misfit
 from shared_tmu.datasets import SetOptions, open_dataset
-from shared_tmu.evaluation.identity import file_sha256, weights_sha256
 from shared_tmu.evaluation.predict import load_batch
-from shared_tmu.evaluation.program import EvalProgram
 from shared_tmu.files import write_text
 from shared_tmu.matching import halves, match_similar
 from shared_tmu.methods import METHODS
 from shared_tmu.plan import MergePlan
+from shared_tmu.programs.identity import file_sha256, weights_sha256
+from shared_tmu.programs.model_program import EvalProgram
+from shared_tmu.programs.results import describe_environment
 
 _PARTS = 4  # of the trunk, a line for each
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from shared_tmu.errors import ExportError, TMUError
-from shared_tmu.evaluation.program import EvalProgram, Run
 from shared_tmu.export.onnx_export import export_onnx
 from shared_tmu.export.onnx_model import OnnxModel
 from shared_tmu.export.outputs import flatten_output
 from shared_tmu.methods import METHODS, find_method
+from shared_tmu.programs.model_program import EvalProgram, Run
 from shared_tmu.schedule import Schedule
 
 _log = logging.getLogger(__name__)

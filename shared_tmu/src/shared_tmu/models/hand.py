@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from shared_tmu.body_models.mano import ManoModel, MeanParams
 from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.errors import BodyModelError, InputError
-from shared_tmu.geometry import project_points, rot6d_to_rotmat, weak_camera_to_translation
 from shared_tmu.models.config import HandConfig
 from shared_tmu.models.discriminator import Discriminator
 from shared_tmu.models.vit import ViT
+from shared_tmu.pictures.geometry import project_points, rot6d_to_rotmat, weak_camera_to_translation
 
 NUM_JOINTS, NUM_BETAS, NUM_CAMERA = 16, 10, 3
 NUM_POSE = 6 * NUM_JOINTS
@@ -27,8 +27,8 @@ class HandModel(nn.Module, ABC):
     """A backbone and a body model; a subclass turns tokens into rotations, shape and camera in `predict`.
 
     Always predicts a right hand: crops of left hands are mirrored before, results after
-    (`shared_tmu.geometry.mirror_*`). Works in half and double precision without autocast; predictions are in
-    at least float32. Reads no file.
+    (`shared_tmu.pictures.geometry.mirror_*`). Works in half and double precision without autocast;
+    predictions are in at least float32. Reads no file.
 
     Args:
         config: sizes; `official()` of its class is the published model.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shared_tmu.crops import MAX_RATIO, require_opencv
 from shared_tmu.errors import InputError
+from shared_tmu.pictures.hand_crops import MAX_RATIO, require_opencv
 
 NETWORK_SIZE = (256, 192)
 """Height and width that SMPLest-X sees: every second row and column of the published 512 x 384 crop."""

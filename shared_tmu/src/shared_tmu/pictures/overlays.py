@@ -1,7 +1,7 @@
 """Shaded meshes drawn over photographs, by ray casting: no display and no OpenGL needed.
 
-Convention: cameras and pixels as in `shared_tmu.render`: x right, y down, z forward, pixel centres at whole
-numbers. Pictures are BGR uint8 `[H, W, 3]`.
+Convention: cameras and pixels as in `shared_tmu.pictures.render`: x right, y down, z forward, pixel centres
+at whole numbers. Pictures are BGR uint8 `[H, W, 3]`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.render import RayScene, cast_directions, pixel_directions
+from shared_tmu.pictures.render import RayScene, cast_directions, pixel_directions
 
 RIGHT_RGB = (0.65, 0.74, 0.86)
 LEFT_RGB = (0.62, 0.84, 0.66)  # green: no mesh may look like skin

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.crops import MEAN, STD
+from shared_tmu.pictures.hand_crops import MEAN, STD
 
 CAPTION_PX = 26
 

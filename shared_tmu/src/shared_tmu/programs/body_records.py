@@ -38,15 +38,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.body_crops import BodyCrop, full_image_camera
 from shared_tmu.body_models.smplx_model import (
     BODY_RANGE,
     FACE_RANGE,
     LEFT_HAND_RANGE,
     RIGHT_HAND_RANGE,
 )
-from shared_tmu.demo.tables import ImageCamera, Record, Table, parse_fields
 from shared_tmu.detect import PersonBox
+from shared_tmu.pictures.body_crops import BodyCrop, full_image_camera
+from shared_tmu.programs.tables import ImageCamera, Record, Table, parse_fields
 
 CROP_FOCAL_PX = (5000.0, 5000.0)
 """Focal length of a crop as large as the network's input, as published."""

@@ -43,10 +43,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared_tmu.crops import HandCrop
-from shared_tmu.demo.tables import ImageCamera, Record, Table, parse_fields
 from shared_tmu.detect import HandBox
-from shared_tmu.geometry import crop_camera_to_full, mirror_rotmat, rotmat_to_axis_angle
+from shared_tmu.pictures.geometry import crop_camera_to_full, mirror_rotmat, rotmat_to_axis_angle
+from shared_tmu.pictures.hand_crops import HandCrop
+from shared_tmu.programs.tables import ImageCamera, Record, Table, parse_fields
 
 JOINT_NAMES = (
     "wrist",

@@ -14,7 +14,7 @@ from torch import nn
 import shared_tmu
 
 # parts of shared_tmu that predictions and scores do not go through
-_BESIDE = ("bench", "demo", "detect", "evaluation", "synth", "viz", "assets")
+_BESIDE = ("bench", "demo", "detect", "evaluation", "programs", "synth", "viz", "assets")
 
 
 def digest_of(facts: Mapping[str, Any]) -> str:

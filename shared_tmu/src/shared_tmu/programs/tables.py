@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.geometry import CROP_PX, FOCAL_PX
+from shared_tmu.pictures.geometry import CROP_PX, FOCAL_PX
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import PatchError
+from shared_tmu.errors import PatchError
 
 _DTYPES = (torch.float32, torch.bfloat16)
 PACKED_HELP = (

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from shared_tmu.synth.geometry3d import Solid, forearm, make_solid, occluder
 from shared_tmu.synth.hand import PosedHand, synth_hand
 from shared_tmu.synth.scene import Scene
+from shared_tmu.synth.shading import Camera, Looks, Shot, Stage, Surface, photograph_stage, surface_labels
 from shared_tmu.synth.skin import skin_albedo
-from shared_tmu.synth.stage import Camera, Looks, Shot, Stage, Surface, photograph_stage, surface_labels
 from shared_tmu.synth.varied import photograph_hand
 
 Array = NDArray[np.float32]

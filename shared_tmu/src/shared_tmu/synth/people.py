@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.render import RayScene, pixel_directions
+from shared_tmu.pictures.render import RayScene, pixel_directions
 from shared_tmu.synth.environment import Environment
 from shared_tmu.synth.hand import vertex_normals
 from shared_tmu.synth.skin import sample_tone

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.render import RayScene, pixel_directions
+from shared_tmu.pictures.render import RayScene, pixel_directions
 from shared_tmu.synth.background import background
 from shared_tmu.synth.camera_noise import photograph
 from shared_tmu.synth.geometry3d import Solid

@@ -14,8 +14,8 @@ from shared_tmu.synth.jewels import ring, wristband
 from shared_tmu.synth.painters import arm_skin, cloth, material
 from shared_tmu.synth.scene import Scene
 from shared_tmu.synth.second_hand import second_hand
+from shared_tmu.synth.shading import Camera, Shot
 from shared_tmu.synth.skin import sample_tone
-from shared_tmu.synth.stage import Camera, Shot
 from shared_tmu.synth.things import Thing, held_thing, loose_thing
 from shared_tmu.synth.varied_stage import Painted, Painter, VariedStage, photograph_varied
 

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.render import RayScene, pixel_directions
+from shared_tmu.pictures.render import RayScene, pixel_directions
 from shared_tmu.synth.backdrop import backdrop
 from shared_tmu.synth.environment import Environment
 from shared_tmu.synth.geometry3d import Solid
 from shared_tmu.synth.ground import Ground
 from shared_tmu.synth.sensor import take_picture
-from shared_tmu.synth.stage import Camera, Shot, _uneven
+from shared_tmu.synth.shading import Camera, Shot, _uneven
 
 Array = NDArray[np.float32]
 Faces = NDArray[np.int32]

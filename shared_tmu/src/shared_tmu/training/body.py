@@ -20,9 +20,13 @@ from shared_tmu.body_models.smplx_model import (
     RIGHT_HAND_RANGE,
 )
 from shared_tmu.body_models.smplx_subset import SmplxSubset
-from shared_tmu.geometry import axis_angle_to_rotmat, interleaved_rot6d_to_rotmat, rotmat_to_axis_angle
+from shared_tmu.pictures.geometry import (
+    axis_angle_to_rotmat,
+    interleaved_rot6d_to_rotmat,
+    rotmat_to_axis_angle,
+)
+from shared_tmu.training.attention_loss import look_loss, recorded
 from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
-from shared_tmu.training.looks import look_loss, recorded
 from shared_tmu.training.losses import FOCAL_OVER_SIZE, aligned_error_mm, fit_weak_camera
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.patches import choose_patches, encode_some

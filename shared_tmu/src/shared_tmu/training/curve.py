@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from shared_tmu.files import write_text
-from shared_tmu.training.clock import Clock
+from shared_tmu.training.time_limit import Clock
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from shared_tmu.crops import MEAN, STD
-from shared_tmu.geometry import axis_angle_to_rotmat
+from shared_tmu.pictures.geometry import axis_angle_to_rotmat
+from shared_tmu.pictures.hand_crops import MEAN, STD
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import (
     CANONICAL_SCALE_M,
@@ -31,7 +31,7 @@ from shared_tmu.synth.shards import (
     make_shards,
     shard_folder,
 )
-from shared_tmu.training.mapped import map_arrays
+from shared_tmu.training.npz_mmap import map_arrays
 
 Image = NDArray[np.uint8]  # [256, 192, 3], BGR until `unpack`
 Labels = dict[str, NDArray[Any]]  # one sample's labels as a shard holds them

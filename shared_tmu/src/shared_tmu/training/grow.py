@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.crops import MEAN, STD
 from shared_tmu.errors import ConfigError
+from shared_tmu.pictures.hand_crops import MEAN, STD
 
 
 def cosine_patches(channels: int, size: int = 16) -> Tensor:

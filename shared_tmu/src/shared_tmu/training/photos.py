@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from shared_tmu.crops import MEAN, STD, hand_crop
 from shared_tmu.datasets.base import SetOptions
 from shared_tmu.datasets.photos import PhotoHands, find_photos, open_photos
 from shared_tmu.errors import MissingAssetError
 from shared_tmu.files import replacing
-from shared_tmu.images import read_image
+from shared_tmu.pictures.hand_crops import MEAN, STD, hand_crop
+from shared_tmu.pictures.images import read_image
 from shared_tmu.synth.shards import CELL, jpeg
 from shared_tmu.training.data import HEIGHT, WIDTH, cover, random_move, recolor, unpack_images
 from shared_tmu.training.dense import heat_losses
-from shared_tmu.training.mapped import map_arrays
 from shared_tmu.training.module import HandTraining
+from shared_tmu.training.npz_mmap import map_arrays
 from shared_tmu.training.tasks import Task
 
 VERSION = 1

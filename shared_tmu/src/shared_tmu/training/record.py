@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from shared_tmu.bench import describe_environment
-from shared_tmu.evaluation.identity import file_sha256
 from shared_tmu.files import replacing, write_text
+from shared_tmu.programs.identity import file_sha256
+from shared_tmu.programs.results import describe_environment
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.drawing import Scenes
 from shared_tmu.training.settings import Setting, Stage

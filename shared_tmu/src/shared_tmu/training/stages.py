@@ -22,14 +22,14 @@ from torch import nn
 
 from shared_tmu.errors import ConfigError, MissingAssetError
 from shared_tmu.files import replacing, write_text
-from shared_tmu.training.clock import Clock, seconds_for
 from shared_tmu.training.curve import Curve, Keeper
+from shared_tmu.training.data_module import Feed
 from shared_tmu.training.drawing import Drawer, cores
-from shared_tmu.training.feed import Feed
 from shared_tmu.training.grow import resize_blocks
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.settings import Setting, Stage
 from shared_tmu.training.tasks import HAND, Task
+from shared_tmu.training.time_limit import Clock, seconds_for
 
 DONE = "done.safetensors"
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from shared_tmu.bench import read_records
 from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.files import replacing
+from shared_tmu.programs.results import read_records
 
 _SETTING = ("model", "dataset", "device", "dtype", "batch_size", "n", "weights_sha256")
 

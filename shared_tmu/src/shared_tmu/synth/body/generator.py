@@ -14,7 +14,7 @@ from shared_tmu.synth.body.scene import BodyScene
 from shared_tmu.synth.environment import Environment
 from shared_tmu.synth.geometry3d import Solid, make_solid, primitives
 from shared_tmu.synth.ground import sample_ground
-from shared_tmu.synth.stage import Camera, Looks, Shot, Stage, photograph_stage, surface_labels
+from shared_tmu.synth.shading import Camera, Looks, Shot, Stage, photograph_stage, surface_labels
 from shared_tmu.synth.things import Thing
 from shared_tmu.synth.varied import painted_thing
 from shared_tmu.synth.varied_stage import Paint, Painted, VariedStage, photograph_varied

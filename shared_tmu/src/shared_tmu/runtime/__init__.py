@@ -1,0 +1,1 @@
+"""How a model runs: packed weights, number formats, CUDA graphs."""
