@@ -45,7 +45,7 @@ difference; *{MAY_BE_NONE}* where it holds 0"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunGrid:
     """Lines of one model on one set.
 
     Args:
@@ -77,7 +77,7 @@ class Comparison:
         return next(int(run["tokens_kept"]) for (name, _), run in self.cells.items() if name == schedule)
 
 
-def arrange_runs(runs: Sequence[Run]) -> Comparison:
+def arrange_runs(runs: Sequence[Run]) -> RunGrid:
     """Sort lines by schedule and way of merging.
 
     Args:
@@ -101,7 +101,7 @@ def arrange_runs(runs: Sequence[Run]) -> Comparison:
     baseline = cells.get(("off", "TMU"))
     if baseline is None:
         raise ValueError("a comparison needs the unpatched model: run eval.py with --r off, too")
-    return Comparison(baseline, {key: run for key, run in cells.items() if key[0] != "off"})
+    return RunGrid(baseline, {key: run for key, run in cells.items() if key[0] != "off"})
 
 
 def compare_runs(runs: Sequence[Run]) -> str:
@@ -147,7 +147,7 @@ def show_difference(value: float, interval: tuple[float, float] | None, digits: 
     return f"{text}, {low:.{digits}f} to {high:.{digits}f}{f', {MAY_BE_NONE}' if low <= 0 <= high else ''}"
 
 
-def _note(found: Comparison, name: str) -> str:
+def _note(found: RunGrid, name: str) -> str:
     base = f"{found.baseline[name]:.{MEASURES[name].digits}f}"
     if not any(interval_of(run, "minus_off_interval_95", name) for run in found.cells.values()):
         return f"in brackets how much more than the unpatched model's {base}"
@@ -156,7 +156,7 @@ def _note(found: Comparison, name: str) -> str:
     return NOTE.format(base=base + shown)
 
 
-def _cell(found: Comparison, schedule: str, way: str, name: str) -> str:
+def _cell(found: RunGrid, schedule: str, way: str, name: str) -> str:
     run, digits = found.cells.get((schedule, way)), MEASURES[name].digits
     if run is None:
         return "-"

@@ -32,7 +32,7 @@ class AssetError(Exception):
 
 
 @dataclass(frozen=True)
-class Part:
+class AssetPart:
     """One kind of file: `count` files whose path ends in `pattern`, kept below `folder` in data/."""
 
     name: str
@@ -59,7 +59,7 @@ class Asset:
     title: str
     licence: str
     where: str
-    parts: tuple[Part, ...]
+    parts: tuple[AssetPart, ...]
     use: str
 
 
@@ -68,7 +68,7 @@ MANO = Asset(
     licence="MANO licence: non-commercial research, education and art; no redistribution",
     where="register at https://mano.is.tue.mpg.de, download 'Models & Code' (mano_v1_2.zip)",
     parts=(
-        Part(
+        AssetPart(
             "MANO_RIGHT.pkl",
             "mano",
             r"MANO_RIGHT\.pkl",
@@ -82,13 +82,13 @@ HAMER = Asset(
     licence="the code is MIT; using the weights needs MANO, whose licence is non-commercial",
     where="https://github.com/geopavlakos/hamer: its fetch_demo_data.sh (hamer_demo_data.tar.gz, 6 GB)",
     parts=(
-        Part(
+        AssetPart(
             "hamer.ckpt",
             "hamer_ckpts/checkpoints",
             r"hamer\.ckpt",
             "e5cc06f294d88a92dee24e603480aab04de532b49f0e08200804ee7d90e16f53",
         ),
-        Part("model_config.yaml", "hamer_ckpts", r"model_config\.yaml"),
+        AssetPart("model_config.yaml", "hamer_ckpts", r"model_config\.yaml"),
     ),
     use="demo.py --checkpoint data/hamer_ckpts/checkpoints/hamer.ckpt --mano_path data/mano/MANO_RIGHT.pkl",
 )
@@ -98,8 +98,8 @@ WILOR = Asset(
     where="https://github.com/rolpotamias/WiLoR names them in its README: wilor_final.ckpt (about 2.5 "
     "GB) and, in its folder pretrained_models, model_config.yaml",
     parts=(
-        Part("wilor_final.ckpt", "wilor", r"wilor_final\.ckpt"),
-        Part("model_config.yaml", "wilor", r"model_config\.yaml"),
+        AssetPart("wilor_final.ckpt", "wilor", r"wilor_final\.ckpt"),
+        AssetPart("model_config.yaml", "wilor", r"model_config\.yaml"),
     ),
     use="WiLoR's demo.py --checkpoint data/wilor/wilor_final.ckpt --mano_path data/mano/MANO_RIGHT.pkl",
 )
@@ -108,8 +108,8 @@ FREIHAND = Asset(
     licence="research use only",
     where="https://lmb.informatik.uni-freiburg.de/projects/freihand (FreiHAND_pub_v2_eval.zip, 0.7 GB)",
     parts=(
-        Part("evaluation/rgb/*.jpg", "freihand", r"evaluation/rgb/\d{8}\.jpg", count=3960),
-        Part("evaluation_*.json", "freihand", r"evaluation_(?:K|scale|xyz|verts|mano)\.json", count=5),
+        AssetPart("evaluation/rgb/*.jpg", "freihand", r"evaluation/rgb/\d{8}\.jpg", count=3960),
+        AssetPart("evaluation_*.json", "freihand", r"evaluation_(?:K|scale|xyz|verts|mano)\.json", count=5),
     ),
     use="eval.py --dataset freihand",
 )
@@ -118,7 +118,7 @@ YOLO = Asset(
     licence="CC BY-NC-ND 4.0; the ultralytics package that runs it is AGPL-3.0",
     where="https://github.com/rolpotamias/WiLoR: detector.pt",
     parts=(
-        Part(
+        AssetPart(
             "detector.pt",
             "detectors",
             r"detector\.pt",
@@ -133,9 +133,9 @@ VITDET = Asset(
     where="model_final_f05665.pkl: https://github.com/facebookresearch/detectron2 (ViTDet-H Cascade); "
     "wholebody.pth: in hamer_demo_data.tar.gz; its .py: https://github.com/ViTAE-Transformer/ViTPose",
     parts=(
-        Part("model_final_f05665.pkl", "detectors", r"model_final_f05665\.pkl"),
-        Part("wholebody.pth", "detectors", r"wholebody\.pth"),
-        Part("ViTPose_huge_wholebody_256x192.py", "detectors", r"ViTPose_huge_wholebody_256x192\.py"),
+        AssetPart("model_final_f05665.pkl", "detectors", r"model_final_f05665\.pkl"),
+        AssetPart("wholebody.pth", "detectors", r"wholebody\.pth"),
+        AssetPart("ViTPose_huge_wholebody_256x192.py", "detectors", r"ViTPose_huge_wholebody_256x192\.py"),
     ),
     use="demo.py --detector vitdet, after installing detectron2 and mmpose; give the files one by one",
 )
@@ -143,14 +143,14 @@ SMPLX = Asset(
     title="SMPL-X, the official neutral body model",
     licence="SMPL-X licence: non-commercial research, education and art; no redistribution",
     where="register at https://smpl-x.is.tue.mpg.de, download the NPZ+PKL models (models_smplx_v1_1.zip)",
-    parts=(Part("SMPLX_NEUTRAL.npz", "smplx", r"SMPLX_NEUTRAL\.npz"),),
+    parts=(AssetPart("SMPLX_NEUTRAL.npz", "smplx", r"SMPLX_NEUTRAL\.npz"),),
     use="the official SMPLest-X needs it; it is read without executing pickle code",
 )
 SMPLEST_X = Asset(
     title="SMPLest-X-H, the official checkpoint",
     licence="S-Lab licence: non-commercial; it predicts SMPL-X, whose licence is non-commercial too",
     where="https://github.com/SMPLCap/SMPLest-X names it in its README: smplest_x_h.pth.tar (8 GB)",
-    parts=(Part("smplest_x_h.pth.tar", "smplest_x", r"smplest_x_h\.pth\.tar"),),
+    parts=(AssetPart("smplest_x_h.pth.tar", "smplest_x", r"smplest_x_h\.pth\.tar"),),
     use="demo.py --checkpoint data/smplest_x/smplest_x_h.pth.tar --smplx_path data/smplx/SMPLX_NEUTRAL.npz",
 )
 EHF = Asset(
@@ -159,11 +159,11 @@ EHF = Asset(
     where="register at https://smpl-x.is.tue.mpg.de: EHF, 'MANO and FLAME vertex indices', and the 14-joint "
     "regressor of its tools; EHF.json (boxes, optional) is by Hand4Whole's author",
     parts=(
-        Part("NN_img.jpg", "EHF", r"\d{2,3}_img\.jpg", count=100),
-        Part("NN_align.ply", "EHF", r"\d{2,3}_align\.ply", count=100),
-        Part("SMPLX_to_J14.pkl", "smplx", r"SMPLX_to_J14\.pkl"),
-        Part("MANO_SMPLX_vertex_ids.pkl", "smplx", r"MANO_SMPLX_vertex_ids\.pkl"),
-        Part("SMPL-X__FLAME_vertex_ids.npy", "smplx", r"SMPL-X__FLAME_vertex_ids\.npy"),
+        AssetPart("NN_img.jpg", "EHF", r"\d{2,3}_img\.jpg", count=100),
+        AssetPart("NN_align.ply", "EHF", r"\d{2,3}_align\.ply", count=100),
+        AssetPart("SMPLX_to_J14.pkl", "smplx", r"SMPLX_to_J14\.pkl"),
+        AssetPart("MANO_SMPLX_vertex_ids.pkl", "smplx", r"MANO_SMPLX_vertex_ids\.pkl"),
+        AssetPart("SMPL-X__FLAME_vertex_ids.npy", "smplx", r"SMPL-X__FLAME_vertex_ids\.npy"),
     ),
     use="eval.py --dataset ehf; give the archives and files one by one",
 )
@@ -171,7 +171,7 @@ YOLO_PERSON = Asset(
     title="YOLOv8x, the person detector of the published SMPLest-X demo",
     licence="AGPL-3.0, like the ultralytics package that runs it",
     where="https://github.com/ultralytics/assets/releases: yolov8x.pt",
-    parts=(Part("yolov8x.pt", "detectors", r"yolov8x\.pt"),),
+    parts=(AssetPart("yolov8x.pt", "detectors", r"yolov8x\.pt"),),
     use="SMPLest-X's demo.py --detector yolo, after pip install ultralytics",
 )
 ASSETS = {
@@ -239,7 +239,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def place_one(path: str, stream: IO[bytes], part: Part, target: Path, force: bool) -> None:
+def place_one(path: str, stream: IO[bytes], part: AssetPart, target: Path, force: bool) -> None:
     """Copy one file to `target`, whole or not at all.
 
     Raises:

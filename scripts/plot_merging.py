@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bundled import REPOSITORY
 from cards import ERROR, read_published
-from comparison import MEASURES, Comparison, arrange_runs, interval_of
+from comparison import MEASURES, RunGrid, arrange_runs, interval_of
 
 from shared_tmu import TMUError
 from shared_tmu.errors import InputError
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def absolute_panel(found: Comparison, name: str) -> Panel:
+def absolute_panel(found: RunGrid, name: str) -> Panel:
     """One number of the lines at every schedule."""
     base = float(found.baseline[name])
     lines = {way: _line(found, way, name, lambda more: base + more) for way in found.ways}
@@ -69,7 +69,7 @@ def absolute_panel(found: Comparison, name: str) -> Panel:
     )
 
 
-def relative_panel(found: Comparison, published: dict[str, float]) -> Panel:
+def relative_panel(found: RunGrid, published: dict[str, float]) -> Panel:
     """The rise in per cent of `off`; random pairs are left out, since they would hide the rest.
 
     Raises:
@@ -85,7 +85,7 @@ def relative_panel(found: Comparison, published: dict[str, float]) -> Panel:
     return Panel("beside the published model of ViT-H size", "rise of PA-MPVPE, % of off", lines, 0.0)
 
 
-def _line(found: Comparison, way: str, name: str, place: Callable[[float], float]) -> Line:
+def _line(found: RunGrid, way: str, name: str, place: Callable[[float], float]) -> Line:
     """Differences to `off` and their intervals, each put where `place` says."""
     runs = {schedule: run for (schedule, used), run in found.cells.items() if used == way}
     values = {s: place(run[name] - found.baseline[name]) for s, run in runs.items()}
@@ -93,7 +93,7 @@ def _line(found: Comparison, way: str, name: str, place: Callable[[float], float
     return Line(values, {s: (place(b[0]), place(b[1])) for s, b in bands.items() if b is not None})
 
 
-def _read(paths: Sequence[Path]) -> Comparison:
+def _read(paths: Sequence[Path]) -> RunGrid:
     runs = [run for path in paths for run in read_records(path)]
     try:
         return arrange_runs(runs)

@@ -8,7 +8,7 @@ from comparison import Run, interval_of
 
 
 @dataclass(frozen=True)
-class Table:
+class TableKind:
     """How the lines of one kind are shown.
 
     Args:
@@ -142,7 +142,7 @@ def show_memory(run: Run) -> str:
 
 
 TABLES = {
-    "eval": Table(
+    "eval": TableKind(
         identity=("model", "dataset", "device", "dtype", "schedule", "method", "unmerge", "protect"),
         setting=("model", "dataset", "device", "dtype"),
         columns=(
@@ -170,7 +170,7 @@ TABLES = {
             *("95 % interval", "mean hand: PCK@0.2", "images/s"),
         ),
     ),
-    "tokens": Table(
+    "tokens": TableKind(
         identity=("model", "dataset", "schedule", "blocks"),
         setting=("model", "dataset", "schedule"),
         columns=(
@@ -183,7 +183,7 @@ TABLES = {
         ),
         context=("n", "versions", "commit"),
     ),
-    "speed": Table(
+    "speed": TableKind(
         identity=(
             *("model", "size", "scope", "device", "method", "unmerge"),
             *("batch_size", "dtype_asked", "dtype", "runtime", "schedule"),
@@ -207,7 +207,7 @@ TABLES = {
         context=("processor", "cpu_threads", "rounds", "versions", "commit"),
         optional=("ms", "vertices (mm)"),
     ),
-    "kernel": Table(
+    "kernel": TableKind(
         identity=("kernel", "dtype", "device", "case"),
         setting=("device",),
         columns=(
@@ -220,7 +220,7 @@ TABLES = {
         ),
         context=("processor", "versions", "commit"),
     ),
-    "profile": Table(
+    "profile": TableKind(
         identity=("model", "size", "device", "dtype_asked", "batch_size", "schedule"),
         setting=("model", "size", "device"),
         columns=(
@@ -239,7 +239,7 @@ TABLES = {
         context=("processor", "cpu_threads", "rounds", "versions", "commit"),
         optional=("ms", "detection", "crop", "head", "body model", "rendering"),
     ),
-    "demo": Table(
+    "demo": TableKind(
         identity=("model", "device", "dtype", "schedule", "overlays", "images"),
         setting=("model", "device"),
         columns=(
@@ -256,7 +256,7 @@ TABLES = {
         ),
         context=("processor", "cpu_threads", "versions", "commit"),
     ),
-    "scale": Table(
+    "scale": TableKind(
         identity=("device", "dtype", "axis", "value"),
         setting=("device", "dtype"),
         columns=(
@@ -277,7 +277,7 @@ TABLES = {
 }
 """By the `kind` of a line; those of eval.py have none."""
 
-BRIEF = Table(
+BRIEF = TableKind(
     identity=TABLES["eval"].identity,
     setting=TABLES["eval"].setting,
     columns=(

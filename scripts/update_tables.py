@@ -24,7 +24,7 @@ from bundled import REPOSITORY, aims_of
 from cards import read_published, show_contrast, show_training
 from comparison import WAYS, Run, compare_runs
 from forecast import read_history, show_history
-from tables import BRIEF, TABLES, Table
+from tables import BRIEF, TABLES, TableKind
 
 BLOCK = re.compile(r"(<!-- results:begin (?P<what>[^>]+) -->\n).*?(<!-- results:end -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
@@ -35,7 +35,7 @@ class TableError(Exception):
     """A results file that cannot be shown; the message says why."""
 
 
-def kind_of(run: Run) -> Table:
+def kind_of(run: Run) -> TableKind:
     """How a line is shown."""
     return TABLES[run.get("kind", "eval")]
 
@@ -75,7 +75,7 @@ def describe(run: Run, name: str) -> str:
     return "" if value is None else str(value)
 
 
-def make_table(runs: list[Run], brief: Table | None = None) -> str:
+def make_table(runs: list[Run], brief: TableKind | None = None) -> str:
     """Return a Markdown table for each kind and setting, and below it what it was measured with.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 
 from shared_tmu.bench.cli import main
 from shared_tmu.bench.costs import vertex_error_mm
-from shared_tmu.bench.measured_model import Subject, Variant
+from shared_tmu.bench.measured_model import MeasuredModel, Variant
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, PARTS
 from shared_tmu.schedule import Schedule
 from tmu.bench import PROGRAM
@@ -86,14 +86,14 @@ def test_options_that_do_not_go_together(options: str, capsys: pytest.CaptureFix
 
 
 def test_the_ideal_of_vit_h_is_that_of_its_arithmetic() -> None:
-    subject = Subject(PROGRAM, "tiny", torch.device("cpu"), "vit")
+    subject = MeasuredModel(PROGRAM, "tiny", torch.device("cpu"), "vit")
     assert subject.count_tokens(Schedule.parse("12x8+6x8"))[-1] == 48
     whole, merged = (subject.count_flops(Schedule.parse(text)) for text in ("off", "10x16"))
     assert 2 < whole / merged < 3
 
 
 def test_vertices_of_the_bundled_model_move_little_in_bfloat16() -> None:
-    subject = Subject(PROGRAM, "thin", torch.device("cpu"))
+    subject = MeasuredModel(PROGRAM, "thin", torch.device("cpu"))
     off = Schedule.parse("off")
     found, reference = (
         subject.run_first(Variant(dtype, "eager", off), 2).output["pred_vertices"]

@@ -17,8 +17,8 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 def asset(monkeypatch: pytest.MonkeyPatch) -> str:
     """Put an asset of two parts, one with a known checksum, into the table."""
     parts = (
-        fetch_assets.Part("model.pkl", "toy/checkpoints", r"model\.pkl", DIGEST),
-        fetch_assets.Part("config.yaml", "toy", r"config\.yaml"),
+        fetch_assets.AssetPart("model.pkl", "toy/checkpoints", r"model\.pkl", DIGEST),
+        fetch_assets.AssetPart("config.yaml", "toy", r"config\.yaml"),
     )
     toy = fetch_assets.Asset("a toy", "free for tests", "nowhere", parts, "nothing")
     monkeypatch.setitem(fetch_assets.ASSETS, "toy", toy)
@@ -67,7 +67,7 @@ def test_places_a_checkpoint_that_is_itself_a_zip_file(
     source = tmp_path / "model.pkl"
     with zipfile.ZipFile(source, "w") as archive:
         archive.writestr("data.pkl", b"weights")
-    part = fetch_assets.Part("model.pkl", "toy", r"model\.pkl")
+    part = fetch_assets.AssetPart("model.pkl", "toy", r"model\.pkl")
     monkeypatch.setitem(fetch_assets.ASSETS, asset, fetch_assets.Asset("a", "b", "c", (part,), "d"))
     assert run(asset, "--from", source, "--data_dir", tmp_path / "data") == 0
     assert (tmp_path / "data/toy/model.pkl").read_bytes() == source.read_bytes()

@@ -7,7 +7,7 @@ from toy_vit import ScaledBlock, SequentialViT, ToyViT
 
 from shared_tmu import TMUError, patch, trunk
 from shared_tmu.bench import part_timer as clock_module
-from shared_tmu.bench.measured_model import Subject
+from shared_tmu.bench.measured_model import MeasuredModel
 from shared_tmu.bench.models import build_random
 from shared_tmu.bench.part_timer import TRUNK_PARTS, PartClock
 from shared_tmu.bench.pipeline import HandPipeline
@@ -124,7 +124,7 @@ def profile(monkeypatch, folder, own_s=0.0):
         make_batch=lambda model, size: {"x": torch.randn(size, 20, 32)},
         parts={"head": "head"},
     )
-    subject = Subject(program, "small", CPU)
+    subject = MeasuredModel(program, "small", CPU)
     settings = ProfileSettings((Schedule.parse("3x2"),), (2,), {"float32": torch.float32}, folder, 3, 1)
     monkeypatch.setattr("time.perf_counter", lambda: Time.now_s)
     return list(profile_parts(subject, settings))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from shared_tmu.bench.__main__ import main
-from shared_tmu.bench.scale import AXES, Point, ScaleSettings, measure_point
+from shared_tmu.bench.scale import AXES, ScalePoint, ScaleSettings, measure_point
 from shared_tmu.bench.speed import OFF, SpeedSettings
 from shared_tmu.bench.suites import GPU, SUITES, Suite, Target, run_suite
 from shared_tmu.errors import TMUError
@@ -16,7 +16,7 @@ from shared_tmu.schedule import Schedule
 def test_half_of_the_tokens_merge_at_every_point():
     for axis, values in AXES.items():
         for value in values:
-            point = Point(**{axis: value})
+            point = ScalePoint(**{axis: value})
             kept = point.schedule.token_counts(point.depth, point.tokens)[-1]
             assert point.tokens / 2 <= kept < 0.6 * point.tokens
     assert AXES["tokens"][0] == 192
@@ -25,7 +25,7 @@ def test_half_of_the_tokens_merge_at_every_point():
 
 def test_matching_many_tokens_holds_one_matrix_of_scores_at_most():
     settings = ScaleSettings(torch.device("cpu"), rounds=1, budget_s=0)
-    record = measure_point(Point(tokens=1024, batch=1, depth=1, width=16, num_heads=1), settings)
+    record = measure_point(ScalePoint(tokens=1024, batch=1, depth=1, width=16, num_heads=1), settings)
     assert record["score_matrix_mib"] == 1
     metric_mib = 1024 * 16 * 4 / 2**20
     assert record["matching_peak_mib"] < record["score_matrix_mib"] + 4 * metric_mib

@@ -14,7 +14,7 @@ from shared_tmu import Schedule, TMUError, patch
 from shared_tmu.bench import speed
 from shared_tmu.bench.costs import count_flops, peak_memory_mib, vertex_error_mm
 from shared_tmu.bench.floor import make_floor
-from shared_tmu.bench.measured_model import Subject, Variant
+from shared_tmu.bench.measured_model import MeasuredModel, Variant
 from shared_tmu.bench.models import build_random, share_weights
 from shared_tmu.bench.program import BenchProgram, find_model_folder
 from shared_tmu.bench.runtimes import find_runtime
@@ -304,7 +304,7 @@ def measure(program, scope="model", **changes):
         "rounds": 2,
         "warmup": 0,
     }
-    subject = Subject(program, "small", CPU, scope)
+    subject = MeasuredModel(program, "small", CPU, scope)
     return list(measure_speed(program, subject, SpeedSettings(**options | changes)))
 
 
@@ -346,7 +346,7 @@ def test_a_row_is_given_before_the_next_is_measured(program, rows_timed):
     settings = SpeedSettings(
         (Schedule.parse("3x3"), Schedule.parse("2x1")), (2,), {"auto": torch.bfloat16}, rounds=2, warmup=0
     )
-    rows = measure_speed(program, Subject(program, "small", CPU), settings)
+    rows = measure_speed(program, MeasuredModel(program, "small", CPU), settings)
     assert [next(rows)["schedule"], next(rows)["schedule"], len(rows_timed)] == ["off", "3x3", 1]
     assert [next(rows)["schedule"], len(rows_timed)] == ["2x1", 2]
     off = Variant(torch.bfloat16, "eager", OFF)
@@ -371,7 +371,7 @@ def test_known_rows_are_not_measured_again(program, rows_timed, monkeypatch):
     monkeypatch.setattr(speed, "describe_environment", lambda device, folder: dict(environment))
 
     def go_on(known):
-        subject = Subject(program, "small", CPU)
+        subject = MeasuredModel(program, "small", CPU)
         options = {"rounds": 2, "warmup": 0}
         settings = SpeedSettings((Schedule.parse("3x3"),), (1, 2), {"float32": torch.float32}, **options)
         rows_timed.clear()
@@ -405,7 +405,7 @@ def test_the_vit_alone_is_measured_without_its_head(program):
 
 
 def test_the_model_is_left_as_it_was(program):
-    subject = Subject(program, "small", CPU)
+    subject = MeasuredModel(program, "small", CPU)
     before = {name: value.clone() for name, value in subject.build(REFERENCE).state_dict().items()}
     settings = SpeedSettings((Schedule.parse("3x3"),), (1,), {"bfloat16": torch.bfloat16}, rounds=1, warmup=0)
     list(measure_speed(program, subject, settings))
@@ -417,7 +417,7 @@ def test_the_model_is_left_as_it_was(program):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda program: Subject(program, "huge", CPU), "no size 'huge': use one of small"),
+        (lambda program: MeasuredModel(program, "huge", CPU), "no size 'huge': use one of small"),
         (lambda program: measure(program, runtimes=("warp",)), "no runtime 'warp': use one of eager"),
         (lambda program: measure(program, schedules=(Schedule.parse("1x9"),)), "names 9 layers"),
         (lambda _: find_runtime("eager", torch.device("mps")), "not on mps"),

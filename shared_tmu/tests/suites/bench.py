@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from shared_tmu.bench.cli import main
-from shared_tmu.bench.measured_model import Subject
+from shared_tmu.bench.measured_model import MeasuredModel
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, PARTS
 from shared_tmu.bench.program import BenchProgram, find_model_folder
 from shared_tmu.schedule import Schedule
@@ -37,7 +37,7 @@ class BenchSuite:
         off, merged = (json.loads(line) for line in results.read_text().splitlines())
         assert off["tokens_kept"] == merged["tokens"] == prefix + 192
         assert merged["tokens_kept"] == prefix + 32
-        subject = Subject(self.program, "tiny", torch.device("cpu"), "vit")
+        subject = MeasuredModel(self.program, "tiny", torch.device("cpu"), "vit")
         assert subject.count_tokens(Schedule.parse("8"))[-1] == prefix + 1
 
     def test_a_profile_has_every_part(self, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training import data, drawing
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.data_module import Feed, Order
-from shared_tmu.training.drawing import Drawer, Scenes
+from shared_tmu.training.drawing import Scenes, ShardDrawer
 from shared_tmu.training.optim import warm_cosine
 from shared_tmu.training.settings import Stage
 from shared_tmu.training.stages import load_newest, read_end
@@ -271,7 +271,7 @@ def test_time_taken_is_remembered(tmp_path):
 
 def test_a_drawer_knows_what_is_there(tmp_path):
     scenes = Scenes(4, 20, Difficulty())
-    drawer = Drawer(tmp_path, PlainSet.kind, [[scenes]], 1)
+    drawer = ShardDrawer(tmp_path, PlainSet.kind, [[scenes]], 1)
     assert drawer.available(scenes) == 0
     assert drawer.wait(scenes, 8) == 8
     assert drawer.wait(scenes, 99, is_late=lambda: True) == 8

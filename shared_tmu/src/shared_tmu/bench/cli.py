@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from shared_tmu.bench.measured_model import SCOPES, Subject
+from shared_tmu.bench.measured_model import SCOPES, MeasuredModel
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, ProfileSettings, profile_parts
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.report import (
@@ -212,9 +212,9 @@ def _find_pictures(program: BenchProgram, given: Path | None) -> Path:
     return given
 
 
-def _subject(program: BenchProgram, given: argparse.Namespace) -> Subject:
+def _subject(program: BenchProgram, given: argparse.Namespace) -> MeasuredModel:
     device, method = choose_device(given.device), find_method(given.method).name
-    return Subject(program, given.size, device, given.scope, method, not given.no_unmerge)
+    return MeasuredModel(program, given.size, device, given.scope, method, not given.no_unmerge)
 
 
 def _keep(records: Iterable[dict[str, Any]], path: Path | None) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ class FirstRun:
     memory_mib: float | None
 
 
-class Subject:
+class MeasuredModel:
     """A program's model at one size.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from shared_tmu.bench.measured_model import Subject, Variant
+from shared_tmu.bench.measured_model import MeasuredModel, Variant
 from shared_tmu.bench.part_timer import PartClock
 from shared_tmu.bench.pipeline import ModelPipeline, Pipeline
 from shared_tmu.programs.results import describe_environment
@@ -77,7 +77,7 @@ class _Runs:
         }
 
 
-def profile_parts(subject: Subject, settings: ProfileSettings) -> Iterator[dict[str, Any]]:
+def profile_parts(subject: MeasuredModel, settings: ProfileSettings) -> Iterator[dict[str, Any]]:
     """One record per batch size, dtype and schedule, `off` first.
 
     Raises:
@@ -107,7 +107,7 @@ def profile_parts(subject: Subject, settings: ProfileSettings) -> Iterator[dict[
                 }
 
 
-def _make_pipeline(subject: Subject, model: nn.Module, pictures: Path, batch_size: int) -> Pipeline:
+def _make_pipeline(subject: MeasuredModel, model: nn.Module, pictures: Path, batch_size: int) -> Pipeline:
     program = subject.program
     if program.make_pipeline is not None:
         return program.make_pipeline(pictures, batch_size)
@@ -116,7 +116,7 @@ def _make_pipeline(subject: Subject, model: nn.Module, pictures: Path, batch_siz
 
 @torch.inference_mode()
 def _run_in_turn(
-    subject: Subject, models: dict[Schedule, nn.Module], pipeline: Pipeline, settings: ProfileSettings
+    subject: MeasuredModel, models: dict[Schedule, nn.Module], pipeline: Pipeline, settings: ProfileSettings
 ) -> dict[Schedule, _Runs]:
     runs = {schedule: _Runs() for schedule in models}
     for number in range(settings.warmup + settings.rounds):

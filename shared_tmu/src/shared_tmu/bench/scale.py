@@ -30,11 +30,11 @@ AXES = {
     "batch": (1, 2, 4, 8, 16),
     "depth": (2, 4, 8, 16, 32),
 }
-"""What grows, and its values; the others stay as in `Point`."""
+"""What grows, and its values; the others stay as in `ScalePoint`."""
 
 
 @dataclass(frozen=True)
-class Point:
+class ScalePoint:
     """One trunk and its input.
 
     Args:
@@ -79,7 +79,7 @@ class ScaleSettings:
 class _Trunk(nn.Module):
     """Blocks and nothing else; `[B, N, C]` to the same."""
 
-    def __init__(self, point: Point) -> None:
+    def __init__(self, point: ScalePoint) -> None:
         super().__init__()
         from shared_tmu.models.config import ViTConfig
         from shared_tmu.models.vit import Block
@@ -111,14 +111,14 @@ def measure_scale(settings: ScaleSettings, folder: Path) -> Iterator[dict[str, A
     for axis, values in (settings.axes or AXES).items():
         first: dict[str, float] = {}
         for value in values:
-            record = measure_point(replace(Point(), **{axis: value}), settings)
+            record = measure_point(replace(ScalePoint(), **{axis: value}), settings)
             first = first or {name: record[name][0] for name in ("off_ms", "merged_ms", "matching_ms")}
             growth = {f"{name}_growth": record[name][0] / start for name, start in first.items()}
             yield {**facts, "axis": axis, "value": value, **record, **growth}
 
 
 @torch.inference_mode()
-def measure_point(point: Point, settings: ScaleSettings) -> dict[str, Any]:
+def measure_point(point: ScalePoint, settings: ScaleSettings) -> dict[str, Any]:
     """Times and memory of the trunk unpatched, merged, as its slicing floor, and of one matching."""
     device = settings.device
     with torch.inference_mode(False):

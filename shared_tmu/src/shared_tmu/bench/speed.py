@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from shared_tmu.bench.costs import MEMORY_MEANS, vertex_error_mm
-from shared_tmu.bench.measured_model import Subject, Variant
+from shared_tmu.bench.measured_model import MeasuredModel, Variant
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.runtimes import RUNTIMES, Call, find_runtime
 from shared_tmu.programs.results import describe_environment
@@ -52,7 +52,10 @@ class SpeedSettings:
 
 
 def measure_speed(
-    program: BenchProgram, subject: Subject, settings: SpeedSettings, known: Sequence[Mapping[str, Any]] = ()
+    program: BenchProgram,
+    subject: MeasuredModel,
+    settings: SpeedSettings,
+    known: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[dict[str, Any]]:
     """One record per batch size, dtype, runtime and schedule, `off` first, each when it is measured.
 
@@ -160,7 +163,7 @@ def _milliseconds(timing: Timing) -> list[float]:
 class _Group:
     """All rows of one batch size; no more than four variants are held at a time."""
 
-    def __init__(self, subject: Subject, settings: SpeedSettings, batch_size: int) -> None:
+    def __init__(self, subject: MeasuredModel, settings: SpeedSettings, batch_size: int) -> None:
         self.subject, self.settings, self.batch_size = subject, settings, batch_size
         self._calls: dict[Variant, Call] = {}
         self._extras: dict[Variant, dict[str, Any]] = {}

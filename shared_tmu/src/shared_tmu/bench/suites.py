@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from shared_tmu.bench.measured_model import Subject
+from shared_tmu.bench.measured_model import MeasuredModel
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.speed import SpeedSettings, measure_speed
 from shared_tmu.errors import InputError
@@ -153,7 +153,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType({suite.name: suite for suite in (
 def run_suite(
     suite: Suite,
     program: BenchProgram,
-    subject: Subject,
+    subject: MeasuredModel,
     known: Sequence[Mapping[str, Any]] = (),
     only: Sequence[str] = (),
 ) -> Iterator[dict[str, Any]]:

@@ -61,12 +61,12 @@ def evaluate(program: EvalProgram, settings: EvalSettings) -> int:
     for name in settings.datasets:
         DATASETS[name].check(settings.data_dir, settings.set_options())
     _require_writable(settings.results)
-    session = Session.start(program, settings)
+    evaluation = Evaluation.start(program, settings)
     failures: list[str] = []
-    with session.packing:
+    with evaluation.packing:
         for name in settings.datasets:
             try:
-                failures += session.evaluate_set(name)
+                failures += evaluation.evaluate_set(name)
             except TMUError as error:
                 failures.append(f"{name}: {error}")
     for failure in failures:
@@ -75,7 +75,7 @@ def evaluate(program: EvalProgram, settings: EvalSettings) -> int:
 
 
 @dataclass(frozen=True)
-class Session:
+class Evaluation:
     """A loaded model and what its results depend on.
 
     Args:
@@ -94,7 +94,7 @@ class Session:
     exact: nn.Module | None = None
 
     @classmethod
-    def start(cls, program: EvalProgram, settings: EvalSettings) -> Session:
+    def start(cls, program: EvalProgram, settings: EvalSettings) -> Evaluation:
         """Load the model and try every run's patch on it.
 
         Raises:
@@ -158,7 +158,7 @@ class Session:
         self._say(data, records, len(jobs) - len(todo), lines)
         return failures
 
-    def _job(self, data: EvalSet, run: Run, chunks: Sequence[Chunk]) -> Job:
+    def _job(self, data: EvalSet, run: Run, chunks: Sequence[Chunk]) -> SetRun:
         settings = self.settings
         asked = {
             "schedule": str(run.schedule),
@@ -176,13 +176,13 @@ class Session:
         key = digest_of({"p": predictions, "i": pictures, "r": settings.rounds, "t": threads})
         place = f"{self.program.name}-{data.name}".lower()
         folder = RunFolder(settings.results / place / f"{run.label}-{predictions[:10]}")
-        return Job(run, folder, key)
+        return SetRun(run, folder, key)
 
     def _work(
         self,
         data: EvalSet,
         chunks: Sequence[Chunk],
-        todo: Sequence[Job],
+        todo: Sequence[SetRun],
         lines: Path,
         finished: dict[Any, dict[str, Any]],
     ) -> list[str]:
@@ -226,7 +226,7 @@ class Session:
         _log.info("%s: %s instead of float32: %s", run.label, self.settings.dtype_name, error)
         return {"dtype_error": asdict(error)}
 
-    def _score(self, data: EvalSet, job: Job, outputs: Arrays) -> dict[str, Any]:
+    def _score(self, data: EvalSet, job: SetRun, outputs: Arrays) -> dict[str, Any]:
         """Score a run, write its files, and return the numbers of its record."""
         scores = data.score(outputs)
         folder = job.folder.path
@@ -240,7 +240,7 @@ class Session:
         _log.info("%s on %s: %s %s", job.run.label, data.name, title, format(scores.headline[key], form))
         return {**scores.headline, "scores_txt": scores.official()}
 
-    def _record(self, data: EvalSet, job: Job, measured: Mapping[str, Any]) -> dict[str, Any]:
+    def _record(self, data: EvalSet, job: SetRun, measured: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "model": self.program.name,
             "dataset": data.name,
@@ -274,7 +274,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Job:
+class SetRun:
     """A run on a set: where its files lie, and what tells it from others in the results."""
 
     run: Run

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shared_tmu.synth.geometry3d import Solid, forearm, make_solid, occluder
 from shared_tmu.synth.hand import PosedHand, synth_hand
 from shared_tmu.synth.scene import Scene
-from shared_tmu.synth.shading import Camera, Looks, Shot, Stage, Surface, photograph_stage, surface_labels
+from shared_tmu.synth.shading import Camera, LitSolids, Looks, Shot, Surface, photograph_stage, surface_labels
 from shared_tmu.synth.skin import skin_albedo
 from shared_tmu.synth.varied import photograph_hand
 
@@ -19,7 +19,7 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Picture:
+class DrawnHand:
     """A drawn scene.
 
     Attributes:
@@ -87,7 +87,7 @@ def _solids(rng: np.random.Generator, scene: Scene, hand: PosedHand) -> list[Sol
     return out
 
 
-def draw(scene: Scene, width: int = 256, height: int = 256, scale: float = 1.0) -> Picture:
+def draw(scene: Scene, width: int = 256, height: int = 256, scale: float = 1.0) -> DrawnHand:
     """Draw a scene.
 
     Args:
@@ -108,7 +108,7 @@ def draw(scene: Scene, width: int = 256, height: int = 256, scale: float = 1.0) 
     geometry = synth_hand()
     part, canonical, depth = surface_labels(shot, geometry.template, geometry.faces, geometry.part_of_vertex)
     depth[part > 0] -= hand.keypoints[0, 2]
-    return Picture(shot.image, hand, camera, part, canonical, depth)
+    return DrawnHand(shot.image, hand, camera, part, canonical, depth)
 
 
 def _plain_shot(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
@@ -116,7 +116,7 @@ def _plain_shot(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
     rng = scene.looks()
     looks = Looks(rng)
     main = make_solid(hand.vertices, synth_hand().faces, None)
-    stage = Stage(main, _skin(looks), _solids(rng, scene, hand), looks)
+    stage = LitSolids(main, _skin(looks), _solids(rng, scene, hand), looks)
     return photograph_stage(rng, stage, camera, scene.difficulty.clutter, scene.difficulty.degrade)
 
 

@@ -78,7 +78,7 @@ class Looks:
         return np.asarray(albedo * (ambient + diffuse * shade * self.key_color) + highlight, np.float32)
 
 
-class Stage:
+class LitSolids:
     """All solids of a scene in one ray scene, with the tables that shading needs.
 
     Args:
@@ -176,7 +176,7 @@ class Shot:
 
 
 def photograph_stage(
-    rng: np.random.Generator, stage: Stage, camera: Camera, clutter: float, degrade: float
+    rng: np.random.Generator, stage: LitSolids, camera: Camera, clutter: float, degrade: float
 ) -> Shot:
     """Draw a stage before a background and pass it through a camera's faults.
 
@@ -246,7 +246,7 @@ def _uneven(solid: NDArray[np.int64], depth: Array, step_m: float) -> NDArray[np
     return out
 
 
-def _supersample(stage: Stage, rays: Array, focal_px: float, first: Array, backdrop: Array) -> Array:
+def _supersample(stage: LitSolids, rays: Array, focal_px: float, first: Array, backdrop: Array) -> Array:
     """Mean of the middle ray, counted once, and four rays around it."""
     total = first.copy()
     for du, dv in ((-0.3, -0.15), (0.15, -0.3), (0.3, 0.15), (-0.15, 0.3)):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.files import replacing
-from shared_tmu.synth.generator import Picture, draw
+from shared_tmu.synth.generator import DrawnHand, draw
 from shared_tmu.synth.scene import Difficulty, sample_scene
 
 SHARD = 500
@@ -30,7 +30,7 @@ Labels = dict[str, NDArray[np.generic]]
 Record = tuple[bytes, Labels]  # a picture as a JPEG file, and its labels
 
 
-def cell_labels(picture: Picture) -> Labels:
+def cell_labels(picture: DrawnHand) -> Labels:
     """Dense labels at every fourth pixel of the 256x192 network input: part, canonical place, depth.
 
     Patch (r, c) of a ViT with kernel 16 and padding 2 covers pixels 16r-2 to 16r+13, so its sixteen cells are

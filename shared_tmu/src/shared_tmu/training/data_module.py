@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shared_tmu.training.data import ShardSet
-from shared_tmu.training.drawing import Drawer, Scenes, cores
+from shared_tmu.training.drawing import Scenes, ShardDrawer, cores
 from shared_tmu.training.photos import PhotoSet, collate, keep_hands, photo_file, unpack
 
 Ticket = tuple[int, int]  # which picture, and the seed of its changes
@@ -139,7 +139,7 @@ class Feed(pl.LightningDataModule):
     def __init__(
         self,
         pictures: type[ShardSet],
-        drawer: Drawer,
+        drawer: ShardDrawer,
         train: Sequence[Scenes],
         val: Scenes,
         steps: int,

@@ -33,7 +33,7 @@ class Scenes:
     difficulty: Difficulty
 
 
-class Drawer:
+class ShardDrawer:
     """Draws what is missing of several sets, one after the other.
 
     Args:

@@ -24,7 +24,7 @@ from shared_tmu.errors import ConfigError, MissingAssetError
 from shared_tmu.files import replacing, write_text
 from shared_tmu.training.curve import Curve, Keeper
 from shared_tmu.training.data_module import Feed
-from shared_tmu.training.drawing import Drawer, cores
+from shared_tmu.training.drawing import ShardDrawer, cores
 from shared_tmu.training.grow import resize_blocks
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.settings import Setting, Stage
@@ -136,11 +136,11 @@ def run_stages(
     return model.cpu()
 
 
-def _drawer(stages: list[Stage], setting: Setting, task: Task) -> Drawer:
+def _drawer(stages: list[Stage], setting: Setting, task: Task) -> ShardDrawer:
     """Draws for the validation and for all stages that are not done."""
     left = [stage.sets for stage in stages if not (setting.out / stage.name / DONE).exists()]
     sets = [[setting.val_scenes], *left] if left else []
-    return Drawer(setting.cache, task.pictures.kind, sets, setting.draw_processes or cores())
+    return ShardDrawer(setting.cache, task.pictures.kind, sets, setting.draw_processes or cores())
 
 
 def _limit_s(stages: list[Stage], i: int, setting: Setting) -> float | None:
@@ -151,7 +151,7 @@ def _limit_s(stages: list[Stage], i: int, setting: Setting) -> float | None:
     return seconds_for(stages[i:], 60 * setting.max_minutes - used)
 
 
-def _feed(stage: Stage, i: int, setting: Setting, task: Task, drawer: Drawer, clock: Clock) -> Feed:
+def _feed(stage: Stage, i: int, setting: Setting, task: Task, drawer: ShardDrawer, clock: Clock) -> Feed:
     return Feed(
         task.pictures,
         drawer,

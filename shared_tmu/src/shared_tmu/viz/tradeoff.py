@@ -16,7 +16,7 @@ _SETTING = ("model", "dataset", "device", "dtype", "batch_size", "n", "weights_s
 
 
 @dataclass(frozen=True)
-class Point:
+class TradeoffPoint:
     """One schedule of a curve.
 
     Args:
@@ -32,7 +32,7 @@ class Point:
     interval_mm: tuple[float, float] | None = None
 
 
-Curves = dict[str, list[Point]]
+Curves = dict[str, list[TradeoffPoint]]
 
 
 def read_results(paths: Sequence[Path]) -> Curves:
@@ -83,13 +83,13 @@ def read_published(path: Path, model: str) -> Curves:
         raise InputError(f"{path} has no points of {model}.")
     slowest = next(float(row["throughput_img_s"]) for row in rows if row["setting"] == "off")
     points = [
-        Point(row["setting"], float(row["throughput_img_s"]) / slowest, float(row["pa_mpvpe_mm"]))
+        TradeoffPoint(row["setting"], float(row["throughput_img_s"]) / slowest, float(row["pa_mpvpe_mm"]))
         for row in rows
     ]
     return {f"{model} on {rows[0]['dataset']}, published": points}
 
 
-def relative_to_off(points: Sequence[Point]) -> list[Point]:
+def relative_to_off(points: Sequence[TradeoffPoint]) -> list[TradeoffPoint]:
     """The same points with the error of `off` subtracted, so that different sets and models compare."""
     zero = next(point.error_mm for point in points if point.schedule == "off")
     moved = []
@@ -99,7 +99,9 @@ def relative_to_off(points: Sequence[Point]) -> list[Point]:
     return moved
 
 
-def draw_tradeoff(curves: Mapping[str, Sequence[Point]], path: Path, *, absolute: bool = False) -> None:
+def draw_tradeoff(
+    curves: Mapping[str, Sequence[TradeoffPoint]], path: Path, *, absolute: bool = False
+) -> None:
     """Write a figure of all curves; the suffix of `path` chooses the format.
 
     Args:
@@ -136,13 +138,13 @@ def draw_tradeoff(curves: Mapping[str, Sequence[Point]], path: Path, *, absolute
         figure.savefig(beside, dpi=150)
 
 
-def _point(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> Point:
+def _point(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> TradeoffPoint:
     intervals = record.get("minus_off_interval_95") or {}
     moved = None
     if record is not baseline and "pa_mpvpe_mm" in intervals:
         low, high = intervals["pa_mpvpe_mm"]
         moved = baseline["pa_mpvpe_mm"] + low, baseline["pa_mpvpe_mm"] + high
-    return Point(record["schedule"], record["speedup"], record["pa_mpvpe_mm"], moved)
+    return TradeoffPoint(record["schedule"], record["speedup"], record["pa_mpvpe_mm"], moved)
 
 
 def _line_name(record: Mapping[str, Any]) -> str:

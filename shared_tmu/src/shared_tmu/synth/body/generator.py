@@ -14,7 +14,7 @@ from shared_tmu.synth.body.scene import BodyScene
 from shared_tmu.synth.environment import Environment
 from shared_tmu.synth.geometry3d import Solid, make_solid, primitives
 from shared_tmu.synth.ground import sample_ground
-from shared_tmu.synth.shading import Camera, Looks, Shot, Stage, photograph_stage, surface_labels
+from shared_tmu.synth.shading import Camera, LitSolids, Looks, Shot, photograph_stage, surface_labels
 from shared_tmu.synth.things import Thing
 from shared_tmu.synth.varied import painted_thing
 from shared_tmu.synth.varied_stage import Paint, Painted, VariedStage, photograph_varied
@@ -25,7 +25,7 @@ SCALE = 4.0  # a person's shadows and steps in depth against a hand's
 
 
 @dataclass(frozen=True)
-class BodyPicture:
+class DrawnBody:
     """A drawn scene.
 
     Attributes:
@@ -96,7 +96,7 @@ def _objects(rng: np.random.Generator, scene: BodyScene, body: PosedBody) -> lis
     return out
 
 
-def draw_body(scene: BodyScene, width: int = WIDTH, height: int = HEIGHT) -> BodyPicture:
+def draw_body(scene: BodyScene, width: int = WIDTH, height: int = HEIGHT) -> DrawnBody:
     """Draw a scene.
 
     Args:
@@ -117,7 +117,7 @@ def draw_body(scene: BodyScene, width: int = WIDTH, height: int = HEIGHT) -> Bod
     labels = surface_labels(shot, geometry.template, geometry.faces, geometry.part_of_vertex)
     part, canonical, depth = labels
     depth[part > 0] -= body.joints[0, 2]
-    return BodyPicture(shot.image, body, camera, part, canonical, depth)
+    return DrawnBody(shot.image, body, camera, part, canonical, depth)
 
 
 def _plain_shot(scene: BodyScene, body: PosedBody, camera: Camera) -> Shot:
@@ -127,7 +127,7 @@ def _plain_shot(scene: BodyScene, body: PosedBody, camera: Camera) -> Shot:
     geometry = synth_body()
     surface = Wardrobe(looks, sample_outfit(rng), float(rng.uniform(0.0, 100.0)))
     main = make_solid(body.vertices, geometry.faces, None)
-    stage = Stage(main, surface, _objects(rng, scene, body), looks, SCALE)
+    stage = LitSolids(main, surface, _objects(rng, scene, body), looks, SCALE)
     return photograph_stage(rng, stage, camera, scene.difficulty.clutter, scene.difficulty.degrade)
 
 

@@ -30,7 +30,7 @@ _FINGERS = tuple(name for name in JOINT_NAMES if name[-1].isdigit() and not name
 _HANDS = ("left_wrist", "right_wrist", *_FINGERS)
 
 
-class _Growth:
+class _ShapeGrowth:
     """One affine map per joint: its flesh is scaled along the axes of space, and its children move along."""
 
     def __init__(self) -> None:
@@ -54,9 +54,9 @@ class _Growth:
         return vertices * (weights @ self.scale) + weights @ offset, moved
 
 
-def _growths() -> list[_Growth]:
+def _growths() -> list[_ShapeGrowth]:
     """In the sequence of `SHAPE_NAMES`."""
-    made = [_Growth() for _ in SHAPE_NAMES]
+    made = [_ShapeGrowth() for _ in SHAPE_NAMES]
     height, weight, legs, arms, shoulders, hips, _, chest, muscle, head = made
     height.grow(JOINT_NAMES, 1.042, 1.042, 1.042)
     height.grow(("head", "jaw", "left_eye", "right_eye"), 0.982, 0.982, 0.982)
