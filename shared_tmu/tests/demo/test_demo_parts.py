@@ -17,11 +17,12 @@ from shared_tmu.demo import build_parser, parse_options
 from shared_tmu.demo.batching import Batcher, Job
 from shared_tmu.demo.meshes import mesh_files
 from shared_tmu.demo.predict import Prediction
-from shared_tmu.demo.sources import Source, list_images, read_ahead
+from shared_tmu.demo.read_ahead import read_ahead
 from shared_tmu.detect import Detection, HandBox
 from shared_tmu.errors import InputError, MethodError, ScheduleError
 from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 from shared_tmu.pictures.hand_crops import hand_crop
+from shared_tmu.pictures.listing import Source, list_images
 from shared_tmu.pictures.overlays import vertex_normals
 from shared_tmu.programs.hand_records import TABLE, image_arrays, make_record
 from shared_tmu.programs.tables import ImageCamera, to_npz

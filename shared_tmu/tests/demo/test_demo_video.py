@@ -24,9 +24,9 @@ from shared_tmu.demo.clips import Clip, ClipWriter
 from shared_tmu.demo.disk_arrays import GrowingArrays
 from shared_tmu.demo.frames import FrameOrder
 from shared_tmu.demo.saving import Drawer
-from shared_tmu.demo.sources import Source
 from shared_tmu.detect import Detection
 from shared_tmu.errors import InputError
+from shared_tmu.pictures.listing import Source
 from shared_tmu.programs import hand_records as records
 
 RIGHT = {"box_xyxy": [30, 20, 70, 70], "is_right": True}

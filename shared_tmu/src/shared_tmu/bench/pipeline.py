@@ -72,9 +72,9 @@ class HandPipeline:
         Raises:
             InputError: no pictures, one that cannot be read, or none with a hand.
         """
-        from shared_tmu.demo.sources import list_images
         from shared_tmu.detect import make_detector
         from shared_tmu.pictures.images import read_image
+        from shared_tmu.pictures.listing import list_images
 
         sources = list_images(folder, ["*.jpg", "*.png"])
         pictures = {source.name: read_image(source.path).bgr for source in sources}

@@ -151,7 +151,7 @@ def find_photos(data_dir: Path) -> list[Path]:
     Raises:
         MissingAssetError: there are none.
     """
-    from shared_tmu.demo.sources import list_images
+    from shared_tmu.pictures.listing import list_images
 
     for folder in (data_dir.expanduser(), data_dir.expanduser() / "photos"):
         try:

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.demo.predict import Prediction
-from shared_tmu.demo.sources import Source
 from shared_tmu.detect import Detection
+from shared_tmu.pictures.listing import Source
 
 MAX_WAITING_PIXELS = 120_000_000
 """Pixels of the images whose crops wait for a full batch, and of all images on their way beyond which no

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.demo.sources import Loaded, Source, shortened
+from shared_tmu.demo.read_ahead import Loaded
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.images import Picture
+from shared_tmu.pictures.listing import Source, shortened
 
 CODEC = "mp4v"
 """MPEG-4 part 2, which OpenCV's wheel can write everywhere."""

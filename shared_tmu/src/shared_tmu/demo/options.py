@@ -32,7 +32,7 @@ class DemoOptions:
         img_folder: folder of pictures, or one picture.
         video: a clip to process instead.
         out_folder: where results go.
-        file_type: patterns of file names, see `sources.list_images`.
+        file_type: patterns of file names, see `listing.list_images`.
         run: how tokens are merged.
         dtype: of the weights; `dtype_reason` says why.
         packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.runtime.packing`.

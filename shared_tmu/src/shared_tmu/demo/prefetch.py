@@ -13,11 +13,12 @@ from shared_tmu.demo.batching import Batch, Batcher, Job
 from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
+from shared_tmu.demo.read_ahead import Loaded, read_ahead, run_ahead
 from shared_tmu.demo.report import Report
-from shared_tmu.demo.sources import Loaded, Source, read_ahead, run_ahead
 from shared_tmu.demo.subjects import DemoSubject
 from shared_tmu.detect import Detection, Detector
 from shared_tmu.errors import InputError, TMUError
+from shared_tmu.pictures.listing import Source
 
 BATCHES_AHEAD = 2
 """Batches, or images in which nothing was found, that wait for the model at most."""

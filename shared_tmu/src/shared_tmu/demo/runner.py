@@ -36,12 +36,12 @@ from shared_tmu.demo.prefetch import Feeder
 from shared_tmu.demo.progress import progress
 from shared_tmu.demo.report import Report, format_table
 from shared_tmu.demo.saving import Drawer
-from shared_tmu.demo.sources import Source, list_images
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.demo.summary import last_line, list_of, pictures_of, write
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.errors import InputError, TMUError
+from shared_tmu.pictures.listing import Source, list_images
 from shared_tmu.programs.model_program import EvalProgram
 from shared_tmu.programs.results import append_record, describe_environment
 

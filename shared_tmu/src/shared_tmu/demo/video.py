@@ -42,12 +42,12 @@ from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.prefetch import Feeder
 from shared_tmu.demo.runner import Session
 from shared_tmu.demo.saving import Drawer
-from shared_tmu.demo.sources import Source
 from shared_tmu.demo.subjects import demo_subject
 from shared_tmu.demo.summary import close_kept
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.errors import InputError
+from shared_tmu.pictures.listing import Source
 from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.model_program import EvalProgram
 from shared_tmu.programs.tables import ImageCamera, parse_fields
