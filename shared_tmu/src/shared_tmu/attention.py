@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from .kernels.size_channel import attend_by_channel, prefers_channel
-from .ops import sum_dtype
+from .kernels.attention_choice import prefers_channel
+from .kernels.size_channel import attend_by_channel
+from .kernels.size_mask import attend_by_mask
 
 
 def proportional_attention(
@@ -33,13 +34,7 @@ def proportional_attention(
 
     Source: ToMe, Bolya et al. 2023, equation 1, arXiv:2210.09461.
     """
-    if size is not None and prefers_channel(q, scale):
-        return attend_by_channel(q, k, v, size, scale, dropout)
-    bias = None if size is None else _key_bias(size, q)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
-
-
-def _key_bias(size: Tensor, q: Tensor) -> Tensor:
-    """What is added to the logits, `[B, 1, 1, N]`: on a CPU in float32 even where queries are not."""
-    bias = size.to(sum_dtype(q)).log().view(size.shape[0], 1, 1, size.shape[1])
-    return bias if bias.device.type == "cpu" else bias.to(q.dtype)
+    if size is None:
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scale)
+    attend = attend_by_channel if prefers_channel(q, scale) else attend_by_mask
+    return attend(q, k, v, size, scale, dropout)

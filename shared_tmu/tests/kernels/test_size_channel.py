@@ -8,8 +8,9 @@ import torch.nn.functional as F
 
 from shared_tmu.attention import proportional_attention
 from shared_tmu.errors import KernelError
-from shared_tmu.kernels import current, size_channel, using
-from shared_tmu.kernels.size_channel import attend_by_channel, faster_path, prefers_channel, widen
+from shared_tmu.kernels import attention_choice, current, using
+from shared_tmu.kernels.attention_choice import faster_path, prefers_channel
+from shared_tmu.kernels.size_channel import attend_by_channel, widen
 from shared_tmu.reference import attend_explicitly
 
 SHAPES = [(1, 1, 1, 4), (2, 3, 17, 8), (1, 2, 33, 5), (2, 4, 92, 80), (1, 2, 50, 62), (1, 1, 20, 128)]
@@ -17,7 +18,7 @@ SHAPES = [(1, 1, 1, 4), (2, 3, 17, 8), (1, 2, 33, 5), (2, 4, 92, 80), (1, 2, 50,
 
 @pytest.fixture(autouse=True)
 def forget_measurements(monkeypatch):
-    monkeypatch.setattr(size_channel, "_measured", {})
+    monkeypatch.setattr(attention_choice, "_measured", {})
 
 
 @pytest.mark.parametrize("scale", [None, 0.05, 1.0, 3.0])
@@ -128,7 +129,7 @@ def test_the_faster_path_is_measured_once_per_kind_of_shape(monkeypatch):
         asked.append((shape, trained))
         return {"mask": 2.0, "channel": 1.0 if shape[2] > 128 else 3.0}
 
-    monkeypatch.setattr(size_channel, "measure_paths", measure)
+    monkeypatch.setattr(attention_choice, "measure_paths", measure)
     cpu = torch.device("cpu")
     assert faster_path(cpu, torch.float32, 3, 16, 182, 80, False) == "channel"
     assert faster_path(cpu, torch.float32, 4, 16, 130, 80, False) == "channel"
@@ -145,12 +146,12 @@ def test_the_faster_path_is_measured_once_per_kind_of_shape(monkeypatch):
 
 @pytest.mark.parametrize("trained", [False, True])
 def test_measuring_leaves_no_trace(trained, device, monkeypatch):
-    monkeypatch.setattr(size_channel, "ROUNDS", 2)
+    monkeypatch.setattr(attention_choice, "ROUNDS", 2)
     torch.manual_seed(3)
     want = torch.randn(3, device=device)
     torch.manual_seed(3)
     with torch.inference_mode():
-        seconds = size_channel.measure_paths(device, torch.float32, (1, 2, 16, 8), trained)
+        seconds = attention_choice.measure_paths(device, torch.float32, (1, 2, 16, 8), trained)
     assert set(seconds) == {"mask", "channel"}
     assert all(value > 0 for value in seconds.values())
     assert torch.equal(torch.randn(3, device=device), want)
@@ -166,7 +167,7 @@ def test_compiled_in_one_graph(path, monkeypatch):
         asked.append(shape)
         return {"mask": 1.0 if path == "mask" else 3.0, "channel": 2.0}
 
-    monkeypatch.setattr(size_channel, "measure_paths", measure)
+    monkeypatch.setattr(attention_choice, "measure_paths", measure)
     q, k, v = torch.randn(3, 2, 2, 9, 8).unbind(0)
     size = torch.randint(1, 9, (2, 9)).float()
 
@@ -207,4 +208,4 @@ def test_auto_measures_on_the_gpu():
         pytest.skip("no CUDA device")
     q = torch.randn(16, 16, 150, 80, device="cuda", dtype=torch.bfloat16)
     prefers_channel(q, None)
-    assert list(size_channel._measured) == [("cuda:0", torch.bfloat16, (16, 16, 192, 80), False)]
+    assert list(attention_choice._measured) == [("cuda:0", torch.bfloat16, (16, 16, 192, 80), False)]

@@ -43,8 +43,8 @@ def using(*, merging: str | None = None, attention: str | None = None) -> Iterat
     Args:
         merging: "torch" or "triton" for matching and merging; "auto" is Triton on GPUs of compute capability
             8.0 or more where it is installed, for all dtypes but float64, and torch everywhere else.
-        attention: how sizes reach attention, "mask" or "channel", see `size_channel`; "auto" measures both on
-            GPUs, once for each kind of shape, and is "mask" elsewhere.
+        attention: how sizes reach attention, "mask" or "channel", see `attention_choice`; "auto" measures
+            both on GPUs, once for each kind of shape, and is "mask" elsewhere.
 
     Yields:
         The choice now in force. It holds for all threads.
