@@ -28,8 +28,8 @@ from shared_tmu.bench.scale import AXES, ScaleSettings, draw_scale, measure_scal
 from shared_tmu.bench.speed import SpeedSettings, measure_speed
 from shared_tmu.bench.suites import SUITES, run_suite
 from shared_tmu.errors import InputError, TMUError
-from shared_tmu.evaluation.settings import choose_device
 from shared_tmu.methods import METHODS, find_method
+from shared_tmu.programs.flags import choose_device, natural, positive, split_list
 from shared_tmu.programs.results import append_record, describe_environment, read_records, require_writable
 from shared_tmu.runtime.precision import DTYPES, choose_dtype
 from shared_tmu.schedule import Schedule
@@ -69,8 +69,8 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     add("--scope", choices=SCOPES, default="model", help="the whole model, or its ViT alone")
     add("--method", default="tome", help=f"one of {', '.join(METHODS)}")
     add("--no-unmerge", action="store_true", help="the head reads the short sequence")
-    add("--rounds", type=_positive, default=30, help="timed rounds")
-    add("--warmup", type=_natural, default=2, help="rounds before these")
+    add("--rounds", type=positive, default=30, help="timed rounds")
+    add("--warmup", type=natural, default=2, help="rounds before these")
     add("--budget", type=float, default=60.0, metavar="SECONDS", help="per row; at least 5 rounds")
     add(
         "--suite",
@@ -130,7 +130,7 @@ def run_scale(arguments: Sequence[str] | None = None) -> int:
         add(f"--{axis}", default=",".join(map(str, values)), help="comma list, default %(default)s")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add("--dtype", default="float32", help=f"one of auto, {', '.join(DTYPES)}")
-    add("--rounds", type=_positive, default=20, help="timed rounds per point")
+    add("--rounds", type=positive, default=20, help="timed rounds per point")
     add("--budget", type=float, default=5.0, metavar="SECONDS", help="per point; at least 5 rounds")
     add("--json", type=Path, metavar="FILE", help="append one line per point")
     add("--plot", type=Path, metavar="FILE", help="draw it, by suffix: png, pdf, svg")
@@ -257,10 +257,7 @@ def _read_list(flag: str, text: str, read: Callable[[str], T]) -> list[T]:
     Raises:
         InputError: it is empty.
     """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
-        raise InputError(f"{flag} is empty: name at least one, separated by commas.")
-    return list(dict.fromkeys(read(part) for part in parts))
+    return list(dict.fromkeys(read(part) for part in split_list(flag, text)))
 
 
 def _read_whole(flag: str, text: str) -> int:
@@ -271,15 +268,3 @@ def _read_whole(flag: str, text: str) -> int:
 
 def _read_dtype(name: str, device: torch.device) -> torch.dtype:
     return choose_dtype(name, device).dtype
-
-
-def _positive(text: str) -> int:
-    if (count := _natural(text)) == 0:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return count
-
-
-def _natural(text: str) -> int:
-    if not text.strip().isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
-    return int(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ import torch
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.detect import BODY_DETECTORS
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.settings import choose_device, choose_protection
 from shared_tmu.methods import METHODS, find_method
+from shared_tmu.programs.flags import choose_device, choose_protection, natural, positive, positive_number
 from shared_tmu.programs.model_program import EvalProgram, Run
 from shared_tmu.runtime.packing import PACKED_HELP
 from shared_tmu.runtime.precision import choose_dtype, name_of
@@ -186,10 +185,10 @@ def _add_published(parser: argparse.ArgumentParser, program: EvalProgram, subjec
         "--full_frame", action=switch, default=True, help=f"also draw all {subject.many} over the whole image"
     )
     add("--save_mesh", action=switch, default=False, help=f"also save each {subject.one} as .obj and .glb")
-    add("--batch_size", type=_positive_int, default=8, help=f"{subject.many} per model call")
+    add("--batch_size", type=positive, default=8, help=f"{subject.many} per model call")
     add(
         "--rescale_factor",
-        type=_positive,
+        type=positive_number,
         default=subject.scale,
         help=f"how much larger than the {subject.one}'s box the crop is",
     )
@@ -249,7 +248,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add, switch = group.add_argument, argparse.BooleanOptionalAction
     add(
         "--focal",
-        type=_positive,
+        type=positive_number,
         help="focal length of the whole image in pixels; without it 5000/256 x longer side",
     )
     add("--overlays", action=switch, default=True, help="draw meshes over the photographs")
@@ -265,30 +264,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="keep what a run with the same options has finished")
     add(
         "--draw_processes",
-        type=_whole,
+        type=natural,
         help="processes that draw and make meshes while the model runs; 0: a thread of this one does it; "
         "without this flag one per core, fewer for few images",
     )
     add("--report", type=Path, help="append how the time was spent to this JSON-lines file")
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
-    return value
-
-
-def _whole(text: str) -> int:
-    if not text.strip().isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
-    return int(text)
-
-
-def _positive_int(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
-    return int(text)

@@ -12,13 +12,12 @@ import torch
 
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_meshes import TIPS
-from shared_tmu.errors import InputError
 from shared_tmu.methods import METHODS, find_method
+from shared_tmu.programs.flags import choose_device, choose_protection, natural, positive, split_list
 from shared_tmu.programs.model_program import BASELINE, HAND, EvalProgram, Run
 from shared_tmu.runtime.packing import PACKED_HELP
 from shared_tmu.runtime.precision import DTYPES, choose_dtype, name_of
 from shared_tmu.schedule import Schedule
-from shared_tmu.trunk import Protect
 
 _THESIS = "off,5x20,8x16,10x16,10x8+6x8,12x8+6x8"
 
@@ -136,7 +135,7 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
         type=Path,
         help=f"{subject.body_file}; without it {subject.bundled}",
     )
-    add("--batch_size", type=_positive, default=16, help="images per model call, also when timing")
+    add("--batch_size", type=positive, default=16, help="images per model call, also when timing")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add(
         "--dtype",
@@ -145,13 +144,13 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
         help="number format of the model; auto: bfloat16 where the device computes in it",
     )
     add("--packed", action=argparse.BooleanOptionalAction, default=True, help=PACKED_HELP)
-    add("--num_workers", type=_natural, default=0, help="processes that read images ahead")
-    add("--limit", type=_positive, help="only the first so many samples; the results say so")
+    add("--num_workers", type=natural, default=0, help="processes that read images ahead")
+    add("--limit", type=positive, help="only the first so many samples; the results say so")
     if subject is HAND:
         add("--tips", choices=TIPS, default="model", help="whose tips enter joint errors; published: model")
     add(
         "--rounds",
-        type=_natural,
+        type=natural,
         default=50,
         help="timed rounds per schedule, each with the baseline; 0: no timing",
     )
@@ -170,9 +169,9 @@ def read_runs(schedules: str, methods: str, protect: str = "first", *, unmerge: 
         MethodError: a method that does not exist.
         InputError: an empty list, or a protection that does not exist.
     """
-    parsed = [Schedule.parse(part) for part in _parts("--r", schedules)]
-    rows = [find_method(part).name for part in _parts("--method", methods)]
-    sides = [choose_protection(part) for part in _parts("--protect", protect)]
+    parsed = [Schedule.parse(part) for part in split_list("--r", schedules)]
+    rows = [find_method(part).name for part in split_list("--method", methods)]
+    sides = [choose_protection(part) for part in split_list("--protect", protect)]
     runs = [
         BASELINE if s.is_off else Run(s, method, unmerge, side)
         for side in sides
@@ -180,51 +179,3 @@ def read_runs(schedules: str, methods: str, protect: str = "first", *, unmerge: 
         for s in parsed
     ]
     return tuple(dict.fromkeys(runs))
-
-
-def choose_protection(text: str) -> Protect:
-    """Which end of the sequence stays out of merging.
-
-    Raises:
-        InputError: neither `first` nor `last`.
-    """
-    if text in ("first", "last"):
-        return "first" if text == "first" else "last"
-    raise InputError(f"--protect {text!r} is not known: use first, or last to reproduce published TMU.")
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device if there is one.
-
-    Raises:
-        InputError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise InputError(f"--device {name} cannot be used here ({reason}): try --device cpu.") from error
-    return device
-
-
-def _parts(flag: str, text: str) -> list[str]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
-        raise InputError(f"{flag} is empty: name at least one, separated by commas.")
-    return parts
-
-
-def _positive(text: str) -> int:
-    value = _natural(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _natural(text: str) -> int:
-    if not text.strip().isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
-    return int(text)

@@ -17,6 +17,7 @@ from shared_tmu.export.onnx_export import export_onnx
 from shared_tmu.export.onnx_model import OnnxModel
 from shared_tmu.export.outputs import flatten_output
 from shared_tmu.methods import METHODS, find_method
+from shared_tmu.programs.flags import positive
 from shared_tmu.programs.model_program import EvalProgram, Run
 from shared_tmu.schedule import Schedule
 
@@ -63,7 +64,7 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
         type=Path,
         help=f"{program.subject.body_file}; without it {program.subject.bundled}",
     )
-    add("--batch", type=_positive, help="fix the number of images; without it any number will do")
+    add("--batch", type=positive, help="fix the number of images; without it any number will do")
     return parser
 
 
@@ -100,9 +101,3 @@ def compare(model: nn.Module, exported: OnnxModel, batch: Mapping[str, Tensor]) 
         name: float(((value - wanted[name]).abs() / (1 + wanted[name].abs())).max())
         for name, value in flatten_output(exported(batch)).items()
     }
-
-
-def _positive(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
-    return int(text)
