@@ -178,3 +178,178 @@ def test_missing_unexpected_and_misshapen_weights_are_named(caplog: pytest.LogCa
     caplog.clear()
     load_weights(model, {k: v for k, v in weights.items() if not k.startswith("1.")}, "here", ["1."])
     assert caplog.text == ""
+
+
+def packed_again(
+    path: Path, method: int = zipfile.ZIP_DEFLATED, before: bytes = b"", after: bytes = b""
+) -> Path:
+    """The records of an archive in a new one."""
+    out = path.with_name("again.ckpt")
+    with zipfile.ZipFile(path) as old, out.open("wb") as file:
+        file.write(before)
+        with zipfile.ZipFile(file, "w", method) as new:
+            for record in old.infolist():
+                new.writestr(record.filename, old.read(record))
+        file.write(after)
+    return out
+
+
+@pytest.mark.parametrize(
+    "change", ["deflated", "stored", "padded", "deflated and padded", "shifted by a byte"]
+)
+@pytest.mark.parametrize("filler", [0.0, None], ids=["zeros", "noise"])
+def test_archives_packed_again_load_right(tmp_path: Path, change: str, filler: float | None) -> None:
+    tensors = {
+        str(n): torch.randn(n, 37) if filler is None else torch.full((n, 37), filler) for n in (1, 3, 50, 400)
+    }
+    torch.save({"state_dict": tensors}, tmp_path / "model.ckpt")
+    method = zipfile.ZIP_DEFLATED if "deflated" in change else zipfile.ZIP_STORED
+    path = packed_again(tmp_path / "model.ckpt", method, after=b"x" * 99 if "padded" in change else b"")
+    if change.startswith("shifted"):
+        with zipfile.ZipFile(tmp_path / "model.ckpt") as old, zipfile.ZipFile(path, "w") as new:
+            new.writestr("model/.a", b"x")
+            for record in old.infolist():
+                new.writestr(record.filename, old.read(record))
+    found = read_checkpoint(path)["state_dict"]
+    assert all(torch.equal(found[key], value) for key, value in tensors.items())
+    assert all(value.data_ptr() % 8 == 0 for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("method", "before", "message"),
+    [
+        (zipfile.ZIP_BZIP2, b"", "compressed by a method that torch does not read"),
+        (zipfile.ZIP_LZMA, b"", "compressed by a method that torch does not read"),
+        (zipfile.ZIP_STORED, b"x" * 99, "no checkpoint: it starts with b'xxx"),
+    ],
+)
+def test_archives_that_torch_does_not_read(tmp_path: Path, method: int, before: bytes, message: str) -> None:
+    torch.save(WEIGHTS, tmp_path / "model.ckpt")
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(packed_again(tmp_path / "model.ckpt", method, before))
+
+
+def test_an_archive_that_unpacks_to_far_more_than_it_is(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(18_000_000)}, tmp_path / "model.ckpt")
+    path = packed_again(tmp_path / "model.ckpt")
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(CheckpointError, match=r"would unpack its .* bytes to 7"):
+        read_checkpoint(path)
+
+
+def test_archives_of_other_kinds(tmp_path: Path) -> None:
+    torch.save(WEIGHTS, tmp_path / "model.ckpt")
+    with (
+        zipfile.ZipFile(tmp_path / "model.ckpt", "a") as archive,
+        pytest.warns(UserWarning, match="Duplicate"),
+    ):
+        archive.writestr("model/data.pkl", b"")
+    with pytest.raises(CheckpointError, match=r"holds 'model/data\.pkl' twice"):
+        read_checkpoint(tmp_path / "model.ckpt")
+    with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
+        archive.writestr("script/data.pkl", b"")
+        archive.writestr("script/constants.pkl", b"")
+    with pytest.raises(CheckpointError, match="TorchScript program"):
+        read_checkpoint(tmp_path / "script.pt")
+
+
+class Calls:
+    """Pickled as a call of `function`."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.function, self.arguments
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "name"),
+    [
+        (eval, ("1 + 1",), r"builtins\.eval"),
+        (exec, ("pass",), r"builtins\.exec"),
+        (getattr, ("", "upper"), r"builtins\.getattr"),
+        (bytearray, (10**10,), r"builtins\.bytearray"),
+        (torch.FloatStorage, (10**10,), r"torch\.FloatStorage"),
+        (torch.Tensor, (10**5, 10**5), r"torch\.Tensor"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("zip_format", [True, False], ids=["zip", "legacy"])
+def test_calls_are_refused_by_name(
+    tmp_path: Path, function: Callable[..., Any], arguments: tuple[Any, ...], name: str, zip_format: bool
+) -> None:
+    """Also those that torch would make, for gigabytes of memory."""
+    content = {"state_dict": WEIGHTS, "more": Calls(function, *arguments)}
+    torch.save(content, tmp_path / "model.ckpt", _use_new_zipfile_serialization=zip_format)
+    with pytest.raises(
+        CheckpointError, match=rf"asks for '(?:{name}|torch\._C.*|torch\.{function.__name__})'"
+    ):
+        read_checkpoint(tmp_path / "model.ckpt")
+
+
+def test_keys_that_take_forever_to_hash(tmp_path: Path) -> None:
+    deep: tuple[Any, ...] = ()
+    for _ in range(60):
+        deep = (deep, deep)
+    torch.save({"a": 1}, tmp_path / "model.ckpt")
+    swapped = pickle.dumps(deep, 2)[2:-1]
+    with zipfile.ZipFile(tmp_path / "model.ckpt") as old, zipfile.ZipFile(tmp_path / "deep.ckpt", "w") as new:
+        for record in old.infolist():
+            is_pickle = record.filename.endswith("data.pkl")
+            new.writestr(
+                record.filename, b"\x80\x02}" + swapped + b"K\x01s." if is_pickle else old.read(record)
+            )
+    with pytest.raises(CheckpointError, match="has a tuple as a key"):
+        read_checkpoint(tmp_path / "deep.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("weight", "kind"),
+    [
+        (torch.ones(2, 3, dtype=torch.int64), "int64"),
+        (torch.ones(2, 3, dtype=torch.bool), "bool"),
+        (torch.ones(2, 3, dtype=torch.complex64), "complex64"),
+        (torch.ones(2, 3).to_sparse(), "sparse_coo"),
+        (torch.ones(2, 3).to(torch.float8_e4m3fn), "float8_e4m3fn"),
+        (torch.quantize_per_tensor(torch.ones(2, 3), 0.1, 0, torch.qint8), "qint8"),
+        (torch.ones(2, 3, device="meta"), "without values"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_weights_that_are_no_real_numbers(weight: torch.Tensor, kind: str) -> None:
+    model = nn.Linear(3, 2)
+    before = model.weight.clone()
+    with pytest.raises(CheckpointError, match=rf"here holds weights .*: weight \({kind}\); it needs float16"):
+        load_weights(model, {"weight": weight, "bias": torch.zeros(2)}, "here")
+    assert torch.equal(model.weight, before)
+
+
+def test_a_counter_must_be_a_whole_number() -> None:
+    model = nn.BatchNorm1d(2)
+    weights = model.state_dict()
+    load_weights(model, weights | {"num_batches_tracked": torch.tensor(3, dtype=torch.uint8)}, "here")
+    with pytest.raises(CheckpointError, match=r"num_batches_tracked \(float32\)"):
+        load_weights(model, weights | {"num_batches_tracked": torch.tensor(3.5)}, "here")
+
+
+@pytest.mark.parametrize("kind", ["zip", "deflated", "legacy", "safetensors"])
+def test_every_truncation_and_many_flipped_bytes(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "model.ckpt"
+    tensors = {"a": torch.randn(2, 3), "b": torch.tensor([True])}
+    if kind == "safetensors":
+        save_safetensors(tensors, path)
+    else:
+        torch.save(tensors, path, _use_new_zipfile_serialization=kind != "legacy")
+    content = (packed_again(path) if kind == "deflated" else path).read_bytes()
+    damaged = [content[:end] for end in range(0, len(content), max(1, len(content) // 60))]
+    for place in range(0, len(content), max(1, len(content) // 150)):
+        damaged.append(content[:place] + bytes([content[place] ^ 0x41]) + content[place + 1 :])
+    for number, data in enumerate(damaged):
+        broken = tmp_path / f"{number}.ckpt"  # a file of its own: torch keeps the last one mapped
+        broken.write_bytes(data)
+        try:
+            read_checkpoint(broken)
+        except CheckpointError:
+            continue
+        broken.unlink()

@@ -5,12 +5,6 @@ Tensors are memory-mapped where the format allows it.
 """
 
 import logging
-import pickle
-import pickletools
-import re
-import threading
-import zipfile
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,19 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.errors import CheckpointError, MissingAssetError, MissingDependencyError
-from shared_tmu.files import replacing
+from shared_tmu.errors import CheckpointError, MissingDependencyError
+from shared_tmu.files import open_file, replacing, shortened
+from shared_tmu.torch_archives import read_torch
 
 log = logging.getLogger(__name__)
 
-PASSIVE_CLASSES = ("yacs.config.CfgNode",)
-"""Classes that published checkpoints hold beside tensors; read as plain ordered dictionaries."""
-
-LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
-"""How files written by torch.save before 1.6 start."""
-
-_REFUSED = re.compile(r"(?:GLOBAL|class) ([\w]+(?:\.\w+)+)")
-_LOADING = threading.Lock()  # torch keeps the list of allowed classes per process
+_REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def read_checkpoint(path: Path | str, where: str = "") -> Mapping[str, Any]:
@@ -50,14 +39,15 @@ def read_checkpoint(path: Path | str, where: str = "") -> Mapping[str, Any]:
             which).
     """
     path = Path(path)
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; a checkpoint is a file. {where}".strip())
-    if not path.is_file():
-        raise MissingAssetError(f"checkpoint {path.name} is not in {path.parent.absolute()}. {where}".strip())
-    head = _head(path)
-    if not head:
-        raise CheckpointError(f"{path} is empty; the download or copy probably failed. {where}".strip())
-    content = _read_safetensors(path) if _is_safetensors(path, head) else _read_torch(path, head)
+    with open_file(path, CheckpointError, where, "checkpoint") as file:
+        try:
+            head = file.read(64)
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        if not head:
+            raise CheckpointError(f"{path} is empty; the download or copy probably failed. {where}".strip())
+        is_safe = _is_safetensors(path, head)
+        content = _read_safetensors(path) if is_safe else read_torch(path, file, head)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dictionary of tensors.")
     return content
@@ -97,7 +87,8 @@ def load_weights(
         optional: prefixes whose absence from `weights`, or from the model, is not worth a word.
 
     Raises:
-        CheckpointError: a weight that the model needs is missing, or has another shape; up to ten are named.
+        CheckpointError: a weight that the model needs is missing, or has another shape, or is no real number
+            (integers, complex, quantised, sparse); up to ten are named.
     """
     skip = tuple(optional)
     own = model.state_dict()
@@ -113,6 +104,16 @@ def load_weights(
             f"{source} does not fit the configured model; other shapes in {_some(shapes)}. "
             "Is this the configuration file that belongs to the checkpoint?"
         )
+    unfit = [
+        f"{key} ({_kind(weights[key])})"
+        for key, value in own.items()
+        if key in weights and not _fits(weights[key], value)
+    ]
+    if unfit:
+        raise CheckpointError(
+            f"{source} holds weights that are no plain numbers of the model's kind: {_some(unfit)}; it needs "
+            "float16, bfloat16, float32 or float64 (whole numbers only for counters and flags)."
+        )
     if missing:
         raise CheckpointError(f"{source} lacks weights that the model needs: {_some(missing)}.")
     if unexpected:
@@ -120,17 +121,25 @@ def load_weights(
     model.load_state_dict({key: weights[key] for key in own if key in weights}, strict=False, assign=True)
 
 
+def _fits(weight: Tensor, own: Tensor) -> bool:
+    """Whether a weight can stand in the place of `own`: plain, in memory, and of real numbers where it is."""
+    if weight.layout != torch.strided or weight.is_meta or weight.is_quantized:
+        return False
+    return weight.dtype in _REAL if own.is_floating_point() else weight.dtype in _WHOLE
+
+
+def _kind(weight: Tensor) -> str:
+    """What is special about a tensor, in a word."""
+    if weight.is_meta:
+        return "without values"
+    if weight.layout != torch.strided:
+        return str(weight.layout).removeprefix("torch.")
+    return str(weight.dtype).removeprefix("torch.")
+
+
 def _some(names: list[str], limit: int = 10) -> str:
     rest = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(64)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    return ", ".join(shortened(name) for name in names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:
@@ -155,66 +164,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
     try:
         tensors: dict[str, Tensor] = library.load_file(path, device="cpu")
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, RuntimeError, TypeError) as error:
         raise CheckpointError(
             f"{path} ({path.stat().st_size} bytes) is damaged or no safetensors file: {error}."
         ) from error
     return tensors
-
-
-def _read_torch(path: Path, head: bytes) -> Any:
-    is_zip = zipfile.is_zipfile(path)
-    if not is_zip and not head.startswith(b"PK") and not head.startswith(LEGACY_MAGIC):
-        raise CheckpointError(_not_torch(path, head))
-    passive = [(OrderedDict, name) for name in PASSIVE_CLASSES]
-    try:
-        with _LOADING, torch.serialization.safe_globals(passive):  # type: ignore[arg-type]
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip or None)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError, LookupError, ValueError, OSError, TypeError, AttributeError) as error:
-        detail = str(error).split(". ")[0].strip() or type(error).__name__
-        raise CheckpointError(
-            f"{path} ({path.stat().st_size} bytes) is truncated, damaged, or no torch checkpoint: {detail}."
-        ) from error
-
-
-def _not_torch(path: Path, head: bytes) -> str:
-    names = _named_globals(path)
-    if names:
-        return (
-            f"{path} was not loaded: it is a plain pickle that asks for {_some(names)}, which could execute "
-            "code; expected a safetensors file or one written by torch.save."
-        )
-    return (
-        f"{path} is no checkpoint: it starts with {head[:16]!r}, expected a safetensors file or one written "
-        "by torch.save. A web page saved instead of the file looks like this."
-    )
-
-
-def _named_globals(path: Path) -> list[str]:
-    """List the functions and classes that a pickle asks for, by reading its opcodes only."""
-    names, strings = [], ["", ""]
-    try:
-        with path.open("rb") as file:
-            for opcode, argument, _ in pickletools.genops(file):
-                if opcode.name == "GLOBAL":
-                    names.append(str(argument).replace(" ", "."))
-                elif opcode.name == "STACK_GLOBAL":
-                    names.append(".".join(strings[-2:]))
-                elif isinstance(argument, str):
-                    strings.append(argument)
-    except (ValueError, IndexError, EOFError, OverflowError):
-        pass  # not a pickle after all, or damaged; what was found so far counts
-    return [repr(name) for name in dict.fromkeys(names)]
-
-
-def _refusal(path: Path, message: str) -> str:
-    found = _REFUSED.search(message)
-    if found is None:
-        details = [line for line in message.splitlines() if line.startswith("WeightsUnpickler")]
-        return f"{path} is damaged or not written by torch.save: {(details or ['unreadable pickle'])[0]}."
-    return (
-        f"{path} was not loaded: it asks for '{found.group(1)}', which is neither a tensor nor a plain value "
-        "and could execute code. Export its weights alone (a dictionary of tensors) where it was written."
-    )

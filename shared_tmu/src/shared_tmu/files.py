@@ -30,13 +30,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def open_file(path: Path, error: type[TMUError], missing: str = "") -> BinaryIO:
+def open_file(path: Path, error: type[TMUError], missing: str = "", what: str = "") -> BinaryIO:
     """Open a regular file for reading, without ever waiting for a pipe or touching a device.
 
     Args:
         path: the file, or a link to it.
         error: raised for all but a missing file.
         missing: how one gets the file, a sentence for the message if it is not there.
+        what: the file is, a word for that message.
 
     Raises:
         MissingAssetError: there is no such file.
@@ -51,7 +52,7 @@ def open_file(path: Path, error: type[TMUError], missing: str = "") -> BinaryIO:
     except (FileNotFoundError, NotADirectoryError) as cause:
         link = f" (a link to {path.readlink()})" if path.is_symlink() else ""
         raise MissingAssetError(
-            f"{path.name}{link} is not in {path.parent.absolute()}. {missing}".strip()
+            f"{what} {path.name}{link} is not in {path.parent.absolute()}. {missing}".strip()
         ) from cause
     except OSError as cause:
         raise error(f"{shortened(str(path))} cannot be read: {cause.strerror}. {missing}".strip()) from cause

@@ -5,8 +5,8 @@ import torch
 
 from shared_tmu.errors import ConfigError, InputError
 from shared_tmu.models.config import ViTConfig
+from shared_tmu.models.contents import identify
 from shared_tmu.models.discriminator import Discriminator
-from shared_tmu.models.loading import identify
 from shared_tmu.models.vit import DropPath, ViT
 from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 from shared_tmu.training.published_losses import (

@@ -67,15 +67,74 @@ class LoadingSuite:
         assert model.config == self.folder.case_config("small_grid")
         self.assert_recorded(model)
 
-    @pytest.mark.parametrize("prefix", ["", "module."])
-    def test_weights_alone_with_and_without_a_wrappers_prefix(
-        self, tmp_path: Path, body_path: Path, prefix: str
+    @pytest.mark.parametrize(
+        ("container", "prefix"),
+        [
+            ("", ""),
+            ("", "module."),
+            ("", "module._orig_mod."),
+            ("", "ema_model.module."),
+            ("model", ""),
+            ("state_dict", "model."),
+            ("net/module", "_orig_mod."),
+            ("state_dict_ema", "module.model."),
+            ("extra/EMA", "module."),
+        ],
+    )
+    def test_wrappers_are_taken_off(
+        self, tmp_path: Path, body_path: Path, container: str, prefix: str
     ) -> None:
-        weights = {prefix + key: value for key, value in self.folder.weights("small_grid").items()}
-        torch.save(weights, tmp_path / "weights.pth")
+        content: Any = {prefix + key: value for key, value in self.folder.weights("small_grid").items()}
+        for name in reversed(container.split("/") if container else []):
+            content = {"epoch": 3, name: content, "optimizer": {"state": {0: {"step": ZERO}}}}
+        torch.save(content, tmp_path / "weights.pth")
         sizes = self.folder.case_config("small_grid").to_dict()
         (tmp_path / "weights.yaml").write_text(yaml.safe_dump(sizes))
         self.assert_recorded(self.folder.load(tmp_path / "weights.pth", body_path))
+
+    def test_a_compiled_part_and_averages_beside_the_weights(self, tmp_path: Path, body_path: Path) -> None:
+        weights = self.folder.weights("small_grid")
+        part = f"{self.folder.PART}."
+        compiled = {key.replace(part, f"{part}_orig_mod.", 1): value for key, value in weights.items()}
+        averages = {f"ema.{key}": torch.zeros_like(value) for key, value in weights.items()}
+        path = self.write_small(tmp_path)
+        torch.save({"model_ema": averages, "state_dict": {**averages, **compiled}}, path)
+        self.assert_recorded(self.folder.load(path, body_path))
+
+    def test_two_models_in_a_file_are_refused(self, tmp_path: Path) -> None:
+        path = self.write_small(tmp_path)
+        weights = self.folder.weights("small_grid")
+        torch.save({"best": weights, "last": dict(weights)}, path)
+        with pytest.raises(CheckpointError, match=f"holds several {self.folder.name}s, at best, last"):
+            self.folder.load(path)
+
+    def test_a_part_of_a_checkpoint(self, tmp_path: Path) -> None:
+        path = self.write_small(tmp_path)
+        head = {
+            k: v for k, v in self.folder.weights("small_grid").items() if not k.startswith(self.folder.PART)
+        }
+        torch.save({"state_dict": head}, path)
+        lacks = rf"it has .*, but no weights .* {self.folder.PART}\."
+        part = f"only a part of a {self.folder.name} checkpoint: {lacks}"
+        with pytest.raises(CheckpointError, match=part):
+            self.folder.load(path)
+
+    def test_a_link_finds_the_configuration_beside_it(self, tmp_path: Path, body_path: Path) -> None:
+        """As caches of downloads lie: names are links to files named by their checksum."""
+        path = self.write_small(tmp_path / "cache")
+        blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot" / "files"
+        blobs.mkdir()
+        snapshot.mkdir(parents=True)
+        sizes = self.folder.case_config("small_grid").to_dict()
+        (blobs / "c0ffee").write_text(yaml.safe_dump(sizes))
+        path.rename(blobs / "beef")
+        (snapshot / "model.ckpt").symlink_to("../../blobs/beef")
+        (snapshot / "model_config.yaml").symlink_to("../../blobs/c0ffee")
+        self.assert_recorded(self.folder.load(snapshot / "model.ckpt", body_path))
+        (snapshot / "model_config.yaml").rename(blobs / "model_config.yaml")
+        (blobs / "model_config.yaml").unlink()
+        (blobs / "model_config.yaml").write_text(yaml.safe_dump(sizes))
+        self.assert_recorded(self.folder.load(snapshot / "model.ckpt", body_path))
 
     def test_without_any_body_model_the_bundled_one_is_used(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -14,16 +14,15 @@ from torch import Tensor, nn
 
 from shared_tmu.body_models.mano import ManoModel, load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
-from shared_tmu.checkpoints import load_weights, read_checkpoint, save_safetensors, tensors_of
+from shared_tmu.checkpoints import load_weights, read_checkpoint, save_safetensors
 from shared_tmu.errors import CheckpointError, ConfigError, MissingAssetError
-from shared_tmu.files import write_text
+from shared_tmu.files import is_file, shortened, write_text
 from shared_tmu.models.config import ModelConfig
+from shared_tmu.models.contents import groups_of, identify
 
 log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=nn.Module)
-
-_CONTAINERS = ("state_dict", "network")  # what checkpoints call their weights
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,13 @@ class ModelFormat(ABC, Generic[M]):
 
         Args:
             checkpoint: an official checkpoint, one written by training here, or a `.safetensors`; None takes
-                `bundled`. Memory-mapped: what is not needed, such as an optimizer's state, is never read.
+                `bundled`. Memory-mapped: what is not needed, such as an optimizer's state, is never read. Its
+                weights may lie in dictionaries and wrappers, see `contents.groups_of`.
             body_path: a body model's file. None takes the one in the checkpoint if that can be, else the
                 bundled one.
             config_path: YAML in our layout or, for hands, the published one. None looks for `NAME.yaml`
-                beside the checkpoint, then `model_config.yaml` in the folder above or beside it, then inside
-                it.
+                beside the checkpoint, then `model_config.yaml` in the folder above or beside it, the same
+                beside the file that it is a link to, then inside it.
             dtype: of the weights; the body model keeps at least float32.
             bundled: the bundled weights.
 
@@ -83,7 +83,7 @@ class ModelFormat(ABC, Generic[M]):
             ConfigError: the configuration cannot be read, or none was found.
         """
         path = bundled if checkpoint is None else Path(checkpoint)
-        if checkpoint is None and not path.is_file():
+        if checkpoint is None and not is_file(path):
             raise MissingAssetError(
                 f"the bundled weights {path.name} are not in {path.parent}: restore the file from the "
                 "repository."
@@ -137,8 +137,8 @@ class ModelFormat(ABC, Generic[M]):
         """Give a model without values a body layer that has some, in case the checkpoint has none."""
 
     def our_name(self, key: str) -> str:
-        """What a weight is called here; published wrappers for several GPUs put `module.` in front."""
-        return key.removeprefix("module.")
+        """What a weight is called here, once wrappers are taken off."""
+        return key
 
     def undescribed(self, path: Path, looked: str) -> Any:
         """The configuration of a checkpoint that comes with none.
@@ -148,34 +148,62 @@ class ModelFormat(ABC, Generic[M]):
         """
         raise ConfigError(
             f"no configuration for {path}: looked for {looked}, and inside the checkpoint. "
-            "Pass the model_config.yaml that came with it."
+            "Pass the model_config.yaml that came with it: --config FILE, or config_path."
         )
 
     def _weights(self, content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-        inside = next((content[name] for name in _CONTAINERS if name in content), content)
-        found = tensors_of(inside) if isinstance(inside, Mapping) else {}
-        weights = {self.our_name(key): value for key, value in found.items()}
-        if all(any(key.startswith(prefix) for key in weights) for prefix in self.prefixes):
-            return weights
+        groups = groups_of(content, self.our_name)
+        complete = [group for group in groups if group.has(self.prefixes)]
+        chosen = [group for group in complete if not group.is_average] or complete
+        if len(chosen) == 1:
+            if chosen[0].is_average:
+                log.info("%s holds a running average of the weights alone; it is used.", path)
+            return chosen[0].weights
+        name = self.config.MODEL
+        if chosen:
+            places = ", ".join(shortened(group.place or "the top", 60) for group in chosen)
+            raise CheckpointError(
+                f"{path} holds several {name}s, at {places}: save the one that is wanted in its own file."
+            )
+        whose = identify(content)
+        parts = [prefix for prefix in self.prefixes if any(group.has((prefix,)) for group in groups)]
+        if parts and (whose.startswith(f"it is {name}'s") or "keys such as" in whose):
+            lacking = [prefix for prefix in self.prefixes if prefix not in parts]
+            raise CheckpointError(
+                f"{path} is only a part of a {name} checkpoint: it has {' and '.join(parts)}*, but no "
+                f"weights that start with {' or '.join(lacking or self.prefixes)} beside them. {self.where}"
+            )
         raise CheckpointError(
-            f"{path} is not a {self.config.MODEL} checkpoint: {identify(content)}; {self.config.MODEL}'s "
-            f"weights start with {' and '.join(self.prefixes)} {self.where}"
+            f"{path} is not a {name} checkpoint: {whose}; {name}'s weights start with "
+            f"{' and '.join(self.prefixes)} {self.where}"
         )
 
     def _find_config(self, path: Path, config_path: Path | str | None, content: Mapping[str, Any]) -> Any:
         if config_path is not None:
             return self.config.from_yaml(config_path)
-        folder = path.resolve().parent
-        places = (
-            path.with_suffix(".yaml"), folder.parent / "model_config.yaml", folder / "model_config.yaml",
-        )  # fmt: skip
+        places = _places_of_config(path)
         for place in places:
-            if place.is_file():
+            if is_file(place):
                 return self.config.from_yaml(place)
         embedded = content.get("hyper_parameters", {})
         if isinstance(embedded, Mapping) and isinstance(embedded.get("cfg"), Mapping):
             return self.config.from_dict(embedded["cfg"], f"the configuration inside {path}")
         return self.undescribed(path, ", ".join(str(place) for place in places))
+
+
+def _places_of_config(path: Path) -> list[Path]:
+    """Where a checkpoint's configuration can lie: beside the file as it was given, then, where that is a
+    link (caches of downloads are full of them), beside the file that it leads to.
+    """
+    places = []
+    for file in (path.absolute(), path.resolve()):
+        folder = file.parent
+        places += [
+            file.with_suffix(".yaml"),
+            folder.parent / "model_config.yaml",
+            folder / "model_config.yaml",
+        ]
+    return list(dict.fromkeys(places))
 
 
 @dataclass(frozen=True)
@@ -194,36 +222,3 @@ class HandFormat(ModelFormat[M]):
     def attach(self, model: M, body: ManoModel) -> None:
         """MANO's layer; weights from a file count as initialized unless it says otherwise."""
         model.mano, model.initialized = ManoLayer(body), torch.tensor(True)
-
-
-def identify(content: Mapping[str, Any]) -> str:
-    """Say in half a sentence whose a checkpoint seems to be, from the names of its weights."""
-    inside = content.get("state_dict", content)
-    weights = tensors_of(inside) if isinstance(inside, Mapping) else {}
-    nested = {
-        key: tensors_of(value)
-        for key, value in content.items()
-        if isinstance(value, Mapping) and key != "state_dict"
-    }
-    names = [*weights, *(name for part in nested.values() for name in part)]
-    bare = [name.removeprefix("module.").removeprefix("model.") for name in names]
-
-    def has(*prefixes: str) -> bool:
-        return any(name.startswith(prefixes) for name in bare)
-
-    if has("refine_net.", "backbone.pose_emb", "backbone.init_hand_pose"):
-        return "it is WiLoR's (it has a refinement net and task tokens)"
-    if has("encoder.") and has("decoder."):
-        return "it is SMPLest-X's (its weights are module.encoder.* and module.decoder.*)"
-    if has("mano_head."):
-        return "it is HaMeR's (it has a mano_head)"
-    if has("smpl_head."):
-        return "it is HMR2.0's (it has an smpl_head)"
-    if has("backbone."):
-        return "it has a backbone but no head, like a ViTPose checkpoint"
-    if has("blocks.", "patch_embed.", "cls_token"):
-        return "it is a plain ViT, such as a classifier or an MAE pretraining"
-    if not names:
-        keys = ", ".join(map(str, list(content)[:8])) or "nothing"
-        return f"it holds no weights, only {keys}"
-    return f"it has keys such as {', '.join(names[:4])}"
