@@ -7,10 +7,11 @@ python scripts/build_synthbody.py --out DIR
 from __future__ import annotations
 
 import argparse
-import logging
+import sys
 from pathlib import Path
 
 from shared_tmu.body_models.smplx_model import SYNTHBODY
+from shared_tmu.programs.console import run_program
 from shared_tmu.synth.body.build import build_body
 from shared_tmu.synth.build import save_npz
 
@@ -21,11 +22,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--out", type=Path, default=SYNTHBODY.parent, help="folder for the file")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     path = args.out / SYNTHBODY.name
     save_npz(path, build_body())
-    logging.getLogger(__name__).info("wrote %s, %.2f MB", path.name, path.stat().st_size / 1e6)
+    sys.stdout.write(f"wrote {path.name}, {path.stat().st_size / 1e6:.2f} MB\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

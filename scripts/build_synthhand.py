@@ -9,10 +9,11 @@ Same seed, same files.
 from __future__ import annotations
 
 import argparse
-import logging
+import sys
 from pathlib import Path
 
 import shared_tmu
+from shared_tmu.programs.console import run_program
 from shared_tmu.synth.build import build_hand, mean_parameters, save_npz
 
 ASSETS = Path(shared_tmu.__file__).parent / "assets" / "synthhand"
@@ -25,13 +26,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder for the two files")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampled poses behind the pose space")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     path = args.out / "SYNTHHAND_RIGHT.npz"
     hand = build_hand(args.seed)
     save_npz(path, hand)
     save_npz(args.out / "mano_mean_params.npz", mean_parameters(hand["hands_mean"]))
-    logging.getLogger(__name__).info("wrote %s, %.2f MB", path.name, path.stat().st_size / 1e6)
+    sys.stdout.write(f"wrote {path.name}, {path.stat().st_size / 1e6:.2f} MB\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

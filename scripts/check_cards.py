@@ -18,6 +18,8 @@ from pathlib import Path
 from bundled import BUNDLED, Bundled
 from comparison import Run, arrange_runs
 
+from shared_tmu.programs.console import run_program
+
 LIMIT_MM = 0.1
 ERRORS = ("pa_mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_hand_mm", "pa_mpvpe_face_mm")
 
@@ -88,4 +90,4 @@ def compare(said: Mapping[str, Run], found: Mapping[str, Run], name: str) -> lis
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -11,6 +11,7 @@ Run it as:
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from shared_tmu.files import replacing
+from shared_tmu.programs.console import run_program
 from shared_tmu.synth.body.generator import draw_body, place_body
 from shared_tmu.synth.body.model import BodyPose, synth_body
 from shared_tmu.synth.body.poses import posture_pose as body_posture
@@ -193,4 +195,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

@@ -29,6 +29,7 @@ from bundled import BUNDLED, Bundled
 from comparison import THESIS, Run, arrange_runs
 
 from shared_tmu.files import write_text
+from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import file_sha256
 
 VARIED = "off,5x20,10x16"
@@ -150,4 +151,4 @@ def draw(model: Bundled, sets: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

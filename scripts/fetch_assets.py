@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from shared_tmu.programs.console import run_program
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 CHUNK_BYTES = 1 << 20
 
@@ -350,4 +352,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

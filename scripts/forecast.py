@@ -21,6 +21,7 @@ from check_cards import measure
 from comparison import MEASURES, Run
 
 from shared_tmu.files import write_text
+from shared_tmu.programs.console import run_program
 
 FLAT = 0.02  # an exponent below which nothing can be said of when an aim is met
 KEPT = (
@@ -169,4 +170,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

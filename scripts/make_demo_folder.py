@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shared_tmu.files import replacing, write_text
+from shared_tmu.programs.console import run_program
 from shared_tmu.synth.background import background
 from shared_tmu.synth.generator import draw
 from shared_tmu.synth.scene import Difficulty, sample_scene
@@ -152,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

@@ -10,10 +10,12 @@ Run it as:
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
+from shared_tmu.programs.console import run_program
 from shared_tmu.synth.body.shards import BODY
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import HAND, SHARD, make_shards
@@ -44,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 from bundled import BUNDLED
 
+from shared_tmu.programs.console import run_program
+
 CODE = """
 import sys
 from shared_tmu.evaluation.tokens import main
@@ -35,4 +37,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

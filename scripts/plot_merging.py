@@ -22,6 +22,7 @@ from comparison import MEASURES, RunGrid, arrange_runs, interval_of
 
 from shared_tmu import TMUError
 from shared_tmu.errors import InputError
+from shared_tmu.programs.console import run_program
 from shared_tmu.programs.results import read_records
 from shared_tmu.viz.merging import Line, Panel, draw_merging
 
@@ -102,4 +103,4 @@ def _read(paths: Sequence[Path]) -> RunGrid:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared_tmu import TMUError
+from shared_tmu.programs.console import run_program
 from shared_tmu.viz.tradeoff import draw_tradeoff, read_published, read_results
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "assets" / "thesis_curves.csv"
@@ -42,4 +43,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

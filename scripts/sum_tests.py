@@ -9,6 +9,8 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
 
+from shared_tmu.programs.console import run_program
+
 
 def read_reports(folder: Path) -> tuple[Counter[str], list[str], float]:
     """Return the number of tests per outcome, the failed tests by name, and the seconds of all reports."""
@@ -46,4 +48,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -26,6 +26,8 @@ from comparison import WAYS, Run, compare_runs
 from forecast import read_history, show_history
 from tables import BRIEF, TABLES, TableKind
 
+from shared_tmu.programs.console import run_program
+
 BLOCK = re.compile(r"(<!-- results:begin (?P<what>[^>]+) -->\n).*?(<!-- results:end -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
 TITLES = {"n": "samples", "pictures_with_hands": "pictures", "batch_size": "batch", "cpu_threads": "threads"}
@@ -194,4 +196,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -13,13 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared_tmu.bench.program import find_model_folder
-from shared_tmu.errors import TMUError
+from shared_tmu.programs.console import run_program
 
 PATHS = ("--json", "--pictures")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, a model's in its folder, and return the exit status."""
+    return run_program(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     front = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     front.add_argument("--model")
     front.add_argument("--scale", action="store_true")
@@ -32,19 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if known.scale and known.model is None:
             return cli.run_scale(arguments)
         cli.make_parser().parse_args(arguments)  # prints the help, or what is wrong
-    try:
-        folder = find_model_folder(known.model, Path.cwd())
-    except TMUError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return 1
+    folder = find_model_folder(known.model, Path.cwd())
     for option in PATHS:
         if (path := getattr(known, option.removeprefix("--"))) is not None:
             rest += [option, str(path.absolute())]  # the other process starts in another folder
-    command = [sys.executable, "-m", "tmu.bench", *rest]
-    try:
-        return subprocess.run(command, cwd=folder, check=False).returncode
-    except KeyboardInterrupt:
-        return 130
+    return subprocess.run([sys.executable, "-m", "tmu.bench", *rest], cwd=folder, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -27,15 +26,15 @@ from shared_tmu.bench.runtimes import RUNTIMES
 from shared_tmu.bench.scale import AXES, ScaleSettings, draw_scale, measure_scale
 from shared_tmu.bench.speed import SpeedSettings, measure_speed
 from shared_tmu.bench.suites import SUITES, run_suite
-from shared_tmu.errors import InputError, TMUError
+from shared_tmu.errors import InputError
 from shared_tmu.methods import METHODS, find_method
+from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import choose_device, natural, positive, split_list
 from shared_tmu.programs.results import append_record, describe_environment, read_records, require_writable
 from shared_tmu.runtime.precision import DTYPES, choose_dtype
 from shared_tmu.schedule import Schedule
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
 
 _ABOUT = """
 Time a model with token merging against three yardsticks: the unpatched model, the slicing floor (the same
@@ -91,34 +90,33 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 def main(program: BenchProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status."""
+    return run_program(lambda: _run_model(program, arguments))
+
+
+def _run_model(program: BenchProgram, arguments: Sequence[str] | None) -> None:
     parser = make_parser(list(program.sizes))
     given = parser.parse_args(arguments)
     if given.only and not given.suite:
         parser.error("--only chooses among the measurements of a --suite, which was not asked for")
     if given.profile and (given.suite or given.resume):
         parser.error(f"--profile does not go with {'--suite' if given.suite else '--resume'}: leave one out")
+    _require_writable(given.json)
     run = _run_suite if given.suite else _run_profile if given.profile else _run_speed
-    return _guarded(partial(run, program), given)
+    run(program, given)
 
 
-def _guarded(run: Callable[[argparse.Namespace], None], given: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    try:
-        for path in (given.json, getattr(given, "plot", None)):
-            if path is not None:
-                require_writable(path)
-        run(given)
-    except TMUError as error:
-        _log.error("%s: %s", type(error).__name__, error)
-        return 1
-    except KeyboardInterrupt:
-        _log.error("Interrupted.")
-        return 130
-    return 0
+def _require_writable(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None:
+            require_writable(path)
 
 
 def run_scale(arguments: Sequence[str] | None = None) -> int:
     """Run the command line of `--scale` and return its exit status."""
+    return run_program(lambda: _run_scale(_scale_parser().parse_args(arguments)))
+
+
+def _scale_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m shared_tmu.bench --scale",
         description="How time and memory grow with tokens, images and blocks, in a narrow trunk of its own.",
@@ -134,10 +132,11 @@ def run_scale(arguments: Sequence[str] | None = None) -> int:
     add("--budget", type=float, default=5.0, metavar="SECONDS", help="per point; at least 5 rounds")
     add("--json", type=Path, metavar="FILE", help="append one line per point")
     add("--plot", type=Path, metavar="FILE", help="draw it, by suffix: png, pdf, svg")
-    return _guarded(_run_scale, parser.parse_args(arguments))
+    return parser
 
 
 def _run_scale(given: argparse.Namespace) -> None:
+    _require_writable(given.json, given.plot)
     device = choose_device(given.device)
     settings = ScaleSettings(
         device,

@@ -37,11 +37,12 @@ from shared_tmu.demo.progress import progress
 from shared_tmu.demo.report import Report, format_table
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
-from shared_tmu.demo.summary import last_line, list_of, pictures_of, write
+from shared_tmu.demo.summary import last_line, list_of, pictures_of
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
-from shared_tmu.errors import InputError, TMUError
+from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source, list_images
+from shared_tmu.programs.console import run_program
 from shared_tmu.programs.model_program import EvalProgram
 from shared_tmu.programs.results import append_record, describe_environment
 
@@ -50,25 +51,19 @@ _log = logging.getLogger(__name__)
 
 def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 only if every image was processed."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("shared_tmu").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", module="PIL")  # what matters about a file is said in its own message
-    options = None
-    try:
-        options = parse_options(program, arguments)
-        return run_demo(program, options)
-    except TMUError as error:
-        _log.error("%s: %s", type(error).__name__, error)
-        return 1
-    except KeyboardInterrupt:
-        if options is not None and options.video is not None:
-            _log.error("Interrupted. A clip is saved when all of it is done: nothing was saved.")
-        else:
-            _log.error(
-                "Interrupted. What was finished is complete; the same command with --resume goes on from "
-                "here."
-            )
-        return 130
+    asked: list[DemoOptions] = []
+
+    def work() -> int:
+        asked.append(parse_options(program, arguments))
+        return run_demo(program, asked[0])
+
+    def interrupted() -> str:
+        if asked and asked[0].video is not None:
+            return "Interrupted. A clip is saved when all of it is done: nothing was saved."
+        return "Interrupted. What was finished is complete; the same command with --resume goes on from here."
+
+    return run_program(work, interrupted)
 
 
 def run_demo(program: EvalProgram, options: DemoOptions) -> int:
@@ -279,7 +274,7 @@ class Session:
         lines += ["", last_line(self.options, f"{made} of {self.total} {report.unit}", self.folder)]
         if self.options.report is not None:
             self._write_report(self.options.report)
-        write("\n".join(lines) + "\n")
+        sys.stdout.write("\n".join(lines) + "\n")
         return 1 if failures else 0
 
     def _dtype_error(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def close_kept(options: DemoOptions, name: str, note: Note, folder: OutputFolder
     """The closing lines where nothing was left to do, and the exit status."""
     _log.info("%s is done: kept from before.", name)
     lines = [*list_of(note.problems), "", last_line(options, name, folder)]
-    write("\n".join(lines).lstrip() + "\n")
+    sys.stdout.write("\n".join(lines).lstrip() + "\n")
     return 1 if note.problems else 0
 
 
@@ -40,10 +40,3 @@ def pictures_of(options: DemoOptions) -> list[str]:
     kinds = {"overlays": options.overlays, "meshes": options.save_mesh}
     shown = [name for name, is_made in kinds.items() if is_made]
     return shown or ([] if options.save_params else ["pictures"])
-
-
-def write(text: str) -> None:
-    """To stdout, also names that its encoding does not have."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()

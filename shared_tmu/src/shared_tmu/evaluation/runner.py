@@ -26,6 +26,7 @@ from shared_tmu.evaluation.settings import EvalSettings, parse_settings
 from shared_tmu.evaluation.speed import count_tokens, measure_speeds
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder, chunk_bounds
 from shared_tmu.files import replacing, write_text
+from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import code_sha256, digest_of, file_sha256, weights_sha256
 from shared_tmu.programs.model_program import BASELINE, EvalProgram, Run
 from shared_tmu.programs.results import append_record, describe_environment, read_records
@@ -37,15 +38,10 @@ _log = logging.getLogger(__name__)
 
 def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 only if everything asked for was evaluated."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        return evaluate(program, parse_settings(program, arguments))
-    except TMUError as error:
-        _log.error("%s: %s", type(error).__name__, error)
-        return 1
-    except KeyboardInterrupt:
-        _log.error("Interrupted. The same command goes on from here.")
-        return 130
+    return run_program(
+        lambda: evaluate(program, parse_settings(program, arguments)),
+        "Interrupted. The same command goes on from here.",
+    )
 
 
 def evaluate(program: EvalProgram, settings: EvalSettings) -> int:
@@ -270,7 +266,6 @@ class Evaluation:
         files = lines.parent / Path(records[0]["files"]).parent
         text += f"Lines: {lines}\nPredictions, scores and per-sample errors: {files}\n"
         sys.stdout.write(text)
-        sys.stdout.flush()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from shared_tmu.files import write_text
 from shared_tmu.matching import halves, match_similar
 from shared_tmu.methods import METHODS
 from shared_tmu.plan import MergePlan
+from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import file_sha256, weights_sha256
 from shared_tmu.programs.model_program import EvalProgram
 from shared_tmu.programs.results import describe_environment
@@ -49,7 +50,11 @@ class BlockFacts:
 
 
 def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
-    """Measure, write one JSON line for each part of the trunk and one for all of it, and return 0."""
+    """Measure, write one JSON line for each part of the trunk and one for all of it; the exit status."""
+    return run_program(lambda: _measure(program, arguments))
+
+
+def _measure(program: EvalProgram, arguments: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--r", default="5", help="schedule that removes tokens in every block")
     parser.add_argument("--limit", type=int, default=64, help="how many samples of the set that makes itself")
@@ -70,7 +75,6 @@ def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
     lines = [json.dumps({**shared, **line}) + "\n" for line in summarise(blocks)]
     write_text(given.out, "".join(lines))
     sys.stdout.write(f"{given.out}\n")
-    return 0
 
 
 @torch.inference_mode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -12,11 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.errors import ExportError, TMUError
+from shared_tmu.errors import ExportError
 from shared_tmu.export.onnx_export import export_onnx
 from shared_tmu.export.onnx_model import OnnxModel
 from shared_tmu.export.outputs import flatten_output
 from shared_tmu.methods import METHODS, find_method
+from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import positive
 from shared_tmu.programs.model_program import EvalProgram, Run
 from shared_tmu.schedule import Schedule
@@ -28,16 +28,10 @@ _EXAMPLE_IMAGES = 2  # enough to tell the batch from a dimension of one
 
 def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    given = build_parser(program).parse_args(arguments)
-    try:
-        return _export(program, given)
-    except TMUError as error:
-        _log.error("%s: %s", type(error).__name__, error)
-        return 1
-    except KeyboardInterrupt:
-        _log.error("Interrupted; nothing was written.")
-        return 130
+    return run_program(
+        lambda: _export(program, build_parser(program).parse_args(arguments)),
+        "Interrupted; nothing was written.",
+    )
 
 
 def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
