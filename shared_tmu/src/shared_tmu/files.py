@@ -30,6 +30,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Whether `path` leads to a folder; False too where nobody may look."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def open_file(path: Path, error: type[TMUError], missing: str = "", what: str = "") -> BinaryIO:
     """Open a regular file for reading, without ever waiting for a pipe or touching a device.
 

@@ -1,5 +1,11 @@
 """Arrays of body-model files: read from `.npz` or pickle without running code, and checked one by one."""
 
+import io
+import lzma
+import math
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,8 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.body_models.array_pickle import read_array_pickle
-from shared_tmu.errors import BodyModelError, MissingAssetError
+from shared_tmu.body_models.array_pickle import MAX_BYTES, read_array_pickle
+from shared_tmu.errors import BodyModelError
+from shared_tmu.files import open_file, shortened
+
+_CAUSES = (ValueError, OSError, EOFError, TypeError, RuntimeError, LookupError, SyntaxError, MemoryError)
+MAX_HEADER = 10_000  # bytes of an array's header, which is parsed as a literal
 
 
 def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
@@ -49,7 +59,7 @@ def take_array(
         BodyModelError: it is missing, of another shape, no array of numbers, or holds NaN or infinity.
     """
     if key not in arrays:
-        found = ", ".join(sorted(map(str, arrays))) or "nothing"
+        found = shortened(", ".join(sorted(map(str, arrays))), 400) or "nothing"
         raise BodyModelError(f"{source} has no '{key}', which {kind} needs; it holds {found}.")
     value = arrays[key]
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
@@ -64,16 +74,41 @@ def take_array(
 
 
 def _read_npz(path: Path, names: Iterable[str] | None) -> dict[str, Any]:
-    if not path.is_file():
-        raise MissingAssetError(f"{path.name} is not in {path.parent}.")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            wanted = archive.files if names is None else [name for name in names if name in archive.files]
-            return {name: archive[name] for name in wanted}
-    except (ValueError, OSError, EOFError, TypeError) as error:
-        raise BodyModelError(
-            f"{path} cannot be read as an .npz of plain arrays ({error}); objects inside are refused, "
-            "since loading them would execute code."
-        ) from error
-    except Exception as error:  # zipfile and zlib errors have no common base
-        raise BodyModelError(f"{path} is damaged: {error}.") from error
+    with open_file(path, BodyModelError) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                inside = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+                wanted = inside if names is None else [name for name in names if name in inside]
+                _expect_bounded(path, [archive.getinfo(f"{name}.npy") for name in wanted])
+                return {name: _read_npy(archive, f"{name}.npy") for name in wanted}
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+            raise BodyModelError(f"{path} is damaged or no .npz file: {error}.") from error
+        except (*_CAUSES, tokenize.TokenError) as error:
+            if isinstance(error, BodyModelError):
+                raise
+            raise BodyModelError(
+                f"{path} cannot be read as an .npz of plain arrays ({shortened(str(error))}); objects inside "
+                "are refused, since loading them would execute code."
+            ) from error
+
+
+def _expect_bounded(path: Path, records: list[zipfile.ZipInfo]) -> None:
+    total = sum(record.file_size for record in records)
+    if total > MAX_BYTES:
+        raise BodyModelError(f"the arrays of {path} take {total} bytes; at most {MAX_BYTES} are read.")
+
+
+def _read_npy(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """One array; what its header promises must be there before memory is taken for it."""
+    content = io.BytesIO(archive.read(name))
+    npy: Any = np.lib.format
+    version = npy.read_magic(content)
+    headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    read_header = headers.get(version)
+    if read_header is None:
+        raise ValueError(f"{name} is of version {version}")
+    shape, is_fortran, dtype = read_header(content, max_header_size=MAX_HEADER)
+    left = content.getbuffer()[content.tell() :]
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(left):
+        raise ValueError(f"{name} promises {dtype} {list(shape)[:8]} and holds {len(left)} bytes")
+    return np.frombuffer(left, dtype).reshape(shape, order="F" if is_fortran else "C").copy()

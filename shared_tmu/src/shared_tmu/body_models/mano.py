@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.body_models.arrays import read_arrays, take_array
-from shared_tmu.errors import BodyModelError, MissingAssetError
+from shared_tmu.errors import BodyModelError
+from shared_tmu.files import is_folder, open_file
 
 Side = Literal["right", "left"]
 
@@ -23,6 +24,10 @@ ASSETS = Path(__file__).parent.parent / "assets" / "synthhand"
 SYNTHHAND = ASSETS / "SYNTHHAND_RIGHT.npz"
 SYNTHHAND_MEAN_PARAMS = ASSETS / "mano_mean_params.npz"
 OFFICIAL_NAME = "MANO_RIGHT.pkl"
+WHERE = (
+    f"The official {OFFICIAL_NAME} is free for research after registration at https://mano.is.tue.mpg.de "
+    "(scripts/fetch_assets.py mano says how); without a path the bundled SynthHand is used."
+)
 
 NUM_VERTICES, NUM_FACES, NUM_JOINTS, NUM_BETAS = 778, 1538, 16, 10
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
@@ -175,7 +180,7 @@ def load_mano(path: Path | str | None = None, side: Side | None = None) -> ManoM
         BodyModelError: the file is not a MANO model, or holds anything but arrays.
     """
     path = SYNTHHAND if path is None else Path(path)
-    if path.is_dir():
+    if is_folder(path):
         path = path / OFFICIAL_NAME
     model = _load_file(path, "left" if "left" in path.stem.lower() else "right")
     return model if side in (None, model.side) else model.mirrored()
@@ -199,12 +204,7 @@ def load_mean_params(path: Path | str | None = None) -> MeanParams:
 
 
 def _load_file(path: Path, side: Side) -> ManoModel:
-    if not path.is_file():
-        raise MissingAssetError(
-            f"{path.name} is not in {path.parent.absolute()}. The official {OFFICIAL_NAME} is free for "
-            "research after registration at https://mano.is.tue.mpg.de (scripts/fetch_assets.py mano says "
-            "how); without a path the bundled SynthHand is used."
-        )
+    open_file(path, BodyModelError, WHERE).close()
     return ManoModel.from_dict(read_arrays(path), side, str(path))
 
 

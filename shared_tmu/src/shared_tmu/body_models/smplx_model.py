@@ -16,10 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.body_models.arrays import read_arrays, take_array
-from shared_tmu.errors import BodyModelError, MissingAssetError
+from shared_tmu.errors import BodyModelError
+from shared_tmu.files import is_file, is_folder, open_file
 
 SYNTHBODY = Path(__file__).parent.parent / "assets" / "synthbody" / "SYNTHBODY_NEUTRAL.npz"
 OFFICIAL_NAMES = ("SMPLX_NEUTRAL.npz", "SMPLX_NEUTRAL.pkl")
+
+WHERE = (
+    f"The official {OFFICIAL_NAMES[0]} is free for research after registration at "
+    "https://smpl-x.is.tue.mpg.de (scripts/fetch_assets.py smplx says how); without a path the bundled "
+    "SynthBody is used."
+)
 
 NUM_VERTICES, NUM_FACES, NUM_JOINTS = 10475, 20908, 55
 NUM_BODY_JOINTS, NUM_HAND_JOINTS = 21, 15
@@ -201,20 +208,15 @@ def load_smplx(path: Path | str | None = None) -> SmplxModel:
         BodyModelError: the file is not an SMPL-X model, or one of its arrays is no array.
     """
     path = SYNTHBODY if path is None else _find_file(Path(path))
-    if not path.is_file():
-        raise MissingAssetError(
-            f"{path.name} is not in {path.parent.absolute()}. The official {OFFICIAL_NAMES[0]} is free for "
-            "research after registration at https://smpl-x.is.tue.mpg.de (scripts/fetch_assets.py smplx says "
-            "how); without a path the bundled SynthBody is used."
-        )
+    open_file(path, BodyModelError, WHERE).close()
     return SmplxModel.from_dict(read_arrays(path, FILE_ARRAYS), str(path))
 
 
 def _find_file(path: Path) -> Path:
-    if not path.is_dir():
+    if not is_folder(path):
         return path
     places = [folder / name for folder in (path, path / "smplx") for name in OFFICIAL_NAMES]
-    return next((place for place in places if place.is_file()), places[0])
+    return next((place for place in places if is_file(place)), places[0])
 
 
 def _split_directions(arrays: Mapping[str, Any], source: str) -> tuple[NDArray[Any], NDArray[Any]]:
