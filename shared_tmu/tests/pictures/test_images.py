@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import shared_tmu.pictures.images
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.images import decode_image, read_image
 
@@ -100,15 +99,6 @@ def test_missing_files_and_folders(tmp_path):
         read_image(tmp_path / "missing.jpg")
     with pytest.raises(InputError, match="folder"):
         read_image(tmp_path)
-
-
-def test_pictures_beyond_the_limit_are_refused_before_decoding(monkeypatch):
-    limit = Image.MAX_IMAGE_PIXELS
-    data = saved(picture(), "PNG")
-    monkeypatch.setattr(shared_tmu.pictures.images, "MAX_PIXELS", 100)
-    with pytest.raises(InputError, match="40 x 30 pixels"):
-        decode_image(data, "x")
-    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 def test_100_megapixels_are_read():

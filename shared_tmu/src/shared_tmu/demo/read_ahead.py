@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 
 from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
 from shared_tmu.errors import InputError
-from shared_tmu.pictures.images import Picture, decode_image, read_bytes
+from shared_tmu.pictures.images import Picture, PictureFile
 from shared_tmu.pictures.listing import Source
 
 READ_AHEAD = 2
@@ -93,13 +92,11 @@ def run_ahead(
 def _load(source: Source, is_finished: Callable[[Source, str], bool]) -> Loaded:
     started = time.perf_counter()
     try:
-        if source.path.exists() and not source.path.is_file():
-            raise InputError(f"cannot read {source.name}: it is not a regular file.")
-        data = read_bytes(source.path)
-        digest = hashlib.sha256(data).hexdigest()
-        if is_finished(source, digest):
-            return Loaded(source, digest, is_finished=True, read_s=time.perf_counter() - started)
-        picture = decode_image(data, source.name)
+        with PictureFile.open(source.path, source.name) as file:
+            digest = file.sha256()
+            if is_finished(source, digest):
+                return Loaded(source, digest, is_finished=True, read_s=time.perf_counter() - started)
+            picture = file.decode()
     except InputError as error:
         return Loaded(source, problem=str(error), read_s=time.perf_counter() - started)
     return Loaded(source, digest, picture, read_s=time.perf_counter() - started)

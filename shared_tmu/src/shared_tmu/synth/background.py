@@ -29,7 +29,7 @@ def sample_pictures(names: tuple[str, ...] = SAMPLES) -> list[NDArray[np.uint8]]
     from PIL import Image
 
     folder = Path(skimage.data.__file__).parent
-    return [np.asarray(Image.open(folder / name).convert("RGB")) for name in names]
+    return [np.asarray(Image.open(folder / name, formats=("PNG", "JPEG")).convert("RGB")) for name in names]
 
 
 def _color(rng: np.random.Generator) -> Array:

@@ -1,0 +1,170 @@
+"""TIFF files whose samples have more than 8 bits, a sign, or are floating point."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.errors import InputError, MissingDependencyError
+from shared_tmu.pictures.kinds import RAW
+
+_SIGNED, _FLOAT = 2, 3
+_SAMPLE_FORMATS = {1: "u", _SIGNED: "i", _FLOAT: "f", 4: "u"}
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
+_RAW_PHOTOMETRIC = (32803, 34892)  # colour filter array, linear raw
+_DNG_VERSION, _SMALLER_COPY = 50706, 1
+_WHITE_TAGS = ("SMaxSampleValue", "MaxSampleValue")
+
+
+@dataclass(frozen=True)
+class TiffPage:
+    """What the first page of a TIFF file says of itself.
+
+    Attributes:
+        size_px: width and height, as stored.
+        kind: of its samples, `u`, `i` or `f`, empty if none of these.
+        bits: of a sample.
+        samples: of a pixel.
+        photometric: what they are, TIFF's number.
+        is_planar: whether each colour is stored by itself.
+        orientation: EXIF's number.
+        white: the largest value that there could be; None if it does not say.
+        is_raw: whether it is a small copy in front of a camera's raw picture, or such a picture.
+        is_several: whether more pages follow.
+    """
+
+    size_px: tuple[int, int]
+    kind: str
+    bits: int
+    samples: int
+    photometric: int
+    is_planar: bool
+    orientation: int
+    white: float | None
+    is_raw: bool
+    is_several: bool
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether its samples are not the 8-bit ones that Pillow reads as they are."""
+        return self.bits > 8 or self.kind != "u"
+
+    @property
+    def bytes_per_px(self) -> int:
+        """Memory that its values take."""
+        return -(-self.bits // 8) * self.samples
+
+
+def look_at(stream: BinaryIO) -> TiffPage | None:
+    """Read the first page's tags; None if this is no TIFF file that can be read.
+
+    Raises:
+        MissingDependencyError: tifffile is not installed.
+    """
+    tifffile = _tifffile()
+    stream.seek(0)
+    try:
+        with tifffile.TiffFile(stream) as file:
+            return _facts(file)
+    except Exception:  # the decoder that is asked next says what is wrong
+        return None
+
+
+def _facts(file: Any) -> TiffPage:
+    page = file.pages[0]
+    tags = page.tags
+    white = None
+    for name in _WHITE_TAGS:
+        told = tags.get(name)
+        if told is not None and white is None:
+            white = float(np.max(told.value))
+    photometric = int(page.photometric if page.photometric is not None else _BLACK_IS_ZERO)
+    is_raw = photometric in _RAW_PHOTOMETRIC or tags.get(_DNG_VERSION) is not None or _is_preview(page, tags)
+    orientation = tags.get("Orientation")
+    return TiffPage(
+        size_px=(int(page.imagewidth), int(page.imagelength)),
+        kind=_SAMPLE_FORMATS.get(int(page.sampleformat), ""),
+        bits=int(np.max(page.bitspersample)),
+        samples=int(page.samplesperpixel),
+        photometric=photometric,
+        is_planar=int(page.planarconfig or 1) == 2,
+        orientation=int(orientation.value) if orientation is not None else 1,
+        white=white if white else None,
+        is_raw=is_raw,
+        is_several=len(file.pages) > 1,
+    )
+
+
+def _is_preview(page: Any, tags: Any) -> bool:
+    """Raw files begin with a small copy; the picture itself is in a directory below it."""
+    return bool(int(page.subfiletype or 0) & _SMALLER_COPY) and tags.get("SubIFDs") is not None
+
+
+def read_deep(stream: BinaryIO, page: TiffPage, name: str) -> NDArray[np.generic]:
+    """The values of the first page, `[H, W]`, or `[H, W, 3]` in BGR order, as stored (not turned).
+
+    Raises:
+        InputError: it is not grey or colour, or of numbers or a compression that are not read.
+    """
+    if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB) or not page.kind:
+        raise InputError(
+            f"cannot read {name}: a TIFF file of {page.bits}-bit samples that are neither grey nor RGB "
+            f"(photometric interpretation {page.photometric}); convert it to 8 bits."
+        )
+    tifffile = _tifffile()
+    stream.seek(0)
+    try:
+        with tifffile.TiffFile(stream) as file:
+            values = np.asarray(file.pages[0].asarray())
+    except ValueError as error:  # a compression that tifffile leaves to another package
+        if "imagecodecs" not in str(error) or page.is_planar:
+            raise
+        stream.seek(0)
+        return _by_opencv(stream.read(), page, name)
+    if page.is_planar and values.ndim == 3:
+        values = np.moveaxis(values, 0, -1)
+    if values.ndim == 3 and page.photometric != _RGB:
+        values = values[:, :, 0]
+    if values.shape[:2] != page.size_px[::-1] or values.ndim not in (2, 3):
+        raise InputError(
+            f"cannot read {name}: a TIFF file of {list(values.shape)} numbers is no flat picture."
+        )
+    return values if values.ndim == 2 else values[:, :, 2::-1]
+
+
+def _by_opencv(data: bytes, page: TiffPage, name: str) -> NDArray[np.generic]:
+    """What OpenCV's TIFF library decompresses."""
+    import cv2
+
+    level = cv2.setLogLevel(0)  # it writes about what it cannot read; the message below says so
+    try:
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        values = None
+    finally:
+        cv2.setLogLevel(level)
+    if values is None or values.dtype.kind != page.kind or values.shape[:2] != page.size_px[::-1]:
+        raise InputError(
+            f"cannot read {name}: a compressed TIFF file of {page.bits}-bit samples that is not read; save "
+            "it without compression, or with 8 bits."
+        )
+    return np.asarray(values if values.ndim == 2 else values[:, :, :3])
+
+
+def _tifffile() -> Any:
+    try:
+        import tifffile
+    except ImportError as error:
+        raise MissingDependencyError(
+            "reading a TIFF file was asked for, but tifffile is not installed: pip install "
+            "'shared_tmu[images]'"
+        ) from error
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it writes about tags that nobody needs
+    return tifffile
+
+
+__all__ = ["RAW", "TiffPage", "look_at", "read_deep"]
