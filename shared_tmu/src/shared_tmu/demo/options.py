@@ -16,6 +16,7 @@ from shared_tmu.errors import InputError
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.flags import choose_device, choose_protection, natural, positive, positive_number
 from shared_tmu.programs.model_program import EvalProgram, Run
+from shared_tmu.programs.places import require_places
 from shared_tmu.runtime.packing import PACKED_HELP
 from shared_tmu.runtime.precision import choose_dtype, name_of
 from shared_tmu.schedule import Schedule
@@ -104,6 +105,8 @@ def parse_options(program: EvalProgram, arguments: Sequence[str] | None = None) 
         SystemExit: `--help`, an unknown flag, or a value of the wrong type.
     """
     given = vars(build_parser(program).parse_args(arguments))
+    flags = {"body_path": program.subject.body_flag}
+    require_places({flags.get(name, f"--{name}"): value for name, value in given.items()})
     schedule = Schedule.parse(given.pop("r"))
     run = Run(
         schedule,

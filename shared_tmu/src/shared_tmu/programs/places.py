@@ -1,0 +1,54 @@
+"""Paths of command lines that cannot be files: addresses, cameras, names that file systems do not take."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shared_tmu.errors import InputError
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least: C:/ is a Windows path
+_CAMERA = re.compile(
+    r"\d+|(camera|webcam|usb|v4l2?|dshow|avfoundation)(:.*)?|(/dev/)?video\d+", re.IGNORECASE
+)
+
+
+def require_places(given: Mapping[str, Any]) -> None:
+    """Refuse what a user may take for a file.
+
+    Args:
+        given: values by flag, such as `--video`; all but paths are left alone.
+
+    Raises:
+        InputError: an address, a camera, or a path that cannot be looked up.
+    """
+    for flag, value in given.items():
+        if isinstance(value, Path):
+            _require_place(flag, value)
+
+
+def _require_place(flag: str, path: Path) -> None:
+    text = str(path)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = 0
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{flag} {_short(text)} cannot be looked up ({reason}): name another.") from error
+    if mode == 0 and _ADDRESS.match(text):
+        address = text if "://" in text else text.replace(":/", "://", 1)  # a path has single slashes
+        what = "streams are not supported yet" if flag == "--video" else "nothing is fetched from a network"
+        raise InputError(f"{flag} {_short(address)} is an address: {what}; name a file on this machine.")
+    if flag == "--video" and (stat.S_ISCHR(mode) or (mode == 0 and _CAMERA.fullmatch(text))):
+        raise InputError(
+            f"{flag} {_short(text)} is a camera or another device: cameras are not supported yet; "
+            "record a clip, then name its file."
+        )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"
