@@ -14,6 +14,7 @@ from smplx_standin import smplx_standin
 from torch import Tensor
 
 from shared_tmu.body_models import load_smplx, smplx_model
+from shared_tmu.body_models.landmarks import contour_rows
 from shared_tmu.body_models.smplx_layer import SmplxLayer
 from shared_tmu.body_models.smplx_model import FILE_ARRAYS, KEYPOINTS
 from shared_tmu.body_models.smplx_subset import SmplxSubset
@@ -205,3 +206,10 @@ def test_other_files_are_refused(name: str, change: Any, message: str) -> None:
 def test_missing_files_say_where_to_register(tmp_path: Path) -> None:
     with pytest.raises(MissingAssetError, match=r"SMPLX_NEUTRAL\.npz is not in .*smpl-x\.is\.tue\.mpg\.de"):
         load_smplx(tmp_path)
+
+
+def test_numbers_that_are_none_stay_so_and_harm_nobody_else():
+    """NaN, which picks no row of the contour's table, was an index out of bounds."""
+    turns = torch.eye(3).repeat(3, 4, 1, 1)
+    turns[1] = float("nan")
+    assert contour_rows(turns, (3, 2, 1, 0)).tolist() == [0, 0, 0]

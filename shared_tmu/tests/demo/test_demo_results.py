@@ -109,3 +109,32 @@ def test_a_file_of_the_users_stops_one_image_only(program, images, boxes, out, c
         assert (out / "b.json").read_text() == "mine"
         assert (out / "d_all.jpg").exists()
         assert not (out / "a_0.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "value"), [(("--save_mesh",), float("nan")), (("--compare",), float("inf"))]
+)
+def test_one_hand_without_numbers_costs_one_image(
+    program, images, boxes, out, monkeypatch, capsys, flags, value
+):
+    """Of a batch that holds hands of several images."""
+    forward, means = ToyDemoHand.forward, []
+
+    def remembering(self, batch):
+        means.extend(batch["img"].mean((1, 2, 3)).tolist())
+        return forward(self, batch)
+
+    def broken(self, batch):
+        output, is_bad = forward(self, batch), (batch["img"].mean((1, 2, 3)) - max(means)).abs() < 1e-4
+        output["pred_vertices"] = torch.where(is_bad[:, None, None], value, output["pred_vertices"])
+        return output
+
+    monkeypatch.setattr(ToyDemoHand, "forward", remembering)
+    run(program, images, out.with_name("first"), boxes=boxes)
+    monkeypatch.setattr(ToyDemoHand, "forward", broken)
+    assert run(program, images, out, *flags, boxes=boxes) == 1
+    said = capsys.readouterr().out
+    assert "1 problem," in said
+    assert "not finite for hand" in said
+    assert len(list(out.glob("*.json"))) == 3
+    assert "nan" not in said

@@ -26,6 +26,7 @@ def contour_rows(rotmat: Tensor, chain: Sequence[int]) -> Tensor:
     for joint in chain[1:]:
         total = rotmat[:, joint] @ total
     yaw = -torch.atan2(-total[:, 2, 0], (total[:, 0, 0] ** 2 + total[:, 1, 0] ** 2).sqrt())
+    yaw = yaw.masked_fill(yaw.isnan(), 0.0)  # no row has that number; the vertices tell that it was none
     turn_deg = torch.rad2deg(yaw).clamp(-MAX_TURN_DEG, MAX_TURN_DEG).round().long()
     return torch.where(turn_deg < 0, MAX_TURN_DEG - turn_deg, turn_deg)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -52,10 +53,7 @@ class Comparer:
         for row, prediction in enumerate(self.predictor.predict(images)):
             outputs = {name: rows[row].output for name, rows in others.items()}
             if images[row] is not None:
-                self._count += 1
-                for name, output in outputs.items():
-                    gap = mesh_of(output) - mesh_of(outputs["baseline"])
-                    self._moved_mm[name] += float(np.linalg.norm(gap, axis=-1).mean()) * 1000.0
+                self._add_distances({name: mesh_of(output) for name, output in outputs.items()})
             captioned = {f"{self._label(name)}: {self._ms(name):.2f} ms": outputs[name] for name in self.runs}
             predictions.append(replace(prediction, others=captioned))
         return predictions
@@ -69,6 +67,18 @@ class Comparer:
             speedup = base / timing.median_s
             rows.append((self._label(name), f"{self._ms(name):.2f}", f"{speedup:.2f}x", f"{moved:.2f}"))
         return rows
+
+    def _add_distances(self, meshes: Mapping[str, NDArray[np.float32]]) -> None:
+        """Of one hand or person; numbers that are not finite are reported when it is saved."""
+        with np.errstate(invalid="ignore"):
+            moved_m = {
+                name: float(np.linalg.norm(mesh - meshes["baseline"], axis=-1).mean())
+                for name, mesh in meshes.items()
+            }
+        if all(math.isfinite(value) for value in moved_m.values()):
+            self._count += 1
+            for name, value in moved_m.items():
+                self._moved_mm[name] += 1000.0 * value
 
     def _measure(self, images: Sequence[NDArray[np.float32] | None]) -> None:
         nothing = np.zeros((3, *self.predictor.input_size), np.float32)

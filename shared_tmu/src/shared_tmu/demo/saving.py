@@ -67,7 +67,8 @@ class ImageFiles:
             self.subject.record(prediction.output, box, crop, self.camera)
             for prediction, box, crop in zip(job.predictions, job.detection.boxes, job.crops, strict=True)
         ]
-        self._require_finite()
+        for index, record in enumerate(self.records):
+            self._require_finite(index, record)
 
     def all_files(self) -> dict[str, bytes]:
         key = self.job.source.key
@@ -128,6 +129,7 @@ class ImageFiles:
         panels = [with_caption(photograph, job.source.name)]
         for caption, output in job.predictions[index].others.items():
             record = self.subject.record(output, job.detection.boxes[index], job.crops[index], self.camera)
+            self._require_finite(index, record, f" with {caption.partition(':')[0]}")
             panels.append(with_caption(draw_meshes(photograph, [self.mesh(record)], view), caption))
         return side_by_side(panels)
 
@@ -144,15 +146,13 @@ class ImageFiles:
         smaller = cv2.resize(drawn, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         return np.asarray(smaller, np.uint8)
 
-    def _require_finite(self) -> None:
-        for index, record in enumerate(self.records):
-            bad = [name for name, value in record.values.items() if not np.isfinite(value).all()]
-            if bad:
-                raise InputError(
-                    f"the model gave numbers that are not finite for {self.subject.one} {index} of "
-                    f"{self.job.source.name} ({', '.join(bad)}): try --dtype float32, or another "
-                    "checkpoint."
-                )
+    def _require_finite(self, index: int, record: Record, how: str = "") -> None:
+        bad = [name for name, value in record.values.items() if not np.isfinite(value).all()]
+        if bad:
+            raise InputError(
+                f"the model gave numbers that are not finite for {self.subject.one} {index} of "
+                f"{self.job.source.name}{how} ({', '.join(bad)}): try --dtype float32, or another checkpoint."
+            )
 
 
 def crop_picture(
