@@ -19,6 +19,7 @@ import hydra
 from omegaconf import DictConfig
 
 from hamer import HaMeR, HaMeRConfig, load_hamer, save_hamer
+from shared_tmu.training.command import reported
 from shared_tmu.training.program import TrainProgram, train
 
 PROGRAM = TrainProgram(
@@ -35,8 +36,10 @@ PROGRAM = TrainProgram(
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 def main(config: DictConfig) -> None:
     """Train and export."""
-    train(PROGRAM, config)
+    with reported():
+        train(PROGRAM, config)
 
 
 if __name__ == "__main__":
-    main()
+    with reported():
+        main()

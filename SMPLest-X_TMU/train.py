@@ -16,6 +16,7 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
+from shared_tmu.training.command import reported
 from shared_tmu.training.program import TrainProgram, train
 from smplest_x import SMPLestX, SMPLestXConfig, load_smplest_x, save_smplest_x
 
@@ -34,8 +35,10 @@ PROGRAM = TrainProgram(
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 def main(config: DictConfig) -> None:
     """Train and export."""
-    train(PROGRAM, config)
+    with reported():
+        train(PROGRAM, config)
 
 
 if __name__ == "__main__":
-    main()
+    with reported():
+        main()

@@ -92,6 +92,8 @@ class Model(nn.Module):
 class Training(RegressorTraining):
     """Brightness from brightness."""
 
+    LOSSES = frozenset(("brightness",))
+
     def __init__(self, model, dim, steps, *args, **options) -> None:
         super().__init__(model, model.vit, nn.Linear(1, 1), steps, *args, **options)
 

@@ -45,6 +45,10 @@ class ConfigError(TMUError, ValueError):
     """A model configuration that cannot be read, or describes no model that can be built."""
 
 
+class TrainingError(TMUError, RuntimeError):
+    """Training that cannot go on: losses that are no numbers, a checkpoint that cannot be written."""
+
+
 class KernelError(TMUError, ValueError):
     """A fast path that does not exist, or does not fit the tensors or the device."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ _KINDS = {
     stat.S_IFCHR: "device",
     stat.S_IFBLK: "device",
 }
+_HALF = re.compile(r"\..+\.(?P<process>[0-9]+)\.part(\..*)?", re.DOTALL)  # as `replacing` names it
 _LONGEST_STEM = 100  # bytes of a name kept in that of the file beside it, which has to be valid, too
 
 
@@ -129,6 +131,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with beside.open("rb") as written:
             os.fsync(written.fileno())
         beside.replace(target)
+        _sync_folder(target.parent)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -149,3 +152,34 @@ def _beside(path: Path) -> Path:
     if len(stem) > _LONGEST_STEM:
         stem = stem[:_LONGEST_STEM] + b"%08x" % zlib.crc32(stem)
     return path.with_name(f".{os.fsdecode(stem)}.{os.getpid()}.part{path.suffix}")
+
+
+def drop_halves(folder: Path) -> None:
+    """Remove from a folder what processes that are no more were writing when they ended."""
+    for half in folder.glob(".*.part*"):
+        found = _HALF.fullmatch(half.name)
+        if found and not _is_running(int(found["process"])):
+            half.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's, or no number of a process
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new name on disk, too, where folders can be synced."""
+    if os.name != "posix":
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError:  # some network file systems cannot; the file itself is there
+        pass
+    finally:
+        os.close(opened)

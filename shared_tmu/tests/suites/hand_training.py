@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from shared_tmu.errors import CheckpointError
 from shared_tmu.synth import shards
 from shared_tmu.training import data
+from shared_tmu.training.parents import start_model, take_backbone
 from shared_tmu.training.photos import PhotoHandTraining
-from shared_tmu.training.program import _start, run_published, take_backbone
-from shared_tmu.training.settings import Stage
+from shared_tmu.training.program import train
 
 from .hands import HandFolder
 from .training import Run, TrainingSuite
@@ -38,13 +38,13 @@ class HandTrainingSuite(TrainingSuite):
         sizes = {"data_seed": 1, "count": 8, "steps": 3, "batch_size": 4, "workers": 0, "save_every": 1}
         device = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
         toy = {**places, **sizes, **device, "lr": 1e-3, "losses": {"adversarial": adversarial}}
-        run_published(program, OmegaConf.merge(published, toy))
+        train(program, OmegaConf.merge(published, toy))
         trained = tmp_path / "on" / f"{program.full}.safetensors"
         first = self.folder.load(trained).state_dict()
         start = self.folder.load(weights).state_dict()
         assert any(not torch.equal(first[k], start[k]) for k in first)
         self.folder.load(tmp_path / "on" / "last.ckpt")  # the official container
-        run_published(program, OmegaConf.merge(published, toy, {"steps": 5}))
+        train(program, OmegaConf.merge(published, toy, {"steps": 5}))
         second = self.folder.load(trained).state_dict()
         assert any(not torch.equal(first[k], second[k]) for k in first)
 
@@ -76,11 +76,12 @@ class HandTrainingSuite(TrainingSuite):
         one, other = (self.folder.tiny(depth=depth) for depth in (1, 2))
         self.folder.save(one, tmp_path / "one.safetensors", torch.float32)
         self.folder.save(other, tmp_path / "other.safetensors", torch.float32)
-        names = {"start_from": "one.safetensors", "backbone_from": "other.safetensors"}
-        model = _start(
-            self.folder.train_program,
-            OmegaConf.create({key: str(tmp_path / name) for key, name in names.items()}),
-            [Stage("first", depth=2, images=1, seed=1, count=1)],
+        model = start_model(
+            self.folder.train_program.task,
+            lambda: self.folder.tiny(depth=2),
+            self.folder.load,
+            tmp_path / "one.safetensors",
+            tmp_path / "other.safetensors",
         )
         assert model is not None
         theirs = other.state_dict()

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from shared_tmu.errors import MissingAssetError
 from shared_tmu.synth import shards
 from shared_tmu.training import data
-from shared_tmu.training.program import read_stages
+from shared_tmu.training.program import train
+from shared_tmu.training.recipes import StagesRecipe, check_stages, read_recipe
 
 from .folders import ModelFolder
 
@@ -57,7 +58,7 @@ class TrainingSuite:
         )
 
         def go(**changes: Any) -> Path:
-            self.folder.module("train").main.__wrapped__(OmegaConf.merge(config, changes))
+            train(self.folder.train_program, OmegaConf.merge(config, changes))
             return tmp_path / "export"
 
         return go
@@ -131,10 +132,13 @@ class TrainingSuite:
         """One of them composes to a model of the published geometry."""
         config = self.composed(name, "setting.devices=2")
         assert (config.recipe, config.setting.devices, config.cache) == ("stages", 2, "../data/cache")
-        assert read_stages(config)[-1].depth == 32
-        model = self.folder.train_program.untrained(config.model, 1)
+        recipe = read_recipe(config)
+        assert isinstance(recipe, StagesRecipe)
+        assert recipe.run[-1].depth == 32
+        check_stages(recipe.run, recipe.setting)
+        model = self.folder.train_program.untrained(recipe.model, 1)
         assert self.folder.vit(model.config).grid == (16, 12)
-        source = config.start_from or config.backbone_from
+        source = recipe.start_from or recipe.backbone_from
         assert source is None or Path(source).suffix == ".safetensors"
 
     def test_training_goes_on_from_the_blocks_before_growth(self, run: Run, tmp_path: Path) -> None:

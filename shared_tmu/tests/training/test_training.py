@@ -80,13 +80,13 @@ def test_a_trunk_cannot_keep_more_blocks_than_it_has(depth):
     ("depths", "message"), [([], "no stages"), ([2, 4, 3], "'2' has 3 blocks after 4 in '1'")]
 )
 def test_stages_that_cannot_follow_each_other_are_refused_before_training(tmp_path, depths, message):
-    stages = [Stage(str(i), depth, images=1, seed=1, count=64) for i, depth in enumerate(depths)]
+    stages = [Stage(str(i), depth, images=64, seed=1, count=64) for i, depth in enumerate(depths)]
     with pytest.raises(ConfigError, match=message):
         run_stages(lambda depth: pytest.fail("training began"), 8, stages, Setting(tmp_path, tmp_path))
 
 
 def test_a_stage_can_mix_sets_of_scenes():
-    also = [{"seed": 4, "count": 8, "difficulty": {"clutter": 0.5}}, {"seed": 5, "count": 9}]
+    also = [Scenes(4, 8, Difficulty(clutter=0.5)), Scenes(5, 9)]
     stage = Stage("mixed", 2, images=1, seed=1, count=7, difficulty=Difficulty(90.0), also=also)
     assert stage.sets == [
         Scenes(1, 7, Difficulty(90.0)), Scenes(4, 8, Difficulty(clutter=0.5)), Scenes(5, 9, Difficulty())

@@ -139,7 +139,9 @@ def test_what_goes_wrong_is_said(tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((120, 160, 3), 90, np.uint8))
     with pytest.raises(InputError, match="no hand was found on the 1 pictures"):
         keep_hands(tmp_path, tmp_path / "cache")
-    stage = Stage("one", 1, images=8, seed=1, count=64)
-    setting = Setting(tmp_path, tmp_path, photos=tmp_path, photos_share=1.5)
+    stage = Stage("one", 1, images=64, seed=1, count=64)
     with pytest.raises(ConfigError, match=r"photos_share=1\.5 was asked for"):
+        Setting(tmp_path, tmp_path, photos=tmp_path, photos_share=1.5)
+    setting = Setting(tmp_path, tmp_path, photos=tmp_path, photos_share=0.001)
+    with pytest.raises(ConfigError, match=r"photos_share=0\.001 was asked for"):
         run_stages(lambda depth: pytest.fail("training began"), 8, [stage], setting)

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from shared_tmu.synth import Difficulty
 from shared_tmu.training import record
 from shared_tmu.training.curve import append_row
+from shared_tmu.training.drawing import Scenes
 from shared_tmu.training.settings import Setting, Stage
 
 
@@ -15,12 +16,18 @@ def test_a_record_says_what_was_seen_and_where_it_began(tmp_path):
     stages = [
         Stage("easy", 1, images=640, seed=1, count=300, difficulty=Difficulty(90.0)),
         Stage("wide", 1, images=640, seed=2, count=100),
-        Stage("long", 2, images=640, seed=2, count=400, also=[{"seed": 3, "count": 50}]),
+        Stage("long", 2, images=640, seed=2, count=400, also=[Scenes(3, 50)]),
     ]
     setting = Setting(tmp_path, tmp_path, accelerator="cpu")
     for i, stage in enumerate(stages):
         for images, seconds in ((64, 10.0), (640, 100.0 * (i + 1))):
-            row = {"stage": stage.name, "images": images, "seconds": seconds, "val/pa_mpvpe_mm": 9.0}
+            row = {
+                "stage": stage.name,
+                "step": images // 64,
+                "images": images,
+                "seconds": seconds,
+                "val/pa_mpvpe_mm": 9.0,
+            }
             append_row(tmp_path / "curve.csv", {**row, "val/error_2d_px": 5.0})
     (tmp_path / "old.safetensors").write_bytes(b"weights")
     (tmp_path / "old.training.json").write_text('{"total": {"images_seen": 7, "images_seen_before": 5}}')

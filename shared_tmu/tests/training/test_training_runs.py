@@ -105,23 +105,26 @@ def test_killed_between_stages_it_goes_on_to_the_same_end(tmp_path, undisturbed)
     assert curve(tmp_path) == undisturbed[1]
 
 
-@pytest.mark.parametrize("point", ["before_validation", "after_validation", "at_the_end"])
-def test_stopped_around_a_validation_its_row_is_there_once(tmp_path, undisturbed, monkeypatch, point):
-    """A power cut between a step with a validation and its row, or between the row and the checkpoint."""
-    from shared_tmu.training import curve as module
+@pytest.mark.parametrize("step", [10, 20])
+@pytest.mark.parametrize("with_row", [False, True])
+def test_stopped_around_a_validation_its_row_is_there_once(
+    tmp_path, undisturbed, monkeypatch, step, with_row
+):
+    """A power cut before or after a row, in the middle of a stage or at its end."""
+    from shared_tmu.training.curve import Curve
 
-    hit = module.Curve if point == "before_validation" else module.Keeper
-    real = hit.on_validation_end
+    real = Curve.on_validation_end
 
     def cut(self, trainer, pl_module):
-        if trainer.global_step == (20 if point == "at_the_end" else 10):
+        if with_row or trainer.global_step != step:
+            real(self, trainer, pl_module)
+        if trainer.global_step == step:
             raise RuntimeError("power cut")
-        real(self, trainer, pl_module)
 
-    monkeypatch.setattr(hit, "on_validation_end", cut)
+    monkeypatch.setattr(Curve, "on_validation_end", cut)
     with pytest.raises(RuntimeError, match="power cut"):
         train(tmp_path)
-    monkeypatch.setattr(hit, "on_validation_end", real)
+    monkeypatch.setattr(Curve, "on_validation_end", real)
     assert same(train(tmp_path).state_dict(), undisturbed[0])
     assert curve(tmp_path) == undisturbed[1]
 

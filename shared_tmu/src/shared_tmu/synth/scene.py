@@ -11,9 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from shared_tmu.limits import Limit, check_limits
 from shared_tmu.synth.poses import BUSY_POSTURES, sample_hand_poses
 
 Array = NDArray[np.float32]
+_LIMITS = {
+    "max_turn_deg": Limit(10, 180, unit="degrees"),  # of random views hardly any turns less
+    "clutter": Limit(0, 1),
+    "degrade": Limit(0, 1),
+    "variety": Limit(0, 1),
+}
 # Columns: image x, y, z of the template's axes when the back of the hand faces the camera, fingers up.
 UPRIGHT_BACK = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
@@ -28,12 +35,18 @@ class Difficulty:
         degrade: 0 clean pictures, 1 the full range of blur, noise and compression.
         variety: share of pictures with the looks of photographs: second hands, things, tables, people behind,
             light from all around, camera faults; 0 draws what was drawn before there was such a thing.
+
+    Raises:
+        ConfigError: a number is out of its range.
     """
 
     max_turn_deg: float = 180.0
     clutter: float = 1.0
     degrade: float = 1.0
     variety: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_limits(self, _LIMITS)
 
 
 def falls_to(seed: tuple[int, ...], share: float) -> bool:

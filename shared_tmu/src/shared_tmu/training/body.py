@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from shared_tmu.pictures.geometry import (
     rotmat_to_axis_angle,
 )
 from shared_tmu.training.attention_loss import look_loss, recorded
-from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
+from shared_tmu.training.dense import DENSE_LOSSES, DenseHeads, dense_losses, heat_losses
 from shared_tmu.training.losses import FOCAL_OVER_SIZE, aligned_error_mm, fit_weak_camera
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.patches import choose_patches, encode_some
@@ -189,6 +189,20 @@ class BodyTraining(RegressorTraining):
         steps: see `RegressorTraining`, also for the rest. With the weight `head` at 0 the patch tokens learn
             alone, at a third of the cost, and decoder and task tokens stay as they are.
     """
+
+    LOSSES: ClassVar[frozenset[str]] = DENSE_LOSSES | {
+        "head",
+        "look",
+        "keypoints_3d",
+        "parts_3d",
+        "vertices",
+        "local_vertices",
+        "keypoints_2d",
+        "betas",
+        "expression",
+        "camera",
+        *_ROTATIONS,
+    }
 
     def __init__(self, model: Any, dim: int, steps: int, *args: Any, **options: Any) -> None:
         dense = DenseHeads(dim, parts=NUM_JOINTS + 1, keypoints=DENSE_KEYPOINTS)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from shared_tmu.errors import InputError
 from shared_tmu.files import write_text
 from shared_tmu.training.time_limit import Clock
 
@@ -24,20 +25,31 @@ class Curve(Callback):
         path: the CSV file.
         stage: name of the stage that is run.
         batch_size: pictures per step, over all devices.
+        val_every: steps between two validations.
         clock: of the stage.
     """
 
-    def __init__(self, path: Path, stage: str, batch_size: int, clock: Clock) -> None:
+    def __init__(self, path: Path, stage: str, batch_size: int, val_every: int, clock: Clock) -> None:
         self.path, self.stage, self.batch_size, self.clock = path, stage, batch_size, clock
+        self.val_every = val_every
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take away the rows of steps that are done again because no checkpoint holds them."""
-        if not trainer.is_global_zero:
-            return
+        """Take away the rows of steps that are done again; make up for a validation that was cut off."""
+        if trainer.is_global_zero:
+            rows = read_curve(self.path)
+            kept = [r for r in rows if r["stage"] != self.stage or int(r["step"]) <= trainer.global_step]
+            if len(kept) < len(rows):
+                write_rows(self.path, kept)
+        is_due = trainer.global_step > 0 and trainer.global_step % self.val_every == 0
+        if is_due and trainer.strategy.broadcast(not self.has_row(trainer.global_step)):
+            trainer.validating = True
+            trainer.fit_loop.epoch_loop.val_loop.run()
+            trainer.training = True
+
+    def has_row(self, step: int) -> bool:
+        """Whether the stage was validated after a step."""
         rows = read_curve(self.path)
-        kept = [row for row in rows if row["stage"] != self.stage or int(row["step"]) <= trainer.global_step]
-        if len(kept) < len(rows):
-            write_rows(self.path, kept)
+        return any(row["stage"] == self.stage and int(row["step"]) == step for row in rows)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One row per validation."""
@@ -53,41 +65,41 @@ class Curve(Callback):
         log.info("%s", {k: row[k] for k in shown})
 
 
-class Keeper(Callback):
-    """Keeps `last.ckpt`: every so many steps, and after each validation instead of before it.
-
-    Args:
-        path: of the checkpoint.
-        every: steps between two of them.
-        val_every: steps between two validations.
-    """
-
-    def __init__(self, path: Path, every: int, val_every: int) -> None:
-        self.path, self.every, self.val_every = path, every, val_every
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        """Keep, unless a validation follows, whose row would be missing after going on from here."""
-        step = trainer.global_step
-        if step % self.every == 0 and step % self.val_every and not trainer.should_stop:
-            trainer.save_checkpoint(self.path)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep."""
-        if not trainer.sanity_checking:
-            trainer.save_checkpoint(self.path)
-
-
 def read_curve(path: Path) -> list[dict[str, str]]:
-    """Rows of a curve, oldest first; nothing if there is none yet."""
+    """Rows of a curve, oldest first; nothing if there is none yet.
+
+    Raises:
+        InputError: it is damaged, or no curve.
+    """
+    rows = _read(path)
+    try:
+        for row in rows:
+            _ = row["stage"], int(row["step"]), int(row["images"]), float(row["seconds"])
+            _ = [float(value) for name, value in row.items() if name.startswith("val/") and value]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    return rows
+
+
+def _read(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} cannot be read as the curve of a training ({error!r}): move it away, and a new one begins."
+    )
 
 
 def append_row(path: Path, row: Mapping[str, object]) -> None:
     """Add a row to a CSV file; a column that is new, or that the row lacks, is empty where it is missing."""
-    write_rows(path, [*read_curve(path), row])
+    write_rows(path, [*_read(path), row])
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

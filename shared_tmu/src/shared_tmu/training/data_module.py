@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shared_tmu.training.data import ShardSet
 from shared_tmu.training.drawing import Scenes, ShardDrawer, cores
+from shared_tmu.training.photos import PREFIX as PHOTO
 from shared_tmu.training.photos import PhotoSet, collate, keep_hands, photo_file, unpack
 
 Ticket = tuple[int, int]  # which picture, and the seed of its changes
@@ -92,7 +94,7 @@ class Order(Sampler[list[Ticket]]):
 
 
 class Tickets(Dataset[dict[str, Tensor]]):
-    """Pictures of several sets by ticket, packed; numbered one set after the other."""
+    """Pictures of several sets by ticket, packed, with their `number`; numbered one set after the other."""
 
     def __init__(self, sets: Sequence[ShardSet | PhotoSet]) -> None:
         self.sets = tuple(sets)
@@ -101,7 +103,10 @@ class Tickets(Dataset[dict[str, Tensor]]):
     def __getitem__(self, ticket: tuple[int, int | None]) -> dict[str, Tensor]:
         index, chance = ticket
         number = bisect_right(self.ends, index)
-        return self.sets[number].packed(index - (self.ends[number - 1] if number else 0), chance)
+        one = self.sets[number]
+        packed = one.packed(index - (self.ends[number - 1] if number else 0), chance)
+        is_photo = isinstance(one, PhotoSet)
+        return {**packed, (PHOTO if is_photo else "") + "number": torch.tensor(index)}
 
 
 class OrderLoader(DataLoader[dict[str, Tensor]]):
@@ -223,6 +228,14 @@ class Feed(pl.LightningDataModule):
         tickets = [(index, None) for index in range(self.val.count)]
         batches: Any = [tickets[i : i + VAL_BATCH] for i in range(0, len(tickets), VAL_BATCH)]
         return DataLoader(Tickets([self._open(self.val, augment=False)]), batch_sampler=batches)
+
+    def name_of(self, number: int) -> str:
+        """A training picture for a message, by its number."""
+        for one in self.train:
+            if number < one.count:
+                return f"scene {number} of seed {one.seed}"
+            number -= one.count
+        return f"hand {number} of the photographs"
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """What losses take, made on the device."""

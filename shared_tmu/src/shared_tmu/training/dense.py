@@ -16,6 +16,9 @@ from shared_tmu.training.patches import CELLS, take_patches, to_patches
 PARTS = 17
 KEYPOINTS = 21
 
+DENSE_LOSSES = frozenset(("part", "canonical", "depth", "dense_2d", "dense_depth", "heat", "place"))
+"""Names of `dense_losses` and `heat_losses`."""
+
 
 class DenseHeads(nn.Module):
     """Linear read-outs of patch tokens.

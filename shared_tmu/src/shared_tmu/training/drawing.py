@@ -7,15 +7,18 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shared_tmu.limits import Limit, check_limits
 from shared_tmu.synth import shards
 from shared_tmu.synth.pool import DrawingPool
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import Kind, make_shards, shard_folder, write_shard
 
+LARGEST_SEED = 2**32 - 1
+_LIMITS = {"seed": Limit(0, LARGEST_SEED), "count": Limit(1, 10**7, unit="pictures")}
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +33,10 @@ class Scenes:
 
     seed: int
     count: int
-    difficulty: Difficulty
+    difficulty: Difficulty = field(default_factory=Difficulty)
+
+    def __post_init__(self) -> None:
+        check_limits(self, _LIMITS)
 
 
 class ShardDrawer:

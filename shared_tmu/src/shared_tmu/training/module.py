@@ -5,14 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from shared_tmu.errors import ConfigError
 from shared_tmu.training.cpu_attention import AttentionWrittenOut
-from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
+from shared_tmu.training.dense import DENSE_LOSSES, DenseHeads, dense_losses, heat_losses
+from shared_tmu.training.finite import not_finite
 from shared_tmu.training.losses import aligned_error_mm, hand_losses
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
 from shared_tmu.training.patches import choose_patches, encode_some, put_back
@@ -36,7 +38,13 @@ class RegressorTraining(pl.LightningModule, ABC):
             patch and position embeddings are.
         anneal: over which share of the steps the learning rate falls at last.
         keep_patches: how many patches of a picture training looks at; None for all. Validation sees all.
+
+    Raises:
+        ConfigError: a weight is given to a loss that there is not, or all losses are left out.
     """
+
+    LOSSES: ClassVar[frozenset[str]]
+    """Names that `weights` may have."""
 
     def __init__(
         self,
@@ -59,11 +67,29 @@ class RegressorTraining(pl.LightningModule, ABC):
         self.dense: Any = dense
         self.steps, self.lr, self.warmup, self.weight_decay = steps, lr, warmup, weight_decay
         self.weights = dict(weights or {})
+        self.check_weights(self.weights)
         self.num_prefix_tokens = num_prefix_tokens
         self.matrix_factor, self.embedding_factor = matrix_factor, embedding_factor
         self.anneal, self.keep_patches = anneal, keep_patches
+        self.name_of: Callable[[int], str] = str  # a picture, by its number in the batch
         self.time_passed: Callable[[], float] = lambda: 0.0  # part of the stage's time, if it is limited
         self.encoders: tuple[Any, ...] = (vit,)  # a tuple, or it would be saved once more
+
+    @classmethod
+    def check_weights(cls, weights: Mapping[str, float]) -> None:
+        """Refuse weights that mean nothing.
+
+        Raises:
+            ConfigError: see the class.
+        """
+        unknown = sorted(set(weights) - cls.LOSSES)
+        if unknown:
+            raise ConfigError(
+                f"weights.{unknown[0]} was asked for, but no loss is called so; there are "
+                f"{', '.join(sorted(cls.LOSSES))}."
+            )
+        if all(weights.get(name, 1.0) == 0 for name in cls.LOSSES):
+            raise ConfigError("weights of 0 were asked for of every loss: leave one out to learn from it.")
 
     def encode(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Any]]:
         """Tokens of a batch, `[B, T + K, C]` or `[B, T + P, C]`, and what the dense heads read in them."""
@@ -94,6 +120,8 @@ class RegressorTraining(pl.LightningModule, ABC):
         with AttentionWrittenOut() if batch["img"].device.type == "cpu" else nullcontext():
             losses, _output = self.losses(batch)
         total = torch.stack([self.weights.get(k, 1.0) * v for k, v in losses.items()]).sum()
+        if not torch.isfinite(total):
+            raise not_finite(self, batch, losses)
         self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()})
         self.log("train/total", total.detach(), prog_bar=True)
         return total
@@ -129,6 +157,17 @@ class HandTraining(RegressorTraining):
         dim: channels of the tokens.
         steps: see `RegressorTraining`, also for the rest.
     """
+
+    LOSSES: ClassVar[frozenset[str]] = DENSE_LOSSES | {
+        "keypoints_3d",
+        "vertices",
+        "local_vertices",
+        "keypoints_2d",
+        "global_orient",
+        "hand_pose",
+        "betas",
+        "camera",
+    }
 
     def __init__(self, model: nn.Module, dim: int, steps: int, *args: Any, **options: Any) -> None:
         super().__init__(model, model.backbone, DenseHeads(dim), steps, *args, **options)  # type: ignore[arg-type]

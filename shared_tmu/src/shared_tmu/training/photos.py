@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -174,6 +174,10 @@ def unpack(
 
 class PhotoHandTraining(HandTraining):
     """Train a hand regressor on batches that may have photographs beside renders."""
+
+    LOSSES: ClassVar[frozenset[str]] = HandTraining.LOSSES | {
+        PREFIX + name for name in ("heat", "place", "keypoints_2d")
+    }
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `RegressorTraining`; the output is that for the renders."""

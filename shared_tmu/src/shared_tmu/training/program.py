@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint
+from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 from torch.utils.data import DataLoader
 
 from shared_tmu.body_models import load_mano, load_mean_params, load_smplx
-from shared_tmu.checkpoints import read_checkpoint
-from shared_tmu.errors import CheckpointError, ConfigError
+from shared_tmu.errors import ConfigError
+from shared_tmu.limits import shown
 from shared_tmu.synth.scene import Difficulty
-from shared_tmu.training.data import SynthHandSet
-from shared_tmu.training.grow import fold_normalisation, kept_blocks, resize_blocks
-from shared_tmu.training.photos import PhotoSet, keep_hands, with_photos
+from shared_tmu.training.checkpointing import (
+    LAST,
+    Keeper,
+    WholeCheckpoints,
+    check_fits,
+    read_state,
+    recover,
+)
+from shared_tmu.training.curve import read_curve
+from shared_tmu.training.data import HEIGHT, WIDTH, SynthHandSet
+from shared_tmu.training.machine import check_machine
+from shared_tmu.training.parents import start_model
+from shared_tmu.training.photos import PhotoSet, keep_hands, photo_file, with_photos
 from shared_tmu.training.published import HandModule, SquareHands, with_discriminator
-from shared_tmu.training.published_losses import LossWeights
+from shared_tmu.training.recipes import (
+    PublishedRecipe,
+    StagesRecipe,
+    check_folders,
+    check_overrides,
+    check_stages,
+    read_recipe,
+)
 from shared_tmu.training.record import write_record
-from shared_tmu.training.settings import Setting, Stage
-from shared_tmu.training.stages import load_newest, run_stages
+from shared_tmu.training.stages import load_newest, read_end, run_stages
+from shared_tmu.training.stopping import Stop
 from shared_tmu.training.tasks import HAND, Task, body_task
 
+PATCH = 16  # pixels, of every ViT that learns from our pictures
+MOST_WEIGHTS = 2e9
 _PLACES = (
     "out=", "cache=", "photos=", "export_to=", "export_only=", "setting.draw_processes=", "setting.workers=",
 )  # fmt: skip
@@ -67,158 +83,184 @@ class TrainProgram:
         """What is trained."""
         return body_task() if self.estimates == "body" else HAND
 
-    def untrained(self, sizes: DictConfig, depth: int) -> nn.Module:
+    def sizes(self, sizes: Mapping[str, Any], depth: int) -> Any:
+        """The configuration of a model with `depth` blocks and the other sizes as given.
+
+        Raises:
+            ConfigError: there is no such model.
+        """
+        content = {**sizes, self.task.part: {**_section(sizes, self.task.part), "depth": depth}}
+        return self.config.from_dict(content, "model")
+
+    def untrained(self, sizes: Mapping[str, Any], depth: int) -> nn.Module:
         """A model with `depth` blocks and the other sizes as given."""
-        content: Any = OmegaConf.to_container(sizes, resolve=True)
-        content[self.task.part]["depth"] = depth
         bodies = (load_smplx(),) if self.estimates == "body" else (load_mano(), load_mean_params())
-        return self.build(self.config.from_dict(content), *bodies)
+        return self.build(self.sizes(sizes, depth), *bodies)
 
 
 def train(program: TrainProgram, config: DictConfig) -> None:
     """Train as the configuration says, and export; see the folder's `configs/` for the fields.
 
     Raises:
-        TMUError: a stage that cannot be run, weights that do not fit, pictures that cannot be drawn.
+        TMUError: a configuration that cannot be run, weights that do not fit, pictures that cannot be drawn.
+        Stopped: training was told to stop; nothing was exported.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if config.recipe == "published" and program.estimates != "hand":
-        raise ConfigError(f"{program.name} has no published recipe: leave recipe at 'stages'.")
-    if config.recipe == "published":
-        run_published(program, config)
-        return
-    photos = Path(config.photos) if config.get("photos") else None
-    if photos and program.estimates != "hand":
-        raise ConfigError(
-            f"photos={photos} was given to {program.name}, but only hands learn from them: leave it out."
-        )
-    shared: Any = OmegaConf.to_container(config.setting, resolve=True)
-    places = {"out": Path(config.out), "cache": Path(config.cache), "photos": photos}
-    setting = Setting(**{**shared, **places, "photos_share": config.get("photos_share", 0.2)})
-    task, stages = with_photos(program.task) if photos else program.task, read_stages(config)
-    dim = config.model[task.part].embed_dim
+    if HydraConfig.initialized():
+        check_overrides(HydraConfig.get().overrides.task)
+    recipe = read_recipe(config)
+    with Stop() as stop:
+        if isinstance(recipe, PublishedRecipe):
+            run_published(program, recipe, stop)
+        else:
+            run_recipe(program, recipe, stop)
+
+
+def run_recipe(program: TrainProgram, recipe: StagesRecipe, stop: Stop) -> None:
+    """Train in stages and export."""
+    setting, stages, photos = recipe.setting, recipe.run, recipe.setting.photos
+    check_recipe(program, recipe)
+    task = with_photos(program.task) if photos else program.task
+    dim = getattr(program.sizes(recipe.model, 1), task.part).embed_dim
 
     def make(depth: int) -> nn.Module:
-        return program.untrained(config.model, depth)
+        return program.untrained(recipe.model, depth)
 
-    if config.export_only:
+    if recipe.export_only:
         model, stage = load_newest(make, dim, stages, setting, task)
         log.info("exporting stage %s", stage)
     else:
-        prefix, start = task.vit(make(1)).num_prefix_tokens, _start(program, config, stages)
-        model = run_stages(make, dim, stages, setting, num_prefix_tokens=prefix, start=start, task=task)
+        prefix, start = task.vit(make(1)).num_prefix_tokens, _start(program, recipe)
+        model = run_stages(make, dim, stages, setting, prefix, start, task, stop)
     if getattr(rank_zero_only, "rank", 0) != 0:
         return  # with several devices, one process writes
-    folder = Path(config.export_to)
+    folder = recipe.export_to
     program.save(model, folder / f"{program.thin}.safetensors")
     facts = PhotoSet(keep_hands(photos, setting.cache)).facts if photos else None
-    parent, backbone = (Path(path) if path else None for path in (config.start_from, config.backbone_from))
-    write_record(folder, program.thin, _command(program, config), stages, setting, parent, facts, backbone)
+    command = _command(program, recipe)
+    parents = recipe.start_from, recipe.backbone_from
+    write_record(folder, program.thin, command, stages, setting, parents[0], facts, parents[1])
     log.info("wrote %s", folder / f"{program.thin}.safetensors")
 
 
-def read_stages(config: DictConfig) -> list[Stage]:
-    """Stages from the configuration, in order."""
-    out = []
-    for name, entry in config.stages.items():
-        if entry is None:  # switched off on the command line: stages.NAME=null
-            continue
-        values: Any = OmegaConf.to_container(entry, resolve=True)
-        out.append(Stage(name=str(name), difficulty=Difficulty(**values.pop("difficulty", {})), **values))
-    return out
+def check_recipe(program: TrainProgram, recipe: StagesRecipe) -> None:
+    """Find out what would end training, or make it learn something else than was asked for.
+
+    Raises:
+        TMUError: one sentence about the first such thing.
+    """
+    setting, stages = recipe.setting, recipe.run
+    if setting.photos and program.estimates != "hand":
+        raise ConfigError(
+            f"photos={setting.photos} was given to {program.name}, but only hands learn from "
+            "them: leave it out."
+        )
+    task = with_photos(program.task) if setting.photos else program.task
+    check_stages(stages, setting)
+    for stage in stages:
+        try:
+            task.training.check_weights(stage.weights)
+        except ConfigError as error:
+            raise ConfigError(f"stages.{stage.name}: {error}") from error
+    _check_sizes(program, recipe)
+    batch = min(stage.batch_size for stage in stages)
+    check_machine(setting.accelerator, setting.devices, setting.precision, batch)
+    check_folders({"out": setting.out, "cache": setting.cache, "export_to": recipe.export_to})
+    read_curve(setting.out / "curve.csv")
+    for stage in stages:
+        read_end(setting.out / stage.name)
+    if setting.photos:
+        photo_file(setting.photos, setting.cache)
 
 
-def run_published(program: TrainProgram, config: DictConfig) -> None:
-    """Train on with the published losses; goes on from `last.ckpt` in `out` if there is one."""
-    out = Path(config.out)
-    model: Any = program.load(config.checkpoint, config.mano_path)
-    losses: Any = OmegaConf.to_container(config.losses)
-    weights = LossWeights.from_dict(losses)
+def _check_sizes(program: TrainProgram, recipe: StagesRecipe) -> None:
+    """Sizes of a model that can be built and learns from our pictures."""
+    part = program.task.part
+    if "depth" in _section(recipe.model, part):
+        raise ConfigError(f"model.{part}.depth does not exist; each stage says its depth.")
+    for stage in recipe.run:
+        vit = getattr(program.sizes(recipe.model, stage.depth), part)
+        size, grid = (HEIGHT, WIDTH), (HEIGHT // PATCH, WIDTH // PATCH)
+        if vit.img_size != size or vit.grid != grid:
+            raise ConfigError(
+                f"a {part} for {vit.img_size} px with {vit.grid} patches was asked for; training pictures "
+                f"have {size} px, which patches of {PATCH} px cut into {grid}."
+            )
+        patches = vit.grid[0] * vit.grid[1]
+        if stage.keep_patches is not None and stage.keep_patches > patches:
+            raise ConfigError(
+                f"stages.{stage.name}.keep_patches={stage.keep_patches} was asked for; a picture has "
+                f"{patches} patches, and null keeps them all."
+            )
+        weights = stage.depth * (4 + 2 * vit.mlp_ratio) * vit.embed_dim**2
+        if not weights <= MOST_WEIGHTS:
+            raise ConfigError(
+                f"a {part} of {stage.depth} blocks, {vit.embed_dim} channels and mlp_ratio {vit.mlp_ratio:g} "
+                f"has {weights:.1e} weights; up to {MOST_WEIGHTS:.0e} are trained here."
+            )
+
+
+def _section(sizes: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    section = sizes.get(part) or {}
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"model.{part}={shown(section)} was asked for; it has to be sizes by name.")
+    return section
+
+
+def run_published(program: TrainProgram, recipe: PublishedRecipe, stop: Stop) -> None:
+    """Train on with the published losses; goes on from `last.ckpt` in `out` if there is one.
+
+    Raises:
+        TMUError: see `train`.
+    """
+    if program.estimates != "hand":
+        raise ConfigError(f"{program.name} has no published recipe: leave recipe at 'stages'.")
+    out, weights = recipe.out, recipe.weights
+    check_machine(recipe.accelerator, recipe.devices, recipe.precision, recipe.batch_size)
+    check_folders({"out": out, "cache": recipe.cache})
+    last = recover(out)
+    model: Any = program.load(recipe.checkpoint, recipe.mano_path)
     if weights.adversarial > 0:
         model = with_discriminator(model)
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    hands = SynthHandSet(Path(config.cache), config.data_seed, config.count, Difficulty(), augment=True)
+    if last is not None:
+        check_fits(last, read_state(last), model.state_dict())
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    hands = SynthHandSet(recipe.cache, recipe.data_seed, recipe.count, Difficulty(), augment=True)
     loader = DataLoader(
-        SquareHands(hands), config.batch_size, shuffle=True, drop_last=True, num_workers=config.workers
+        SquareHands(hands), recipe.batch_size, shuffle=True, drop_last=True, num_workers=recipe.workers
     )
-    keep = ModelCheckpoint(out, save_last=True, save_top_k=0, every_n_train_steps=config.save_every)
     optimizers = 2 if weights.adversarial > 0 else 1  # Lightning counts the steps of both
     trainer = pl.Trainer(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        precision=config.precision,
-        max_steps=config.steps * optimizers,
+        accelerator=recipe.accelerator,
+        devices=recipe.devices,
+        precision=recipe.precision,  # type: ignore[arg-type]
+        max_steps=recipe.steps * optimizers,
         logger=False,
-        callbacks=[keep],
+        enable_checkpointing=False,
+        plugins=[WholeCheckpoints()],
+        callbacks=[Keeper(out / LAST, recipe.save_every * optimizers, None, stop)],
         default_root_dir=out,
     )
-    last = out / "last.ckpt"
-    module = HandModule(model.train(), weights, config.lr, config.weight_decay)
-    trainer.fit(module, loader, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    module = HandModule(model.train(), weights, recipe.lr, recipe.weight_decay)
+    module.name_of = lambda number: f"scene {number} of seed {recipe.data_seed}"
+    trainer.fit(module, loader, ckpt_path=last, weights_only=True)
     program.save(model, out / f"{program.full}.safetensors")
     log.info("wrote %s", out / f"{program.full}.safetensors")
 
 
-def _start(program: TrainProgram, config: DictConfig, stages: list[Stage]) -> nn.Module | None:
-    """What to go on from: a trained model, a model with another one's backbone, or nothing."""
-    backbone = config.get("backbone_from")
-    model = program.load(config.start_from) if config.start_from else None
-    if not backbone or not stages:
-        return model
-    model = model or program.untrained(config.model, stages[0].depth)
-    vit = program.task.vit(model)
-    vit.blocks = resize_blocks(vit.blocks, stages[0].depth)
-    take_backbone(vit, Path(backbone))
-    if not program.task.is_normalised:
-        fold_normalisation(program.task.vit(model).patch_embed.proj)
-    return model
-
-
-def take_backbone(vit: nn.Module, checkpoint: Path) -> None:
-    """Give a ViT the patches, positions, blocks and last norm of a hand model's checkpoint.
-
-    What else it has, such as task tokens, stays as it is. What a stage of training left serves too; of a
-    deeper trunk, the blocks that it had before it grew are taken.
-
-    Raises:
-        MissingAssetError: there is no such file.
-        CheckpointError: the checkpoint has no such weights, or of other shapes.
-    """
-    content = read_checkpoint(checkpoint)
-    weights = content.get("state_dict", content)
-    own = vit.state_dict()
-    wanted = [key for key in own if key.startswith(("patch_embed.", "pos_embed", "blocks.", "last_norm."))]
-    prefix = "model.backbone." if any(key.startswith("model.backbone.") for key in weights) else "backbone."
-    numbers = _block_numbers(set(own), {key.removeprefix(prefix) for key in weights})
-    theirs = {key: weights.get(prefix + _renamed(key, numbers)) for key in wanted}
-    bad = [key for key, value in theirs.items() if value is None or value.shape != own[key].shape]
-    if bad:
-        raise CheckpointError(
-            f"the backbone of {checkpoint} does not fit: {len(bad)} of {len(wanted)} weights are missing or "
-            f"of another shape, such as {bad[0]}; give the first stage its depth and the model its width."
-        )
-    found: dict[str, torch.Tensor] = {key: value.to(own[key].dtype) for key, value in theirs.items()}
-    vit.load_state_dict(found, strict=False)
-    log.info("backbone from %s", checkpoint)
-
-
-def _block_numbers(own: set[str], theirs: set[str]) -> list[int]:
-    """Which blocks of a checkpoint a trunk takes, given the names of both's weights."""
-    depth, deep = (
-        len({key.split(".")[1] for key in keys if key.startswith("blocks.")}) for keys in (own, theirs)
+def _start(program: TrainProgram, recipe: StagesRecipe) -> nn.Module | None:
+    """What the first stage goes on from; None begins from nothing."""
+    depth = recipe.run[0].depth
+    return start_model(
+        program.task,
+        lambda: program.untrained(recipe.model, depth),
+        program.load,
+        recipe.start_from,
+        recipe.backbone_from,
     )
-    return kept_blocks(deep, depth) if deep > depth else list(range(depth))
 
 
-def _renamed(key: str, numbers: list[int]) -> str:
-    """A weight's name with its block's number replaced by another's."""
-    if not key.startswith("blocks."):
-        return key
-    _, number, rest = key.split(".", 2)
-    return f"blocks.{numbers[int(number)]}.{rest}"
-
-
-def _command(program: TrainProgram, config: DictConfig) -> str:
+def _command(program: TrainProgram, recipe: StagesRecipe) -> str:
     """What a user types to train the file again; where files lie is left out."""
     words = [f"cd {program.name} && python train.py"]
     if HydraConfig.initialized():
@@ -226,9 +268,9 @@ def _command(program: TrainProgram, config: DictConfig) -> str:
         if typed.job.config_name != "train":
             words.append(f"--config-name {typed.job.config_name}")
         words += [change for change in typed.overrides.task if not change.startswith(_PLACES)]
-        words += ["photos=DIR"] if config.get("photos") else []
-    elif config.start_from:
-        words.append(f"--config-name more start_from={config.start_from}")
-    elif config.get("backbone_from"):
-        words.append(f"backbone_from={config.backbone_from}")
+        words += ["photos=DIR"] if recipe.setting.photos else []
+    elif recipe.start_from:
+        words.append(f"--config-name more start_from={recipe.start_from}")
+    elif recipe.backbone_from:
+        words.append(f"backbone_from={recipe.backbone_from}")
     return " ".join(words)

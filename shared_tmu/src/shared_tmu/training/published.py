@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from shared_tmu.errors import ConfigError, InputError
 from shared_tmu.models.discriminator import Discriminator
 from shared_tmu.models.hand import HandModel
+from shared_tmu.training.finite import not_finite
 from shared_tmu.training.losses import aligned_error_mm
 from shared_tmu.training.published_losses import (
     LossWeights,
@@ -45,7 +46,8 @@ class SquareHands(Dataset[dict[str, Tensor]]):
         height, width = sample["img"].shape[-2:]
         sample["img"] = F.pad(sample["img"], ((height - width) // 2,) * 2)
         other = self.hands[(index + len(self) // 2) % len(self)]
-        return sample | {"real_hand_pose": other["hand_pose"], "real_betas": other["betas"]}
+        real = {"real_hand_pose": other["hand_pose"], "real_betas": other["betas"]}
+        return sample | real | {"number": torch.tensor(index)}
 
 
 def with_discriminator(model: HandModel) -> HandModel:
@@ -87,6 +89,7 @@ class HandModule(pl.LightningModule):
         self.model: Any = model
         self.weights = weights or LossWeights()
         self.lr, self.weight_decay, self.grad_clip = lr, weight_decay, grad_clip
+        self.name_of: Callable[[int], str] = str  # a picture, by its number in the batch
         self.adversarial = self.weights.adversarial > 0
         if self.adversarial and not hasattr(model, "discriminator"):
             raise ConfigError(
@@ -102,21 +105,26 @@ class HandModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Take the weighted sum of all losses; each is logged unweighted."""
-        output = self.model(batch)
-        losses = supervised_losses(output, batch)
+        losses, output = self.losses(batch)
         if self.adversarial:
             losses["adversarial"] = generator_loss(self._judge(output["pred_mano_params"]))
         total = weighted_sum(losses, self.weights)
+        if not torch.isfinite(total):
+            raise not_finite(self, batch, losses)
         if self.adversarial:
             losses["discriminator"] = self._take_turns(total, output["pred_mano_params"], batch)
         self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()})
         self.log("train/total", total.detach(), prog_bar=True)
         return total
 
+    def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Supervised losses of a batch, unweighted, and the model's output."""
+        output = self.model(batch)
+        return supervised_losses(output, batch), output
+
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """Log losses, aligned joint error in mm and 2D error in pixels of the crop."""
-        output = self.model(batch)
-        losses = supervised_losses(output, batch)
+        losses, output = self.losses(batch)
         joints = aligned_error_mm(output["pred_keypoints_3d"], batch["keypoints_3d"][..., :3])
         distance = (output["pred_keypoints_2d"] - batch["keypoints_2d"][..., :2]).norm(dim=-1)
         values = {

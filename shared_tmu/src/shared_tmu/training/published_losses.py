@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 from shared_tmu.errors import ConfigError, InputError
+from shared_tmu.limits import Limit, check_limits
+
+_LIMIT = Limit(0, 1e6)
 
 
 @dataclass(frozen=True)
@@ -32,16 +35,22 @@ class LossWeights:
         """Read our names or the published ones (`KEYPOINTS_3D`, ...), as in the `LOSS_WEIGHTS` section.
 
         Raises:
-            ConfigError: an unknown name, or a weight that is no number.
+            ConfigError: an unknown name, a weight that is no number from 0 on, or no weight above 0.
         """
         values = {key.lower(): value for key, value in content.items()}
         unknown = sorted(set(values) - set(asdict(cls())))
         if unknown:
             raise ConfigError(f"no loss is called {unknown}; there are {sorted(asdict(cls()))}.")
+        if len(values) < len(content):
+            raise ConfigError(f"a loss is named twice in {sorted(content)}: leave one of them out.")
         try:
-            return cls(**{key: float(value) for key, value in values.items()})
-        except (TypeError, ValueError) as error:
+            weights = cls(**{key: float(value) for key, value in values.items()})
+        except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"loss weights must be numbers, found {dict(content)}.") from error
+        check_limits(weights, dict.fromkeys(values, _LIMIT))
+        if not any(asdict(weights).values()):
+            raise ConfigError("weights of 0 were asked for of every loss: leave one out to learn from it.")
+        return weights
 
 
 def keypoint_loss(predicted: Tensor, target: Tensor, root: int | None = None) -> Tensor:

@@ -56,7 +56,7 @@ def count_scenes(stages: Sequence[Stage]) -> int:
     """Different scenes of all stages together: those of one seed and difficulty are the first so many."""
     largest: dict[Scenes, int] = {}
     for scenes in (scenes for stage in stages for scenes in stage.sets):
-        kind = replace(scenes, count=0)
+        kind = replace(scenes, count=1)
         largest[kind] = max(largest.get(kind, 0), scenes.count)
     return sum(largest.values())
 

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from shared_tmu.errors import ConfigError
+from shared_tmu.limits import Limit, check_limits, shown
 from shared_tmu.synth.scene import Difficulty
-from shared_tmu.training.drawing import Scenes
+from shared_tmu.training.drawing import LARGEST_SEED, Scenes
+
+MOST_STAGES = 100
+_STAGE_LIMITS = {
+    "depth": Limit(1, 1000, unit="blocks"),
+    "images": Limit(1, 10**12),
+    "lr": Limit(0, 1, is_open=True),
+    "batch_size": Limit(1, 2**16),
+    "warmup": Limit(0, 10**9),
+    "matrix_factor": Limit(0, 1000, is_open=True),
+    "embedding_factor": Limit(0, 1000, is_open=True),
+    "anneal": Limit(0, 1),
+    "keep_patches": Limit(1, 2**16),
+}
+_WEIGHT = Limit(0, 1e6)
+_NAME = re.compile(r"\w[\w.+-]{0,99}")  # also a folder's
+_SETTING_LIMITS = {
+    "workers": Limit(0, 256),
+    "draw_processes": Limit(1, 256),
+    "draw_first": Limit(1, 10**9),
+    "val_seed": Limit(0, LARGEST_SEED),
+    "val_count": Limit(1, 10**6),
+    "val_every": Limit(1, 10**9),
+    "save_every": Limit(1, 10**9),
+    "max_minutes": Limit(0, 10**6, is_open=True),
+    "seed": Limit(0, LARGEST_SEED - MOST_STAGES),
+    "photos_share": Limit(0, 1),
+}
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -20,7 +51,7 @@ class Stage:
         images: pictures seen, repeats counted.
         seed, count: which scenes, and how many different ones.
         difficulty: how wild they are.
-        also: more sets of scenes to mix in, each with `seed`, `count` and perhaps `difficulty`.
+        also: more sets of scenes to mix in.
         lr, warmup: as usual.
         batch_size: over all devices.
         matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices (stepped
@@ -46,15 +77,24 @@ class Stage:
     weights: dict[str, float] = field(default_factory=dict)
     anneal: float = 1.0
     keep_patches: int | None = None
-    also: list[dict[str, Any]] = field(default_factory=list)
+    also: list[Scenes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or self.name == "curve.csv":
+            raise ConfigError(
+                f"a stage cannot be called {shown(self.name)!r}: its name is that of a folder, letters, "
+                "digits, '-' and '_'."
+            )
+        check_limits(self, _STAGE_LIMITS)
+        for name, weight in self.weights.items():
+            if not _WEIGHT.holds(weight):
+                raise ConfigError(f"weights.{name}={weight} was asked for; it has to be {_WEIGHT}.")
+        Scenes(self.seed, self.count, self.difficulty)  # refuses what it cannot be
 
     @property
     def sets(self) -> list[Scenes]:
         """Each set of scenes."""
-        more = [
-            Scenes(one["seed"], one["count"], Difficulty(**one.get("difficulty", {}))) for one in self.also
-        ]
-        return [Scenes(self.seed, self.count, self.difficulty), *more]
+        return [Scenes(self.seed, self.count, self.difficulty), *self.also]
 
     @property
     def steps(self) -> int:
@@ -105,7 +145,25 @@ class Setting:
     photos: Path | None = None
     photos_share: float = 0.2
 
+    def __post_init__(self) -> None:
+        check_limits(self, _SETTING_LIMITS)
+        check_device(self.accelerator, self.precision)
+
     @property
     def val_scenes(self) -> Scenes:
         """What validation sees."""
         return Scenes(self.val_seed, self.val_count, Difficulty())
+
+
+def check_device(accelerator: str, precision: str) -> None:
+    """Refuse an accelerator or a precision that training does not know.
+
+    Raises:
+        ConfigError: there is no such one.
+    """
+    for name, value, known in (
+        ("accelerator", accelerator, ACCELERATORS),
+        ("precision", precision, PRECISIONS),
+    ):
+        if value not in known:
+            raise ConfigError(f"{name}={shown(value)} was asked for; there are {', '.join(known)}.")

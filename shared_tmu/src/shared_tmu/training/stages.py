@@ -1,7 +1,7 @@
 """Train in stages: each stage is one Lightning fit that starts from the stage before it, and can be resumed.
 
-A stage leaves `last.ckpt` while it runs and `done.safetensors` when it is over; running the same command
-again goes on where the last one stopped, however it was stopped.
+A stage leaves `last.ckpt` and the one before it, `before.ckpt`, while it runs, and `done.safetensors` when it
+is over; running the same command again goes on where the last one stopped, however it was stopped.
 """
 
 from __future__ import annotations
@@ -11,23 +11,34 @@ import logging
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from shared_tmu.errors import ConfigError, MissingAssetError
+from shared_tmu.errors import CheckpointError, MissingAssetError
 from shared_tmu.files import replacing, write_text
-from shared_tmu.training.curve import Curve, Keeper
+from shared_tmu.training.checkpointing import (
+    BEFORE,
+    LAST,
+    Keeper,
+    WholeCheckpoints,
+    check_fits,
+    newest_checkpoint,
+    read_state,
+    recover,
+)
+from shared_tmu.training.curve import Curve
 from shared_tmu.training.data_module import Feed
 from shared_tmu.training.drawing import ShardDrawer, cores
 from shared_tmu.training.grow import resize_blocks
 from shared_tmu.training.module import RegressorTraining
+from shared_tmu.training.recipes import check_stages
 from shared_tmu.training.settings import Setting, Stage
+from shared_tmu.training.stopping import Stop
 from shared_tmu.training.tasks import HAND, Task
 from shared_tmu.training.time_limit import Clock, seconds_for
 
@@ -41,30 +52,6 @@ def _weights(model: nn.Module, training: RegressorTraining) -> dict[str, torch.T
     }
 
 
-def _check(stages: list[Stage], setting: Setting) -> None:
-    """Find out before hours of training what would end them."""
-    if not stages:
-        raise ConfigError("training was asked for with no stages: name at least one.")
-    if setting.photos and not 0 < setting.photos_share < 1:
-        raise ConfigError(
-            f"photos_share={setting.photos_share} was asked for, but the part of a batch that "
-            "photographs are lies between 0 and 1, such as 0.2; without photographs leave photos out."
-        )
-    for stage in stages:
-        count = sum(scenes.count for scenes in stage.sets)
-        if count < stage.batch_size:
-            raise ConfigError(
-                f"stage {stage.name!r} has {count} pictures, fewer than a batch of {stage.batch_size}: "
-                "raise its count or lower its batch_size."
-            )
-    for before, after in pairwise(stages):
-        if after.depth < before.depth:
-            raise ConfigError(
-                f"stage {after.name!r} has {after.depth} blocks after {before.depth} in {before.name!r}: "
-                f"a trunk only grows, so give it {before.depth} or more."
-            )
-
-
 def run_stages(
     build: Callable[[int], nn.Module],
     dim: int,
@@ -73,6 +60,7 @@ def run_stages(
     num_prefix_tokens: int = 0,
     start: nn.Module | None = None,
     task: Task = HAND,
+    stop: Stop | None = None,
 ) -> nn.Module:
     """Run all stages that are not done.
 
@@ -85,17 +73,22 @@ def run_stages(
         start: a trained model of the same sizes to go on from; if deeper than the first stage, it keeps the
             blocks that it had before it grew; None starts from nothing.
         task: what is trained.
+        stop: whether training has been told to stop; None lets no signal stop it.
 
     Returns:
         The model after the last stage, on the CPU.
 
     Raises:
         ConfigError: there are no stages, or one has fewer blocks than the one before.
+        CheckpointError: what an earlier run left is damaged, or of a model of other sizes.
+        TrainingError: a loss is no number, or a checkpoint cannot be written.
+        Stopped: training was told to stop; the newest checkpoint holds what it has learned.
         MissingDependencyError: pictures are missing, and embreex, which draws them, is not installed.
     """
-    _check(stages, setting)
+    check_stages(stages, setting)
     setting.out.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(setting.seed, workers=True, verbose=False)
+    stop = stop or Stop()
     model = start
     if model is None:
         model = build(stages[0].depth)
@@ -126,11 +119,13 @@ def run_stages(
                 _load(done, model, training)
             else:
                 clock = Clock(stage.steps, _limit_s(stages, i, setting))
-                trainer = _fit(stage, setting, training, _feed(stage, i, setting, task, drawer, clock), clock)
+                feed = _feed(stage, i, setting, task, drawer, clock)
+                trainer = _fit(stage, setting, training, feed, clock, stop)
                 if trainer.is_global_zero:
                     facts = {"steps": str(trainer.global_step), "seconds": f"{clock.seconds:.1f}"}
                     with replacing(done) as beside:
                         save_file(_weights(model.cpu(), training.cpu()), beside, metadata=facts)
+                    (done.parent / BEFORE).unlink(missing_ok=True)
                 trainer.strategy.barrier()
             dense = training.dense.state_dict()
     return model.cpu()
@@ -169,11 +164,27 @@ def _feed(stage: Stage, i: int, setting: Setting, task: Task, drawer: ShardDrawe
 
 
 def read_end(folder: Path) -> dict[str, str]:
-    """What a finished stage tells of itself: `steps` done and `seconds` taken; nothing before its end."""
-    if not (folder / DONE).exists():
+    """What a finished stage tells of itself: `steps` done and `seconds` taken; nothing before its end.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = folder / DONE
+    if not path.exists():
         return {}
-    with safe_open(folder / DONE, "pt") as file:
-        return dict(file.metadata() or {})
+    try:
+        with safe_open(path, "pt") as file:
+            facts = dict(file.metadata() or {})
+        _ = int(facts.get("steps", 0)), float(facts.get("seconds", 0))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return facts
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path} cannot be read ({error}): remove it, and the stage goes on from its last checkpoint."
+    )
 
 
 def _resized(source: nn.Module, model: nn.Module, depth: int, task: Task) -> nn.Module:
@@ -209,8 +220,10 @@ def load_newest(
         training = task.training(model, dim, stage.steps)
         if (folder / DONE).exists():
             _load(folder / DONE, model, training)
-        elif (folder / "last.ckpt").exists():
-            training.load_state_dict(torch.load(folder / "last.ckpt", weights_only=True)["state_dict"])
+        elif (newest := newest_checkpoint(folder)) is not None:
+            state = read_state(newest)
+            check_fits(newest, state, training.state_dict())
+            training.load_state_dict(state)
         else:
             continue
         return model, stage.name
@@ -218,20 +231,30 @@ def load_newest(
 
 
 def _load(path: Path, model: nn.Module, training: RegressorTraining) -> None:
-    weights = load_file(path)
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    check_fits(path, weights, _weights(model, training))
     for prefix, module in (("model.", model), ("dense.", training.dense)):
         module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
 
 
-def _fit(stage: Stage, setting: Setting, training: RegressorTraining, feed: Feed, clock: Clock) -> pl.Trainer:
+def _fit(
+    stage: Stage, setting: Setting, training: RegressorTraining, feed: Feed, clock: Clock, stop: Stop
+) -> pl.Trainer:
     folder = setting.out / stage.name
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "stage.json", json.dumps(asdict(stage), indent=1) + "\n")
-    training.time_passed = lambda: clock.passed
+    training.time_passed, training.name_of = lambda: clock.passed, feed.name_of
+    last = recover(folder)
+    if last is not None:
+        check_fits(last, read_state(last), training.state_dict())
     if setting.compile:
         for block in training.encoders[0].blocks:
             block.compile()  # one by one: all are the same program, which is built once
-    last, val_every = folder / "last.ckpt", min(setting.val_every, stage.steps)
+    val_every = min(setting.val_every, stage.steps)
+    curve = Curve(setting.out / "curve.csv", stage.name, stage.batch_size, val_every, clock)
     trainer = pl.Trainer(
         accelerator=setting.accelerator,
         devices=setting.devices,
@@ -247,11 +270,10 @@ def _fit(stage: Stage, setting: Setting, training: RegressorTraining, feed: Feed
         enable_checkpointing=False,
         use_distributed_sampler=False,
         default_root_dir=folder,
-        callbacks=[
-            clock,
-            Curve(setting.out / "curve.csv", stage.name, stage.batch_size, clock),
-            Keeper(last, setting.save_every, val_every),
-        ],
+        plugins=[WholeCheckpoints()],
+        callbacks=[clock, curve, Keeper(folder / LAST, setting.save_every, val_every, stop)],
     )
-    trainer.fit(training, datamodule=feed, ckpt_path=last if last.exists() else None, weights_only=True)
+    trainer.fit(training, datamodule=feed, ckpt_path=last, weights_only=True)
+    if trainer.strategy.broadcast(not curve.has_row(trainer.global_step)):
+        trainer.validate(training, datamodule=feed, verbose=False)  # it was stopped after its last step
     return trainer

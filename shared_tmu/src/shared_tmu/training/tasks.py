@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
 from shared_tmu.training.data import ShardSet, SynthHandSet
 from shared_tmu.training.grow import fold_normalisation, initialise_vit
 from shared_tmu.training.module import HandTraining, RegressorTraining
+
+
+class TrainingKind(Protocol):
+    """A class of `RegressorTraining` that makes its own heads."""
+
+    def __call__(
+        self, model: nn.Module, dim: int, steps: int, *args: Any, **options: Any
+    ) -> RegressorTraining:
+        """See `RegressorTraining`."""
+
+    def check_weights(self, weights: Mapping[str, float]) -> None:
+        """See `RegressorTraining.check_weights`."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class Task:
 
     part: str
     pictures: type[ShardSet]
-    training: Callable[..., RegressorTraining]
+    training: TrainingKind
     is_normalised: bool = True
 
     def vit(self, model: nn.Module) -> Any:

@@ -1,0 +1,57 @@
+"""Which numbers a setting may take, and the sentence that refuses others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shared_tmu.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A range of numbers.
+
+    Attributes:
+        low, high: the smallest and the largest; neither NaN nor infinity lies between them.
+        is_open: whether `low` itself is too small.
+        unit: what is counted, for the message.
+    """
+
+    low: float
+    high: float
+    is_open: bool = False
+    unit: str = ""
+
+    def holds(self, value: float) -> bool:
+        """Whether a number lies in the range."""
+        return (self.low < value if self.is_open else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        if self.is_open:
+            return f"above {self.low:g} and at most {self.high:.15g}{unit}"
+        return f"from {self.low:g} to {self.high:.15g}{unit}"
+
+
+def check_limits(values: Any, limits: Mapping[str, Limit]) -> None:
+    """Refuse an object with a number out of range; None is in every range.
+
+    Args:
+        values: has an attribute for each name.
+        limits: range by name.
+
+    Raises:
+        ConfigError: names the first number that is out of its range.
+    """
+    for name, limit in limits.items():
+        value = getattr(values, name)
+        if value is not None and not limit.holds(value):
+            raise ConfigError(f"{name}={shown(value)} was asked for; it has to be {limit}.")
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value for a message, shortened if it has more than `most` characters."""
+    text = str(value)
+    return text if len(text) <= most else f"{text[: 2 * most // 3]}... ({len(text)} characters)"

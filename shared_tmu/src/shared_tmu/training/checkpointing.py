@@ -1,0 +1,184 @@
+"""Checkpoints of running training: written whole, the one before kept, and only read if they are whole."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import Callback
+
+from shared_tmu.errors import CheckpointError, TrainingError
+from shared_tmu.files import drop_halves, replacing
+from shared_tmu.training.stopping import Stop
+
+LAST, BEFORE = "last.ckpt", "before.ckpt"
+_UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError)
+log = logging.getLogger(__name__)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes beside, syncs and renames, wherever the folder lies; keeps the checkpoint before as well."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Replace a checkpoint.
+
+        Raises:
+            TrainingError: it cannot be written; what was there is as it was.
+        """
+        path = Path(path)
+        try:
+            with replacing(path) as beside:
+                with beside.open("wb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if path.exists():
+                    path.replace(path.with_name(BEFORE))
+        except (OSError, RuntimeError) as error:
+            raise TrainingError(
+                f"the checkpoint {path} cannot be written ({_reason(error)}); the one before it is whole. "
+                "Make room and run the same command, which goes on from there."
+            ) from error
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The last checkpoint of a stage that is whole; None if the stage has none yet.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none can be read.
+    """
+    there = [folder / name for name in (LAST, BEFORE) if (folder / name).exists()]
+    for path in there:
+        if is_whole(path):
+            return path
+        log.warning("%s is damaged and is left out.", path)
+    if there:
+        raise CheckpointError(
+            f"no checkpoint in {folder} can be read to its end ({', '.join(p.name for p in there)}): remove "
+            "them, and the stage begins anew."
+        )
+    return None
+
+
+def recover(folder: Path) -> Path | None:
+    """`newest_checkpoint`, put where the next one is written, without what killed processes left beside."""
+    drop_halves(folder)
+    newest = newest_checkpoint(folder)
+    if newest is None or newest.name == LAST:
+        return newest
+    log.warning("Going on from %s, the checkpoint before.", newest)
+    return newest.replace(folder / LAST)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether every record of a checkpoint is there and has its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return bool(archive.namelist()) and archive.testzip() is None
+    except _UNREADABLE:
+        return False
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The weights in a checkpoint, nothing executed.
+
+    Raises:
+        CheckpointError: it holds something else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # whatever a file that is not ours makes torch say
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(
+            f"{path} is no checkpoint of this training ({text[0].rstrip('.')}): remove it, and the stage "
+            "begins anew."
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds no weights: remove it, and the stage begins anew.")
+    return state
+
+
+def check_fits(path: Path, state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    """Refuse weights of other names or shapes.
+
+    Raises:
+        CheckpointError: names the file and one of the weights.
+    """
+    bad = [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]
+    bad += [key for key in state if key not in wanted]
+    if bad:
+        raise CheckpointError(
+            f"{path} is of a model of other sizes ({len(bad)} weights differ, such as {bad[0]}): give the "
+            "sizes that it was trained with, or another folder with out=."
+        )
+
+
+class Keeper(Callback):
+    """Keeps `last.ckpt`: every so many steps, before each validation, and when training is told to stop.
+
+    Args:
+        path: of the checkpoint.
+        every: steps between two of them.
+        val_every: steps between two validations; None if there are none.
+        stop: whether training has been told to stop.
+    """
+
+    def __init__(self, path: Path, every: int, val_every: int | None, stop: Stop) -> None:
+        self.path, self.every, self.val_every, self.stop = path, every, val_every, stop
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning has put handlers of its own; what it would do leaves no checkpoint."""
+        self.stop.install()
+
+    def on_train_batch_start(self, *_: object) -> None:
+        """From here on a signal waits for the end of the step."""
+        self.stop.waits = True
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        """Keep what the step has learned, if it is time to."""
+        step = trainer.global_step
+        is_asked = self.stop.agreed(trainer)
+        is_due = step % self.every == 0 or bool(self.val_every and step % self.val_every == 0)
+        if is_asked or is_due or trainer.should_stop:
+            self.keep(trainer)
+        if is_asked:
+            log.info("Stopped after step %d; the checkpoint is %s.", step, self.path)
+            self.stop.end()
+
+    def on_validation_start(self, *_: object) -> None:
+        """A validation can be ended at any time: the checkpoint is older than it."""
+        self.stop.waits = False
+
+    def on_train_end(self, *_: object) -> None:
+        """No step will look whether to stop."""
+        self.stop.waits = False
+
+    def keep(self, trainer: pl.Trainer) -> None:
+        """Write the checkpoint.
+
+        Raises:
+            TrainingError: weights are no numbers any more; the checkpoint before stays.
+        """
+        bad = [name for name, p in trainer.lightning_module.named_parameters() if not torch.isfinite(p).all()]
+        if bad:
+            raise TrainingError(
+                f"step {trainer.global_step} made {len(bad)} weights NaN or infinite, such as {bad[0]}: no "
+                "checkpoint was written, the one before is as it was. Lower lr, or try precision=32-true."
+            )
+        trainer.save_checkpoint(self.path)
+
+
+def _reason(error: Exception) -> str:
+    """What a file system said, also where torch has wrapped it."""
+    for one in (error, error.__cause__, error.__context__):
+        if isinstance(one, OSError):
+            return one.strerror or str(one)
+    text = str(error).splitlines() or [""]
+    return os.strerror(errno.ENOSPC) + "?" if "write" in text[0] else text[0]

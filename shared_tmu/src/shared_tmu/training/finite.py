@@ -1,0 +1,62 @@
+"""Which picture made a loss NaN or infinite, for the message that ends training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from shared_tmu.errors import TrainingError
+
+PHOTO = "photo_"  # begins what a batch holds of photographs
+_MOST = 5  # pictures that a message names
+
+
+class Judged(Protocol):
+    """A module that trains."""
+
+    name_of: Callable[[int], str]
+    global_step: int
+
+    def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
+        """Named losses of a batch."""
+
+
+def not_finite(training: Any, batch: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> TrainingError:
+    """The error that ends training at a loss that is no number.
+
+    Args:
+        training: a `Judged` module.
+        batch: with the `number` of each picture, `[B]`.
+        losses: those of the batch, unweighted.
+    """
+    bad = [name for name, value in losses.items() if not torch.isfinite(value)]
+    numbers, photos = (batch.get(key, torch.zeros(0)).tolist() for key in ("number", f"{PHOTO}number"))
+    found = [number for row, number in enumerate(numbers) if not _is_finite(training, batch, row)]
+    if len(found) == len(numbers):
+        where = f"for each of the {len(numbers)} pictures, so the weights are at fault: lower lr"
+    elif found:
+        more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
+        where = f"for {', '.join(map(training.name_of, found[:_MOST]))}{more}: leave it out with another seed"
+    else:
+        named = ", ".join(map(training.name_of, [*photos, *numbers][:_MOST]))
+        where = f"for the batch together, which begins with {named}: lower lr, or raise batch_size"
+    return TrainingError(
+        f"step {training.global_step} ended training: {', '.join(bad) or 'the sum of losses'} is NaN or "
+        f"infinite {where}. The checkpoint before is whole."
+    )
+
+
+@torch.no_grad()
+def _is_finite(training: Judged, batch: Mapping[str, Tensor], row: int) -> bool:
+    """Whether one render of a batch has losses that are numbers."""
+    count = len(batch["img"])
+    one = {
+        key: value[row : row + 1]
+        for key, value in batch.items()
+        if not key.startswith(PHOTO) and len(value) == count
+    }
+    losses, _ = training.losses(one)
+    return all(bool(torch.isfinite(value)) for value in losses.values())

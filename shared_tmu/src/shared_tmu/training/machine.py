@@ -1,0 +1,82 @@
+"""Whether the devices that a configuration names are here, found out before anything begins."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from shared_tmu.errors import ConfigError
+from shared_tmu.limits import shown
+from shared_tmu.training.drawing import cores
+
+_REFUSALS = (  # what Lightning and its accelerators raise
+    MisconfigurationException, RuntimeError, ValueError, TypeError, ImportError, IndexError, AssertionError,
+)  # fmt: skip
+
+
+def check_machine(accelerator: str, devices: int | str, precision: str, batch_size: int) -> None:
+    """Refuse devices that cannot be used here.
+
+    Args:
+        accelerator, devices, precision: as Lightning's Trainer takes them.
+        batch_size: the smallest one, over all devices.
+
+    Raises:
+        ConfigError: there are no such devices, or more than pictures in a batch.
+    """
+    asked = f"accelerator={accelerator}, devices={shown(devices)}, precision={precision}"
+    if isinstance(devices, str) and devices.isdecimal():
+        devices = int(devices)
+    if isinstance(devices, int) and devices > max(cores(), 128):
+        raise ConfigError(f"devices={devices} was asked for; there are not so many: leave it at auto.")
+    try:
+        with _quiet():
+            trainer = pl.Trainer(
+                accelerator=accelerator,
+                devices=devices,
+                precision=precision,  # type: ignore[arg-type]
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+    except (
+        MisconfigurationException,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        ImportError,
+        IndexError,
+        AssertionError,
+    ) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"{asked} cannot be used here ({reason[0].rstrip('.')}): try auto.") from error
+    kind = trainer.strategy.root_device.type
+    if kind == "cpu" and trainer.world_size > cores():
+        raise ConfigError(f"devices={devices} was asked for; this machine has {cores()} processor cores.")
+    if kind == "cpu" and precision == "16-mixed":
+        raise ConfigError("precision=16-mixed was asked for; a processor trains with 32-true or bf16-mixed.")
+    if trainer.world_size > batch_size:
+        raise ConfigError(
+            f"devices={devices} was asked for, more than the {batch_size} pictures of a batch: raise "
+            "batch_size or name fewer devices."
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning tells of the devices when training begins; once is enough."""
+    logger = logging.getLogger("pytorch_lightning")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,91 @@
+"""SIGTERM, SIGINT and SIGHUP: training keeps what it has learned and ends, by itself, with an exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+TOGETHER = 20  # steps after which several devices agree on whether to stop
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+
+
+class Stopped(BaseException):
+    """Training was told to stop. No `Exception`, so that nothing takes it for a fault.
+
+    Args:
+        signum: by which signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+    @property
+    def name(self) -> str:
+        """Of the signal."""
+        return signal.Signals(self.signum).name
+
+    @property
+    def status(self) -> int:
+        """Exit status, as shells give it for a program that a signal has ended."""
+        return 128 + self.signum
+
+
+class Stop:
+    """Inside `with`, a signal raises `Stopped`: at once, or, where training `waits`, after the step.
+
+    A second signal does not wait. Signals that were ignored before, as `nohup` does, still are; so are those
+    that reach a process forked from this one, which ends with it.
+    """
+
+    def __init__(self) -> None:
+        self.waits = False
+        self.asked: int | None = None
+        self._before: dict[int, Any] = {}
+        self._process = os.getpid()
+
+    def __enter__(self) -> Self:
+        self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def install(self) -> None:
+        """Take the signals, again if somebody else has taken them meanwhile."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # only that thread may
+        for number in _SIGNALS:
+            now = signal.getsignal(number)
+            if now is not signal.SIG_IGN and now != self._take:
+                self._before.setdefault(number, now)
+                signal.signal(number, self._take)
+
+    def _take(self, signum: int, _: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return
+        is_first, self.asked = self.asked is None, signum
+        if not (self.waits and is_first):
+            self.end()
+
+    def agreed(self, trainer: Any) -> bool:
+        """Whether to stop after this step, the same on all devices."""
+        if trainer.world_size == 1:
+            return self.asked is not None
+        if trainer.global_step % TOGETHER:
+            return False
+        agreed = bool(trainer.strategy.reduce_boolean_decision(self.asked is not None, all=False))
+        if agreed and self.asked is None:
+            self.asked = signal.SIGTERM
+        return agreed
+
+    def end(self) -> None:
+        """Raise `Stopped`."""
+        assert self.asked is not None
+        self.waits = False
+        raise Stopped(self.asked)
