@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -138,3 +140,19 @@ def test_one_hand_without_numbers_costs_one_image(
     assert "not finite for hand" in said
     assert len(list(out.glob("*.json"))) == 3
     assert "nan" not in said
+
+
+@pytest.mark.parametrize("flags", [(), ("--compare", "--dtype", "bfloat16")])
+def test_the_parts_of_a_run_are_all_its_time(program, images, boxes, out, capsys, flags):
+    """Comparing, too: its seconds were in no line of the table."""
+    began = time.perf_counter()
+    assert run(program, images, out, "--draw_processes", 0, *flags, boxes=boxes) == 0
+    took = time.perf_counter() - began
+    said = capsys.readouterr().out
+    (total,) = re.findall(r"whole run +([\d.]+) s", said)
+    parts = dict(re.findall(r"^  (\w[\w ]+?)  +([\d.]+) s$", said, re.MULTILINE))
+    assert sum(map(float, parts.values())) == pytest.approx(float(total), rel=0.05, abs=0.02)
+    assert float(total) == pytest.approx(took, rel=0.05, abs=0.1)  # the command line is read before
+    assert float(parts["starting and ending"]) < 0.5 * float(total)
+    assert ("comparing" in parts) == ("--compare" in flags)
+    assert "loading" in parts

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from shared_tmu.demo.predict import Prediction, Predictor
+from shared_tmu.demo.timeline import Timeline
 from shared_tmu.programs.model_program import Run
 from shared_tmu.programs.timing import Timing, measure_in_turn
 from shared_tmu.schedule import Schedule
@@ -26,11 +27,12 @@ class Comparer:
     Args:
         predictor: its own way of merging gives the results that are saved.
         machine: held while times are taken; the demo's other threads hold it while they compute.
+        timeline: told when the predictor's own way is run.
     """
 
-    def __init__(self, predictor: Predictor, machine: threading.Lock) -> None:
+    def __init__(self, predictor: Predictor, machine: threading.Lock, timeline: Timeline) -> None:
         schedule, method = predictor.run.schedule, predictor.run.method
-        self.predictor, self.machine = predictor, machine
+        self.predictor, self.machine, self.timeline = predictor, machine, timeline
         self.runs = {
             "baseline": Run(Schedule.parse("off"), method, unmerge=True),
             "merge-only": Run(schedule, method, unmerge=False),
@@ -45,12 +47,15 @@ class Comparer:
         """As `Predictor.predict`, with each way's results in `others`, its caption with its time."""
         if not self.timings:
             with self.machine:
-                self.predictor.release()
+                self.predictor.prepare(images)  # the number format and packing of the results are timed
+                self.predictor.unpatch()
                 self._measure(images)
         mesh_of = self.predictor.subject.mesh_of
         others = {name: self.predictor.predict(images, run) for name, run in self.runs.items()}
+        with self.timeline.part("handing"):
+            own = self.predictor.predict(images)
         predictions = []
-        for row, prediction in enumerate(self.predictor.predict(images)):
+        for row, prediction in enumerate(own):
             outputs = {name: rows[row].output for name, rows in others.items()}
             if images[row] is not None:
                 self._add_distances({name: mesh_of(output) for name, output in outputs.items()})

@@ -114,8 +114,7 @@ class Predictor:
         how = run or self.run
         try:
             pixels = pixels.to(self.device)
-            if not self._is_converted:
-                self._convert(pixels[[image is not None for image in images]][:_COMPARED])
+            self._convert(pixels[[image is not None for image in images]][:_COMPARED])
             handle = self._patched(how)
             output, seconds = self._timed(pixels)
             slots = _slots(handle) if handle is not None and self.record else None
@@ -139,13 +138,13 @@ class Predictor:
 
     def release(self) -> None:
         """Take the patch off the model, and the packed weights."""
-        self._unpatch()
+        self.unpatch()
         if self._packing is not None:
             self._packing.remove()
 
-    def _unpatch(self) -> None:
-        """The patch is otherwise kept from batch to batch: applying it checks every block, which takes longer
-        the larger the model.
+    def unpatch(self) -> None:
+        """Take the patch off. It is otherwise kept from batch to batch: applying it checks every block, which
+        takes longer the larger the model.
         """
         if self._handle is not None:
             self._handle.remove()
@@ -154,17 +153,24 @@ class Predictor:
     def _patched(self, run: Run) -> PatchHandle | None:
         """The model's patch for this way of merging; None if it is the model itself."""
         if self._patched_for != run:
-            self._unpatch()
+            self.unpatch()
             if not run.schedule.is_off:
                 self._handle = run.patched(self.program, self.model, record=self.record)
             self._patched_for = run
         return self._handle
+
+    def prepare(self, images: Sequence[NDArray[np.float32] | None]) -> None:
+        """Do once what the first `predict` would do, which takes time of its own; for the same crops."""
+        crops = [image for image in images if image is not None][:_COMPARED]
+        self._convert(torch.from_numpy(np.stack(crops)).to(self.device))
 
     def _convert(self, pixels: Tensor) -> None:
         """Go on in `dtype`, and remember in `dtype_error` how far that moves the vertices of these crops.
 
         Weights are packed then, and stay so. What this takes, once, is `converting_s`.
         """
+        if self._is_converted:
+            return
         started = time.perf_counter()
         with self.run.applied(self.program, self.model):
             vertices = self.program.subject.vertices

@@ -15,8 +15,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from shared_tmu.demo.report import Report, format_table
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.demo.summary import last_line, list_of, pictures_of
+from shared_tmu.demo.timeline import Timeline
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.errors import InputError
@@ -76,10 +76,11 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
         TMUError: before any work, if there are no images, the output folder cannot be written to, or the
             model or the detector cannot be made; later, if the output folder cannot be written to any more.
     """
+    timeline = Timeline()
     if options.video is not None:
         from shared_tmu.demo.video import run_video
 
-        return run_video(program, options)
+        return run_video(program, options, timeline)
     _require_apart(options)
     inside = _inside(options.out_folder, options.img_folder)
     sources = list_images(options.img_folder, options.file_type, inside)
@@ -92,7 +93,7 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
         options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
         folder.options = options_digest(options, detector, model)
         _warn_of_unused_boxes(detector, sources)
-        session = Session(program, options, model, detector, folder, sources, finisher)
+        session = Session(program, options, model, detector, folder, sources, finisher, timeline)
         return session.process()
 
 
@@ -114,6 +115,7 @@ class Session:
         folder: OutputFolder,
         sources: Sequence[Source],
         finisher: Finisher,
+        timeline: Timeline,
     ) -> None:
         self.program, self.options, self.detector = program, options, detector
         self.folder, self.sources, self.finisher = folder, sources, finisher
@@ -121,7 +123,8 @@ class Session:
             program, model, options.run, options.device, options.dtype, options.tokens, options.packed
         )
         self.machine = threading.Lock()
-        self.comparer = Comparer(self.predictor, self.machine) if options.compare else None
+        self.timeline = timeline
+        self.comparer = Comparer(self.predictor, self.machine, timeline) if options.compare else None
         self.subject: DemoSubject = self.predictor.subject
         self.report = Report(self.subject.many)
 
@@ -130,20 +133,31 @@ class Session:
         self._mention_earlier()
         self.predictor.warm_up(self.options.batch_size)
         started = time.perf_counter()
-        with (
-            progress(self.expected, self.report.unit) as self.bar,
-            self._feeder() as self.feeder,
-            self.finisher.running(self._drawer(), self._save),
-        ):
-            try:
-                self._predict_all()
-            finally:
-                self.predictor.release()
-            with self._waiting("waited_for_files_s"):
-                self.finisher.drain()
-        self.report.converting_s = self.predictor.converting_s
-        self.report.wall_s = time.perf_counter() - started - self.predictor.converting_s
-        return self._close()
+        with self.timeline.part("ending"):
+            with (
+                progress(self.expected, self.report.unit) as self.bar,
+                self._feeder() as self.feeder,
+                self.finisher.running(self._drawer(), self._save),
+            ):
+                try:
+                    self._predict_all()
+                finally:
+                    self.predictor.release()
+                with self.timeline.part("waiting_for_files"):
+                    self.finisher.drain()
+            self._account(time.perf_counter() - started)
+            return self._close()
+
+    def _account(self, working_s: float) -> None:
+        """Bring together what the timeline and the predictor have measured."""
+        report, predictor, spent = self.report, self.predictor, self.timeline.seconds
+        self.timeline.move(predictor.seconds, "handing", "model")
+        self.timeline.move(predictor.converting_s, "comparing" if self.comparer else "handing", "converting")
+        report.seconds["model"] = predictor.seconds
+        report.converting_s = predictor.converting_s
+        report.wall_s = working_s - predictor.converting_s
+        report.waited_for_crops_s = spent["waiting_for_crops"]
+        report.waited_for_files_s = spent["waiting_for_files"]
 
     @property
     def expected(self) -> int | None:
@@ -173,22 +187,18 @@ class Session:
         predict = (self.comparer or self.predictor).predict
         ready = iter(self.feeder)
         while True:
-            with self._waiting("waited_for_crops_s"):
+            with self.timeline.part("waiting_for_crops"):
                 item = next(ready, None)
             if item is None:
                 return
-            jobs = [item] if isinstance(item, Job) else list(item.completed(predict(item.images)))
-            with self._waiting("waited_for_files_s"):
+            if isinstance(item, Job):
+                jobs = [item]
+            else:
+                with self.timeline.part("comparing" if self.comparer else "handing"):
+                    jobs = list(item.completed(predict(item.images)))
+            with self.timeline.part("waiting_for_files"):
                 for job in jobs:
                     self.finisher.put(job)
-
-    @contextmanager
-    def _waiting(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            setattr(self.report, name, getattr(self.report, name) + time.perf_counter() - started)
 
     def _feeder(self) -> Feeder:
         return Feeder(
@@ -256,7 +266,6 @@ class Session:
     def _close(self) -> int:
         """The closing table and lines; the exit status."""
         report, predictor = self.report, self.predictor
-        report.seconds["model"] = predictor.seconds
         vit = self.subject.vit(predictor.model)
         tasks = getattr(vit, "num_prefix_tokens", 0)
         depth, count = len(vit.blocks), math.prod(self.subject.grid(predictor.model)) + tasks
@@ -265,7 +274,7 @@ class Session:
         rows.append(("number format", f"{self.options.dtype_name} ({self.options.dtype_reason})"))
         if predictor.dtype_error is not None:
             rows.append(("vertices off float32", str(predictor.dtype_error)))
-        lines = [format_table(rows)]
+        lines = [format_table(rows), "", format_table(self.timeline.rows(self.subject.many))]
         if self.comparer is not None and self.comparer.timings:
             lines += ["", format_table(self.comparer.table())]
         failures = self.failures()

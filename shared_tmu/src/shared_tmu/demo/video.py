@@ -44,6 +44,7 @@ from shared_tmu.demo.runner import Session
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.subjects import demo_subject
 from shared_tmu.demo.summary import close_kept
+from shared_tmu.demo.timeline import Timeline
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.errors import InputError
@@ -86,8 +87,9 @@ class VideoSession(Session):
         digest: str,
         writer: ClipWriter | None,
         rows: GrowingArrays,
+        timeline: Timeline,
     ) -> None:
-        super().__init__(program, options, model, detector, folder, (), finisher)
+        super().__init__(program, options, model, detector, folder, (), finisher, timeline)
         self.clip, self.digest, self.writer, self.rows = clip, digest, writer, rows
         self.times_s: list[float] = []
         self.report.unit = "frames"
@@ -195,7 +197,7 @@ class VideoSession(Session):
         return {f"{key}.npz": path, f"{key}.json": table.to_json(whole, {**drawer.facts, **about})}
 
 
-def run_video(program: EvalProgram, options: DemoOptions) -> int:
+def run_video(program: EvalProgram, options: DemoOptions, timeline: Timeline) -> int:
     """Process a clip; as `run_demo`.
 
     Raises:
@@ -230,7 +232,7 @@ def run_video(program: EvalProgram, options: DemoOptions) -> int:
                 path = folder.staging / "clip.mp4"
                 writer = stack.enter_context(ClipWriter(path, clip.fps, clip.size_px))
             session = VideoSession(
-                program, options, model, detector, folder, finisher, clip, digest, writer, rows
+                program, options, model, detector, folder, finisher, clip, digest, writer, rows, timeline
             )
             return session.process()
 
