@@ -8,82 +8,36 @@ heads, parameters, keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from .blocks import find_misfit, verify_block
+from .arrival import Arrival, watch_arrival
+from .container import MergedBlocks
 from .errors import PatchError
 from .methods import Method, find_method
 from .plan import MergePlan
+from .prefix import count_prefix, read_prefix
 from .schedule import Schedule
-from .trunk import Protect, TrunkSettings, Unmerge, run_blocks
-
-
-class MergedBlocks(nn.ModuleList):
-    """The blocks of a patched ViT: indexed, counted and saved as before, run as one merged trunk.
-
-    Attributes:
-        settings: how to merge; replaced as a whole, read once per forward.
-        record: whether to keep the plans of the last forward.
-        plans: those plans, None before the first forward.
-    """
-
-    def __init__(
-        self, original: nn.ModuleList | nn.Sequential, settings: TrunkSettings, record: bool
-    ) -> None:
-        super().__init__()
-        self.__dict__.update(original.__dict__)  # same blocks, hooks and mode
-        self.settings = settings
-        self.record = record
-        self.plans: tuple[MergePlan, ...] | None = None
-        self._original = (original,)  # in a tuple, or it would be registered as a submodule
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Run all blocks on tokens `[B, N, C]`, with merging.
-
-        Raises:
-            PatchError: the model gives its blocks more than tokens.
-        """
-        if any(arg is not None for arg in (*args, *kwargs.values())):
-            raise PatchError("this ViT calls its blocks with more than tokens, which merging would ignore.")
-        tokens = x.shape
-        x, plans = run_blocks(list(self._modules.values()), x, self.settings)
-        if self.record:
-            self.plans = plans or (MergePlan.identity(tokens[0], tokens[1], x.device),)
-        return x
-
-    def __iter__(self) -> Iterator[nn.Module]:
-        return iter((self,))
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.unmerged()[index]
-
-    def __repr__(self) -> str:
-        return f"MergedBlocks({str(self.settings.schedule)!r}, {self.unmerged()!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "plans": None}  # plans belong to a forward, not to a copy or a file
-
-    def unmerged(self) -> nn.ModuleList | nn.Sequential:
-        """The container that was there before, in the mode and with the blocks of this one."""
-        original = self._original[0]
-        original._modules, original.training = self._modules, self.training
-        return original
+from .stepping import Trunk
+from .trunk import Protect, TrunkSettings, Unmerge
+from .trunk_search import FoundTrunk, find_trunk
+from .verification import BlockCheck, takes_more_than_tokens
 
 
 class PatchHandle:
     """A patched ViT: change its schedule, read its plans, give it back; a `with` block ends in that."""
 
-    def __init__(self, owner: nn.Module, name: str) -> None:
+    def __init__(self, owner: nn.Module, name: str, places: Sequence[tuple[nn.Module, str]]) -> None:
         self._owner = owner
         self._name = name
-        blocks = owner._modules[name]
+        self._places = tuple(places)
+        blocks = places[0][0]._modules[places[0][1]]
         assert isinstance(blocks, MergedBlocks)
-        self._blocks = blocks
+        self._trunk = blocks.trunk
 
     @classmethod
     def find(cls, model: nn.Module) -> PatchHandle:
@@ -92,17 +46,17 @@ class PatchHandle:
         Raises:
             PatchError: no ViT in it is patched, or several are.
         """
-        found = [
-            (owner, name)
-            for owner in model.modules()
-            for name, child in owner._modules.items()
-            if isinstance(child, MergedBlocks)
-        ]
+        found: dict[Trunk, list[tuple[nn.Module, str]]] = {}
+        for owner in model.modules():
+            for name, child in owner._modules.items():
+                if isinstance(child, MergedBlocks):
+                    found.setdefault(child.trunk, []).append((owner, name))
         if len(found) != 1:
             raise PatchError(
                 f"{type(model).__name__} has {len(found)} patched ViTs, one is needed to find its handle."
             )
-        return cls(*found[0])
+        (places,) = found.values()
+        return cls(*places[0], places)
 
     def __enter__(self) -> PatchHandle:
         return self
@@ -119,12 +73,23 @@ class PatchHandle:
     @property
     def is_patched(self) -> bool:
         """Whether the ViT still runs merged."""
-        return self._owner._modules.get(self._name) is self._blocks
+        return self._trunk.is_active and any(self._find_blocks())
 
     def remove(self) -> None:
         """Give the ViT back as it was; a second call does nothing."""
         if self.is_patched:
-            self._owner._modules[self._name] = self._blocks.unmerged()
+            for owner, name, blocks in self._find_blocks():
+                owner._modules[name] = blocks.unmerged()
+            self._trunk.is_active = False
+
+    def _find_blocks(self) -> list[tuple[nn.Module, str, MergedBlocks]]:
+        """Our containers, where they still are."""
+        held = ((owner, name, owner._modules.get(name)) for owner, name in self._places)
+        return [
+            (owner, name, blocks)
+            for owner, name, blocks in held
+            if isinstance(blocks, MergedBlocks) and blocks.trunk is self._trunk
+        ]
 
     @property
     def schedule(self) -> Schedule:
@@ -134,20 +99,20 @@ class PatchHandle:
             ScheduleError: unreadable, or for more layers than the ViT has; the old one stays in force.
             PatchError: the patch has been removed.
         """
-        return self._blocks.settings.schedule
+        return self._trunk.settings.schedule
 
     @schedule.setter
     def schedule(self, value: Any) -> None:
         if not self.is_patched:
             raise PatchError("this patch has been removed: patch the ViT again to give it a schedule.")
         schedule = Schedule.parse(value)
-        schedule.per_layer(len(self._blocks))
-        self._blocks.settings = replace(self._blocks.settings, schedule=schedule)
+        schedule.per_layer(self._trunk.depth)
+        self._trunk.settings = replace(self._trunk.settings, schedule=schedule)
 
     @property
     def r(self) -> list[int]:
         """Tokens each layer is asked to remove; setting it, ToMe's way, sets the schedule."""
-        return self.schedule.per_layer(len(self._blocks))
+        return self.schedule.per_layer(self._trunk.depth)
 
     @r.setter
     def r(self, value: Any) -> None:
@@ -156,7 +121,7 @@ class PatchHandle:
     @property
     def num_prefix_tokens(self) -> int:
         """T, tokens in front of the patch tokens."""
-        return self._blocks.settings.num_prefix_tokens
+        return self._trunk.settings.num_prefix_tokens
 
     @property
     def plan(self) -> MergePlan | None:
@@ -181,9 +146,9 @@ class PatchHandle:
         return plans if any(p.num_slots < p.num_tokens for p in plans) else ()
 
     def _recorded(self) -> tuple[MergePlan, ...] | None:
-        if not self._blocks.record:
+        if not self._trunk.record:
             raise PatchError("this patch keeps no plans: use patch(..., record=True).")
-        return self._blocks.plans
+        return self._trunk.plans
 
 
 def patch(
@@ -232,56 +197,26 @@ def patch(
             raise PatchError(
                 "nn.DataParallel copies its model at every call: patch inside it, patch(model.module, ...)."
             )
-    owner, name, blocks = _find_trunk(model)
-    if num_prefix_tokens is None:
-        said = getattr(owner, "num_prefix_tokens", 0)
-        num_prefix_tokens = said if isinstance(said, int) else 0
-    settings = TrunkSettings(schedule, rule, num_prefix_tokens, unmerge, proportional, protect)
-    settings.schedule.per_layer(len(blocks))
-    for block in {type(block): block for block in blocks}.values():
-        verify_block(block)
-    owner._modules[name] = MergedBlocks(blocks, settings, record)
-    return PatchHandle(owner, name)
+    found = find_trunk(model)
+    count = read_prefix(found.owner) if num_prefix_tokens is None else num_prefix_tokens
+    arrival = None
+    if count is None or any(takes_more_than_tokens(block) for block in found.blocks):
+        arrival = watch_arrival(model, found)
+    _refuse_arguments(found, arrival)
+    if count is None:
+        count = count_prefix(found.owner, arrival)
+    settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect)
+    settings.schedule.per_layer(len(found.blocks))
+    check = BlockCheck(found.blocks, None if arrival is None else arrival.shape)
+    trunk = Trunk(settings, len(found.blocks), record, check)
+    for (owner, name), container, numbers in zip(found.places, found.containers, found.numbers, strict=True):
+        owner._modules[name] = MergedBlocks(container, trunk, numbers)
+    return PatchHandle(found.owner, found.name, found.places)
 
 
-def _find_trunk(model: nn.Module) -> tuple[nn.Module, str, nn.ModuleList | nn.Sequential]:
-    """The module that owns the blocks, the name it gives them, and the blocks."""
-    found: dict[str, tuple[nn.Module, str, nn.ModuleList | nn.Sequential]] = {}
-    others: list[str] = []
-    for path, owner in model.named_modules():
-        for name, child in owner._modules.items():
-            if not isinstance(child, nn.ModuleList | nn.Sequential) or not len(child):
-                continue
-            where = f"{path}.{name}" if path else name
-            misfit = _find_container_misfit(child)
-            if misfit is None:
-                found[where] = (owner, name, child)
-            elif all(hasattr(block, "attn") for block in child):
-                others.append(f"{where} ({len(child)} x {type(child[0]).__name__}): {misfit}")
-    if len(found) > 1 and "blocks" in found:
-        return found["blocks"]
-    if len(found) > 1:
+def _refuse_arguments(found: FoundTrunk, arrival: Arrival | None) -> None:
+    if arrival is not None and arrival.others:
         raise PatchError(
-            f"{type(model).__name__} contains several ViTs: pass the owner of one of {', '.join(found)}."
+            f"{type(found.owner).__name__} gives its blocks {', '.join(arrival.others)} besides tokens, made "
+            "for tokens that have not merged, which merging would ignore: this model cannot be patched."
         )
-    if not found:
-        raise PatchError(
-            f"{type(model).__name__} has no ModuleList or Sequential of ViT blocks (norm1, attn.qkv, "
-            f"attn.proj, attn.num_heads, norm2, mlp). Found: {'; '.join(others) or 'nothing like it'}."
-        )
-    (trunk,) = found.values()
-    return trunk
-
-
-def _find_container_misfit(container: nn.ModuleList | nn.Sequential) -> str | None:
-    """Why this container cannot be swapped, or None."""
-    base = nn.Sequential if isinstance(container, nn.Sequential) else nn.ModuleList
-    for block in container._modules.values():
-        if block is None or (misfit := find_misfit(block)):
-            return misfit
-    changed = [
-        m for m in ("forward", "__iter__", "__getitem__") if getattr(type(container), m) != getattr(base, m)
-    ]
-    if changed:
-        return f"{type(container).__name__} has its own {', '.join(changed)}, which merging would ignore"
-    return None

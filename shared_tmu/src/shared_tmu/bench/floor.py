@@ -15,15 +15,15 @@ What makes the comparison fair:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared_tmu.blocks import Block, attention_half, mlp_half
+from shared_tmu.container import MergedBlocks
 from shared_tmu.errors import PatchError
-from shared_tmu.patching import MergedBlocks
 from shared_tmu.schedule import limit_removal
 from shared_tmu.trunk import TrunkSettings
 
@@ -51,11 +51,14 @@ class FloorBlocks(MergedBlocks):
     """The blocks of a patched ViT, run as its slicing floor."""
 
     def __init__(self, merged: MergedBlocks) -> None:
-        super().__init__(merged.unmerged(), merged.settings, record=False)
+        super().__init__(merged.unmerged(), merged.trunk, range(len(merged)))
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Run all blocks on tokens `[B, N, C]`; see `run_floor`."""
         return run_floor(list(self._modules.values()), x, self.settings)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter((self,))
 
 
 def make_floor(model: nn.Module) -> None:

@@ -15,8 +15,8 @@ from shared_tmu.bench.floor import make_floor
 from shared_tmu.bench.models import share_weights
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.runtimes import Call, find_runtime
+from shared_tmu.container import MergedBlocks
 from shared_tmu.errors import InputError
-from shared_tmu.patching import MergedBlocks
 from shared_tmu.schedule import Schedule
 
 SCOPES = ("model", "vit")

@@ -13,7 +13,7 @@ from torch import nn
 
 from shared_tmu import trunk
 from shared_tmu.blocks import find_misfit
-from shared_tmu.patching import MergedBlocks
+from shared_tmu.container import MergedBlocks
 from shared_tmu.plan import MergePlan
 from shared_tmu.programs.timing import synchronize
 
@@ -95,7 +95,7 @@ class PartClock:
                         reduce=self.wrap("merging", method.reduce),
                     )
                     settings = replace(blocks.settings, method=timed_method)
-                    undo.enter_context(_replaced(blocks, "settings", settings))
+                    undo.enter_context(_replaced(blocks.trunk, "settings", settings))
             yield
 
     def _turn(self) -> None:

@@ -79,18 +79,19 @@ class ScaleSettings:
 class _Trunk(nn.Module):
     """Blocks and nothing else; `[B, N, C]` to the same."""
 
+    num_prefix_tokens = 0
+
     def __init__(self, point: ScalePoint) -> None:
         super().__init__()
         from shared_tmu.models.config import ViTConfig
         from shared_tmu.models.vit import Block
 
         config = ViTConfig(embed_dim=point.width, num_heads=point.num_heads, depth=point.depth)
-        self.blocks = nn.ModuleList(Block(config, 0.0) for _ in range(point.depth))
+        self.blocks = nn.Sequential(*(Block(config, 0.0) for _ in range(point.depth)))
 
     def forward(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            x = block(x)
-        return x
+        out: Tensor = self.blocks(x)
+        return out
 
 
 def measure_scale(settings: ScaleSettings, folder: Path) -> Iterator[dict[str, Any]]:

@@ -139,7 +139,7 @@ class ViT(nn.Module):
         self.patch_embed = PatchEmbed(config)
         self.pos_embed = nn.Parameter(torch.zeros(1, rows * columns + 1, config.embed_dim))
         step = config.drop_path_rate / max(config.depth - 1, 1)
-        self.blocks = nn.ModuleList(Block(config, step * i) for i in range(config.depth))
+        self.blocks = nn.Sequential(*(Block(config, step * i) for i in range(config.depth)))
         self.last_norm = nn.LayerNorm(config.embed_dim, eps=NORM_EPS)
         self.reset_parameters()
 
@@ -165,10 +165,13 @@ class ViT(nn.Module):
         tasks = self.task_tokens_for(img.shape[0])
         if tasks is not None:
             x = torch.cat((tasks.to(x.dtype), x), dim=1)
-        for block in self.blocks:
-            x = checkpoint(block, x, use_reentrant=False) if self._recomputes(x) else block(x)
+        if self._recomputes():
+            for block in self.blocks:
+                x = checkpoint(block, x, use_reentrant=False)
+        else:
+            x = self.blocks(x)
         out: Tensor = self.last_norm(x)
         return out
 
-    def _recomputes(self, x: Tensor) -> bool:
+    def _recomputes(self) -> bool:
         return self.use_checkpoint and self.training and torch.is_grad_enabled()

@@ -84,7 +84,7 @@ def fold_normalisation(proj: nn.Conv2d) -> None:
 
 
 @torch.no_grad()
-def grow_blocks(blocks: nn.ModuleList, depth: int) -> nn.ModuleList:
+def grow_blocks(blocks: nn.Sequential, depth: int) -> nn.Sequential:
     """Spread a trunk's blocks over a deeper one; every new block starts as the identity.
 
     Each new block is a copy of the block before it whose residual branches write nothing yet, so the deeper
@@ -109,10 +109,10 @@ def grow_blocks(blocks: nn.ModuleList, depth: int) -> nn.ModuleList:
                 linear.weight.zero_()
                 linear.bias.zero_()
         grown.append(block)
-    return nn.ModuleList(grown)
+    return nn.Sequential(*grown)
 
 
-def shrink_blocks(blocks: nn.ModuleList, depth: int) -> nn.ModuleList:
+def shrink_blocks(blocks: nn.Sequential, depth: int) -> nn.Sequential:
     """Keep those blocks of a deeper trunk that `grow_blocks` would have spread over it.
 
     Undoes growth bit for bit; a trunk trained after it grew loses what its new blocks learned.
@@ -124,10 +124,10 @@ def shrink_blocks(blocks: nn.ModuleList, depth: int) -> nn.ModuleList:
     Raises:
         ConfigError: `depth` is larger than the number of blocks, or none.
     """
-    return nn.ModuleList(blocks[i] for i in kept_blocks(len(blocks), depth))
+    return nn.Sequential(*(blocks[i] for i in kept_blocks(len(blocks), depth)))
 
 
-def resize_blocks(blocks: nn.ModuleList, depth: int) -> nn.ModuleList:
+def resize_blocks(blocks: nn.Sequential, depth: int) -> nn.Sequential:
     """Grow or shrink a trunk to `depth` blocks; see `grow_blocks` and `shrink_blocks`."""
     return shrink_blocks(blocks, depth) if depth < len(blocks) else grow_blocks(blocks, depth)
 

@@ -1,0 +1,104 @@
+"""The container that stands in for the blocks of a patched ViT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from .errors import PatchError
+from .stepping import Run, Trunk, refuse_arguments, unwrap_step
+from .trunk import TrunkSettings, run_blocks
+
+Container = nn.ModuleList | nn.Sequential
+
+
+class MergedBlocks(nn.ModuleList):
+    """The blocks of a patched ViT: saved, counted and called as before, run with merging.
+
+    Called, they run all at once. While something merges, iteration, slices, indices and `children` give steps
+    (`stepping.BlockStep`), which take and return all tokens; else they give the blocks themselves. Modules
+    found by name (`named_modules`, `get_submodule`) are always the blocks themselves.
+
+    Args:
+        original: the container that was there before.
+        trunk: what it shares with other containers of the same ViT.
+        numbers: of its blocks in the trunk; None for what is none, but fills a place.
+    """
+
+    def __init__(self, original: Container, trunk: Trunk, numbers: Sequence[int | None]) -> None:
+        super().__init__()
+        self.__dict__.update(original.__dict__)  # same blocks, hooks and mode
+        self.trunk = trunk
+        self._numbers = tuple(numbers)
+        self._last = max((number for number in numbers if number is not None), default=0)
+        self._original = (original,)  # in a tuple, or it would be registered as a submodule
+
+    @property
+    def settings(self) -> TrunkSettings:
+        """How to merge."""
+        return self.trunk.settings
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Run all blocks on tokens `[B, N, C]`, with merging.
+
+        Raises:
+            PatchError: the model gives its blocks more than tokens.
+        """
+        trunk, blocks = self.trunk, list(self._modules.values())
+        if not trunk.merges or self._numbers != tuple(range(trunk.depth)):
+            for step in self:
+                x = step(x, *args, **kwargs)
+            return x
+        refuse_arguments(args, kwargs)
+        if not torch.compiler.is_compiling():
+            for number, block in enumerate(blocks):
+                trunk.check.again(number, block)
+        out, plans = run_blocks(blocks, x, trunk.settings)
+        trunk.keep(plans, x)
+        return out
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self._gives_steps:
+            return iter(list(self._modules.values()))
+        run = Run(self.trunk, self._last)
+        return iter([self._step(run, i, block) for i, block in enumerate(self._modules.values())])
+
+    def children(self) -> Iterator[Any]:
+        """The same as iteration."""
+        return iter(self)
+
+    def __getitem__(self, index: Any) -> Any:
+        original = self.unmerged()
+        if not self._gives_steps:
+            return original[index]
+        if isinstance(index, slice):
+            return MergedBlocks(cast(Container, original[index]), self.trunk, self._numbers[index])
+        return self._step(Run(self.trunk, self.trunk.depth - 1), index, original[index])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, unwrap_step(value))
+
+    def __repr__(self) -> str:
+        return f"MergedBlocks({str(self.settings.schedule)!r}, {self.unmerged()!r})"
+
+    @property
+    def _gives_steps(self) -> bool:
+        return self.trunk.merges or self.trunk.record
+
+    def _step(self, run: Run, index: int, block: Any) -> Any:
+        if len(self._numbers) != len(self._modules):
+            raise PatchError(
+                f"this ViT was patched with {len(self._numbers)} blocks and has {len(self._modules)} now: "
+                "remove the patch before adding or removing blocks."
+            )
+        number = self._numbers[index]
+        return block if number is None else run.step(number, block)
+
+    def unmerged(self) -> Container:
+        """The container that was there before, in the mode and with the blocks of this one."""
+        original = self._original[0]
+        original._modules, original.training = self._modules, self.training
+        return original

@@ -1,0 +1,93 @@
+"""Trying parts of somebody's model out, and leaving no trace of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+@contextmanager
+def leaving_no_trace(module: nn.Module) -> Iterator[None]:
+    """Everything inside the module may be changed until the `with` block is left, then it is as it was.
+
+    Meanwhile it is in eval mode, and hooks are away, except those of `torch.nn.utils`, which make weights
+    (pruning, weight norm). Random number generators are given back, too.
+    """
+    parts = list(module.modules())
+    before = [dict(part.__dict__) for part in parts]
+    inside = [(d, dict(d)) for part in parts for d in part.__dict__.values() if isinstance(d, dict)]
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(torch.random.fork_rng(devices=_cuda_devices(module)))
+            stack.enter_context(torch.no_grad())
+            for kind in {"cpu", *(p.device.type for p in module.parameters())} - {"meta"}:
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            for part in parts:
+                part.__dict__["training"] = False
+                _drop_hooks(part)
+            yield
+    finally:
+        for part, attributes in zip(parts, before, strict=True):
+            _restore(part.__dict__, attributes)
+        for held, content in inside:
+            _restore(held, content)
+
+
+def _restore(held: dict[Any, Any], content: dict[Any, Any]) -> None:
+    if list(held) != list(content) or any(held[key] is not value for key, value in content.items()):
+        held.clear()
+        held.update(content)
+
+
+def _cuda_devices(module: nn.Module) -> list[int]:
+    return sorted({p.device.index for p in module.parameters() if p.device.type == "cuda"})
+
+
+def _drop_hooks(module: nn.Module) -> None:
+    for name in _HOOKS:
+        hooks = getattr(module, name)
+        for key, hook in list(hooks.items()):
+            if not type(hook).__module__.startswith("torch.nn.utils"):
+                del hooks[key]
+
+
+def randomise(module: nn.Module, device: torch.device | None, dtype: torch.dtype | None) -> None:
+    """Replace all plain floating-point weights by random ones, inside `leaving_no_trace`.
+
+    Weights near zero (layer scale, adapters before they are trained) would hide what a block computes.
+
+    Args:
+        module: whose weights.
+        device: of the new weights, and of buffers; None leaves them where they are.
+        dtype: of the new weights, and of buffers; None leaves it as it is.
+    """
+    draws = torch.Generator("cpu").manual_seed(0)
+    done: dict[int, Any] = {}  # tied weights stay tied
+    for part in module.modules():
+        for name, p in part._parameters.items():
+            if type(p) is nn.Parameter and p.is_floating_point():
+                if id(p) not in done:
+                    new = torch.empty(p.shape, dtype=torch.float32, device="cpu")
+                    new.uniform_(-1, 1, generator=draws).mul_(p.shape[-1] ** -0.5 if p.ndim > 1 else 1.0)
+                    new = new.to(device or p.device, dtype or p.dtype)
+                    done[id(p)] = nn.Parameter(new, requires_grad=False)
+                part._parameters[name] = done[id(p)]
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                to = dtype if buffer.is_floating_point() else None
+                part._buffers[name] = buffer.to(device or buffer.device, to or buffer.dtype)
+
+
+def random_tokens(batch: int, count: int, channels: int, like: Tensor) -> Tensor:
+    """Tokens `[B, N, C]` in -1..1, the same at every call, on the device and in the dtype of `like`."""
+    draws = torch.Generator("cpu").manual_seed(1)
+    x = torch.empty(batch, count, channels, dtype=torch.float32, device="cpu").uniform_(
+        -1, 1, generator=draws
+    )
+    return x.to(like.device, like.dtype if like.is_floating_point() else torch.float32)

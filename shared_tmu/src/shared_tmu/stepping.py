@@ -1,0 +1,255 @@
+"""The blocks of a patched ViT one by one: each takes and returns all tokens, and remembers what has merged.
+
+Whoever iterates the blocks sees tokens of the full grid between them: maps of intermediate layers, prompts
+that are added, gradient checkpoints. What has merged so far belongs to the tokens that a step returned, so
+that nothing is shared by threads, by two sequences run side by side, or by a run that was left half-way.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
+
+from .errors import PatchError
+from .plan import MergePlan
+from .trunk import TrunkPass, TrunkSettings
+from .verification import BlockCheck
+
+
+class Trunk:
+    """What the containers of one patched ViT share: its settings, and the passes that are under way.
+
+    Attributes:
+        settings: how to merge; replaced as a whole, read once per pass.
+        depth: blocks.
+        record: whether to keep the plans of the last forward.
+        plans: those plans, None before the first forward.
+        is_active: False once the patch has been removed.
+    """
+
+    def __init__(self, settings: TrunkSettings, depth: int, record: bool, check: BlockCheck) -> None:
+        self.settings = settings
+        self.depth = depth
+        self.record = record
+        self.plans: tuple[MergePlan, ...] | None = None
+        self.is_active = True
+        self.check = check
+        self.passes = WeakTensorKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Plans and passes belong to a forward, not to a copy or a file."""
+        return {name: value for name, value in vars(self).items() if name != "passes"} | {"plans": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.passes = WeakTensorKeyDictionary()
+
+    @property
+    def merges(self) -> bool:
+        """Whether blocks are to be run in any way but their own."""
+        return self.is_active and self.settings.merges(self.depth)
+
+    def keep(self, plans: tuple[MergePlan, ...], x: Tensor) -> None:
+        """Keep the plans of a pass of tokens `[B, N, C]`, if they are wanted."""
+        if self.record:
+            self.plans = plans or (MergePlan.identity(x.shape[0], x.shape[1], x.device),)
+
+    def begins(self, number: int) -> bool:
+        """Whether nothing merges before that block."""
+        return not any(self.settings.schedule.per_layer(self.depth)[:number])
+
+
+def refuse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Refuse what a model gives its blocks besides tokens.
+
+    Raises:
+        PatchError: anything that is not None.
+    """
+    names = [f"argument {i}" for i, arg in enumerate(args, 2) if arg is not None]
+    names += [name for name, arg in kwargs.items() if arg is not None]
+    if names:
+        raise PatchError(
+            "this ViT calls its blocks with more than tokens, which merging would ignore: "
+            f"{', '.join(names)}."
+        )
+
+
+class _Entry(NamedTuple):
+    number: int
+    tokens: TensorWeakRef
+    before: TrunkPass
+
+
+class Run:
+    """One iteration over the blocks of a trunk.
+
+    Args:
+        trunk: what is run.
+        last: number of the block that it ends with.
+    """
+
+    def __init__(self, trunk: Trunk, last: int) -> None:
+        self.trunk = trunk
+        self.last = last
+        self._latest: dict[int, list[tuple[int, TrunkPass]]] = {}  # by thread, the last two
+        self._entries: list[_Entry] = []
+
+    def step(self, number: int, block: nn.Module) -> BlockStep | TracedStep:
+        """A block as a step of this run."""
+        call = partial(self.call, number, block)
+        return TracedStep(block, call) if torch.compiler.is_compiling() else BlockStep(block, call)
+
+    def call(self, number: int, block: nn.Module, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Run block `number` on tokens of the full grid, `[B, N, C]` to the same; the last one ends the pass.
+
+        Raises:
+            PatchError: nobody can know what had merged in these tokens, or the block is given more.
+        """
+        trunk = self.trunk
+        if not trunk.merges:
+            if number == self.last:
+                trunk.keep((), x)
+            return block(x, *args, **kwargs)
+        refuse_arguments(args, kwargs)
+        is_compiling = torch.compiler.is_compiling()
+        after = copy.copy(self._find_before(number) if is_compiling else self._find(number, block, x))
+        slots = after.step(number, block, after.reduce(x))
+        out = after.leave(slots) if number == trunk.depth - 1 else after.restore(slots)
+        thread = 0 if is_compiling else threading.get_ident()
+        self._latest[thread] = [*self._latest.get(thread, [])[-1:], (number, after)]
+        if number == self.last and (is_compiling or not _is_in_backward()):
+            trunk.keep(after.plans, x)
+        if not is_compiling:
+            trunk.passes[out] = after
+        return out
+
+    def _find(self, number: int, block: nn.Module, x: Tensor) -> TrunkPass:
+        """The pass that these tokens belong to, as it was before this block."""
+        self.trunk.check.again(number, block)
+        before = self._find_recomputed(number, x) if _is_in_backward() else None
+        if before is None and number > 0:
+            before = self.trunk.passes.get(x)  # type: ignore[no-untyped-call]
+        if before is None:
+            before = self._find_before(number)
+        self._entries = [entry for entry in self._entries if entry.tokens() is not None]
+        self._entries.append(_Entry(number, TensorWeakRef(x), before))
+        return before
+
+    def _find_recomputed(self, number: int, x: Tensor) -> TrunkPass | None:
+        """Gradient checkpointing runs a step again, on the same memory."""
+        for entry in self._entries:
+            tokens = entry.tokens() if entry.number == number else None
+            if tokens is not None and _share_memory(tokens, x):
+                return entry.before
+        return None
+
+    def _find_before(self, number: int) -> TrunkPass:
+        """The one pass that has come as far as the block before, for tokens that somebody has changed."""
+        thread = 0 if torch.compiler.is_compiling() else threading.get_ident()
+        latest = self._latest.get(thread, [])
+        if number == 0 or (self.trunk.begins(number) and not latest):
+            return TrunkPass(self.trunk.settings, self.trunk.depth)
+        if not latest:
+            raise PatchError(
+                f"block {number} was given tokens of which nobody can know what has merged in them before: "
+                "run the blocks by one iteration over all of them, or hand it what the block before returned."
+            )
+        is_alone = len(latest) < 2 or latest[-2][0] != latest[-1][0]
+        if latest[-1][0] >= number or not is_alone:
+            raise PatchError(
+                f"several sequences run side by side through this ViT, and block {number} was given tokens "
+                "that have been changed in between, so nobody can know which of them they are: run one "
+                "sequence after the other."
+            )
+        return latest[-1][1]
+
+
+def _is_in_backward() -> bool:
+    task: int = torch._C._current_graph_task_id()
+    return task != -1
+
+
+def _share_memory(a: Tensor, b: Tensor) -> bool:
+    return a is b or (a.shape == b.shape and a.data_ptr() == b.data_ptr())
+
+
+class BlockStep:
+    """A block of a patched ViT in one run: the block itself in every respect but its call.
+
+    Attributes, hooks, parameters and methods are the block's, and so is what it is an instance of; a copy or
+    a file of a step is one of the block.
+
+    Args:
+        block: the block.
+        call: what a call does.
+    """
+
+    __slots__ = ("_tmu_block", "_tmu_call")
+
+    def __init__(self, block: nn.Module, call: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_tmu_block", block)
+        object.__setattr__(self, "_tmu_call", call)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the step does instead of the block."""
+        return self._tmu_call(*args, **kwargs)
+
+    forward = __call__
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self._tmu_block)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tmu_block, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._tmu_block, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._tmu_block, name)
+
+    def __dir__(self) -> list[str]:
+        return dir(self._tmu_block)
+
+    def __repr__(self) -> str:
+        return repr(self._tmu_block)
+
+    def __eq__(self, other: object) -> bool:
+        return self._tmu_block is (unwrap_step(other))
+
+    def __hash__(self) -> int:
+        return hash(self._tmu_block)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return unwrap_step, (self._tmu_block,)
+
+
+class TracedStep:
+    """A step while a model is compiled: its call, and the block's attributes to read.
+
+    Dynamo does not follow what makes a `BlockStep` an instance of the block's class.
+    """
+
+    def __init__(self, block: nn.Module, call: Callable[..., Any]) -> None:
+        self._tmu_block = block
+        self._tmu_call = call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the step does instead of the block."""
+        return self._tmu_call(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tmu_block, name)
+
+
+def unwrap_step(module: Any) -> Any:
+    """The block behind a step; anything else as it is."""
+    return module._tmu_block if type(module) is BlockStep else module
