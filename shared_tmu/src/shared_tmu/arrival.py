@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import PatchError
-from .probing import leaving_no_trace
+from .probing import has_numbers, leaving_no_trace
 from .stepping import BlockStep
 from .trunk_search import FoundTrunk
 
@@ -66,7 +66,7 @@ def watch_arrival(model: nn.Module, trunk: FoundTrunk) -> Arrival | None:
 
     The model is left as it was found: mode, buffers, attributes, random number generators.
     """
-    if any(p.is_meta for p in model.parameters()):
+    if not has_numbers(model):
         return None
     for root in dict.fromkeys((trunk.owner, model)):
         for given in _guess_inputs(root, trunk):

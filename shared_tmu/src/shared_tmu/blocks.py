@@ -62,8 +62,9 @@ def refuse_hooks(block: Block) -> None:
         ):
             raise PatchError(
                 f"{type(block).__name__}{place} has hooks, which would not run while tokens merge inside the "
-                "block: put them on attn.qkv, attn.proj, norm1, norm2, mlp or the container of the blocks, or "
-                "remove them. Wrappers that need hooks on every block (fully_shard) do not work with merging."
+                "block: put them on attn.qkv, attn.proj, norm1, norm2, mlp or the container of the blocks, "
+                "or remove them. Wrappers that need hooks on every block (fully_shard) do not work with "
+                "merging."
             )
 
 

@@ -8,8 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def has_numbers(module: nn.Module) -> bool:
+    """Whether there is anything to compute with: not on the meta device, and not under a fake tensor mode."""
+    return not any(p.is_meta or is_fake(p) for p in module.parameters())
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .blocks import Block, attention_half, find_misfit, mlp_half
 from .errors import PatchError
-from .probing import leaving_no_trace, random_tokens, randomise
+from .probing import has_numbers, leaving_no_trace, random_tokens, randomise
 
 _TOKENS = 49  # a square, for blocks that insist on one
 _MOST_TOKENS = 256
@@ -103,13 +103,13 @@ def verify_block(block: Block, shape: tuple[int, int] | None = None) -> None:
     It is run on the CPU in float32 if that works, else where and as it is, and left as it was found.
 
     Args:
-        block: one for which `find_misfit` has nothing to say; on the meta device there is nothing to compare.
+        block: one for which `find_misfit` has nothing to say; on the meta device it is not compared.
         shape: tokens and channels that reach it, None where unknown.
 
     Raises:
         PatchError: the block computes something else, or cannot be run on tokens alone.
     """
-    if any(p.is_meta for p in block.parameters()):
+    if not has_numbers(block):
         return
     kind = type(block).__name__
     if needed := find_needed_arguments(block):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import pytest
 import torch
 from suites.waiting import NoCopiesFromPython
-from torch import nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -47,18 +46,11 @@ def test_a_merged_forward_depends_on_no_number(method, prefix, schedule, merging
 def test_nor_does_a_patched_model(vit_type, merging):
     with FakeTensorMode(), torch.no_grad():
         vit, x = vit_type(depth=4, task_tokens=3, block=ScaledBlock).eval(), torch.randn(2, 60, 32)
-        handle = patch_without_looking(vit, "5x4")
+        handle = patch(vit, "5x4", num_prefix_tokens=3, record=True)
         with NoCopiesFromPython():
             assert vit(x).shape == (2, x.shape[1] + (3 if vit_type is ToyViT else 0), 32)
         assert handle.plan is not None
         assert handle.plan.num_slots == handle.plan.num_tokens - 20
-
-
-def patch_without_looking(vit: nn.Module, schedule: str):
-    """`patch` runs a copy of a block to see what it computes, which fake weights do not tell."""
-    with pytest.MonkeyPatch.context() as away:
-        away.setattr("shared_tmu.patching.verify_block", lambda block: None)
-        return patch(vit, schedule, num_prefix_tokens=3, record=True)
 
 
 @pytest.mark.gpu
