@@ -54,6 +54,8 @@ def test_a_part_ends_with_an_error_too():
     ],
 )
 def test_every_part_of_the_vit_is_seen(kind, schedule, unmerge, merging):
+    if kind is ToyViT and merging:  # it iterates over its blocks, which give all tokens back every time
+        merging = MERGE_PARTS
     vit, clock, x = kind(depth=4, block=ScaledBlock).eval(), PartClock(CPU), torch.randn(1, 20, 32)
     with torch.inference_mode(), patch(vit, schedule, unmerge=unmerge):
         expected = vit(x)
@@ -106,7 +108,6 @@ class SlowModel(torch.nn.Module):
         for block in self.backbone.blocks:
             block.mlp = torch.nn.Sequential(block.mlp, SlowModule(2.0))
             block.attn.proj = torch.nn.Sequential(block.attn.proj, SlowModule(1.0))
-            block.attn.proj.weight = block.attn.proj[0].weight  # what the check of a block looks at
         self.backbone.last_norm = SlowModule(0.5)
 
     def forward(self, batch):

@@ -96,6 +96,8 @@ class PartClock:
                     )
                     settings = replace(blocks.settings, method=timed_method)
                     undo.enter_context(_replaced(blocks.trunk, "settings", settings))
+                    # what is timed looks replaced: it need not be tried out again
+                    undo.enter_context(_replaced(blocks.trunk.check, "again", lambda *_: None))
             yield
 
     def _turn(self) -> None:
