@@ -87,8 +87,7 @@ class PatchSuite:
         schedule = Schedule.parse(removed)
         options = {"unmerge": unmerge, "proportional": proportional, "record": True}
         with torch.no_grad(), self.patch(model, schedule, method, **options) as handle:
-            (blocks,) = vit.blocks  # a patched trunk iterates as one
-            blocks(tokens)
+            vit.blocks(tokens)
             plans = handle.plans
         assert len(plans) == sum(r > 0 for r in removed)
         first = torch.arange(prefix).expand(2, -1)
@@ -119,11 +118,9 @@ class PatchSuite:
             for block in vit.blocks:
                 want = block(want)
             with self.patch(vit, "40x4"):
-                (blocks,) = vit.blocks
-                got = blocks(tokens)
+                got = vit.blocks(tokens)
             with self.patch(vit, "40x4", protect="last"):
-                (blocks,) = vit.blocks
-                published = blocks(tokens)
+                published = vit.blocks(tokens)
         torch.testing.assert_close(got[:, :prefix], want[:, :prefix])
         assert (published[:, :prefix] - want[:, :prefix]).abs().max() > 0.1
 
@@ -178,4 +175,5 @@ class PatchSuite:
                 torch.manual_seed(0)
                 model(batch)[self.folder.vertices].square().sum().backward()
                 gradients.append(vit.blocks[0].attn.qkv.weight.grad.clone())
-        torch.testing.assert_close(*gradients)
+        want, got = gradients  # blocks one by one give all tokens back in between: other sums, other rounding
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4 * float(want.abs().max()))

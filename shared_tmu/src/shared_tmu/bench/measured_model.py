@@ -187,7 +187,7 @@ class MeasuredModel:
         handle = self.program.patch(model, Schedule.parse("off"), self.method)
         blocks = next(module for module in model.modules() if isinstance(module, MergedBlocks))
         batch = {n: v.to(self.device) for n, v in self.program.make_batch(model, 1).items()}
-        (x,) = catch_arguments(blocks, lambda: model(batch))
+        (x,) = catch_arguments(blocks[0], lambda: model(batch))  # with nothing to merge, the block itself
         handle.remove()
         return len(blocks), int(x.shape[1]), blocks.settings.num_prefix_tokens
 
