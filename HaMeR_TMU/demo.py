@@ -25,8 +25,8 @@ was processed.
 import sys
 from collections.abc import Sequence
 
+from hamer_tmu.tmu.program import PROGRAM
 from shared_tmu.demo import main
-from tmu.program import PROGRAM
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -11,8 +11,8 @@ the official scores and per-sample errors. The same command goes on where an int
 import sys
 from collections.abc import Sequence
 
+from hamer_tmu.tmu.program import PROGRAM
 from shared_tmu.evaluation import main
-from tmu.program import PROGRAM
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

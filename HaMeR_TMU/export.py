@@ -11,8 +11,8 @@
 import sys
 from collections.abc import Sequence
 
+from hamer_tmu.tmu.program import PROGRAM
 from shared_tmu.export.program import main
-from tmu.program import PROGRAM
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from hamer import HaMeR, HaMeRConfig, load_hamer, save_hamer
+from hamer_tmu.model import HaMeR, HaMeRConfig, load_hamer, save_hamer
 from shared_tmu.training.command import reported
 from shared_tmu.training.program import TrainProgram, train
 

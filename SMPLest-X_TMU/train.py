@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from shared_tmu.training.command import reported
 from shared_tmu.training.program import TrainProgram, train
-from smplest_x import SMPLestX, SMPLestXConfig, load_smplest_x, save_smplest_x
+from smplest_x_tmu.model import SMPLestX, SMPLestXConfig, load_smplest_x, save_smplest_x
 
 PROGRAM = TrainProgram(
     name="SMPLest-X_TMU",

@@ -26,7 +26,7 @@ import sys
 from collections.abc import Sequence
 
 from shared_tmu.demo import main
-from tmu.program import PROGRAM
+from wilor_tmu.tmu.program import PROGRAM
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

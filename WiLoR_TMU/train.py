@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 
 from shared_tmu.training.command import reported
 from shared_tmu.training.program import TrainProgram, train
-from wilor import WiLoR, WiLoRConfig, load_wilor, save_wilor
+from wilor_tmu.model import WiLoR, WiLoRConfig, load_wilor, save_wilor
 
 PROGRAM = TrainProgram(
     name="WiLoR_TMU",

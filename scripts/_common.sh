@@ -61,8 +61,10 @@ import hashlib, pathlib, sys
 
 root = pathlib.Path(sys.argv[1])
 digest = hashlib.sha256(f"{sys.argv} {sys.version}".encode())
-for name in ["constraints.txt", "shared_tmu/pyproject.toml", *sorted(str(p) for p in root.glob("*_TMU/requirements.txt"))]:
-    digest.update((root / name).read_bytes())
+names = ("requirements.txt", "pyproject.toml", "setup.py")
+of_models = sorted(path for name in names for path in root.glob(f"*_TMU/{name}"))
+for path in [root / "constraints.txt", root / "shared_tmu/pyproject.toml", *of_models]:
+    digest.update(path.read_bytes())
 print(digest.hexdigest())
 PY
 }
@@ -111,7 +113,7 @@ check_libraries() {
 # prepare_environment NAME REQUIREMENT...: everything above, at most once per NAME and fingerprint.
 # Two calls at the same time wait for each other.
 prepare_environment() {
-    local name="$1" wanted stamp
+    local name="$1" wanted stamp folder models=()
     shift
     (
         if command -v flock >/dev/null 2>&1; then
@@ -128,7 +130,12 @@ prepare_environment() {
         say "Installing the packages pinned in constraints.txt (minutes the first time, mostly PyTorch)"
         : >"$VENV/.tmu-unfinished"
         pip_install --quiet setuptools wheel || fail "pip could not install setuptools, see above."
-        pip_install --no-build-isolation "$@" ||
+        for folder in "$ROOT"/*_TMU; do
+            models+=(--editable "$folder")
+        done
+        # the models' own dependencies name the folder shared_tmu, which pip takes for another package than what
+        # is installed from it for editing
+        { pip_install --no-build-isolation "$@" && pip_install --no-build-isolation --no-deps "${models[@]}"; } ||
             fail "pip could not install the packages, see above. Run the same command again to retry."
         rm -f -- "$VENV/.tmu-unfinished"
         check_libraries

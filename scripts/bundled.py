@@ -34,6 +34,11 @@ class Bundled:
     aims_mm: Mapping[str, float] = field(default_factory=lambda: {"pa_mpvpe_mm": 6.0})
 
     @property
+    def package(self) -> str:
+        """What is imported."""
+        return f"{self.stem}_tmu"
+
+    @property
     def checkpoint(self) -> Path:
         """The weights."""
         return self.folder / "weights" / self.weights

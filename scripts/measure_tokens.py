@@ -8,32 +8,26 @@ tokens; and, unpatched, the length of what a block adds to tokens over their own
 """
 
 import argparse
-import subprocess
+import importlib
 import sys
 from collections.abc import Sequence
 
 from bundled import BUNDLED
 
+from shared_tmu.evaluation import tokens
 from shared_tmu.programs.console import run_program
-
-CODE = """
-import sys
-from shared_tmu.evaluation.tokens import main
-from tmu.program import PROGRAM
-sys.exit(main(PROGRAM))
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure in the model's folder, whose packages are not installed; returns the exit status."""
+    """Measure as the command line says; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", choices=BUNDLED, required=True, help="which of the bundled models")
     given, more = parser.parse_known_args(arguments)
     model = BUNDLED[given.model]
-    words = [sys.executable, "-c", CODE, "--out", str(model.lines("tokens")), *more]
-    return subprocess.run(words, cwd=model.folder, check=False).returncode
+    program = importlib.import_module(f"{model.package}.tmu.program").PROGRAM
+    return tokens.main(program, ["--out", str(model.lines("tokens")), *more])
 
 
 if __name__ == "__main__":

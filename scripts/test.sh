@@ -5,7 +5,7 @@
 #   bash scripts/test.sh -k merge -x                         further arguments go to pytest
 #   bash scripts/test.sh shared_tmu/tests/test_ops.py        only this; other folders are left out
 #
-# Model folders are not installed and each brings its own `tmu` package, so each folder gets its own pytest.
+# Test modules of the model folders have the same names, so each folder gets its own pytest.
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/_common.sh"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from hamer.config import HaMeRConfig
-from hamer.model import HaMeR
+from hamer_tmu.model.config import HaMeRConfig
+from hamer_tmu.model.model import HaMeR
 from shared_tmu.models.loading import HandFormat
 
 BUNDLED = Path(__file__).parent.parent / "weights" / "hamer_thin.safetensors"

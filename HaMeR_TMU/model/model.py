@@ -5,8 +5,8 @@ Source: Pavlakos et al. 2024, Reconstructing Hands in 3D with Transformers, arXi
 
 from torch import Tensor
 
-from hamer.config import HaMeRConfig
-from hamer.head import ManoHead
+from hamer_tmu.model.config import HaMeRConfig
+from hamer_tmu.model.head import ManoHead
 from shared_tmu.body_models.mano import ManoModel, MeanParams
 from shared_tmu.models.hand import HandModel, HandOutput
 from shared_tmu.models.vit import ViT

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from suites.hands import HandFolder
 
-from hamer import HaMeR, HaMeRConfig, load_hamer, save_hamer
+from hamer_tmu.model import HaMeR, HaMeRConfig, load_hamer, save_hamer
 
 FOLDER = HandFolder(
     name="HaMeR",
@@ -13,7 +13,7 @@ FOLDER = HandFolder(
     config=HaMeRConfig,
     load=load_hamer,
     save=save_hamer,
-    loading="hamer.loading",
+    package="hamer_tmu",
     published_name="hamer.ckpt",
     upstream="github.com/geopavlakos/hamer",
     case_fields=lambda content: {"decoder": {k: v for k, v in content["decoder"].items() if k != "norm"}},

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from hamer_tmu.tmu.bench import PROGRAM
 from shared_tmu.bench.cli import main
 from shared_tmu.bench.costs import vertex_error_mm
 from shared_tmu.bench.measured_model import MeasuredModel, Variant
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, PARTS
 from shared_tmu.schedule import Schedule
-from tmu.bench import PROGRAM
 
 FOLDER = Path(__file__).resolve().parents[1]
 

@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 
-from tmu import bench, busy
+from hamer_tmu.tmu import bench, busy
 
 
 def test_the_demo_runs_with_random_weights_and_says_how_busy_the_model_was(

@@ -10,7 +10,7 @@ from folder import FOLDER
 from suites.hand_loading import HandLoadingSuite
 from suites.hands import run
 
-from hamer import HaMeRConfig, load_hamer
+from hamer_tmu.model import HaMeRConfig, load_hamer
 from shared_tmu.checkpoints import read_checkpoint
 from shared_tmu.errors import ConfigError
 

@@ -5,7 +5,7 @@ import torch
 from folder import FOLDER
 from suites.hand_model import HandModelSuite
 
-from hamer import HaMeRConfig
+from hamer_tmu.model import HaMeRConfig
 from shared_tmu.errors import ConfigError, InputError
 
 

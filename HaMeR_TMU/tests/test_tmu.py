@@ -6,7 +6,7 @@ from published import PublishedHaMeR
 from suites.published import PublishedSuite
 from suites.tmu import PatchSuite, flat
 
-import tmu
+from hamer_tmu import tmu
 
 
 class TestPatch(PatchSuite):

@@ -1,13 +1,11 @@
 """HaMeR as the benchmark sees it; run it by `python -m shared_tmu.bench --model hamer`."""
 
-import sys
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
-import tmu
-from hamer import HaMeR, HaMeRConfig, ViTConfig, load_hamer
-from shared_tmu.bench.cli import main
+from hamer_tmu import tmu
+from hamer_tmu.model import HaMeR, HaMeRConfig, ViTConfig, load_hamer
 from shared_tmu.bench.models import build_random
 from shared_tmu.bench.pipeline import HandPipeline
 from shared_tmu.bench.program import BenchProgram
@@ -36,6 +34,3 @@ PROGRAM = BenchProgram(
     parts={"mano_head": "head", "mano": "body model"},
     make_pipeline=HandPipeline.from_folder,
 )
-
-if __name__ == "__main__":
-    sys.exit(main(PROGRAM))

@@ -3,7 +3,7 @@
 Run it in HaMeR_TMU; it takes the flags of demo.py. What it draws means nothing, how long it takes does:
 
     python ../scripts/make_demo_folder.py --out ../data/demo_folder --count 200
-    python -m tmu.busy --img_folder ../data/demo_folder --boxes ../data/demo_folder/boxes.json
+    python -m hamer_tmu.tmu.busy --img_folder ../data/demo_folder --boxes ../data/demo_folder/boxes.json
 
 The line "model busy" of the closing table, `model_busy` in the report, is the share of the wall time during
 which a forward pass was running.
@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hamer import HaMeR
+from hamer_tmu.model import HaMeR
+from hamer_tmu.tmu.bench import build_official
+from hamer_tmu.tmu.program import PROGRAM
 from shared_tmu.demo import main
 from shared_tmu.errors import InputError
-from tmu.bench import build_official
-from tmu.program import PROGRAM
 
 
 def load_random(checkpoint: Path | None, mano_path: Path | None) -> HaMeR:

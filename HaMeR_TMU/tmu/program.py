@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import tmu
-from hamer.loading import BUNDLED, load_hamer
+from hamer_tmu import tmu
+from hamer_tmu.model.loading import BUNDLED, load_hamer
 from shared_tmu.evaluation import EvalProgram
 
 PROGRAM = EvalProgram(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from shared_tmu.errors import InputError
 from shared_tmu.models.decoder import DecoderLayers
 from shared_tmu.models.hand import widened
-from smplest_x.config import BodyDecoderConfig
+from smplest_x_tmu.model.config import BodyDecoderConfig
 
 NUM_TASK_TOKENS = 80
 

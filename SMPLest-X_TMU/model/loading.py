@@ -8,8 +8,8 @@ import torch
 from shared_tmu.body_models.smplx_layer import SmplxLayer
 from shared_tmu.body_models.smplx_model import SmplxModel, load_smplx
 from shared_tmu.models.loading import ModelFormat
-from smplest_x.config import SMPLestXConfig
-from smplest_x.model import SMPLestX
+from smplest_x_tmu.model.config import SMPLestXConfig
+from smplest_x_tmu.model.model import SMPLestX
 
 
 @dataclass(frozen=True)

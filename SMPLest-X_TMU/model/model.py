@@ -13,9 +13,9 @@ from shared_tmu.body_models.smplx_model import KEYPOINT_PELVIS, SmplxModel
 from shared_tmu.errors import InputError
 from shared_tmu.models.config import ViTConfig
 from shared_tmu.models.vit import ViT
-from smplest_x.config import SMPLestXConfig
-from smplest_x.decoder import NUM_TASK_TOKENS, BodyDecoder
-from smplest_x.geometry import (
+from smplest_x_tmu.model.config import SMPLestXConfig
+from smplest_x_tmu.model.decoder import NUM_TASK_TOKENS, BodyDecoder
+from smplest_x_tmu.model.geometry import (
     camera_translation,
     distance_scale_m,
     interleaved_rot6d_to_axis_angle,

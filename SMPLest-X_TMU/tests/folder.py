@@ -4,7 +4,7 @@ from pathlib import Path
 
 from suites.bodies import BodyFolder
 
-from smplest_x import SMPLestX, SMPLestXConfig, load_smplest_x, save_smplest_x
+from smplest_x_tmu.model import SMPLestX, SMPLestXConfig, load_smplest_x, save_smplest_x
 
 FOLDER = BodyFolder(
     name="SMPLest-X",
@@ -13,7 +13,7 @@ FOLDER = BodyFolder(
     config=SMPLestXConfig,
     load=load_smplest_x,
     save=save_smplest_x,
-    loading="smplest_x.loading",
+    package="smplest_x_tmu",
     published_name="smplest_x_h.pth.tar",
     upstream="github.com/SMPLCap/SMPLest-X",
     needed="decoder.dec_body_cam.bias",

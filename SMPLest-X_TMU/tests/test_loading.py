@@ -14,7 +14,7 @@ from suites.loading import LoadingSuite
 
 from shared_tmu.checkpoints import read_checkpoint
 from shared_tmu.errors import BodyModelError, ConfigError, MissingAssetError
-from smplest_x import SMPLestXConfig, load_smplest_x
+from smplest_x_tmu.model import SMPLestXConfig, load_smplest_x
 
 CONTAINER = FOLDER.golden / "container_example.pth.tar"
 MICRO = {

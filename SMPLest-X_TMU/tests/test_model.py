@@ -7,7 +7,7 @@ from suites.model import ModelSuite
 from torch import nn
 
 from shared_tmu.errors import InputError
-from smplest_x import SMPLestXConfig
+from smplest_x_tmu.model import SMPLestXConfig
 
 OUTPUTS = {
     "img": (3, 128, 96), "smplx_joint_proj": (137, 2), "smplx_mesh_cam": (10475, 3), "smplx_root_pose": (3,),

@@ -7,7 +7,7 @@ from suites.folders import CASES, check
 from suites.golden import DTYPES, GoldenSuite
 
 from shared_tmu.pictures.geometry import interleaved_rot6d_to_rotmat
-from smplest_x import geometry
+from smplest_x_tmu.model import geometry
 
 
 class TestGolden(GoldenSuite):

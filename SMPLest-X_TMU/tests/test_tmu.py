@@ -7,7 +7,7 @@ from suites.published import PublishedSuite
 from suites.tmu import PatchSuite, flat
 from torch import Tensor
 
-import tmu
+from smplest_x_tmu import tmu
 
 
 class TestPatch(PatchSuite):

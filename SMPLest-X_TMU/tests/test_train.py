@@ -28,7 +28,7 @@ from shared_tmu.training.body import (
     true_body,
 )
 from shared_tmu.training.body_data import SynthBodySet
-from smplest_x.decoder import LAYERS
+from smplest_x_tmu.model.decoder import LAYERS
 
 
 class TestTraining(TrainingSuite):

@@ -1,17 +1,15 @@
 """SMPLest-X as the benchmark sees it; run it by `python -m shared_tmu.bench --model smplest-x`."""
 
-import sys
 from dataclasses import replace
 from operator import attrgetter, itemgetter
 from pathlib import Path
 
-import tmu
-from shared_tmu.bench.cli import main
 from shared_tmu.bench.models import build_random
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.body_models.smplx_model import load_smplx
 from shared_tmu.programs.model_program import body_crops
-from smplest_x import SMPLestX, SMPLestXConfig, load_smplest_x
+from smplest_x_tmu import tmu
+from smplest_x_tmu.model import SMPLestX, SMPLestXConfig, load_smplest_x
 
 
 def build_official() -> SMPLestX:
@@ -37,6 +35,3 @@ PROGRAM = BenchProgram(
     vertices=itemgetter("smplx_mesh_cam"),
     parts={"decoder": "head", "smplx_layer": "body model"},
 )
-
-if __name__ == "__main__":
-    sys.exit(main(PROGRAM))

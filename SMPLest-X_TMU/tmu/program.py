@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import tmu
 from shared_tmu.evaluation import BODY, EvalProgram
-from smplest_x.loading import BUNDLED, load_smplest_x
+from smplest_x_tmu import tmu
+from smplest_x_tmu.model.loading import BUNDLED, load_smplest_x
 
 PROGRAM = EvalProgram(
     name="SMPLest-X",

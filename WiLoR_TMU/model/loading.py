@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from shared_tmu.models.loading import HandFormat
-from wilor.config import WiLoRConfig
-from wilor.model import WiLoR
+from wilor_tmu.model.config import WiLoRConfig
+from wilor_tmu.model.model import WiLoR
 
 BUNDLED = Path(__file__).parent.parent / "weights" / "wilor_thin.safetensors"
 FORMAT = HandFormat(

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from shared_tmu.body_models.mano import ManoModel, MeanParams
 from shared_tmu.models.hand import HandModel, HandOutput, mano_params
-from wilor.config import WiLoRConfig
-from wilor.refine import RefineNet
-from wilor.vit import TaskTokenViT
+from wilor_tmu.model.config import WiLoRConfig
+from wilor_tmu.model.refine import RefineNet
+from wilor_tmu.model.vit import TaskTokenViT
 
 
 class WiLoR(HandModel):

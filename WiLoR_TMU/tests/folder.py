@@ -4,7 +4,7 @@ from pathlib import Path
 
 from suites.hands import HandFolder
 
-from wilor import WiLoR, WiLoRConfig, load_wilor, save_wilor
+from wilor_tmu.model import WiLoR, WiLoRConfig, load_wilor, save_wilor
 
 FOLDER = HandFolder(
     name="WiLoR",
@@ -13,7 +13,7 @@ FOLDER = HandFolder(
     config=WiLoRConfig,
     load=load_wilor,
     save=save_wilor,
-    loading="wilor.loading",
+    package="wilor_tmu",
     published_name="wilor_final.ckpt",
     upstream="github.com/rolpotamias/WiLoR",
     case_fields=lambda content: {"refine_scales": content["refine_net"]["upscale"]},

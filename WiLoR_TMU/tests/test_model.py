@@ -8,8 +8,8 @@ from torch import nn
 
 from shared_tmu.body_models import load_mano, load_mean_params
 from shared_tmu.errors import ConfigError, InputError
-from wilor import WiLoR, WiLoRConfig
-from wilor.refine import FeaturePyramid, sample_pixels
+from wilor_tmu.model import WiLoR, WiLoRConfig
+from wilor_tmu.model.refine import FeaturePyramid, sample_pixels
 
 
 class TestModel(HandModelSuite):

@@ -9,9 +9,9 @@ from suites.folders import CASES, check
 from suites.golden import DTYPES, GoldenSuite
 from torch import Tensor
 
-import tmu
 from shared_tmu.models.hand import mano_params
-from wilor import WiLoR
+from wilor_tmu import tmu
+from wilor_tmu.model import WiLoR
 
 
 class TestGolden(GoldenSuite):

@@ -8,7 +8,7 @@ from suites.published import PublishedSuite
 from suites.tmu import PatchSuite
 from torch import Tensor
 
-import tmu
+from wilor_tmu import tmu
 
 
 class TestPatch(PatchSuite):

@@ -1,16 +1,14 @@
 """WiLoR as the benchmark sees it; run it by `python -m shared_tmu.bench --model wilor`."""
 
-import sys
 from operator import itemgetter
 from pathlib import Path
 
-import tmu
-from shared_tmu.bench.cli import main
 from shared_tmu.bench.models import build_random
 from shared_tmu.bench.pipeline import HandPipeline
 from shared_tmu.bench.program import BenchProgram
 from shared_tmu.body_models.mano import load_mano
-from wilor import ViTConfig, WiLoR, WiLoRConfig, load_wilor
+from wilor_tmu import tmu
+from wilor_tmu.model import ViTConfig, WiLoR, WiLoRConfig, load_wilor
 
 
 def build_official() -> WiLoR:
@@ -33,6 +31,3 @@ PROGRAM = BenchProgram(
     parts={"refine_net": "head", "mano": "body model"},
     make_pipeline=HandPipeline.from_folder,
 )
-
-if __name__ == "__main__":
-    sys.exit(main(PROGRAM))

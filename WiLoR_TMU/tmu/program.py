@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import tmu
 from shared_tmu.evaluation import EvalProgram
-from wilor.loading import BUNDLED, load_wilor
+from wilor_tmu import tmu
+from wilor_tmu.model.loading import BUNDLED, load_wilor
 
 PROGRAM = EvalProgram(
     name="WiLoR",

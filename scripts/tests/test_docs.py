@@ -1,7 +1,6 @@
 """The documents keep their promises: commands exist, snippets run, links lead somewhere."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -30,7 +29,7 @@ SMALL = {
 # What the snippets take for granted: a model, a batch for it, and tokens for its blocks.
 GIVEN = f"""
 import torch
-from hamer import HaMeR, HaMeRConfig
+from hamer_tmu import HaMeR, HaMeRConfig
 from shared_tmu.body_models import load_mano
 torch.manual_seed(0)
 model = HaMeR(HaMeRConfig.from_dict({SMALL}), load_mano()).eval()
@@ -149,13 +148,12 @@ def test_every_documented_program_has_help(program: Path) -> None:
     assert len(done.stdout) > 100
 
 
-def run_snippet(code: str, folder: Path, path: Path) -> None:
-    """Run code as a user's own file in `folder`, with `path` importable."""
+def run_snippet(code: str, folder: Path) -> None:
+    """Run code as a user's own file in `folder`."""
     (folder / "snippet.py").write_text(code, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "snippet.py"],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(path)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -171,7 +169,7 @@ def snippets(page: str) -> list[str]:
     "code", [c for page in ("README.md", LIBRARY) for c in snippets(page) if "hamer.models" not in c]
 )
 def test_the_snippets_of_the_readme_and_the_library_run(code: str, tmp_path: Path) -> None:
-    run_snippet(GIVEN + code, tmp_path, ROOT / "HaMeR_TMU")
+    run_snippet(GIVEN + code, tmp_path)
 
 
 def test_the_snippet_for_the_published_hamer_runs(tmp_path: Path) -> None:
@@ -186,32 +184,32 @@ assert out.shape == (2, 16, 16, 12)
 merged = out.flatten(2).transpose(1, 2)[0].unique(dim=0)
 assert len(merged) == 92, len(merged)
 """
-    run_snippet(code + check, tmp_path, tmp_path)
+    run_snippet(code + check, tmp_path)
 
 
 @pytest.mark.parametrize("code", snippets("HaMeR_TMU/README.md"))
 def test_the_snippets_of_hamer_run(code: str, tmp_path: Path) -> None:
-    run_snippet(GIVEN + code, tmp_path, ROOT / "HaMeR_TMU")
+    run_snippet(GIVEN + code, tmp_path)
 
 
 # WiLoR's snippets load the bundled weights: here a tiny model stands for them.
 GIVEN_WILOR = """
 import pathlib
 import torch
-import wilor.loading
 from shared_tmu.body_models import load_mano
-from wilor import WiLoR, WiLoRConfig, save_wilor
+from wilor_tmu import WiLoR, WiLoRConfig, save_wilor
+from wilor_tmu.model import loading
 torch.manual_seed(0)
 sizes = WiLoRConfig.from_dict({"backbone": {"embed_dim": 32, "depth": 20, "num_heads": 2}})
-wilor.loading.BUNDLED = pathlib.Path("tiny.safetensors")
-save_wilor(WiLoR(sizes, load_mano()), wilor.loading.BUNDLED)
+loading.BUNDLED = pathlib.Path("tiny.safetensors")
+save_wilor(WiLoR(sizes, load_mano()), loading.BUNDLED)
 img = torch.randn(2, 3, 256, 256)
 """
 
 
 @pytest.mark.parametrize("code", [c for c in snippets("WiLoR_TMU/README.md") if "wilor.models" not in c])
 def test_the_snippets_of_wilor_run(code: str, tmp_path: Path) -> None:
-    run_snippet(GIVEN_WILOR + code, tmp_path, ROOT / "WiLoR_TMU")
+    run_snippet(GIVEN_WILOR + code, tmp_path)
 
 
 def test_the_snippet_for_the_published_wilor_runs(tmp_path: Path) -> None:
@@ -227,7 +225,7 @@ out = model.backbone(torch.randn(1, 210, 16))[0]
 assert len(out[:18].unique(dim=0)) == 18
 assert len(out.unique(dim=0)) == 110
 """
-    run_snippet(code + check, tmp_path, tmp_path)
+    run_snippet(code + check, tmp_path)
 
 
 # SMPLest-X's snippet loads official files: here a tiny model and the bundled person stand for them.
@@ -237,7 +235,7 @@ import yaml
 from pathlib import Path
 import numpy as np
 from shared_tmu.body_models import load_smplx
-from smplest_x import SMPLestX, SMPLestXConfig
+from smplest_x_tmu import SMPLestX, SMPLestXConfig
 torch.manual_seed(0)
 sizes = SMPLestXConfig.from_dict({
     "encoder": {"embed_dim": 32, "depth": 20, "num_heads": 2},
@@ -253,7 +251,7 @@ img = torch.rand(2, 3, 512, 384)
 
 @pytest.mark.parametrize("code", snippets("SMPLest-X_TMU/README.md"))
 def test_the_snippets_of_smplest_x_run(code: str, tmp_path: Path) -> None:
-    run_snippet(GIVEN_SMPLEST_X + code, tmp_path, ROOT / "SMPLest-X_TMU")
+    run_snippet(GIVEN_SMPLEST_X + code, tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -12,6 +12,7 @@ FOLDERS = sorted(path for path in ROOT.glob("*_TMU") if path.is_dir())
 PAIRS = list(itertools.combinations(FOLDERS, 2))
 PARTS = [
     *("README.md", "demo.py", "eval.py", "export.py", "train.py", "requirements.txt", "configs/base.yaml"),
+    *("__init__.py", "pyproject.toml", "setup.py", "model/__init__.py"),
     *("configs/train.yaml", "tests/folder.py", "tmu/__init__.py", "tmu/program.py", "tmu/bench.py"),
 ]
 RUN = 4  # fewer equal lines in a row are no copy
@@ -61,7 +62,7 @@ def test_copies_are_seen(tmp_path: Path) -> None:
     copy = tmp_path / "Copy_TMU"
     copy.mkdir()
     for name in ("head.py", "model.py"):
-        (copy / name).write_text((ROOT / "HaMeR_TMU" / "hamer" / name).read_text())
+        (copy / name).write_text((ROOT / "HaMeR_TMU" / "model" / name).read_text())
     assert count_shared(copy, ROOT / "HaMeR_TMU") > MAX_SHARED
 
 

@@ -1,8 +1,10 @@
 """The benchmark: yardsticks that count the same tokens, figures computed right, records that say all."""
 
 import signal
+import sys
+import types
 from collections import defaultdict
-from pathlib import Path
+from importlib.metadata import EntryPoint
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from shared_tmu.bench.costs import count_flops, peak_memory_mib, vertex_error_mm
 from shared_tmu.bench.floor import make_floor
 from shared_tmu.bench.measured_model import MeasuredModel, Variant
 from shared_tmu.bench.models import build_random, share_weights
-from shared_tmu.bench.program import BenchProgram, find_model_folder
+from shared_tmu.bench.program import MODELS, BenchProgram, find_program
 from shared_tmu.bench.runtimes import find_runtime
 from shared_tmu.bench.speed import OFF, REFERENCE, SpeedSettings, compare_variant, measure_speed
 from shared_tmu.flops import TrunkShape
@@ -431,20 +433,24 @@ def test_what_cannot_be_measured(program, ask, message):
 # finding the model
 
 
-def test_model_folders_are_found_by_name_from_inside_and_above(tmp_path):
-    for name in ("HaMeR", "SMPLest-X"):
-        (tmp_path / f"{name}_TMU" / "tmu").mkdir(parents=True)
-        (tmp_path / f"{name}_TMU" / "tmu" / "bench.py").touch()
-    (tmp_path / "Empty_TMU").mkdir()
-    inside = tmp_path / "HaMeR_TMU" / "tmu"
-    assert find_model_folder("hamer", tmp_path) == tmp_path / "HaMeR_TMU"
-    assert find_model_folder("smplest_x", inside) == tmp_path / "SMPLest-X_TMU"
-    assert find_model_folder("HaMeR", inside) == tmp_path / "HaMeR_TMU"
-    with pytest.raises(TMUError, match=r"no model 'empty': use one of hamer, smplestx\.") as error:
-        find_model_folder("empty", tmp_path)
-    assert "run this inside" not in str(error.value)
+def install(monkeypatch, *names):
+    """Model packages of these names, as far as finding them goes."""
+    found = [EntryPoint(name, f"{name.lower()}.tmu.program:PROGRAM", MODELS) for name in names]
+    monkeypatch.setattr("shared_tmu.bench.program.entry_points", lambda group: found)
+    for name in names:
+        module = types.ModuleType("bench")
+        module.PROGRAM = name
+        monkeypatch.setitem(sys.modules, f"{name.lower()}.tmu.bench", module)
 
 
-def test_outside_of_the_repository_no_model_is_found(tmp_path: Path):
-    with pytest.raises(TMUError, match="no model folder"):
-        find_model_folder("hamer", tmp_path)
+def test_installed_models_are_found_by_name(monkeypatch):
+    install(monkeypatch, "HaMeR", "SMPLest-X")
+    assert [find_program(name) for name in ("hamer", "HaMeR", "smplest_x")] == ["HaMeR", "HaMeR", "SMPLest-X"]
+    with pytest.raises(TMUError, match=r"no model 'empty': use one of HaMeR, SMPLest-X\."):
+        find_program("empty")
+
+
+def test_where_no_model_is_installed_it_says_how(monkeypatch):
+    install(monkeypatch)
+    with pytest.raises(TMUError, match=r"pip install \./HaMeR_TMU"):
+        find_program("hamer")

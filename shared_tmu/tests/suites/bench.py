@@ -9,7 +9,7 @@ import torch
 from shared_tmu.bench.cli import main
 from shared_tmu.bench.measured_model import MeasuredModel
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, PARTS
-from shared_tmu.bench.program import BenchProgram, find_model_folder
+from shared_tmu.bench.program import BenchProgram, find_program
 from shared_tmu.schedule import Schedule
 
 from .folders import ModelFolder
@@ -27,8 +27,8 @@ class BenchSuite:
         return self.folder.module("tmu.bench").PROGRAM
 
     def test_the_folder_is_found_by_name(self) -> None:
-        found = find_model_folder(self.folder.name.lower(), Path(__file__).parent)
-        assert found == self.program.folder == self.folder.root
+        assert find_program(self.folder.name.lower()) is self.program
+        assert self.program.folder == self.folder.root
 
     def test_results_count_the_task_tokens(self, tmp_path: Path) -> None:
         results, prefix = tmp_path / "speed.jsonl", self.folder.prefix

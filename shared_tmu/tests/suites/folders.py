@@ -34,7 +34,7 @@ class ModelFolder(ABC):
         build: the model's class.
         config: its configuration's class.
         load, save: what the package calls `load_...` and `save_...`.
-        loading: name of the module with `BUNDLED`.
+        package: what is imported, such as `hamer_tmu`.
         published_name: of the official checkpoint's file.
         upstream: part of the upstream repository's address, which messages name.
         needed: a weight of the head that every checkpoint has.
@@ -49,7 +49,7 @@ class ModelFolder(ABC):
     config: Any
     load: Callable[..., Any]
     save: Callable[..., None]
-    loading: str
+    package: str
     published_name: str
     upstream: str
     needed: str
@@ -108,7 +108,7 @@ class ModelFolder(ABC):
 
     def module(self, name: str) -> ModuleType:
         """A module of the folder."""
-        return importlib.import_module(name)
+        return importlib.import_module(f"{self.package}.{name}")
 
     def vit(self, model: Any) -> Any:
         """The ViT inside a model, or the sizes of the one inside a configuration."""

@@ -261,6 +261,6 @@ class LoadingSuite:
             self.folder.load(path, config_path=tmp_path / "nothing.yaml")
         with pytest.raises(MissingAssetError, match=self.folder.BODY_FILE):
             self.folder.load(path, tmp_path / self.folder.BODY_FILE)
-        monkeypatch.setattr(f"{self.folder.loading}.BUNDLED", tmp_path / "thin.safetensors")
+        monkeypatch.setattr(f"{self.folder.package}.model.loading.BUNDLED", tmp_path / "thin.safetensors")
         with pytest.raises(MissingAssetError, match="restore the file from the repository"):
             self.folder.load()

@@ -1,4 +1,4 @@
-"""The benchmark's command line, as a model folder's `tmu/bench.py` runs it."""
+"""The benchmark's command line."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ and quartiles of the ratios within the rounds.
 def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The options; without `sizes`, of the command that still has to find the model."""
     parser = argparse.ArgumentParser(
-        prog="python -m tmu.bench" if sizes else "python -m shared_tmu.bench",
+        prog="python -m shared_tmu.bench",
         description=_ABOUT,
         allow_abbrev=False,
     )
     add = parser.add_argument
     if not sizes:
         what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument("--model", help="hamer, ...: the folder <model>_TMU")
+        what.add_argument("--model", help="an installed model: hamer, wilor, smplest-x")
         what.add_argument(
             "--scale", action="store_true", help="a trunk of growing size; --scale --help has more"
         )

@@ -1,9 +1,11 @@
-"""What a model folder hands to the benchmark, and finding that folder by the model's name."""
+"""What a model folder hands to the benchmark, and finding that by the model's name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from shared_tmu.bench.pipeline import Pipeline
 from shared_tmu.errors import InputError
 from shared_tmu.programs.model_program import PatchModel, hand_crops
 
-_SUFFIX = "_TMU"
+MODELS = "shared_tmu.models"
+"""Entry points by which model packages tell of themselves."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +49,21 @@ class BenchProgram:
     make_pipeline: Callable[[Path, int], Pipeline] | None = None
 
 
-def find_model_folder(name: str, start: Path) -> Path:
-    """The folder `<name>_TMU` in `start` or in a folder above it; capitals and punctuation do not count.
-
-    Args:
-        name: `hamer` finds `HaMeR_TMU`.
-        start: the repository, or a folder inside it.
+def find_program(name: str) -> BenchProgram:
+    """The benchmark of an installed model package; capitals and punctuation of its name do not count.
 
     Raises:
-        InputError: no such model; the message names those that were found.
+        InputError: no such model; the message names those that are installed.
     """
-    found: dict[str, Path] = {}
-    for place in (start, *start.parents):
-        for folder in sorted(place.glob(f"*{_SUFFIX}")):
-            if (folder / "tmu" / "bench.py").is_file():
-                found.setdefault(_plain(folder.name.removesuffix(_SUFFIX)), folder)
+    found = {_plain(entry.name): entry for entry in entry_points(group=MODELS)}
     if not found:
-        raise InputError(
-            f"no model folder (*{_SUFFIX} with tmu/bench.py) in {start} or above it: run this inside the "
-            "repository."
-        )
+        raise InputError("no model is installed: pip install ./HaMeR_TMU, or another *_TMU folder.")
     if _plain(name) not in found:
-        raise InputError(f"there is no model {name!r}: use one of {', '.join(found)}.")
-    return found[_plain(name)]
+        names = ", ".join(sorted(entry.name for entry in found.values()))
+        raise InputError(f"there is no model {name!r}: use one of {names}.")
+    package = found[_plain(name)].module.rpartition(".")[0]
+    program: BenchProgram = import_module(f"{package}.bench").PROGRAM
+    return program
 
 
 def _plain(name: str) -> str:

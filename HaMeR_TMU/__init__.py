@@ -1,0 +1,6 @@
+"""HaMeR with token merging: the network is in `model`, merging in `tmu`, the programs lie beside them."""
+
+from hamer_tmu.model import HaMeR, HaMeRConfig, load_hamer, save_hamer
+from hamer_tmu.tmu import patch
+
+__all__ = ["HaMeR", "HaMeRConfig", "load_hamer", "patch", "save_hamer"]

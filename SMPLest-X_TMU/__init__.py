@@ -1,0 +1,6 @@
+"""SMPLest-X with token merging: the network is in `model`, merging in `tmu`, the programs lie beside them."""
+
+from smplest_x_tmu.model import SMPLestX, SMPLestXConfig, load_smplest_x, save_smplest_x
+from smplest_x_tmu.tmu import patch
+
+__all__ = ["SMPLestX", "SMPLestXConfig", "load_smplest_x", "patch", "save_smplest_x"]
