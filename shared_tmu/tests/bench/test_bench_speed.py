@@ -435,12 +435,13 @@ def test_what_cannot_be_measured(program, ask, message):
 
 def install(monkeypatch, *names):
     """Model packages of these names, as far as finding them goes."""
-    found = [EntryPoint(name, f"{name.lower()}.tmu.program:PROGRAM", MODELS) for name in names]
+    packages = {name: name.lower().replace("-", "_") for name in names}
+    found = [EntryPoint(name, f"{packages[name]}.tmu.program:PROGRAM", MODELS) for name in names]
     monkeypatch.setattr("shared_tmu.bench.program.entry_points", lambda group: found)
-    for name in names:
+    for name, package in packages.items():
         module = types.ModuleType("bench")
         module.PROGRAM = name
-        monkeypatch.setitem(sys.modules, f"{name.lower()}.tmu.bench", module)
+        monkeypatch.setitem(sys.modules, f"{package}.tmu.bench", module)
 
 
 def test_installed_models_are_found_by_name(monkeypatch):
