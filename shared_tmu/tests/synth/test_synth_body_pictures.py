@@ -28,6 +28,7 @@ from shared_tmu.synth.body.poses import (
     sample_angles,
 )
 from shared_tmu.synth.body.shards import BODY, CANONICAL_SCALE_M, DEPTH_SCALE_M, make_body_record
+from shared_tmu.synth.chance import ONE_GENERATOR
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import shard_folder
 
@@ -196,7 +197,7 @@ def test_eval_set_has_ehfs_layout_and_resumes(tmp_path):
     read = read_ehf_layout(tmp_path, "synthbody", parts, np.eye(3), 3, {})
     assert [path.name for path in read.images] == ["001_img.jpg", "002_img.jpg", "003_img.jpg"]
     assert read.how["boxes"] == "EHF.json"
-    body = place_body(sample_body_scene(12, 1))
+    body = place_body(sample_body_scene(12, 1, draws=ONE_GENERATOR))
     np.testing.assert_allclose(read.true_vertices(slice(1, 2))[0], body.vertices, atol=1e-6)
     sample = read.load(1)["img"]
     assert sample.shape == (3, 256, 192)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.files import replacing, write_text
+from shared_tmu.synth.chance import ONE_GENERATOR
 from shared_tmu.synth.generator import draw, frame_hand, place_hand, to_bgr
 from shared_tmu.synth.hand import synth_hand
 from shared_tmu.synth.scene import Difficulty, Scene, sample_scene
@@ -59,7 +60,7 @@ def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, varie
             stale.unlink(missing_ok=True)
         write_text(recipe, json.dumps(about))
     _draw_missing(pictures, count, seed, difficulty)
-    truths = [_truth(sample_scene(seed, index, difficulty)) for index in range(count)]
+    truths = [_truth(_scene(seed, index, difficulty)) for index in range(count)]
     for name in ("K", "scale", "xyz", "verts", "mano"):
         write_text(folder / f"evaluation_{name}.json", json.dumps([truth[name] for truth in truths]))
     write_text(marker, json.dumps(about))
@@ -79,9 +80,14 @@ def _draw_missing(pictures: Path, count: int, seed: int, difficulty: Difficulty)
     paths = [pictures / f"{index:08d}.jpg" for index in range(count)]
     while missing := [index for index, path in enumerate(paths) if not path.exists()]:
         for index in missing:
-            _write_picture(paths[index], sample_scene(seed, index, difficulty))
+            _write_picture(paths[index], _scene(seed, index, difficulty))
             if (index + 1) % 200 == 0:
                 log.info("%d of %d pictures", index + 1, count)
+
+
+def _scene(seed: int, index: int, difficulty: Difficulty) -> Scene:
+    """Scenes of version 1 are drawn by one generator."""
+    return sample_scene(seed, index, difficulty, ONE_GENERATOR)
 
 
 def _write_picture(path: Path, scene: Scene) -> None:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shared_tmu.synth.chance import Chance
 from shared_tmu.synth.geometry3d import Solid, forearm, make_solid, occluder
 from shared_tmu.synth.hand import PosedHand, synth_hand
 from shared_tmu.synth.scene import Scene
@@ -67,8 +68,9 @@ def frame_hand(scene: Scene, hand: PosedHand, width: int, height: int, scale: fl
     return Camera(float(focal), (float(centre[0]), float(centre[1])), width, height)
 
 
-def _solids(rng: np.random.Generator, scene: Scene, hand: PosedHand) -> list[Solid]:
+def _solids(chance: Chance, scene: Scene, hand: PosedHand) -> list[Solid]:
     """Forearm with or without sleeve, and now and then an object."""
+    rng = chance.of("arm")
     geometry = synth_hand()
     out: list[Solid] = []
     vertices, faces, ring = forearm(geometry, hand, scene.root, scene.wrist_bend)
@@ -81,6 +83,7 @@ def _solids(rng: np.random.Generator, scene: Scene, hand: PosedHand) -> list[Sol
             axis = vertices.reshape(-1, len(geometry.rim), 3).mean(1).repeat(len(geometry.rim), 0)
             wide = axis + (vertices - axis) * rng.uniform(1.05, 1.35)
             out.append(make_solid(wide.astype(np.float32), covered, rng.beta(1.0, 1.8, 3).astype(np.float32)))
+    rng = chance.of("object")
     if rng.random() < 0.30 * scene.difficulty.clutter:
         mesh = occluder(rng, hand, held=rng.random() < 0.75)
         out.append(make_solid(*mesh, rng.beta(1.0, 1.4, 3).astype(np.float32)))
@@ -113,16 +116,16 @@ def draw(scene: Scene, width: int = 256, height: int = 256, scale: float = 1.0) 
 
 def _plain_shot(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
     """The scene's photograph without variety."""
-    rng = scene.looks()
-    looks = Looks(rng)
+    chance = scene.looks()
+    looks = Looks(chance.of("light"))
     main = make_solid(hand.vertices, synth_hand().faces, None)
-    stage = LitSolids(main, _skin(looks), _solids(rng, scene, hand), looks)
-    return photograph_stage(rng, stage, camera, scene.difficulty.clutter, scene.difficulty.degrade)
+    skin = _skin(looks, chance.seed_of_skin(looks.tone))
+    stage = LitSolids(main, skin, _solids(chance, scene, hand), looks)
+    return photograph_stage(chance, stage, camera, scene.difficulty.clutter, scene.difficulty.degrade)
 
 
-def _skin(looks: Looks) -> Surface:
+def _skin(looks: Looks, seed: int) -> Surface:
     """The hand's skin; the same in every pass over it."""
-    seed = int(1e6 * looks.tone.sum())
 
     def surface(face: NDArray[np.int32], bary: Array) -> tuple[Array, Array, None]:
         return *skin_albedo(np.random.default_rng(seed), looks.tone, face, bary), None

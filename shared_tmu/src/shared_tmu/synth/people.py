@@ -49,11 +49,12 @@ def person(index: int) -> Piece:
     from shared_tmu.synth.body.model import synth_body
     from shared_tmu.synth.body.outfit import Wardrobe, sample_outfit
     from shared_tmu.synth.body.scene import sample_body_scene
+    from shared_tmu.synth.chance import ONE_GENERATOR
     from shared_tmu.synth.scene import Difficulty
 
     rng = np.random.default_rng([SEED, index])
     turn_deg = 60.0 if index % 4 else 180.0  # most face the camera
-    body = place_body(sample_body_scene(SEED, index, Difficulty(turn_deg)))
+    body = place_body(sample_body_scene(SEED, index, Difficulty(turn_deg), ONE_GENERATOR))
     faces = synth_body().faces
     focus = body.joints[FOCUS[index % len(FOCUS)]]
     half_m = float(np.exp(rng.uniform(np.log(0.20), np.log(0.50))))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from shared_tmu.limits import Limit, check_limits
+from shared_tmu.synth.chance import NAMED, Chance, Draws
 from shared_tmu.synth.poses import BUSY_POSTURES, sample_hand_poses
 
 Array = NDArray[np.float32]
@@ -54,8 +55,31 @@ def falls_to(seed: tuple[int, ...], share: float) -> bool:
     return share > 0.0 and bool(np.random.default_rng([*seed, 4]).random() < share)
 
 
+class Appearance:
+    """What a scene's picture looks like, besides its subject: skin, light, background, noise.
+
+    Attributes:
+        seed: of everything about looks, drawn while rendering.
+        difficulty: how wild the picture is.
+        draws: see `chance`.
+    """
+
+    seed: tuple[int, ...]
+    difficulty: Difficulty
+    draws: Draws
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether this picture has the looks of photographs."""
+        return falls_to(self.seed, self.difficulty.variety)
+
+    def looks(self) -> Chance:
+        """The chance behind the picture's looks; varied pictures have another, so that plain ones stay."""
+        return Chance((*self.seed, 2) if self.is_varied else self.seed, self.draws)
+
+
 @dataclass(frozen=True)
-class Scene:
+class Scene(Appearance):
     """One hand before a camera. Axis-angle in radians, metres, camera x right, y down, z forward.
 
     Attributes:
@@ -67,7 +91,7 @@ class Scene:
         hand_size_px: size of the hand's box, height or 4/3 of the width, in a 256-pixel crop.
         centre_shift_px: box centre against the crop's centre, `[2]`.
         wrist_bend: how the forearm turns against the hand, axis-angle `[3]`.
-        seed: of everything about looks (skin, light, background, noise), drawn while rendering.
+        seed, difficulty, draws: see `Appearance`.
     """
 
     root: Array
@@ -80,19 +104,7 @@ class Scene:
     wrist_bend: Array
     seed: tuple[int, ...]
     difficulty: Difficulty = field(default_factory=Difficulty)
-
-    def looks(self) -> np.random.Generator:
-        """The generator behind the picture's looks."""
-        return np.random.default_rng(self.seed)
-
-    def new_looks(self) -> np.random.Generator:
-        """The generator behind the looks of varied pictures; leaves `looks` as it was."""
-        return np.random.default_rng([*self.seed, 2])
-
-    @property
-    def is_varied(self) -> bool:
-        """Whether this picture has the looks of photographs."""
-        return falls_to(self.seed, self.difficulty.variety)
+    draws: Draws = NAMED
 
 
 def _orientation(rng: np.random.Generator, max_turn_deg: float) -> Rotation:
@@ -108,25 +120,28 @@ def _orientation(rng: np.random.Generator, max_turn_deg: float) -> Rotation:
             return turn * base
 
 
-def sample_scene(seed: int, index: int, difficulty: Difficulty | None = None) -> Scene:
+def sample_scene(seed: int, index: int, difficulty: Difficulty | None = None, draws: Draws = NAMED) -> Scene:
     """One scene of an endless sequence; the same arguments give the same scene.
 
     Args:
         seed: names the sequence.
         index: which of its scenes.
         difficulty: how wild it may be; everything by default.
+        draws: see `chance`.
     """
     difficulty = difficulty or Difficulty()
-    rng = np.random.default_rng([seed, index])
-    fingers = sample_hand_poses(rng, 1)[0]
-    betas = np.clip(rng.normal(0.0, 1.0, 10), -2.5, 2.5)
-    root = _orientation(rng, difficulty.max_turn_deg).as_rotvec()
+    chance = Chance((seed, index), draws)
+    fingers = sample_hand_poses(chance.of("fingers"), 1)[0]
+    betas = np.clip(chance.of("shape").normal(0.0, 1.0, 10), -2.5, 2.5)
+    root = _orientation(chance.of("orientation"), difficulty.max_turn_deg).as_rotvec()
+    rng = chance.of("wrist")
     bend = Rotation.from_euler("zy", [rng.normal(0.0, 25.0), rng.normal(0.0, 12.0)], degrees=True).as_rotvec()
     looks_seed = (seed, index, 1)
     if falls_to(looks_seed, difficulty.variety):
         own = np.random.default_rng([*looks_seed, 3])
         if own.random() < 0.5:
             fingers = sample_hand_poses(own, 1, BUSY_POSTURES)[0]
+    rng = chance.of("place")
     return Scene(
         root=root.astype(np.float32),
         fingers=fingers.astype(np.float32),
@@ -138,4 +153,5 @@ def sample_scene(seed: int, index: int, difficulty: Difficulty | None = None) ->
         wrist_bend=bend.astype(np.float32),
         seed=looks_seed,
         difficulty=difficulty,
+        draws=draws,
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from shared_tmu.pictures.render import RayScene, pixel_directions
 from shared_tmu.synth.background import background
 from shared_tmu.synth.camera_noise import photograph
+from shared_tmu.synth.chance import Chance
 from shared_tmu.synth.geometry3d import Solid
 from shared_tmu.synth.skin import sample_tone
 
@@ -40,7 +41,6 @@ class Looks:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.tone = sample_tone(rng)
-        self.rng = rng
         mostly = np.array([0.0, -0.7, -0.9])  # from above and from the camera's side
         direction = rng.normal(0.0, 1.0, 3) + mostly
         self.key = (direction / np.linalg.norm(direction)).astype(np.float32)
@@ -176,12 +176,12 @@ class Shot:
 
 
 def photograph_stage(
-    rng: np.random.Generator, stage: LitSolids, camera: Camera, clutter: float, degrade: float
+    chance: Chance, stage: LitSolids, camera: Camera, clutter: float, degrade: float
 ) -> Shot:
     """Draw a stage before a background and pass it through a camera's faults.
 
     Args:
-        rng: the only source of chance.
+        chance: the only source of it.
         stage: what is there, in the camera's frame.
         camera: who looks.
         clutter: see `background`.
@@ -191,7 +191,7 @@ def photograph_stage(
         MissingDependencyError: embreex is not installed.
     """
     height, width = camera.height, camera.width
-    backdrop = background(rng, height, width, clutter).astype(np.float32)
+    backdrop = background(chance.of("background"), height, width, clutter).astype(np.float32)
     rays = pixel_directions(camera.focal_px, camera.centre_px, width, height).reshape(-1, 3)
     color, face, bary, depth = stage.shade(rays, backdrop.reshape(-1, 3))
     solid = np.where(face >= 0, stage.solid_of_face[face], -1)
@@ -201,7 +201,7 @@ def photograph_stage(
     if len(fine):
         behind = backdrop.reshape(-1, 3)[fine]
         color[fine] = _supersample(stage, rays[fine], camera.focal_px, color[fine], behind)
-    image = photograph(rng, color.reshape(height, width, 3), degrade)
+    image = photograph(chance.of("camera"), color.reshape(height, width, 3), degrade)
     return Shot(image, solid, face, bary, depth)
 
 

@@ -25,7 +25,7 @@ CROP, LEFT, RIGHT = 256, 32, 224  # the network drops 32 columns on each side
 CELL = 4
 CANONICAL_SCALE_M = 0.14  # int8 labels span this on either side of zero
 DEPTH_SCALE_M = 0.20
-FORMAT = 1
+FORMAT = 2  # changes when equal scenes give other pictures or labels
 Labels = dict[str, NDArray[np.generic]]
 Record = tuple[bytes, Labels]  # a picture as a JPEG file, and its labels
 

@@ -29,34 +29,45 @@ def photograph_hand(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
     Raises:
         MissingDependencyError: embreex is not installed.
     """
-    rng = scene.new_looks()
-    light = Environment(rng)
+    chance = scene.looks()
+    light = Environment(chance.of("light"))
     clutter = scene.difficulty.clutter
-    gloved = rng.random() < 0.07 * clutter
+    skin = chance.of("skin")
+    gloved = skin.random() < 0.07 * clutter
     main = make_solid(hand.vertices, synth_hand().faces, None)
-    things = [Painted(main, hand_look(rng, light.tone, hand.vertices, gloved))]
-    sleeve = _Sleeve(rng)
+    things = [Painted(main, hand_look(skin, light.tone, hand.vertices, gloved))]
+    dress = chance.of("sleeves")
+    sleeve = _Sleeve(dress)
     arm = forearm(synth_hand(), hand, scene.root, scene.wrist_bend)
-    things += _arm(rng, *arm, light.tone, sleeve)
-    things += _jewels(rng, hand, arm, sleeve, clutter)
+    things += _arm(dress, *arm, light.tone, sleeve)
+    things += _jewels(chance.of("jewels"), hand, arm, sleeve, clutter)
     resting = [hand.vertices]
+    rng = chance.of("second hand")
     if rng.random() < 0.33 * clutter and (other := second_hand(rng, hand, scene.root, scene.betas)):
         tone = light.tone if rng.random() < 0.85 else sample_tone(rng)
         painter = hand_look(rng, tone, other.vertices, gloved)
         things.append(Painted(make_solid(other.vertices, other.faces, None), painter))
         things += _arm(rng, other.arm, other.arm_faces, other.arm_ring, tone, sleeve)
         resting.append(other.vertices)
-    if rng.random() < 0.40 * clutter:
-        things.append(painted_thing(rng, held_thing(rng, hand)))
-    for _ in range(2):
-        if rng.random() < 0.10 * clutter:
-            things.append(painted_thing(rng, loose_thing(rng, hand, held=False)))
+    things += _objects(chance.of("objects"), hand, clutter)
     ground = None
+    rng = chance.of("ground")
     if rng.random() < 0.42 * clutter:
         ground = sample_ground(rng, np.concatenate(resting), light.up)
-    stage = VariedStage(things, light, rng)
+    stage = VariedStage(things, light, chance.of("rays"))
     depth_m = float(hand.vertices[:, 2].mean())
-    return photograph_varied(stage, camera, clutter, scene.difficulty.degrade, ground, depth_m)
+    return photograph_varied(chance, stage, camera, clutter, scene.difficulty.degrade, ground, depth_m)
+
+
+def _objects(rng: np.random.Generator, hand: PosedHand, clutter: float) -> list[Painted]:
+    """What the hand holds, and what is before it."""
+    made: list[Painted] = []
+    if rng.random() < 0.40 * clutter:
+        made.append(painted_thing(rng, held_thing(rng, hand)))
+    for _ in range(2):
+        if rng.random() < 0.10 * clutter:
+            made.append(painted_thing(rng, loose_thing(rng, hand, held=False)))
+    return made
 
 
 def _jewels(

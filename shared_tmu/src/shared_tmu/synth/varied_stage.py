@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shared_tmu.pictures.render import RayScene, pixel_directions
 from shared_tmu.synth.backdrop import backdrop
+from shared_tmu.synth.chance import Chance
 from shared_tmu.synth.environment import Environment
 from shared_tmu.synth.geometry3d import Solid
 from shared_tmu.synth.ground import Ground
@@ -56,7 +57,7 @@ class VariedStage:
     Args:
         things: the solids; what the scene is about comes first.
         light: skin colour and light.
-        rng: the only source of chance.
+        rng: chance of the rays towards light.
         scale: size of the scene against a hand's.
     """
 
@@ -174,11 +175,18 @@ def _smoothed(hit: NDArray[np.int64], lit: Array, free: Array, image: tuple[int,
 
 
 def photograph_varied(
-    stage: VariedStage, camera: Camera, clutter: float, degrade: float, ground: Ground | None, depth_m: float
+    chance: Chance,
+    stage: VariedStage,
+    camera: Camera,
+    clutter: float,
+    degrade: float,
+    ground: Ground | None,
+    depth_m: float,
 ) -> Shot:
     """Draw a stage before a background and pass it through a camera's faults.
 
     Args:
+        chance: the only source of it.
         stage: what is there, in the camera's frame.
         camera: who looks.
         clutter: see `backdrop`.
@@ -189,11 +197,11 @@ def photograph_varied(
     Raises:
         MissingDependencyError: embreex is not installed.
     """
-    height, width, rng = camera.height, camera.width, stage.rng
+    height, width = camera.height, camera.width
     rays = pixel_directions(camera.focal_px, camera.centre_px, width, height).reshape(-1, 3)
-    behind = backdrop(rng, height, width, clutter, stage.light, camera.focal_px / depth_m)
+    behind = backdrop(chance.of("background"), height, width, clutter, stage.light, camera.focal_px / depth_m)
     if ground is not None:
-        behind = ground.drawn(rng, stage, rays.reshape(height, width, 3), behind)
+        behind = ground.drawn(chance.of("table"), stage, rays.reshape(height, width, 3), behind)
     behind = behind.reshape(-1, 3)
     color, face, bary, depth = stage.shade(rays, (height, width))
     seen = face >= 0
@@ -204,7 +212,7 @@ def photograph_varied(
     fine = np.flatnonzero(uneven)
     if len(fine):
         color[fine] = _supersampled(stage, rays[fine], camera.focal_px, color[fine], behind[fine])
-    image = take_picture(rng, color.reshape(height, width, 3), degrade)
+    image = take_picture(chance.of("camera"), color.reshape(height, width, 3), degrade)
     return Shot(image, solid, face, bary, depth)
 
 

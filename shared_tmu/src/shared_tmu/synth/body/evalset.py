@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from shared_tmu.files import replacing, write_text
 from shared_tmu.synth.body.generator import draw_body, frame_body, place_body
 from shared_tmu.synth.body.scene import BodyScene, sample_body_scene
+from shared_tmu.synth.chance import ONE_GENERATOR
 from shared_tmu.synth.evalset import EVAL_SEED, LOOKS_VERSION, holds
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import jpeg
@@ -45,7 +46,8 @@ def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, 
     about: dict[str, Any] = {"set": "SynthBody-Eval", "version": VERSION, "seed": seed, "count": count}
     if variety:
         about |= {"variety": variety, "looks": LOOKS_VERSION}
-    scene_of = partial(sample_body_scene, seed, difficulty=Difficulty(variety=variety))
+    difficulty = Difficulty(variety=variety)
+    scene_of = partial(sample_body_scene, seed, difficulty=difficulty, draws=ONE_GENERATOR)
     if holds(folder / MARKER, about):
         return folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -122,19 +122,21 @@ def draw_body(scene: BodyScene, width: int = WIDTH, height: int = HEIGHT) -> Dra
 
 def _plain_shot(scene: BodyScene, body: PosedBody, camera: Camera) -> Shot:
     """The scene's photograph without variety."""
-    rng = scene.looks()
-    looks = Looks(rng)
+    chance = scene.looks()
+    looks = Looks(chance.of("light"))
     geometry = synth_body()
+    rng = chance.of("clothes")
     surface = Wardrobe(looks, sample_outfit(rng), float(rng.uniform(0.0, 100.0)))
     main = make_solid(body.vertices, geometry.faces, None)
-    stage = LitSolids(main, surface, _objects(rng, scene, body), looks, SCALE)
-    return photograph_stage(rng, stage, camera, scene.difficulty.clutter, scene.difficulty.degrade)
+    stage = LitSolids(main, surface, _objects(chance.of("objects"), scene, body), looks, SCALE)
+    return photograph_stage(chance, stage, camera, scene.difficulty.clutter, scene.difficulty.degrade)
 
 
 def _varied_shot(scene: BodyScene, body: PosedBody, camera: Camera) -> Shot:
     """The scene's photograph in the looks of photographs."""
-    rng = scene.new_looks()
-    light = Environment(rng)
+    chance = scene.looks()
+    light = Environment(chance.of("light"))
+    rng = chance.of("clothes")
     wardrobe = Wardrobe(light, sample_outfit(rng), float(rng.uniform(0.0, 100.0)))
 
     def paint(points: Array, face: NDArray[np.int32], bary: Array) -> Paint:
@@ -142,13 +144,15 @@ def _varied_shot(scene: BodyScene, body: PosedBody, camera: Camera) -> Shot:
         return Paint(color, gloss, tilt, ~tilt.any(1))
 
     things = [Painted(make_solid(body.vertices, synth_body().faces, None), paint)]
-    for solid in _objects(rng, scene, body):
+    objects, paints = _objects(chance.of("objects"), scene, body), chance.of("paint")
+    for solid in objects:
         axis = np.ptp(solid.vertices, axis=0)
         thing = Thing(solid.vertices, solid.faces, axis / np.linalg.norm(axis), True)
-        things.append(painted_thing(rng, thing))
+        things.append(painted_thing(paints, thing))
     clutter, ground = scene.difficulty.clutter, None
+    rng = chance.of("ground")
     if rng.random() < 0.6 * clutter:
         ground = sample_ground(rng, body.vertices[::20], light.up, SCALE)
-    stage = VariedStage(things, light, rng, SCALE)
+    stage = VariedStage(things, light, chance.of("rays"), SCALE)
     depth_m = float(body.joints[0, 2])
-    return photograph_varied(stage, camera, clutter, scene.difficulty.degrade, ground, depth_m)
+    return photograph_varied(chance, stage, camera, clutter, scene.difficulty.degrade, ground, depth_m)

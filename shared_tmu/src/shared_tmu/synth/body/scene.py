@@ -11,8 +11,9 @@ from scipy.spatial.transform import Rotation
 from shared_tmu.synth.body.collisions import touches_itself
 from shared_tmu.synth.body.model import BodyPose
 from shared_tmu.synth.body.poses import MIRRORED_TURN, angles_to_pose, sample_angles
+from shared_tmu.synth.chance import NAMED, Chance, Draws
 from shared_tmu.synth.poses import sample_hand_poses
-from shared_tmu.synth.scene import Difficulty, falls_to
+from shared_tmu.synth.scene import Appearance, Difficulty
 
 Array = NDArray[np.float32]
 UPRIGHT = Rotation.from_euler("x", 180, degrees=True)  # y up, facing +z: y down, facing the camera
@@ -20,7 +21,7 @@ TRIES = 30  # poses drawn until one does not go through itself
 
 
 @dataclass(frozen=True)
-class BodyScene:
+class BodyScene(Appearance):
     """One person before a camera. Axis-angle in radians, metres, camera x right, y down, z forward.
 
     Attributes:
@@ -32,8 +33,7 @@ class BodyScene:
         fill: height of the person's box, or 4/3 of its width, as a share of the crop's height.
         centre_shift: of the box against the crop's middle, as a share of the crop's height, `[2]`.
         upper_share: which share of the person, from above, the box is put around; 1 is everything.
-        seed: of everything about looks (skin, clothes, light, background, noise), drawn while rendering.
-        difficulty: how wild the picture is.
+        seed, difficulty, draws: see `Appearance`.
     """
 
     pose: BodyPose
@@ -46,19 +46,7 @@ class BodyScene:
     upper_share: float
     seed: tuple[int, ...]
     difficulty: Difficulty = field(default_factory=Difficulty)
-
-    def looks(self) -> np.random.Generator:
-        """The generator behind the picture's looks."""
-        return np.random.default_rng(self.seed)
-
-    def new_looks(self) -> np.random.Generator:
-        """The generator behind the looks of varied pictures; leaves `looks` as it was."""
-        return np.random.default_rng([*self.seed, 2])
-
-    @property
-    def is_varied(self) -> bool:
-        """Whether this picture has the looks of photographs."""
-        return falls_to(self.seed, self.difficulty.variety)
+    draws: Draws = NAMED
 
 
 def _orientation(rng: np.random.Generator, lean_deg: float, max_turn_deg: float) -> Rotation:
@@ -72,23 +60,28 @@ def _orientation(rng: np.random.Generator, lean_deg: float, max_turn_deg: float)
     return camera * UPRIGHT * Rotation.from_euler("xy", [lean_deg, turn], degrees=True)
 
 
-def sample_body_scene(seed: int, index: int, difficulty: Difficulty | None = None) -> BodyScene:
+def sample_body_scene(
+    seed: int, index: int, difficulty: Difficulty | None = None, draws: Draws = NAMED
+) -> BodyScene:
     """One scene of an endless sequence; the same arguments give the same scene.
 
     Args:
         seed: names the sequence.
         index: which of its scenes.
         difficulty: how wild it may be; everything by default.
+        draws: see `chance`.
     """
     difficulty = difficulty or Difficulty()
-    rng = np.random.default_rng([seed, index, 2])
+    chance = Chance((seed, index, 2), draws)
+    rng = chance.of("pose")
     for _ in range(TRIES):
         body, lean = angles_to_pose(sample_angles(rng))
         if not touches_itself(body):
             break
-    hands = sample_hand_poses(rng, 2)
+    hands = sample_hand_poses(chance.of("fingers"), 2)
+    rng = chance.of("jaw")
     jaw = np.array([np.radians(max(rng.normal(-4.0, 8.0), 0.0)), 0.0, 0.0])
-    root = _orientation(rng, lean, difficulty.max_turn_deg)
+    root = _orientation(chance.of("orientation"), lean, difficulty.max_turn_deg)
     pose = BodyPose(
         root=root.as_rotvec().astype(np.float32),
         body=body.astype(np.float32),
@@ -96,11 +89,12 @@ def sample_body_scene(seed: int, index: int, difficulty: Difficulty | None = Non
         right_hand=hands[1].astype(np.float32),
         jaw=jaw.astype(np.float32),
     )
+    rng = chance.of("place")
     partly = rng.random() < 0.18
     return BodyScene(
         pose=pose,
-        betas=np.clip(rng.normal(0.0, 1.0, 10), -2.5, 2.5).astype(np.float32),
-        expression=np.clip(rng.normal(0.0, 0.8, 10), -2.0, 2.0).astype(np.float32),
+        betas=np.clip(chance.of("shape").normal(0.0, 1.0, 10), -2.5, 2.5).astype(np.float32),
+        expression=np.clip(chance.of("expression").normal(0.0, 0.8, 10), -2.0, 2.0).astype(np.float32),
         distance_m=float(np.exp(rng.uniform(np.log(1.8), np.log(9.0)))),
         offset=rng.uniform(-0.15, 0.15, 2).astype(np.float32),
         fill=float(np.exp(rng.normal(0.0, 0.06)) / 1.2),
@@ -108,4 +102,5 @@ def sample_body_scene(seed: int, index: int, difficulty: Difficulty | None = Non
         upper_share=float(rng.uniform(0.35, 0.85)) if partly else 1.0,
         seed=(seed, index, 3),
         difficulty=difficulty,
+        draws=draws,
     )
