@@ -21,14 +21,14 @@ from shared_tmu.demo import main
 from shared_tmu.errors import InputError
 
 
-def load_random(checkpoint: Path | None, mano_path: Path | None) -> HaMeR:
+def load_random(checkpoint: Path | None, mano_path: Path | None, config_path: Path | None = None) -> HaMeR:
     """HaMeR at its published sizes with random weights and the bundled hand; takes no files.
 
     Raises:
         InputError: a file was named; demo.py is the program for it.
     """
-    if checkpoint is not None or mano_path is not None:
-        raise InputError("tmu.busy takes no --checkpoint and no --mano_path: with your own, use demo.py.")
+    if any(path is not None for path in (checkpoint, mano_path, config_path)):
+        raise InputError("tmu.busy takes no files of yours: use demo.py for them.")
     return build_official()
 
 

@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from registry import KERNELS, Case, Kernel
 
+from shared_tmu.errors import InputError
+from shared_tmu.programs.flags import DEVICE_HELP, choose_device
 from shared_tmu.programs.results import append_record, describe_environment
 from shared_tmu.programs.timing import compare_times, measure_calls
 
@@ -110,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=f"of {', '.join(KERNELS)}; default: all")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--dtype", default="bfloat16", help=f"comma list of {', '.join(DTYPES)}")
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--json", type=Path, metavar="FILE", help="append one line per case")
@@ -120,7 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no kernel {unknown[0]!r}: use some of {', '.join(KERNELS)}")
     if unknown := [name for name in dtypes if name not in DTYPES]:
         parser.error(f"--dtype {unknown[0]!r}: use some of {', '.join(DTYPES)}")
-    device, all_well = torch.device(given.device), True
+    try:
+        device, all_well = choose_device(given.device), True
+    except InputError as error:
+        parser.error(str(error))
     environment = {"device": str(device), **describe_environment(device, ROOT)}
     for name in given.kernels or KERNELS:
         kernel = KERNELS[name]

@@ -60,7 +60,9 @@ class ToyDemoHand(nn.Module):
 
 def demo_program(folder):
     folder.mkdir(exist_ok=True)
-    return EvalProgram("Toy", folder, lambda checkpoint, mano: ToyDemoHand().eval(), patch, folder / "toy.pt")
+    return EvalProgram(
+        "Toy", folder, lambda checkpoint, mano, config=None: ToyDemoHand().eval(), patch, folder / "toy.pt"
+    )
 
 
 def write_pictures(folder: Path, sizes=SIZES):

@@ -80,4 +80,4 @@ def toy_program(folder: Path, model: nn.Module | None = None) -> EvalProgram:
     checkpoint = folder / "toy.safetensors"
     checkpoint.write_bytes(b"weights")
     toy = model or ToyHand()
-    return EvalProgram("Toy", folder, lambda checkpoint, mano: toy, patch, checkpoint)
+    return EvalProgram("Toy", folder, lambda checkpoint, mano, config=None: toy, patch, checkpoint)

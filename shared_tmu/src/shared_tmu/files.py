@@ -59,6 +59,8 @@ def open_file(path: Path, error: type[TMUError], missing: str = "", what: str = 
             what = _KINDS.get(kind, "special file")
             raise error(f"{path} is a {what}; expected a file. {missing}".strip())
         return path.open("rb")
+    except TMUError:
+        raise  # most are ValueErrors, too
     except (FileNotFoundError, NotADirectoryError) as cause:
         link = f" (a link to {path.readlink()})" if path.is_symlink() else ""
         raise MissingAssetError(

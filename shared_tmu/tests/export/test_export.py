@@ -1,7 +1,9 @@
 """One graph for the whole model, and the same numbers from onnxruntime."""
 
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ import shared_tmu
 from shared_tmu.bench.runtimes import find_runtime
 from shared_tmu.errors import ExportError, InputError, MissingAssetError, MissingDependencyError
 from shared_tmu.export import CompiledModel, OnnxModel, export_onnx
+from shared_tmu.export.onnx_export import output_file
 from shared_tmu.export.outputs import flatten_output, nest_output
 from shared_tmu.schedule import Schedule
 
@@ -163,3 +166,32 @@ def test_inductor_gives_the_same() -> None:
         compiled = CompiledModel(model)
         for count in (2, 5):
             assert worst(model, compiled, images(count)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.symlink_to("/dev/null"), "is a device, which is not replaced"),
+        (os.mkfifo, "is a pipe, which is not replaced"),
+        (Path.mkdir, "is a folder, which is not replaced"),
+        (lambda path: path.symlink_to(path.name), "cannot be written"),
+    ],
+)
+def test_nothing_but_a_file_is_written_over(make: Any, message: str, tmp_path: Path) -> None:
+    make(tmp_path / "x.onnx")
+    before = (tmp_path / "x.onnx").lstat()
+    with pytest.raises(ExportError, match=message):
+        output_file(tmp_path / "x.onnx")
+    assert (tmp_path / "x.onnx").lstat() == before
+
+
+@pytest.mark.parametrize("length", [256, 5000, 252])
+def test_names_that_are_too_long(length: int, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="cannot be written: File name too long"):
+        output_file(tmp_path / ("n" * (length - 5) + ".onnx"))
+
+
+def test_links_are_written_through(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "x.onnx").symlink_to("there/real.onnx")
+    assert output_file(tmp_path / "x.onnx") == tmp_path / "there" / "real.onnx"

@@ -29,7 +29,13 @@ from shared_tmu.bench.suites import SUITES, run_suite
 from shared_tmu.errors import InputError
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.console import run_program
-from shared_tmu.programs.flags import choose_device, natural, positive, split_list
+from shared_tmu.programs.flags import (
+    DEVICE_HELP,
+    choose_device,
+    natural,
+    positive,
+    split_list,
+)
 from shared_tmu.programs.results import append_record, describe_environment, read_records, require_writable
 from shared_tmu.runtime.precision import DTYPES, choose_dtype
 from shared_tmu.schedule import Schedule
@@ -64,7 +70,7 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     add("--batch", default="2,8", help="comma list of crops per call")
     add("--dtype", default="float32", help=f"comma list of auto, {', '.join(DTYPES)}")
     add("--runtime", default="eager", help=f"comma list of {', '.join(RUNTIMES)}")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--device", default="auto", help=DEVICE_HELP)
     add("--scope", choices=SCOPES, default="model", help="the whole model, or its ViT alone")
     add("--method", default="tome", help=f"one of {', '.join(METHODS)}")
     add("--no-unmerge", action="store_true", help="the head reads the short sequence")
@@ -126,7 +132,7 @@ def _scale_parser() -> argparse.ArgumentParser:
     add("--scale", action="store_true", help=argparse.SUPPRESS)
     for axis, values in AXES.items():
         add(f"--{axis}", default=",".join(map(str, values)), help="comma list, default %(default)s")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--device", default="auto", help=DEVICE_HELP)
     add("--dtype", default="float32", help=f"one of auto, {', '.join(DTYPES)}")
     add("--rounds", type=positive, default=20, help="timed rounds per point")
     add("--budget", type=float, default=5.0, metavar="SECONDS", help="per point; at least 5 rounds")

@@ -14,7 +14,15 @@ from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.detect import BODY_DETECTORS
 from shared_tmu.errors import InputError
 from shared_tmu.methods import METHODS, find_method
-from shared_tmu.programs.flags import choose_device, choose_protection, natural, positive, positive_number
+from shared_tmu.programs.flags import (
+    CONFIG_HELP,
+    DEVICE_HELP,
+    choose_device,
+    choose_protection,
+    images_per_call,
+    natural,
+    positive_number,
+)
 from shared_tmu.programs.model_program import EvalProgram, Run
 from shared_tmu.programs.places import require_places
 from shared_tmu.runtime.packing import PACKED_HELP
@@ -37,6 +45,7 @@ class DemoOptions:
         dtype: of the weights; `dtype_reason` says why.
         packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.runtime.packing`.
         checkpoint: None for the bundled weights.
+        config_path: its configuration; None looks beside it, see `ModelFormat.load`.
         body_path: None for the bundled body model.
         detector: one of the subject's.
         boxes: boxes file for the detector `boxes`.
@@ -62,6 +71,7 @@ class DemoOptions:
     dtype_reason: str = "as asked"
     packed: bool = True
     checkpoint: Path | None = None
+    config_path: Path | None = None
     body_path: Path | None = None
     detector: str = "auto"
     boxes: Path | None = None
@@ -179,6 +189,7 @@ def _add_published(parser: argparse.ArgumentParser, program: EvalProgram, subjec
         type=Path,
         help=f"weights; without it {program.default_checkpoint.name}, which is bundled",
     )
+    add("--config", dest="config_path", type=Path, help=CONFIG_HELP)
     shown = group.add_mutually_exclusive_group().add_argument
     shown("--img_folder", type=Path, default=Path("images"), help="folder of pictures, or one picture")
     shown("--video", type=Path, help="a video instead: overlay video and one .npz for the whole clip")
@@ -188,7 +199,7 @@ def _add_published(parser: argparse.ArgumentParser, program: EvalProgram, subjec
         "--full_frame", action=switch, default=True, help=f"also draw all {subject.many} over the whole image"
     )
     add("--save_mesh", action=switch, default=False, help=f"also save each {subject.one} as .obj and .glb")
-    add("--batch_size", type=positive, default=8, help=f"{subject.many} per model call")
+    add("--batch_size", type=images_per_call, default=8, help=f"{subject.many} per model call")
     add(
         "--rescale_factor",
         type=positive_number,
@@ -221,7 +232,7 @@ def _add_model(parser: argparse.ArgumentParser, program: EvalProgram) -> None:
         default="first",
         help="which tokens stay out of merging: first, or last as in published TMU, which merges task tokens",
     )
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--device", default="auto", help=DEVICE_HELP)
     about = "number format of the weights; auto: bfloat16 where the device computes in it"
     add("--dtype", choices=("auto", *DTYPES), default="float32", help=about)
     add("--packed", action=argparse.BooleanOptionalAction, default=True, help=PACKED_HELP)

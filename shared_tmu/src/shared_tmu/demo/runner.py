@@ -89,7 +89,7 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
     processes = choose_processes(options.draw_processes, len(sources), options.draws)
     with OutputFolder(options.out_folder, "") as folder, Finisher(processes) as finisher:
         detector = subject.make_detector(detector_name, options, str(options.device))
-        model = program.load_model(options.checkpoint, options.body_path).eval()
+        model = program.load_model(options.checkpoint, options.body_path, options.config_path).eval()
         options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
         folder.options = options_digest(options, detector, model)
         _warn_of_unused_boxes(detector, sources)

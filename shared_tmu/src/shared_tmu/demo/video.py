@@ -215,7 +215,7 @@ def run_video(program: EvalProgram, options: DemoOptions, timeline: Timeline) ->
     processes = choose_processes(options.draw_processes, frames, options.overlays)
     with OutputFolder(options.out_folder, "") as folder, Finisher(processes) as finisher:
         detector = subject.make_detector(name, options, str(options.device))
-        model = program.load_model(options.checkpoint, options.body_path).eval()
+        model = program.load_model(options.checkpoint, options.body_path, options.config_path).eval()
         options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
         folder.options = options_digest(options, detector, model)
         digest = file_sha256(clip.path)

@@ -26,6 +26,7 @@ from shared_tmu.evaluation.settings import EvalSettings, parse_settings
 from shared_tmu.evaluation.speed import count_tokens, measure_speeds
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder, chunk_bounds
 from shared_tmu.files import replacing, write_text
+from shared_tmu.models.config import ModelConfig
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import code_sha256, digest_of, file_sha256, weights_sha256
 from shared_tmu.programs.model_program import BASELINE, EvalProgram, Run
@@ -96,7 +97,7 @@ class Evaluation:
         Raises:
             TMUError: no usable weights, or a run that does not fit the model.
         """
-        model = program.load_model(settings.checkpoint, settings.body_path).eval()
+        model = program.load_model(settings.checkpoint, settings.body_path, settings.config_path).eval()
         for run in settings.runs:
             run.patched(program, model).remove()
         weights = weights_sha256(model)
@@ -123,6 +124,7 @@ class Evaluation:
         }
         depends_on = {
             **shared,
+            "config": _sizes(model),
             "code": code_sha256(program.folder),
             "torch": torch.__version__,
             "processor": environment["machine"]["processor"],
@@ -275,6 +277,12 @@ class SetRun:
     run: Run
     folder: RunFolder
     key: str
+
+
+def _sizes(model: nn.Module) -> Any:
+    """The model's configuration as plain values: cameras are no weights, but decide, too."""
+    config = getattr(model, "config", None)
+    return config.to_dict() if isinstance(config, ModelConfig) else None
 
 
 def _require_writable(folder: Path) -> None:

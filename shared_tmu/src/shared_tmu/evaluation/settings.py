@@ -13,7 +13,16 @@ import torch
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_meshes import TIPS
 from shared_tmu.methods import METHODS, find_method
-from shared_tmu.programs.flags import choose_device, choose_protection, natural, positive, split_list
+from shared_tmu.programs.flags import (
+    CONFIG_HELP,
+    DEVICE_HELP,
+    choose_device,
+    choose_protection,
+    images_per_call,
+    natural,
+    positive,
+    split_list,
+)
 from shared_tmu.programs.model_program import BASELINE, HAND, EvalProgram, Run
 from shared_tmu.runtime.packing import PACKED_HELP
 from shared_tmu.runtime.precision import DTYPES, choose_dtype, name_of
@@ -32,6 +41,7 @@ class EvalSettings:
         data_dir: where datasets are looked for.
         results: folder of the `*.jsonl` files.
         checkpoint: None for the bundled weights.
+        config_path: its configuration; None looks beside it.
         body_path: None for the bundled body model.
         limit: evaluate the first so many samples only.
         tips: whose fingertips enter the joint errors, see `HandMeshSet`.
@@ -47,6 +57,7 @@ class EvalSettings:
     device: torch.device
     dtype: torch.dtype = torch.float32
     checkpoint: Path | None = None
+    config_path: Path | None = None
     body_path: Path | None = None
     batch_size: int = 16
     num_workers: int = 0
@@ -83,6 +94,7 @@ def parse_settings(program: EvalProgram, arguments: Sequence[str] | None = None)
         device=device,
         dtype=choose_dtype(given.dtype, device).dtype,
         checkpoint=given.checkpoint,
+        config_path=given.config_path,
         body_path=given.body_path,
         batch_size=given.batch_size,
         num_workers=given.num_workers,
@@ -129,14 +141,15 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
         type=Path,
         help=f"weights; without it {program.default_checkpoint.name}, which is bundled",
     )
+    add("--config", dest="config_path", type=Path, help=CONFIG_HELP)
     add(
         subject.body_flag,
         dest="body_path",
         type=Path,
         help=f"{subject.body_file}; without it {subject.bundled}",
     )
-    add("--batch_size", type=positive, default=16, help="images per model call, also when timing")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--batch_size", type=images_per_call, default=16, help="images per model call, also when timing")
+    add("--device", default="auto", help=DEVICE_HELP)
     add(
         "--dtype",
         choices=("auto", *DTYPES),

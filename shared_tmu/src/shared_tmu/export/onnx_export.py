@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_unflatten
 
-from shared_tmu.errors import ExportError, MissingDependencyError
+from shared_tmu.errors import ExportError, InputError, MissingDependencyError
 from shared_tmu.export.outputs import flatten_output
 from shared_tmu.export.translations import translations
+from shared_tmu.files import write_target
 from shared_tmu.kernels import using
 
 MAX_FILE_BYTES = 2**31 - 2**24
@@ -57,7 +58,7 @@ def export_onnx(
     """
     if model.training:
         raise ExportError("this model is in training mode: call model.eval() before exporting it.")
-    path = path.absolute()
+    path = output_file(path)
     with _quiet(), _folder_beside(path) as folder:
         program = _translate(model, example, dynamic_batch)
         program.model.metadata_props.update(metadata or {})
@@ -112,6 +113,22 @@ def _output_names(traced: torch.export.ExportedProgram) -> list[str]:
     return sorted(places, key=places.__getitem__)
 
 
+def output_file(path: Path) -> Path:
+    """Where a model exported to `path` goes: there, or where its links lead, with its weights beside it.
+
+    Raises:
+        ExportError: a folder, device or other thing that is no regular file is there, or no file can be.
+    """
+    try:
+        target = write_target(path.absolute())
+        beside = target.with_name(f"{target.name}.data")
+        if write_target(beside) != beside:
+            raise ExportError(f"{beside} is a link; weights of large models would go there: take it away.")
+    except InputError as error:
+        raise ExportError(f"{error}") from error
+    return target
+
+
 @contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
     """A folder for unfinished files next to `path`, gone afterwards.
@@ -119,11 +136,9 @@ def _folder_beside(path: Path) -> Iterator[Path]:
     Raises:
         ExportError: it cannot be made there, before any work is done.
     """
-    if path.is_dir():
-        raise ExportError(f"{path} is a folder: name a file, such as {path / 'model.onnx'}.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=f".{path.stem}.", suffix=".part", dir=path.parent)
+        folder = tempfile.TemporaryDirectory(prefix=".export.", suffix=".part", dir=path.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ExportError(f"{path} cannot be written ({reason}): choose another place.") from error

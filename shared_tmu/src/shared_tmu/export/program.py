@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from shared_tmu.errors import ExportError
-from shared_tmu.export.onnx_export import export_onnx
+from shared_tmu.export.onnx_export import export_onnx, output_file
 from shared_tmu.export.onnx_model import OnnxModel
 from shared_tmu.export.outputs import flatten_output
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.console import run_program
-from shared_tmu.programs.flags import positive
+from shared_tmu.programs.flags import (
+    CONFIG_HELP,
+    images_per_call,
+)
 from shared_tmu.programs.model_program import EvalProgram, Run
 from shared_tmu.schedule import Schedule
 
@@ -52,20 +55,22 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
         help="merge-only: the head reads the short sequence, or a stand-in if it needs the grid",
     )
     add("--checkpoint", type=Path, help="weights; without it the bundled ones")
+    add("--config", dest="config_path", type=Path, help=CONFIG_HELP)
     add(
         program.subject.body_flag,
         dest="body_path",
         type=Path,
         help=f"{program.subject.body_file}; without it {program.subject.bundled}",
     )
-    add("--batch", type=positive, help="fix the number of images; without it any number will do")
+    add("--batch", type=images_per_call, help="fix the number of images; without it any number will do")
     return parser
 
 
 def _export(program: EvalProgram, given: argparse.Namespace) -> int:
     schedule, method = Schedule.parse(given.r), find_method(given.method).name
+    output_file(given.out)  # says what is wrong with it before any work
     run = Run(schedule, method, unmerge=not given.no_unmerge)
-    model = program.load_model(given.checkpoint, given.body_path).eval()
+    model = program.load_model(given.checkpoint, given.body_path, given.config_path).eval()
     batch = program.subject.crops(model, given.batch or _EXAMPLE_IMAGES)
     facts = {
         "model": program.name,

@@ -4,28 +4,57 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 
 import torch
 
 from shared_tmu.errors import InputError
+from shared_tmu.files import shortened
 from shared_tmu.trunk import Protect
+
+DEVICE_HELP = "auto, cpu, cuda, cuda:1, ..."
+CONFIG_HELP = "the checkpoint's model_config.yaml, or one in our layout, where it does not lie beside it"
+MAX_BATCH = 4096
+"""Images per call: beyond it no device has the memory, and a program dies while it asks for it."""
+
+_DEVICE = re.compile(r"cpu|cuda(?::(\d{1,3}))?", re.ASCII)
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device if there is one.
+    """The device that `--device` names; `auto` is the first CUDA device if there is one.
 
     Raises:
-        InputError: no such device here.
+        InputError: no such device here, or one that merging is not made for.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = _DEVICE.fullmatch(name)
+    if found is None:
+        raise InputError(
+            f"--device {shortened(name, 40)} cannot be used here (it is not supported): use cpu, cuda, a "
+            "numbered one such as cuda:1, or auto."
+        )
+    if name == "cpu":
+        return torch.device(name)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count <= int(found[1] or 0):
+        have = f"there are {count}, from cuda:0 on" if count else "torch finds no CUDA device"
+        raise InputError(f"--device {name} cannot be used here ({have}): try --device cpu.")
+    device = torch.device(name)
     try:
-        device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise InputError(f"--device {name} cannot be used here ({reason}): try --device cpu.") from error
     return device
+
+
+def images_per_call(text: str) -> int:
+    """A whole number of images that a model can be given at once."""
+    value = positive(text)
+    if value > MAX_BATCH:
+        raise argparse.ArgumentTypeError(f"must be at most {MAX_BATCH} images per call, not {value}")
+    return value
 
 
 def choose_protection(text: str) -> Protect:
@@ -53,8 +82,8 @@ def split_list(flag: str, text: str) -> list[str]:
 
 def natural(text: str) -> int:
     """A whole number of at least 0, as `argparse` takes types."""
-    if not text.strip().isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
+    if not text.strip().isdecimal() or len(text) > 18:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {shortened(text, 40)!r}")
     return int(text)
 
 

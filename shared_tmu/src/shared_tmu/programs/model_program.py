@@ -16,6 +16,15 @@ from shared_tmu.schedule import Schedule
 from shared_tmu.trunk import Protect
 
 
+class LoadModel(Protocol):
+    """The model folder's function that loads it."""
+
+    def __call__(
+        self, checkpoint: Path | None, body_path: Path | None, config_path: Path | None = None, /
+    ) -> nn.Module:
+        """Load a model; see `ModelFormat.load`."""
+
+
 class PatchModel(Protocol):
     """The model folder's `tmu.patch`."""
 
@@ -100,7 +109,8 @@ class EvalProgram:
         name: the model's name in results, e.g. `"HaMeR"`.
         folder: the model folder; results go to its `results` unless told otherwise, and its sources count
             when deciding whether finished work still holds.
-        load_model: `(checkpoint or None, body model file or None) -> model` in eval mode; the model maps a
+        load_model: `(checkpoint, body model file, configuration, each or None) -> model` in eval mode;
+            the model maps a
             batch with `img` to a dictionary with the published keys, and tells the size of its input in
             `config`.
         patch: the folder's `tmu.patch`.
@@ -110,7 +120,7 @@ class EvalProgram:
 
     name: str
     folder: Path
-    load_model: Callable[[Path | None, Path | None], nn.Module]
+    load_model: LoadModel
     patch: PatchModel
     default_checkpoint: Path
     subject: Subject = HAND

@@ -1,0 +1,56 @@
+"""Values of flags: devices that there are, numbers that a machine survives."""
+
+import argparse
+
+import pytest
+import torch
+
+from shared_tmu.errors import InputError
+from shared_tmu.programs.flags import MAX_BATCH, choose_device, images_per_call, natural
+
+
+def test_devices_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("cpu")
+
+
+UNKNOWN = (
+    "meta", "hpu", "privateuseone", "mps", "mps:0", "xla", "xpu", "vulkan", "garbage", "", "cpu:3", "CPU",
+    "cuda:", "cuda:-1", "cuda:1.5", "cuda:\u0663", "cuda:99999999999", "cuda:0\n", "x" * 9999,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_devices_that_are_not_supported(name: str) -> None:
+    with pytest.raises(
+        InputError, match=r"cannot be used here \(it is not supported\): use cpu, cuda"
+    ) as error:
+        choose_device(name)
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
+def test_a_missing_cuda_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=rf"--device {name} cannot be used here .*try --device cpu"):
+        choose_device(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    if name == "cuda:7":
+        with pytest.raises(InputError, match="there are 2, from cuda:0 on"):
+            choose_device(name)
+
+
+@pytest.mark.parametrize(
+    "text", ["1000000000", str(MAX_BATCH + 1), "0", "-1", "1.5", "x", "", "9" * 5000, "\u00b2"]
+)
+def test_batches_that_no_machine_survives(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError) as error:
+        images_per_call(text)
+    assert len(str(error.value)) < 200
+
+
+def test_numbers() -> None:
+    assert images_per_call(str(MAX_BATCH)) == MAX_BATCH
+    assert natural("0") == 0
