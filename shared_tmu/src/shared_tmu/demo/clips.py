@@ -1,42 +1,39 @@
-"""Video files: reading a clip frame by frame, and writing one so that it is whole or not there."""
+"""Video files read frame by frame, each with the time at which it is shown.
+
+Convention: a clip's pictures are upright and have square pixels, whatever its file holds; times are in
+seconds from the first frame. Times are the container's, so frames of any length are read rightly. Where a
+container has none, or one that cannot be, a frame follows the one before at the usual distance.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
-import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import count
+from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
+from statistics import median
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from shared_tmu.demo.clip_files import MAX_FRAME_PIXELS, is_cut_off, open_container, open_file
 from shared_tmu.demo.read_ahead import Loaded
+from shared_tmu.demo.upright import fitted, pixel_aspect, shown_size, upright
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.images import Picture
 from shared_tmu.pictures.listing import Source, shortened
 
-CODEC = "mp4v"
-"""MPEG-4 part 2, which OpenCV's wheel can write everywhere."""
-
 USUAL_FPS = 25.0
-"""Of files that do not say theirs."""
+"""Of clips of one frame that say nothing, and of containers without times."""
 
-MOST_LOST = 0.02
-"""Share of the frames that may be missing at the end of an intact file: what it says is an estimate in some
-formats, and edited clips hold frames that are not shown.
-"""
+MOST_FPS = 1000.0
+LONGEST_FRAME_S = 3600.0
+"""A frame that would be shown for longer has a wrong time."""
 
-_ERRORS_ONLY = 2  # OpenCV's log level
-
-LATEST_START_S = 1e6
-"""A first frame that says it comes later has no time: OpenCV gives a huge number then."""
-
-Image = NDArray[np.uint8]
+_COVERS = ("attached_pic", "timed_thumbnails", "still_image")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,13 +42,11 @@ class Clip:
 
     Attributes:
         path: where it is.
-        fps: frames per second.
-        size_px: width and height, upright.
-        frames: how many there are, as the file says; None if it does not.
+        size_px: width and height as shown: upright, with square pixels.
+        frames: how many the file says there are, which may be wrong; None if it does not.
     """
 
     path: Path
-    fps: float
     size_px: tuple[int, int]
     frames: int | None
 
@@ -65,148 +60,198 @@ class Clip:
         """Look at a video.
 
         Raises:
-            InputError: there is no such file, or no frame can be read from it.
+            InputError: there is no such file, it is no video, or no frame can be read from it.
         """
-        if not path.is_file():
-            what = "is no file" if path.exists() else "is not there"
-            raise InputError(f"--video {path} {what}: name a video file, such as clip.mp4.")
-        import cv2
-
-        capture = _capture(path)
-        is_read, frame = capture.read()
-        fps, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        capture.release()
-        if not is_read:
-            raise InputError(f"no frame can be read from --video {path}: it is empty or damaged.")
-        is_known = math.isfinite(fps) and 0 < fps <= 1000
-        told = int(frames) if math.isfinite(frames) and 0 < frames < 1e9 else None
-        return cls(path, fps if is_known else USUAL_FPS, (frame.shape[1], frame.shape[0]), told)
+        with open_file(path) as file, closing(open_container(file, path)) as container:
+            stream = _video_of(container, path)
+            decoder = _Decoder(container, stream)
+            first = next(iter(decoder), None)
+            if first is None:
+                raise InputError(f"no frame can be read from --video {path}: it holds none, or is damaged.")
+            height, width = upright(first, pixel_aspect(stream)).shape[:2]
+            return cls(path, (width, height), stream.frames or None)
 
     def source(self, index: int) -> Source:
         """A frame by the name that messages and boxes files have for it."""
         return Source(self.path, f"{self.path.name}:{index}", str(index))
 
-    def missing(self, read: int) -> int:
-        """How many frames the file promised beyond the `read` ones; 0 if so few that nothing is wrong."""
-        lost = (self.frames or read) - read
-        return lost if lost > max(1, MOST_LOST * (self.frames or 0)) else 0
 
-    def read(self, times_s: list[float]) -> Iterator[Loaded]:
-        """The frames in order, one at a time.
+class ClipReader:
+    """Reads a clip once, from the beginning; iterating gives the frames in order, one at a time.
 
-        Args:
-            times_s: gets the time at which each frame is shown.
-        """
-        import cv2
-
-        capture = _capture(self.path)
-        try:
-            for index in count():
-                started = time.perf_counter()
-                is_read, frame = capture.read()
-                if not is_read:
-                    return
-                shown_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                if times_s and not shown_s > times_s[-1]:  # a format without times
-                    shown_s = times_s[-1] + 1 / self.fps
-                elif not times_s and not 0 <= shown_s < LATEST_START_S:
-                    shown_s = 0.0
-                times_s.append(shown_s)
-                spent = time.perf_counter() - started
-                if (frame.shape[1], frame.shape[0]) == self.size_px:
-                    picture = Picture(np.asarray(frame, np.uint8))
-                    yield Loaded(self.source(index), picture=picture, read_s=spent)
-                else:
-                    size, expected = frame.shape[1::-1], self.size_px
-                    problem = f"it has {size[0]} x {size[1]} pixels, the first {expected[0]} x {expected[1]}"
-                    yield Loaded(self.source(index), problem=problem, read_s=spent)
-        finally:
-            capture.release()
-
-
-class ClipWriter:
-    """Writes an MPEG-4 video; a context manager.
-
-    Args:
-        path: of the file, which is there as soon as a frame is.
-        fps: frames per second.
-        size_px: width and height of every frame; the last column or row is left out where one is odd.
+    Attributes:
+        times_s: when each frame that was read is shown, from the first.
+        start_s: when the first is shown by the file's own clock.
+        end_s: when the last frame ends.
     """
 
-    def __init__(self, path: Path, fps: float, size_px: tuple[int, int]) -> None:
-        self.path, self.fps, self.size_px, self.frames = path, fps, size_px, 0
-        self._writer: Any = None
+    def __init__(self, clip: Clip) -> None:
+        self.clip = clip
+        self.times_s: list[float] = []
+        self.start_s = self.end_s = 0.0
+        self._damage: list[str] = []
 
-    def write(self, frame: Image) -> None:
-        """Append a frame `[H, W, 3]`, BGR.
+    def __iter__(self) -> Iterator[Loaded]:
+        clip = self.clip
+        with open_file(clip.path) as file, closing(open_container(file, clip.path)) as container:
+            stream = _video_of(container, clip.path)
+            decoder, clock, aspect = _Decoder(container, stream), _Clock(stream), pixel_aspect(stream)
+            started = time.perf_counter()
+            for index, frame in enumerate(decoder):
+                self.times_s.append(clock.time_s(frame))
+                picture = Picture(fitted(upright(frame, aspect), clip.size_px))
+                spent = time.perf_counter() - started
+                yield Loaded(clip.source(index), picture=picture, read_s=spent)
+                started = time.perf_counter()
+            self.start_s, self.end_s = clock.start_s, clock.end_s()
+            self._damage = decoder.damage(clip, self.times_s)
+            if decoder.is_broken_off or is_cut_off(file):
+                self._damage.append(self._cut_off())
 
-        Raises:
-            InputError: videos of this size cannot be written.
-        """
-        if self._writer is None:
-            self._writer = self._open()
-        self._writer.write(frame)
-        self.frames += 1
+    @property
+    def fps(self) -> float:
+        """Frames per second, on average over the clip."""
+        return len(self.times_s) / self.end_s if self.end_s > 0 else USUAL_FPS
 
-    def finish(self) -> None:
-        """Complete the file.
+    def problems(self) -> list[str]:
+        """What is damaged, once all has been read."""
+        return self._damage
 
-        Raises:
-            InputError: not all frames are in it; OpenCV says nothing when a disk is full.
-        """
-        self.close()
-        written = 0
-        if self.path.is_file():
-            import cv2
-
-            capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
-            written = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-            capture.release()
-        if written != self.frames:
-            raise InputError(
-                f"only {written} of {self.frames} frames of the overlay video could be written: make room on "
-                "the disk, or use --no-overlays for parameters alone."
-            )
-
-    def close(self) -> None:
-        """Stop writing."""
-        if self._writer is not None:
-            self._writer.release()
-        self._writer = None
-
-    def __enter__(self) -> ClipWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _open(self) -> Any:
-        import cv2
-
-        code = cv2.VideoWriter.fourcc(*CODEC)
-        writer = cv2.VideoWriter(str(self.path), cv2.CAP_FFMPEG, code, self.fps, self.size_px)
-        if not writer.isOpened():
-            width, height = self.size_px
-            raise InputError(
-                f"OpenCV cannot write a video of {width} x {height} pixels in {self.path.parent}: use "
-                "--no-overlays for parameters alone."
-            )
-        return writer
+    def _cut_off(self) -> str:
+        read, told = len(self.times_s), self.clip.frames or 0
+        count = f"{read} of {told}" if told > read else f"{read}"
+        return f"{self.clip.path.name}: {count} frames could be read, the rest is damaged or cut off"
 
 
-def _capture(path: Path) -> Any:
-    """Ready to read. What FFmpeg and OpenCV write about damaged files is silenced: ours says what matters."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    import cv2
+class _Decoder:
+    """The frames of a stream in the order in which they are shown, and what was wrong on the way."""
 
-    level = cv2.setLogLevel(_ERRORS_ONLY)
-    try:
-        capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
-    finally:
-        cv2.setLogLevel(level)
-    if not capture.isOpened():
-        raise InputError(f"--video {path} cannot be opened: it is damaged, or no video that OpenCV reads.")
-    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # upright, however the camera was held
-    return capture
+    def __init__(self, container: Any, stream: Any) -> None:
+        self.container, self.stream = container, stream
+        self.is_broken_off = False
+        self.frames = 0
+        self._lost: list[int] = []  # frames that had been given out before each part that does not decode
+        self._faulty: list[int] = []
+        # a count of packets that is not continuous is no fault where streams are cut out and joined
+        self._is_trusted = "mpegts" not in container.format.name
+
+    def __iter__(self) -> Iterator[Any]:
+        from av import FFmpegError
+
+        is_begun = False
+        for packet in self._packets():
+            if packet is not None and packet.size and not is_begun:
+                is_begun = packet.is_keyframe  # what comes before cannot be decoded in an intact file either
+            if packet is not None and packet.is_corrupt and self._is_trusted:
+                self._faulty.append(self.frames)
+            try:
+                frames = self.stream.codec_context.decode(packet)
+            except EOFError:
+                return
+            except FFmpegError:
+                if is_begun:
+                    self._lost.append(self.frames)
+                continue
+            for frame in frames:
+                if frame.is_corrupt and is_begun:
+                    self._faulty.append(self.frames)
+                self.frames += 1
+                yield frame
+
+    def _packets(self) -> Iterator[Any]:
+        """All packets, then None: the decoder gives what it still has."""
+        from av import FFmpegError
+
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.size:
+                    yield packet
+        except FFmpegError:
+            self.is_broken_off = True
+        yield None
+
+    def damage(self, clip: Clip, times_s: list[float]) -> list[str]:
+        """A sentence for each kind of damage that was met."""
+        name, said = clip.path.name, []
+        for places, what in ((self._lost, "cannot be decoded"), (self._faulty, "came out with faults")):
+            if places:
+                at = min(places[0], len(times_s) - 1)
+                many = "1 part of it" if len(places) == 1 else f"{len(places)} parts of it"
+                said.append(f"{name}: {many} {what}, the first at frame {at} ({times_s[at]:.2f} s)")
+        return said
+
+
+class _Clock:
+    """Times of frames, from the first, that always grow."""
+
+    def __init__(self, stream: Any) -> None:
+        rate = stream.average_rate or stream.guessed_rate
+        self._usual_s = float(1 / rate) if rate and 1 / LONGEST_FRAME_S < rate < MOST_FPS else 1 / USUAL_FPS
+        self._unit = stream.time_base or Fraction(1, 1000)
+        self._steps: list[float] = []
+        self._last: float | None = None
+        self._shift: float | None = None
+        self._length_s = 0.0
+        self.start_s = 0.0
+
+    def time_s(self, frame: Any) -> float:
+        """When the next frame is shown."""
+        told = None if frame.pts is None else float(frame.pts * self._unit)
+        self._length_s = float((frame.duration or 0) * self._unit)
+        if self._last is None:
+            self.start_s = self._shift = 0.0 if told is None else told
+            self._last = 0.0
+            return 0.0
+        assert self._shift is not None
+        step = self._step()
+        shown = self._last + step if told is None else told - self._shift
+        if not 0 < shown - self._last <= LONGEST_FRAME_S:
+            if told is not None and abs(shown - self._last) > 1:  # another count of time begins
+                self._shift = told - (self._last + step)
+            shown = self._last + step
+        self._steps.append(shown - self._last)
+        self._last = shown
+        return shown
+
+    def end_s(self) -> float:
+        """When the last frame ends."""
+        if self._last is None:
+            return 0.0
+        length = self._length_s if 0 < self._length_s <= LONGEST_FRAME_S else self._step()
+        return self._last + length
+
+    def _step(self) -> float:
+        """The usual distance of frames."""
+        recent = self._steps[-25:]
+        return median(recent) if recent else self._usual_s
+
+
+def _video_of(container: Any, path: Path) -> Any:
+    """The stream that is shown: the file's default, else the first; covers and thumbnails are none.
+
+    Raises:
+        InputError: there is none, or it cannot be decoded.
+    """
+    covers = [one for one in container.streams.video if any(name in str(one.disposition) for name in _COVERS)]
+    videos = [one for one in container.streams.video if one not in covers]
+    if not videos:
+        what = "sound and a cover picture" if covers else "sound" if container.streams.audio else "no video"
+        raise InputError(
+            f"no frame can be read from --video {path}: it holds {what} only; name a file with a video."
+        )
+    chosen = next((one for one in videos if "default" in str(one.disposition)), videos[0])
+    if chosen.codec_context is None:
+        raise InputError(
+            f"--video {path} is in a format that cannot be decoded here: convert it, e.g. to H.264."
+        )
+    width, height = chosen.codec_context.width, chosen.codec_context.height
+    shown = shown_size(width, height, pixel_aspect(chosen))
+    if math.prod(shown) > MAX_FRAME_PIXELS:
+        raise InputError(
+            f"--video {path} has frames of {shown[0]} x {shown[1]} pixels, more than the "
+            f"{MAX_FRAME_PIXELS // 10**6} megapixels that are decoded: make it smaller first."
+        )
+    if len(videos) > 1:
+        _log.info("%s holds %d videos: number %d is used.", path.name, len(videos), videos.index(chosen) + 1)
+    chosen.thread_type = "NONE"  # damage is met where it is, and no frames wait in threads
+    return chosen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.channels import PixelBudget
-from shared_tmu.demo.clips import ClipWriter
+from shared_tmu.demo.clip_writer import ClipWriter
 from shared_tmu.demo.disk_arrays import GrowingArrays
 from shared_tmu.demo.saving import Drawer, ImageFiles
 from shared_tmu.programs.tables import Field, Table
@@ -25,7 +25,7 @@ Rows = Mapping[str, NDArray[Any]]
 def clip_table(table: Table, more: tuple[Field, ...]) -> Table:
     """The table of a clip: that of single images, and what only clips have."""
     fields = (*table.fields, *more)
-    once = (*table.per_image, "frame_time_s", "fps")
+    once = (*table.per_image, "frame_time_s", "fps", "start_s")
     # the rows of a clip are too many for the .json
     only = {one.name for one in fields if one.name not in once}
     return Table(fields, once, (*table.npz_only, "frame_time_s", *sorted(only)), table.many, table.extra)
@@ -63,10 +63,17 @@ class FrameOrder:
         writer: of the overlay video; None for none.
         rows: get what was found.
         budget: gets back the pixels of frames that have left memory.
+        times_s: when each frame is shown; has that of a frame by the time it is added.
     """
 
-    def __init__(self, writer: ClipWriter | None, rows: GrowingArrays, budget: PixelBudget) -> None:
-        self.writer, self.rows, self.budget = writer, rows, budget
+    def __init__(
+        self,
+        writer: ClipWriter | None,
+        rows: GrowingArrays,
+        budget: PixelBudget,
+        times_s: Sequence[float],
+    ) -> None:
+        self.writer, self.rows, self.budget, self.times_s = writer, rows, budget, times_s
         self._waiting: dict[int, tuple[Image | None, Rows, int]] = {}
         self._next = 0
         self._before: Image | None = None
@@ -98,5 +105,5 @@ class FrameOrder:
         if picture is None:
             width, height = self.writer.size_px
             picture = np.zeros((height, width, 3), np.uint8) if self._before is None else self._before
-        self.writer.write(picture)
+        self.writer.write(picture, self.times_s[self._next])
         self._before = picture

@@ -2,14 +2,17 @@
 
 For `street.mov` there are `street.mp4` (the overlays, without sound), `street.npz` and `street.json`. The
 `.npz` has the arrays of single images (see `records` and `body_records`) with the hands or people of all
-frames one after the other, K rows in the order of the F frames, and
+frames one after the other, K rows in the order of the F frames. Pixels are those of the frames as they are
+shown, upright and square, and so are those of the overlays, in which each frame is shown as long as in the
+clip. The `.npz` also has
 
 | name | shape | unit | meaning |
 |---|---|---|---|
 | frame_index | [K] | | which frame each hand or person is in, from 0 |
-| time_s | [K] | s | when that frame is shown |
-| frame_time_s | [F] | s | when each frame is shown, also those in which nothing was found |
-| fps | scalar | 1/s | frames per second of the overlay video |
+| time_s | [K] | s | when that frame is shown, from the first frame |
+| frame_time_s | [F] | s | when each frame is shown, from the first, also those in which nothing was found |
+| fps | scalar | 1/s | frames per second on average: F over the duration, to the end of the last frame |
+| start_s | scalar | s | when the first frame is shown by the clip's own clock, on which its sound is too |
 
 The `.json` describes them. Only frames on their way are in memory, and rows wait on disk. Frames meet the
 model together as pictures do, in whatever number fills a batch. A clip is one result: it is there when all of
@@ -30,7 +33,8 @@ import numpy as np
 from torch import nn
 
 from shared_tmu.demo.batching import Job
-from shared_tmu.demo.clips import Clip, ClipWriter
+from shared_tmu.demo.clip_writer import ClipWriter
+from shared_tmu.demo.clips import Clip, ClipReader
 from shared_tmu.demo.digest import options_digest
 from shared_tmu.demo.disk_arrays import GrowingArrays
 from shared_tmu.demo.draw_worker import Drawn
@@ -91,7 +95,7 @@ class VideoSession(Session):
     ) -> None:
         super().__init__(program, options, model, detector, folder, (), finisher, timeline)
         self.clip, self.digest, self.writer, self.rows = clip, digest, writer, rows
-        self.times_s: list[float] = []
+        self.reader = ClipReader(clip)
         self.report.unit = "frames"
         self.lost: set[int] = set()
         self.unlisted = 0
@@ -102,8 +106,7 @@ class VideoSession(Session):
 
     @property
     def total(self) -> int:
-        read = len(self.times_s)
-        return read + self.clip.missing(read)
+        return len(self.reader.times_s)
 
     def skip(self, source: Source, problems: Iterable[str], kept: Note | None = None) -> None:
         super().skip(source, problems, kept)
@@ -120,10 +123,7 @@ class VideoSession(Session):
     def failures(self) -> list[str]:
         order = sorted(self.report.failures, key=lambda failure: int(failure[0].rpartition(":")[2]))
         more = [f"and {self.unlisted} more of this clip"] if self.unlisted else []
-        read = len(self.times_s)
-        if missing := self.clip.missing(read):
-            name, told = self.clip.path.name, read + missing
-            more.append(f"{name}: {read} of {told} frames could be read, the rest is damaged or cut off")
+        more += self.reader.problems()
         return [message for _, message in order] + more
 
     def _mention_earlier(self) -> None:
@@ -131,8 +131,8 @@ class VideoSession(Session):
 
     def _feeder(self) -> Feeder:
         feeder = super()._feeder()
-        feeder.frames = self.clip.read(self.times_s)
-        self.order = FrameOrder(self.writer, self.rows, feeder.budget)
+        feeder.frames = self.reader
+        self.order = FrameOrder(self.writer, self.rows, feeder.budget, self.reader.times_s)
         return feeder
 
     def _drawer(self) -> Drawer:
@@ -166,7 +166,10 @@ class VideoSession(Session):
         with np.load(io.BytesIO(packed)) as arrays:
             rows = {name: arrays[name] for name in arrays.files}
         many = len(next(iter(rows.values())))
-        when = {"frame_index": np.full(many, index, np.int64), "time_s": np.full(many, self.times_s[index])}
+        when = {
+            "frame_index": np.full(many, index, np.int64),
+            "time_s": np.full(many, self.reader.times_s[index]),
+        }
         return rows | when
 
     def _close(self) -> int:
@@ -175,7 +178,7 @@ class VideoSession(Session):
         files: dict[str, bytes | Path] = {}
         with self.folder.writing(self.clip.path.name):
             if self.writer is not None:
-                self.writer.finish()
+                self.writer.finish(self.reader.end_s)
                 files[f"{key}.mp4"] = self.writer.path
             if self.options.save_params:
                 files |= self._parameters(key)
@@ -189,11 +192,13 @@ class VideoSession(Session):
         table, drawer = clip_table(self.subject.table, FIELDS), self._drawer()
         camera = ImageCamera.of_image(*self.clip.size_px, self.options.focal_px)
         whole = self.subject.image_arrays([], camera, drawer.faces)
-        whole |= {"frame_time_s": np.array(self.times_s), "fps": np.array(self.clip.fps)}
+        reader = self.reader
+        whole |= {"frame_time_s": np.array(reader.times_s), "fps": np.array(reader.fps)}
+        whole |= {"start_s": np.array(reader.start_s)}
         whole |= {"frame_index": np.zeros(0, np.int64), "time_s": np.zeros(0)}  # if nothing was found
         path = self.folder.staging / "clip.npz"
         self.rows.save(path, [one.name for one in table.fields], whole)
-        about = {"video": self.clip.path.name, "frames": len(self.times_s), table.many: self.report.found}
+        about = {"video": self.clip.path.name, "frames": len(reader.times_s), table.many: self.report.found}
         return {f"{key}.npz": path, f"{key}.json": table.to_json(whole, {**drawer.facts, **about})}
 
 
@@ -230,7 +235,7 @@ def run_video(program: EvalProgram, options: DemoOptions, timeline: Timeline) ->
             writer = None
             if options.overlays:
                 path = folder.staging / "clip.mp4"
-                writer = stack.enter_context(ClipWriter(path, clip.fps, clip.size_px))
+                writer = stack.enter_context(ClipWriter(path, clip.size_px))
             session = VideoSession(
                 program, options, model, detector, folder, finisher, clip, digest, writer, rows, timeline
             )

@@ -1,0 +1,200 @@
+"""Opening a video file so that nothing but that file is ever opened, and seeing whether it is all there.
+
+FFmpeg decides by a file's content what it is, and some contents name other files or addresses: playlists,
+concat scripts, session descriptions, tracks of a .mov that lie elsewhere. Here FFmpeg gets an open file
+without a name, knows only containers that hold their frames themselves, and may open nothing more.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from shared_tmu.errors import InputError, MissingDependencyError
+
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,apng,ivf,nut,mxf,dv,rm,"
+    "h264,hevc,obu,m4v,mpegvideo,mjpeg,yuv4mpegpipe"
+)
+"""FFmpeg's names of the containers that are read: those of single files that hold all their frames."""
+
+MAX_FRAME_PIXELS = 1 << 27
+"""Of a frame, 16384 x 8192: 400 MB as 8-bit colour."""
+
+USE = "name a video file, such as clip.mp4."
+
+_NO_VIDEOS = (
+    (rb"\s*(#EXTM3U|ffconcat|\[playlist\]|v=0|<\?xml|<MPD|<smil)", "a list that names other files"),
+    (rb"\xff\xd8\xff|\x89PNG|BM|II\*\0|MM\0\*|8BPS", "a picture"),
+    (rb"RIFF....WEBP", "a WebP picture, of which an animation cannot be read as a clip"),
+    (rb"....ftyp(hei|hev|mif1|avi[fs])", "a picture"),
+    (rb"ID3|fLaC|RIFF....WAVE|\xff[\xfb\xf3\xf2]", "sound without a video"),
+)
+"""How files begin that are mistaken for videos, and what they are."""
+
+
+class Readable(Protocol):
+    """What FFmpeg needs of a file; it has no name, which FFmpeg would look at."""
+
+    def read(self, count: int) -> bytes:
+        """At most `count` bytes, none at the end."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place; gives the new one."""
+
+    def tell(self) -> int:
+        """Where it is."""
+
+
+class Nameless:
+    """A file's content without its name."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a video's file, which must be a regular one that is there and may be read.
+
+    Raises:
+        InputError: it is not; the message says what it is instead.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise InputError(f"--video {_asked(path)} {_why_not(path, error)}") from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise InputError(f"--video {path} {_what_is(mode)}: {USE}")
+    return os.fdopen(descriptor, "rb")
+
+
+def open_container(file: BinaryIO, path: Path) -> Any:
+    """PyAV's container of an open file; to be closed, and the file after it.
+
+    Args:
+        file: the video's.
+        path: where it is, for messages.
+
+    Raises:
+        InputError: it is no video, or none that is read here.
+        MissingDependencyError: PyAV is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise MissingDependencyError(
+            "--video was asked for, but PyAV is not installed: pip install 'shared_tmu[demo]'"
+        ) from error
+    try:
+        return av.open(
+            Nameless(file),
+            mode="r",
+            container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": "none"},
+            metadata_errors="replace",
+            io_open=_open_nothing,
+        )
+    except Exception as error:  # PyAV has an error for everything that FFmpeg has, with no common ground
+        file.seek(0)
+        raise InputError(f"--video {path} {_no_video(file.read(64))}") from error
+
+
+def is_cut_off(file: BinaryIO) -> bool:
+    """Whether the end of an .mp4, .mkv, .webm, .avi or .gif is missing.
+
+    Other containers do not say where they end.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if file.read(4) == b"GIF8":
+        file.seek(max(0, size - 64))
+        return b";" not in file.read().rstrip(b"\0")[-1:]
+    return any(end > size for end in _ends(file, size))
+
+
+def _ends(file: BinaryIO, size: int) -> Iterator[int]:
+    """Where the outermost parts of the file should end, as far as they say so."""
+    place = 0
+    while place < size:
+        file.seek(place)
+        head = file.read(16)
+        end: int | None = None
+        if head[:4] == b"RIFF":
+            length = int.from_bytes(head[4:8], "little")
+            end = place + 8 + length if 0 < length < 0xFFFFFFFF else None
+            after = -1 if end is None else end + end % 2
+        elif head[:4] in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):  # the header and the segment of Matroska
+            told, many = _matroska_length(head[4:12])
+            end = None if told is None else place + 4 + many + told
+            after = -1 if end is None else end
+        elif re.fullmatch(rb"[ -~]{4}", head[4:8]):  # a box of an .mp4
+            length = int.from_bytes(head[:4], "big")
+            length = int.from_bytes(head[8:16], "big") if length == 1 else length
+            end = place + length if length >= 8 and head[4:8] == b"mdat" else None
+            after = place + length if length >= 8 else -1
+        else:
+            return
+        if end is not None:
+            yield end
+        if after < 0:
+            return
+        place = after
+
+
+def _matroska_length(content: bytes) -> tuple[int | None, int]:
+    """The number at the beginning and how many bytes it takes; None if the length is unknown, as it is in a
+    recording that was not finished.
+    """
+    many = 9 - content[0].bit_length() if content and content[0] else 1
+    value = int.from_bytes(content[:many], "big") & ((1 << 7 * many) - 1)
+    return (None if value == (1 << 7 * many) - 1 else value), many
+
+
+def _open_nothing(url: str, flags: int, options: dict[str, Any]) -> Any:
+    raise PermissionError(f"a video may not open {url}")
+
+
+def _asked(path: Path) -> str:
+    """As it was written: a `Path` makes one stroke of the two in an address."""
+    return re.sub(r"^([A-Za-z][\w+.-]+):/(?=[^/])", r"\1://", str(path))
+
+
+def _why_not(path: Path, error: OSError) -> str:
+    text = str(path)
+    if re.fullmatch(r"\d+|(/dev/)?video\d+", text):
+        return f"is a camera: cameras and streams are not supported yet; {USE}"
+    if re.match(r"[A-Za-z][\w+.-]+:", text):
+        return (
+            "is an address: cameras and streams are not supported yet, nor are other addresses; download or "
+            f"record it, and {USE}"
+        )
+    if path.is_symlink() and isinstance(error, FileNotFoundError):
+        return f"is a link to a file that is not there: {USE}"
+    if "%" in path.name or "*" in path.name:
+        return f"is not there: {USE} For pictures use --img_folder FOLDER."
+    if isinstance(error, FileNotFoundError):
+        return f"is not there: {USE}"
+    return f"cannot be opened ({error.strerror or error}): {USE}"
+
+
+def _what_is(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "is a folder, no file"
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return "is a camera or another device, no file: cameras and streams are not supported yet"
+    return "is a pipe or socket, no file: streams are not supported yet"
+
+
+def _no_video(beginning: bytes) -> str:
+    if not beginning:
+        return f"is empty (0 bytes): {USE}"
+    for pattern, what in _NO_VIDEOS:
+        if re.match(pattern, beginning, re.DOTALL):
+            more = " For pictures use --img_folder." if "picture" in what else ""
+            return f"is {what}, no video file: {USE}{more}"
+    return f"cannot be opened: it is damaged, or no video that can be read here; {USE}"

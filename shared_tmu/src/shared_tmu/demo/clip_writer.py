@@ -1,0 +1,147 @@
+"""Writing a clip: MPEG-4, frames of any length, and no disk that fills without a word."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.errors import InputError
+
+CODEC = "mpeg4"
+"""MPEG-4 part 2 by FFmpeg's own encoder: no other library, whose licence or patents would bind users."""
+
+TICKS_PER_S = 60000
+"""Times are written in these: all usual frame rates and milliseconds are whole numbers of them."""
+
+BEST_QUALITY, WORST_QUALITY = "2", "4"
+"""Coarseness of the encoder's steps, 1 to 31."""
+
+LONGEST_SIDE_PX = 8190
+"""That MPEG-4 part 2 can hold."""
+
+Image = NDArray[np.uint8]
+
+
+class ClipWriter:
+    """Writes a video; a context manager.
+
+    Args:
+        path: of the file, which is there as soon as a frame is.
+        size_px: width and height of every frame.
+    """
+
+    def __init__(self, path: Path, size_px: tuple[int, int]) -> None:
+        self.path, self.size_px, self.frames = path, size_px, 0
+        self._sink: _Sink | None = None
+        self._container: Any = None
+        self._stream: Any = None
+        self._waiting: Any = None  # the last packet, whose length the next frame tells
+
+    def write(self, frame: Image, time_s: float) -> None:
+        """Append a frame `[H, W, 3]`, BGR, to be shown from `time_s` on.
+
+        Raises:
+            InputError: videos of this size cannot be written.
+            OSError: the disk is full, or cannot be written to any more.
+        """
+        import av
+
+        if self._container is None:
+            self._open()
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="bgr24")
+        picture.pts = max(round(time_s * TICKS_PER_S), self._waiting.pts + 1 if self._waiting else 0)
+        picture.time_base = Fraction(1, TICKS_PER_S)
+        for packet in self._stream.encode(picture):
+            self._mux(until=packet.pts)
+            self._waiting = packet
+        self.frames += 1
+
+    def finish(self, end_s: float) -> None:
+        """Complete the file; the last frame is shown until `end_s`.
+
+        Raises:
+            OSError: as `write`.
+        """
+        if self._container is None:
+            return
+        self._mux(until=max(round(end_s * TICKS_PER_S), self._waiting.pts + 1))
+        self._waiting = None
+        self._container.close()
+        assert self._sink is not None
+        self._sink.check()
+        self._container = None
+        self.close()
+
+    def close(self) -> None:
+        """Stop writing."""
+        if self._sink is not None:
+            self._sink.is_open = False
+        if self._container is not None:
+            self._container.close()
+        if self._sink is not None:
+            self._sink.file.close()
+        self._container = self._sink = self._waiting = None
+
+    def __enter__(self) -> ClipWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _mux(self, until: int) -> None:
+        if self._waiting is None:
+            return
+        assert self._sink is not None
+        self._waiting.duration = until - self._waiting.pts
+        self._container.mux(self._waiting)
+        self._sink.check()
+
+    def _open(self) -> None:
+        import av
+
+        width, height = self.size_px
+        if max(self.size_px) > LONGEST_SIDE_PX:
+            raise InputError(
+                f"an overlay video of {width} x {height} pixels cannot be written, MPEG-4 holds at most "
+                f"{LONGEST_SIDE_PX}: use --no-overlays for parameters alone."
+            )
+        self._sink = _Sink(self.path)
+        self._container = av.open(self._sink, mode="w", format="mp4")
+        options = {"qmin": BEST_QUALITY, "qmax": WORST_QUALITY, "bf": "0", "g": "50"}
+        stream = self._container.add_stream(CODEC, rate=TICKS_PER_S, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, TICKS_PER_S)
+        stream.bit_rate = 8 * width * height * 30
+        self._stream = stream
+
+
+class _Sink:
+    """A file for FFmpeg, which tells nobody when it cannot be written: the error is kept, and raised."""
+
+    def __init__(self, path: Path) -> None:
+        self.file: BinaryIO = path.open("wb", buffering=0)
+        self.seek, self.tell = self.file.seek, self.file.tell
+        self.error: OSError | None = None
+        self.is_open = True
+
+    def write(self, content: bytes) -> int:
+        """All of it, or the error is kept."""
+        rest = memoryview(content)
+        while self.is_open and self.error is None and rest:
+            try:
+                rest = rest[self.file.write(rest) :]
+            except OSError as error:
+                self.error = error
+        return len(content)
+
+    def check(self) -> None:
+        """Raise what went wrong since the beginning."""
+        if self.error is not None:
+            raise self.error
