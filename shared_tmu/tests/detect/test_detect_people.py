@@ -1,7 +1,9 @@
 """People: found in views of a picture, confirmed close up, told apart; YOLO's and a user's boxes."""
 
 import json
+import os
 import sys
+from importlib import import_module
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from shared_tmu.detect import PersonBox
 from shared_tmu.detect.mediapipe_people import MediaPipePeople, PersonView, overlap_of_smaller
 from shared_tmu.detect.people import choose_people_detector, make_people_detector
+from shared_tmu.detect.yolo import load_yolo
 from shared_tmu.errors import InputError, MissingAssetError, MissingDependencyError
 
 IMAGE = np.zeros((600, 800, 3), np.uint8)
@@ -161,3 +164,50 @@ def test_boxes_and_detector_must_agree(tmp_path):
         make_people_detector("mediapipe", tmp_path, boxes=tmp_path / "b.json")
     with pytest.raises(InputError, match="unknown detector of people 'vitdet'"):
         make_people_detector("vitdet", tmp_path)
+
+
+FAKE_YOLO = """
+import os
+from pathlib import Path
+
+def flag(name):
+    return os.environ.get(name, "").lower() == "true"
+
+ONLINE = not flag("YOLO_OFFLINE")
+AUTOINSTALL = os.environ.get("YOLO_AUTOINSTALL", "true").lower() == "true"
+CONFIG = Path(os.environ.get("YOLO_CONFIG_DIR", Path.home()))
+(CONFIG / "settings.json").write_text("{}")
+"""
+
+
+@pytest.mark.parametrize("was_imported", [False, True])
+def test_ultralytics_is_offline_and_leaves_the_users_settings_alone(tmp_path, monkeypatch, was_imported):
+    utils = tmp_path / "ultralytics" / "utils"
+    utils.mkdir(parents=True)
+    (utils / "__init__.py").write_text(FAKE_YOLO)
+    (utils / "events.py").write_text(
+        "from ultralytics.utils import ONLINE\nclass Events: enabled = ONLINE\nevents = Events()\n"
+    )
+    (utils.parent / "__init__.py").write_text("from ultralytics.utils.events import events\nYOLO = str\n")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "yolov8x.pt").write_bytes(b"x")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("YOLO_OFFLINE", "YOLO_AUTOINSTALL", "YOLO_CONFIG_DIR"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ultralytics"]:
+        monkeypatch.delitem(sys.modules, name)
+    try:
+        if was_imported:
+            import_module("ultralytics")
+            (tmp_path / "home" / "settings.json").unlink()
+        load_yolo(tmp_path / "yolov8x.pt", "a detector")
+        seen = sys.modules["ultralytics.utils"]
+        assert (seen.ONLINE, seen.AUTOINSTALL) == (False, False)
+        assert sys.modules["ultralytics.utils.events"].events.enabled is False
+        assert list((tmp_path / "home").iterdir()) == []
+        assert "YOLO_CONFIG_DIR" not in os.environ
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "ultralytics"]:
+            del sys.modules[name]

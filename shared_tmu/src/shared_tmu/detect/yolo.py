@@ -1,10 +1,17 @@
 """Hands and people by YOLO detectors in ultralytics' format, when their files are there.
 
-ultralytics unpickles such a file, which runs code from it: use only one that you trust.
+ultralytics unpickles such a file, which runs code from it: use only one that you trust. By itself that
+package looks up public hosts when it is imported, sends statistics of its use, downloads what it misses and
+installs packages. All of this is switched off here; the user's own settings of that package are neither read
+nor changed.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +28,7 @@ PEOPLE_FILE_NAME, MIN_PERSON_SCORE, MAX_OVERLAP = "yolov8x.pt", 0.5, 0.5
 """The person detector of the published SMPLest-X demo; overlap is intersection over union."""
 
 _PERSON = 0  # class
+_QUIET = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
 
 
 class YoloDetector:
@@ -83,6 +91,7 @@ def load_yolo(weights: Path, what: str) -> Any:
             "another with --detector_dir, or use --detector mediapipe, which needs no files."
         )
     try:
+        _import_quietly()
         from ultralytics import YOLO
     except ImportError as error:
         raise MissingDependencyError(
@@ -90,6 +99,33 @@ def load_yolo(weights: Path, what: str) -> Any:
             "ultralytics, or use --detector mediapipe."
         ) from error
     return YOLO(str(weights))
+
+
+def _import_quietly() -> None:
+    """Import ultralytics so that it neither looks up hosts, reports, downloads nor installs anything.
+
+    It reads its environment once, when it is imported; its settings are then those of an empty folder, with
+    reports off. Where a program has imported it before, what it decided then is changed.
+    """
+    os.environ.update(_QUIET)
+    if "ultralytics" not in sys.modules:
+        with tempfile.TemporaryDirectory(prefix="tmu-yolo-") as folder:
+            before = os.environ.get("YOLO_CONFIG_DIR")
+            os.environ["YOLO_CONFIG_DIR"] = folder
+            try:
+                import_module("ultralytics.utils")
+            finally:
+                del os.environ["YOLO_CONFIG_DIR"]
+                if before is not None:
+                    os.environ["YOLO_CONFIG_DIR"] = before
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ultralytics."):
+            for flag in ("ONLINE", "AUTOINSTALL"):
+                if hasattr(module, flag):
+                    setattr(module, flag, False)
+            events = getattr(module, "events", None)
+            if hasattr(events, "enabled"):
+                events.enabled = False
 
 
 def _rows(found: Any) -> list[tuple[tuple[float, float, float, float], float, float]]:
