@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from shared_tmu import files
 from shared_tmu.errors import InputError, MissingDependencyError
 
 CONTAINERS = (
@@ -63,15 +64,9 @@ def open_file(path: Path) -> BinaryIO:
     Raises:
         InputError: it is not; the message says what it is instead.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        raise InputError(f"--video {_asked(path)} {_why_not(path, error)}") from error
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        raise InputError(f"--video {path} {_what_is(mode)}: {USE}")
-    return os.fdopen(descriptor, "rb")
+    if not files.is_file(path):
+        raise InputError(f"--video {_asked(path)} {_why_not(path)}")
+    return files.open_file(path, InputError, USE.capitalize())
 
 
 def open_container(file: BinaryIO, path: Path) -> Any:
@@ -164,30 +159,29 @@ def _asked(path: Path) -> str:
     return re.sub(r"^([A-Za-z][\w+.-]+):/(?=[^/])", r"\1://", str(path))
 
 
-def _why_not(path: Path, error: OSError) -> str:
+def _why_not(path: Path) -> str:
+    """Why there is no regular file."""
     text = str(path)
-    if re.fullmatch(r"\d+|(/dev/)?video\d+", text):
-        return f"is a camera: cameras and streams are not supported yet; {USE}"
-    if re.match(r"[A-Za-z][\w+.-]+:", text):
-        return (
-            "is an address: cameras and streams are not supported yet, nor are other addresses; download or "
-            f"record it, and {USE}"
-        )
-    if path.is_symlink() and isinstance(error, FileNotFoundError):
-        return f"is a link to a file that is not there: {USE}"
-    if "%" in path.name or "*" in path.name:
-        return f"is not there: {USE} For pictures use --img_folder FOLDER."
-    if isinstance(error, FileNotFoundError):
-        return f"is not there: {USE}"
-    return f"cannot be opened ({error.strerror or error}): {USE}"
-
-
-def _what_is(mode: int) -> str:
-    if stat.S_ISDIR(mode):
-        return "is a folder, no file"
-    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        return "is a camera or another device, no file: cameras and streams are not supported yet"
-    return "is a pipe or socket, no file: streams are not supported yet"
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except (OSError, ValueError) as error:
+        if re.fullmatch(r"\d+|(/dev/)?video\d+", text):
+            return f"is a camera: cameras and streams are not supported yet; {USE}"
+        if re.match(r"[A-Za-z][\w+.-]+:", text):
+            return (
+                "is an address: cameras and streams are not supported yet, nor are other addresses; download "
+                f"or record it, and {USE}"
+            )
+        if isinstance(error, FileNotFoundError):
+            what = "is a link to a file that is not there" if path.is_symlink() else "is not there"
+            pictures = " For pictures use --img_folder FOLDER." if re.search("[%*?]", path.name) else ""
+            return f"{what}: {USE}{pictures}"
+        return f"cannot be opened ({getattr(error, 'strerror', None) or error}): {USE}"
+    if kind == stat.S_IFDIR:
+        return f"is a folder, no file: {USE}"
+    if kind in (stat.S_IFCHR, stat.S_IFBLK):
+        return f"is a camera or another device, no file: cameras and streams are not supported yet; {USE}"
+    return f"is a pipe or socket, no file: streams are not supported yet; {USE}"
 
 
 def _no_video(beginning: bytes) -> str:

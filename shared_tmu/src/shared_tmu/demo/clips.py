@@ -28,7 +28,9 @@ from shared_tmu.pictures.listing import Source, shortened
 USUAL_FPS = 25.0
 """Of clips of one frame that say nothing, and of containers without times."""
 
-MOST_FPS = 1000.0
+MOST_FPS = 500.0
+"""Where a file says more it counts milliseconds, and none of its frames is that short."""
+
 LONGEST_FRAME_S = 3600.0
 """A frame that would be shown for longer has a wrong time."""
 
@@ -217,7 +219,7 @@ class _Clock:
         """When the last frame ends."""
         if self._last is None:
             return 0.0
-        length = self._length_s if 0 < self._length_s <= LONGEST_FRAME_S else self._step()
+        length = self._length_s if 1 / MOST_FPS < self._length_s <= LONGEST_FRAME_S else self._step()
         return self._last + length
 
     def _step(self) -> float:

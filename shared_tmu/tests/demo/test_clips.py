@@ -1,0 +1,276 @@
+"""Video files: what may be opened, when frames are shown, what is damaged, and how clips are written."""
+
+import os
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from shared_tmu.demo.clip_writer import ClipWriter
+from shared_tmu.demo.clips import Clip, ClipReader
+from shared_tmu.errors import InputError
+
+SIZE = (160, 120)
+_RNG = np.random.default_rng(0)
+_SMALL = _RNG.integers(0, 256, (3, 6, 8, 3), dtype=np.uint8)
+PICTURES = [cv2.resize(one, SIZE, interpolation=cv2.INTER_CUBIC) for one in _SMALL]
+PICTURE = PICTURES[0]
+
+
+def make(path, codec="mpeg4", times_ms=range(0, 2000, 100), aspect=None, size=SIZE, **how):
+    """A clip whose picture moves, with frames at given times."""
+    pixels, rate = how.pop("pixels", "yuv420p"), how.pop("rate", 10)
+    with av.open(str(path), "w", **how) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = *size, pixels
+        stream.codec_context.time_base = Fraction(1, 1000)
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = Fraction(aspect)
+        for index, at in enumerate(times_ms):
+            picture = np.roll(cv2.resize(PICTURES[index % 3], size), 3 * index, 1)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "bgr24")
+            frame.pts, frame.time_base = at, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def read(path):
+    reader = ClipReader(Clip.open(path))
+    return reader, [loaded.picture.bgr for loaded in reader]
+
+
+FASTSTART = {"container_options": {"movflags": "faststart"}}
+LIVE = {"container_options": {"live": "1"}, "rate": 1000}
+"""As browsers record: no duration, no index, a nonsensical frame rate."""
+INTACT = [
+    ("a.mp4", "mpeg4", {}),
+    ("h.mp4", "libx264", FASTSTART),
+    ("h.mkv", "libx264", {}),
+    ("browser.webm", "libvpx", LIVE),
+    ("v9.webm", "libvpx-vp9", {}),
+    ("m.avi", "mjpeg", {"pixels": "yuvj420p"}),
+    ("h.ts", "libx264", {}),
+    ("h.flv", "libx264", {}),
+    ("g.gif", "gif", {"pixels": "rgb8"}),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "how"), INTACT, ids=[row[0] for row in INTACT])
+def test_intact_clips_have_all_frames_their_times_and_no_damage(tmp_path, name, codec, how):
+    reader, frames = read(make(tmp_path / name, codec, **how))
+    assert reader.problems() == []
+    assert len(frames) == 20
+    assert reader.times_s == pytest.approx(np.arange(20) / 10, abs=0.002)
+    assert reader.end_s == pytest.approx(2.0, abs=0.011)
+    assert reader.fps == pytest.approx(10, rel=0.01)
+
+
+def test_uneven_times_are_kept_and_written_again(tmp_path):
+    uneven = [0, 40, 66, 106, 133, 1000, 1010, 3000]
+    reader, frames = read(make(tmp_path / "v.webm", "libvpx", uneven, **LIVE))
+    assert reader.times_s == pytest.approx(np.array(uneven) / 1000)
+    with ClipWriter(tmp_path / "o.mp4", SIZE) as writer:
+        for frame, at in zip(frames, reader.times_s, strict=True):
+            writer.write(frame, at)
+        writer.finish(3.5)
+    again, drawn = read(tmp_path / "o.mp4")
+    assert again.times_s == pytest.approx(reader.times_s, abs=1e-4)
+    assert again.end_s == pytest.approx(3.5, abs=1e-4)
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert container.duration / 1e6 == pytest.approx(3.5, abs=1e-3)
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(frames, drawn, strict=True)) < 6
+
+
+def test_a_clip_that_starts_late_starts_at_zero_and_says_when_it_was(tmp_path):
+    reader, _ = read(make(tmp_path / "late.mkv", "libx264", range(5000, 6200, 100)))
+    assert (reader.times_s[0], reader.start_s) == (0.0, pytest.approx(5.0))
+    assert reader.end_s == pytest.approx(1.2, abs=0.01)
+    assert reader.problems() == []
+
+
+@pytest.mark.parametrize(("aspect", "shown"), [("2", (320, 120)), ("1/2", (160, 240)), ("16/15", (171, 120))])
+def test_pixels_become_square(tmp_path, aspect, shown):
+    assert Clip.open(make(tmp_path / "wide.mp4", "libx264", aspect=aspect)).size_px == shown
+    _, frames = read(tmp_path / "wide.mp4")
+    assert {frame.shape[1::-1] for frame in frames} == {shown}
+
+
+TURNS = {
+    "half": ((-1, 0, 0, -1), lambda picture: picture[::-1, ::-1]),
+    "clockwise": ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),
+    "against the clock": ((0, -1, 1, 0), lambda picture: np.rot90(picture)),
+    "mirrored": ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_frames_are_upright(tmp_path, turn):
+    path = make(tmp_path / "plain.mp4")
+    _, plain = read(path)
+    (a, b, c, d), turned = TURNS[turn]
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 4 + 40
+    numbers = [value << 16 for value in (a, b, 0, c, d, 0, 0, 0)]
+    content[place : place + 36] = struct.pack(">9i", *numbers, 1 << 30)
+    path.write_bytes(content)
+    _, frames = read(path)
+    assert all(np.array_equal(one, turned(other)) for one, other in zip(frames, plain, strict=True))
+
+
+def test_frames_of_another_size_fit_into_the_first(tmp_path):
+    small, large = make(tmp_path / "a.ts", "mpeg4"), tmp_path / "b.ts"
+    make(large, "mpeg4", size=(240, 120))
+    (tmp_path / "both.ts").write_bytes(small.read_bytes() + large.read_bytes())
+    reader, frames = read(tmp_path / "both.ts")
+    assert len(frames) == 40
+    assert {frame.shape for frame in frames} == {(120, 160, 3)}
+    assert reader.problems() == []
+    assert np.all(np.diff(reader.times_s) > 0)
+    assert frames[-1][:15].max() < 9  # black above a wider picture
+
+
+CUT = [row for row in INTACT if row[0] not in ("a.mp4", "browser.webm")]
+
+
+@pytest.mark.parametrize(("name", "codec", "how"), CUT, ids=[row[0] for row in CUT])
+@pytest.mark.parametrize("share", [0.4, 0.9])
+def test_a_clip_that_is_cut_off_gives_what_there_is_and_says_so(tmp_path, name, codec, how, share):
+    whole = make(tmp_path / name, codec, **how)
+    whole.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+    reader, frames = read(whole)
+    assert 0 < len(frames) <= 20
+    assert len(frames) < 15 or share > 0.5
+    assert len(reader.problems()) >= 1
+    assert all(problem.startswith(f"{name}: ") for problem in reader.problems())
+
+
+@pytest.mark.parametrize(("name", "codec"), [("m.avi", "mpeg4"), ("h.mp4", "libx264"), ("h.mkv", "libx264")])
+def test_damage_in_the_middle_is_said_and_the_rest_is_read(tmp_path, name, codec):
+    path = make(tmp_path / name, codec)
+    content = bytearray(path.read_bytes())
+    middle = int(0.3 * len(content))
+    content[middle : middle + 300] = np.random.default_rng(0).integers(0, 256, 300, dtype=np.uint8).tobytes()
+    path.write_bytes(content)
+    reader, frames = read(path)
+    assert len(frames) >= 10
+    assert any("faults" in problem or "cannot be decoded" in problem for problem in reader.problems())
+
+
+def test_streams_joined_or_begun_in_the_middle_are_no_damage(tmp_path):
+    content = make(tmp_path / "a.ts", "mpeg4", range(0, 4000, 100)).read_bytes()
+    (tmp_path / "joined.ts").write_bytes(content * 2)
+    (tmp_path / "middle.ts").write_bytes(content[188 * 30 :])
+    joined, frames = read(tmp_path / "joined.ts")
+    assert (joined.problems(), len(frames)) == ([], 80)
+    assert joined.end_s == pytest.approx(8.0, abs=0.2)
+    middle, frames = read(tmp_path / "middle.ts")
+    assert middle.problems() == []
+    assert 5 < len(frames) < 40
+
+
+LISTS = {
+    "hls.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{other}\n#EXT-X-ENDLIST\n",
+    "concat.mp4": "ffconcat version 1.0\nfile '{other}'\n",
+    "sdp.mp4": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    "dash.mp4": "<?xml version='1.0'?><MPD profiles='urn:dash'><BaseURL>{other}</BaseURL></MPD>",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_opens_no_other_file(tmp_path, name):
+    other = make(tmp_path / "other.ts", "mpeg4")
+    (tmp_path / name).write_text(LISTS[name].format(other=other))
+    with pytest.raises(InputError, match="a list that names other files"):
+        Clip.open(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name", ["concat:a.ts|b.ts", "subfile,,start,0,end,9,,:a.ts", "data:video/mp4;base64,AA"]
+)
+def test_addresses_are_names_of_files_or_nothing(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "a.ts", "mpeg4")
+    with pytest.raises(InputError, match=r"^--video .* is (an address|not there)"):
+        Clip.open(Path(name))
+
+
+@pytest.mark.parametrize("given", ["0", "rtsp://host/live", "http://host/clip.mp4", "/dev/video7"])
+def test_cameras_and_streams_are_not_supported_yet(given):
+    with pytest.raises(InputError, match="not supported yet") as caught:
+        Clip.open(Path(given))
+    assert given in str(caught.value)
+
+
+def test_what_is_no_file_is_said(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "gone.mp4")
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    cases = {
+        tmp_path: "is a folder",
+        tmp_path / "pipe.mp4": "is a pipe",
+        Path("/dev/zero"): "is a camera or another device",
+        tmp_path / "dangling.mp4": "is a link to a file that is not there",
+        tmp_path / "loop.mp4": "cannot be opened",
+        tmp_path / ("x" * 300 + ".mp4"): "cannot be opened",
+        tmp_path / "img%03d.png": "is not there.*--img_folder",
+    }
+    for path, what in cases.items():
+        with pytest.raises(InputError, match=what):
+            Clip.open(path)
+
+
+def test_a_pattern_or_a_name_that_is_no_text_is_a_name(tmp_path):
+    for name in (b"img%03d.mp4", b"caf\xe9.mp4", b"\xff\xfe.mp4"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        make(tmp_path / "plain.mp4").rename(path)
+        assert len(read(path)[1]) == 20
+
+
+def test_pictures_and_sound_are_no_videos(tmp_path):
+    cv2.imwrite(str(tmp_path / "p.png"), PICTURE)
+    cv2.imwrite(str(tmp_path / "p.jpg"), PICTURE)
+    for name in ("p.png", "p.jpg"):
+        with pytest.raises(InputError, match=r"is a picture.*--img_folder"):
+            Clip.open(tmp_path / name)
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=48000)
+        for index in range(20):
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            sound.sample_rate, sound.pts = 48000, 1024 * index
+            container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    with pytest.raises(InputError, match="holds sound only"):
+        Clip.open(tmp_path / "sound.mp4")
+
+
+def test_an_animation_is_a_clip_but_not_as_webp(tmp_path):
+    from PIL import Image
+
+    pictures = [Image.fromarray(np.roll(PICTURE, 5 * index, 1)) for index in range(4)]
+    for name in ("a.gif", "a.webp"):
+        pictures[0].save(
+            tmp_path / name, save_all=True, append_images=pictures[1:], duration=[100, 50, 300, 70]
+        )
+    reader, frames = read(tmp_path / "a.gif")
+    assert len(frames) == 4
+    assert reader.times_s == pytest.approx([0, 0.1, 0.15, 0.45])
+    assert reader.end_s == pytest.approx(0.52)
+    with pytest.raises(InputError, match="WebP picture, of which an animation cannot be read as a clip"):
+        Clip.open(tmp_path / "a.webp")
+
+
+def test_a_full_disk_is_an_error_whenever_it_fills(tmp_path):
+    (tmp_path / "o.mp4").symlink_to("/dev/full")
+
+    def write_all(writer):
+        for index in range(50):
+            writer.write(np.roll(PICTURE, index, 1), index / 10)
+        writer.finish(5.0)
+
+    with ClipWriter(tmp_path / "o.mp4", SIZE) as writer, pytest.raises(OSError, match="No space left"):
+        write_all(writer)
