@@ -123,7 +123,7 @@ def _import_quietly() -> None:
             for flag in ("ONLINE", "AUTOINSTALL"):
                 if hasattr(module, flag):
                     setattr(module, flag, False)
-            events = getattr(module, "events", None)
+            events: Any = getattr(module, "events", None)
             if hasattr(events, "enabled"):
                 events.enabled = False
 
