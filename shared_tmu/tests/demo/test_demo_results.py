@@ -7,14 +7,18 @@ import time
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from toy_demo import BOXES, ToyDemoHand, contents, demo_program, run, write_boxes, write_pictures
 
 from shared_tmu.demo import digest
+from shared_tmu.demo.disk_arrays import GrowingArrays
+from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.options import DemoOptions, parse_options
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.detect.whole_image import WholeImageDetector
+from shared_tmu.errors import InputError
 
 
 @pytest.fixture
@@ -156,3 +160,17 @@ def test_the_parts_of_a_run_are_all_its_time(program, images, boxes, out, capsys
     assert float(parts["starting and ending"]) < 0.5 * float(total)
     assert ("comparing" in parts) == ("--compare" in flags)
     assert "loading" in parts
+
+
+def test_a_disk_that_fills_is_said_once(tmp_path):
+    """Rows that still wait in memory when the run ends for it were a second error, and a traceback."""
+    (tmp_path / "a.rows").symlink_to("/dev/full")
+
+    def fill():
+        with OutputFolder(tmp_path / "out", "o") as folder, GrowingArrays(tmp_path) as rows:
+            rows.append({"a": np.zeros(10)})
+            with folder.writing("clip"):
+                rows.save(tmp_path / "a.npz", ["a"], {})
+
+    with pytest.raises(InputError, match=r"No space left.*make room"):
+        fill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
@@ -26,7 +26,6 @@ class GrowingArrays:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._stack = ExitStack()
         self._files: dict[str, BinaryIO] = {}
         self._kinds: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
         self._counts: dict[str, int] = {}
@@ -39,7 +38,7 @@ class GrowingArrays:
         """
         for name, rows in arrays.items():
             if name not in self._files:
-                self._files[name] = self._stack.enter_context(self._path(name).open("wb"))
+                self._files[name] = self._path(name).open("wb")
                 self._kinds[name] = (rows.dtype, rows.shape[1:])
                 self._counts[name] = 0
             kind = (rows.dtype, rows.shape[1:])
@@ -88,4 +87,6 @@ class GrowingArrays:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stack.close()
+        for file in self._files.values():
+            with suppress(OSError):  # a full disk: `save`, or what ends the run, has said so
+                file.close()
