@@ -23,6 +23,7 @@ from typing import Any
 from torch import nn
 
 from shared_tmu.demo.batching import Job
+from shared_tmu.demo.checks import inside, require_apart, warn_of_unused_boxes
 from shared_tmu.demo.compare import Comparer
 from shared_tmu.demo.digest import facts_of, options_digest
 from shared_tmu.demo.draw_worker import Drawn
@@ -39,7 +40,6 @@ from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.demo.summary import last_line, list_of, pictures_of
 from shared_tmu.demo.timeline import Timeline
 from shared_tmu.detect import Detector
-from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source, list_images
 from shared_tmu.programs.console import run_program
@@ -81,9 +81,9 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
         from shared_tmu.demo.video import run_video
 
         return run_video(program, options, timeline)
-    _require_apart(options)
-    inside = _inside(options.out_folder, options.img_folder)
-    sources = list_images(options.img_folder, options.file_type, inside)
+    require_apart(options)
+    leave_out = inside(options.out_folder, options.img_folder)
+    sources = list_images(options.img_folder, options.file_type, leave_out)
     subject = demo_subject(program.subject)
     detector_name = subject.detector_name(options)
     processes = choose_processes(options.draw_processes, len(sources), options.draws)
@@ -92,7 +92,7 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
         model = program.load_model(options.checkpoint, options.body_path, options.config_path).eval()
         options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
         folder.options = options_digest(options, detector, model)
-        _warn_of_unused_boxes(detector, sources)
+        warn_of_unused_boxes(detector, sources)
         session = Session(program, options, model, detector, folder, sources, finisher, timeline)
         return session.process()
 
@@ -281,9 +281,9 @@ class Session:
         lines += list_of(failures)
         made = report.shown if pictures_of(self.options) else report.images + report.kept
         lines += ["", last_line(self.options, f"{made} of {self.total} {report.unit}", self.folder)]
+        sys.stdout.write("\n".join(lines) + "\n")
         if self.options.report is not None:
             self._write_report(self.options.report)
-        sys.stdout.write("\n".join(lines) + "\n")
         return 1 if failures else 0
 
     def _dtype_error(self) -> dict[str, Any]:
@@ -308,25 +308,3 @@ class Session:
             raise InputError(
                 f"--report {path} cannot be written to ({error.strerror or error}); the images are done."
             ) from error
-
-
-def _inside(folder: Path, outer: Path) -> Path | None:
-    """`folder` as a path that begins with `outer`, None if it is not inside."""
-    resolved, root = folder.resolve(), outer.resolve()
-    return outer / resolved.relative_to(root) if resolved.is_relative_to(root) else None
-
-
-def _require_apart(options: DemoOptions) -> None:
-    folder = options.img_folder if options.img_folder.is_dir() else options.img_folder.parent
-    if options.out_folder.exists() and options.out_folder.resolve() == folder.resolve():
-        raise InputError(
-            f"--out_folder {options.out_folder} is the folder of the images: results would be taken for "
-            "images the next time; name another folder."
-        )
-
-
-def _warn_of_unused_boxes(detector: Detector, sources: Sequence[Source]) -> None:
-    if isinstance(detector, BoxesDetector) and (unused := detector.unused([s.name for s in sources])):
-        _log.warning(
-            "the boxes file has boxes for %s, of which none is among the images.", ", ".join(unused[:10])
-        )

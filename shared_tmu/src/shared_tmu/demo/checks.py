@@ -1,0 +1,43 @@
+"""What is looked at before any work: folders apart from each other, boxes of images that are there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared_tmu.demo.options import DemoOptions
+from shared_tmu.detect import Detector
+from shared_tmu.detect.boxes import BoxesDetector
+from shared_tmu.errors import InputError
+from shared_tmu.pictures.listing import Source
+
+_log = logging.getLogger(__name__)
+
+
+def inside(folder: Path, outer: Path) -> Path | None:
+    """`folder` as a path that begins with `outer`, None if it is not inside."""
+    resolved, root = folder.resolve(), outer.resolve()
+    return outer / resolved.relative_to(root) if resolved.is_relative_to(root) else None
+
+
+def require_apart(options: DemoOptions) -> None:
+    """Refuse to write into the folder of the images.
+
+    Raises:
+        InputError: it is the output folder.
+    """
+    folder = options.img_folder if options.img_folder.is_dir() else options.img_folder.parent
+    if options.out_folder.exists() and options.out_folder.resolve() == folder.resolve():
+        raise InputError(
+            f"--out_folder {options.out_folder} is the folder of the images: results would be taken for "
+            "images the next time; name another folder."
+        )
+
+
+def warn_of_unused_boxes(detector: Detector, sources: Sequence[Source]) -> None:
+    """Name images of a boxes file that are not there."""
+    if isinstance(detector, BoxesDetector) and (unused := detector.unused([s.name for s in sources])):
+        _log.warning(
+            "the boxes file has boxes for %s, of which none is among the images.", ", ".join(unused[:10])
+        )
