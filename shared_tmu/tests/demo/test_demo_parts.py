@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from dataclasses import astuple
 from pathlib import Path
@@ -95,6 +96,39 @@ def test_images_are_listed_once_sorted_and_whatever_the_case(tmp_path):
         list_images(tmp_path, ["*.gif"])
     with pytest.raises(InputError, match="is not there"):
         list_images(tmp_path / "missing", ["*.jpg"])
+
+
+def test_folders_behind_links_are_looked_into_once_and_closed_ones_named(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "one.jpg").write_bytes(b"")
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "dangling.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "two.jpg").write_bytes(b"")
+    (tmp_path / "a" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def as_a_user(folder):
+        if Path(folder).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", as_a_user)
+    found = list_images(tmp_path, ["**/*.jpg"])
+    assert [source.name for source in found] == [
+        "a/b/one.jpg", "a/linked/two.jpg", "dangling.jpg", "loop.jpg", "closed",
+    ]  # fmt: skip
+    assert found[-1].problem == "cannot look into the folder closed: permission denied."
+    loaded = {item.source.name: item.problem for item in read_ahead(found, lambda *_: False)}
+    assert "links" in loaded["loop.jpg"]
+    assert "link to nowhere.jpg, which is not there" in loaded["dangling.jpg"]
+    assert loaded["closed"] == found[-1].problem
+    with pytest.raises(InputError, match="permission denied"):
+        list_images(tmp_path / "closed", ["*.jpg"])
+    with pytest.raises(InputError, match=r"2 other files are there: 2 \.jpg"):
+        list_images(tmp_path, ["*.png"])
 
 
 def test_results_of_two_images_never_share_a_name(tmp_path):

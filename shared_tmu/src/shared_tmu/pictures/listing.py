@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -24,48 +26,101 @@ class Source:
         name: its path under the image folder, with forward slashes; what messages and boxes files call it.
         key: what its results are called: `name` without the suffix, or with it where two would be the same;
             very long ones are cut.
+        problem: why it cannot be read, if that is known already.
     """
 
     path: Path
     name: str
     key: str
+    problem: str = ""
 
 
 def list_images(folder: Path, patterns: Sequence[str], leave_out: Path | None = None) -> list[Source]:
     """Files of a folder that match a pattern, sorted by name; or the one file that `folder` names.
 
-    Case does not matter and `*.jpg` also finds `*.jpeg`. A pattern with `/` looks into subfolders. Hidden
-    files are left out, and so is all under `leave_out`: results of an earlier run are no images.
+    Case does not matter and `*.jpg` also finds `*.jpeg`. A pattern with `/` looks into subfolders, linked
+    ones too, each once. Hidden files are left out, and so is all under `leave_out`: results of an earlier run
+    are no images. A subfolder that cannot be looked into is listed with its problem.
 
     Raises:
-        InputError: no such folder, or nothing in it matches.
+        InputError: no such folder, it cannot be looked into, or nothing in it matches.
     """
-    if folder.is_file():
+    try:
+        mode = folder.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = 0
+    except OSError as error:
+        raise InputError(f"cannot read --img_folder {folder}: {_reason(error)}.") from error
+    if stat.S_ISREG(mode):
         return [Source(folder, folder.name, shortened(folder.stem))]
-    if not folder.is_dir():
+    if not stat.S_ISDIR(mode):
         raise InputError(f"--img_folder {folder} is not there: name a folder of images, or one image.")
     lower = [pattern.lower().removeprefix("./") for pattern in patterns]
     lower += [pattern[: -len(".jpg")] + ".jpeg" for pattern in lower if pattern.endswith(".jpg")]
-    found = folder.rglob("*") if any("/" in pattern for pattern in lower) else folder.iterdir()
-    names, others = [], 0
-    for path in found:
-        name = path.relative_to(folder).as_posix()
-        if path.is_dir() or any(part.startswith(".") for part in name.split("/")):
-            continue
-        if leave_out is not None and path.is_relative_to(leave_out):
-            continue
-        if any(_matches(name.lower(), pattern) for pattern in lower):
-            names.append(name)
-        else:
-            others += 1
-    if not names:
-        asked = " ".join(patterns)
+    walk = _Walk(folder, leave_out, is_deep=any("/" in pattern for pattern in lower))
+    names = [name for name in walk.files if any(_matches(name.lower(), pattern) for pattern in lower)]
+    if folder.as_posix() in walk.problems or not (names or walk.problems):
+        if problem := walk.problems.get(folder.as_posix()):
+            raise InputError(f"cannot read --img_folder {folder}: {problem}.")
         raise InputError(
-            f"no image in {folder} matches {asked} ({others} other files are there): "
+            f"no image in {folder} matches {' '.join(patterns)} ({_kinds(walk.files)}): "
             "add images, or say what they are called with --file_type '*.webp'."
         )
     names.sort()
-    return [Source(folder / name, name, key) for name, key in zip(names, _keys(names), strict=True)]
+    found = [Source(folder / name, name, key) for name, key in zip(names, _keys(names), strict=True)]
+    for path, problem in sorted(walk.problems.items()):
+        name = Path(path).relative_to(folder).as_posix()
+        found.append(Source(Path(path), name, name, f"cannot look into the folder {name}: {problem}."))
+    return found
+
+
+class _Walk:
+    """Files under a folder.
+
+    Attributes:
+        files: their paths under it, with forward slashes.
+        problems: folders that cannot be looked into, and why.
+    """
+
+    def __init__(self, folder: Path, leave_out: Path | None, is_deep: bool) -> None:
+        self._folder, self._is_deep = folder, is_deep
+        self._seen: set[str] = set() if leave_out is None else {os.path.realpath(leave_out)}
+        self.files: list[str] = []
+        self.problems: dict[str, str] = {}
+        self._look_into(folder)
+
+    def _look_into(self, folder: Path) -> None:
+        real = os.path.realpath(folder)
+        if real in self._seen:  # a link back to where it came from
+            return
+        self._seen.add(real)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            self.problems[folder.as_posix()] = _reason(error)
+            return
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                is_folder = entry.is_dir()
+            except OSError:  # a looping link, or a folder that may be listed and no more: reading it says so
+                is_folder = False
+            if not is_folder:
+                self.files.append(Path(entry.path).relative_to(self._folder).as_posix())
+            elif self._is_deep:
+                self._look_into(Path(entry.path))
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _kinds(files: Sequence[str]) -> str:
+    """How many files there are, by their endings."""
+    count = Counter(Path(name).suffix.lower() or "no ending" for name in files)
+    told = ", ".join(f"{number} {suffix}" for suffix, number in count.most_common(4))
+    return f"{len(files)} other files are there{told and ': '}{told}"
 
 
 def _matches(name: str, pattern: str) -> bool:
