@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -96,8 +97,17 @@ def test_tiles_cover_the_image_inside_it_and_mirror(width, height, levels):
     for x0, y0, x1, y1 in windows:
         assert 0 <= x0 < x1 <= width
         assert 0 <= y0 < y1 <= height
-    if min(width, height) > 40:
+    shorter = min(width, height)
+    if shorter > 40 and max(width, height) <= 2 * shorter:
         assert len(windows) == sum(level**2 for level in levels)
+    if shorter > 128 * max(levels):
+        for x0, y0, x1, y1 in windows:
+            assert max(x1 - x0, y1 - y0) <= 2 * min(x1 - x0, y1 - y0) + 6
+        covered = np.zeros((height, width), np.uint8)
+        for x0, y0, x1, y1 in windows:
+            covered[y0:y1, x0:x1] += 1
+        assert covered.min() >= len(set(levels))
+    if shorter > 40 and (1 in levels or shorter > 128 * max(levels)):
         assert min(w[0] for w in windows) == 0
         assert max(w[2] for w in windows) == width
         mirrored = {(width - w[2], w[1], width - w[0], w[3]) for w in windows}
@@ -424,3 +434,23 @@ def test_vitdet_asks_for_the_hands_of_sure_people_only(monkeypatch):
     assert asked == [[0.0, 0.0, 50.0, 90.0, pytest.approx(0.9)]]
     people.scores[0] = 0.1
     assert detector.detect(IMAGE, "x").boxes == ()
+
+
+@pytest.mark.parametrize("is_tall", [True, False])
+def test_a_hand_anywhere_in_a_long_picture_is_found(is_tall):
+    hand = read_image(SAMPLES / "synthhand_1_right.jpg").bgr
+    scale = 230 / (hand.shape[1] if is_tall else hand.shape[0])
+    hand = cv2.resize(hand, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = hand.shape[:2]
+    alone = MediaPipeDetector(1).detect(hand, "x").boxes
+    long = np.full((2000, width, 3) if is_tall else (height, 2000, 3), 120, np.uint8)
+    place = 1130
+    where = (
+        (slice(place, place + height), slice(None)) if is_tall else (slice(None), slice(place, place + width))
+    )
+    long[where] = hand
+    found = MediaPipeDetector(1).detect(long, "x").boxes
+    assert len(found) == len(alone) > 0
+    offset = np.array((0, place, 0, place) if is_tall else (place, 0, place, 0))
+    assert np.abs(np.array(found[0].box_xyxy) - offset - alone[0].box_xyxy).max() < 25
+    assert found[0].is_right == alone[0].is_right

@@ -144,22 +144,22 @@ class CloseLooks:
         for model in models:
             self._free.put(model)
 
-    def candidates(self, rgb: Image, groups: Sequence[Sequence[Palm]]) -> list[Candidate]:
+    def candidates(self, image: Image, groups: Sequence[Sequence[Palm]]) -> list[Candidate]:
         """What may be hands.
 
         Args:
-            rgb: the picture `[H, W, 3]`.
+            image: the picture `[H, W, 3]`, BGR.
             groups: sightings of one palm each, the best first; the result is in their order.
         """
         with ThreadPoolExecutor(self._count) as threads:
-            return _Looks(self, threads, rgb).candidates(groups)
+            return _Looks(self, threads, image).candidates(groups)
 
-    def view(self, rgb: Image, look: Look) -> HandView:
+    def view(self, image: Image, look: Look) -> HandView:
         """One run of a landmark model."""
         square, is_mirrored = look
         model = self._free.get()
         try:
-            return model.run(_close_up(rgb, square), square, is_mirrored)
+            return model.run(_close_up(image, square), square, is_mirrored)
         finally:
             self._free.put(model)
 
@@ -167,8 +167,8 @@ class CloseLooks:
 class _Looks:
     """Looks at one picture."""
 
-    def __init__(self, looks: CloseLooks, threads: ThreadPoolExecutor, rgb: Image) -> None:
-        self._looks, self._threads, self._rgb = looks, threads, rgb
+    def __init__(self, looks: CloseLooks, threads: ThreadPoolExecutor, image: Image) -> None:
+        self._looks, self._threads, self._image = looks, threads, image
 
     def candidates(self, groups: Sequence[Sequence[Palm]]) -> list[Candidate]:
         firsts = self._all([(palms[0].square(), False) for palms in groups])
@@ -213,7 +213,7 @@ class _Looks:
         return replace(candidate, turned=sum(view.presence for view in turned) / len(turned))
 
     def _all(self, looks: Sequence[Look]) -> list[HandView]:
-        return list(self._threads.map(lambda look: self._looks.view(self._rgb, look), looks))
+        return list(self._threads.map(lambda look: self._looks.view(self._image, look), looks))
 
 
 def _may_be(first: HandView) -> bool:
@@ -224,7 +224,7 @@ def _is_near(first: HandView, others: Sequence[tuple[Sequence[Palm], HandView]])
     return any(difference(first.points_px, other.points_px) < SAME_HAND for _, other in others)
 
 
-def _close_up(rgb: Image, square: Square) -> Tile:
+def _close_up(image: Image, square: Square) -> Tile:
     half = max(CLOSE_UP * square.side_px / 2, 2.0)
     (x, y) = square.centre_px
-    return cut(rgb, (round(x - half), round(y - half), round(x + half), round(y + half)), CLOSE_UP_PX)
+    return cut(image, (round(x - half), round(y - half), round(x + half), round(y + half)), CLOSE_UP_PX)

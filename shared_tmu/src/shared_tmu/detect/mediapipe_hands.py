@@ -3,7 +3,8 @@
 How a hand comes to be reported:
 
 1. The palm model looks at the whole picture with a margin and at 2 x 2, 3 x 3 and 4 x 4 overlapping tiles, in
-   several threads. Sightings of one palm are grouped.
+   several threads; a long picture has more tiles along it, also in place of the whole. Sightings of one palm
+   are grouped.
 2. The landmark model looks at each group, first roughly, then closely where it sees a hand (`close_looks`).
 3. Of two hands that overlap too much, the better supported one stays.
 
@@ -70,17 +71,17 @@ class MediaPipeDetector:
     def landmarks(self, image_bgr: NDArray[np.uint8]) -> list[tuple[HandBox, NDArray[np.float64]]]:
         """Hands of one image `[H, W, 3]` with their landmarks `[21, 2]` in its pixels, largest first."""
         is_turned = _left_is_darker(image_bgr)
-        rgb = np.ascontiguousarray((image_bgr[:, ::-1] if is_turned else image_bgr)[:, :, ::-1])
-        hands = [(candidate.to_box(), candidate.points_px) for candidate in self._hands(rgb)]
+        image = np.ascontiguousarray(image_bgr[:, ::-1]) if is_turned else image_bgr
+        hands = [(candidate.to_box(), candidate.points_px) for candidate in self._hands(image)]
         if is_turned:
             last = image_bgr.shape[1] - 1
             hands = [(_mirror(box, last + 1), points * (-1.0, 1.0) + (last, 0.0)) for box, points in hands]
         hands.sort(key=lambda hand: -_area(hand[0].box_xyxy))
         return hands
 
-    def _hands(self, rgb: NDArray[np.uint8]) -> list[Candidate]:
+    def _hands(self, image: NDArray[np.uint8]) -> list[Candidate]:
         """Hands of a picture, best first, without those that show another one again."""
-        candidates = self._looks.candidates(rgb, _group(self._palms(rgb)))
+        candidates = self._looks.candidates(image, _group(self._palms(image)))
         hands = [candidate for candidate in candidates if candidate.is_hand()]
         kept: list[Candidate] = []
         for hand in sorted(hands, key=lambda hand: -(hand.quality + 0.02 * hand.palms)):
@@ -88,14 +89,14 @@ class MediaPipeDetector:
                 kept.append(hand)
         return kept
 
-    def _palms(self, rgb: NDArray[np.uint8]) -> list[Palm]:
+    def _palms(self, image: NDArray[np.uint8]) -> list[Palm]:
         """Palms in all tiles, in the order of the tiles, whatever the number of threads."""
-        windows = _windows(rgb.shape[1], rgb.shape[0])
+        windows = _windows(image.shape[1], image.shape[0])
         count = len(self._palm_models)
 
         def run(first: int) -> list[list[Palm]]:
             model = self._palm_models[first]
-            return [model.run(cut(rgb, window, PALM_TILE_PX)) for window in windows[first::count]]
+            return [model.run(cut(image, window, PALM_TILE_PX)) for window in windows[first::count]]
 
         if count == 1:
             return list(chain.from_iterable(run(0)))
@@ -107,8 +108,11 @@ class MediaPipeDetector:
 
 
 def _windows(width: int, height: int) -> list[tuple[int, int, int, int]]:
-    border = round(MARGIN * max(width, height))
-    return [(-border, -border, width + border, height + border), *tile_windows(width, height, LEVELS)]
+    windows = []
+    for x0, y0, x1, y1 in tile_windows(width, height, (1,)) or [(0, 0, width, height)]:
+        border = round(MARGIN * max(x1 - x0, y1 - y0))
+        windows.append((x0 - border, y0 - border, x1 + border, y1 + border))
+    return [*windows, *tile_windows(width, height, LEVELS)]
 
 
 def _group(palms: Sequence[Palm]) -> list[list[Palm]]:

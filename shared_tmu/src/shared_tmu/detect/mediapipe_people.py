@@ -131,41 +131,41 @@ class MediaPipePeople:
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[PersonBox]:
         """People of one image `[H, W, 3]`, largest first; `image_name` is not used."""
-        rgb = np.ascontiguousarray(image_bgr[:, :, ::-1])
-        height, width = rgb.shape[:2]
+        height, width = image_bgr.shape[:2]
         people: list[PersonView] = []
-        for tile in self._tiles(rgb, people):
+        for tile in self._tiles(image_bgr, people):
             view = self._graph.run(tile)
             if view is None or not view.is_person or _is_known(view, people):
                 continue
-            closer = self._look_again(_painted_over(rgb, people), view)
+            closer = self._look_again(image_bgr, view, people)
             if closer is not None and not _is_known(closer, people):
                 people.append(closer)
         boxes = [PersonBox(_inside(person.box, width, height), min(1.0, person.score)) for person in people]
         boxes.sort(key=lambda box: -_area(box.box_xyxy))
         return valid_boxes(boxes, image_bgr)
 
-    def _tiles(self, rgb: NDArray[np.uint8], people: list[PersonView]) -> Iterator[Tile]:
+    def _tiles(self, image: NDArray[np.uint8], people: list[PersonView]) -> Iterator[Tile]:
         """What to look at; `people` grows meanwhile."""
-        height, width = rgb.shape[:2]
-        whole = (0, 0, width, height)
-        yield cut(rgb, whole, TILE_PX)
-        for _ in range(REPEATS):
+        height, width = image.shape[:2]
+        for window in tile_windows(width, height, (1,)):  # one, except of a long picture
             before = len(people)
-            if not before:
-                break
-            yield cut(_painted_over(rgb, people), whole, TILE_PX)
-            if len(people) == before:
-                break
+            yield cut(image, window, TILE_PX)
+            for _ in range(REPEATS):
+                if len(people) == before:
+                    break
+                before = len(people)
+                yield _without(people, cut(image, window, TILE_PX))
         for window in tile_windows(width, height, LEVELS):
-            yield cut(rgb, window, TILE_PX)
+            yield cut(image, window, TILE_PX)
 
-    def _look_again(self, rgb: NDArray[np.uint8], view: PersonView) -> PersonView | None:
-        """The same person close up; None if it is not seen again."""
+    def _look_again(
+        self, image: NDArray[np.uint8], view: PersonView, people: list[PersonView]
+    ) -> PersonView | None:
+        """The same person close up, the others painted over; None if it is not seen again."""
         x1, y1, x2, y2 = view.box
         x, y, half = (x1 + x2) / 2, (y1 + y2) / 2, CLOSE_UP * max(x2 - x1, y2 - y1) / 2
         window = (round(x - half), round(y - half), round(x + half), round(y + half))
-        closer = self._graph.run(cut(rgb, window, TILE_PX))
+        closer = self._graph.run(_without(people, cut(image, window, TILE_PX)))
         if closer is None or not closer.is_person or not _is_known(closer, [view]):
             return None
         return closer
@@ -182,13 +182,14 @@ def _is_known(view: PersonView, people: list[PersonView]) -> bool:
     return any(overlap_of_smaller(view.box, person.box) >= SAME_PERSON for person in people)
 
 
-def _painted_over(rgb: NDArray[np.uint8], people: list[PersonView]) -> NDArray[np.uint8]:
-    height, width = rgb.shape[:2]
-    picture = rgb.copy()
+def _without(people: list[PersonView], tile: Tile) -> Tile:
+    """A tile with people painted over."""
     for person in people:
-        x1, y1, x2, y2 = (round(value) for value in _inside(person.box, width, height))
-        picture[y1 : y2 + 1, x1 : x2 + 1] = 128
-    return picture
+        corners = np.reshape(person.box, (2, 2))
+        shown = np.rint((corners - tile.origin_px) / tile.scale)
+        (x1, y1), (x2, y2) = np.add(shown, ((0, 0), (1, 1))).clip(0).astype(int)
+        tile.pixels[y1:y2, x1:x2] = 128
+    return tile
 
 
 def _inside(box: Box, width: int, height: int) -> Box:

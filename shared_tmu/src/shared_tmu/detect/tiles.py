@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,12 +13,19 @@ OVERLAP = 0.3
 """Part of a tile that its neighbour shows too."""
 
 
+LONGEST = 2.0
+"""Tiles of a long picture are at most so many times as long as wide: it has more of them along it."""
+
+MIN_TILE_PX = 128
+"""Long pictures are cut no finer: models see tiles at about this size."""
+
+
 @dataclass(frozen=True)
 class Tile:
     """A window of an image, shown at some scale.
 
     Attributes:
-        pixels: `[h, w, 3]` uint8, what is shown; black where the window reaches over the image.
+        pixels: `[h, w, 3]` uint8, RGB, what is shown; black where the window reaches over the image.
         origin_px: image coordinates (x, y) of the window's left top corner.
         scale: image pixels per shown pixel, (horizontal, vertical).
     """
@@ -36,17 +44,37 @@ class Tile:
 def tile_windows(width: int, height: int, levels: Sequence[int]) -> list[tuple[int, int, int, int]]:
     """Windows (x0, y0, x1, y1): for each level n, n x n tiles that overlap by `OVERLAP` and cover the image.
 
+    An image that is more than `LONGEST` times as long as wide has n tiles along its shorter side, and as many
+    along the longer one as make them `LONGEST` times as long as wide: a level 1 too is several tiles then.
     Mirroring the image mirrors the windows. Windows smaller than 2 pixels are left out.
     """
     windows = []
     for count in levels:
-        columns, rows = _spans(width, count), _spans(height, count)
-        windows += [(x0, y0, x1, y1) for y0, y1 in rows for x0, x1 in columns]
+        columns, rows = _counts(width, height, count)
+        windows += [(x0, y0, x1, y1) for y0, y1 in _spans(height, rows) for x0, x1 in _spans(width, columns)]
     return [w for w in windows if w[2] - w[0] >= 2 and w[3] - w[1] >= 2]
 
 
+def _counts(width: int, height: int, count: int) -> tuple[int, int]:
+    """Tiles along the width and along the height."""
+    longer, shorter = max(width, height), min(width, height)
+    if longer <= LONGEST * shorter:
+        return count, count
+    if count > 1 and _tile_side(shorter, count) < MIN_TILE_PX:
+        return 0, 0
+    side = max(LONGEST * _tile_side(shorter, count), MIN_TILE_PX)
+    along = max(count, math.ceil((longer / side - OVERLAP) / (1 - OVERLAP)))
+    return (along, count) if width > height else (count, along)
+
+
+def _tile_side(length: int, count: int) -> float:
+    return length / (count - (count - 1) * OVERLAP)
+
+
 def _spans(length: int, count: int) -> list[tuple[int, int]]:
-    size = length / (count - (count - 1) * OVERLAP)
+    if not count:
+        return []
+    size = _tile_side(length, count)
     spans = []
     for index in range(count):
         start = index * size * (1 - OVERLAP)
@@ -55,8 +83,8 @@ def _spans(length: int, count: int) -> list[tuple[int, int]]:
 
 
 def cut(image: NDArray[np.uint8], window: tuple[int, int, int, int], shown_px: int) -> Tile:
-    """Show a window of an image with its longer side at most `shown_px`; it may reach over the image's
-    border.
+    """Show a window of an image `[H, W, 3]`, BGR, with its longer side at most `shown_px`; it may reach over
+    the image's border.
     """
     import cv2
 
@@ -77,4 +105,4 @@ def cut(image: NDArray[np.uint8], window: tuple[int, int, int, int], shown_px: i
         bordered = cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT)
         inside = np.asarray(bordered, np.uint8)
     origin = (max(x0, 0) - left * scale[0], max(y0, 0) - top * scale[1])
-    return Tile(np.ascontiguousarray(inside), origin, scale)
+    return Tile(np.ascontiguousarray(inside[:, :, ::-1]), origin, scale)
