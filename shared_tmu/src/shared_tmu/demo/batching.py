@@ -22,10 +22,13 @@ from shared_tmu.demo.predict import Prediction
 from shared_tmu.detect import Detection
 from shared_tmu.pictures.listing import Source
 
-MAX_WAITING_PIXELS = 120_000_000
+MAX_WAITING_PIXELS = 80_000_000
 """Pixels of the images whose crops wait for a full batch, and of all images on their way beyond which no
-other is let in: 360 MB as 8-bit colour.
+other is let in: 240 MB as 8-bit colour.
 """
+
+LARGE_PIXELS = 40_000_000
+"""Images of more pixels go through alone: while one is decoded or drawn, it takes memory enough by itself."""
 
 
 MAX_WAITING_EMPTY = 64

@@ -95,7 +95,7 @@ class PixelBudget:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._in_use = 0
-        self._is_closed = False
+        self._is_closed = self._is_alone = False
         self._changed = threading.Condition()
 
     def take(self, pixels: int) -> None:
@@ -105,15 +105,29 @@ class PixelBudget:
             ChannelClosedError: the run is ending.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or self._in_use <= self._limit)
+            self._changed.wait_for(lambda: self._is_closed or self._has_room())
             if self._is_closed:
                 raise ChannelClosedError
             self._in_use += pixels
+
+    def take_alone(self, pixels: int) -> None:
+        """Wait until nothing is on its way, then count a large image; nothing else comes in beside it.
+
+        Raises:
+            ChannelClosedError: the run is ending.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or self._in_use == 0)
+            if self._is_closed:
+                raise ChannelClosedError
+            self._in_use += pixels
+            self._is_alone = True
 
     def give_back(self, pixels: int) -> None:
         """An image has left memory."""
         with self._changed:
             self._in_use -= pixels
+            self._is_alone &= self._in_use > 0
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -121,3 +135,6 @@ class PixelBudget:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        return not self._is_alone and self._in_use <= self._limit

@@ -117,11 +117,18 @@ class Feeder:
     def _take(self, loaded: Loaded) -> Iterator[Batch | Job]:
         """What is ready after one more image."""
         source = loaded.source
+        if loaded.is_coming:
+            yield from self._batcher.finish()
+            return
         self.report.add("read", loaded.read_s)
         note = self.finished(source, loaded.digest) if loaded.is_finished else None
         if note is not None:
             self.progress.skip(source, note.problems, kept=note)
+            if note.pixels > batching.LARGE_PIXELS:  # as when it was read
+                yield from self._batcher.finish()
             yield from self._batcher.add_finished(note.found, note.pixels)
+            if note.pixels > batching.LARGE_PIXELS:
+                yield from self._batcher.finish()
             return
         if loaded.picture is None:
             self.progress.skip(source, (loaded.problem,))
@@ -136,6 +143,8 @@ class Feeder:
             self.budget.give_back(loaded.pixels)
         if job.crops:
             yield from self._batcher.add(job)
+            if self.frames is None and loaded.pixels > batching.LARGE_PIXELS:
+                yield from self._batcher.finish()
         elif self.frames is not None:
             yield from self._batcher.add_empty(job)
         else:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from shared_tmu.demo import batching
 from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.images import Picture, PictureFile
@@ -18,7 +19,8 @@ READ_AHEAD = 2
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of reading one image: one of picture, finished and problem is set.
+    """What became of reading one image: one of picture, finished and problem is set; or none, before a large
+    image is read, which nothing else may share memory with.
 
     Attributes:
         source: which image.
@@ -37,6 +39,11 @@ class Loaded:
     read_s: float = 0.0
 
     @property
+    def is_coming(self) -> bool:
+        """Whether the image is large and not read yet: all before it must be handed on."""
+        return self.picture is None and not self.is_finished and not self.problem
+
+    @property
     def pixels(self) -> int:
         """Of the decoded picture; 0 if there is none."""
         return self.picture.size_px[0] * self.picture.size_px[1] if self.picture else 0
@@ -53,24 +60,36 @@ def read_ahead(
     Args:
         sources: what to read.
         is_finished: told the source and the digest of its bytes; finished images are not decoded.
-        budget: takes the pixels of each decoded image before it is handed on; whoever drops the image gives
-            them back.
+        budget: takes the pixels of each image before it is decoded; whoever drops the image gives them back.
         depth: images that may wait.
     """
-    return run_ahead((_load(source, is_finished) for source in sources), budget, depth)
+    items = (loaded for source in sources for loaded in _load(source, is_finished, budget))
+    return _in_thread(items, budget, depth)
 
 
 def run_ahead(
     items: Iterable[Loaded], budget: PixelBudget | None = None, depth: int = READ_AHEAD
 ) -> Generator[Loaded, None, None]:
-    """Iterate in a thread, in order, at most `depth` ahead of the one last taken; see `read_ahead`."""
+    """Iterate over decoded images in a thread; see `read_ahead`."""
+
+    def counted() -> Iterator[Loaded]:
+        for loaded in items:
+            if loaded.picture is not None and budget is not None:
+                budget.take(loaded.pixels)
+            yield loaded
+
+    return _in_thread(counted(), budget, depth)
+
+
+def _in_thread(
+    items: Iterable[Loaded], budget: PixelBudget | None, depth: int
+) -> Generator[Loaded, None, None]:
+    """Iterate in a thread, in order, at most `depth` ahead of the one last taken."""
     waiting: Channel[Loaded] = Channel(depth)
 
     def work() -> None:
         try:
             for loaded in items:
-                if loaded.picture is not None and budget is not None:
-                    budget.take(loaded.pixels)
                 waiting.put(loaded)
             waiting.end()
         except ChannelClosedError:
@@ -89,14 +108,35 @@ def run_ahead(
         thread.join()
 
 
-def _load(source: Source, is_finished: Callable[[Source, str], bool]) -> Loaded:
-    started = time.perf_counter()
+def _load(
+    source: Source, is_finished: Callable[[Source, str], bool], budget: PixelBudget | None
+) -> Iterator[Loaded]:
+    """What became of an image, after a word of warning if it is large; waiting for others does not count."""
+    started, waited = time.perf_counter(), 0.0
+    taken = 0
+
+    def spent() -> float:
+        return time.perf_counter() - started - waited
+
     try:
+        if source.problem:
+            raise InputError(source.problem)
         with PictureFile.open(source.path, source.name) as file:
             digest = file.sha256()
             if is_finished(source, digest):
-                return Loaded(source, digest, is_finished=True, read_s=time.perf_counter() - started)
+                yield Loaded(source, digest, is_finished=True, read_s=spent())
+                return
+            pixels, before = file.pixels(), time.perf_counter()
+            if pixels > batching.LARGE_PIXELS:
+                yield Loaded(source)
+            if budget is not None:
+                (budget.take_alone if pixels > batching.LARGE_PIXELS else budget.take)(pixels)
+                taken = pixels
+            waited = time.perf_counter() - before
             picture = file.decode()
     except InputError as error:
-        return Loaded(source, problem=str(error), read_s=time.perf_counter() - started)
-    return Loaded(source, digest, picture, read_s=time.perf_counter() - started)
+        if budget is not None:
+            budget.give_back(taken)
+        yield Loaded(source, problem=str(error), read_s=spent())
+    else:
+        yield Loaded(source, digest, picture, read_s=spent())

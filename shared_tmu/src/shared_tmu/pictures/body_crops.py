@@ -16,6 +16,12 @@ from shared_tmu.pictures.hand_crops import MAX_RATIO, require_opencv
 NETWORK_SIZE = (256, 192)
 """Height and width that SMPLest-X sees: every second row and column of the published 512 x 384 crop."""
 
+PART_PX = 8_000_000
+"""Pixels of the picture that are sampled at a time, as 12 bytes each."""
+
+LONGEST_PART_PX = 30_000
+"""OpenCV samples no picture with a side of 32767 or more."""
+
 BBOX_RATIO = 1.2
 """A person's box grows by this factor, on both sides."""
 
@@ -150,8 +156,25 @@ def _warp(
     image: NDArray[np.uint8], crop_xywh: NDArray[np.float32], size: tuple[int, int]
 ) -> NDArray[np.float32]:
     """Sample the picture bilinearly in float32, without rounding to integers: `[h, w, 3]` in 0..255."""
-    cv2 = require_opencv()
     reads = crop_transform(crop_xywh, size)
+    step_x, step_y = (max(float(reads[axis, axis]), 1e-9) for axis in (0, 1))
+    columns = max(1, min(size[1], int(LONGEST_PART_PX / step_x)))
+    rows = max(1, min(size[0], int(PART_PX / (columns * step_x * step_y)), int(LONGEST_PART_PX / step_y)))
+    warped = np.empty((*size, 3), np.float32)
+    for top in range(0, size[0], rows):
+        for left in range(0, size[1], columns):
+            block = warped[top : top + rows, left : left + columns]
+            moved = reads.copy()
+            moved[:, 2] += reads[:, :2] @ np.array((left, top))
+            block[:] = _warp_block(image, moved, block.shape[:2])
+    return warped
+
+
+def _warp_block(
+    image: NDArray[np.uint8], reads: NDArray[np.float64], size: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Sample `size` (rows, columns) pixels with OpenCV; `reads` `[2, 3]` says where each lies."""
+    cv2 = require_opencv()
     origin, corner = reads[:, 2], reads @ np.array((size[1], size[0], 1.0))
     (x1, y1), (x2, y2) = (
         np.clip(np.floor(ends).astype(int), 0, image.shape[1::-1]) for ends in (origin - 1, corner + 3)
@@ -161,7 +184,7 @@ def _warp(
     part = np.ascontiguousarray(
         image[y1:y2, x1:x2], dtype=np.float32
     )  # only what is read: pictures are large
-    reads[:, 2] -= (x1, y1)
+    inside = reads - np.array(((0, 0, x1), (0, 0, y1)))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped: NDArray[np.float32] = cv2.warpAffine(part, reads, (size[1], size[0]), flags=flags)
+    warped: NDArray[np.float32] = cv2.warpAffine(part, inside, (size[1], size[0]), flags=flags)
     return warped

@@ -25,6 +25,8 @@ ASPECT = (192, 256)
 BLUR_FROM = 1.1  # half the number of picture pixels per crop pixel beyond which the picture is blurred
 TRUNCATE = 4.0  # standard deviations at which the Gaussian ends
 ROWS_AT_ONCE = 4  # output rows per matrix product while blurring: more multiplies zeros, fewer wastes calls
+VALUES_AT_ONCE = 8_000_000  # of the picture that are held in float64 while blurring
+WIDE = 4  # times as wide as high
 OPENCV_LIMIT_PX = 32000  # OpenCV warps no picture with a longer side
 
 MAX_RATIO = 64  # crops wider than this many pictures are a mistake in the box
@@ -166,32 +168,39 @@ def _blur_and_warp(
     computed: the same numbers as blurring the whole picture, at a fraction of the time and memory.
     """
     height, width = image.shape[:2]
-    rows, row_weights = _taps(origin[1], step, size, sigma, height)
-    columns, column_weights = _taps(origin[0], step, size, sigma, width)
+    rows, row_weights = taps_along(origin[1], step, size, sigma, height)
+    columns, column_weights = taps_along(origin[0], step, size, sigma, width)
     if mirror:
         columns = width - 1 - columns
-    left, right = int(columns.min()), int(columns.max()) + 1
-    lines = _combine(image[:, left:right], rows, row_weights)  # [size, right - left, 3]
-    crossed = _combine(lines.transpose(1, 0, 2), columns - left, column_weights)
-    return crossed.transpose(1, 0, 2)
+    (top, bottom), (left, right) = ((int(taps.min()), int(taps.max()) + 1) for taps in (rows, columns))
+    part = image[top:bottom, left:right]
+    if right - left > WIDE * (bottom - top):  # the other way round takes much memory for what lies between
+        lines = combine(part.transpose(1, 0, 2), columns - left, column_weights)  # [size, bottom - top, 3]
+        return combine(lines.transpose(1, 0, 2), rows - top, row_weights)
+    lines = combine(part, rows - top, row_weights)  # [size, right - left, 3]
+    return combine(lines.transpose(1, 0, 2), columns - left, column_weights).transpose(1, 0, 2)
 
 
-def _combine(
+def combine(
     source: NDArray[np.generic], indices: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Add up weighted rows of `source` `[L, M, 3]`; `indices` and `weights` are `[size, K]`."""
     size = len(indices)
+    block = max(1, VALUES_AT_ONCE // max(1, source[:1].size))
     out = np.zeros((size, *source.shape[1:]))
     for start in range(0, size, ROWS_AT_ONCE):
         chunk = slice(start, start + ROWS_AT_ONCE)
         first, last = int(indices[chunk].min()), int(indices[chunk].max()) + 1
         matrix = np.zeros((len(out[chunk]), last - first))
         np.add.at(matrix, (np.arange(len(matrix))[:, None], indices[chunk] - first), weights[chunk])
-        out[chunk] = np.tensordot(matrix, source[first:last].astype(np.float64), axes=1)
+        for row in range(first, last, block):
+            rows = slice(row, min(row + block, last))
+            part = matrix[:, row - first : row - first + block]
+            out[chunk] += np.tensordot(part, source[rows].astype(np.float64), axes=1)
     return out
 
 
-def _taps(
+def taps_along(
     start: float, step: float, size: int, sigma: float, limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """List what each output position reads along one axis: picture indices and weights, `[size, K]`.

@@ -6,7 +6,8 @@ at whole numbers. Pictures are BGR uint8 `[H, W, 3]`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,12 @@ LEFT_RGB = (0.62, 0.84, 0.66)  # green: no mesh may look like skin
 
 MAX_CAST_PIXELS = 6_000_000
 """Rays per window; larger windows are cast coarser and enlarged."""
+
+BAND_RAYS = 400_000
+"""Rays that are cast at a time, and pixels that are mixed: each takes up to 200 bytes while it is."""
+
+Shades = NDArray[np.float32]
+"""`[h, w, 4]`: red, green, blue from 0 to 1, times how much of the pixel is covered, and that."""
 
 _LIGHTS = (((-0.5, -0.75, -0.55), 0.55), ((0.7, 0.1, -0.6), 0.18), ((0.0, 0.0, -1.0), 0.25))
 _AMBIENT = 0.22
@@ -86,11 +93,15 @@ def draw_meshes(image_bgr: NDArray[np.uint8], meshes: Sequence[Mesh], view: View
     if not windows:
         return result
     scene = _Scene(meshes)
-    for x0, y0, x1, y1 in windows:
-        colour, alpha = scene.shade(view, (x0, y0, x1, y1))
-        under = image_bgr[y0:y1, x0:x1].astype(np.float32)
-        mixed = colour[:, :, ::-1] * 255.0 * alpha + under * (1.0 - alpha)
-        result[y0:y1, x0:x1] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    for window in windows:
+        x0, y0, x1, _ = window
+        for top, shaded in scene.shade(view, window):
+            rows = slice(y0 + top, y0 + top + len(shaded))
+            alpha = shaded[:, :, 3:]
+            colour = shaded[:, :, :3] / np.maximum(alpha, 1e-6)
+            under = image_bgr[rows, x0:x1].astype(np.float32)
+            mixed = colour[:, :, ::-1] * 255.0 * alpha + under * (1.0 - alpha)
+            result[rows, x0:x1] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
     return result
 
 
@@ -137,31 +148,69 @@ class _Scene:
         self.attributes = np.hstack([np.concatenate(normals), np.concatenate(colours)]).astype(np.float32)
         self.rays = RayScene(self.vertices, self.faces)
 
-    def shade(
-        self, view: View, window: tuple[int, int, int, int]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Colour `[h, w, 3]` (RGB, 0 to 1) and coverage `[h, w, 1]` of a window."""
+    def shade(self, view: View, window: tuple[int, int, int, int]) -> Iterator[tuple[int, Shades]]:
+        """A window from top to bottom: the first row of each band, and its shades."""
         import cv2
 
         x0, y0, x1, y1 = window
         width, height = x1 - x0, y1 - y0
-        scale = _rays_per_pixel(width * height)
-        columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
-        fx, fy = columns / width, rows / height
-        centre = ((view.centre_px[0] - x0 + 0.5) * fx - 0.5, (view.centre_px[1] - y0 + 0.5) * fy - 0.5)
-        directions = pixel_directions((view.focal_px * fx, view.focal_px * fy), centre, columns, rows)
+        step = _pixels_per_ray(width * height)
+        if step > 1:
+            yield from _enlarged(self._cast_coarsely(view, window, step), step, width, height)
+            return
+        finer = 2 if 4 * width * height <= MAX_CAST_PIXELS else 1
+        rows = max(1, BAND_RAYS // (width * finer * finer))
+        for top in range(0, height, rows):
+            count = min(rows, height - top)
+            shaded = self._cast(view, window, finer, (finer * width, finer * count), finer * top)
+            if finer > 1:
+                resized = cv2.resize(shaded, (width, count), interpolation=cv2.INTER_AREA)
+                shaded = np.asarray(resized, np.float32)
+            yield top, shaded
+
+    def _cast_coarsely(self, view: View, window: tuple[int, int, int, int], step: int) -> Shades:
+        """One ray for `step` x `step` pixels; the last ones may reach over the window."""
+        x0, y0, x1, y1 = window
+        columns, rows = -(-(x1 - x0) // step), -(-(y1 - y0) // step)
+        shaded = np.empty((rows, columns, 4), np.float32)
+        at_once = max(1, BAND_RAYS // columns)
+        for top in range(0, rows, at_once):
+            count = min(at_once, rows - top)
+            shaded[top : top + count] = self._cast(view, window, 1 / step, (columns, count), top)
+        return shaded
+
+    def _cast(
+        self, view: View, window: tuple[int, int, int, int], finer: float, size: tuple[int, int], top: int
+    ) -> Shades:
+        """Cast `size` (columns, rows) rays from row `top` on, `finer` of them along one pixel."""
+        x0, y0, _, _ = window
+        centre = (
+            (view.centre_px[0] - x0 + 0.5) * finer - 0.5,
+            (view.centre_px[1] - y0 + 0.5) * finer - 0.5,
+        )
+        focal = (view.focal_px * finer, view.focal_px * finer)
+        directions = pixel_directions(focal, centre, *size, first_row=top)
         hits = cast_directions(self.rays, directions)
         seen = hits.interpolate(self.attributes, self.faces)
-        shaded = np.zeros((rows, columns, 4), np.float32)
+        shaded = np.zeros((size[1], size[0], 4), np.float32)
         mask = hits.mask
         shaded[mask] = np.hstack(
             [_light(seen[mask], directions[mask]), np.ones((int(mask.sum()), 1), np.float32)]
         )
-        how = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
-        if scale != 1:
-            shaded = np.asarray(cv2.resize(shaded, (width, height), interpolation=how), np.float32)
-        alpha = shaded[:, :, 3:]
-        return shaded[:, :, :3] / np.maximum(alpha, 1e-6), alpha
+        return shaded
+
+
+def _enlarged(coarse: Shades, step: int, width: int, height: int) -> Iterator[tuple[int, Shades]]:
+    """Every ray's shade over `step` x `step` pixels, bilinearly, band by band; all bands fit together."""
+    import cv2
+
+    at_once = max(1, BAND_RAYS // (width * step))
+    padded = np.pad(coarse, ((1, 1), (0, 0), (0, 0)), mode="edge")
+    for row in range(0, len(coarse), at_once):
+        part = padded[row : row + at_once + 2]
+        size = (part.shape[1] * step, len(part) * step)
+        large = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.float32)
+        yield row * step, large[step:-step][: height - row * step, :width]
 
 
 def _light(seen: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -177,12 +226,9 @@ def _light(seen: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArra
     return np.clip(seen[:, 3:] * light[:, None], 0, 1).astype(np.float32)
 
 
-def _rays_per_pixel(pixels: int) -> float:
-    """How finely a window is cast along each side: 2 rays, fewer for large windows."""
-    for scale in (2.0, 1.0):
-        if pixels * scale * scale <= MAX_CAST_PIXELS:
-            return scale
-    return float((MAX_CAST_PIXELS / pixels) ** 0.5)
+def _pixels_per_ray(pixels: int) -> int:
+    """How coarsely a window is cast along each side: more than 1 for large windows."""
+    return max(1, math.ceil(math.sqrt(pixels / MAX_CAST_PIXELS)))
 
 
 def _window(mesh: Mesh, view: View) -> tuple[int, int, int, int] | None:

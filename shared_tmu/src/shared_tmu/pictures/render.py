@@ -116,7 +116,11 @@ class RayScene:
 
 
 def pixel_directions(
-    focal_px: float | tuple[float, float], centre_px: tuple[float, float], width: int, height: int
+    focal_px: float | tuple[float, float],
+    centre_px: tuple[float, float],
+    width: int,
+    height: int,
+    first_row: int = 0,
 ) -> NDArray[np.float32]:
     """Ray directions with z = 1 through the centres of all pixels.
 
@@ -125,13 +129,14 @@ def pixel_directions(
         centre_px: principal point (cx, cy) in pixels.
         width: image width in pixels.
         height: image height in pixels.
+        first_row: leave out the rows above this one; `height` rows follow.
 
     Returns:
         `[height, width, 3]`.
     """
     fx, fy = focal_px if isinstance(focal_px, tuple) else (focal_px, focal_px)
     u = (np.arange(width, dtype=np.float32) - centre_px[0]) / fx
-    v = (np.arange(height, dtype=np.float32) - centre_px[1]) / fy
+    v = (np.arange(first_row, first_row + height, dtype=np.float32) - centre_px[1]) / fy
     directions = np.ones((height, width, 3), dtype=np.float32)
     directions[..., 0] = u[None, :]
     directions[..., 1] = v[:, None]
