@@ -23,8 +23,9 @@ from scipy.spatial.transform import Rotation
 
 from shared_tmu.files import replacing
 from shared_tmu.programs.console import run_program
-from shared_tmu.synth.body.generator import draw_body, place_body
+from shared_tmu.synth.body.generator import draw_body
 from shared_tmu.synth.body.model import BodyPose, synth_body
+from shared_tmu.synth.body.placing import place_body
 from shared_tmu.synth.body.poses import posture_pose as body_posture
 from shared_tmu.synth.body.scene import UPRIGHT, BodyScene, sample_body_scene
 from shared_tmu.synth.generator import draw, place_hand, to_bgr

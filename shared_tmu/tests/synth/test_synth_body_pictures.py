@@ -14,8 +14,9 @@ from shared_tmu.datasets.body_parts import parts_by_weight
 from shared_tmu.datasets.ehf import read_ehf_layout
 from shared_tmu.synth.body import sample_body_scene, write_body_eval_set
 from shared_tmu.synth.body.collisions import touches_itself
-from shared_tmu.synth.body.generator import draw_body, frame_body, place_body
+from shared_tmu.synth.body.generator import draw_body
 from shared_tmu.synth.body.model import synth_body
+from shared_tmu.synth.body.placing import frame_body, place_body
 from shared_tmu.synth.body.poses import (
     _HIGH,
     _LOW,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.synth.textures import SIDE, any_map, color_table
-
-if TYPE_CHECKING:
-    from shared_tmu.synth.varied_stage import VariedStage
+from shared_tmu.synth.varied_stage import VariedStage
 
 Array = NDArray[np.float32]
 STEP = 3  # shadows are found at every third pixel

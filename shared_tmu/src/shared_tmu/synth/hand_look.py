@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.synth.hand import synth_hand
+from shared_tmu.synth.paint import Paint, Painter
 from shared_tmu.synth.painters import Planar
 from shared_tmu.synth.skin import skin_albedo
 from shared_tmu.synth.skin_detail import skin_detail
 from shared_tmu.synth.textures import any_map, color_table, photo_color
-from shared_tmu.synth.varied_stage import Paint, Painter
 
 Array = NDArray[np.float32]
 Faces = NDArray[np.int32]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from shared_tmu.synth.paint import Paint, Painter
 from shared_tmu.synth.textures import SIDE, any_map, color_table, photo_color
-from shared_tmu.synth.varied_stage import Paint, Painter
 
 Array = NDArray[np.float32]
 Faces = NDArray[np.int32]

@@ -45,9 +45,9 @@ class Piece:
 @lru_cache(maxsize=PEOPLE)
 def person(index: int) -> Piece:
     """Piece number `index`, always the same."""
-    from shared_tmu.synth.body.generator import place_body
     from shared_tmu.synth.body.model import synth_body
     from shared_tmu.synth.body.outfit import Wardrobe, sample_outfit
+    from shared_tmu.synth.body.placing import place_body
     from shared_tmu.synth.body.scene import sample_body_scene
     from shared_tmu.synth.chance import ONE_GENERATOR
     from shared_tmu.synth.scene import Difficulty

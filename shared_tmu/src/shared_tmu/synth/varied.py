@@ -11,13 +11,15 @@ from shared_tmu.synth.ground import sample_ground
 from shared_tmu.synth.hand import PosedHand, synth_hand
 from shared_tmu.synth.hand_look import hand_look
 from shared_tmu.synth.jewels import ring, wristband
+from shared_tmu.synth.paint import Painted, Painter
 from shared_tmu.synth.painters import arm_skin, cloth, material
+from shared_tmu.synth.photograph import photograph_varied
 from shared_tmu.synth.scene import Scene
 from shared_tmu.synth.second_hand import second_hand
 from shared_tmu.synth.shading import Camera, Shot
 from shared_tmu.synth.skin import sample_tone
 from shared_tmu.synth.things import Thing, held_thing, loose_thing
-from shared_tmu.synth.varied_stage import Painted, Painter, VariedStage, photograph_varied
+from shared_tmu.synth.varied_stage import VariedStage
 
 Array = NDArray[np.float32]
 Faces = NDArray[np.int32]

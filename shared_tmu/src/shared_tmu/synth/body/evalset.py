@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.files import replacing, write_text
-from shared_tmu.synth.body.generator import draw_body, frame_body, place_body
+from shared_tmu.synth.body.generator import draw_body
+from shared_tmu.synth.body.placing import frame_body, place_body
 from shared_tmu.synth.body.scene import BodyScene, sample_body_scene
 from shared_tmu.synth.chance import ONE_GENERATOR
 from shared_tmu.synth.evalset import EVAL_SEED, LOOKS_VERSION, holds
