@@ -1,10 +1,8 @@
 """The demo: read, find hands or people, crop, predict in batches, draw, save.
 
-Two threads read, find and cut ahead of the model (`feeding`); the model runs in the main thread and nothing
+Two threads read, find and cut ahead of the model (`prefetch`); the model runs in the main thread and nothing
 else does; behind it threads and processes draw and save (`drawing`). Everything between them is bounded, so
 memory does not grow with the number of images, and what is computed depends on none of the timing.
-
-`main` is what a model folder's `demo.py` calls; `run_demo` is the same for Python.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import math
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +27,7 @@ from shared_tmu.demo.draw_worker import Drawn
 from shared_tmu.demo.drawing import Finisher, choose_processes
 from shared_tmu.demo.ledger import OutputFolder, ResultError
 from shared_tmu.demo.notes import Note
-from shared_tmu.demo.options import DemoOptions, parse_options
+from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.predict import Predictor
 from shared_tmu.demo.prefetch import Feeder
 from shared_tmu.demo.progress import progress
@@ -42,31 +39,13 @@ from shared_tmu.demo.timeline import Timeline
 from shared_tmu.detect import Detector
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source, list_images
-from shared_tmu.programs.console import run_program
 from shared_tmu.programs.model_program import EvalProgram
 from shared_tmu.programs.results import append_record, describe_environment
 
 _log = logging.getLogger(__name__)
 
 
-def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit status: 0 only if every image was processed."""
-    warnings.filterwarnings("ignore", module="PIL")  # what matters about a file is said in its own message
-    asked: list[DemoOptions] = []
-
-    def work() -> int:
-        asked.append(parse_options(program, arguments))
-        return run_demo(program, asked[0])
-
-    def interrupted() -> str:
-        if asked and asked[0].video is not None:
-            return "Interrupted. A clip is saved when all of it is done: nothing was saved."
-        return "Interrupted. What was finished is complete; the same command with --resume goes on from here."
-
-    return run_program(work, interrupted)
-
-
-def run_demo(program: EvalProgram, options: DemoOptions) -> int:
+def run_pictures(program: EvalProgram, options: DemoOptions, timeline: Timeline) -> int:
     """Process a folder of images; what fails is reported at the end and does not stop the rest.
 
     Returns:
@@ -76,11 +55,6 @@ def run_demo(program: EvalProgram, options: DemoOptions) -> int:
         TMUError: before any work, if there are no images, the output folder cannot be written to, or the
             model or the detector cannot be made; later, if the output folder cannot be written to any more.
     """
-    timeline = Timeline()
-    if options.video is not None:
-        from shared_tmu.demo.video import run_video
-
-        return run_video(program, options, timeline)
     require_apart(options)
     leave_out = inside(options.out_folder, options.img_folder)
     sources = list_images(options.img_folder, options.file_type, leave_out)

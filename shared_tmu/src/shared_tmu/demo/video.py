@@ -203,10 +203,10 @@ class VideoSession(Session):
 
 
 def run_video(program: EvalProgram, options: DemoOptions, timeline: Timeline) -> int:
-    """Process a clip; as `run_demo`.
+    """Process a clip; as `run_pictures`.
 
     Raises:
-        TMUError: before any work, if the video cannot be read, or as `run_demo`.
+        TMUError: before any work, if the video cannot be read, or as `run_pictures`.
     """
     assert options.video is not None
     clip, subject = Clip.open(options.video), demo_subject(program.subject)
