@@ -17,8 +17,7 @@ from torch import Tensor
 from shared_tmu import MergePlan, ops
 from shared_tmu.attention import proportional_attention
 from shared_tmu.kernels import merging, size_channel, using
-from shared_tmu.matching import match_similar
-from shared_tmu.methods.tome import plan_most_similar
+from shared_tmu.matching import match_similar, plan_most_similar
 
 HEADS, WIDTH, PER_HEAD = 16, 1280, 80  # ViT-H, the trunk of HaMeR, WiLoR and SMPLest-X
 SHAPES = ((1, 192), (16, 192), (64, 192), (1, 4096))  # images, tokens

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_vit import ToyViT
 
-from shared_tmu import METHODS, MergePlan, merge, patch, plan_merge, run_trunk, unmerge
+from shared_tmu import MergePlan, patch, run_trunk, unmerge
 from shared_tmu.controls import unmerge_sparse
 from shared_tmu.errors import PatchError
 
@@ -49,10 +49,8 @@ def test_a_sparse_grid_after_a_trunk(vit: ToyViT) -> None:
     assert not empty[:, :18].any()
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_protecting_the_last_is_protecting_the_first_of_the_tokens_in_another_order(
-    vit: ToyViT, method: str
-) -> None:
+@pytest.mark.parametrize("method", ["tome", "random"])
+def test_protecting_the_last_merges_those_in_front(vit: ToyViT, method: str) -> None:
     x = torch.randn(2, 50, vit.blocks[0].attn.qkv.in_features)
     with torch.no_grad():
         got, plan = run_trunk(vit.blocks, x, "6x3", method=method, num_prefix_tokens=18, protect="last")
@@ -95,27 +93,3 @@ def test_other_words_are_refused(vit: ToyViT) -> None:
         patch(vit, "4x2", protect="middle")  # type: ignore[arg-type]
     with pytest.raises(PatchError, match="unmerge = 'nearest': use True, False or 'sparse'"):
         patch(vit, "4x2", unmerge="nearest")  # type: ignore[arg-type]
-
-
-@given(
-    st.integers(1, 3),
-    st.integers(0, 20),
-    st.integers(2, 30),
-    st.integers(0, 999),
-    st.sampled_from(sorted(METHODS)),
-)
-def test_prefix_tokens_are_their_own_slots_and_nobody_elses(
-    batch: int, prefix: int, patches: int, seed: int, method: str
-) -> None:
-    torch.manual_seed(seed)
-    tokens = torch.randn(batch, prefix + patches, 6)
-    total = MergePlan.identity(batch, prefix + patches)
-    x, size = tokens, None
-    for r in (1, patches // 3, patches):
-        r = min(r, (x.shape[1] - prefix) // 2)
-        plan = plan_merge(x, r=r, num_prefix_tokens=prefix, method=method)
-        x, size = merge(x, plan, size)
-        total = total.then(plan)
-        assert torch.equal(total.source_map[:, :prefix], torch.arange(prefix).expand(batch, -1))
-        assert (total.source_map[:, prefix:] >= prefix).all()
-        assert torch.equal(x[:, :prefix], tokens[:, :prefix])

@@ -17,7 +17,7 @@ from torch.nn.utils import parameters_to_vector
 from torch.utils.checkpoint import checkpoint
 from toy_vit import GammaBlock, MapViT, ScaledBlock, SequentialViT, ToyBlock, ToyViT
 
-from shared_tmu import METHODS, PatchHandle, Schedule, merge, patch, plan_merge, run_trunk, unmerge
+from shared_tmu import PatchHandle, Schedule, merge, patch, plan_merge, run_trunk, unmerge
 from shared_tmu.errors import MethodError, PatchError, PlanError, ScheduleError
 
 VITS = pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def merged_output(model, tokens, schedule, **options):
 
 
 @VITS
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["tome", "random"])
 def test_off_is_the_baseline_bit_for_bit(build, method, tokens):
     model = build().eval()
     want = model(tokens)

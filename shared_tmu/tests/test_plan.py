@@ -99,7 +99,7 @@ def test_planning_refuses_what_it_cannot_do():
         plan_merge(torch.randn(1, 20, 4), 2, 30)
     with pytest.raises(ValueError, match=r"r = -2 is negative"):
         plan_merge(torch.randn(1, 20, 4), -2)
-    with pytest.raises(ValueError, match="no method 'tom': use one of tome, random"):
+    with pytest.raises(ValueError, match="no method 'tom': use one of tome, random, evit"):
         plan_merge(torch.randn(1, 20, 4), 2, method="tom")
     assert find_method("tome").paper == "arXiv:2210.09461"
 

@@ -15,8 +15,21 @@ from hypothesis import strategies as st
 from shared_tmu import Schedule, TMUError, schedule
 from shared_tmu.errors import ScheduleError
 from shared_tmu.flops import TrunkShape
+from shared_tmu.schedule import all_but_one, half
 
+ASKS = st.one_of(st.integers(0, 50), st.floats(1e-6, 1, exclude_max=True))
+SHARES = st.lists(ASKS, max_size=40)
+TOTALS = st.one_of(
+    st.builds("total:{}".format, st.integers(0, 10**6)),
+    st.builds("total:{}@{}".format, st.integers(0, 10**6), st.floats(-1, 1)),
+    st.builds("total:{}^{}".format, st.integers(0, 10**6), st.floats(0, 9)),
+)
+LEVELS = st.lists(st.floats(-5, 5), min_size=1, max_size=2).map(lambda levels: "/".join(map(str, levels)))
+THRESHOLDS = st.lists(st.tuples(st.one_of(LEVELS, st.just("off")), st.integers(1, 4)), min_size=1, max_size=9)
 SCHEDULES = st.one_of(
+    SHARES,
+    TOTALS,
+    THRESHOLDS.map(lambda terms: "threshold:" + "+".join(f"{ask}x{layers}" for ask, layers in terms)),
     st.integers(0, 400),
     st.lists(st.integers(0, 50), max_size=40),
     st.tuples(st.integers(0, 400), st.floats(-1, 1)),
@@ -59,6 +72,24 @@ SCHEDULES = st.one_of(
         (torch.tensor(3), "3"),
         ((np.int64(8), np.float32(-0.5)), "8@-0.5"),
         ((8, Fraction(1, 2)), "8@0.5"),
+        (0.9, "0.9"),
+        (".9", "0.9"),
+        ("0.90x12", "0.9x12"),
+        ([0.9] * 12, "0.9x12"),
+        ([5, 5, 0.925, np.float64(0.925)], "5x2+0.925x2"),
+        ("1.0x3+5x2", "0x3+5x2"),
+        ("1.0", "off"),
+        ("1e-3x2", "0.001x2"),
+        ("total:98", "total:98"),
+        (" Total: 98 ", "total:98"),
+        ("total:98@-0.50", "total:98@-0.5"),
+        ("total:98@0", "total:98"),
+        ("total:98^2.0", "total:98^2"),
+        ("total:0^2", "off"),
+        ("threshold:0.9x4", "threshold:0.9x4"),
+        ("threshold:.9/0.010x2+offx1+1/-.5x3", "threshold:0.9/0.01x2+offx1+1/-0.5x3"),
+        ("threshold:0.9", "threshold:0.9"),
+        ("THRESHOLD:offx2", "off"),
     ],
 )
 def test_parse_and_print(value, text):
@@ -73,7 +104,8 @@ def test_text_round_trip(value):
     parsed = Schedule.parse(value)
     assert Schedule.parse(str(parsed)) == parsed
     assert Schedule.parse(parsed) is parsed
-    assert Schedule.parse(parsed.per_layer(40)).per_layer(40) == parsed.per_layer(40)
+    if not parsed.reads_thresholds:
+        assert Schedule.parse(parsed.per_layer(40)).per_layer(40) == parsed.per_layer(40)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +122,25 @@ def test_text_round_trip(value):
         ("5 0x2", "cannot read '5 0x2'"),
         ("5x0", "names 0 layers"),
         ("-5x3", "cannot read '-5x3'"),
-        ("2.5x3", "cannot read '2.5x3'"),
+        (
+            "2.5x3",
+            "cannot read '2.5' in schedule '2.5x3': a share of tokens to keep is above 0 and at most 1",
+        ),
+        ("0.0x3", "cannot read '0' in schedule '0.0x3': a share of tokens to keep is above 0"),
+        ("0.9x", "cannot read '0.9x'"),
+        ("0.9@-1", "cannot read '0.9@-1'"),
+        ("total:", "cannot read '' in schedule 'total:': expected 'total:<tokens>'"),
+        ("total:98x3", "cannot read '98x3'"),
+        ("total:9.5", "cannot read '9.5'"),
+        ("total:98@-2", "inflection -2 in schedule 'total:98@-2' is outside -1..1"),
+        ("total:98^-1", "cannot read '98^-1'"),
+        ("threshold:", "cannot read ''"),
+        ("threshold:0.9y3", "cannot read '0.9y3'"),
+        ("threshold:0.9x0", "names 0 layers"),
+        ("threshold:0.9/x3", "cannot read '0.9/x3'"),
+        ([0.9, 1.5], "r = 1.5 in schedule [0.9, 1.5] is not a whole number"),
+        ([0.9, 0.0], "r = 0.0 in schedule"),
+        (1.0, "r = 1.0 is not a whole number"),
         ("1e3", "cannot read '1e3'"),
         ("[5]*20", "cannot read"),
         ("5,5", "cannot read '5,5'"),
@@ -193,12 +243,12 @@ def test_limit_is_said_once_with_real_counts(caplog):
     asked = Schedule.parse("60x3")
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            schedule.say_where_limited(asked, 4, 192, 0)
-        schedule.say_where_limited(Schedule.parse("5x3"), 4, 192, 0)
+            schedule.say_where_limited(asked, 4, 192, 0, "tome", half)
+        schedule.say_where_limited(Schedule.parse("5x3"), 4, 192, 0, "tome", half)
     (record,) = caplog.records
     assert record.getMessage() == (
-        "schedule '60x3' asks layer 2 to remove 60 tokens, but only half of the 72 that may merge there can: "
-        "removing 36 (limited in 1 of 4 layers; tokens per layer: 192 132 72 36 36)."
+        "schedule '60x3' asks layer 2 to remove 60 tokens, but of the 72 that may go there 'tome' can remove "
+        "at most 36 (limited in 1 of 4 layers; tokens per layer: 192 132 72 36 36)."
     )
 
 
@@ -220,3 +270,58 @@ def test_costs_of_vit_h():
     )
     with pytest.raises(ScheduleError):
         Schedule.parse("5x33").layer_costs(shape)
+
+
+@pytest.mark.parametrize(
+    ("share", "tokens", "kept"),
+    [
+        (0.9, 192, 173),
+        (0.5, 16, 8),
+        (0.6, 15, 9),
+        (0.2, 50, 10),
+        (0.9, 196, 177),
+        (0.01, 20, 1),
+        (0.07, 100, 7),
+    ],
+)
+def test_a_share_keeps_so_many_rounded_up(share, tokens, kept):
+    """The counts that published programs recorded, and one where binary fractions would round wrongly."""
+    assert Schedule.parse([share]).token_counts(1, tokens + 1, 1, all_but_one) == [tokens + 1, kept + 1]
+    assert Schedule.parse([share]).token_counts(1, tokens, 0, half) == [
+        tokens,
+        max(kept, tokens - tokens // 2),
+    ]
+
+
+def test_shares_are_of_what_is_left():
+    assert Schedule.parse("0.9x4").token_counts(5, 65, 1) == [65, 59, 54, 49, 45, 45]  # as PiToMe's and DCT's
+    assert Schedule.parse("0.95").token_counts(4, 65, 1) == [65, 62, 59, 57, 55]
+
+
+@given(st.integers(0, 400), st.floats(-1, 1), st.integers(1, 40))
+def test_a_total_is_exact(total, inflection, depth):
+    for text in (f"total:{total}", f"total:{total}@{inflection}", f"total:{total}^{2 * abs(inflection)}"):
+        layers = Schedule.parse(text).per_layer(depth)
+        assert (len(layers), sum(layers)) == (depth, total)
+        assert min(layers) >= 0
+    assert max(Schedule.parse(f"total:{total}").per_layer(depth)) <= total // depth + 1
+
+
+def test_profiles_of_a_total():
+    assert Schedule.parse("total:98").per_layer(12) == [8, 8, 9, 8, 8, 8, 8, 8, 9, 8, 8, 8]
+    assert Schedule.parse("total:98@-1").per_layer(4) == [49, 33, 16, 0]
+    assert Schedule.parse("total:98@1").per_layer(4) == [0, 16, 33, 49]
+    assert Schedule.parse("total:60^2").per_layer(4) == [2, 8, 18, 32]
+    assert Schedule.parse("total:7@-1").per_layer(1) == [7]
+
+
+def test_thresholds_give_no_counts():
+    asked = Schedule.parse("threshold:0.9/0.01x2+offx1+0.8x1")
+    assert asked.per_layer(5) == [(0.9, 0.01), (0.9, 0.01), 0, (0.8,), 0]
+    assert asked.num_layers == 4
+    assert asked.reads_thresholds
+    assert not asked.is_off
+    with pytest.raises(ScheduleError, match="token counts follow from the images"):
+        asked.token_counts(5, 40)
+    with pytest.raises(ScheduleError, match=r"use at most 'threshold:0\.9/0\.01x2'"):
+        asked.per_layer(2)

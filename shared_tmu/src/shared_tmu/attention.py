@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .kernels.attention_choice import prefers_channel
 from .kernels.size_channel import attend_by_channel
-from .kernels.size_mask import attend_by_mask
+from .kernels.size_mask import attend_by_mask, key_bias
 
 
 def proportional_attention(
@@ -38,3 +38,9 @@ def proportional_attention(
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scale)
     attend = attend_by_channel if prefers_channel(q, scale) else attend_by_mask
     return attend(q, k, v, size, scale, dropout)
+
+
+def attention_weights(q: Tensor, k: Tensor, size: Tensor | None = None, scale: float | None = None) -> Tensor:
+    """The softmax of `proportional_attention` itself, `[B, H, N, N]`, for methods that read it."""
+    logits = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    return (logits if size is None else logits + key_bias(size, q)).softmax(-1).to(q.dtype)

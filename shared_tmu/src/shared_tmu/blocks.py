@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from .attention import proportional_attention
+from .attention import attention_weights, proportional_attention
 from .errors import PatchError
 
 Block = Any  # an nn.Module; its parts are looked up by name
@@ -37,14 +38,41 @@ def attention_half(block: Block, x: Tensor, size: Tensor | None = None) -> tuple
     Raises:
         PatchError: hooks on the block or its `attn`, which would not run.
     """
+    q, k, v = project_qkv(block, block.norm1(x))
+    return x + attention_branch(block, attend(block, q, k, v, size)), k
+
+
+def project_qkv(block: Block, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of `norm1(x)` `[B, N, C]`: 3 x `[B, H, N, D]`."""
     attn = block.attn
     refuse_hooks(block)
-    qkv = attn.qkv(block.norm1(x))
-    q, k, v = qkv.unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # 3 x [B, H, N, D]
-    q, k = _maybe(attn, "q_norm")(q), _maybe(attn, "k_norm")(k)
-    out = proportional_attention(q, k, v, size, getattr(attn, "scale", None), _dropout(attn))
-    out = _maybe(attn, "proj_drop")(attn.proj(out.transpose(1, 2).flatten(2)))  # [B, N, C]
-    return x + _residual(block, out, 1), k
+    attn = block.attn
+    qkv = attn.qkv(normed)
+    q, k, v = qkv.unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    return _maybe(attn, "q_norm")(q), _maybe(attn, "k_norm")(k), v
+
+
+def attend(block: Block, q: Tensor, k: Tensor, v: Tensor, size: Tensor | None = None) -> Tensor:
+    """The block's attention, proportional where there are sizes `[B, N]`; `[B, H, N, D]`."""
+    return proportional_attention(q, k, v, size, getattr(block.attn, "scale", None), _dropout(block.attn))
+
+
+def attention_map(block: Block, q: Tensor, k: Tensor, size: Tensor | None = None) -> Tensor:
+    """The weights with which the block attends, `[B, H, N, N]`, before dropout."""
+    return attention_weights(q, k, size, getattr(block.attn, "scale", None))
+
+
+def attend_by_map(block: Block, weights: Tensor, v: Tensor) -> Tensor:
+    """Values `[B, H, N, D]` averaged by an attention map `[B, H, M, N]`; `[B, H, M, D]`."""
+    p = _dropout(block.attn)
+    return (functional.dropout(weights, p) if p else weights) @ v
+
+
+def attention_branch(block: Block, heads: Tensor) -> Tensor:
+    """What attention adds to tokens, of what its heads give: `[B, H, N, D]` to `[B, N, C]`."""
+    attn = block.attn
+    out = _maybe(attn, "proj_drop")(attn.proj(heads.transpose(1, 2).flatten(2)))
+    return _residual(block, out, 1)
 
 
 def refuse_hooks(block: Block) -> None:
@@ -70,8 +98,12 @@ def refuse_hooks(block: Block) -> None:
 
 def mlp_half(block: Block, x: Tensor) -> Tensor:
     """`x + mlp(norm2(x))`, with layer scale and drop path where present; `[B, N, C]` to `[B, N, C]`."""
-    out: Tensor = x + _residual(block, block.mlp(block.norm2(x)), 2)
-    return out
+    return x + mlp_branch(block, block.norm2(x))
+
+
+def mlp_branch(block: Block, normed: Tensor) -> Tensor:
+    """What the MLP adds to tokens, of `norm2(x)`; `[B, N, C]` to `[B, N, C]`."""
+    return _residual(block, block.mlp(normed), 2)
 
 
 def _residual(block: Block, branch: Tensor, half: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from .errors import PlanError
 from .ops import unmerge
 from .plan import MergePlan
+from .reductions import Route, join
 
 
 def unmerge_sparse(x: Tensor, plan: MergePlan) -> Tensor:
@@ -40,20 +41,24 @@ def front_to_last(x: Tensor, count: int) -> Tensor:
     return x.roll(-count, dims=1)
 
 
-def plan_front_to_last(plan: MergePlan, count: int) -> MergePlan:
-    """The plan made for the tokens that `last_to_front` gave, for the tokens and slots in their own order.
+def turned(route: Route, count: int) -> Route:
+    """The route of tokens that `last_to_front` gave, for the tokens and slots in their own order.
 
     Raises:
         PlanError: the plan is padded: its slots have no common end.
     """
-    if plan.is_padded:
+    if isinstance(route, MergePlan) and route.is_padded:
         raise PlanError(
             "protect = 'last' with a method that keeps different numbers of tokens per image: use 'first'."
         )
+    first = _turn(route.batch_size, route.num_tokens, count, route)
+    last = _turn(route.batch_size, route.num_slots, -count, route)
+    return join(join(first, route), last)
 
-    def turn(slots: Tensor) -> Tensor:
-        slots = slots.roll(-count, dims=1)
-        return ((slots - count) % plan.num_slots).where(slots >= 0, slots)
 
-    copies = turn(plan.copy_map) if plan.prunes else None
-    return MergePlan(turn(plan.source_map), plan.num_slots, validate=False, copy_map=copies)
+def _turn(batch_size: int, count: int, by: int, route: Route) -> MergePlan:
+    """The plan of `roll`, which merges nothing."""
+    part = route if isinstance(route, MergePlan) else route.parts[0]
+    device = part.source_map.device if isinstance(part, MergePlan) else part.matrix.device
+    slots = (torch.arange(count, device=device) + by) % max(count, 1)
+    return MergePlan(slots.expand(batch_size, -1), count, validate=False)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .kernels import merging
+from .kernels.choice import uses_triton
 from .ops import sum_dtype
 from .plan import MergePlan, Moves
 
@@ -16,6 +18,10 @@ MAX_SCORES = 2**20
 """Similarities held at a time: 4 MiB in float32; 113 images of 192 tokens, or 512 sources of 4096 tokens."""
 # However many targets there are; fewer sources at a time would be slow, and may be rounded differently.
 _MIN_ROWS = 32
+
+
+APART = 4.0
+"""How far below all others the scores of protected tokens lie: cosines are 2 apart at most."""
 
 
 def halves(x: Tensor, num_prefix_tokens: int) -> tuple[Tensor, Tensor]:
@@ -30,25 +36,98 @@ def halves(x: Tensor, num_prefix_tokens: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def match_similar(metric: Tensor, num_prefix_tokens: int = 0) -> tuple[Tensor, Tensor]:
+def match_similar(
+    metric: Tensor, num_prefix_tokens: int = 0, protected: Tensor | None = None, live: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The most similar target of every source, by cosine, in float32 whatever lower dtype the metric has.
 
     Args:
         metric: `[B, N, D]`; scaling a row changes nothing.
         num_prefix_tokens: tokens at the front that take no part.
+        protected: further tokens to spare, `[B, N]` bool. A pair with one of them counts less than every pair
+            without, by `APART`: background first.
+        live: which tokens are not padding, `[B, N]` bool; nobody's target is, and no source that is has a
+            score above -inf.
 
     Returns:
         Similarity and number of the target, each `[B, A]` for A sources; among equals, the target that comes
         first.
     """
-    with _without_autocast(metric.device):
-        metric = metric.to(sum_dtype(metric))
-        length = torch.linalg.vector_norm(metric, dim=-1, keepdim=True).clamp_min_(1e-12)
-        sources, targets = halves(metric / length, num_prefix_tokens)
-        return _best_targets(sources, targets)
+    if protected is None and live is None and uses_triton(metric):
+        return merging.match_similar(metric, num_prefix_tokens)
+    with without_autocast(metric.device):
+        sources, targets = halves(_unit(metric), num_prefix_tokens)
+        if protected is None and live is None:
+            return _best_targets(sources, targets)
+        spared = [_Spared.of(flags, num_prefix_tokens) for flags in (protected, live)]
+        return _best_targets(sources, targets, *spared)
 
 
-def _best_targets(sources: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _unit(metric: Tensor) -> Tensor:
+    """Rows of length 1, in the dtype of similarities."""
+    metric = metric.to(sum_dtype(metric))
+    length: Tensor = torch.linalg.vector_norm(metric, dim=-1, keepdim=True)
+    return metric / length.clamp_min_(1e-12)
+
+
+@torch.no_grad()
+def match_sets(
+    metric: Tensor, sources: Tensor, targets: Tensor, protected: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`match_similar` for sources and targets given as positions, `[A]` and `[T]`, as all images have."""
+    with without_autocast(metric.device):
+        unit = _unit(metric)
+        sides = unit.index_select(1, sources), unit.index_select(1, targets)
+        flags = None if protected is None else _Spared(protected[:, sources], protected[:, targets])
+        return _best_targets(*sides, flags)
+
+
+@torch.no_grad()
+def join_best(
+    score: Tensor, target: Tensor, r: int, sources: Tensor, targets: Tensor, num_prefix_tokens: int = 0
+) -> MergePlan:
+    """Merge the r sources of highest score into their targets, for sources and targets given as positions.
+
+    The new order is: prefix, sources that stay in descending order of score, targets.
+
+    Args:
+        score: how much each source wants to merge, `[B, A]`.
+        target: number of its target, `[B, A]` int64.
+        r: sources to merge, at most A.
+        sources: their positions, `[A]` int64.
+        targets: their positions, `[T]` int64; with the prefix, these are all tokens.
+        num_prefix_tokens: tokens at the front that keep the first slots.
+    """
+    (batch, count), prefix = score.shape, num_prefix_tokens
+    order = score.sort(dim=1, descending=True, stable=True).indices
+    first_target = prefix + count - r
+    staying = torch.arange(prefix, first_target, device=score.device).expand(batch, -1)
+    slots = torch.empty_like(target).scatter_(1, order[:, r:], staying)
+    slots = slots.scatter(1, order[:, :r], target.gather(1, order[:, :r]) + first_target)
+    num_tokens, num_slots = prefix + count + len(targets), first_target + len(targets)
+    source_map = torch.arange(num_tokens, device=score.device).repeat(batch, 1)
+    source_map[:, sources] = slots
+    source_map[:, targets] = torch.arange(first_target, num_slots, device=score.device)
+    return MergePlan(source_map, num_slots, validate=False)
+
+
+class _Spared(NamedTuple):
+    """Flags of the sources `[B, A]` and of the targets `[B, T]`."""
+
+    sources: Tensor
+    targets: Tensor
+
+    @classmethod
+    def of(cls, flags: Tensor | None, num_prefix_tokens: int) -> _Spared | None:
+        return None if flags is None else cls(*halves(flags, num_prefix_tokens))
+
+    def part(self, images: slice, rows: slice) -> _Spared:
+        return _Spared(self.sources[images, rows], self.targets[images])
+
+
+def _best_targets(
+    sources: Tensor, targets: Tensor, protected: _Spared | None = None, live: _Spared | None = None
+) -> tuple[Tensor, Tensor]:
     """The largest product of every source `[B, A, D]` with a target `[B, T, D]`, and which: 2 x `[B, A]`.
 
     Images, and where one image has too many tokens, its sources, are taken in turn, so that no more than
@@ -59,7 +138,7 @@ def _best_targets(sources: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     rows = max(_MIN_ROWS, MAX_SCORES // max(1, num_targets))
     images = max(1, rows // max(1, num_sources))
     if images >= batch and rows >= num_sources:
-        return _best(torch.bmm(sources, targets))  # [B, A, T]
+        return _best(torch.bmm(sources, targets), protected, live)  # [B, A, T]
     values = sources.new_empty(batch, num_sources)
     indices = torch.empty_like(values, dtype=torch.int64)
     for image in range(0, batch, images):
@@ -67,13 +146,38 @@ def _best_targets(sources: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         for row in range(0, num_sources, rows):
             # The last part is as large as the others: products of few rows may be rounded differently.
             part = slice(max(0, min(row, num_sources - rows)), min(row + rows, num_sources))
-            values[some, part], indices[some, part] = _best(torch.bmm(sources[some, part], targets[some]))
+            values[some, part], indices[some, part] = _best(
+                torch.bmm(sources[some, part], targets[some]),
+                *(flags and flags.part(some, part) for flags in (protected, live)),
+            )
     return values, indices
 
 
-def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
+def _best(scores: Tensor, protected: _Spared | None, live: _Spared | None) -> tuple[Tensor, Tensor]:
+    if protected is not None:
+        is_spared = protected.sources.unsqueeze(2) | protected.targets.unsqueeze(1)
+        scores = torch.where(is_spared, scores - APART, scores)
+    if live is not None:
+        scores = scores.masked_fill(~(live.sources.unsqueeze(2) & live.targets.unsqueeze(1)), -torch.inf)
     best = scores.max(dim=-1)
     return best.values, best.indices
+
+
+def plan_most_similar(
+    metric: Tensor, r: int, num_prefix_tokens: int = 0, protected: Tensor | None = None
+) -> MergePlan:
+    """The r sources most similar to their best target join it: `[B, N, D]` to N - r slots.
+
+    Args:
+        metric: `[B, N, D]`.
+        r: tokens to remove, at most half of those after the prefix.
+        num_prefix_tokens: tokens at the front that stay as they are.
+        protected: further tokens to spare while there are others, `[B, N]` bool; see `match_similar`.
+    """
+    if protected is None and uses_triton(metric):
+        return merging.plan_most_similar(metric, r, num_prefix_tokens)
+    similarity, target = match_similar(metric, num_prefix_tokens, protected)
+    return plan_pairs(similarity, target, r, metric.shape[1], num_prefix_tokens)
 
 
 @torch.no_grad()
@@ -88,12 +192,14 @@ def plan_pairs(
     by position.
 
     Args:
-        score: how much each source wants to merge, `[B, A]`.
+        score: how much each source wants to merge, `[B, A]`, any float dtype.
         target: number of its target, `[B, A]` int64, counted among the targets.
         r: sources to merge, at most A.
         num_tokens: N, prefix included.
         num_prefix_tokens: T tokens at the front that keep the first T slots.
     """
+    if score.dtype == torch.float32 and uses_triton(score):
+        return merging.plan_pairs(score, target, r, num_tokens, num_prefix_tokens)
     batch, num_sources = score.shape
     num_slots = num_tokens - r
     order = score.sort(dim=1, descending=True, stable=True).indices  # [B, A]; all of it, for those that stay
@@ -137,7 +243,7 @@ def _keep_places(*shape: Any) -> _Places:
         return _find_places(*shape)
 
 
-def _without_autocast(device: torch.device) -> AbstractContextManager[None]:
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     """Autocast would take the similarities in half precision; outside of it nothing is switched off."""
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
@@ -148,15 +150,25 @@ def _add_others(leaders: Tensor, others: Tensor, moves: Moves, share: Tensor) ->
     return leaders.index_copy_(0, slots, means.to(leaders.dtype))
 
 
-def unmerge(x: Tensor, plan: MergePlan) -> Tensor:
+class Restorable(Protocol):
+    """What leads to slots and back without a source map, such as `reductions.Chain`."""
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Slots `[B, M, C]` to tokens `[B, N, C]`."""
+
+
+def unmerge(x: Tensor, plan: MergePlan | Restorable) -> Tensor:
     """Copy every slot back to the tokens it carries: one gather, `[B, M, C]` to `[B, N, C]`.
 
-    A pruned token gets the slot that the plan's copy map names.
+    A pruned token gets the slot that the plan's copy map names; the chain of a method that mixes all tokens
+    restores by its own rule.
 
     Raises:
         PlanError: `plan` leaves a different number of tokens than `x` has, or was made for another batch
             size.
     """
+    if not isinstance(plan, MergePlan):
+        return plan.restore(x)
     if x.ndim != 3:
         raise PlanError(f"unmerge takes tokens [B, M, C], this tensor is {list(x.shape)}.")
     plan.require_fit(x, plan.num_slots)

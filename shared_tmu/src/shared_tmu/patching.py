@@ -8,7 +8,8 @@ heads, parameters, keys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -19,9 +20,11 @@ from .arrival import Arrival, watch_arrival
 from .container import MergedBlocks
 from .errors import PatchError
 from .methods import Method, find_method
-from .plan import MergePlan
+from .patch_grid import find_grid
 from .prefix import count_prefix, read_prefix
+from .reductions import Route
 from .schedule import Schedule
+from .seen import Grid, Watch
 from .stepping import Trunk
 from .trunk import Protect, TrunkSettings, Unmerge
 from .trunk_search import FoundTrunk, find_trunk
@@ -124,7 +127,7 @@ class PatchHandle:
         return self._trunk.settings.num_prefix_tokens
 
     @property
-    def plan(self) -> MergePlan | None:
+    def plan(self) -> Route | None:
         """From the tokens of the last forward to its last slots; None before the first forward.
 
         With several threads, the last to finish. Its `sizes()` are those of merging.
@@ -136,7 +139,7 @@ class PatchHandle:
         return plans[-1] if plans else None
 
     @property
-    def plans(self) -> tuple[MergePlan, ...]:
+    def plans(self) -> tuple[Route, ...]:
         """One plan per block that merged in the last forward, each from the first tokens on.
 
         Raises:
@@ -145,7 +148,17 @@ class PatchHandle:
         plans = self._recorded() or ()
         return plans if any(p.num_slots < p.num_tokens for p in plans) else ()
 
-    def _recorded(self) -> tuple[MergePlan, ...] | None:
+    @contextmanager
+    def watching(self, watch: Watch) -> Iterator[None]:
+        """Let somebody look on while the ViT runs, until the `with` block is left; by all threads that do."""
+        before = self._trunk.settings.watch
+        self._trunk.settings = replace(self._trunk.settings, watch=watch)
+        try:
+            yield
+        finally:
+            self._trunk.settings = replace(self._trunk.settings, watch=before)
+
+    def _recorded(self) -> tuple[Route, ...] | None:
         if not self._trunk.record:
             raise PatchError("this patch keeps no plans: use patch(..., record=True).")
         return self._trunk.plans
@@ -161,6 +174,8 @@ def patch(
     proportional: bool = True,
     protect: Protect = "first",
     record: bool = False,
+    restore: str = "copy",
+    grid: Grid | None = None,
 ) -> PatchHandle:
     """Make a ViT merge tokens between its blocks, until the handle is removed or its `with` block left.
 
@@ -180,6 +195,8 @@ def patch(
         proportional: let a token that stands for s tokens count s times in attention.
         protect: "last" reproduces published TMU, which protects the wrong end (see `run_trunk`).
         record: keep the plans of the last forward in `handle.plan` and `handle.plans`.
+        restore: row of `RESTORES`, how the grid is given back.
+        grid: rows and columns of the patches, for methods that use it; None takes what the ViT says.
 
     Raises:
         PatchError: already patched, wrapped in `nn.DataParallel`, or no, or more than one, ViT found.
@@ -205,7 +222,8 @@ def patch(
     _refuse_arguments(found, arrival)
     if count is None:
         count = count_prefix(found.owner, arrival)
-    settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect)
+    grid = grid or find_grid(found.owner)
+    settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect, restore, grid)
     settings.schedule.per_layer(len(found.blocks))
     check = BlockCheck(found.blocks, None if arrival is None else arrival.shape)
     trunk = Trunk(settings, len(found.blocks), record, check)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -56,6 +57,7 @@ class MergePlan:
     _copy_map: Tensor | None = None
     _moves: Moves | None = None
     _steps: tuple[MergePlan, MergePlan] | None = None
+    _make: Callable[[], tuple[Tensor, Tensor]] | None = None
     _prunes = False
     _is_padded = False
 
@@ -87,6 +89,16 @@ class MergePlan:
         """A plan for B images of N tokens; the moves are not checked."""
         plan = cls.__new__(cls)
         plan._moves = moves
+        plan._shape, plan._num_slots = (batch_size, num_tokens), num_slots
+        return plan
+
+    @classmethod
+    def from_maps(
+        cls, make: Callable[[], tuple[Tensor, Tensor]], batch_size: int, num_tokens: int, num_slots: int
+    ) -> MergePlan:
+        """A plan that prunes, whose source and copy map are made when somebody asks; they are not checked."""
+        plan = cls.__new__(cls)
+        plan._make, plan._prunes = make, True
         plan._shape, plan._num_slots = (batch_size, num_tokens), num_slots
         return plan
 
@@ -148,7 +160,9 @@ class MergePlan:
         """Make the maps from two steps, or from moves."""
         steps = self._steps  # another thread may be here too, and be done
         if steps is None:
-            if self._source_map is None:
+            if self._make is not None:
+                self._source_map, self._copy_map = self._make()
+            elif self._source_map is None:
                 self._source_map = self._read_moves(self.moves())
             return
         first, second = steps

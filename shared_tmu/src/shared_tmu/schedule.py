@@ -3,56 +3,82 @@
 from __future__ import annotations
 
 import logging
-import operator
-import re
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Any
 
 from .errors import ScheduleError
 from .flops import LayerCost, TrunkShape, count_costs
+from .schedule_text import (
+    Ask,
+    Fields,
+    of_list,
+    of_pair,
+    of_terms,
+    read_ask,
+    read_count,
+    read_text,
+    write_text,
+)
 
 _log = logging.getLogger(__name__)
 
-_FORMS = (
-    "expected 'off', '<r>x<layers>' terms joined by '+', e.g. '10x8+6x8', '<r>' for every layer, "
-    "or '<r>@<inflection>', e.g. '8@-1'"
-)
-_TERMS = "expected '<r>x<layers>' terms joined by '+', e.g. '10x8+6x8'"
-_TERM = re.compile(r"([0-9]{1,9})[xX]([0-9]{1,9})")
-_NUMBER = re.compile(r"[0-9]{1,9}")
-_PAIR = re.compile(r"([0-9]{1,9})@([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
+Limit = Callable[[int, int], int]
+"""The most tokens that a method can remove in one block, of N tokens with T prefix tokens among them."""
+
+
+def half(num_tokens: int, num_prefix_tokens: int) -> int:
+    """Of methods that merge one half of the tokens into the other."""
+    return max(num_tokens - num_prefix_tokens, 0) // 2
+
+
+def all_but_one(num_tokens: int, num_prefix_tokens: int) -> int:
+    """Of methods to which one token after the prefix is enough: clusters, pruning."""
+    return max(num_tokens - num_prefix_tokens - 1, 0)
 
 
 @dataclass(frozen=True)
 class Schedule:
     """Tokens to remove per layer; make one with `Schedule.parse`, read it back with `str`.
 
-    Four forms, each with one canonical text:
+    Seven forms, each with one canonical text:
 
     * `"off"`: nothing merges.
     * `"10x8+6x8"`: 10 in each of the first 8 layers, 6 in the next 8, nothing after. Lists become this form.
     * `"8"`: 8 in every layer, whatever the depth.
     * `"8@-1"`: ToMe's pair `(8, -1.0)`, 8 on average, rising (inflection up to 1) or falling (down to -1)
       linearly.
+    * `"0.9x12"`: 0.9 of the tokens that may merge are kept in each of 12 layers, `"0.9"` in every layer.
+      Counts and shares may be mixed: `"5x4+0.9x8"`. Of n tokens (prefix tokens not counted) a layer keeps
+      n * share, rounded up, and removes the rest: n - n * share, rounded down, in exact decimals.
+    * `"total:98"`: 98 in all layers together, as many in each; `"total:98@-1"` falling linearly,
+      `"total:98^2"` late, in proportion to (l / L)^2. The sum over the first layers is rounded to whole
+      tokens (halves up), and a layer removes what it adds: the sum over all is exact.
+    * `"threshold:0.9x12"`: numbers for methods that decide by them how much goes, `"0.9/0.01"` for two.
 
     Attributes:
-        terms: (r, layers) runs of the listed form, without trailing zeros; empty for the other forms.
-        every: r of the last two forms, 0 otherwise.
-        inflection: slope of the last form, 0.0 otherwise.
+        terms: (ask, layers) runs of the listed forms, without trailing zeros; empty for the other forms.
+        every: what every layer is asked, in forms without layers; 0 otherwise.
+        inflection: slope of a pair or of a total, 0.0 otherwise.
+        total: tokens of a total, 0 otherwise.
+        power: exponent of a late total, 0.0 otherwise.
     """
 
-    terms: tuple[tuple[int, int], ...] = ()
-    every: int = 0
+    terms: tuple[tuple[Ask, int], ...] = ()
+    every: Ask = 0
     inflection: float = 0.0
+    total: int = 0
+    power: float = 0.0
 
     @classmethod
     def parse(cls, value: Any) -> Schedule:
-        """Read text, an integer, ToMe's `(r, inflection)` tuple, or a list with one r per layer.
+        """Read text, an integer, a share, ToMe's `(r, inflection)` tuple, or a list with one r per layer.
 
-        Integers may be numpy's or torch's. A tuple is always the pair, a list (array, tensor, range) never.
+        Numbers may be numpy's or torch's. A tuple is always the pair, a list (array, tensor, range) never.
         Upper case and blanks around terms are accepted; `Schedule.parse(str(s)) == s` for every schedule.
 
         Raises:
@@ -60,8 +86,12 @@ class Schedule:
         """
         if isinstance(value, Schedule):
             return value
+        return cls(*cls._read(value))
+
+    @staticmethod
+    def _read(value: Any) -> Fields:
         if isinstance(value, str):
-            return cls._from_text(value)
+            return read_text(value)
         if hasattr(value, "tolist"):  # numpy and torch, scalars as well as arrays
             value = value.tolist()
         if isinstance(value, tuple):
@@ -70,68 +100,13 @@ class Schedule:
                     f"cannot read {value!r} as a schedule: a tuple is the pair (r, inflection), "
                     "use a list for one r per layer."
                 )
-            return cls._from_pair(read_count(value[0], value), value[1], value)
+            return of_pair(read_count(value[0], value), value[1], value)
         if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-            return cls._from_list([read_count(r, value) for r in value])
-        return cls._from_pair(read_count(value, value), 0.0, value)
-
-    @classmethod
-    def _from_text(cls, text: str) -> Schedule:
-        bare = text.strip()
-        if bare.lower() == "off":
-            return cls()
-        if _NUMBER.fullmatch(bare):
-            return cls._from_pair(int(bare), 0.0, text)
-        if pair := _PAIR.fullmatch(bare):
-            return cls._from_pair(int(pair[1]), float(pair[2]), text)
-        if not bare:
-            raise ScheduleError(f"cannot read the empty schedule {text!r}: {_FORMS}.")
-        terms = []
-        for piece in bare.split("+"):
-            term = _TERM.fullmatch(piece.strip())
-            if term is None:
-                forms = _TERMS if "+" in bare else _FORMS
-                raise ScheduleError(f"cannot read {piece.strip()!r} in schedule {text!r}: {forms}.")
-            if int(term[2]) == 0:
-                raise ScheduleError(
-                    f"{piece.strip()!r} in schedule {text!r} names 0 layers: leave it out, or name some."
-                )
-            terms.append((int(term[1]), int(term[2])))
-        return cls._from_terms(terms)
-
-    @classmethod
-    def _from_pair(cls, r: int, inflection: Any, asked: Any) -> Schedule:
-        if isinstance(inflection, bool) or not hasattr(inflection, "__float__"):
-            raise ScheduleError(
-                f"inflection {inflection!r} in schedule {asked!r} is not a number from -1 to 1."
-            )
-        slope = float(inflection)
-        if not -1 <= slope <= 1:  # also false for NaN; beyond it, layers would be asked for a negative r
-            raise ScheduleError(
-                f"inflection {slope:g} in schedule {asked!r} is outside -1..1: "
-                "-1 falls from 2r to 0, 0 is constant, 1 rises from 0 to 2r."
-            )
-        return cls(every=r, inflection=slope if r and slope else 0.0)
-
-    @classmethod
-    def _from_list(cls, counts: Iterable[int]) -> Schedule:
-        return cls._from_terms([(r, len(list(run))) for r, run in groupby(counts)])
-
-    @classmethod
-    def _from_terms(cls, terms: Iterable[tuple[int, int]]) -> Schedule:
-        joined = [(r, sum(n for _, n in run)) for r, run in groupby(terms, key=operator.itemgetter(0))]
-        if joined and joined[-1][0] == 0:
-            joined.pop()
-        return cls(terms=tuple(joined))
+            return of_list([read_ask(r, value) for r in value])
+        return Fields(every=read_ask(value, value))
 
     def __str__(self) -> str:
-        if self.terms:
-            return "+".join(f"{r}x{layers}" for r, layers in self.terms)
-        if not self.every:
-            return "off"
-        if not self.inflection:
-            return str(self.every)
-        return f"{self.every}@{int(self.inflection) if self.inflection.is_integer() else self.inflection}"
+        return write_text(Fields(self.terms, self.every, self.inflection, self.total, self.power))
 
     def __repr__(self) -> str:
         return f"Schedule({str(self)!r})"
@@ -139,18 +114,24 @@ class Schedule:
     @property
     def is_off(self) -> bool:
         """Whether no layer is asked to merge anything."""
-        return not self.terms and not self.every
+        return not self.terms and not self.every and not self.total
+
+    @property
+    def reads_thresholds(self) -> bool:
+        """Whether layers are given thresholds instead of counts."""
+        return any(isinstance(ask, tuple) for ask in (self.every, *(ask for ask, _ in self.terms)))
 
     @property
     def num_layers(self) -> int | None:
         """Layers the schedule names, up to the last one that merges; None where it fits any depth."""
         return sum(layers for _, layers in self.terms) if self.terms or self.is_off else None
 
-    def per_layer(self, depth: int) -> list[int]:
-        """Tokens each of `depth` layers is asked to remove, before ToMe's limit of one half.
+    def per_layer(self, depth: int) -> list[Any]:
+        """What each of `depth` layers is asked: tokens to remove, the share to keep, or thresholds.
 
         For a pair this is ToMe's published rule, truncation included: the sum may be a little less than r *
-        depth. With a single layer, where that rule divides by zero, the layer gets r.
+        depth. With a single layer, where that rule divides by zero, the layer gets r. The method's limit
+        comes later.
 
         Raises:
             ScheduleError: the schedule names more layers than there are.
@@ -162,36 +143,56 @@ class Schedule:
                     f"schedule '{self}' names {named} layers, this trunk has {depth}: "
                     f"use at most '{self._cut(depth)}'."
                 )
-            return [r for r, layers in self.terms for _ in range(layers)] + [0] * (depth - named)
+            return [ask for ask, layers in self.terms for _ in range(layers)] + [0] * (depth - named)
+        if self.total:
+            return self._spread(depth)
         if not self.inflection or depth == 1:
             return [self.every] * depth
+        assert isinstance(self.every, int)
         first = int(self.every * (1 - self.inflection))
         step = (2 * self.every - 2 * first) / (depth - 1)
         return [int(first + layer * step) for layer in range(depth)]
 
-    def token_counts(self, depth: int, num_tokens: int, num_prefix_tokens: int = 0) -> list[int]:
+    def _spread(self, depth: int) -> list[int]:
+        """The total over the layers, by its profile."""
+        step = 2 * self.inflection / max(depth - 1, 1)
+        profile = [
+            ((layer + 1) / depth) ** self.power if self.power else 1 - self.inflection + layer * step
+            for layer in range(depth)
+        ]
+        if depth == 1:
+            profile = [1.0]
+        so_far = [math.floor(self.total * sum(profile[:n]) / sum(profile) + 0.5) for n in range(depth + 1)]
+        return [after - before for before, after in pairwise(so_far)]
+
+    def token_counts(
+        self, depth: int, num_tokens: int, num_prefix_tokens: int = 0, limit: Limit = half
+    ) -> list[int]:
         """Tokens before the first of `depth` layers and after each of them, `depth + 1` numbers.
 
         Args:
             depth: layers of the trunk.
             num_tokens: tokens that enter it, prefix tokens included.
             num_prefix_tokens: tokens at the front that never merge.
+            limit: of the method, ToMe's if not said.
 
         Raises:
-            ScheduleError: the schedule names more layers than there are, or there are fewer tokens than
-                prefix tokens.
+            ScheduleError: the schedule names more layers than there are, there are fewer tokens than prefix
+                tokens, or counts follow from the images.
         """
         if not 0 <= num_prefix_tokens <= num_tokens:
             raise ScheduleError(
                 f"{num_prefix_tokens} prefix tokens of {num_tokens} tokens: use 0 to {num_tokens}."
             )
+        if self.reads_thresholds:
+            raise ScheduleError(f"with schedule '{self}' token counts follow from the images, run it to see.")
         counts = [num_tokens]
-        for r in self.per_layer(depth):
-            counts.append(counts[-1] - limit_removal(r, counts[-1], num_prefix_tokens))
+        for ask in self.per_layer(depth):
+            counts.append(counts[-1] - count_removed(ask, counts[-1], num_prefix_tokens, limit))
         return counts
 
     def layer_costs(self, shape: TrunkShape) -> list[LayerCost]:
-        """Tokens and FLOPs of every block; `sum(cost.flops for cost in ...)` is the trunk's, for one image.
+        """Tokens and FLOPs of every block, with ToMe; `sum(cost.flops for cost in ...)` is one image's.
 
         Raises:
             ScheduleError: as `token_counts`.
@@ -200,50 +201,58 @@ class Schedule:
 
     def _cut(self, depth: int) -> Schedule:
         terms, left = [], depth
-        for r, layers in self.terms:
-            terms.append((r, min(layers, left)))
+        for ask, layers in self.terms:
+            terms.append((ask, min(layers, left)))
             left -= terms[-1][1]
-        return Schedule._from_terms([term for term in terms if term[1]])
+        return Schedule(*of_terms([term for term in terms if term[1]]))
 
 
-def limit_removal(r: int, num_tokens: int, num_prefix_tokens: int = 0) -> int:
-    """ToMe's rule: at most half of the tokens that may merge can be removed in one layer."""
-    return min(r, max(num_tokens - num_prefix_tokens, 0) // 2)
+def count_removed(ask: Ask, num_tokens: int, num_prefix_tokens: int, limit: Limit) -> int:
+    """Tokens that a layer removes: what it is asked, within the limit of the method.
+
+    Asked for thresholds, at most the limit.
+    """
+    most = limit(num_tokens, num_prefix_tokens)
+    if isinstance(ask, int):
+        return min(ask, most)
+    if isinstance(ask, tuple):
+        return most
+    return min(_removed_by_share(ask, max(num_tokens - num_prefix_tokens, 0)), most)
+
+
+@lru_cache(maxsize=1024)
+def _removed_by_share(share: float, num_tokens: int) -> int:
+    """n - n * share, rounded down, for the decimal that was written: 0.07 of 100 keeps 7."""
+    return math.floor(num_tokens - num_tokens * Fraction(repr(share)))
 
 
 @lru_cache(maxsize=256)
-def say_where_limited(schedule: Schedule, depth: int, num_tokens: int, num_prefix_tokens: int) -> None:
-    """Log once per process, for one schedule on one trunk, the counts that the limit of one half leaves."""
-    counts = schedule.token_counts(depth, num_tokens, num_prefix_tokens)
-    asked = schedule.per_layer(depth)
+def say_where_limited(
+    schedule: Schedule, depth: int, num_tokens: int, num_prefix_tokens: int, method: str, limit: Limit
+) -> None:
+    """Log once per process, for one schedule on one trunk, the counts that the method's limit leaves."""
+    if schedule.reads_thresholds:
+        return
+    counts = schedule.token_counts(depth, num_tokens, num_prefix_tokens, limit)
+    free = [count - num_prefix_tokens for count in counts]
+    asked = [
+        ask if isinstance(ask, int) else _removed_by_share(ask, free[layer])
+        for layer, ask in enumerate(schedule.per_layer(depth))
+    ]
     removed = [before - after for before, after in pairwise(counts)]
     limited = [layer for layer in range(depth) if removed[layer] < asked[layer]]
     if limited:
         first = limited[0]
         _log.warning(
-            "schedule '%s' asks layer %d to remove %d tokens, but only half of the %d that may merge there "
-            "can: removing %d (limited in %d of %d layers; tokens per layer: %s).",
+            "schedule '%s' asks layer %d to remove %d tokens, but of the %d that may go there %r can remove "
+            "at most %d (limited in %d of %d layers; tokens per layer: %s).",
             schedule,
             first,
             asked[first],
-            counts[first] - num_prefix_tokens,
+            free[first],
+            method,
             removed[first],
             len(limited),
             depth,
             " ".join(map(str, counts)),
         )
-
-
-def read_count(r: Any, asked: Any) -> int:
-    """One r as a Python int; `asked`, which may be r itself, is quoted in the error."""
-    where = "" if r is asked else f" in schedule {asked!r}"
-    if hasattr(r, "tolist"):
-        r = r.tolist()
-    if isinstance(r, float):
-        raise ScheduleError(f"r = {r!r}{where} is not a whole number of tokens: a layer removes 0, 1, 2, ...")
-    if isinstance(r, bool) or not hasattr(r, "__index__"):
-        raise ScheduleError(f"cannot read {r!r}{where} as a number of tokens: {_FORMS}.")
-    count = operator.index(r)
-    if count < 0:
-        raise ScheduleError(f"r = {count}{where} is negative: a layer removes 0, 1, 2, ... tokens.")
-    return count

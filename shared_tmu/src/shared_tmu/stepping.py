@@ -19,6 +19,7 @@ from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
 from .errors import PatchError
 from .plan import MergePlan
+from .reductions import Route
 from .trunk import TrunkPass, TrunkSettings
 from .verification import BlockCheck
 
@@ -38,7 +39,7 @@ class Trunk:
         self.settings = settings
         self.depth = depth
         self.record = record
-        self.plans: tuple[MergePlan, ...] | None = None
+        self.plans: tuple[Route, ...] | None = None
         self.is_active = True
         self.check = check
         self.passes = WeakTensorKeyDictionary()
@@ -56,7 +57,7 @@ class Trunk:
         """Whether blocks are to be run in any way but their own."""
         return self.is_active and self.settings.merges(self.depth)
 
-    def keep(self, plans: tuple[MergePlan, ...], x: Tensor) -> None:
+    def keep(self, plans: tuple[Route, ...], x: Tensor) -> None:
         """Keep the plans of a pass of tokens `[B, N, C]`, if they are wanted."""
         if self.record:
             self.plans = plans or (MergePlan.identity(x.shape[0], x.shape[1], x.device),)

@@ -14,8 +14,7 @@ from toy_vit import ToyViT
 import shared_tmu.ops
 from shared_tmu import MergePlan, Schedule, run_trunk
 from shared_tmu.kernels import choice, merging, ops, size_channel, using
-from shared_tmu.matching import match_similar, plan_pairs
-from shared_tmu.methods.tome import plan_most_similar
+from shared_tmu.matching import match_similar, plan_most_similar, plan_pairs
 from shared_tmu.reference import match_loops, merge_loops
 
 pytestmark = pytest.mark.usefixtures("poisoned_memory")

@@ -35,10 +35,9 @@ def test_a_merged_forward_depends_on_no_number(method, prefix, schedule, merging
     with FakeTensorMode(), torch.no_grad():
         vit, x = ToyViT(depth=4).eval(), torch.randn(2, 60, 32)
         with NoCopiesFromPython():
-            out, plan = run_trunk(vit.blocks, x, schedule, method=method, num_prefix_tokens=prefix)
-            short, _ = run_trunk(
-                vit.blocks, x, schedule, method=method, num_prefix_tokens=prefix, unmerge=False
-            )
+            options = {"method": method, "num_prefix_tokens": prefix, "grid": (60 - prefix, 1)}
+            out, plan = run_trunk(vit.blocks, x, schedule, **options)
+            short, _ = run_trunk(vit.blocks, x, schedule, unmerge=False, **options)
             assert unmerge(short, plan).shape == out.shape == x.shape
 
 
@@ -61,7 +60,7 @@ def test_nor_does_the_gpu(method, dtype):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     vit, x = ToyViT(depth=4).to("cuda", dtype).eval(), torch.randn(2, 60, 32, device="cuda", dtype=dtype)
-    with patch(vit, "5x4", method), torch.no_grad():
+    with patch(vit, "5x4", method, grid=(10, 6)), torch.no_grad():
         want = vit(x)
         torch.cuda.set_sync_debug_mode("error")
         try:

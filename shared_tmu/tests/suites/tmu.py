@@ -85,17 +85,25 @@ class PatchSuite:
         vit = self.folder.vit(model)
         tokens = torch.randn(2, prefix + PATCHES, 16, generator=torch.Generator().manual_seed(seed))
         schedule = Schedule.parse(removed)
-        options = {"unmerge": unmerge, "proportional": proportional, "record": True}
+        options = {"unmerge": unmerge or METHODS[method].mixes, "proportional": proportional, "record": True}
         with torch.no_grad(), self.patch(model, schedule, method, **options) as handle:
             vit.blocks(tokens)
             plans = handle.plans
-        assert len(plans) == sum(r > 0 for r in removed)
+        asked = sum(r > 0 for r in removed)
+        assert 0 < len(plans) <= asked if METHODS[method].removes and asked else not plans
         first = torch.arange(prefix).expand(2, -1)
         for plan in plans:
+            if plan.source_map is None:  # all patch tokens are mixed
+                rows = plan.parts[-1].matrix
+                assert torch.equal(rows[:prefix, :prefix], torch.eye(prefix).to(rows))
+                assert not rows[:prefix, prefix:].any()
+                assert not rows[prefix:, :prefix].any()
+                continue
             assert torch.equal(plan.source_map[:, :prefix], first)
-            assert (plan.source_map[:, prefix:] >= prefix).all()
+            assert (plan.copy_map[:, prefix:] >= prefix).all()
             assert (plan.sizes()[:, :prefix] == 1).all()
-            assert plan.sizes().sum() == 2 * (prefix + PATCHES)
+            assert plan.sizes().sum() == (plan.source_map >= 0).sum()
+            assert plan.prunes or plan.sizes().sum() == 2 * (prefix + PATCHES)
 
     @classmethod
     def shared_model(cls) -> Any:

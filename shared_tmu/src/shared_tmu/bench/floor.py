@@ -1,9 +1,9 @@
 """The slicing floor: what this hardware could give at best if merging itself cost nothing.
 
-The same blocks as the merged trunk, with the same number of tokens in every attention and every MLP; but
-where the trunk matches and merges, the floor keeps the first tokens and drops the rest. It has no
-similarities, no merging, no sizes and therefore no term in the attention logits. Its numbers mean nothing;
-its time does: `overhead` is how much longer the merged trunk takes.
+The same trunk, with the same number of tokens in every attention and every MLP; but its method is `drop`,
+which keeps the first tokens and drops the rest. It has no similarities, no merging, no sizes and therefore no
+term in the attention logits. Its numbers mean nothing; its time does: `overhead` is how much longer the
+merged trunk takes.
 
 What makes the comparison fair:
 
@@ -15,47 +15,39 @@ What makes the comparison fair:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared_tmu.blocks import Block, attention_half, mlp_half
 from shared_tmu.container import MergedBlocks
 from shared_tmu.errors import PatchError
-from shared_tmu.schedule import limit_removal
-from shared_tmu.trunk import TrunkSettings
-
-
-def run_floor(blocks: Sequence[Block], x: Tensor, settings: TrunkSettings) -> Tensor:
-    """Run all blocks on tokens `[B, N, C]`, dropping tokens where `trunk.run_blocks` would merge them.
-
-    Returns:
-        `[B, N, C]` as the trunk does, or `[B, M, C]` where `settings.unmerge` is false.
-    """
-    tokens, is_merged = x.shape[1], False
-    for block, wanted in zip(blocks, settings.schedule.per_layer(len(blocks)), strict=True):
-        r = limit_removal(wanted, x.shape[1], settings.num_prefix_tokens)
-        if r == 0 and not (is_merged and settings.proportional):
-            x = block(x)
-            continue
-        x, _ = attention_half(block, x)
-        if r > 0:
-            x, is_merged = x[:, : x.shape[1] - r], True
-        x = mlp_half(block, x)
-    return F.pad(x, (0, 0, 0, tokens - x.shape[1])) if settings.unmerge and is_merged else x
+from shared_tmu.methods import METHODS
 
 
 class FloorBlocks(MergedBlocks):
-    """The blocks of a patched ViT, run as its slicing floor."""
+    """The blocks of a patched ViT, run as its slicing floor: the same trunk with the method `drop`."""
 
     def __init__(self, merged: MergedBlocks) -> None:
-        super().__init__(merged.unmerged(), merged.trunk, range(len(merged)))
+        settings, method = merged.settings, METHODS["drop"]
+        method = replace(method, limit=settings.method.limit)
+        trunk = copy.copy(merged.trunk)
+        trunk.settings = replace(settings, method=method, unmerge=False, restore="copy", protect="first")
+        super().__init__(merged.unmerged(), trunk, range(len(merged)))
+        self.fills_up = settings.unmerge is not False
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Run all blocks on tokens `[B, N, C]`; see `run_floor`."""
-        return run_floor(list(self._modules.values()), x, self.settings)
+        """Run all blocks on tokens `[B, N, C]`: the trunk, and zeros where it would restore the others.
+
+        Returns:
+            `[B, N, C]` as the trunk does, or `[B, M, C]` where it does not unmerge.
+        """
+        short: Tensor = super().forward(x, *args, **kwargs)
+        missing = x.shape[1] - short.shape[1]
+        return F.pad(short, (0, 0, 0, missing)) if self.fills_up and missing else short
 
     def __iter__(self) -> Iterator[nn.Module]:
         return iter((self,))

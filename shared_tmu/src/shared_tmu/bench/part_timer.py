@@ -11,20 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from shared_tmu import trunk
 from shared_tmu.blocks import find_misfit
 from shared_tmu.container import MergedBlocks
-from shared_tmu.plan import MergePlan
 from shared_tmu.programs.timing import synchronize
+from shared_tmu.seen import Watch
 
-TRUNK_PARTS = {
-    "attention_half": "attention",
-    "mlp_half": "MLP",
-    "mean_keys": "matching",
-    "unmerge_tokens": "unmerging",
-    "unmerge_sparse": "unmerging",
-}
-"""Functions that the trunk calls by these names, by part; a method's planner and reducer come on top."""
 BLOCK_PARTS = {"norm1": "attention", "attn": "attention", "norm2": "MLP", "mlp": "MLP"}
 """Parts of a block that is called as a whole."""
 
@@ -67,7 +58,8 @@ class PartClock:
     def watching(self, vit: nn.Module, modules: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
         """Count what a model does, patched or not, until the `with` block is left.
 
-        The trunk's functions are replaced in their Python module meanwhile, so no other thread may merge.
+        Parts of a merged trunk are those that it names to a `Watch`; other modules have their forward
+        replaced meanwhile.
 
         Args:
             vit: the backbone; what no part of it covers (embedding, residuals, norm) is `rest of the ViT`.
@@ -82,19 +74,9 @@ class PartClock:
         with ExitStack() as undo:
             for name, module in (("rest of the ViT", vit), *modules, *inside):
                 undo.enter_context(_replaced(module, "forward", self.wrap(name, module.forward)))
-            for function, name in TRUNK_PARTS.items():
-                timed = self.wrap(name, getattr(trunk, function))
-                undo.enter_context(_replaced(trunk, function, timed))
-            undo.enter_context(_replaced(MergePlan, "then", self.wrap("unmerging", MergePlan.then)))
             for blocks in vit.modules():
                 if isinstance(blocks, MergedBlocks):
-                    method = blocks.settings.method
-                    timed_method = replace(
-                        method,
-                        plan=self.wrap("matching", method.plan),
-                        reduce=self.wrap("merging", method.reduce),
-                    )
-                    settings = replace(blocks.settings, method=timed_method)
+                    settings = replace(blocks.settings, watch=_Timing(self))
                     undo.enter_context(_replaced(blocks.trunk, "settings", settings))
                     # what is timed looks replaced: it need not be tried out again
                     undo.enter_context(_replaced(blocks.trunk.check, "again", lambda *_: None))
@@ -108,6 +90,18 @@ class PartClock:
             name = self._open[-1]
             self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
         self._since = now
+
+
+class _Timing(Watch):
+    """Counts the parts of a trunk for a clock."""
+
+    def __init__(self, clock: PartClock) -> None:
+        self.clock = clock
+
+    def call(self, part: str, function: Any, *arguments: Any) -> Any:
+        """Run a part."""
+        with self.clock.part(part):
+            return function(*arguments)
 
 
 _MISSING = object()

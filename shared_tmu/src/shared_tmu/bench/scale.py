@@ -131,7 +131,7 @@ def measure_point(point: ScalePoint, settings: ScaleSettings) -> dict[str, Any]:
     draws = torch.Generator().manual_seed(0)
     x = torch.randn(point.batch, point.tokens, point.width, generator=draws).to(device, settings.dtype)
     metric = x[..., : point.width // point.num_heads].contiguous()
-    r = point.schedule.every
+    r = int(point.schedule.per_layer(point.depth)[0])
     calls = {
         "off": lambda: trunk(x),
         "merged": lambda: merged(x),

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.evaluation.predict import load_batch
 from shared_tmu.files import write_text
 from shared_tmu.matching import halves, match_similar
-from shared_tmu.methods import METHODS
-from shared_tmu.plan import MergePlan
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import file_sha256, weights_sha256
 from shared_tmu.programs.model_program import EvalProgram
 from shared_tmu.programs.results import describe_environment
+from shared_tmu.reductions import Reduction
+from shared_tmu.seen import Seen, Watch
 
 _PARTS = 4  # of the trunk, a line for each
 
@@ -92,15 +92,22 @@ def measure_blocks(
     changes: list[float] = []
     with _watched(model, changes):
         model(batch)
-    pairs: list[tuple[float, float, float | None]] = []
-
-    def plan(metric: Tensor, r: int, num_prefix_tokens: int) -> MergePlan:
-        pairs.append(_cosines(metric, r, num_prefix_tokens))
-        return METHODS["tome"].plan(metric, r, num_prefix_tokens)
-
-    with program.patch(model, schedule, replace(METHODS["tome"], plan=plan)):  # type: ignore[arg-type]
+    pairs = _Pairs()
+    with program.patch(model, schedule, "tome") as handle, handle.watching(pairs):
         model(batch)
-    return [BlockFacts(*found, change) for found, change in zip(pairs, changes, strict=True)]
+    return [BlockFacts(*found, change) for found, change in zip(pairs.found, changes, strict=True)]
+
+
+class _Pairs(Watch):
+    """Cosines of the pairs of every block, taken when it decides which of them merge."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[float, float, float | None]] = []
+
+    def planned(self, seen: Seen, reduction: Reduction) -> None:
+        """Look at the keys; the reduction says how many go."""
+        r = seen.x.shape[1] - reduction.route.num_slots
+        self.found.append(_cosines(seen.metric, r, seen.num_prefix_tokens))
 
 
 def summarise(blocks: Sequence[BlockFacts]) -> list[dict[str, Any]]:

@@ -101,7 +101,7 @@ def plan_pairs(
 
 
 def plan_most_similar(metric: Tensor, r: int, num_prefix_tokens: int, blocks: Blocks = BLOCKS) -> Tensor:
-    """`methods.tome.plan_most_similar`: a metric `[B, N, D]` to a source map `[B, N]`.
+    """`matching.plan_most_similar`: a metric `[B, N, D]` to a source map `[B, N]`.
 
     One launch where a program holds all sources of an image, three for more.
     """

@@ -29,7 +29,7 @@ def plan_pairs(
 
 @torch.no_grad()
 def plan_most_similar(metric: Tensor, r: int, num_prefix_tokens: int) -> MergePlan:
-    """`shared_tmu.methods.tome.plan_most_similar`: both of the above, in one launch for up to 256 tokens."""
+    """`shared_tmu.matching.plan_most_similar`: both of the above, in one launch for up to 256 tokens."""
     source_map = ops.plan_most_similar(metric, r, num_prefix_tokens)
     return MergePlan(source_map, metric.shape[1] - r, validate=False)
 

@@ -22,11 +22,11 @@ def attend_by_mask(
     Returns:
         `[B, H, N, D]`.
     """
-    bias = _key_bias(size, q)
+    bias = key_bias(size, q)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
 
 
-def _key_bias(size: Tensor, q: Tensor) -> Tensor:
+def key_bias(size: Tensor, q: Tensor) -> Tensor:
     """What is added to the logits, `[B, 1, 1, N]`: on a CPU in float32 even where queries are not."""
     bias = size.to(sum_dtype(q)).log().view(size.shape[0], 1, 1, size.shape[1])
     return bias if bias.device.type == "cpu" else bias.to(q.dtype)

@@ -1,58 +1,33 @@
-"""The table of merging methods: one file each, one row each, one signature for all.
+"""The table of token-compression methods: one file each, one row each.
 
-A method turns what it needs from attention (today the metric: keys averaged over heads) into a `MergePlan`,
-and reduces the tokens that share a slot to one. To add one, write its file and list its row.
+A row says where in a block a method acts (a place, from `shared_tmu.places`), which function decides there,
+what that function reads, and how much it can remove. To add one, write its file and list its row;
+`shared_tmu.method` says what the fields mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Protocol
 
 from torch import Tensor
 
 from ..errors import MethodError, PlanError
-from ..ops import merge
+from ..method import Method
+from ..places import After, Around, Between
 from ..plan import MergePlan
-from ..schedule import limit_removal, read_count
+from ..reductions import Planned
+from ..schedule import Schedule, all_but_one, count_removed
+from ..schedule_text import read_count
+from ..seen import Needs, Seen, fit_mask
+from .dct import plan_dct
+from .evit import plan_evit
 from .random_pairs import plan_random_pairs
-from .tome import plan_most_similar
+from .slicing import plan_drop
+from .tome import plan_tome
+from .tomesd import plan_tomesd
 
-
-class Planner(Protocol):
-    """Decides which tokens join, from the metric alone."""
-
-    def __call__(self, metric: Tensor, r: int, num_prefix_tokens: int) -> MergePlan:
-        """Plan to remove exactly `r` of N tokens.
-
-        Args:
-            metric: `[B, N, D]`.
-            r: 1 or more, at most half of the N - T tokens that may merge.
-            num_prefix_tokens: T; the first T tokens keep the first T slots to themselves.
-        """
-
-
-Reducer = Callable[[Tensor, MergePlan, Tensor | None], tuple[Tensor, Tensor]]
-"""Tokens `[B, N, C]`, plan and sizes `[B, N]` (None before the first merge) to `[B, M, C]` and `[B, M]`."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row of the table.
-
-    Attributes:
-        name: what users type.
-        plan: decides which tokens join.
-        reduce: makes one token of those that share a slot.
-        paper: arXiv number, None for controls.
-    """
-
-    name: str
-    plan: Planner
-    reduce: Reducer
-    paper: str | None
+__all__ = ["METHODS", "Method", "count_tokens", "find_method", "plan_merge", "table"]
 
 
 def table(*rows: Method) -> Mapping[str, Method]:
@@ -70,8 +45,12 @@ def table(*rows: Method) -> Mapping[str, Method]:
 
 
 METHODS: Mapping[str, Method] = table(
-    Method("tome", plan=plan_most_similar, reduce=merge, paper="arXiv:2210.09461"),
-    Method("random", plan=plan_random_pairs, reduce=merge, paper=None),  # the control every plot needs
+    Method("tome", Between(plan_tome), paper="arXiv:2210.09461"),
+    Method("random", Between(plan_random_pairs), Needs.SIZES),  # the control every plot needs
+    Method("evit", Between(plan_evit), Needs.KEYS | Needs.ROWS, all_but_one, "arXiv:2202.07800"),
+    Method("dct", After(plan_dct), Needs.NOTHING, all_but_one, "arXiv:2305.15099", mixes=True),
+    Method("tomesd", Around(plan_tomesd), Needs.TOKENS, all_but_one, "arXiv:2303.17604"),
+    Method("drop", Between(plan_drop), Needs.NOTHING, all_but_one),  # what removing costs at least
 )
 
 
@@ -90,34 +69,59 @@ def find_method(method: str | Method) -> Method:
     return METHODS[method]
 
 
+def count_tokens(
+    method: str | Method, schedule: Schedule, depth: int, num_tokens: int, num_prefix_tokens: int = 0
+) -> list[int]:
+    """Tokens before the first of `depth` blocks and after each of them, `depth + 1` numbers.
+
+    Raises:
+        ScheduleError: as `Schedule.token_counts`.
+        MethodError: no such method.
+    """
+    rule = find_method(method)
+    counts = schedule.token_counts(depth, num_tokens, num_prefix_tokens, rule.limit)
+    return counts if rule.removes else [num_tokens] * (depth + 1)
+
+
 def plan_merge(
-    metric: Tensor, r: int, num_prefix_tokens: int = 0, method: str | Method = "tome"
+    metric: Tensor,
+    r: int,
+    num_prefix_tokens: int = 0,
+    method: str | Method = "tome",
+    protected: Tensor | None = None,
 ) -> MergePlan:
     """Decide which r of N tokens disappear into others.
 
     Args:
         metric: features compared when matching, `[B, N, D]`.
-        r: tokens to remove, limited to half of the N - T that may merge; 0 gives the identity.
+        r: tokens to remove, limited to what the method can: half of the N - T that may merge, for ToMe; 0
+            gives the identity.
         num_prefix_tokens: T tokens at the front that never merge, receive nothing, and stay first.
-        method: row of `METHODS`.
+        method: row of `METHODS` that needs no more than a metric.
+        protected: further tokens to spare while there are others, `[B, N]` bool; see `run_trunk`.
 
     Returns:
         The plan from N to M = N - r slots.
 
     Raises:
-        PlanError: the metric is not `[B, N, D]`, or has fewer than T tokens.
+        PlanError: the metric is not `[B, N, D]`, or has fewer than T tokens, or the mask does not fit it.
         ScheduleError: r is negative or not a whole number.
-        MethodError: no such method.
+        MethodError: no such method, or one that reads more than a metric.
     """
     rule = find_method(method)
+    plan = rule.plan
     count = read_count(r, r)
     if metric.ndim != 3:
         raise PlanError(f"a metric is [B, N, D], this one is {list(metric.shape)}.")
-    if not 0 <= num_prefix_tokens <= metric.shape[1]:
-        raise PlanError(
-            f"{num_prefix_tokens} prefix tokens of {metric.shape[1]} tokens: use 0 to {metric.shape[1]}."
-        )
-    count = limit_removal(count, metric.shape[1], num_prefix_tokens)
+    batch, num_tokens = metric.shape[:2]
+    if not 0 <= num_prefix_tokens <= num_tokens:
+        raise PlanError(f"{num_prefix_tokens} prefix tokens of {num_tokens} tokens: use 0 to {num_tokens}.")
+    spared = None if protected is None else fit_mask(protected, batch, num_tokens, num_prefix_tokens)
+    count = count_removed(count, num_tokens, num_prefix_tokens, rule.limit)
     if count == 0:
-        return MergePlan.identity(metric.shape[0], metric.shape[1], metric.device)
-    return rule.plan(metric, count, num_prefix_tokens)
+        return MergePlan.identity(batch, num_tokens, metric.device)
+    seen = Seen.of_metric(metric, num_prefix_tokens, spared, rule.name, rule.needs)
+    reduction = plan(seen, count)
+    if not isinstance(reduction, Planned):
+        raise MethodError(f"method {rule.name!r} makes no plan: run it with run_trunk or patch.")
+    return reduction.plan

@@ -6,35 +6,52 @@ import torch
 from torch import Tensor
 
 from ..matching import halves, plan_pairs
-from ..plan import MergePlan
+from ..reductions import Merge
+from ..seen import Seen
 
 
-def plan_random_pairs(metric: Tensor, r: int, num_prefix_tokens: int, seed: int = 0) -> MergePlan:
+def plan_random_pairs(seen: Seen, r: int, seed: int = 0) -> Merge:
     """Join r random sources to a random target each; all but that choice is as in `tome`.
 
     The choice depends on the seed, the number of tokens and the number of prefix tokens: it is the same for
     every image, on every device and in every thread, new in each layer, and touches no random number
-    generator. For other draws, `Method("random-1", functools.partial(plan_random_pairs, seed=1), merge,
-    None)`.
+    generator. For other draws, `Between(functools.partial(plan_random_pairs, seed=1))`. A protected token is
+    no target while there is another, and no source while there are others.
 
     Not the random matching in ToMe's own ablations, which still joins every source to its most similar
     target.
 
     Args:
-        metric: `[B, N, D]`, read only for its shape and device.
+        seen: read only for its shape and device, and for what is protected.
         r: tokens to remove.
-        num_prefix_tokens: tokens at the front that stay as they are.
         seed: any integer from 0 to 2**31 - 1.
     """
-    batch, num_tokens = metric.shape[:2]
-    position = torch.arange(num_tokens, device=metric.device).unsqueeze(0)  # [1, N]
-    sources, targets = halves(position, num_prefix_tokens)
-    draw = _hash(_hash(sources + 4096 * num_tokens) + seed)  # [1, A], 0..2**31 - 1
-    target = _hash(draw + 1) % targets.shape[1]
-    return plan_pairs(draw.expand(batch, -1), target.expand(batch, -1), r, num_tokens, num_prefix_tokens)
+    (batch, num_tokens), prefix = seen.x.shape[:2], seen.num_prefix_tokens
+    position = torch.arange(num_tokens, device=seen.x.device).unsqueeze(0)  # [1, N]
+    sources, targets = halves(position, prefix)
+    draw = hash_integers(hash_integers(sources + 4096 * num_tokens) + seed)  # [1, A], 0..2**31 - 1
+    target = (hash_integers(draw + 1) % max(targets.shape[1], 1)).expand(batch, -1)
+    order = draw.sort(dim=1, descending=True, stable=True).indices
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device)[None])
+    score = -rank.float().expand(batch, -1)  # exact, unlike the draw itself in float32
+    if seen.protected is not None:
+        of_sources, of_targets = halves(seen.protected, prefix)
+        target = _next_free(target, of_targets)
+        is_spared = of_sources | of_targets.gather(1, target)
+        score = score - rank.shape[1] * is_spared
+    return Merge(plan_pairs(score, target, r, num_tokens, prefix))
 
 
-def _hash(x: Tensor) -> Tensor:
+def _next_free(target: Tensor, is_taken: Tensor) -> Tensor:
+    """The first of the targets, from the drawn one `[B, A]` on and around, that is free, if any is."""
+    count = is_taken.shape[1]
+    number = torch.arange(2 * count, device=is_taken.device).expand(len(is_taken), -1)
+    free = number.where(~is_taken.repeat(1, 2), 4 * count)
+    following = free.flip(1).cummin(1).values.flip(1)[:, :count].gather(1, target)
+    return (following % max(count, 1)).where(following < 4 * count, target)
+
+
+def hash_integers(x: Tensor) -> Tensor:
     """Scatter non-negative integers over 0..2**31 - 1, with integer arithmetic that every device agrees on.
 
     Multiply and xor-shift, as in the finaliser of MurmurHash3, on 31 bits.

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from ..kernels import merging
-from ..kernels.choice import uses_triton
-from ..matching import match_similar, plan_pairs
-from ..plan import MergePlan
+from ..matching import plan_most_similar
+from ..reductions import Merge
+from ..seen import Seen
 
 
-def plan_most_similar(metric: Tensor, r: int, num_prefix_tokens: int) -> MergePlan:
-    """The r sources most similar to their best target join it: `[B, N, D]` to N - r slots."""
-    if uses_triton(metric):
-        return merging.plan_most_similar(metric, r, num_prefix_tokens)
-    similarity, target = match_similar(metric, num_prefix_tokens)
-    return plan_pairs(similarity, target, r, metric.shape[1], num_prefix_tokens)
+def plan_tome(seen: Seen, r: int) -> Merge:
+    """The r sources most similar to their best target join it; every second token is a source."""
+    return Merge(plan_most_similar(seen.metric, r, seen.num_prefix_tokens, seen.protected))

@@ -1,0 +1,70 @@
+"""Method: a row of the table of token-compression methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from .blocks import Block
+from .errors import MethodError
+from .places import Place, Plan, Step
+from .schedule import Limit, half
+from .seen import Needs
+
+Learn = Callable[[Sequence[Block]], nn.Module]
+"""Makes the module of a method that learns, for the blocks of a trunk."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table.
+
+    Attributes:
+        name: what users type.
+        step: runs a block with the method in it: a place with a plan, `Between(plan)`, or a step of its own.
+        needs: what it reads; nothing else is computed for it.
+        limit: the most tokens that it can remove in one block.
+        paper: arXiv number, None for controls.
+        proportional: whether attention counts a token as often as its size says, unless the user says no.
+        reads: what schedules give it per block: `counts`, or `thresholds` if counts follow from the images.
+        mixes: whether slots are mixtures of all tokens, so that there are no groups and no source map.
+        learn: makes the module with its learned parts; None for methods that learn nothing.
+    """
+
+    name: str
+    step: Step
+    needs: Needs = Needs.KEYS | Needs.SIZES
+    limit: Limit = half
+    paper: str | None = None
+    proportional: bool = True
+    reads: Literal["counts", "thresholds"] = "counts"
+    mixes: bool = False
+    learn: Learn | None = None
+
+    @property
+    def removes(self) -> bool:
+        """Whether blocks give fewer tokens than they take."""
+        return not (isinstance(self.step, Place) and self.step.undoes_at_once)
+
+    @property
+    def plans_from_metric(self) -> bool:
+        """Whether it decides by a metric, or by nothing, and so can be asked outside of a trunk."""
+        more = self.needs & ~(Needs.KEYS | Needs.SIZES)
+        is_plain = isinstance(self.step, Place) and Needs.SIZES in self.needs and not self.learn
+        return is_plain and not more and self.reads == "counts"
+
+    @property
+    def plan(self) -> Plan:
+        """The function that decides, of methods that plan from a metric.
+
+        Raises:
+            MethodError: the method needs more, or acts by a step of its own.
+        """
+        if not self.plans_from_metric or not isinstance(self.step, Place):
+            raise MethodError(
+                f"method {self.name!r} does not plan from a metric alone: run it with run_trunk or patch."
+            )
+        return self.step.plan

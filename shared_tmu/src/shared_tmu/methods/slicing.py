@@ -1,0 +1,38 @@
+"""Slicing: the last tokens go, whatever is in them. What removing tokens costs at least, and a control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..plan import MergePlan
+from ..pruning import prune_lowest
+from ..reductions import Planned
+from ..seen import Seen
+
+
+@dataclass(frozen=True, eq=False)
+class Slice(Planned):
+    """The first tokens stay, as a view without a copy of its own."""
+
+    def reduce(self, x: Tensor, size: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The first rows."""
+        slots = self.plan.num_slots
+        return x[:, :slots], None if size is None else size[:, :slots]
+
+
+def plan_drop(seen: Seen, r: int) -> Planned:
+    """Keep the first N - r tokens; the others copy the last of these when the grid is restored."""
+    batch, num_tokens = seen.x.shape[:2]
+    if seen.protected is not None:
+        position = torch.arange(num_tokens - seen.num_prefix_tokens, device=seen.x.device)
+        return prune_lowest(1 - position.expand(batch, -1) / num_tokens, r, seen)
+    device, slots = seen.x.device, num_tokens - r
+
+    def make_maps() -> tuple[Tensor, Tensor]:
+        position = torch.arange(num_tokens, device=device).expand(batch, -1)
+        return position.where(position < slots, -1), position.clamp_max(slots - 1)
+
+    return Slice(MergePlan.from_maps(make_maps, batch, num_tokens, slots))

@@ -1,0 +1,82 @@
+"""Token Merging for Stable Diffusion: Bolya and Hoffman 2023, arXiv:2303.17604.
+
+One token in every cell of the patch grid is a destination, all others are sources; attention runs on what is
+left, and its result is given back to all tokens at once. No sizes, no proportional attention. Only attention
+is shortened, as by default in the original.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import MethodError
+from ..matching import join_best, match_sets
+from ..reductions import Merge
+from ..seen import Grid, Seen
+from .random_pairs import hash_integers
+
+CELL = (2, 2)
+
+
+def plan_tomesd(seen: Seen, r: int, cell: Grid = CELL, is_random: bool = True) -> Merge | None:
+    """The r sources most similar to a destination join it, compared by the tokens that enter the block.
+
+    The partition is the same for every image. Where the original draws from a generator, a hash of the layer
+    and the cell decides, so that a result does not depend on what ran before.
+
+    Args:
+        seen: with the grid of its patches.
+        r: tokens to remove, as far as there are sources.
+        cell: rows and columns of a cell.
+        is_random: whether the destination is any token of the cell, or its first.
+
+    Raises:
+        MethodError: the grid is not known, or is not that of the tokens.
+    """
+    prefix, count = seen.num_prefix_tokens, seen.x.shape[1] - seen.num_prefix_tokens
+    grid = require_grid(seen.grid, count, seen.method)
+    is_target = find_destinations(grid, cell, seen.layer if is_random else None, seen.x.device)
+    num_targets = (grid[0] // cell[0]) * (grid[1] // cell[1])
+    r = min(r, count - num_targets)
+    if r <= 0 or num_targets == 0:
+        return None
+    order = is_target.to(torch.uint8).argsort(stable=True) + prefix  # sources first, both in their order
+    sources, targets = order[: count - num_targets], order[count - num_targets :]
+    score, target = match_sets(seen.x, sources, targets, seen.protected)
+    return Merge(join_best(score, target, r, sources, targets, prefix))
+
+
+def require_grid(grid: Grid | None, count: int, method: str) -> Grid:
+    """The grid of so many patches.
+
+    Raises:
+        MethodError: it is not known, or another one.
+    """
+    if grid is None:
+        raise MethodError(
+            f"method {method!r} needs the grid of the {count} patches: pass grid=(rows, columns)."
+        )
+    if grid[0] * grid[1] != count:
+        raise MethodError(f"method {method!r} was given a grid of {grid[0]} x {grid[1]} for {count} patches.")
+    return grid
+
+
+def find_destinations(grid: Grid, cell: Grid, layer: int | None, device: torch.device) -> Tensor:
+    """Which patches are destinations, `[P]` bool: one of every whole cell; strips beyond them have none.
+
+    Args:
+        grid: rows and columns of patches.
+        cell: rows and columns of a cell.
+        layer: decides which token of a cell; None for the first.
+        device: of the result.
+    """
+    rows, columns = grid[0] // cell[0], grid[1] // cell[1]
+    number = torch.arange(rows * columns, device=device)
+    drawn = torch.zeros_like(number)
+    if layer is not None:
+        drawn = hash_integers(hash_integers(number + 65536 * layer) + 1) % (cell[0] * cell[1])
+    row = number // max(columns, 1) * cell[0] + drawn // cell[1]
+    column = number % max(columns, 1) * cell[1] + drawn % cell[1]
+    flags = torch.zeros(grid[0] * grid[1], dtype=torch.bool, device=device)
+    return flags.index_fill(0, row * grid[1] + column, True)

@@ -1,0 +1,27 @@
+"""Reads off a ViT how its patches lie: rows and columns, for methods that use the grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from .seen import Grid
+
+_PLACES = ("config.grid", "patch_embed.grid_size", "patch_embed.patch_shape", "grid")
+"""Ours, timm's, ViTPose's."""
+
+
+def find_grid(vit: nn.Module) -> Grid | None:
+    """Rows and columns of the patches as the ViT says them; None where it does not."""
+    for place in _PLACES:
+        found: Any = vit
+        for name in place.split("."):
+            found = getattr(found, name, None)
+        if (
+            isinstance(found, tuple | list)
+            and len(found) == 2
+            and all(isinstance(side, int) and side > 0 for side in found)
+        ):
+            return int(found[0]), int(found[1])
+    return None

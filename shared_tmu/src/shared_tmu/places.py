@@ -1,0 +1,200 @@
+"""Where in a block a method acts: each place makes a step of a function that plans.
+
+A step runs one block, `step(block, seen, r)`: it takes the tokens from `seen.x`, and leaves there those that
+the block gives. Methods that fit none of the places write a step of their own from the same parts: `attend`,
+`compress` and `transform`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from . import blocks
+from .blocks import Block
+from .errors import MethodError
+from .ops import unmerge
+from .reductions import Planned, Reduction
+from .seen import Needs, Seen
+
+Plan = Callable[[Seen, int], Reduction | None]
+"""Decides what becomes of the tokens of `seen`: r are to go. None leaves them as they are."""
+Step = Callable[[Block, Seen, int], None]
+"""Runs a block, removing r tokens in it."""
+
+
+def attend(block: Block, seen: Seen) -> None:
+    """The first half of a block, `x + attn(norm1(x))`; keeps of it what the method lists."""
+    seen.x = seen.run("attention", _attend, block, seen)
+
+
+def _attend(block: Block, seen: Seen) -> Tensor:
+    normed = block.norm1(seen.x)
+    q, k, v = blocks.project_qkv(block, normed)
+    seen.keep(normed, q, k, v)
+    if Needs.MAP in seen.needs:
+        weights = blocks.attention_map(block, q, k, seen.weights)
+        seen.parts[Needs.MAP] = weights
+        heads = blocks.attend_by_map(block, weights, v)
+    else:
+        heads = blocks.attend(block, q, k, v, seen.weights)
+    return seen.x + blocks.attention_branch(block, heads)
+
+
+def compress(seen: Seen, plan: Plan, r: int) -> Reduction | None:
+    """Ask a function what becomes of the tokens, and do it."""
+    reduction: Reduction | None = seen.run("matching", plan, seen, r)
+    if reduction is not None:
+        seen.accept(reduction)
+    return reduction
+
+
+def transform(block: Block, seen: Seen) -> None:
+    """The second half of a block, `x + mlp(norm2(x))`."""
+    seen.x = seen.run("MLP", blocks.mlp_half, block, seen.x)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A step with a plan in it.
+
+    Attributes:
+        plan: what the method decides.
+        undoes_at_once: whether the block gives as many tokens as it takes.
+    """
+
+    plan: Plan
+    undoes_at_once = False
+
+    def __call__(self, block: Block, seen: Seen, r: int) -> None:
+        """Run the block."""
+        raise NotImplementedError
+
+
+class Between(Place):
+    """Attention, then the method, then the MLP: where most methods act."""
+
+    def __call__(self, block: Block, seen: Seen, r: int) -> None:
+        """Run the block."""
+        attend(block, seen)
+        compress(seen, self.plan, r)
+        transform(block, seen)
+
+
+class Before(Place):
+    """The method, then the whole block; it cannot read what attention works with."""
+
+    def __call__(self, block: Block, seen: Seen, r: int) -> None:
+        """Run the block."""
+        compress(seen, self.plan, r)
+        attend(block, seen)
+        transform(block, seen)
+
+
+class After(Place):
+    """The whole block, then the method, which may read what attention worked with."""
+
+    def __call__(self, block: Block, seen: Seen, r: int) -> None:
+        """Run the block."""
+        attend(block, seen)
+        transform(block, seen)
+        compress(seen, self.plan, r)
+
+
+class Inside(Place):
+    """The attention map of all tokens, then the method, then attention by the map that is left.
+
+    Keys that share a slot add up their weights; queries that share a slot become one as their tokens do;
+    values are those of the slots. So the map is not computed twice. Needs `MAP`.
+
+    Source: MCTF, Lee et al. 2024, arXiv:2403.10030, "one-step-ahead attention".
+    """
+
+    def __call__(self, block: Block, seen: Seen, r: int) -> None:
+        """Run the block."""
+        seen.run("attention", self._look, block, seen)
+        weights, size = seen.attention, seen.size
+        reduction = compress(seen, self.plan, r)
+        if reduction is not None:
+            weights = seen.run("merging", fuse_map, weights, reduction, size)
+        seen.x = seen.run("attention", self._finish, block, seen.x, weights)
+        transform(block, seen)
+
+    def _look(self, block: Block, seen: Seen) -> None:
+        normed = block.norm1(seen.x)
+        q, k, v = blocks.project_qkv(block, normed)
+        seen.keep(normed, q, k, v)
+        seen.parts[Needs.MAP] = blocks.attention_map(block, q, k, seen.weights)
+
+    def _finish(self, block: Block, x: Tensor, weights: Tensor) -> Tensor:
+        _, _, v = blocks.project_qkv(block, block.norm1(x))
+        return x + blocks.attention_branch(block, blocks.attend_by_map(block, weights, v))
+
+
+def fuse_map(weights: Tensor, reduction: Reduction, size: Tensor | None) -> Tensor:
+    """The attention map of the slots, `[B, H, M, M]`, from that of the tokens, `[B, H, N, N]`.
+
+    Raises:
+        MethodError: the method mixes all tokens; a map of such slots has no meaning.
+    """
+    if not isinstance(reduction, Planned):
+        raise MethodError(f"{type(reduction).__name__} mixes all tokens: it cannot act inside attention.")
+    (batch, heads, rows), plan = weights.shape[:3], reduction.plan
+    slot = plan.source_map
+    slot = slot.where(slot >= 0, plan.num_slots) if plan.prunes else slot  # weights on nobody are dropped
+    fused = weights.new_zeros(batch, heads, rows, plan.num_slots + plan.prunes)
+    fused = fused.scatter_add(3, slot[:, None, None].expand_as(weights), weights)[..., : plan.num_slots]
+    as_tokens = fused.transpose(1, 2).flatten(2)  # [B, N, H * M]
+    reduced, _ = reduction.reduce(as_tokens, size)
+    return reduced.view(batch, plan.num_slots, heads, plan.num_slots).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Around(Place):
+    """One sub-layer runs on fewer tokens, and what it adds is given back to all at once.
+
+    The plan sees the tokens that enter the sub-layer. Nothing is left to undo at the end, no sizes are kept.
+
+    Attributes:
+        part: `attention` or `MLP`.
+
+    Source: tomesd, Bolya and Hoffman 2023, arXiv:2303.17604.
+    """
+
+    part: str = "attention"
+    undoes_at_once = True
+
+    def __call__(self, block: Block, seen: Seen, r: int) -> None:
+        """Run the block."""
+        if self.part == "attention":
+            self._shorten(block, seen, r, block.norm1, _attention_of)
+            transform(block, seen)
+        else:
+            attend(block, seen)
+            self._shorten(block, seen, r, block.norm2, blocks.mlp_branch)
+
+    def _shorten(
+        self,
+        block: Block,
+        seen: Seen,
+        r: int,
+        norm: Callable[[Tensor], Tensor],
+        branch: Callable[[Block, Tensor], Tensor],
+    ) -> None:
+        reduction: Reduction | None = seen.run("matching", self.plan, seen, r)
+        normed = norm(seen.x)
+        if reduction is None:
+            seen.x = seen.x + seen.run(self.part, branch, block, normed)
+            return
+        if seen.watch is not None:
+            seen.watch.planned(seen, reduction)
+        short, _ = seen.run("merging", reduction.reduce, normed, None)
+        added = seen.run(self.part, branch, block, short)
+        seen.x = seen.x + seen.run("unmerging", unmerge, added, reduction.route)
+
+
+def _attention_of(block: Block, normed: Tensor) -> Tensor:
+    q, k, v = blocks.project_qkv(block, normed)
+    return blocks.attention_branch(block, blocks.attend(block, q, k, v))

@@ -1,0 +1,50 @@
+"""Pruning: the tokens of lowest score go; when the grid is restored they copy the most similar kept one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .matching import APART, without_autocast
+from .ops import sum_dtype, take
+from .plan import MergePlan
+from .reductions import Prune
+from .seen import Needs, Seen
+
+
+@torch.no_grad()
+def prune_lowest(score: Tensor, r: int, seen: Seen) -> Prune:
+    """Drop the r tokens of lowest score; those that stay keep their order.
+
+    A dropped token copies the kept one that its metric is most similar to, by cosine, or the last kept one,
+    for methods that list no keys. Prefix tokens stay, and nobody copies them. Protected tokens go last.
+
+    Args:
+        score: of the tokens after the prefix, `[B, N - T]`, from 0 to 1; equal ones go from the end.
+        r: tokens to drop, fewer than N - T.
+        seen: the block.
+    """
+    prefix, (batch, num_tokens) = seen.num_prefix_tokens, seen.x.shape[:2]
+    if seen.protected is not None:
+        score = score + APART * seen.protected[:, prefix:]
+    order = score.sort(dim=1, descending=True, stable=True).indices + prefix  # [B, N - T]
+    num_kept = num_tokens - prefix - r
+    patches, dropped = order[:, :num_kept].sort(dim=1).values, order[:, num_kept:]
+    first = torch.arange(prefix, device=score.device).expand(batch, -1)
+    kept = torch.cat([first, patches], dim=1)  # [B, M]
+    slots = torch.arange(num_tokens - r, device=score.device).expand(batch, -1)
+    copies = torch.zeros(batch, num_tokens, dtype=torch.int64, device=score.device).scatter_(1, kept, slots)
+    copies = copies.scatter(1, dropped, _most_similar(seen, patches, dropped) + prefix)
+    source = copies.scatter(1, dropped, torch.full_like(dropped, -1))
+    plan = MergePlan(source, num_tokens - r, validate=False, copy_map=copies)
+    return Prune(plan, kept)
+
+
+def _most_similar(seen: Seen, kept: Tensor, dropped: Tensor) -> Tensor:
+    """Which of the kept tokens `[B, K]` each dropped one `[B, R]` is most similar to, `[B, R]`."""
+    if Needs.KEYS not in seen.needs:
+        return torch.full_like(dropped, kept.shape[1] - 1)
+    metric = seen.metric
+    with without_autocast(metric.device):
+        unit = torch.nn.functional.normalize(metric.to(sum_dtype(metric)), dim=-1)
+        return (take(unit, dropped) @ take(unit, kept).mT).argmax(dim=2)

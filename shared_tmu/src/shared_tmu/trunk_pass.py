@@ -1,0 +1,162 @@
+"""One pass of tokens through a trunk, block by block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import Block, attention_half, mlp_half
+from .controls import front_to_last, last_to_front, turned
+from .errors import MethodError, PlanError
+from .ops import merge, unmerge
+from .plan import MergePlan
+from .reductions import Route
+from .schedule import count_removed, say_where_limited
+from .seen import Applied, Seen, Watch, fit_mask
+from .trunk_settings import TrunkSettings
+
+
+class TrunkPass:
+    """One pass of tokens through a trunk: what has merged so far, and so where every token is now.
+
+    A pass is only ever told of whole steps, and replaces what it holds: a `copy.copy` of it is a second pass
+    that may go on differently.
+
+    Args:
+        settings: how to merge; they merge somewhere in `depth` blocks.
+        depth: blocks of the trunk.
+        mask: tokens to spare, see `run_trunk`.
+        learned: the module of a method that learns.
+
+    Raises:
+        MethodError: the method learns, and there is no module.
+    """
+
+    def __init__(
+        self,
+        settings: TrunkSettings,
+        depth: int,
+        mask: Tensor | None = None,
+        learned: nn.Module | None = None,
+    ) -> None:
+        if settings.method.learn is not None and learned is None:
+            raise MethodError(
+                f"method {settings.method.name!r} has learned parts: use patch, whose handle keeps them, or "
+                "pass learned=method.learn(blocks)."
+            )
+        self.settings = settings
+        self.depth = depth
+        self.learned = learned
+        self._mask = mask
+        self._asked = settings.schedule.per_layer(depth)
+        self._counts_sizes = settings.proportional and settings.method.proportional
+        self._ending = settings.ending
+        self._made: tuple[Route, ...] = ()  # of tokens in the order that `reduce` gives them
+        self._history: tuple[Applied, ...] = ()
+        self._size: Tensor | None = None
+        self._protected: Tensor | None = None
+
+    @property
+    def plans(self) -> tuple[Route, ...]:
+        """One per step that reduced, each from the first tokens on, in their own order."""
+        if self.settings.protect == "last":
+            return tuple(turned(route, self.settings.num_prefix_tokens) for route in self._made)
+        return self._made
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """Bring tokens of the full grid to the slots of now: `[B, N, C]` to the mean of each, `[B, M, C]`.
+
+        Undoes `restore` exactly, since equal tokens have no other mean (after linear steps, to rounding).
+
+        Raises:
+            PlanError: `x` is not `[B, N, C]`, has fewer tokens than the prefix, or more or fewer than when
+                the pass began; or the mask does not fit it.
+        """
+        self._require_tokens(x)
+        prefix, is_turned = self.settings.num_prefix_tokens, self.settings.protect == "last"
+        if is_turned:
+            x = last_to_front(x, prefix)
+        if self._made:
+            return self._run("merging", _reduce_again, x, self._made[-1])  # type: ignore[no-any-return]
+        if self._mask is not None:
+            mask = fit_mask(self._mask.to(x.device), x.shape[0], x.shape[1], prefix)
+            self._protected = last_to_front(mask, prefix) if is_turned else mask
+        return x
+
+    def step(self, number: int, block: Block, x: Tensor) -> Tensor:
+        """Run a block on the slots of now, removing as many as the schedule asks at its number.
+
+        Args:
+            number: of the block in its trunk, from 0.
+            block: the block.
+            x: slots, `[B, M, C]`.
+
+        Returns:
+            Slots after the block, as many or fewer.
+        """
+        settings, asked = self.settings, self._asked[number]
+        method, prefix = settings.method, settings.num_prefix_tokens
+        r = count_removed(asked, x.shape[1], prefix, method.limit)
+        seen = Seen(
+            x, self._size, number, self.depth, prefix, self._protected, self._counts_sizes, settings.grid,
+            asked if isinstance(asked, tuple) else (), self.learned, self._made[-1] if self._made else None,
+            method.name, method.needs, settings.watch, getattr(block.attn, "scale", None),
+        )  # fmt: skip
+        seen.keeps_history = self._ending is not None and self._ending.needs_history
+        if r == 0:
+            return self._run_whole(block, seen)
+        method.step(block, seen, r)
+        if seen.reduction is not None:
+            assert seen.route is not None
+            self._made = (*self._made, seen.route)
+            self._size, self._protected = seen.size, seen.protected
+            self._history = (*self._history, *seen.history)
+        return seen.x
+
+    def _run_whole(self, block: Block, seen: Seen) -> Tensor:
+        """A block in which nothing goes; where attention counts sizes, from its parts."""
+        weights = seen.weights
+        if seen.route is None or (weights is None and not self._counts_sizes):
+            out: Tensor = block(seen.x)
+            return out
+        x, _ = seen.run("attention", attention_half, block, seen.x, weights)
+        whole: Tensor = seen.run("MLP", mlp_half, block, x)
+        return whole
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Give every original token what its slot has: `[B, M, C]` to `[B, N, C]`."""
+        return self._put_back(self._run("unmerging", unmerge, x, self._made[-1]) if self._made else x)
+
+    def leave(self, x: Tensor) -> Tensor:
+        """End the pass as the settings say: restored, as a sparse grid, or the slots `[B, M, C]` alone."""
+        if self._ending is not None and self._made:
+            x = self._run("unmerging", self._ending.restore, x, self._made[-1], self._history)
+        return self._put_back(x)
+
+    def _run(self, part: str, function: Any, *arguments: Any) -> Any:
+        watch: Watch | None = self.settings.watch
+        return function(*arguments) if watch is None else watch.call(part, function, *arguments)
+
+    def _put_back(self, x: Tensor) -> Tensor:
+        is_turned = self.settings.protect == "last"
+        return front_to_last(x, self.settings.num_prefix_tokens) if is_turned else x
+
+    def _require_tokens(self, x: Tensor) -> None:
+        settings = self.settings
+        if x.ndim != 3:
+            raise PlanError(f"merging takes tokens [B, N, C], this trunk was given {list(x.shape)}.")
+        if x.shape[1] < settings.num_prefix_tokens:
+            raise PlanError(
+                f"num_prefix_tokens = {settings.num_prefix_tokens}, but there are only {x.shape[1]} tokens."
+            )
+        if not torch.compiler.is_compiling():  # a log call would break the graph
+            say_where_limited(
+                settings.schedule, self.depth, x.shape[1], settings.num_prefix_tokens, settings.method.name,
+                settings.method.limit,
+            )  # fmt: skip
+
+
+def _reduce_again(x: Tensor, route: Route) -> Tensor:
+    return merge(x, route)[0] if isinstance(route, MergePlan) else route.reduce(x)

@@ -1,0 +1,103 @@
+"""How a trunk is run: one value, checked when it is made, read once per forward pass."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .errors import PatchError, ScheduleError
+from .method import Method
+from .restores import Restore, find_restore
+from .schedule import Schedule
+from .seen import Grid, Watch
+
+Unmerge = bool | Literal["sparse"]
+Protect = Literal["first", "last"]
+
+
+@dataclass(frozen=True)
+class TrunkSettings:
+    """How to run a trunk; see `run_trunk` for the meaning of each.
+
+    Raises:
+        PatchError: a value that cannot be.
+        ScheduleError: a schedule of thresholds for a method that takes counts, or the reverse.
+    """
+
+    schedule: Schedule
+    method: Method
+    num_prefix_tokens: int = 0
+    unmerge: Unmerge = True
+    proportional: bool = True
+    protect: Protect = "first"
+    restore: str = "copy"
+    grid: Grid | None = None
+    watch: Watch | None = None
+
+    def __post_init__(self) -> None:
+        if self.unmerge not in (True, False, "sparse"):
+            raise PatchError(f"unmerge = {self.unmerge!r}: use True, False or 'sparse'.")
+        if self.protect not in ("first", "last"):
+            raise PatchError(
+                f"protect = {self.protect!r}: use 'first', or 'last' to reproduce published runs."
+            )
+        if self.ending and self.ending.needs_map and self.method.mixes:
+            raise PatchError(
+                f"restore {self.ending.name!r} needs to know which tokens a slot carries, and method "
+                f"{self.method.name!r} mixes all: use 'copy', or unmerge = True or False."
+            )
+        prefix = _read_whole(self.num_prefix_tokens)
+        if prefix is None:
+            raise PatchError(
+                f"num_prefix_tokens = {self.num_prefix_tokens!r}: use 0, 1, 2, ..., the tokens in front of "
+                "the patches."
+            )
+        object.__setattr__(self, "num_prefix_tokens", prefix)
+        if self.protect == "last" and not prefix:
+            raise PatchError(
+                "protect = 'last' with no tokens to protect: only models with task tokens differ."
+            )
+        if self.grid is not None:
+            object.__setattr__(self, "grid", _read_grid(self.grid))
+        self._require_schedule_of_method()
+
+    def _require_schedule_of_method(self) -> None:
+        takes, gives = self.method.reads, "thresholds" if self.schedule.reads_thresholds else "counts"
+        if takes == gives or self.schedule.is_off:
+            return
+        example = "'threshold:0.9'" if takes == "thresholds" else "'5x20' or '0.9x12'"
+        raise ScheduleError(
+            f"schedule '{self.schedule}' gives {gives}, method {self.method.name!r} takes {takes}: use "
+            f"something like {example}."
+        )
+
+    @property
+    def ending(self) -> Restore | None:
+        """What gives the grid back after the last block; None to leave the short sequence."""
+        if self.unmerge == "sparse":
+            return find_restore("sparse")
+        return find_restore(self.restore) if self.unmerge else None
+
+    def merges(self, depth: int) -> bool:
+        """Whether anything merges in a trunk of so many blocks.
+
+        Raises:
+            ScheduleError: the schedule is for more blocks.
+        """
+        return any(self.schedule.per_layer(depth))
+
+
+def _read_whole(value: Any) -> int | None:
+    """A whole number from 0 on, numpy's for instance; None for anything else."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return None
+    number = operator.index(value)
+    return number if number >= 0 else None
+
+
+def _read_grid(value: Any) -> Grid:
+    sides = [_read_whole(side) for side in value] if isinstance(value, tuple | list) else []
+    if len(sides) != 2 or not sides[0] or not sides[1]:
+        raise PatchError(f"grid = {value!r}: use (rows, columns) of the patches, such as (16, 12).")
+    return sides[0], sides[1]
