@@ -12,12 +12,15 @@ needed. The standard library is enough, so it runs before anything is installed.
 
 import argparse
 import hashlib
+import lzma
+import os
 import re
+import stat
 import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +30,8 @@ from shared_tmu.programs.console import run_program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CHUNK_BYTES = 1 << 20
+MIN_UNPACKED_BYTES = 1 << 28
+MAX_RATIO = 50  # times an archive's size; body models and pictures compress by less than ten
 
 
 class AssetError(Exception):
@@ -51,7 +56,11 @@ class AssetPart:
     def present(self, data: Path) -> list[Path]:
         """Return the files of this part that lie under `data`."""
         folder = data / self.folder
-        return [p for p in folder.rglob("*") if re.fullmatch(self.pattern, p.relative_to(folder).as_posix())]
+        return [
+            path
+            for path in folder.rglob("*")
+            if re.fullmatch(self.pattern, path.relative_to(folder).as_posix()) and path.is_file()
+        ]
 
 
 @dataclass(frozen=True)
@@ -192,37 +201,112 @@ ASSETS = {
 
 @contextmanager
 def open_checked(path: Path) -> Iterator[None]:
-    """Turn the errors of a damaged archive into one sentence."""
+    """Turn the errors of a damaged, encrypted or unreadable archive into one sentence."""
     try:
         yield
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise AssetError(f"{path} is damaged ({error}). Download it again.") from error
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+        raise AssetError(f"{shown(path)} is damaged ({error}). Download it again.") from error
+    except NotImplementedError as error:
+        raise AssetError(
+            f"{shown(path)} is packed in a way that Python does not unpack ({error}): unpack it yourself and "
+            "give the folder."
+        ) from error
     except OSError as error:
-        raise AssetError(f"cannot copy from {path}: {error}.") from error
+        reason = error.strerror or str(error)
+        raise AssetError(f"cannot copy from {shown(path)}: {reason}.") from error
+    except (ValueError, RuntimeError, KeyError, IndexError, OverflowError) as error:
+        raise AssetError(f"{shown(path)} cannot be read ({error}). Download it again.") from error
 
 
-def members(source: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield path and open file of everything in `source`: a file, a folder, a .zip or a .tar(.gz)."""
-    if source.is_dir():
-        for path in sorted(p for p in source.rglob("*") if p.is_file()):
-            with path.open("rb") as stream:
-                yield path.relative_to(source.parent).as_posix(), stream
-    elif not source.is_file():
-        raise AssetError(f"{source} does not exist.")
-    elif source.name.endswith(".zip"):  # checkpoints are zip files too, under other names
-        with zipfile.ZipFile(source) as archive:
-            for info in archive.infolist():
-                if not info.is_dir():
-                    with archive.open(info) as member:
-                        yield info.filename, member
-    elif source.name.endswith((".tar", ".tar.gz", ".tgz")):
-        with tarfile.open(source, "r|*") as tar:
-            for entry in tar:
-                if entry.isfile():
-                    yield entry.name, cast(IO[bytes], tar.extractfile(entry))
+def shown(path: object) -> str:
+    """A name as any terminal can show it, and not longer than a line."""
+    text = str(path).encode(
+        "ascii" if sys.stdout.encoding is None else sys.stdout.encoding, "backslashreplace"
+    )
+    name = text.decode(errors="replace")
+    return name if len(name) <= 160 else f"{name[:80]}...{name[-60:]}"
+
+
+def members(source: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield path and open file of what is wanted in `source`: a file, a folder, a .zip or a .tar(.gz).
+
+    Raises:
+        AssetError: `source` is none of these, or something that is wanted is a link, encrypted or so large
+            that the archive cannot hold it.
+    """
+    try:
+        kind, name = source.stat().st_mode, source.name.lower()
+    except (FileNotFoundError, NotADirectoryError):
+        raise AssetError(f"{shown(source)} does not exist.") from None
+    if stat.S_ISDIR(kind):
+        yield from _in_folder(source, wanted)
+    elif not stat.S_ISREG(kind):
+        raise AssetError(f"{shown(source)} is neither a file nor a folder.")
+    elif name.endswith(".zip"):  # checkpoints are zip files too, under other names
+        yield from _in_zip(source, wanted)
+    elif name.endswith((".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")):
+        yield from _in_tar(source, wanted)
     else:
-        with source.open("rb") as stream:
-            yield source.resolve().as_posix(), stream
+        names = [path.as_posix() for path in (source.absolute(), source.resolve())]
+        for given in [name for name in names if wanted(name)][:1]:
+            with source.open("rb") as stream:
+                yield given, stream
+
+
+def _in_folder(source: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
+    def stop(error: OSError) -> None:
+        raise error
+
+    for folder, _, names in os.walk(source, onerror=stop):
+        for name in sorted(names):
+            path = Path(folder, name)
+            inside = path.relative_to(source.parent).as_posix()
+            if wanted(inside) and stat.S_ISREG(path.stat().st_mode):
+                with path.open("rb") as stream:
+                    yield inside, stream
+
+
+def _in_zip(source: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
+    with zipfile.ZipFile(source) as archive:
+        for info in archive.infolist():
+            if info.is_dir() or not wanted(info.filename):
+                continue
+            if info.flag_bits & 1:
+                raise AssetError(
+                    f"{shown(info.filename)} in {shown(source)} is encrypted: unpack it with its password, "
+                    "and give the folder."
+                )
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise AssetError(
+                    f"{shown(info.filename)} in {shown(source)} is a link, which is not followed."
+                )
+            _expect_possible(source, info.filename, info.file_size)
+            with archive.open(info) as member:
+                yield info.filename, member
+
+
+def _in_tar(source: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
+    with tarfile.open(source, "r|*") as tar:
+        for entry in tar:
+            if entry.isdir() or not wanted(entry.name):
+                continue
+            if not entry.isfile() or entry.issparse():
+                raise AssetError(
+                    f"{shown(entry.name)} in {shown(source)} is a link, a sparse or a special file, which is "
+                    "not followed: unpack it yourself and give the folder."
+                )
+            _expect_possible(source, entry.name, entry.size)
+            yield entry.name, cast(IO[bytes], tar.extractfile(entry))
+
+
+def _expect_possible(source: Path, name: str, size: int) -> None:
+    """Refuse what would unpack to far more than an archive of this size can mean."""
+    limit = max(MIN_UNPACKED_BYTES, MAX_RATIO * source.stat().st_size)
+    if size > limit:
+        raise AssetError(
+            f"{shown(name)} in {shown(source)} would unpack to {size} bytes, more than {MAX_RATIO} times the "
+            "archive: this is not the download."
+        )
 
 
 def copy_hashed(stream: IO[bytes], target: Path) -> str:
@@ -248,12 +332,14 @@ def place_one(path: str, stream: IO[bytes], part: AssetPart, target: Path, force
         AssetError: its checksum is not the known one, and `force` is off.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(target) and not stat.S_ISREG(target.lstat().st_mode):
+        raise AssetError(f"{shown(target)} is there already and no file: take it away.")
     unchecked = target.with_name(target.name + ".part")
     try:
         found = copy_hashed(stream, unchecked)
         if part.sha256 not in (None, found) and not force:
             raise AssetError(
-                f"{path} has SHA-256 {found}, expected {part.sha256}: damaged, or another version. "
+                f"{shown(path)} has SHA-256 {found}, expected {part.sha256}: damaged, or another version. "
                 "Download it again, or keep it with --force."
             )
         unchecked.replace(target)
@@ -269,7 +355,7 @@ def place(asset: Asset, source: Path, data: Path, force: bool = False) -> list[P
     """
     placed: list[Path] = []
     with open_checked(source):
-        for path, stream in members(source):
+        for path, stream in members(source, lambda name: any(part.match(name) for part in asset.parts)):
             for part in asset.parts:
                 where = part.match(path)
                 if where is not None:
@@ -278,9 +364,9 @@ def place(asset: Asset, source: Path, data: Path, force: bool = False) -> list[P
     missing = [part.name for part in asset.parts if not part.present(data)]
     if not placed:
         names = " or ".join(part.name for part in asset.parts)
-        raise AssetError(f"there is no {names} in {source}; take it from: {asset.where}.")
+        raise AssetError(f"there is no {names} in {shown(source)}; take it from: {asset.where}.")
     if missing:
-        raise AssetError(f"{len(placed)} file(s) placed; not in {source}: {', '.join(missing)}.")
+        raise AssetError(f"{len(placed)} file(s) placed; not in {shown(source)}: {', '.join(missing)}.")
     return placed
 
 
@@ -330,6 +416,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """List, describe or place; 0 on success, 1 with one sentence on standard error otherwise."""
     args = parse_arguments(argv)
+    try:
+        return _run(args)
+    except AssetError as error:
+        sys.stderr.write(f"error: {error}\n")
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"error: {shown(error)}.\n")
+    return 1
+
+
+def _run(args: argparse.Namespace) -> int:
     if args.asset is None:
         for name, asset in ASSETS.items():
             sys.stdout.write(f"{name:10} {state_of(asset, args.data_dir, verify=False):11} {asset.title}\n")
@@ -338,12 +434,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.source is None:
         sys.stdout.write(describe(args.asset, asset, args.data_dir))
         return 0
-    try:
-        placed = place(asset, args.source.expanduser(), args.data_dir, args.force)
-    except AssetError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    sys.stdout.write(f"{len(placed)} file(s) placed in {args.data_dir}\n")
+    placed = place(asset, args.source.expanduser(), args.data_dir, args.force)
+    sys.stdout.write(f"{len(placed)} file(s) placed in {shown(args.data_dir)}\n")
     for part in asset.parts:
         checked = "no checksum known" if part.sha256 is None else "not checked" if args.force else "verified"
         sys.stdout.write(f"  {part.name}: {checked}\n")

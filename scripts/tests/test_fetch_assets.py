@@ -1,7 +1,10 @@
 """fetch_assets.py: places what the user downloaded, refuses damaged files, never leaves half a file."""
 
+import errno
 import hashlib
 import io
+import os
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -130,3 +133,109 @@ def test_says_licence_and_address_of_every_asset(
 def test_needs_a_name_for_a_source(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         run("--from", tmp_path)
+
+
+def refused(asset: str, source: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence about `source`, of which nothing is kept."""
+    assert run(asset, "--from", source, "--data_dir", data) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert not [path for path in data.rglob("*") if path.is_file()]
+    return err
+
+
+def zip_of(path: Path, name: str = "model.pkl", method: int = zipfile.ZIP_DEFLATED) -> bytearray:
+    """An archive of one part, as bytes to be changed."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr(name, CONTENT)
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("offsets", "value", "message"),
+    [
+        ((6, 8), 1, "is encrypted"),
+        ((8, 10), 99, "does not unpack"),
+        ((8, 10), 14, "damaged|cannot be read|does not unpack"),
+        ((8, 10), 12, "damaged|cannot"),
+    ],
+    ids=["encrypted", "unknown method", "as if LZMA", "as if bzip2"],
+)
+def test_zip_members_that_cannot_be_unpacked(
+    offsets: tuple[int, int], value: int, message: str, asset: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    content = zip_of(tmp_path / "x.zip")
+    content[offsets[0]] = value
+    content[content.rfind(b"PK\x01\x02") + offsets[1]] = value
+    (tmp_path / "x.zip").write_bytes(content)
+    assert re.search(message, refused(asset, tmp_path / "x.zip", tmp_path / "data", capsys))
+
+
+def test_corrupt_lzma_and_undecodable_names(
+    asset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = zip_of(tmp_path / "x.zip", method=zipfile.ZIP_LZMA)
+    content[45:60] = b"\xff" * 15
+    (tmp_path / "x.zip").write_bytes(content)
+    refused(asset, tmp_path / "x.zip", tmp_path / "data", capsys)
+    content = zip_of(tmp_path / "x.zip", "\u00e9/model.pkl")
+    (tmp_path / "x.zip").write_bytes(content.replace("\u00e9".encode(), b"\xff\xfe"))
+    refused(asset, tmp_path / "x.zip", tmp_path / "data", capsys)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_tar_members_that_are_no_files(
+    kind: bytes, asset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        info = tarfile.TarInfo("x/model.pkl")
+        info.type, info.linkname = kind, "/etc/passwd"
+        tar.addfile(info)
+    assert "is a link" in refused(asset, tmp_path / "x.tar", tmp_path / "data", capsys)
+
+
+@pytest.mark.parametrize("name", ["../../model.pkl", "/tmp/model.pkl", "a/../../../model.pkl"])
+def test_names_cannot_lead_out_of_the_folder(name: str, asset: str, tmp_path: Path) -> None:
+    zip_of(tmp_path / "x.zip", name)
+    run(asset, "--from", tmp_path / "x.zip", "--data_dir", tmp_path / "deep" / "data")
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".zip"]
+    assert files == [tmp_path / "deep/data/toy/checkpoints/model.pkl"]
+
+
+def test_an_archive_that_unpacks_to_far_too_much(
+    asset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch_assets, "MIN_UNPACKED_BYTES", 1 << 16)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.pkl", bytes(10_000_000))
+    assert "would unpack to 10000000 bytes" in refused(asset, tmp_path / "x.zip", tmp_path / "data", capsys)
+
+
+def test_places_that_are_no_downloads(
+    asset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe.zip")
+    (tmp_path / "loop").symlink_to("loop")
+    for source in (tmp_path / "pipe.zip", tmp_path / "loop", Path("/dev/zero"), tmp_path / ("n" * 300)):
+        refused(asset, source, tmp_path / "data", capsys)
+    (tmp_path / "model.pkl").write_bytes(CONTENT)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert "Permission denied" in refused(asset, tmp_path / "model.pkl", tmp_path / "data", capsys)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_every_truncation(kind: str, asset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = download(kind, tmp_path)
+    content = source.read_bytes()
+    for end in range(0, len(content) - 1, 40):
+        source.write_bytes(content[:end])
+        run(asset, "--from", source, "--data_dir", tmp_path / "data")
+        assert "Traceback" not in capsys.readouterr().err
