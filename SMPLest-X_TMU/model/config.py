@@ -4,7 +4,14 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from shared_tmu.errors import ConfigError
-from shared_tmu.models.config import MAX_CHANNELS, MAX_SIDE_PX, ModelConfig, ViTConfig, expect_within
+from shared_tmu.models.config import (
+    MAX_CHANNELS,
+    MAX_SIDE_PX,
+    ModelConfig,
+    ViTConfig,
+    expect_published,
+    expect_within,
+)
 from shared_tmu.models.decoder import DecoderConfig
 
 
@@ -63,10 +70,9 @@ class SMPLestXConfig(ModelConfig):
         expect_within("crop_scale", self.crop_scale, 1, 16)
         for size in self.heatmap_shape:
             expect_within("heatmap_shape", size, 1, MAX_SIDE_PX)
-        for focal_px in self.focal_px:
-            expect_within("focal_px", focal_px, 1, 1e7)
+        expect_published("focal_px", self.focal_px, SMPLestXConfig.focal_px)
+        expect_published("bbox_ratio", self.bbox_ratio, SMPLestXConfig.bbox_ratio)
         expect_within("camera_3d_size_m", self.camera_3d_size_m, 1e-3, 1e3)
-        expect_within("bbox_ratio", self.bbox_ratio, 0.1, 100)
 
     @property
     def crop_size(self) -> tuple[int, int]:

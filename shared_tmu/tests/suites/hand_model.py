@@ -59,6 +59,9 @@ class HandModelSuite(ModelSuite):
             ({"image_size": 224}, "does not fit the middle of a 224 px"),
             ({"backbone": {"img_size": [256, 191]}}, "the difference in width even"),
             ({"image_mean": [0.5]}, "image_mean should be like"),
+            ({"image_mean": [0.5, 0.5, 0.5]}, r"image_mean is \(0\.5, 0\.5, 0\.5\); crops and cameras are"),
+            ({"image_std": [1, 1, 1]}, "image_std is .* crops and cameras are made with"),
+            ({"focal_length_px": 1200}, r"focal_length_px is 1200\.0; crops and cameras are made with 5000"),
             ({"with_discriminator": "yes"}, "with_discriminator should be like"),
         ],
     )

@@ -128,8 +128,8 @@ class HandConfig(ModelConfig):
     Attributes:
         image_size: side of the square network input, pixels; the model cuts equal columns left and right of
             it until `backbone.img_size` is left.
-        image_mean, image_std: RGB normalisation of the input, of values in 0..1.
-        focal_length_px: focal length for the `image_size` crop.
+        image_mean, image_std: RGB normalisation of the input, of values in 0..1; the published ones alone.
+        focal_length_px: focal length for the `image_size` crop; the published one alone.
         with_discriminator: build the pose discriminator too (adversarial training only).
     """
 
@@ -141,10 +141,8 @@ class HandConfig(ModelConfig):
     backbone: ViTConfig = field(default_factory=ViTConfig)
 
     def __post_init__(self) -> None:
-        for channel in range(3):
-            expect_within("image_mean", self.image_mean[channel], 0, 1)
-            expect_within("image_std", self.image_std[channel], 1e-3, 10)
-        expect_within("focal_length_px", self.focal_length_px, 1, 1e7)
+        for key in ("image_mean", "image_std", "focal_length_px"):
+            expect_published(key, getattr(self, key), HandConfig.__dataclass_fields__[key].default)
         height, width = self.backbone.img_size
         if height != self.image_size or width > self.image_size or (self.image_size - width) % 2:
             raise ConfigError(
@@ -232,6 +230,19 @@ def expect_within(key: str, found: float, least: float, most: float) -> None:
     """
     if not least <= found <= most:
         raise ConfigError(f"{key} must be from {least:g} to {most:g}, found {brief(found)}.")
+
+
+def expect_published(key: str, found: Any, published: Any) -> None:
+    """Refuse a value that crops or cameras are not made with: predictions would be wrong without a word.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    if found != published:
+        raise ConfigError(
+            f"{key} is {brief(found)}; crops and cameras are made with {published}, as for the published "
+            "weights, and other values are not supported."
+        )
 
 
 def build(cls: type[T], content: Mapping[str, Any], source: str) -> T:
