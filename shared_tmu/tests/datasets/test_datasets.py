@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from freihand_folder import write_freihand
 
-from shared_tmu.datasets import dataset_names, open_dataset, picture_signature
+from shared_tmu.datasets import dataset_names, open_dataset, picture_signature, set_sha256
 from shared_tmu.datasets.freihand import open_freihand
 from shared_tmu.errors import InputError, MissingAssetError
 
@@ -250,6 +250,18 @@ def test_the_signature_changes_with_the_pictures_of_its_range_only(root):
         file.write(b"more")
     assert picture_signature(images[:2]) == before[0]
     assert picture_signature(images[2:]) != before[1]
+
+
+def test_the_digest_of_a_set_covers_the_content_of_its_pictures(root):
+    opened = open_freihand(root)
+    before, content = set_sha256(opened), opened.images[1].read_bytes()
+    opened.images[1].write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # as long as before
+    assert set_sha256(opened) != before
+    opened.images[1].write_bytes(content)
+    assert set_sha256(opened) == before
+    opened.images[1].unlink()
+    with pytest.raises(InputError, match=opened.images[1].name):
+        set_sha256(opened)
 
 
 def test_head(root):

@@ -1,6 +1,6 @@
 """Evaluation sets in their official layouts, behind one registry of names."""
 
-from shared_tmu.datasets.base import EvalSet, Scores, SetOptions, picture_signature
+from shared_tmu.datasets.base import EvalSet, Scores, SetOptions, picture_signature, set_sha256
 from shared_tmu.datasets.body_meshes import BodyMeshSet
 from shared_tmu.datasets.hand_meshes import HandMeshSet
 from shared_tmu.datasets.registry import DATASETS, DatasetSpec, dataset_names, open_dataset
@@ -16,4 +16,5 @@ __all__ = [
     "dataset_names",
     "open_dataset",
     "picture_signature",
+    "set_sha256",
 ]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from shared_tmu.pictures.images import PictureFile
 
 Outputs = Mapping[str, NDArray[np.float32]]
 Column = tuple[str, str, str]
@@ -108,6 +111,34 @@ class EvalSet(Protocol):
 
 
 def picture_signature(images: Sequence[Path]) -> str:
-    """Changes when one of these pictures is exchanged for one of another name or length in bytes."""
-    listing = "\n".join(f"{path.name} {path.stat().st_size}" for path in images)
+    """Changes when one of these pictures is exchanged for one of another name or content.
+
+    Raises:
+        InputError: a picture cannot be read; the message names it.
+    """
+    listing = "\n".join(f"{path.name} {_content_sha256(path, _state(path))}" for path in images)
     return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def set_sha256(data: EvalSet) -> str:
+    """Of everything in a set: annotations and pictures.
+
+    Raises:
+        InputError: a picture cannot be read; the message names it.
+    """
+    return hashlib.sha256(f"{data.fingerprint} {picture_signature(data.images)}".encode()).hexdigest()
+
+
+@cache
+def _content_sha256(path: Path, state: tuple[int, int]) -> str:
+    """Of a picture file; read once in a run, however many runs share it, unless its `state` changes."""
+    with PictureFile.open(path) as file:
+        return file.sha256()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:  # opening it says why
+        return 0, 0
+    return found.st_size, found.st_mtime_ns

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.datasets import DATASETS, EvalSet, open_dataset, picture_signature
+from shared_tmu.datasets import DATASETS, EvalSet, open_dataset, picture_signature, set_sha256
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.evaluation.intervals import PER_SAMPLE, read_intervals
 from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
@@ -251,7 +251,7 @@ class Evaluation:
             "n": len(data),
             "n_official": data.official_count,
             "limit": self.settings.limit,
-            "dataset_sha256": data.fingerprint,
+            "dataset_sha256": set_sha256(data),
             **data.facts,
             **self.facts,
             "files": str(job.folder.path.relative_to(self.settings.results)),
