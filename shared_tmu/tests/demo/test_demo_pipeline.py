@@ -144,6 +144,41 @@ def test_images_on_their_way_are_few_however_many_there_are(program, tmp_path, o
     assert most[0] <= 5 + 1
 
 
+def test_large_images_go_through_alone_and_resume_the_same(program, tmp_path, out, monkeypatch):
+    small, large = (20, 10), (40, 30)
+    sizes = [small, large, large, small, small, large, small]
+    folder = write_pictures(tmp_path / "mixed", {f"{i}.png": size for i, size in enumerate(sizes)})
+    (folder / "8.png").write_bytes(b"no picture")
+    monkeypatch.setattr(batching, "LARGE_PIXELS", 1000)
+    on_their_way: list[int] = []
+    alone, take, give_back = PixelBudget.take_alone, PixelBudget.take, PixelBudget.give_back
+
+    def counted(entry):
+        def enter(self, pixels):
+            entry(self, pixels)
+            on_their_way.append(pixels)
+            assert len(on_their_way) == 1 or max(on_their_way) < 1000
+
+        return enter
+
+    def leave(self, pixels):
+        if pixels:
+            on_their_way.remove(pixels)
+        give_back(self, pixels)
+
+    monkeypatch.setattr(PixelBudget, "take_alone", counted(alone))
+    monkeypatch.setattr(PixelBudget, "take", counted(take))
+    monkeypatch.setattr(PixelBudget, "give_back", leave)
+    flags = ("--detector", "whole-image", "--batch_size", 4)
+    assert run(program, folder, out, *flags) == 1
+    first = results(out)
+    assert on_their_way == []
+    for name in [name for name in first if name.startswith(("2", "4"))]:
+        (out / name).unlink()
+    assert run(program, folder, out, *flags, "--resume") == 1
+    assert results(out) == first
+
+
 def test_one_process_draws_the_same_files_and_one_that_dies_takes_one_image_with_it(
     program, images, boxes, out, tmp_path, monkeypatch, capsys
 ):

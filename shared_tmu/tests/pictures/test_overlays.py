@@ -1,5 +1,8 @@
 """Shaded meshes over pictures: where they appear, what hides what, how they mirror."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -93,3 +96,47 @@ def test_large_windows_are_cast_coarsely(monkeypatch, hand):
     drawn = draw_meshes(np.zeros((80, 100, 3), np.uint8), [square()], VIEW)
     assert drawn[40, 50, 0] > 100
     assert drawn[5, 5, 0] == 0
+
+
+def test_bands_fit_together(monkeypatch, hand):
+    import shared_tmu.pictures.overlays as overlays
+
+    view, black = View(300.0, (49.5, 39.5), 100, 80), np.zeros((80, 100, 3), np.uint8)
+    for rays in (6_000_000, 9_000, 1_000):  # two rays a pixel, one, and one for several pixels
+        monkeypatch.setattr(overlays, "MAX_CAST_PIXELS", rays)
+        monkeypatch.setattr(overlays, "BAND_RAYS", 10**9)
+        whole = draw_meshes(black, [hand], view)
+        monkeypatch.setattr(overlays, "BAND_RAYS", 700)
+        assert np.array_equal(draw_meshes(black, [hand], view), whole)
+
+
+MEMORY = """
+import io, resource, sys
+import numpy as np
+from PIL import Image
+from shared_tmu.pictures import overlays
+from shared_tmu.pictures.body_crops import body_crop
+from shared_tmu.pictures.hand_crops import hand_crop
+from shared_tmu.pictures.images import decode_image
+
+overlays.MAX_CAST_PIXELS = 400_000
+corners = np.array([[-1, -1, 2], [1, -1, 2], [1, 1, 2], [-1, 1, 2]], float)
+mesh = overlays.Mesh(corners, np.array([[0, 2, 1], [0, 3, 2]]))
+side = int(sys.argv[1])
+file = io.BytesIO()
+Image.new("L", (side, side)).save(file, "PNG", compress_level=1)
+image = decode_image(file.getvalue(), "x").bgr
+box = (0, 0, side, side)
+hand_crop(image, box, True), body_crop(image, box)
+drawn = overlays.draw_meshes(image, [mesh], overlays.View(1.1 * side, (side / 2, side / 2), side, side))
+assert drawn.min() > 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_memory_is_that_of_the_picture_and_its_copy():
+    small, large = (
+        int(subprocess.run([sys.executable, "-c", MEMORY, str(side)], capture_output=True, check=True).stdout)
+        for side in (200, 3000)
+    )
+    assert large - small < 7 * 3000**2 + 180_000_000
