@@ -260,13 +260,9 @@ class Session:
             self._write_report(self.options.report)
         return 1 if failures else 0
 
-    def _dtype_error(self) -> dict[str, Any]:
-        error = self.predictor.dtype_error
-        return {"dtype_error": None if error is None else asdict(error)}
-
     def _write_report(self, path: Path) -> None:
         what = facts_of(self.options, self.detector.name)
-        how = {
+        how: dict[str, Any] = {
             "kind": "demo",
             "model": self.program.name,
             **what,
@@ -275,9 +271,11 @@ class Session:
             "overlays": self.options.overlays,
             "draw_processes": len(self.finisher.pids),
         }
+        error_mm = self.predictor.dtype_error
+        how["dtype_error"] = None if error_mm is None else asdict(error_mm)
         environment = describe_environment(self.options.device, self.program.folder)
         try:
-            append_record(path, {**how, **self.report.record(), **environment, **self._dtype_error()})
+            append_record(path, {**how, **self.report.record(), **environment})
         except OSError as error:
             raise InputError(
                 f"--report {path} cannot be written to ({error.strerror or error}); the images are done."
