@@ -16,10 +16,12 @@ from shared_tmu.synth import shards
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import Kind, jpeg
 from shared_tmu.training import data
+from shared_tmu.training.command import reported
 from shared_tmu.training.data import ShardSet
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.settings import Setting, Stage
 from shared_tmu.training.stages import run_stages
+from shared_tmu.training.stopping import Stop
 from shared_tmu.training.tasks import Task
 
 SHARD = 8
@@ -141,7 +143,8 @@ def train(folder: Path, stages: list[Stage] = STAGES, **changes: Any) -> Model:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     shards.SHARD = data.SHARD = SHARD
-    model = run_stages(Model, 1, stages, setting(folder, **changes), task=TASK)
+    with Stop() as stop:
+        model = run_stages(Model, 1, stages, setting(folder, **changes), task=TASK, stop=stop)
     assert isinstance(model, Model)
     return model
 
@@ -151,4 +154,5 @@ def train_apart(folder: Path, sleep_s: float, environment: dict[str, str], **cha
     global SLEEP_S
     SLEEP_S = sleep_s
     os.environ |= environment
-    train(folder, **changes)
+    with reported():
+        train(folder, **changes)
