@@ -3,7 +3,7 @@
 from shared_tmu.datasets.base import EvalSet, Scores, SetOptions, picture_signature, set_sha256
 from shared_tmu.datasets.body_meshes import BodyMeshSet
 from shared_tmu.datasets.hand_meshes import HandMeshSet
-from shared_tmu.datasets.registry import DATASETS, DatasetSpec, dataset_names, open_dataset
+from shared_tmu.datasets.registry import DATASETS, DatasetSpec, check_dataset, dataset_names, open_dataset
 
 __all__ = [
     "DATASETS",
@@ -13,6 +13,7 @@ __all__ = [
     "HandMeshSet",
     "Scores",
     "SetOptions",
+    "check_dataset",
     "dataset_names",
     "open_dataset",
     "picture_signature",

@@ -29,6 +29,7 @@ _PARAMETERS = (
 
 
 _HEADLINE = {"pa_mpvpe_all": "pa_mpvpe", "pa_mpjpe_body": "pa_mpjpe", "mpvpe_all": "mpvpe"}
+LARGEST_M = 1000.0
 
 
 @dataclass(frozen=True)
@@ -192,10 +193,20 @@ def read_ply_vertices(path: Path) -> NDArray[np.float64]:
         with path.open("rb") as file:
             content = trimesh.exchange.ply.load_ply(file)
         vertices = np.asarray(content["vertices"], dtype=np.float64)
-    except (ValueError, KeyError, OSError, IndexError, AttributeError, TypeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        OSError,
+        IndexError,
+        AttributeError,
+        TypeError,
+        ArithmeticError,
+        MemoryError,
+    ) as error:
         raise InputError(f"{path} cannot be read as a .ply mesh: {error}.") from error
-    if vertices.shape != (NUM_VERTICES, 3) or not np.isfinite(vertices).all():
+    if vertices.shape != (NUM_VERTICES, 3) or not (np.abs(vertices) <= LARGEST_M).all():
         raise InputError(
-            f"{path} holds {len(vertices)} vertices; an SMPL-X mesh has {NUM_VERTICES}, all of them finite."
+            f"{path} holds {len(vertices)} vertices; an SMPL-X mesh has {NUM_VERTICES}, all less than "
+            f"{LARGEST_M:g} m away."
         )
     return vertices

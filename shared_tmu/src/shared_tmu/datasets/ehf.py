@@ -29,9 +29,11 @@ from shared_tmu.datasets.base import SetOptions
 from shared_tmu.datasets.body_meshes import BodyMeshSet, read_ply_vertices
 from shared_tmu.datasets.body_parts import OFFICIAL_FILES, read_official_parts
 from shared_tmu.errors import InputError, MissingAssetError
+from shared_tmu.files import is_file, shortened
 from shared_tmu.metrics import BodyParts
 
 OFFICIAL_COUNT = 100
+LARGEST = 1e6
 BOX_FILE = "EHF.json"
 MESH_SUFFIX = "_align.ply"
 FOCAL_PX, CENTRE_PX = 1498.22426237, (790.263706, 578.90334)
@@ -175,13 +177,17 @@ def _read_boxes(path: Path) -> tuple[tuple[Path, ...], NDArray[np.float64]]:
         files = {entry["id"]: str(entry["file_name"]) for entry in content["images"]}
         rows = [(files[entry["image_id"]], entry["body_bbox"]) for entry in content["annotations"]]
         boxes = np.asarray([box for _, box in rows], dtype=np.float64)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read as boxes in COCO style (images with id and file_name, annotations with "
             f"image_id and body_bbox): {error!r}."
         ) from error
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
-        raise InputError(f"{path}: every body_bbox must be four finite numbers x, y, width, height.")
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not (np.abs(boxes) <= LARGEST).all():
+        raise InputError(
+            f"{path}: every body_bbox must be four numbers x, y, width, height up to {LARGEST:,.0f} pixels."
+        )
+    if (boxes[:, 2:] <= 0).any():
+        raise InputError(f"{path}: every body_bbox needs a width and a height above 0.")
     names = [name for name, _ in rows]
     if len(set(names)) != len(names):
         raise InputError(f"{path} names a picture more than once; EHF has one person in each.")
@@ -192,9 +198,9 @@ def _read_boxes(path: Path) -> tuple[tuple[Path, ...], NDArray[np.float64]]:
 def _find_picture(root: Path, name: str) -> Path:
     """`file_name` is given relative to EHF's folder, or to the one above."""
     places = (root / name, root.parent / name, root / Path(name).name)
-    found = next((place for place in places if place.is_file()), None)
+    found = next((place for place in places if is_file(place)), None)
     if found is None:
-        raise InputError(f"{root / BOX_FILE} names the picture {name}, which is not in {root}.")
+        raise InputError(f"{root / BOX_FILE} names the picture {shortened(name)}, which is not in {root}.")
     return found
 
 

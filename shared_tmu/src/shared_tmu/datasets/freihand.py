@@ -29,6 +29,8 @@ ANNOTATIONS = {
     "evaluation_xyz.json": (21, 3),
     "evaluation_verts.json": (778, 3),
 }
+LARGEST = 1e6
+"""More pixels or metres than any annotation has."""
 IMAGE_FOLDER = Path("evaluation") / "rgb"
 _HOME = "https://lmb.informatik.uni-freiburg.de/projects/freihand/"
 _log = logging.getLogger(__name__)
@@ -117,7 +119,7 @@ def _read_array(path: Path, shape: tuple[int, ...], digest: hashlib._Hash) -> ND
     digest.update(content)
     try:
         array = np.asarray(json.loads(content), dtype=np.float64)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(
             f"cannot read {path} as a list of {_text(shape)} numbers ({error}): "
             "it is damaged or another file; unpack the dataset again."
@@ -129,6 +131,12 @@ def _read_array(path: Path, shape: tuple[int, ...], digest: hashlib._Hash) -> ND
     bad = np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
     if bad.size:
         raise InputError(f"{path} holds numbers that are not finite, first in sample {bad[0]}.")
+    large = np.flatnonzero((np.abs(array) > LARGEST).any(axis=tuple(range(1, array.ndim))))
+    if large.size:
+        raise InputError(
+            f"{path} holds numbers above {LARGEST:,.0f}, which are no pixels or metres, first in sample "
+            f"{large[0]}: it is damaged or another file."
+        )
     return array
 
 

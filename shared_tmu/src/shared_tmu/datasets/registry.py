@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,8 @@ from shared_tmu.datasets.freihand import find_freihand, open_freihand
 from shared_tmu.datasets.photos import find_photos, open_photos
 from shared_tmu.datasets.synthbody import open_synthbody, open_synthbody_varied
 from shared_tmu.datasets.synthhand import open_synthhand, open_synthhand_varied
-from shared_tmu.errors import InputError
+from shared_tmu.errors import InputError, TMUError
+from shared_tmu.files import shortened
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,34 @@ def open_dataset(name: str, data_dir: Path, options: SetOptions | None = None) -
         MissingAssetError: files that the user has to supply are not there.
         InputError: files are there but cannot be what they should be.
     """
-    return DATASETS[name].open(data_dir, options or SetOptions())
+    with _told(data_dir):
+        return DATASETS[name].open(data_dir, options or SetOptions())
+
+
+def check_dataset(name: str, data_dir: Path, options: SetOptions) -> None:
+    """Find out quickly whether a set can be opened.
+
+    Raises:
+        TMUError: see `open_dataset`.
+    """
+    with _told(data_dir):
+        DATASETS[name].check(data_dir, options)
+
+
+@contextmanager
+def _told(data_dir: Path) -> Iterator[None]:
+    """What a file system refuses is said in one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, TMUError):
+            raise
+        if isinstance(error, OSError) and error.strerror:
+            where = error.filename or data_dir
+            text = f"{shortened(str(where))} cannot be read ({error.strerror})"
+        else:  # a path with a NUL, the home of nobody, links in a circle
+            text = f"{shortened(repr(str(data_dir)))} cannot be looked up ({error})"
+        raise InputError(f"{text}: name the folder of the datasets with --data_dir.") from error
 
 
 def _key(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared_tmu.evaluation.store import UNREADABLE
 from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.metrics.landmarks import MEAN_HAND
 
@@ -29,12 +30,12 @@ def read_intervals(folder: Path, baseline: Path | None, headline: Mapping[str, f
         `off`, None without it. On photographs also `minus_mean_hand_interval_95`: of the paired difference
         to the mean hand.
     """
-    rows = _read(folder)
+    rows = read_per_sample(folder)
     assert rows is not None, f"{folder} has been scored"
     names = [name for name in rows if name in headline]
-    off = _read(baseline) if baseline else None
+    off = read_per_sample(baseline) if baseline else None
     comparable = off is not None and rows["image"].tolist() == off["image"].tolist()
-    own = [name for name in names if not name.startswith(MEAN_HAND)]
+    own = [name for name in names if not name.startswith(MEAN_HAND) and (off is None or name in off)]
     fields: dict[str, Any] = {
         "interval_95": {name: list(bootstrap_interval(rows[name])) for name in names},
         "minus_off_interval_95": _paired(rows, off, own) if off is not None and comparable else None,
@@ -49,9 +50,21 @@ def _paired(rows: _Rows, others: _Rows, names: list[str]) -> dict[str, list[floa
     return {name: list(bootstrap_interval(rows[name] - others[name])) for name in names}
 
 
-def _read(folder: Path) -> dict[str, NDArray[Any]] | None:
-    path = folder / PER_SAMPLE
-    if not path.is_file():
+def is_damaged(folder: Path) -> bool:
+    """Whether the per-sample errors of a run are there and cannot be read."""
+    return (folder / PER_SAMPLE).exists() and read_per_sample(folder) is None
+
+
+def read_per_sample(folder: Path) -> dict[str, NDArray[Any]] | None:
+    """Errors by name and the pictures' names as `image`, `[N]` each; None if there are none, or damaged."""
+    try:
+        with np.load(folder / PER_SAMPLE, allow_pickle=False) as archive:
+            rows = {name: archive[name] for name in archive.files}
+        count = len(rows["image"])
+    except (*UNREADABLE, TypeError, AttributeError):
         return None
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    errors = [values for name, values in rows.items() if name != "image"]
+    is_whole = rows["image"].ndim == 1 and all(
+        values.shape == (count,) and values.dtype.kind == "f" for values in errors
+    )
+    return rows if is_whole and errors else None

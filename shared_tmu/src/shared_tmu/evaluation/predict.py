@@ -101,11 +101,11 @@ def predict_missing(
     _raise_for(data, [problem for found in problems.values() for problem in found])
 
 
-def assemble(folder: RunFolder, chunks: Sequence[Chunk]) -> Arrays:
-    """All predictions of a run, `[N, ...]` each; every chunk must be there."""
+def assemble(folder: RunFolder, chunks: Sequence[Chunk]) -> Arrays | None:
+    """All predictions of a run, `[N, ...]` each; None if a chunk is not there, or no more."""
     parts = [folder.load(chunk) for chunk in chunks]
-    assert all(part is not None for part in parts), f"chunks of {folder.path} vanished"
-    return _join([part for part in parts if part is not None])
+    there = [part for part in parts if part is not None]
+    return _join(there) if len(there) == len(parts) else None
 
 
 @torch.inference_mode()

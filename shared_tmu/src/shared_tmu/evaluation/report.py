@@ -7,6 +7,8 @@ from typing import Any
 
 from shared_tmu.datasets.base import Column
 
+_COUNTS = ("n", "tokens", "tokens_kept")
+
 
 def format_table(records: Sequence[Mapping[str, Any]], errors: Sequence[Column]) -> str:
     """One row per record, columns aligned; spreads are quartiles.
@@ -33,6 +35,15 @@ def format_title(record: Mapping[str, Any]) -> str:
         f"{record['model']} ({record['checkpoint']}) on {record['dataset']}, {samples}, "
         f"{record['dtype']} on {record['machine']['processor']}, batches of {record['batch_size']}"
     )
+
+
+def is_complete(record: Mapping[str, Any], errors: Sequence[Column]) -> bool:
+    """Whether a result line has everything that a table shows, each of the right kind."""
+    try:
+        _ = format_title(record), format_table([record], errors)
+        return isinstance(record["files"], str) and all(isinstance(record[k], int) for k in _COUNTS)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return False
 
 
 def _row(record: Mapping[str, Any], errors: Sequence[Column]) -> tuple[str, ...]:

@@ -10,30 +10,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.datasets import DATASETS, EvalSet, open_dataset, picture_signature, set_sha256
+from shared_tmu.datasets import EvalSet, check_dataset, open_dataset, picture_signature, set_sha256
 from shared_tmu.errors import InputError, TMUError
-from shared_tmu.evaluation.intervals import PER_SAMPLE, read_intervals
+from shared_tmu.evaluation.intervals import PER_SAMPLE, is_damaged, read_intervals, read_per_sample
 from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
-from shared_tmu.evaluation.report import format_table, format_title
+from shared_tmu.evaluation.report import format_table, format_title, is_complete
 from shared_tmu.evaluation.settings import EvalSettings, parse_settings
 from shared_tmu.evaluation.speed import count_tokens, measure_speeds
-from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder, chunk_bounds
+from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder, chunk_bounds, require_folder, results_file
 from shared_tmu.files import replacing, write_text
 from shared_tmu.models.config import ModelConfig
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import code_sha256, digest_of, file_sha256, weights_sha256
 from shared_tmu.programs.model_program import BASELINE, EvalProgram, Run
-from shared_tmu.programs.results import append_record, describe_environment, read_records
+from shared_tmu.programs.results import append_record, describe_environment, read_records, require_writable
 from shared_tmu.runtime.packing import PackHandle, pack_if_possible
 from shared_tmu.runtime.precision import vertex_error
 
+_TRIES = 5  # to read predictions that another run removes
 _log = logging.getLogger(__name__)
 
 
@@ -56,8 +56,10 @@ def evaluate(program: EvalProgram, settings: EvalSettings) -> int:
             weights or the results folder cannot be used.
     """
     for name in settings.datasets:
-        DATASETS[name].check(settings.data_dir, settings.set_options())
-    _require_writable(settings.results)
+        check_dataset(name, settings.data_dir, settings.set_options())
+    require_folder(settings.results)
+    for name in settings.datasets:
+        require_writable(results_file(settings.results, program.name, name))
     evaluation = Evaluation.start(program, settings)
     failures: list[str] = []
     with evaluation.packing:
@@ -144,8 +146,8 @@ class Evaluation:
         bounds = chunk_bounds(len(data), settings.batch_size)
         chunks = [Chunk(a, b, picture_signature(data.images[a:b])) for a, b in bounds]
         jobs = [self._job(data, run, chunks) for run in settings.runs]
-        lines = settings.results / f"{self.program.name}-{name}.jsonl".lower()
-        finished = {} if settings.fresh else {r.get("key"): r for r in read_records(lines)}
+        lines = results_file(settings.results, self.program.name, name)
+        finished = {} if settings.fresh else self._finished(data, jobs, lines)
         todo = [job for job in jobs if job.key not in finished]
         _log.info("%s: %d samples, %d of %d runs to do.", data.name, len(data), len(todo), len(jobs))
         failures = self._work(data, chunks, todo, lines, finished) if todo else []
@@ -155,6 +157,22 @@ class Evaluation:
         records = [finished[job.key] for job in jobs if job.key in finished]
         self._say(data, records, len(jobs) - len(todo), lines)
         return failures
+
+    def _finished(self, data: EvalSet, jobs: Sequence[SetRun], lines: Path) -> dict[str, dict[str, Any]]:
+        """Results of earlier runs that still hold, by key; what is incomplete or damaged is done again."""
+        found = {}
+        folders = {job.key: job.folder.path for job in jobs}
+        for record in read_records(lines):
+            key = record.get("key")
+            if not isinstance(key, str) or key not in folders:
+                continue
+            if not is_complete(record, data.columns):
+                _log.warning("A line of %s lacks numbers; its schedule is evaluated again.", lines)
+            elif is_damaged(folders[key]):
+                _log.warning("%s is damaged; its schedule is evaluated again.", folders[key] / PER_SAMPLE)
+            else:
+                found[key] = record
+        return found
 
     def _job(self, data: EvalSet, run: Run, chunks: Sequence[Chunk]) -> SetRun:
         settings = self.settings
@@ -194,13 +212,13 @@ class Evaluation:
         failures, scored = [], {}
         for job in todo:
             try:
-                scored[job] = self._score(data, job, assemble(job.folder, chunks))
+                scored[job] = self._score(data, job, self._predictions(data, job, chunks))
             except InputError as error:
                 failures.append(f"{job.run.label} on {data.name}: {error}")
         runs = [job.run for job in scored]
         speeds = measure_speeds(self.program, self.model, runs, batch, self.settings) if runs else {}
         off = self._job(data, BASELINE, chunks).folder.path
-        if not (off / PER_SAMPLE).is_file():
+        if read_per_sample(off) is None:
             _log.info("Without 'off' among the results there are no intervals of differences to it.")
         for job, errors in scored.items():
             tokens = count_tokens(self.program, self.model, job.run, batch["img"])
@@ -210,6 +228,22 @@ class Evaluation:
             append_record(lines, record)
             finished[job.key] = record
         return failures
+
+    def _predictions(self, data: EvalSet, job: SetRun, chunks: Sequence[Chunk]) -> Arrays:
+        """All predictions of a run, made again if somebody who evaluates the same has finished and tidied up.
+
+        Raises:
+            InputError: a picture cannot be read any more, or predictions never stay.
+        """
+        for _ in range(_TRIES):
+            found = assemble(job.folder, chunks)
+            if found is not None:
+                return found
+            predict_missing(self.program, self.model, data, {job.run: job.folder}, chunks, self.settings)
+        raise InputError(
+            f"predictions in {job.folder.path} vanish while they are read: let one run at a time write into "
+            "these results, or choose --results."
+        )
 
     @torch.inference_mode()
     def _dtype_error(self, run: Run, batch: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -283,13 +317,3 @@ def _sizes(model: nn.Module) -> Any:
     """The model's configuration as plain values: cameras are no weights, but decide, too."""
     config = getattr(model, "config", None)
     return config.to_dict() if isinstance(config, ModelConfig) else None
-
-
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):  # of a name of its own: others may look at the same time
-            pass
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"results cannot be written to {folder} ({reason}): choose --results.") from error

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.files import replacing
+from shared_tmu.errors import InputError
+from shared_tmu.files import drop_halves, replacing
 
 Arrays = dict[str, NDArray[np.float32]]
+UNREADABLE = (
+    OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, RuntimeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What numpy raises for a file that is not there, damaged or no archive of arrays."""
 _IMAGES_PER_CHUNK = 256
 
 
@@ -56,7 +64,7 @@ class RunFolder:
         try:
             with np.load(self._file(chunk), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-        except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile):
+        except UNREADABLE:
             return None
         if str(arrays.pop("signature", "")) != chunk.signature:
             return None
@@ -65,9 +73,29 @@ class RunFolder:
 
     def drop_chunks(self) -> None:
         """Remove the chunks of a finished run, and what a kill left half-written."""
-        for pattern in ("chunk-*.npz", ".*.part.*"):
-            for path in self.path.glob(pattern):
-                path.unlink(missing_ok=True)
+        for path in self.path.glob("chunk-*.npz"):
+            path.unlink(missing_ok=True)
+        drop_halves(self.path)
 
     def _file(self, chunk: Chunk) -> Path:
         return self.path / f"chunk-{chunk.start:06d}-{chunk.stop:06d}.npz"
+
+
+def results_file(results: Path, model: str, dataset: str) -> Path:
+    """Where the lines of a model on a set go."""
+    return results / f"{model}-{dataset}.jsonl".lower()
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse a folder for results that cannot be made or written to.
+
+    Raises:
+        InputError: says why not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):  # of a name of its own: others may look at the same time
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"results cannot be written to {folder} ({reason}): choose --results.") from error

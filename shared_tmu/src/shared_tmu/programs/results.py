@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from shared_tmu.errors import InputError
+from shared_tmu.files import write_target
 
 _log = logging.getLogger(__name__)
 _PACKAGES = ("shared_tmu", "torch", "numpy", "scipy", "opencv-contrib-python", "smplx")
@@ -45,15 +46,16 @@ def require_writable(path: Path) -> None:
     """Refuse a results file that could not be written, before hours go into its contents.
 
     Raises:
-        InputError: it is a folder, or it cannot be opened or made there; the file is left as it was.
+        InputError: it is no regular file, or cannot be opened or made there; it is left as it was.
     """
-    is_new = not path.exists()
+    target = write_target(path)  # a link may lead to a file that is not there yet
+    is_new = not target.exists()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("ab"):
             pass
         if is_new:
-            path.unlink()
+            target.unlink()
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"results cannot be written to {path} ({reason}): name another file.") from error
@@ -63,16 +65,25 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     """All records of a JSON-lines file, oldest first; none if there is no file.
 
     A line that is not a JSON object (torn by a crash) is skipped with a warning.
+
+    Raises:
+        InputError: the file cannot be read.
     """
     if not path.is_file():
         return []
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}): name another place for results."
+        ) from error
     records = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict):
             records.append(record)
