@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from .errors import PatchError
-from .stepping import Run, Trunk, refuse_arguments, unwrap_step
+from .stepping import Run, refuse_arguments, unwrap_step
 from .trunk import TrunkSettings, run_blocks
+from .trunk_state import Trunk
 
 Container = nn.ModuleList | nn.Sequential
 
@@ -56,9 +57,27 @@ class MergedBlocks(nn.ModuleList):
         if not torch.compiler.is_compiling():
             for number, block in enumerate(blocks):
                 trunk.check.again(number, block)
-        out, plans = run_blocks(blocks, x, trunk.settings)
+        out, plans = run_blocks(blocks, x, trunk.settings, mask=trunk.find_mask(), learned=trunk.learned)
         trunk.keep(plans, x)
         return out
+
+    def train(self, mode: bool = True) -> Self:
+        """Put the blocks into training mode, and with them what the method learns."""
+        if self._holds_learned and self.trunk.learned is not None:
+            self.trunk.learned.train(mode)
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast the blocks, and with them what the method learns."""
+        if self._holds_learned and self.trunk.learned is not None:
+            self.trunk.learned._apply(fn)  # type: ignore[no-untyped-call]
+        moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return moved
+
+    @property
+    def _holds_learned(self) -> bool:
+        """Whether this is the first container of its trunk, so that nothing is moved twice."""
+        return 0 in self._numbers
 
     def __iter__(self) -> Iterator[Any]:
         if not self._gives_steps:

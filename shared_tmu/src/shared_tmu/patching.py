@@ -9,8 +9,9 @@ heads, parameters, keys.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -19,15 +20,16 @@ from torch import nn
 from .arrival import Arrival, watch_arrival
 from .container import MergedBlocks
 from .errors import PatchError
+from .learned import load_learned, make_learned, save_learned
 from .methods import Method, find_method
 from .patch_grid import find_grid
 from .prefix import count_prefix, read_prefix
 from .reductions import Route
 from .schedule import Schedule
 from .seen import Grid, Watch
-from .stepping import Trunk
-from .trunk import Protect, TrunkSettings, Unmerge
+from .trunk import Mask, Protect, TrunkSettings, Unmerge
 from .trunk_search import FoundTrunk, find_trunk
+from .trunk_state import Trunk
 from .verification import BlockCheck, takes_more_than_tokens
 
 
@@ -148,6 +150,43 @@ class PatchHandle:
         plans = self._recorded() or ()
         return plans if any(p.num_slots < p.num_tokens for p in plans) else ()
 
+    def masked(self, mask: Mask) -> AbstractContextManager[None]:
+        """Spare these tokens in what this thread, or task, runs until the `with` block is left.
+
+        Other threads that run the same model at the same time have their own masks, or none. Gradient
+        checkpoints around the whole model compute it again outside of the block, and are refused.
+
+        Args:
+            mask: `[B, N]` bool, or `[B, N - T]` of the tokens after the prefix, see `run_trunk`.
+        """
+        return self._trunk.masked(mask)
+
+    @property
+    def learned(self) -> nn.Module | None:
+        """The module of a method that learns: moved and cast with the model, but not in its state dict."""
+        return self._trunk.learned
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What the method learns, for an optimizer; nothing for methods that learn nothing."""
+        return iter(()) if self.learned is None else self.learned.parameters()
+
+    def save_learned(self, path: Path | str) -> None:
+        """Write what the method has learned as safetensors.
+
+        Raises:
+            PatchError: it learns nothing.
+        """
+        save_learned(self._trunk.settings.method.name, self.learned, Path(path))
+
+    def load_learned(self, path: Path | str) -> None:
+        """Read what `save_learned` wrote.
+
+        Raises:
+            PatchError: the method learns nothing.
+            CheckpointError: the file is none, or of another method or model.
+        """
+        load_learned(self._trunk.settings.method.name, self.learned, Path(path))
+
     @contextmanager
     def watching(self, watch: Watch) -> Iterator[None]:
         """Let somebody look on while the ViT runs, until the `with` block is left; by all threads that do."""
@@ -174,6 +213,7 @@ def patch(
     proportional: bool = True,
     protect: Protect = "first",
     record: bool = False,
+    mask: Mask | None = None,
     restore: str = "copy",
     grid: Grid | None = None,
 ) -> PatchHandle:
@@ -195,6 +235,8 @@ def patch(
         proportional: let a token that stands for s tokens count s times in attention.
         protect: "last" reproduces published TMU, which protects the wrong end (see `run_trunk`).
         record: keep the plans of the last forward in `handle.plan` and `handle.plans`.
+        mask: further tokens to spare (see `run_trunk`) in every forward; for another mask in each, give a
+            function of the tokens, or run under `handle.masked`.
         restore: row of `RESTORES`, how the grid is given back.
         grid: rows and columns of the patches, for methods that use it; None takes what the ViT says.
 
@@ -226,7 +268,8 @@ def patch(
     settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect, restore, grid)
     settings.schedule.per_layer(len(found.blocks))
     check = BlockCheck(found.blocks, None if arrival is None else arrival.shape)
-    trunk = Trunk(settings, len(found.blocks), record, check)
+    learned = None if rule.learn is None else make_learned(rule.learn, found.blocks)
+    trunk = Trunk(settings, len(found.blocks), record, check, mask, learned)
     for (owner, name), container, numbers in zip(found.places, found.containers, found.numbers, strict=True):
         owner._modules[name] = MergedBlocks(container, trunk, numbers)
     return PatchHandle(found.owner, found.name, found.places)

@@ -15,56 +15,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
+from torch.utils.weak import TensorWeakRef
 
 from .errors import PatchError
-from .plan import MergePlan
-from .reductions import Route
-from .trunk import TrunkPass, TrunkSettings
-from .verification import BlockCheck
-
-
-class Trunk:
-    """What the containers of one patched ViT share: its settings, and the passes that are under way.
-
-    Attributes:
-        settings: how to merge; replaced as a whole, read once per pass.
-        depth: blocks.
-        record: whether to keep the plans of the last forward.
-        plans: those plans, None before the first forward.
-        is_active: False once the patch has been removed.
-    """
-
-    def __init__(self, settings: TrunkSettings, depth: int, record: bool, check: BlockCheck) -> None:
-        self.settings = settings
-        self.depth = depth
-        self.record = record
-        self.plans: tuple[Route, ...] | None = None
-        self.is_active = True
-        self.check = check
-        self.passes = WeakTensorKeyDictionary()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Plans and passes belong to a forward, not to a copy or a file."""
-        return {name: value for name, value in vars(self).items() if name != "passes"} | {"plans": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.passes = WeakTensorKeyDictionary()
-
-    @property
-    def merges(self) -> bool:
-        """Whether blocks are to be run in any way but their own."""
-        return self.is_active and self.settings.merges(self.depth)
-
-    def keep(self, plans: tuple[Route, ...], x: Tensor) -> None:
-        """Keep the plans of a pass of tokens `[B, N, C]`, if they are wanted."""
-        if self.record:
-            self.plans = plans or (MergePlan.identity(x.shape[0], x.shape[1], x.device),)
-
-    def begins(self, number: int) -> bool:
-        """Whether nothing merges before that block."""
-        return not any(self.settings.schedule.per_layer(self.depth)[:number])
+from .trunk import TrunkPass
+from .trunk_state import Trunk, is_in_backward
 
 
 def refuse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -125,7 +80,7 @@ class Run:
         out = after.leave(slots) if number == trunk.depth - 1 else after.restore(slots)
         thread = 0 if is_compiling else threading.get_ident()
         self._latest[thread] = [*self._latest.get(thread, [])[-1:], (number, after)]
-        if number == self.last and (is_compiling or not _is_in_backward()):
+        if number == self.last and (is_compiling or not is_in_backward()):
             trunk.keep(after.plans, x)
         if not is_compiling:
             trunk.passes[out] = after
@@ -134,7 +89,7 @@ class Run:
     def _find(self, number: int, block: nn.Module, x: Tensor) -> TrunkPass:
         """The pass that these tokens belong to, as it was before this block."""
         self.trunk.check.again(number, block)
-        before = self._find_recomputed(number, x) if _is_in_backward() else None
+        before = self._find_recomputed(number, x) if is_in_backward() else None
         if before is None and number > 0:
             before = self.trunk.passes.get(x)  # type: ignore[no-untyped-call]
         if before is None:
@@ -156,7 +111,7 @@ class Run:
         thread = 0 if torch.compiler.is_compiling() else threading.get_ident()
         latest = self._latest.get(thread, [])
         if number == 0 or (self.trunk.begins(number) and not latest):
-            return TrunkPass(self.trunk.settings, self.trunk.depth)
+            return self.trunk.begin()
         if not latest:
             raise PatchError(
                 f"block {number} was given tokens of which nobody can know what has merged in them before: "
@@ -170,11 +125,6 @@ class Run:
                 "sequence after the other."
             )
         return latest[-1][1]
-
-
-def _is_in_backward() -> bool:
-    task: int = torch._C._current_graph_task_id()
-    return task != -1
 
 
 def _share_memory(a: Tensor, b: Tensor) -> bool:

@@ -16,10 +16,10 @@ from .plan import MergePlan
 from .reductions import Route
 from .schedule import Schedule
 from .seen import Grid
-from .trunk_pass import TrunkPass
+from .trunk_pass import Mask, TrunkPass
 from .trunk_settings import Protect, TrunkSettings, Unmerge
 
-__all__ = ["Protect", "TrunkPass", "TrunkSettings", "Unmerge", "run_blocks", "run_trunk"]
+__all__ = ["Mask", "Protect", "TrunkPass", "TrunkSettings", "Unmerge", "run_blocks", "run_trunk"]
 
 
 def run_trunk(
@@ -32,7 +32,7 @@ def run_trunk(
     unmerge: Unmerge = True,
     proportional: bool = True,
     protect: Protect = "first",
-    mask: Tensor | None = None,
+    mask: Mask | None = None,
     restore: str = "copy",
     grid: Grid | None = None,
     learned: nn.Module | None = None,
@@ -56,9 +56,10 @@ def run_trunk(
             as published TMU does where task tokens are in front. It merges the task tokens; it is here to be
             compared with.
         mask: further tokens to spare, `[B, N]` bool, another in every image if need be; or `[B, N - T]`, of
-            the tokens after the prefix. The rule is "background first", the same for every method: as many
-            tokens go as without a mask, and a spared one goes, or receives another, only where too few others
-            are left; spared tokens then go in the order of the method.
+            the tokens after the prefix; or a function that makes it of the tokens `[B, N, C]`. The rule is
+            "background first", the same for every method: as many tokens go as without a mask, and a spared
+            one goes, or receives another, only where too few others are left; spared tokens then go in the
+            order of the method.
         restore: row of `RESTORES`, how the grid is given back.
         grid: rows and columns of the patches, for methods that use it.
         learned: the module of a method that learns, `method.learn(blocks)`.
@@ -92,7 +93,7 @@ def run_blocks(
     x: Tensor,
     settings: TrunkSettings,
     *,
-    mask: Tensor | None = None,
+    mask: Mask | None = None,
     learned: nn.Module | None = None,
 ) -> tuple[Tensor, tuple[Route, ...]]:
     """`run_trunk` on blocks that are known to fit.

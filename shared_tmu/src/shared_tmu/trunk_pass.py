@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from .reductions import Route
 from .schedule import count_removed, say_where_limited
 from .seen import Applied, Seen, Watch, fit_mask
 from .trunk_settings import TrunkSettings
+
+Mask = Tensor | Callable[[Tensor], Tensor]
+"""Tokens to spare, `[B, N]` bool, or a function that says so of the tokens `[B, N, C]` that enter a trunk."""
 
 
 class TrunkPass:
@@ -38,7 +42,7 @@ class TrunkPass:
         self,
         settings: TrunkSettings,
         depth: int,
-        mask: Tensor | None = None,
+        mask: Mask | None = None,
         learned: nn.Module | None = None,
     ) -> None:
         if settings.method.learn is not None and learned is None:
@@ -80,8 +84,9 @@ class TrunkPass:
             x = last_to_front(x, prefix)
         if self._made:
             return self._run("merging", _reduce_again, x, self._made[-1])  # type: ignore[no-any-return]
-        if self._mask is not None:
-            mask = fit_mask(self._mask.to(x.device), x.shape[0], x.shape[1], prefix)
+        if self._mask is not None and self._protected is None:
+            given = self._mask if isinstance(self._mask, Tensor) else self._mask(x)
+            mask = fit_mask(given.to(x.device), x.shape[0], x.shape[1], prefix)
             self._protected = last_to_front(mask, prefix) if is_turned else mask
         return x
 

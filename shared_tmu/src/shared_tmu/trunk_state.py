@@ -1,0 +1,115 @@
+"""What the containers of one patched ViT share: how it is run, and the masks of the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from .errors import PatchError
+from .plan import MergePlan
+from .reductions import Route
+from .trunk import Mask, TrunkPass, TrunkSettings
+from .verification import BlockCheck
+
+_masks: ContextVar[tuple[tuple[Trunk, Mask], ...]] = ContextVar("masks of trunks", default=())
+
+
+class Trunk:
+    """What the containers of one patched ViT share: its settings, and the passes that are under way.
+
+    Attributes:
+        settings: how to merge; replaced as a whole, read once per pass.
+        depth: blocks.
+        record: whether to keep the plans of the last forward.
+        plans: those plans, None before the first forward.
+        is_active: False once the patch has been removed.
+        mask: tokens to spare in every forward, see `run_trunk`.
+        has_masks: whether somebody has given masks by `masked`.
+        learned: the module of a method that learns. No module of the model: keys of its state dict stay.
+    """
+
+    def __init__(
+        self,
+        settings: TrunkSettings,
+        depth: int,
+        record: bool,
+        check: BlockCheck,
+        mask: Mask | None = None,
+        learned: nn.Module | None = None,
+    ) -> None:
+        self.settings = settings
+        self.mask = mask
+        self.has_masks = False
+        self.learned = learned
+        self.depth = depth
+        self.record = record
+        self.plans: tuple[Route, ...] | None = None
+        self.is_active = True
+        self.check = check
+        self.passes = WeakTensorKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Plans and passes belong to a forward, not to a copy or a file."""
+        return {name: value for name, value in vars(self).items() if name != "passes"} | {"plans": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.passes = WeakTensorKeyDictionary()
+
+    @property
+    def merges(self) -> bool:
+        """Whether blocks are to be run in any way but their own."""
+        return self.is_active and self.settings.merges(self.depth)
+
+    def keep(self, plans: tuple[Route, ...], x: Tensor) -> None:
+        """Keep the plans of a pass of tokens `[B, N, C]`, if they are wanted."""
+        if self.record:
+            self.plans = plans or (MergePlan.identity(x.shape[0], x.shape[1], x.device),)
+
+    @contextmanager
+    def masked(self, mask: Mask) -> Iterator[None]:
+        """Spare these tokens in what runs in this thread, or task, until the `with` block is left."""
+        self.has_masks = True
+        token = _masks.set((*_masks.get(), (self, mask)))
+        try:
+            yield
+        finally:
+            _masks.reset(token)
+
+    def find_mask(self) -> Mask | None:
+        """The mask for the pass that begins now.
+
+        Raises:
+            PatchError: a forward is computed again for its gradients, and its mask is gone.
+        """
+        if not self.has_masks:
+            return self.mask
+        for trunk, mask in reversed(_masks.get()):
+            if trunk is self:
+                return mask
+        if is_in_backward():
+            raise PatchError(
+                "a forward under handle.masked(...) is computed again in the backward pass, where its mask "
+                "is not known: checkpoint single blocks, or give patch(mask=...) a function of the tokens."
+            )
+        return self.mask
+
+    def begin(self) -> TrunkPass:
+        """A new pass."""
+        return TrunkPass(self.settings, self.depth, self.find_mask(), self.learned)
+
+    def begins(self, number: int) -> bool:
+        """Whether nothing merges before that block."""
+        return not any(self.settings.schedule.per_layer(self.depth)[:number])
+
+
+def is_in_backward() -> bool:
+    """Whether gradients are being computed right now, in this thread."""
+    task: int = torch._C._current_graph_task_id()
+    return task != -1
