@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from shared_tmu.datasets.base import Column
+from shared_tmu.evaluation.intervals import PER_SAMPLE, is_damaged
+from shared_tmu.programs.results import read_records
+
+_log = logging.getLogger(__name__)
 
 _COUNTS = ("n", "tokens", "tokens_kept")
 
@@ -35,6 +41,30 @@ def format_title(record: Mapping[str, Any]) -> str:
         f"{record['model']} ({record['checkpoint']}) on {record['dataset']}, {samples}, "
         f"{record['dtype']} on {record['machine']['processor']}, batches of {record['batch_size']}"
     )
+
+
+def finished_records(
+    lines: Path, folders: Mapping[str, Path], errors: Sequence[Column]
+) -> dict[str, dict[str, Any]]:
+    """Results of earlier runs that still hold, by key; what is incomplete or damaged is to be done again.
+
+    Args:
+        lines: the results of a set.
+        folders: where the files of each run lie, by key.
+        errors: what a table of the set shows.
+    """
+    found = {}
+    for record in read_records(lines):
+        key = record.get("key")
+        if not isinstance(key, str) or key not in folders:
+            continue
+        if not is_complete(record, errors):
+            _log.warning("A line of %s lacks numbers; its schedule is evaluated again.", lines)
+        elif is_damaged(folders[key]):
+            _log.warning("%s is damaged; its schedule is evaluated again.", folders[key] / PER_SAMPLE)
+        else:
+            found[key] = record
+    return found
 
 
 def is_complete(record: Mapping[str, Any], errors: Sequence[Column]) -> bool:

@@ -18,18 +18,17 @@ from torch import Tensor, nn
 
 from shared_tmu.datasets import EvalSet, check_dataset, open_dataset, picture_signature, set_sha256
 from shared_tmu.errors import InputError, TMUError
-from shared_tmu.evaluation.intervals import PER_SAMPLE, is_damaged, read_intervals, read_per_sample
+from shared_tmu.evaluation.intervals import PER_SAMPLE, read_intervals, read_per_sample
 from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
-from shared_tmu.evaluation.report import format_table, format_title, is_complete
+from shared_tmu.evaluation.report import finished_records, format_table, format_title
 from shared_tmu.evaluation.settings import EvalSettings, parse_settings
 from shared_tmu.evaluation.speed import count_tokens, measure_speeds
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder, chunk_bounds, require_folder, results_file
 from shared_tmu.files import replacing, write_text
-from shared_tmu.models.config import ModelConfig
 from shared_tmu.programs.console import run_program
-from shared_tmu.programs.identity import code_sha256, digest_of, file_sha256, weights_sha256
+from shared_tmu.programs.identity import code_sha256, digest_of, file_sha256, sizes_of, weights_sha256
 from shared_tmu.programs.model_program import BASELINE, EvalProgram, Run
-from shared_tmu.programs.results import append_record, describe_environment, read_records, require_writable
+from shared_tmu.programs.results import append_record, describe_environment, require_writable
 from shared_tmu.runtime.packing import PackHandle, pack_if_possible
 from shared_tmu.runtime.precision import vertex_error
 
@@ -126,7 +125,7 @@ class Evaluation:
         }
         depends_on = {
             **shared,
-            "config": _sizes(model),
+            "config": sizes_of(model),
             "code": code_sha256(program.folder),
             "torch": torch.__version__,
             "processor": environment["machine"]["processor"],
@@ -147,7 +146,8 @@ class Evaluation:
         chunks = [Chunk(a, b, picture_signature(data.images[a:b])) for a, b in bounds]
         jobs = [self._job(data, run, chunks) for run in settings.runs]
         lines = results_file(settings.results, self.program.name, name)
-        finished = {} if settings.fresh else self._finished(data, jobs, lines)
+        folders = {job.key: job.folder.path for job in jobs}
+        finished = {} if settings.fresh else finished_records(lines, folders, data.columns)
         todo = [job for job in jobs if job.key not in finished]
         _log.info("%s: %d samples, %d of %d runs to do.", data.name, len(data), len(todo), len(jobs))
         failures = self._work(data, chunks, todo, lines, finished) if todo else []
@@ -157,22 +157,6 @@ class Evaluation:
         records = [finished[job.key] for job in jobs if job.key in finished]
         self._say(data, records, len(jobs) - len(todo), lines)
         return failures
-
-    def _finished(self, data: EvalSet, jobs: Sequence[SetRun], lines: Path) -> dict[str, dict[str, Any]]:
-        """Results of earlier runs that still hold, by key; what is incomplete or damaged is done again."""
-        found = {}
-        folders = {job.key: job.folder.path for job in jobs}
-        for record in read_records(lines):
-            key = record.get("key")
-            if not isinstance(key, str) or key not in folders:
-                continue
-            if not is_complete(record, data.columns):
-                _log.warning("A line of %s lacks numbers; its schedule is evaluated again.", lines)
-            elif is_damaged(folders[key]):
-                _log.warning("%s is damaged; its schedule is evaluated again.", folders[key] / PER_SAMPLE)
-            else:
-                found[key] = record
-        return found
 
     def _job(self, data: EvalSet, run: Run, chunks: Sequence[Chunk]) -> SetRun:
         settings = self.settings
@@ -311,9 +295,3 @@ class SetRun:
     run: Run
     folder: RunFolder
     key: str
-
-
-def _sizes(model: nn.Module) -> Any:
-    """The model's configuration as plain values: cameras are no weights, but decide, too."""
-    config = getattr(model, "config", None)
-    return config.to_dict() if isinstance(config, ModelConfig) else None

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import shared_tmu
+from shared_tmu.models.config import ModelConfig
 
 # parts of shared_tmu that predictions and scores do not go through
 _BESIDE = ("bench", "demo", "detect", "evaluation", "programs", "synth", "viz", "assets")
@@ -49,3 +50,9 @@ def code_sha256(model_folder: Path) -> str:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def sizes_of(model: nn.Module) -> Any:
+    """The model's configuration as plain values: cameras are no weights, but decide, too."""
+    config = getattr(model, "config", None)
+    return config.to_dict() if isinstance(config, ModelConfig) else None

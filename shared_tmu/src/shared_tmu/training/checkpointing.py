@@ -172,7 +172,7 @@ class Keeper(Callback):
                 f"step {trainer.global_step} made {len(bad)} weights NaN or infinite, such as {bad[0]}: no "
                 "checkpoint was written, the one before is as it was. Lower lr, or try precision=32-true."
             )
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)  # with what going on needs
 
 
 def _reason(error: Exception) -> str:
