@@ -13,6 +13,7 @@ from .kernels import merging
 from .kernels.choice import uses_triton
 from .ops import sum_dtype
 from .plan import MergePlan, Moves
+from .sorting import sort_stably
 
 MAX_SCORES = 2**20
 """Similarities held at a time: 4 MiB in float32; 113 images of 192 tokens, or 512 sources of 4096 tokens."""
@@ -202,7 +203,7 @@ def plan_pairs(
         return merging.plan_pairs(score, target, r, num_tokens, num_prefix_tokens)
     batch, num_sources = score.shape
     num_slots = num_tokens - r
-    order = score.sort(dim=1, descending=True, stable=True).indices  # [B, A]; all of it, for those that stay
+    _, order = sort_stably(score, dim=1, descending=True)  # [B, A]; all of it, for those that stay
     # Only the CPU keeps its places: elsewhere a graph may be captured, and its memory be used again.
     is_plain = type(score) is Tensor and score.device.type == "cpu" and not torch.compiler.is_compiling()
     find = _keep_places if is_plain else _find_places

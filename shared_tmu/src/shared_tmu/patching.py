@@ -221,15 +221,18 @@ def patch(
 
     The ViT is `model` itself or a module inside it: whatever owns a ModuleList or Sequential of blocks that
     `shared_tmu.blocks` recognises. If several do, the one called `blocks` in `model` itself counts; else say
-    which. Its forward must iterate over the blocks or call them; blocks taken by index or by `children()` run
-    as they are. From the first merge on, hooks on a block and on its `attn` are not called.
+    which. Every block is tried out as it is. Blocks may be called all at once or one by one, by iteration,
+    slice or index: each gives all tokens back, so intermediate maps are whole. A block that is found by name
+    (`get_submodule`) and called runs as it is. Hooks on a block or its `attn` that would not run are refused
+    at the forward; those on other parts run. Not supported: `torch.vmap`, and `fully_shard` of single blocks.
 
     Args:
         model: the ViT, or a model that contains exactly one.
         schedule: tokens to remove per layer, anything `Schedule.parse` reads.
         method: row of `METHODS`.
         num_prefix_tokens: tokens in front of the patch tokens (class, register, task), which never merge.
-            None takes what the ViT says in an attribute of that name, as timm's do, else 0.
+            None takes what the ViT says in an attribute of that name, as timm's do; else what is found by
+            running it on noise up to its first block; else what published classes call such tokens.
         unmerge: restore the full sequence after the last block; False is merge-only, for heads that take any
             length, "sparse" its stand-in for heads that need the grid (see `run_trunk`).
         proportional: let a token that stands for s tokens count s times in attention.
@@ -241,7 +244,8 @@ def patch(
         grid: rows and columns of the patches, for methods that use it; None takes what the ViT says.
 
     Raises:
-        PatchError: already patched, wrapped in `nn.DataParallel`, or no, or more than one, ViT found.
+        PatchError: already patched, wrapped in `nn.DataParallel`, or no, or more than one, ViT found; blocks
+            that compute something else or are given more than tokens; a prefix that cannot be known.
         ScheduleError: an unreadable schedule, or one for more layers than the ViT has.
         MethodError: no such method.
     """

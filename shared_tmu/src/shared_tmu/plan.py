@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import PlanError
+from .sorting import sort_stably
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,10 +293,10 @@ class MergePlan:
 
     def _read_map(self, source_map: Tensor) -> Moves:
         """The moves that the map describes: the first token of every slot leads it."""
-        slots, tokens = source_map.sort(dim=1, stable=True)
+        slots, tokens = sort_stably(source_map, dim=1)
         joins = torch.zeros_like(slots, dtype=torch.uint8)
         joins[:, 1:] = slots[:, 1:] == slots[:, :-1]
-        order = joins.argsort(dim=1, stable=True)  # leaders in the order of their slots, then the others
+        _, order = sort_stably(joins, dim=1)  # leaders in the order of their slots, then the others
         image = torch.arange(self.batch_size, device=slots.device).unsqueeze(1)
         tokens = tokens.gather(1, order) + image * self.num_tokens
         slots = slots.gather(1, order[:, self.num_slots :]) + image * self.num_slots

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_unflatten
 
 from shared_tmu.errors import ExportError, InputError, MissingDependencyError
-from shared_tmu.export.outputs import flatten_output
+from shared_tmu.export.outputs import OUTPUT, flatten_output, name_input
 from shared_tmu.export.translations import translations
 from shared_tmu.files import write_target
 from shared_tmu.kernels import using
@@ -28,7 +28,7 @@ _NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 def export_onnx(
     model: nn.Module,
-    example: Mapping[str, Tensor],
+    example: Mapping[str, Tensor] | Tensor,
     path: Path,
     *,
     dynamic_batch: bool = True,
@@ -42,7 +42,8 @@ def export_onnx(
     its rule for equal scores: the first counts as the higher.
 
     Args:
-        model: in eval mode, on the CPU; maps a dictionary of tensors to one.
+        model: in eval mode, on the CPU; maps a dictionary of tensors, or one tensor, to the same. A tensor is
+            named as the model's forward names it, and `output`.
         example: a batch for it, of at least 2 images if the batch is to be dynamic; its values do not matter.
         path: the file; weights of large models lie beside it, in `<name>.data`.
         dynamic_batch: take any number of images; False fixes the example's.
@@ -59,8 +60,11 @@ def export_onnx(
     if model.training:
         raise ExportError("this model is in training mode: call model.eval() before exporting it.")
     path = output_file(path)
+    takes_tensor = isinstance(example, Tensor)
+    batch = {name_input(model): example} if isinstance(example, Tensor) else example
+    flat = _Flat(model, tuple(batch), takes_tensor)
     with _quiet(), _folder_beside(path) as folder:
-        program = _translate(model, example, dynamic_batch)
+        program = _translate(flat, batch, dynamic_batch)
         program.model.metadata_props.update(metadata or {})
         weights = sum(value.const_value.nbytes for value in program.model.graph.initializers.values())
         program.save(folder / path.name, external_data=weights > max_file_bytes)
@@ -70,16 +74,18 @@ def export_onnx(
 class _Flat(nn.Module):
     """Tensors in and a flat dictionary of tensors out, without those that are handed through."""
 
-    def __init__(self, model: nn.Module, inputs: tuple[str, ...]) -> None:
+    def __init__(self, model: nn.Module, inputs: tuple[str, ...], takes_tensor: bool) -> None:
         super().__init__()
-        self.model, self.inputs = model, inputs
+        self.model, self.inputs, self.takes_tensor = model, inputs, takes_tensor
 
     def forward(self, *tensors: Tensor) -> dict[str, Tensor]:
-        output = flatten_output(self.model(dict(zip(self.inputs, tensors, strict=True))))
+        given = tensors[0] if self.takes_tensor else dict(zip(self.inputs, tensors, strict=True))
+        output = self.model(given)
+        output = {OUTPUT: output} if isinstance(output, Tensor) else flatten_output(output)
         return {name: value for name, value in output.items() if not any(value is x for x in tensors)}
 
 
-def _translate(model: nn.Module, example: Mapping[str, Tensor], dynamic_batch: bool) -> Any:
+def _translate(flat: _Flat, example: Mapping[str, Tensor], dynamic_batch: bool) -> Any:
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -87,7 +93,6 @@ def _translate(model: nn.Module, example: Mapping[str, Tensor], dynamic_batch: b
         raise MissingDependencyError(
             "exporting to ONNX needs onnx and onnxscript: pip install 'shared_tmu[onnx]'."
         ) from error
-    flat = _Flat(model, tuple(example))
     tensors = tuple(example.values())
     shapes = {"tensors": tuple({0: torch.export.Dim.DYNAMIC} for _ in tensors)} if dynamic_batch else None
     with torch.inference_mode(False), torch.no_grad(), using(merging="torch", attention="mask"):
@@ -102,7 +107,7 @@ def _translate(model: nn.Module, example: Mapping[str, Tensor], dynamic_batch: b
                 verbose=False,
             )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-            raise ExportError(f"{type(model).__name__} cannot be exported: {error}") from error
+            raise ExportError(f"{type(flat.model).__name__} cannot be exported: {error}") from error
 
 
 def _output_names(traced: torch.export.ExportedProgram) -> list[str]:

@@ -55,16 +55,18 @@ class OnnxModel:
         found = self._session.get_inputs()
         return {x.name: tuple(n if isinstance(n, int) else None for n in x.shape) for x in found}
 
-    def __call__(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The model's output dictionary, on the CPU.
+    def __call__(self, batch: Mapping[str, Tensor] | Tensor) -> dict[str, Any]:
+        """The model's output dictionary, on the CPU; of a model that returns a tensor, that as `output`.
 
         Args:
-            batch: at least the inputs that the file has; other keys are ignored.
+            batch: at least the inputs that the file has; other keys are ignored. A tensor is the only input.
 
         Raises:
             InputError: an input is missing, or has another shape.
         """
         wanted = self.inputs
+        if isinstance(batch, Tensor):
+            batch = dict.fromkeys(wanted, batch) if len(wanted) == 1 else {}
         missing = [name for name in wanted if name not in batch]
         if missing:
             raise InputError(f"this model needs {', '.join(wanted)}; the batch lacks {', '.join(missing)}.")

@@ -1,13 +1,21 @@
 """Nested dictionaries of tensors as flat ones, whose names an exported file can carry, and back."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from shared_tmu.errors import ExportError
 
 SEPARATOR = "."
+OUTPUT = "output"
+"""Name of what a model returns that returns a tensor."""
+
+
+def name_input(model: nn.Module) -> str:
+    """What the forward of a model that takes one tensor calls it."""
+    return next(iter(inspect.signature(model.forward).parameters), "input")
 
 
 def flatten_output(output: Any) -> dict[str, Tensor]:
@@ -18,7 +26,7 @@ def flatten_output(output: Any) -> dict[str, Tensor]:
     """
     if not isinstance(output, Mapping):
         raise ExportError(
-            f"a model to export returns a dictionary of tensors, not a {type(output).__name__}."
+            f"a model to export returns a tensor or a dictionary of tensors, not a {type(output).__name__}."
         )
     flat: dict[str, Tensor] = {}
     for name, value in output.items():
