@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import prune
 from toy_vit import MapViT, ScaledBlock, SequentialViT, ToyBlock, ToyViT
 
-from shared_tmu import patch
+from shared_tmu import patch, run_trunk
 from shared_tmu.errors import PatchError
 
 
@@ -296,6 +296,13 @@ def test_further_arguments_are_refused_by_name_when_patched():
     vit = ToyViT(depth=2, block=NeedyBlock)
     with pytest.raises(PatchError, match="block 0: the forward of NeedyBlock needs rel_pos_bias"):
         patch(vit, "3x2", num_prefix_tokens=0)
+
+
+def test_the_pure_function_drops_no_rotary_embedding_either():
+    x = torch.randn(1, 20, 32)
+    for block, name in ((RopeBlock(), "rope"), (NeedyBlock(), "rel_pos_bias")):
+        with pytest.raises(PatchError, match=rf"block 1 \(\w+\) takes {name} besides tokens"):
+            run_trunk([ToyBlock(), block], x, "3x2")
 
 
 def test_several_vits_name_only_owners_that_can_be_passed():

@@ -18,6 +18,7 @@ from .schedule import Schedule
 from .seen import Grid
 from .trunk_pass import Mask, TrunkPass
 from .trunk_settings import Protect, TrunkSettings, Unmerge
+from .verification import find_positions
 
 __all__ = ["Mask", "Protect", "TrunkPass", "TrunkSettings", "Unmerge", "run_blocks", "run_trunk"]
 
@@ -83,6 +84,11 @@ def run_trunk(
     for number, block in enumerate(blocks if not torch.compiler.is_compiling() else ()):
         if misfit := find_misfit(block):
             raise PatchError(f"block {number} ({type(block).__name__}) is not a ViT block: {misfit}.")
+        if told := find_positions(block):
+            raise PatchError(
+                f"block {number} ({type(block).__name__}) takes {', '.join(told)} besides tokens, which "
+                "merging would leave out: it cannot be run here."
+            )
     batch, tokens = x.shape[:2]
     out, plans = run_blocks(blocks, x, settings, mask=mask, learned=learned)
     return out, plans[-1] if plans else MergePlan.identity(batch, tokens, x.device)

@@ -153,6 +153,19 @@ def find_needed_arguments(block: nn.Module) -> list[str]:
     return [name for name, is_needed in _other_arguments(block).items() if is_needed]
 
 
+def find_positions(block: nn.Module) -> list[str]:
+    """Names of arguments by which a block's forward is told positions, and of those it cannot do without."""
+    known = ("rope", "rot", "rel_pos", "pos_")
+    return [
+        name
+        for name, is_needed in _other_arguments(block).items()
+        if is_needed
+        or name == "pos"
+        or name.startswith(known)
+        or name.endswith(("_rope", "_rel_pos", "_pos"))
+    ]
+
+
 def takes_more_than_tokens(block: nn.Module) -> bool:
     """Whether a block's forward may be given anything besides tokens."""
     return bool(_other_arguments(block))
