@@ -16,7 +16,7 @@ def read_golden(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata (parsed) of `golden/<name>.safetensors`."""
     with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-        return tensors, {key: json.loads(text) for key, text in file.metadata().items()}
+        return tensors, {key: _parse(text) for key, text in file.metadata().items()}
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -40,3 +40,11 @@ def read_r(case: dict[str, Any]) -> int | tuple[int, float] | list[int]:
 def cut_to_depth(r: Any, depth: int) -> Any:
     """The published code ignores list entries beyond the last block; here they are an error."""
     return r[:depth] if isinstance(r, list) else r
+
+
+def _parse(text: str) -> Any:
+    """Metadata is JSON, but for a few plain words."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,133 @@
+"""Counts that follow from the images, as LTMP's: written here as its paper says, against its numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from golden_trunk import assert_golden, part
+from golden_vit import build_vit, embed, read_method
+from toy_vit import SequentialViT, ToyViT
+
+from shared_tmu import Method, patch, run_trunk
+from shared_tmu.errors import ScheduleError
+from shared_tmu.kernels import using
+from shared_tmu.matching import halves, match_similar
+from shared_tmu.places import Between
+from shared_tmu.ragged import plan_groups
+from shared_tmu.reductions import Merge
+from shared_tmu.schedule import all_but_one
+from shared_tmu.seen import Needs, Seen
+
+TENSORS, CASES = read_method("vit_ltmp")
+
+
+def plan_ltmp(seen: Seen, r: int) -> Merge:
+    """Sources above one threshold join their match; what is looked at less than another goes."""
+    merge_above, prune_below = seen.thresholds
+    metric, prefix = seen.metric, seen.num_prefix_tokens
+    batch, count = metric.shape[:2]
+    live = torch.ones(batch, count, dtype=torch.bool) if seen.live is None else seen.live
+    importance = seen.attention_received()
+    importance[:, :prefix] = torch.inf
+    similarity, target = match_similar(metric, prefix, live=seen.live)
+    position = torch.arange(count).expand(batch, -1)
+    sources, targets = halves(position, prefix)
+    joins = similarity > merge_above
+    onto = targets.gather(1, target)
+    leader = position.scatter(1, sources, onto.where(joins, sources))
+    importance = importance.scatter_reduce(1, leader, importance, "amax")
+    stays = (leader == position) & live & (importance > prune_below)
+    leader = leader.where(stays.gather(1, leader) & live, -1)
+    unit = F.normalize(metric, dim=-1)
+    copies = (unit @ unit.mT).masked_fill(~stays.unsqueeze(1), -9).argmax(-1)
+    is_source = torch.zeros_like(live).scatter(1, sources, True)
+    order = position + count * (~is_source & (position >= prefix))
+    return Merge(plan_groups(leader, copies, order))
+
+
+LTMP = Method(
+    "ltmp", Between(plan_ltmp), Needs.KEYS | Needs.SIZES | Needs.ROWS, all_but_one, reads="thresholds"
+)  # fmt: skip
+
+
+def schedule_of(case):
+    pairs = zip(case["merge_threshold"], case["prune_threshold"], strict=True)
+    return "threshold:" + "+".join(f"{merge}/{prune}x1" for merge, prune in pairs)
+
+
+@pytest.mark.parametrize("path", ["mask", "channel"])
+@pytest.mark.parametrize("name", CASES)
+@torch.no_grad()
+def test_recorded_numbers_alone_and_in_a_batch(name, path):
+    want, blocks, x = part(TENSORS, name), build_vit().blocks, embed(TENSORS["image"])
+    options = {"method": LTMP, "num_prefix_tokens": 1}
+    schedule = schedule_of(CASES[name])
+    with using(attention=path):
+        full, plan = run_trunk(blocks, x, schedule, **options)
+        plan.check()
+        for image in range(2):
+            here = slice(image, image + 1)
+            short, alone = run_trunk(blocks, x[here], schedule, unmerge=False, **options)
+            assert not alone.check().is_padded
+            assert short.shape[1] == want["counts"][image, -1]
+            assert_golden(short, want[f"tokens{image}"], 1e-4)
+            apart, _ = run_trunk(blocks, x[here], schedule, **options)
+            assert (full[here] - apart).abs().max() < 1e-5 * apart.abs().max()
+            assert torch.equal(plan.source_map[here], alone.source_map)
+            assert torch.equal(plan.copy_map[here], alone.copy_map)
+    assert plan.num_slots == want["counts"][:, -1].max()
+
+
+@pytest.mark.parametrize("path", ["mask", "channel"])
+@torch.no_grad()
+def test_equal_to_each_image_alone(path):
+    """In float64 to 1e-6, whatever lies in the padding; sizes in attention or not; patched as well."""
+    vit = SequentialViT(depth=4).double().eval()
+    x = torch.randn(4, 41, 32, dtype=torch.float64)
+    x[1, 8:30] = x[1, 7:8] + 0.01 * torch.randn(22, 32)
+    x[2] *= 3
+    for proportional in (True, False):
+        options = {"method": LTMP, "num_prefix_tokens": 1, "proportional": proportional}
+        with using(attention=path):
+            full, plan = run_trunk(vit.blocks, x, "threshold:0.6/0.015", **options)
+            for image in range(4):
+                alone, _ = run_trunk(vit.blocks, x[image : image + 1], "threshold:0.6/0.015", **options)
+                assert (full[image] - alone[0]).abs().max() < 1e-6
+            with patch(vit, "threshold:0.6/0.015", LTMP, num_prefix_tokens=1, proportional=proportional):
+                torch.testing.assert_close(vit(x), vit.last_norm(full))
+        assert plan.check().is_padded
+        assert full.isfinite().all()
+    kept = (plan.sizes() > 0).sum(1)
+    assert len(set(kept.tolist())) > 1
+
+
+@torch.no_grad()
+def test_nothing_is_padded_where_counts_agree():
+    vit, x = ToyViT(depth=3).eval(), torch.randn(1, 41, 32).expand(3, -1, -1)
+    _, plan = run_trunk(vit.blocks, x, "threshold:0.6/0.015", method=LTMP, num_prefix_tokens=1)
+    assert not plan.check().is_padded
+    assert plan.num_slots < 41
+
+
+@torch.no_grad()
+def test_padding_block_by_block():
+    vit, x = ToyViT(depth=4).double().eval(), torch.randn(3, 41, 32, dtype=torch.float64)
+    want, _ = run_trunk(vit.blocks, x, "threshold:0.6/0.015", method=LTMP, num_prefix_tokens=1)
+    with patch(vit, "threshold:0.6/0.015", LTMP, num_prefix_tokens=1):
+        between = x
+        for block in vit.blocks:
+            between = block(between)
+            assert between.shape == x.shape
+    torch.testing.assert_close(between, want)
+
+
+def test_schedules_and_methods_have_to_fit():
+    vit, x = ToyViT(depth=2).eval(), torch.randn(1, 10, 32)
+    with pytest.raises(ScheduleError, match="'5x2' gives counts, method 'ltmp' takes thresholds"):
+        run_trunk(vit.blocks, x, "5x2", method=LTMP)
+    with pytest.raises(
+        ScheduleError, match="gives thresholds, method 'tome' takes counts: use something like"
+    ):
+        run_trunk(vit.blocks, x, "threshold:0.9", method="tome")
+    run_trunk(vit.blocks, x, "off", method=LTMP)
