@@ -1,9 +1,9 @@
 """The slicing floor: what this hardware could give at best if merging itself cost nothing.
 
 The same trunk, with the same number of tokens in every attention and every MLP; but its method is `drop`,
-which keeps the first tokens and drops the rest. It has no similarities, no merging, no sizes and therefore no
-term in the attention logits. Its numbers mean nothing; its time does: `overhead` is how much longer the
-merged trunk takes.
+which keeps the first tokens and drops the rest, at the place where the method acts. It has no similarities,
+no merging, no sizes and therefore no term in the attention logits. Its numbers mean nothing; its time does:
+`overhead` is how much longer the merged trunk takes.
 
 What makes the comparison fair:
 
@@ -25,16 +25,26 @@ from torch import Tensor, nn
 
 from shared_tmu.container import MergedBlocks
 from shared_tmu.errors import PatchError
-from shared_tmu.methods import METHODS
+from shared_tmu.methods import METHODS, Method
+from shared_tmu.places import Place
+from shared_tmu.seen import Needs
+
+
+def drop_instead(method: Method) -> Method:
+    """`drop`, where that method acts and as many tokens as it can remove."""
+    drop = METHODS["drop"]
+    if not isinstance(method.step, Place) or not isinstance(drop.step, Place):
+        return replace(drop, limit=method.limit)
+    step = replace(method.step, plan=drop.step.plan)
+    return replace(drop, step=step, needs=method.needs & Needs.MAP, limit=method.limit)
 
 
 class FloorBlocks(MergedBlocks):
     """The blocks of a patched ViT, run as its slicing floor: the same trunk with the method `drop`."""
 
     def __init__(self, merged: MergedBlocks) -> None:
-        settings, method = merged.settings, METHODS["drop"]
-        method = replace(method, limit=settings.method.limit)
-        trunk = copy.copy(merged.trunk)
+        settings, trunk = merged.settings, copy.copy(merged.trunk)
+        method = drop_instead(settings.method)
         trunk.settings = replace(settings, method=method, unmerge=False, restore="copy", protect="first")
         super().__init__(merged.unmerged(), trunk, range(len(merged)))
         self.fills_up = settings.unmerge is not False
@@ -45,6 +55,11 @@ class FloorBlocks(MergedBlocks):
         Returns:
             `[B, N, C]` as the trunk does, or `[B, M, C]` where it does not unmerge.
         """
+        if not self.trunk.merges:
+            for block in self._modules.values():
+                assert block is not None
+                x = block(x, *args, **kwargs)
+            return x
         short: Tensor = super().forward(x, *args, **kwargs)
         missing = x.shape[1] - short.shape[1]
         return F.pad(short, (0, 0, 0, missing)) if self.fills_up and missing else short
