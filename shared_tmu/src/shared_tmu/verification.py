@@ -155,14 +155,11 @@ def find_needed_arguments(block: nn.Module) -> list[str]:
 
 def find_positions(block: nn.Module) -> list[str]:
     """Names of arguments by which a block's forward is told positions, and of those it cannot do without."""
-    known = ("rope", "rot", "rel_pos", "pos_")
+    starts, ends = ("rope", "rot", "rel_pos", "pos_"), ("_rope", "_rel_pos", "_pos")
     return [
         name
         for name, is_needed in _other_arguments(block).items()
-        if is_needed
-        or name == "pos"
-        or name.startswith(known)
-        or name.endswith(("_rope", "_rel_pos", "_pos"))
+        if is_needed or name == "pos" or name.startswith(starts) or name.endswith(ends)
     ]
 
 
