@@ -18,19 +18,9 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from hamer_tmu.model import HaMeR, HaMeRConfig, load_hamer, save_hamer
+from hamer_tmu.tmu.program import PROGRAM
 from shared_tmu.training.command import reported
-from shared_tmu.training.program import TrainProgram, train
-
-PROGRAM = TrainProgram(
-    name="HaMeR_TMU",
-    thin="hamer_thin",
-    full="hamer",
-    config=HaMeRConfig,
-    build=HaMeR,
-    load=load_hamer,
-    save=save_hamer,
-)
+from shared_tmu.training.program import train
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")

@@ -17,19 +17,8 @@ import hydra
 from omegaconf import DictConfig
 
 from shared_tmu.training.command import reported
-from shared_tmu.training.program import TrainProgram, train
-from smplest_x_tmu.model import SMPLestX, SMPLestXConfig, load_smplest_x, save_smplest_x
-
-PROGRAM = TrainProgram(
-    name="SMPLest-X_TMU",
-    thin="smplest_x_thin",
-    full="smplest_x",
-    config=SMPLestXConfig,
-    build=SMPLestX,
-    load=load_smplest_x,
-    save=save_smplest_x,
-    estimates="body",
-)
+from shared_tmu.training.program import train
+from smplest_x_tmu.tmu.program import PROGRAM
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")

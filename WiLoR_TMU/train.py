@@ -20,18 +20,8 @@ import hydra
 from omegaconf import DictConfig
 
 from shared_tmu.training.command import reported
-from shared_tmu.training.program import TrainProgram, train
-from wilor_tmu.model import WiLoR, WiLoRConfig, load_wilor, save_wilor
-
-PROGRAM = TrainProgram(
-    name="WiLoR_TMU",
-    thin="wilor_thin",
-    full="wilor",
-    config=WiLoRConfig,
-    build=WiLoR,
-    load=load_wilor,
-    save=save_wilor,
-)
+from shared_tmu.training.program import train
+from wilor_tmu.tmu.program import PROGRAM
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")

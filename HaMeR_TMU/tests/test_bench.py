@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hamer_tmu.tmu.bench import PROGRAM
+from hamer_tmu.tmu.program import PROGRAM
 from shared_tmu.bench.cli import main
 from shared_tmu.bench.costs import vertex_error_mm
 from shared_tmu.bench.measured_model import MeasuredModel, Variant

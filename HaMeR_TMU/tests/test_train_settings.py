@@ -136,7 +136,7 @@ def check(content, text):
     check_overrides([text])
     recipe = read_recipe(changed(content, text))
     assert not isinstance(recipe, PublishedRecipe)
-    check_recipe(FOLDER.train_program, recipe)
+    check_recipe(FOLDER.program, recipe)
 
 
 def assert_one_sentence(error):
@@ -176,7 +176,7 @@ def test_good_settings_are_taken(composed, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(program, "check_folders", lambda folders: None)
     recipe = read_recipe(changed(composed["train"], text))
-    check_recipe(FOLDER.train_program, recipe)
+    check_recipe(FOLDER.program, recipe)
     key, _, value = text.partition("=")
     assert value in {"somewhere": str(recipe.setting.out)} or key != "out"
 

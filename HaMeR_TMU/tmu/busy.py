@@ -14,14 +14,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hamer_tmu.model import HaMeR
-from hamer_tmu.tmu.bench import build_official
+from torch import nn
+
 from hamer_tmu.tmu.program import PROGRAM
 from shared_tmu.demo import main
 from shared_tmu.errors import InputError
 
+SIZE = "vit-h"
 
-def load_random(checkpoint: Path | None, mano_path: Path | None, config_path: Path | None = None) -> HaMeR:
+
+def load_random(
+    checkpoint: Path | None, mano_path: Path | None, config_path: Path | None = None
+) -> nn.Module:
     """HaMeR at its published sizes with random weights and the bundled hand; takes no files.
 
     Raises:
@@ -29,7 +33,7 @@ def load_random(checkpoint: Path | None, mano_path: Path | None, config_path: Pa
     """
     if any(path is not None for path in (checkpoint, mano_path, config_path)):
         raise InputError("tmu.busy takes no files of yours: use demo.py for them.")
-    return build_official()
+    return PROGRAM.sizes[SIZE]()
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 import torch
 from torch import nn
-from toy_hand_model import SIZE, Backbone, patch
+from toy_hand_model import SIZE, Backbone, program_of
 
 from shared_tmu.body_models.mano import load_mano
 from shared_tmu.demo import main
-from shared_tmu.evaluation import EvalProgram
 from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 
 MANO = load_mano()
@@ -60,9 +59,7 @@ class ToyDemoHand(nn.Module):
 
 def demo_program(folder):
     folder.mkdir(exist_ok=True)
-    return EvalProgram(
-        "Toy", folder, lambda checkpoint, mano, config=None: ToyDemoHand().eval(), patch, folder / "toy.pt"
-    )
+    return program_of(folder, lambda *paths: ToyDemoHand().eval(), folder / "toy.pt")
 
 
 def write_pictures(folder: Path, sizes=SIZES):

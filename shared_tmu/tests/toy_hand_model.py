@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import shared_tmu
-from shared_tmu.evaluation import EvalProgram
+from shared_tmu.programs.model_program import ModelProgram
 
 SIZE = 64
 
@@ -74,10 +74,16 @@ def patch(model, schedule, method="tome", **options):
     return shared_tmu.patch(model.backbone, schedule, method, **options)
 
 
-def toy_program(folder: Path, model: nn.Module | None = None) -> EvalProgram:
+def program_of(folder: Path, load, checkpoint: Path, kind=ModelProgram, **more) -> ModelProgram:
+    """A program of a model that is not built and saved as those of model folders are."""
+    given = {"config": None, "build": None, "save_model": None, "narrow": None, "patch": patch, **more}
+    return kind("Toy", folder, load_model=load, default_checkpoint=checkpoint, **given)
+
+
+def toy_program(folder: Path, model: nn.Module | None = None) -> ModelProgram:
     """A program whose checkpoint is any file: it is only hashed."""
     folder.mkdir(exist_ok=True)
     checkpoint = folder / "toy.safetensors"
     checkpoint.write_bytes(b"weights")
     toy = model or ToyHand()
-    return EvalProgram("Toy", folder, lambda checkpoint, mano, config=None: toy, patch, checkpoint)
+    return program_of(folder, lambda *paths: toy, checkpoint)

@@ -1,20 +1,24 @@
 """Profiles: parts that exclude each other and add up, and a model that is left as it was."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
+from toy_bench import TOKENS
+from toy_hand_model import program_of
 from toy_vit import ScaledBlock, SequentialViT, ToyViT
 
 from shared_tmu import TMUError, patch
 from shared_tmu.bench import part_timer as clock_module
 from shared_tmu.bench.measured_model import MeasuredModel
-from shared_tmu.bench.models import build_random
 from shared_tmu.bench.part_timer import PartClock
 from shared_tmu.bench.pipeline import HandPipeline
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, PARTS, ProfileSettings, profile_parts
-from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.report import format_profile, say_what_is_unaccounted
 from shared_tmu.detect import Detection, HandBox
+from shared_tmu.programs.model_program import ModelProgram
+from shared_tmu.programs.random_models import build_random
 from shared_tmu.schedule import Schedule
 
 CPU = torch.device("cpu")
@@ -112,14 +116,10 @@ class SlowModel(torch.nn.Module):
 
 
 def profile(monkeypatch, folder, own_s=0.0):
-    program = BenchProgram(
-        name="Toy",
-        folder=folder,
-        sizes={"small": lambda: build_random(lambda: SlowModel(own_s))},
-        patch=lambda model, *rest, **more: patch(model.backbone, *rest, **more),
-        make_batch=lambda model, size: {"x": torch.randn(size, 20, 32)},
-        parts={"head": "head"},
-    )
+    class SlowProgram(ModelProgram):
+        sizes: ClassVar = {"small": lambda: build_random(lambda: SlowModel(own_s))}
+
+    program = program_of(folder, None, folder, SlowProgram, estimates=TOKENS, parts={"head": "head"})
     subject = MeasuredModel(program, "small", CPU)
     settings = ProfileSettings((Schedule.parse("3x2"),), (2,), {"float32": torch.float32}, folder, 3, 1)
     monkeypatch.setattr("time.perf_counter", lambda: Time.now_s)

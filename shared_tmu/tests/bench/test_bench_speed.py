@@ -5,11 +5,14 @@ import sys
 import types
 from collections import defaultdict
 from importlib.metadata import EntryPoint
+from typing import ClassVar
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_bench import TOKENS
+from toy_hand_model import program_of
 from toy_vit import GammaBlock, ScaledBlock, SequentialViT, ToyViT
 
 from shared_tmu import Schedule, TMUError, patch
@@ -17,11 +20,11 @@ from shared_tmu.bench import speed
 from shared_tmu.bench.costs import count_flops, peak_memory_mib, vertex_error_mm
 from shared_tmu.bench.floor import make_floor
 from shared_tmu.bench.measured_model import MeasuredModel, Variant
-from shared_tmu.bench.models import build_random, share_weights
-from shared_tmu.bench.program import MODELS, BenchProgram, find_program
 from shared_tmu.bench.runtimes import find_runtime
 from shared_tmu.bench.speed import OFF, REFERENCE, SpeedSettings, compare_variant, measure_speed
 from shared_tmu.flops import TrunkShape
+from shared_tmu.programs.model_program import MODELS, ModelProgram, find_program
+from shared_tmu.programs.random_models import build_random, share_weights
 from shared_tmu.programs.timing import Comparison, Timing, measure_calls
 
 CPU = torch.device("cpu")
@@ -282,20 +285,15 @@ class ToyModel(torch.nn.Module):
         return {"vertices": self.head(self.backbone(batch["x"].to(self.head.weight.dtype)))}
 
 
-def toy_batch(model, batch_size):
-    return {"x": torch.randn(batch_size, 20, 32, generator=torch.Generator().manual_seed(0))}
-
-
 @pytest.fixture
 def program(tmp_path):
-    return BenchProgram(
-        name="Toy",
-        folder=tmp_path,
-        sizes={"small": lambda: build_random(ToyModel)},
-        patch=lambda model, *rest, **options: patch(model.backbone, *rest, **options),
-        make_batch=toy_batch,
-        vertices=lambda output: output["vertices"],
-    )
+    return program_of(tmp_path, None, tmp_path, SmallProgram, estimates=TOKENS)
+
+
+class SmallProgram(ModelProgram):
+    """One size."""
+
+    sizes: ClassVar = {"small": lambda: build_random(ToyModel)}
 
 
 def measure(program, scope="model", **changes):
@@ -436,12 +434,12 @@ def test_what_cannot_be_measured(program, ask, message):
 def install(monkeypatch, *names):
     """Model packages of these names, as far as finding them goes."""
     packages = {name: name.lower().replace("-", "_") for name in names}
-    found = [EntryPoint(name, f"{packages[name]}.tmu.program:PROGRAM", MODELS) for name in names]
-    monkeypatch.setattr("shared_tmu.bench.program.entry_points", lambda group: found)
+    found = [EntryPoint(name, f"{packages[name]}.program:PROGRAM", MODELS) for name in names]
+    monkeypatch.setattr("shared_tmu.programs.model_program.entry_points", lambda group: found)
     for name, package in packages.items():
-        module = types.ModuleType("bench")
+        module = types.ModuleType("program")
         module.PROGRAM = name
-        monkeypatch.setitem(sys.modules, f"{package}.tmu.bench", module)
+        monkeypatch.setitem(sys.modules, f"{package}.program", module)
 
 
 def test_installed_models_are_found_by_name(monkeypatch):

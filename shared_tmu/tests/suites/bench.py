@@ -9,22 +9,22 @@ import torch
 from shared_tmu.bench.cli import main
 from shared_tmu.bench.measured_model import MeasuredModel
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, PARTS
-from shared_tmu.bench.program import BenchProgram, find_program
+from shared_tmu.programs.model_program import ModelProgram, find_program
 from shared_tmu.schedule import Schedule
 
 from .folders import ModelFolder
 
 
 class BenchSuite:
-    """`tmu/bench.py` of a folder, at its smallest size."""
+    """A folder under the benchmark, at its smallest size."""
 
     folder: ClassVar[ModelFolder]
     parts: ClassVar[tuple[str, ...]] = PARTS
     """What a profile of the model tells apart."""
 
     @property
-    def program(self) -> BenchProgram:
-        return self.folder.module("tmu.bench").PROGRAM
+    def program(self) -> ModelProgram:
+        return self.folder.program
 
     def test_the_folder_is_found_by_name(self) -> None:
         assert find_program(self.folder.name.lower()) is self.program

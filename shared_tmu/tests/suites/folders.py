@@ -17,9 +17,8 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from shared_tmu.evaluation import EvalProgram
 from shared_tmu.models.config import ModelConfig
-from shared_tmu.training.program import TrainProgram
+from shared_tmu.programs.model_program import ModelProgram
 
 CASES = ("full_grid", "small_grid")
 
@@ -92,12 +91,7 @@ class ModelFolder(ABC):
         return next(iter(self.SHAPES))
 
     @property
-    def train_program(self) -> TrainProgram:
-        """What `train.py` trains."""
-        return self.module("train").PROGRAM
-
-    @property
-    def program(self) -> EvalProgram:
+    def program(self) -> ModelProgram:
         """What the other programs run."""
         return self.module("tmu.program").PROGRAM
 

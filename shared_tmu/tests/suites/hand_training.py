@@ -15,6 +15,7 @@ from shared_tmu.training import data
 from shared_tmu.training.parents import start_model, take_backbone
 from shared_tmu.training.photos import PhotoHandTraining
 from shared_tmu.training.program import train
+from shared_tmu.training.tasks import task_of
 
 from .hands import HandFolder
 from .training import Run, TrainingSuite
@@ -31,7 +32,7 @@ class HandTrainingSuite(TrainingSuite):
     ) -> None:
         monkeypatch.setattr(shards, "SHARD", 8)
         monkeypatch.setattr(data, "SHARD", 8)
-        weights, program = tmp_path / "start.safetensors", self.folder.train_program
+        weights, program = tmp_path / "start.safetensors", self.folder.program
         self.folder.save(self.folder.tiny(depth=1), weights)
         published = self.composed("published")
         places = {"checkpoint": str(weights), "out": str(tmp_path / "on"), "cache": str(cache)}
@@ -39,7 +40,7 @@ class HandTrainingSuite(TrainingSuite):
         device = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
         toy = {**places, **sizes, **device, "lr": 1e-3, "losses": {"adversarial": adversarial}}
         train(program, OmegaConf.merge(published, toy))
-        trained = tmp_path / "on" / f"{program.full}.safetensors"
+        trained = tmp_path / "on" / f"{program.published}.safetensors"
         first = self.folder.load(trained).state_dict()
         start = self.folder.load(weights).state_dict()
         assert any(not torch.equal(first[k], start[k]) for k in first)
@@ -77,7 +78,7 @@ class HandTrainingSuite(TrainingSuite):
         self.folder.save(one, tmp_path / "one.safetensors", torch.float32)
         self.folder.save(other, tmp_path / "other.safetensors", torch.float32)
         model = start_model(
-            self.folder.train_program.task,
+            task_of(self.folder.program.estimates),
             lambda: self.folder.tiny(depth=2),
             self.folder.load,
             tmp_path / "one.safetensors",

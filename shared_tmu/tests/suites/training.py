@@ -13,8 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from shared_tmu.errors import MissingAssetError
 from shared_tmu.synth import shards
 from shared_tmu.training import data
+from shared_tmu.training.building import untrained
 from shared_tmu.training.program import train
 from shared_tmu.training.recipes import StagesRecipe, check_stages, read_recipe
+from shared_tmu.training.tasks import task_of
 
 from .folders import ModelFolder
 
@@ -58,14 +60,14 @@ class TrainingSuite:
         )
 
         def go(**changes: Any) -> Path:
-            train(self.folder.train_program, OmegaConf.merge(config, changes))
+            train(self.folder.program, OmegaConf.merge(config, changes))
             return tmp_path / "export"
 
         return go
 
     @property
     def thin(self) -> str:
-        return self.folder.train_program.thin
+        return self.folder.program.default_checkpoint.stem
 
     def test_trains_grows_and_exports(self, run: Run) -> None:
         folder = run()
@@ -86,7 +88,7 @@ class TrainingSuite:
     def test_an_interrupted_stage_goes_on_where_it_stopped(
         self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        training = self.folder.train_program.task.training
+        training = task_of(self.folder.program.estimates).training
         real, seen = training.training_step, []
 
         def step(self: Any, batch: Any, index: int) -> Any:
@@ -136,7 +138,7 @@ class TrainingSuite:
         assert isinstance(recipe, StagesRecipe)
         assert recipe.run[-1].depth == 32
         check_stages(recipe.run, recipe.setting)
-        model = self.folder.train_program.untrained(recipe.model, 1)
+        model = untrained(self.folder.program, recipe.model, 1)
         assert self.folder.vit(model.config).grid == (16, 12)
         source = recipe.start_from or recipe.backbone_from
         assert source is None or Path(source).suffix == ".safetensors"

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from shared_tmu.bench import cli
-from shared_tmu.bench.program import find_program
 from shared_tmu.programs.console import run_program
+from shared_tmu.programs.model_program import find_program
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

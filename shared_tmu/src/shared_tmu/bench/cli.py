@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import torch
 
 from shared_tmu.bench.measured_model import SCOPES, MeasuredModel
+from shared_tmu.bench.pipeline import PIPELINES
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, ProfileSettings, profile_parts
-from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.report import (
     format_profile,
     format_scale,
@@ -36,6 +36,7 @@ from shared_tmu.programs.flags import (
     positive,
     split_list,
 )
+from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import append_record, describe_environment, read_records, require_writable
 from shared_tmu.runtime.precision import DTYPES, choose_dtype
 from shared_tmu.schedule import Schedule
@@ -94,12 +95,12 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     return parser
 
 
-def main(program: BenchProgram, arguments: Sequence[str] | None = None) -> int:
+def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status."""
     return run_program(lambda: _run_model(program, arguments))
 
 
-def _run_model(program: BenchProgram, arguments: Sequence[str] | None) -> None:
+def _run_model(program: ModelProgram, arguments: Sequence[str] | None) -> None:
     parser = make_parser(list(program.sizes))
     given = parser.parse_args(arguments)
     if given.only and not given.suite:
@@ -160,7 +161,7 @@ def _run_scale(given: argparse.Namespace) -> None:
         draw_scale(records, given.plot)
 
 
-def _run_speed(program: BenchProgram, given: argparse.Namespace) -> None:
+def _run_speed(program: ModelProgram, given: argparse.Namespace) -> None:
     subject = _subject(program, given)
     settings = SpeedSettings(
         schedules=tuple(_read_list("--r", given.r, Schedule.parse)),
@@ -175,7 +176,7 @@ def _run_speed(program: BenchProgram, given: argparse.Namespace) -> None:
     _write_speed(records)
 
 
-def _run_suite(program: BenchProgram, given: argparse.Namespace) -> None:
+def _run_suite(program: ModelProgram, given: argparse.Namespace) -> None:
     suite = SUITES[given.suite]
     subject = _subject(program, given)
     only = _read_list("--only", given.only, str) if given.only else []
@@ -188,7 +189,7 @@ def _run_suite(program: BenchProgram, given: argparse.Namespace) -> None:
         _write(["", *(str(target.judge(judged)) for target in suite.targets)])
 
 
-def _run_profile(program: BenchProgram, given: argparse.Namespace) -> None:
+def _run_profile(program: ModelProgram, given: argparse.Namespace) -> None:
     subject = _subject(program, given)
     settings = ProfileSettings(
         schedules=tuple(_read_list("--r", given.r, Schedule.parse)),
@@ -202,7 +203,7 @@ def _run_profile(program: BenchProgram, given: argparse.Namespace) -> None:
     _write([format_profile(records), *say_what_is_unaccounted(records, MAX_UNACCOUNTED)])
 
 
-def _find_pictures(program: BenchProgram, given: Path | None) -> Path:
+def _find_pictures(program: ModelProgram, given: Path | None) -> Path:
     """The pictures to profile on.
 
     Raises:
@@ -210,14 +211,14 @@ def _find_pictures(program: BenchProgram, given: Path | None) -> Path:
     """
     if given is None:
         return program.folder.parent / "assets" / "samples"
-    if program.make_pipeline is None:
+    if program.estimates.name not in PIPELINES:
         raise InputError(f"{program.name} is profiled alone, on random crops: leave --pictures out.")
     if not given.exists():
         raise InputError(f"--pictures {given} is not there: name a folder of pictures, or one picture.")
     return given
 
 
-def _subject(program: BenchProgram, given: argparse.Namespace) -> MeasuredModel:
+def _subject(program: ModelProgram, given: argparse.Namespace) -> MeasuredModel:
     device, method = choose_device(given.device), find_method(given.method).name
     return MeasuredModel(program, given.size, device, given.scope, method, not given.no_unmerge)
 

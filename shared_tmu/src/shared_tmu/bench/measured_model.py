@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from shared_tmu.bench.costs import count_flops, peak_memory_mib
 from shared_tmu.bench.floor import make_floor
-from shared_tmu.bench.models import share_weights
-from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.runtimes import Call, find_runtime
 from shared_tmu.container import MergedBlocks
 from shared_tmu.errors import InputError
+from shared_tmu.programs.model_program import ModelProgram
+from shared_tmu.programs.random_models import share_weights
 from shared_tmu.schedule import Schedule
 
 SCOPES = ("model", "vit")
@@ -81,7 +81,7 @@ class MeasuredModel:
 
     def __init__(
         self,
-        program: BenchProgram,
+        program: ModelProgram,
         size: str,
         device: torch.device,
         scope: str = "model",
@@ -121,10 +121,10 @@ class MeasuredModel:
     def target(self, variant: Variant, batch_size: int) -> tuple[nn.Module, Arguments]:
         """The module that is timed, and what it is called with."""
         model = self.build(variant)
-        batch = {n: v.to(self.device) for n, v in self.program.make_batch(model, batch_size).items()}
+        batch = {n: v.to(self.device) for n, v in self.program.estimates.crops(model, batch_size).items()}
         if self.scope == "model":
             return model, (batch,)
-        backbone = self.program.backbone(model)
+        backbone = self.program.estimates.vit(model)
         return backbone, catch_arguments(backbone, lambda: model(batch))
 
     def prepare(self, variant: Variant, batch_size: int) -> Call:
@@ -186,7 +186,7 @@ class MeasuredModel:
         model = share_weights(self._models[torch.float32])
         handle = self.program.patch(model, Schedule.parse("off"), self.method)
         blocks = next(module for module in model.modules() if isinstance(module, MergedBlocks))
-        batch = {n: v.to(self.device) for n, v in self.program.make_batch(model, 1).items()}
+        batch = {n: v.to(self.device) for n, v in self.program.estimates.crops(model, 1).items()}
         (x,) = catch_arguments(blocks[0], lambda: model(batch))  # with nothing to merge, the block itself
         handle.remove()
         return len(blocks), int(x.shape[1]), blocks.settings.num_prefix_tokens

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from shared_tmu.bench.part_timer import PartClock
 from shared_tmu.errors import InputError
+from shared_tmu.programs.estimates import HAND
 
 Image = NDArray[np.uint8]
 CROP_PICTURE_PX = 384  # side of the picture of one hand, as in the demo
@@ -105,6 +106,10 @@ class HandPipeline:
             }
             for row, (image, hand, crop) in enumerate(found):
                 _draw(image, hand, crop, {name: value[row] for name, value in values.items()}, model)
+
+
+PIPELINES: dict[str, Callable[[Path, int], Pipeline]] = {HAND.name: HandPipeline.from_folder}
+"""By what models estimate: `(folder of pictures, batch_size)` to what `--profile` runs around the model."""
 
 
 def _tensors(output: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:

@@ -18,7 +18,7 @@ from torch import nn
 
 from shared_tmu.bench.measured_model import MeasuredModel, Variant
 from shared_tmu.bench.part_timer import PartClock
-from shared_tmu.bench.pipeline import ModelPipeline, Pipeline
+from shared_tmu.bench.pipeline import PIPELINES, ModelPipeline, Pipeline
 from shared_tmu.programs.results import describe_environment
 from shared_tmu.programs.timing import time_once
 from shared_tmu.schedule import Schedule
@@ -109,9 +109,10 @@ def profile_parts(subject: MeasuredModel, settings: ProfileSettings) -> Iterator
 
 def _make_pipeline(subject: MeasuredModel, model: nn.Module, pictures: Path, batch_size: int) -> Pipeline:
     program = subject.program
-    if program.make_pipeline is not None:
-        return program.make_pipeline(pictures, batch_size)
-    return ModelPipeline({n: v.to(subject.device) for n, v in program.make_batch(model, batch_size).items()})
+    if program.estimates.name in PIPELINES:
+        return PIPELINES[program.estimates.name](pictures, batch_size)
+    batch = program.estimates.crops(model, batch_size)
+    return ModelPipeline({name: values.to(subject.device) for name, values in batch.items()})
 
 
 @torch.inference_mode()
@@ -124,7 +125,7 @@ def _run_in_turn(
             idle, clock = PartClock(subject.device), PartClock(subject.device)
             whole = time_once(partial(pipeline.run, model, idle), subject.device)
             modules = [(part, model.get_submodule(path)) for path, part in subject.program.parts.items()]
-            with clock.watching(subject.program.backbone(model), modules):
+            with clock.watching(subject.program.estimates.vit(model), modules):
                 watched = time_once(partial(pipeline.run, model, clock), subject.device)
             if number >= settings.warmup:
                 runs[schedule].whole.append(whole)

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from shared_tmu import patch, plan_merge
 from shared_tmu.bench.costs import peak_memory_mib
 from shared_tmu.bench.floor import make_floor
-from shared_tmu.bench.models import build_random, share_weights
 from shared_tmu.errors import MissingDependencyError
 from shared_tmu.files import replacing
+from shared_tmu.programs.random_models import build_random, share_weights
 from shared_tmu.programs.results import describe_environment
 from shared_tmu.programs.timing import compare_times, measure_calls
 from shared_tmu.schedule import Schedule

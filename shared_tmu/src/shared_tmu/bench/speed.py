@@ -17,8 +17,8 @@ from torch import Tensor
 
 from shared_tmu.bench.costs import MEMORY_MEANS, vertex_error_mm
 from shared_tmu.bench.measured_model import MeasuredModel, Variant
-from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.runtimes import RUNTIMES, Call, find_runtime
+from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import describe_environment
 from shared_tmu.programs.timing import Comparison, Timing, compare_times, measure_calls
 from shared_tmu.schedule import Schedule
@@ -52,7 +52,7 @@ class SpeedSettings:
 
 
 def measure_speed(
-    program: BenchProgram,
+    program: ModelProgram,
     subject: MeasuredModel,
     settings: SpeedSettings,
     known: Sequence[Mapping[str, Any]] = (),
@@ -250,8 +250,8 @@ class _Group:
 
     def _vertex_error(self, variant: Variant, output: Any) -> dict[str, float] | None:
         """Distance of its vertices from those of eager float32 with the same schedule."""
-        find = self.subject.program.vertices
-        if find is None or self.subject.scope != "model":
+        find = self.subject.program.estimates.vertices
+        if self.subject.scope != "model":
             return None
         if variant.schedule not in self._vertices:
             reference = Variant(torch.float32, "eager", variant.schedule)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from shared_tmu.bench.measured_model import MeasuredModel
-from shared_tmu.bench.program import BenchProgram
 from shared_tmu.bench.speed import SpeedSettings, measure_speed
 from shared_tmu.errors import InputError
+from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.schedule import Schedule
 
 _SCHEDULES = tuple(Schedule.parse(text) for text in ("5x20", "8x16", "10x16", "12x8+6x8"))
@@ -152,7 +152,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType({suite.name: suite for suite in (
 
 def run_suite(
     suite: Suite,
-    program: BenchProgram,
+    program: ModelProgram,
     subject: MeasuredModel,
     known: Sequence[Mapping[str, Any]] = (),
     only: Sequence[str] = (),

@@ -23,7 +23,7 @@ from shared_tmu.programs.flags import (
     natural,
     positive_number,
 )
-from shared_tmu.programs.model_program import EvalProgram, Run
+from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.programs.places import require_places
 from shared_tmu.runtime.packing import PACKED_HELP
 from shared_tmu.runtime.precision import choose_dtype, name_of
@@ -107,7 +107,7 @@ class DemoOptions:
         return name_of(self.dtype)
 
 
-def parse_options(program: EvalProgram, arguments: Sequence[str] | None = None) -> DemoOptions:
+def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None) -> DemoOptions:
     """Read a command line; None reads the process's own.
 
     Raises:
@@ -115,7 +115,7 @@ def parse_options(program: EvalProgram, arguments: Sequence[str] | None = None) 
         SystemExit: `--help`, an unknown flag, or a value of the wrong type.
     """
     given = vars(build_parser(program).parse_args(arguments))
-    flags = {"body_path": program.subject.body_flag}
+    flags = {"body_path": program.estimates.body_flag}
     require_places({flags.get(name, f"--{name}"): value for name, value in given.items()})
     schedule = Schedule.parse(given.pop("r"))
     run = Run(
@@ -165,9 +165,9 @@ def _require_flags_of_clips(given: Mapping[str, Any]) -> None:
         raise InputError("--no-full_frame leaves no overlay video: use --no-overlays for parameters alone.")
 
 
-def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
+def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
     """The parser of `parse_options`; defaults are in its help."""
-    subject = demo_subject(program.subject)
+    subject = demo_subject(program.estimates)
     many = subject.many
     parser = argparse.ArgumentParser(
         description=f"Meshes of all {many} in a folder of pictures, by {program.name} with token merging: "
@@ -181,7 +181,7 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_published(parser: argparse.ArgumentParser, program: EvalProgram, subject: DemoSubject) -> None:
+def _add_published(parser: argparse.ArgumentParser, program: ModelProgram, subject: DemoSubject) -> None:
     group = parser.add_argument_group("as in the published demo")
     add, switch = group.add_argument, argparse.BooleanOptionalAction
     add(
@@ -217,7 +217,7 @@ def _add_published(parser: argparse.ArgumentParser, program: EvalProgram, subjec
     )
 
 
-def _add_model(parser: argparse.ArgumentParser, program: EvalProgram) -> None:
+def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add = parser.add_argument_group("token merging and the model").add_argument
     add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, ...")
     add("--method", default="tome", help=f"how tokens are matched: {', '.join(METHODS)}")
@@ -236,11 +236,11 @@ def _add_model(parser: argparse.ArgumentParser, program: EvalProgram) -> None:
     about = "number format of the weights; auto: bfloat16 where the device computes in it"
     add("--dtype", choices=("auto", *DTYPES), default="float32", help=about)
     add("--packed", action=argparse.BooleanOptionalAction, default=True, help=PACKED_HELP)
-    body = program.subject
+    body = program.estimates
     add(body.body_flag, dest="body_path", type=Path, help=f"{body.body_file}; without it {body.bundled}")
 
 
-def _add_detection(parser: argparse.ArgumentParser, program: EvalProgram, subject: DemoSubject) -> None:
+def _add_detection(parser: argparse.ArgumentParser, program: ModelProgram, subject: DemoSubject) -> None:
     add = parser.add_argument_group(f"finding {subject.many}").add_argument
     add(
         "--detector",
@@ -252,7 +252,7 @@ def _add_detection(parser: argparse.ArgumentParser, program: EvalProgram, subjec
     add(
         "--detector_dir",
         type=Path,
-        default=program.folder.parent / "data" / "detectors",
+        default=program.data_dir / "detectors",
         help="where the files of other detectors are",
     )
 

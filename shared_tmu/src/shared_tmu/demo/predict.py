@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.errors import InputError
 from shared_tmu.patching import PatchHandle
-from shared_tmu.programs.model_program import EvalProgram, Run
+from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.programs.timing import synchronize
 from shared_tmu.runtime.packing import PackHandle, pack_if_possible
 from shared_tmu.runtime.precision import VertexError, convert
@@ -54,7 +54,7 @@ class Predictor:
 
     def __init__(
         self,
-        program: EvalProgram,
+        program: ModelProgram,
         model: nn.Module,
         run: Run,
         device: torch.device,
@@ -74,7 +74,7 @@ class Predictor:
         self.device = device
         self.record = record
         self.packed = packed
-        self.subject: DemoSubject = demo_subject(program.subject)
+        self.subject: DemoSubject = demo_subject(program.estimates)
         self.seconds = 0.0
         self.converting_s = 0.0
         self.crops = 0
@@ -82,7 +82,7 @@ class Predictor:
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width of the crops that the model takes, pixels."""
-        return self.subject.input_size(self.model)
+        return self.program.estimates.input_size(self.model)
 
     def warm_up(self, batch_size: int) -> None:
         """Run once without counting, so that kernels are chosen and memory is there before the clock starts.
@@ -173,7 +173,7 @@ class Predictor:
             return
         started = time.perf_counter()
         with self.run.applied(self.program, self.model):
-            vertices = self.program.subject.vertices
+            vertices = self.program.estimates.vertices
             self.dtype_error = convert(self.model, self.dtype, lambda: vertices(self.forward(pixels)))
         if self.packed:
             self._packing = pack_if_possible(self.model)

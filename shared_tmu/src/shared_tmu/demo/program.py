@@ -10,10 +10,10 @@ from shared_tmu.demo.runner import run_pictures
 from shared_tmu.demo.timeline import Timeline
 from shared_tmu.demo.video import run_video
 from shared_tmu.programs.console import run_program
-from shared_tmu.programs.model_program import EvalProgram
+from shared_tmu.programs.model_program import ModelProgram
 
 
-def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
+def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 only if every image was processed."""
     warnings.filterwarnings("ignore", module="PIL")  # what matters about a file is said in its own message
     asked: list[DemoOptions] = []
@@ -30,7 +30,7 @@ def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
     return run_program(work, interrupted)
 
 
-def run_demo(program: EvalProgram, options: DemoOptions) -> int:
+def run_demo(program: ModelProgram, options: DemoOptions) -> int:
     """Process a folder of images, or a clip; `main` for Python.
 
     Returns:

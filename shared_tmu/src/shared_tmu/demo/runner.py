@@ -39,13 +39,13 @@ from shared_tmu.demo.timeline import Timeline
 from shared_tmu.detect import Detector
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source, list_images
-from shared_tmu.programs.model_program import EvalProgram
+from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import append_record, describe_environment
 
 _log = logging.getLogger(__name__)
 
 
-def run_pictures(program: EvalProgram, options: DemoOptions, timeline: Timeline) -> int:
+def run_pictures(program: ModelProgram, options: DemoOptions, timeline: Timeline) -> int:
     """Process a folder of images; what fails is reported at the end and does not stop the rest.
 
     Returns:
@@ -58,7 +58,7 @@ def run_pictures(program: EvalProgram, options: DemoOptions, timeline: Timeline)
     require_apart(options)
     leave_out = inside(options.out_folder, options.img_folder)
     sources = list_images(options.img_folder, options.file_type, leave_out)
-    subject = demo_subject(program.subject)
+    subject = demo_subject(program.estimates)
     detector_name = subject.detector_name(options)
     processes = choose_processes(options.draw_processes, len(sources), options.draws)
     with OutputFolder(options.out_folder, "") as folder, Finisher(processes) as finisher:
@@ -82,7 +82,7 @@ class Session:
 
     def __init__(
         self,
-        program: EvalProgram,
+        program: ModelProgram,
         options: DemoOptions,
         model: nn.Module,
         detector: Detector,
@@ -188,10 +188,10 @@ class Session:
         )
 
     def _drawer(self) -> Drawer:
-        subject, model = self.subject, self.predictor.model
+        subject, estimates, model = self.subject, self.program.estimates, self.predictor.model
         facts = {"format": "tmu-demo-1", "model": self.program.name}
         facts |= facts_of(self.options, self.detector.name)
-        return Drawer(self.options, subject.faces(model), facts, subject.grid(model), subject)
+        return Drawer(self.options, estimates.faces(model), facts, estimates.grid(model), subject)
 
     def _finished(self, source: Source, digest: str) -> Note | None:
         return self.folder.finished(source.key, digest) if self.options.resume else None
@@ -240,9 +240,9 @@ class Session:
     def _close(self) -> int:
         """The closing table and lines; the exit status."""
         report, predictor = self.report, self.predictor
-        vit = self.subject.vit(predictor.model)
+        vit = self.program.estimates.vit(predictor.model)
         tasks = getattr(vit, "num_prefix_tokens", 0)
-        depth, count = len(vit.blocks), math.prod(self.subject.grid(predictor.model)) + tasks
+        depth, count = len(vit.blocks), math.prod(self.program.estimates.grid(predictor.model)) + tasks
         tokens = self.options.run.schedule.token_counts(depth, count, tasks)
         rows = report.rows(predictor.crops, (tokens[0], tokens[-1]))
         rows.append(("number format", f"{self.options.dtype_name} ({self.options.dtype_reason})"))

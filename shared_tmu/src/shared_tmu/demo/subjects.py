@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from shared_tmu.detect import DETECTORS, Detector, choose_detector, make_detector
 from shared_tmu.detect.boxes import HAND_FORMAT, PERSON_FORMAT
@@ -22,7 +22,7 @@ from shared_tmu.pictures.overlays import LEFT_RGB, RIGHT_RGB, Mesh
 from shared_tmu.pictures.panels import denormalise, to_bgr
 from shared_tmu.programs import body_records
 from shared_tmu.programs import hand_records as records
-from shared_tmu.programs.model_program import Subject
+from shared_tmu.programs.estimates import BODY, HAND, Estimate
 from shared_tmu.programs.tables import ImageCamera, Record, Table
 
 Image = NDArray[np.uint8]
@@ -84,18 +84,6 @@ class DemoSubject(Protocol):
             TMUError: files or packages are missing, or options do not go together.
         """
 
-    def vit(self, model: nn.Module) -> Any:
-        """The ViT, which has `blocks`."""
-
-    def input_size(self, model: nn.Module) -> tuple[int, int]:
-        """Height and width of the model's input, pixels."""
-
-    def grid(self, model: nn.Module) -> tuple[int, int]:
-        """Rows and columns of patches."""
-
-    def faces(self, model: nn.Module) -> Faces:
-        """Triangles of the mesh, `[F, 3]`."""
-
     def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> Any:
         """Cut what a box holds out of an image: has `img`, `[3, h, w]`.
 
@@ -136,7 +124,7 @@ class DemoSubject(Protocol):
 class Hands:
     """Hands, with MANO."""
 
-    one, many = "hand", "hands"
+    one, many = HAND.one, HAND.many
     detectors: tuple[str, ...] = DETECTORS
     detector_help = (
         "auto: --boxes if given, yolo or vitdet if their files and packages are there, else mediapipe; "
@@ -154,21 +142,6 @@ class Hands:
 
     def make_detector(self, name: str, options: DetectorChoice, device: str) -> Detector:
         return make_detector(name, options.detector_dir, options.boxes, options.body_detector, device)
-
-    def vit(self, model: nn.Module) -> Any:
-        return model.backbone
-
-    def input_size(self, model: nn.Module) -> tuple[int, int]:
-        side = int(getattr(getattr(model, "config", None), "image_size", 256))
-        return side, side
-
-    def grid(self, model: nn.Module) -> tuple[int, int]:
-        grid = getattr(getattr(getattr(model, "config", None), "backbone", None), "grid", (16, 12))
-        return int(grid[0]), int(grid[1])
-
-    def faces(self, model: nn.Module) -> Faces:
-        mano: Any = model.mano
-        return np.asarray(mano.faces).astype(np.int64)
 
     def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> HandCrop:
         return hand_crop(image, box.box_xyxy, box.is_right, scale, size[0])
@@ -213,7 +186,7 @@ class Hands:
 class People:
     """People, with SMPL-X."""
 
-    one, many = "person", "people"
+    one, many = BODY.one, BODY.many
     detectors: tuple[str, ...] = PEOPLE_DETECTORS
     detector_help = (
         "auto: --boxes if given, yolo if its file and package are there, else mediapipe; whole-image: each "
@@ -231,22 +204,6 @@ class People:
 
     def make_detector(self, name: str, options: DetectorChoice, device: str) -> Detector:
         return make_people_detector(name, options.detector_dir, options.boxes, device)
-
-    def vit(self, model: nn.Module) -> Any:
-        return model.encoder
-
-    def input_size(self, model: nn.Module) -> tuple[int, int]:
-        config: Any = model.config
-        height, width = config.encoder.img_size
-        return int(height), int(width)
-
-    def grid(self, model: nn.Module) -> tuple[int, int]:
-        config: Any = model.config
-        return int(config.encoder.grid[0]), int(config.encoder.grid[1])
-
-    def faces(self, model: nn.Module) -> Faces:
-        layer: Any = model.smplx_layer
-        return np.asarray(layer.faces).astype(np.int64)
 
     def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> BodyCrop:
         return body_crop(image, box.box_xyxy, scale, size)
@@ -285,7 +242,7 @@ class People:
 HANDS, PEOPLE = Hands(), People()
 
 
-def demo_subject(subject: Subject) -> DemoSubject:
-    """What the demo of such a model shows."""
-    subjects: dict[str, DemoSubject] = {"hand": HANDS, "body": PEOPLE}
-    return subjects[subject.name]
+def demo_subject(estimates: Estimate) -> DemoSubject:
+    """How the demo shows what such a model estimates."""
+    subjects: dict[str, DemoSubject] = {HAND.name: HANDS, BODY.name: PEOPLE}
+    return subjects[estimates.name]

@@ -54,7 +54,7 @@ from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source
 from shared_tmu.programs.identity import file_sha256
-from shared_tmu.programs.model_program import EvalProgram
+from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.tables import ImageCamera, parse_fields
 
 MANY_FRAMES = 1000
@@ -81,7 +81,7 @@ class VideoSession(Session):
 
     def __init__(
         self,
-        program: EvalProgram,
+        program: ModelProgram,
         options: DemoOptions,
         model: nn.Module,
         detector: Detector,
@@ -202,14 +202,14 @@ class VideoSession(Session):
         return {f"{key}.npz": path, f"{key}.json": table.to_json(whole, {**drawer.facts, **about})}
 
 
-def run_video(program: EvalProgram, options: DemoOptions, timeline: Timeline) -> int:
+def run_video(program: ModelProgram, options: DemoOptions, timeline: Timeline) -> int:
     """Process a clip; as `run_pictures`.
 
     Raises:
         TMUError: before any work, if the video cannot be read, or as `run_pictures`.
     """
     assert options.video is not None
-    clip, subject = Clip.open(options.video), demo_subject(program.subject)
+    clip, subject = Clip.open(options.video), demo_subject(program.estimates)
     if options.out_folder.exists() and options.out_folder.resolve() == clip.path.resolve().parent:
         raise InputError(
             f"--out_folder {options.out_folder} holds the video itself, which would be written over: name "

@@ -15,7 +15,7 @@ from shared_tmu.datasets import EvalSet
 from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
-from shared_tmu.programs.model_program import EvalProgram, Run
+from shared_tmu.programs.model_program import ModelProgram, Run
 
 _log = logging.getLogger(__name__)
 _Loaded = tuple[dict[str, Tensor], list[str]]
@@ -55,7 +55,7 @@ def load_batch(data: EvalSet, rows: range, device: torch.device) -> dict[str, Te
 
 
 def predict_missing(
-    program: EvalProgram,
+    program: ModelProgram,
     model: nn.Module,
     data: EvalSet,
     folders: Mapping[Run, RunFolder],
@@ -110,7 +110,7 @@ def assemble(folder: RunFolder, chunks: Sequence[Chunk]) -> Arrays | None:
 
 @torch.inference_mode()
 def _predict(
-    program: EvalProgram, model: nn.Module, run: Run, batch: Mapping[str, Tensor], kept: Sequence[str]
+    program: ModelProgram, model: nn.Module, run: Run, batch: Mapping[str, Tensor], kept: Sequence[str]
 ) -> Arrays:
     with run.applied(program, model):
         output = model(batch)

@@ -27,7 +27,7 @@ from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder, chunk_bounds, 
 from shared_tmu.files import replacing, write_text
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import code_sha256, digest_of, file_sha256, sizes_of, weights_sha256
-from shared_tmu.programs.model_program import BASELINE, EvalProgram, Run
+from shared_tmu.programs.model_program import BASELINE, ModelProgram, Run
 from shared_tmu.programs.results import append_record, describe_environment, require_writable
 from shared_tmu.runtime.packing import PackHandle, pack_if_possible
 from shared_tmu.runtime.precision import vertex_error
@@ -36,7 +36,7 @@ _TRIES = 5  # to read predictions that another run removes
 _log = logging.getLogger(__name__)
 
 
-def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
+def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 only if everything asked for was evaluated."""
     return run_program(
         lambda: evaluate(program, parse_settings(program, arguments)),
@@ -44,7 +44,7 @@ def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
     )
 
 
-def evaluate(program: EvalProgram, settings: EvalSettings) -> int:
+def evaluate(program: ModelProgram, settings: EvalSettings) -> int:
     """Evaluate every run on every set; what fails is reported at the end and does not stop the rest.
 
     Returns:
@@ -83,7 +83,7 @@ class Evaluation:
         exact: the same model in float32, None if that is its dtype.
     """
 
-    program: EvalProgram
+    program: ModelProgram
     settings: EvalSettings
     model: nn.Module
     facts: Mapping[str, Any]
@@ -92,7 +92,7 @@ class Evaluation:
     exact: nn.Module | None = None
 
     @classmethod
-    def start(cls, program: EvalProgram, settings: EvalSettings) -> Evaluation:
+    def start(cls, program: ModelProgram, settings: EvalSettings) -> Evaluation:
         """Load the model and try every run's patch on it.
 
         Raises:
@@ -237,7 +237,7 @@ class Evaluation:
         found = []
         for model in (self.model, self.exact):
             with run.applied(self.program, model):
-                found.append(self.program.subject.vertices(model(batch)))
+                found.append(self.program.estimates.vertices(model(batch)))
         error = vertex_error(*found)
         _log.info("%s: %s instead of float32: %s", run.label, self.settings.dtype_name, error)
         return {"dtype_error": asdict(error)}

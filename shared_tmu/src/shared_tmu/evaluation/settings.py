@@ -13,6 +13,7 @@ import torch
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_meshes import TIPS
 from shared_tmu.methods import METHODS, find_method
+from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     DEVICE_HELP,
@@ -23,7 +24,7 @@ from shared_tmu.programs.flags import (
     positive,
     split_list,
 )
-from shared_tmu.programs.model_program import BASELINE, HAND, EvalProgram, Run
+from shared_tmu.programs.model_program import BASELINE, ModelProgram, Run
 from shared_tmu.runtime.packing import PACKED_HELP
 from shared_tmu.runtime.precision import DTYPES, choose_dtype, name_of
 from shared_tmu.schedule import Schedule
@@ -77,7 +78,7 @@ class EvalSettings:
         return SetOptions(config, self.body_path, self.tips)
 
 
-def parse_settings(program: EvalProgram, arguments: Sequence[str] | None = None) -> EvalSettings:
+def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None) -> EvalSettings:
     """Read a command line; None reads the process's own.
 
     Raises:
@@ -87,10 +88,10 @@ def parse_settings(program: EvalProgram, arguments: Sequence[str] | None = None)
     given = build_parser(program).parse_args(arguments)
     device = choose_device(given.device)
     return EvalSettings(
-        datasets=dataset_names(given.dataset, program.subject.name),
+        datasets=dataset_names(given.dataset, program.estimates.name),
         runs=read_runs(given.r, given.method, given.protect, unmerge=not given.no_unmerge),
         data_dir=given.data_dir,
-        results=given.results or program.folder / "results",
+        results=given.results or program.results_dir,
         device=device,
         dtype=choose_dtype(given.dtype, device).dtype,
         checkpoint=given.checkpoint,
@@ -106,7 +107,7 @@ def parse_settings(program: EvalProgram, arguments: Sequence[str] | None = None)
     )
 
 
-def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
+def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
     """The parser of `parse_settings`; defaults are in its help."""
     parser = argparse.ArgumentParser(
         description=f"Accuracy and speed of {program.name} on evaluation sets, with and without merging. "
@@ -114,10 +115,10 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
         epilog=f"The schedules of the thesis: --r {_THESIS}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add, subject = parser.add_argument, program.subject
+    add, subject = parser.add_argument, program.estimates
     sets = ", ".join(spec.name for spec in DATASETS.values() if spec.subject == subject.name)
     add("--dataset", default=subject.dataset, help=f"comma list of {sets}; case does not matter")
-    add("--data_dir", type=Path, default=program.folder.parent / "data", help="folder that holds datasets")
+    add("--data_dir", type=Path, default=program.data_dir, help="folder that holds datasets")
     add(
         "--r",
         default="off,5x20",
@@ -168,7 +169,7 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
         help="timed rounds per schedule, each with the baseline; 0: no timing",
     )
     add(
-        "--results", type=Path, help=f"folder for *.jsonl and files; without it {program.folder.name}/results"
+        "--results", type=Path, help=f"folder for *.jsonl and files; without it {_shown(program.results_dir)}"
     )
     add("--fresh", action="store_true", help="compute and time again what is already there")
     return parser
@@ -192,3 +193,8 @@ def read_runs(schedules: str, methods: str, protect: str = "first", *, unmerge: 
         for s in parsed
     ]
     return tuple(dict.fromkeys(runs))
+
+
+def _shown(folder: Path) -> str:
+    """A folder of the repository by its last two names, which are the same on every machine."""
+    return "/".join(folder.parts[-2:])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from shared_tmu.evaluation.settings import EvalSettings
-from shared_tmu.programs.model_program import EvalProgram, Run
+from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.programs.timing import Timing, compare_times, measure_in_turn
 
 _FIELDS = ("images_per_s", "images_per_s_quartiles", "speedup", "speedup_quartiles", "timing")
@@ -20,7 +20,7 @@ _BUDGET_S = 15.0  # for each run and for the baseline
 
 
 @torch.inference_mode()
-def count_tokens(program: EvalProgram, model: nn.Module, run: Run, img: Tensor) -> dict[str, Any]:
+def count_tokens(program: ModelProgram, model: nn.Module, run: Run, img: Tensor) -> dict[str, Any]:
     """Tokens of one image before the trunk and at its end, read off the plan of a forward pass."""
     with run.patched(program, model, record=True) as handle:
         model({"img": img[:1]})
@@ -31,7 +31,7 @@ def count_tokens(program: EvalProgram, model: nn.Module, run: Run, img: Tensor) 
 
 @torch.inference_mode()
 def measure_speeds(
-    program: EvalProgram,
+    program: ModelProgram,
     model: nn.Module,
     runs: Sequence[Run],
     batch: Mapping[str, Tensor],

@@ -24,7 +24,7 @@ from shared_tmu.files import write_text
 from shared_tmu.matching import halves, match_similar
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import file_sha256, weights_sha256
-from shared_tmu.programs.model_program import EvalProgram
+from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import describe_environment
 from shared_tmu.reductions import Reduction
 from shared_tmu.seen import Seen, Watch
@@ -49,19 +49,19 @@ class BlockFacts:
     change: float
 
 
-def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
+def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
     """Measure, write one JSON line for each part of the trunk and one for all of it; the exit status."""
     return run_program(lambda: _measure(program, arguments))
 
 
-def _measure(program: EvalProgram, arguments: Sequence[str] | None) -> None:
+def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--r", default="5", help="schedule that removes tokens in every block")
     parser.add_argument("--limit", type=int, default=64, help="how many samples of the set that makes itself")
     parser.add_argument("--out", type=Path, required=True, help="JSON-lines file, replaced")
     given = parser.parse_args(arguments)
     model = program.load_model(None, None).eval()
-    name = program.subject.dataset
+    name = program.estimates.dataset
     data = open_dataset(name, Path(), SetOptions(getattr(model, "config", None))).head(given.limit)
     device = torch.device("cpu")
     blocks = measure_blocks(program, model, load_batch(data, range(len(data)), device), given.r)
@@ -79,7 +79,7 @@ def _measure(program: EvalProgram, arguments: Sequence[str] | None) -> None:
 
 @torch.inference_mode()
 def measure_blocks(
-    program: EvalProgram, model: nn.Module, batch: Mapping[str, Tensor], schedule: str
+    program: ModelProgram, model: nn.Module, batch: Mapping[str, Tensor], schedule: str
 ) -> list[BlockFacts]:
     """Look at every block on the samples of a batch.
 

@@ -21,7 +21,7 @@ from shared_tmu.programs.flags import (
     CONFIG_HELP,
     images_per_call,
 )
-from shared_tmu.programs.model_program import EvalProgram, Run
+from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.schedule import Schedule
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _EXAMPLE_IMAGES = 2  # enough to tell the batch from a dimension of one
 
 
-def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
+def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status."""
     return run_program(
         lambda: _export(program, build_parser(program).parse_args(arguments)),
@@ -37,7 +37,7 @@ def main(program: EvalProgram, arguments: Sequence[str] | None = None) -> int:
     )
 
 
-def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
+def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
     """The parser of `main`; defaults are in its help."""
     parser = argparse.ArgumentParser(
         description=f"{program.name} as an ONNX file, with token merging inside the graph. The schedule is "
@@ -57,21 +57,21 @@ def build_parser(program: EvalProgram) -> argparse.ArgumentParser:
     add("--checkpoint", type=Path, help="weights; without it the bundled ones")
     add("--config", dest="config_path", type=Path, help=CONFIG_HELP)
     add(
-        program.subject.body_flag,
+        program.estimates.body_flag,
         dest="body_path",
         type=Path,
-        help=f"{program.subject.body_file}; without it {program.subject.bundled}",
+        help=f"{program.estimates.body_file}; without it {program.estimates.bundled}",
     )
     add("--batch", type=images_per_call, help="fix the number of images; without it any number will do")
     return parser
 
 
-def _export(program: EvalProgram, given: argparse.Namespace) -> int:
+def _export(program: ModelProgram, given: argparse.Namespace) -> int:
     schedule, method = Schedule.parse(given.r), find_method(given.method).name
     output_file(given.out)  # says what is wrong with it before any work
     run = Run(schedule, method, unmerge=not given.no_unmerge)
     model = program.load_model(given.checkpoint, given.body_path, given.config_path).eval()
-    batch = program.subject.crops(model, given.batch or _EXAMPLE_IMAGES)
+    batch = program.estimates.crops(model, given.batch or _EXAMPLE_IMAGES)
     facts = {
         "model": program.name,
         "schedule": str(schedule),

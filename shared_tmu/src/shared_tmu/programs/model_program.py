@@ -1,17 +1,20 @@
-"""What a model folder hands to the runner, and one thing to evaluate."""
+"""What a model folder is, for every program; finding it by name; and one way of merging."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from shared_tmu.errors import InputError
 from shared_tmu.patching import PatchHandle
+from shared_tmu.programs.estimates import HAND, Estimate
+from shared_tmu.programs.random_models import build_random
 from shared_tmu.schedule import Schedule
 from shared_tmu.trunk import Protect
 
@@ -20,7 +23,7 @@ class LoadModel(Protocol):
     """The model folder's function that loads it."""
 
     def __call__(
-        self, checkpoint: Path | None, body_path: Path | None, config_path: Path | None = None, /
+        self, checkpoint: Path | None, body_path: Path | None = None, config_path: Path | None = None, /
     ) -> nn.Module:
         """Load a model; see `ModelFormat.load`."""
 
@@ -32,98 +35,89 @@ class PatchModel(Protocol):
         """Patch `model`; see `shared_tmu.patch`."""
 
 
-def hand_vertices(output: Mapping[str, Any]) -> Tensor:
-    """Vertices `[B, 778, 3]` in metres of a hand model's output."""
-    vertices: Tensor = output["pred_vertices"]
-    return vertices
-
-
-def body_vertices(output: Mapping[str, Any]) -> Tensor:
-    """Vertices `[B, 10475, 3]` in metres of a body model's output, before its translation."""
-    vertices: Tensor = output["smplx_mesh_cam"] - output["cam_trans"].unsqueeze(1)
-    return vertices
-
-
-def hand_crops(model: nn.Module, count: int) -> dict[str, Tensor]:
-    """Random crops `[B, 3, S, S]` as `img`, with S = `model.config.image_size`, on the CPU, in float32."""
-    config: Any = model.config
-    draws = torch.Generator().manual_seed(0)
-    return {"img": torch.randn(count, 3, config.image_size, config.image_size, generator=draws)}
-
-
-def body_crops(model: nn.Module, count: int) -> dict[str, Tensor]:
-    """Random crops `[B, 3, h, w]` in 0..1 as `img`, of the encoder's `img_size`, on the CPU, in float32."""
-    config: Any = model.config
-    draws = torch.Generator().manual_seed(0)
-    return {"img": torch.rand(count, 3, *config.encoder.img_size, generator=draws)}
-
-
 @dataclass(frozen=True)
-class Subject:
-    """What a model estimates, as far as command lines differ.
-
-    Args:
-        name: `"hand"` or `"body"`; decides which evaluation sets there are.
-        dataset: the set that makes itself.
-        body_flag: names the body model's file.
-        body_file: what that file is usually called.
-        bundled: what is used without it.
-        vertices: a model's output to its vertices `[B, V, 3]` in metres.
-        crops: a model and a number of images to random crops for it, as it takes them.
-    """
-
-    name: str
-    dataset: str
-    body_flag: str
-    body_file: str
-    bundled: str
-    vertices: Callable[[Mapping[str, Any]], Tensor]
-    crops: Callable[[nn.Module, int], dict[str, Tensor]]
-
-
-HAND = Subject(
-    name="hand",
-    dataset="synthhand",
-    body_flag="--mano_path",
-    body_file="MANO_RIGHT.pkl",
-    bundled="the bundled hand",
-    vertices=hand_vertices,
-    crops=hand_crops,
-)
-BODY = Subject(
-    name="body",
-    dataset="synthbody",
-    body_flag="--smplx_path",
-    body_file="SMPLX_NEUTRAL.npz",
-    bundled="the bundled person",
-    vertices=body_vertices,
-    crops=body_crops,
-)
-
-
-@dataclass(frozen=True)
-class EvalProgram:
-    """A model folder, as the runner sees it.
+class ModelProgram:
+    """A model folder, said once: demo, evaluation, benchmark, export and training read it.
 
     Args:
         name: the model's name in results, e.g. `"HaMeR"`.
-        folder: the model folder; results go to its `results` unless told otherwise, and its sources count
-            when deciding whether finished work still holds.
-        load_model: `(checkpoint, body model file, configuration, each or None) -> model` in eval mode;
-            the model maps a
-            batch with `img` to a dictionary with the published keys, and tells the size of its input in
-            `config`.
+        folder: the model folder; its sources count when deciding whether finished work still holds.
+        config: the model's configuration class; `config.official()` has the published sizes.
+        build: makes an untrained model from a configuration and `estimates.load_bodies()`.
+        load_model: `(checkpoint, body model file, configuration, each or None) -> model` in eval mode; the
+            model maps a batch with `img` to a dictionary with the published keys, and has its `config`.
+        save_model: writes a model to a `.safetensors`, its sizes beside it.
         patch: the folder's `tmu.patch`.
         default_checkpoint: the file that `load_model(None, ...)` reads.
-        subject: what the model estimates.
+        narrow: a configuration to one that is as deep, and narrow: to try a command with.
+        estimates: what the model estimates.
+        parts: the model's modules after the ViT, by the name of their part in a profile.
+        published: what the file of the published training recipe is called; None if there is no recipe.
     """
 
     name: str
     folder: Path
+    config: Any
+    build: Callable[..., nn.Module]
     load_model: LoadModel
+    save_model: Callable[..., None]
     patch: PatchModel
     default_checkpoint: Path
-    subject: Subject = HAND
+    narrow: Callable[[Any], Any]
+    estimates: Estimate = HAND
+    parts: Mapping[str, str] = field(default_factory=dict)
+    published: str | None = None
+
+    @property
+    def sizes(self) -> Mapping[str, Callable[[], nn.Module]]:
+        """Models to time by name, on the CPU in float32 and eval mode; the first is the default."""
+        return {
+            "vit-h": lambda: self.build_random(self.config.official()),
+            "thin": lambda: self.load_model(None),
+            "tiny": lambda: self.build_random(self.narrow(self.config.official())),
+        }
+
+    def build_random(self, config: Any) -> nn.Module:
+        """A model with random weights: how long it takes does not depend on them."""
+        return build_random(lambda: self.build(config, *self.estimates.load_bodies()))
+
+    @property
+    def data_dir(self) -> Path:
+        """Where data and detectors are looked for: in the repository, or where an installed model runs."""
+        return self.folder.parent / "data" if self._is_in_repository else Path("data")
+
+    @property
+    def results_dir(self) -> Path:
+        """Where evaluations are kept."""
+        return self.folder / "results" if self._is_in_repository else Path("results")
+
+    @property
+    def _is_in_repository(self) -> bool:
+        return (self.folder.parent / "shared_tmu" / "pyproject.toml").is_file()
+
+
+MODELS = "shared_tmu.models"
+"""Entry points by which model packages tell of themselves."""
+
+
+def find_program(name: str) -> ModelProgram:
+    """An installed model; capitals and punctuation of its name do not count.
+
+    Raises:
+        InputError: no such model; the message names those that are installed.
+    """
+    found = {_plain(entry.name): entry for entry in entry_points(group=MODELS)}
+    if not found:
+        raise InputError("no model is installed: pip install ./HaMeR_TMU, or another *_TMU folder.")
+    if _plain(name) not in found:
+        names = ", ".join(sorted(entry.name for entry in found.values()))
+        raise InputError(f"there is no model {name!r}: use one of {names}.")
+    program: ModelProgram = found[_plain(name)].load()
+    return program
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 @dataclass(frozen=True)
@@ -149,12 +143,12 @@ class Run:
         parts += [str(self.schedule), *([] if self.unmerge else ["merge-only"])]
         return "-".join([*parts, *([] if self.protect == "first" else [f"protect-{self.protect}"])])
 
-    def patched(self, program: EvalProgram, model: nn.Module, *, record: bool = False) -> PatchHandle:
+    def patched(self, program: ModelProgram, model: nn.Module, *, record: bool = False) -> PatchHandle:
         """`model` patched this way, for a `with` block."""
         options = {"unmerge": self.unmerge, "protect": self.protect, "record": record}
         return program.patch(model, self.schedule, self.method, **options)
 
-    def applied(self, program: EvalProgram, model: nn.Module) -> AbstractContextManager[object]:
+    def applied(self, program: ModelProgram, model: nn.Module) -> AbstractContextManager[object]:
         """As `patched`, but `off` leaves the model alone: it is the baseline itself."""
         return nullcontext() if self.schedule.is_off else self.patched(program, model)
 

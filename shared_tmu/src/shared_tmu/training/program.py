@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,10 +12,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 from torch.utils.data import DataLoader
 
-from shared_tmu.body_models import load_mano, load_mean_params, load_smplx
 from shared_tmu.errors import ConfigError
-from shared_tmu.limits import shown
+from shared_tmu.programs.estimates import HAND
+from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.synth.scene import Difficulty
+from shared_tmu.training.building import section, sizes_of, untrained
 from shared_tmu.training.checkpointing import (
     LAST,
     Keeper,
@@ -44,7 +42,7 @@ from shared_tmu.training.recipes import (
 from shared_tmu.training.record import write_record
 from shared_tmu.training.stages import load_newest, read_end, run_stages
 from shared_tmu.training.stopping import Stop
-from shared_tmu.training.tasks import HAND, Task, body_task
+from shared_tmu.training.tasks import task_of
 
 PATCH = 16  # pixels, of every ViT that learns from our pictures
 MOST_WEIGHTS = 2e9
@@ -54,51 +52,7 @@ _PLACES = (
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class TrainProgram:
-    """A model folder, as training sees it.
-
-    Args:
-        name: of the folder, for the command in the record, e.g. `"HaMeR_TMU"`.
-        thin: what the trained file is called, without suffix, e.g. `"hamer_thin"`.
-        full: what the published recipe's file is called, e.g. `"hamer"`; not used for bodies.
-        config: the model's configuration class.
-        build: makes an untrained model from configuration, body model and mean parameters.
-        load: `(checkpoint or None, body model file or None) -> model`.
-        save: writes a model to a `.safetensors`, its sizes beside it.
-        estimates: `"hand"` or `"body"`.
-    """
-
-    name: str
-    thin: str
-    full: str
-    config: Any
-    build: Callable[..., nn.Module]
-    load: Callable[..., nn.Module]
-    save: Callable[..., None]
-    estimates: str = "hand"
-
-    @cached_property
-    def task(self) -> Task:
-        """What is trained."""
-        return body_task() if self.estimates == "body" else HAND
-
-    def sizes(self, sizes: Mapping[str, Any], depth: int) -> Any:
-        """The configuration of a model with `depth` blocks and the other sizes as given.
-
-        Raises:
-            ConfigError: there is no such model.
-        """
-        content = {**sizes, self.task.part: {**_section(sizes, self.task.part), "depth": depth}}
-        return self.config.from_dict(content, "model")
-
-    def untrained(self, sizes: Mapping[str, Any], depth: int) -> nn.Module:
-        """A model with `depth` blocks and the other sizes as given."""
-        bodies = (load_smplx(),) if self.estimates == "body" else (load_mano(), load_mean_params())
-        return self.build(self.sizes(sizes, depth), *bodies)
-
-
-def train(program: TrainProgram, config: DictConfig) -> None:
+def train(program: ModelProgram, config: DictConfig) -> None:
     """Train as the configuration says, and export; see the folder's `configs/` for the fields.
 
     Raises:
@@ -116,15 +70,15 @@ def train(program: TrainProgram, config: DictConfig) -> None:
             run_recipe(program, recipe, stop)
 
 
-def run_recipe(program: TrainProgram, recipe: StagesRecipe, stop: Stop) -> None:
+def run_recipe(program: ModelProgram, recipe: StagesRecipe, stop: Stop) -> None:
     """Train in stages and export."""
     setting, stages, photos = recipe.setting, recipe.run, recipe.setting.photos
     check_recipe(program, recipe)
-    task = with_photos(program.task) if photos else program.task
-    dim = getattr(program.sizes(recipe.model, 1), task.part).embed_dim
+    task = with_photos(task_of(program.estimates)) if photos else task_of(program.estimates)
+    dim = getattr(sizes_of(program, recipe.model, 1), task.part).embed_dim
 
     def make(depth: int) -> nn.Module:
-        return program.untrained(recipe.model, depth)
+        return untrained(program, recipe.model, depth)
 
     if recipe.export_only:
         model, stage = load_newest(make, dim, stages, setting, task)
@@ -135,27 +89,29 @@ def run_recipe(program: TrainProgram, recipe: StagesRecipe, stop: Stop) -> None:
     if getattr(rank_zero_only, "rank", 0) != 0:
         return  # with several devices, one process writes
     folder = recipe.export_to
-    program.save(model, folder / f"{program.thin}.safetensors")
+    program.save_model(model, folder / f"{program.default_checkpoint.stem}.safetensors")
     facts = PhotoSet(keep_hands(photos, setting.cache)).facts if photos else None
     command = _command(program, recipe)
     parents = recipe.start_from, recipe.backbone_from
-    write_record(folder, program.thin, command, stages, setting, parents[0], facts, parents[1])
-    log.info("wrote %s", folder / f"{program.thin}.safetensors")
+    write_record(
+        folder, program.default_checkpoint.stem, command, stages, setting, parents[0], facts, parents[1]
+    )
+    log.info("wrote %s", folder / f"{program.default_checkpoint.stem}.safetensors")
 
 
-def check_recipe(program: TrainProgram, recipe: StagesRecipe) -> None:
+def check_recipe(program: ModelProgram, recipe: StagesRecipe) -> None:
     """Find out what would end training, or make it learn something else than was asked for.
 
     Raises:
         TMUError: one sentence about the first such thing.
     """
     setting, stages = recipe.setting, recipe.run
-    if setting.photos and program.estimates != "hand":
+    if setting.photos and program.estimates is not HAND:
         raise ConfigError(
             f"photos={setting.photos} was given to {program.name}, but only hands learn from "
             "them: leave it out."
         )
-    task = with_photos(program.task) if setting.photos else program.task
+    task = with_photos(task_of(program.estimates)) if setting.photos else task_of(program.estimates)
     check_stages(stages, setting)
     for stage in stages:
         try:
@@ -173,13 +129,13 @@ def check_recipe(program: TrainProgram, recipe: StagesRecipe) -> None:
         photo_file(setting.photos, setting.cache)
 
 
-def _check_sizes(program: TrainProgram, recipe: StagesRecipe) -> None:
+def _check_sizes(program: ModelProgram, recipe: StagesRecipe) -> None:
     """Sizes of a model that can be built and learns from our pictures."""
-    part = program.task.part
-    if "depth" in _section(recipe.model, part):
+    part = program.estimates.backbone
+    if "depth" in section(recipe.model, part):
         raise ConfigError(f"model.{part}.depth does not exist; each stage says its depth.")
     for stage in recipe.run:
-        vit = getattr(program.sizes(recipe.model, stage.depth), part)
+        vit = getattr(sizes_of(program, recipe.model, stage.depth), part)
         size, grid = (HEIGHT, WIDTH), (HEIGHT // PATCH, WIDTH // PATCH)
         if vit.img_size != size or vit.grid != grid:
             raise ConfigError(
@@ -200,26 +156,19 @@ def _check_sizes(program: TrainProgram, recipe: StagesRecipe) -> None:
             )
 
 
-def _section(sizes: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    section = sizes.get(part) or {}
-    if not isinstance(section, Mapping):
-        raise ConfigError(f"model.{part}={shown(section)} was asked for; it has to be sizes by name.")
-    return section
-
-
-def run_published(program: TrainProgram, recipe: PublishedRecipe, stop: Stop) -> None:
+def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) -> None:
     """Train on with the published losses; goes on from `last.ckpt` in `out` if there is one.
 
     Raises:
         TMUError: see `train`.
     """
-    if program.estimates != "hand":
+    if program.published is None:
         raise ConfigError(f"{program.name} has no published recipe: leave recipe at 'stages'.")
     out, weights = recipe.out, recipe.weights
     check_machine(recipe.accelerator, recipe.devices, recipe.precision, recipe.batch_size)
     check_folders({"out": out, "cache": recipe.cache})
     last = recover(out)
-    model: Any = program.load(recipe.checkpoint, recipe.mano_path)
+    model: Any = program.load_model(recipe.checkpoint, recipe.mano_path)
     if weights.adversarial > 0:
         model = with_discriminator(model)
     if last is not None:
@@ -244,25 +193,25 @@ def run_published(program: TrainProgram, recipe: PublishedRecipe, stop: Stop) ->
     module = HandModule(model.train(), weights, recipe.lr, recipe.weight_decay)
     module.name_of = lambda number: f"scene {number} of seed {recipe.data_seed}"
     trainer.fit(module, loader, ckpt_path=last, weights_only=True)
-    program.save(model, out / f"{program.full}.safetensors")
-    log.info("wrote %s", out / f"{program.full}.safetensors")
+    program.save_model(model, out / f"{program.published}.safetensors")
+    log.info("wrote %s", out / f"{program.published}.safetensors")
 
 
-def _start(program: TrainProgram, recipe: StagesRecipe) -> nn.Module | None:
+def _start(program: ModelProgram, recipe: StagesRecipe) -> nn.Module | None:
     """What the first stage goes on from; None begins from nothing."""
     depth = recipe.run[0].depth
     return start_model(
-        program.task,
-        lambda: program.untrained(recipe.model, depth),
-        program.load,
+        task_of(program.estimates),
+        lambda: untrained(program, recipe.model, depth),
+        program.load_model,
         recipe.start_from,
         recipe.backbone_from,
     )
 
 
-def _command(program: TrainProgram, recipe: StagesRecipe) -> str:
+def _command(program: ModelProgram, recipe: StagesRecipe) -> str:
     """What a user types to train the file again; where files lie is left out."""
-    words = [f"cd {program.name} && python train.py"]
+    words = [f"cd {program.folder.name} && python train.py"]
     if HydraConfig.initialized():
         typed = HydraConfig.get()
         if typed.job.config_name != "train":

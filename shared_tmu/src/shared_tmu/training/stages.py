@@ -39,7 +39,7 @@ from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.recipes import check_stages
 from shared_tmu.training.settings import Setting, Stage
 from shared_tmu.training.stopping import Stop
-from shared_tmu.training.tasks import HAND, Task
+from shared_tmu.training.tasks import HAND_TASK, Task
 from shared_tmu.training.time_limit import Clock, seconds_for
 
 DONE = "done.safetensors"
@@ -59,7 +59,7 @@ def run_stages(
     setting: Setting,
     num_prefix_tokens: int = 0,
     start: nn.Module | None = None,
-    task: Task = HAND,
+    task: Task = HAND_TASK,
     stop: Stop | None = None,
 ) -> nn.Module:
     """Run all stages that are not done.
@@ -200,7 +200,7 @@ def load_newest(
     dim: int,
     stages: list[Stage],
     setting: Setting,
-    task: Task = HAND,
+    task: Task = HAND_TASK,
 ) -> tuple[nn.Module, str]:
     """The model as the newest checkpoint of any stage has it, and that stage's name.
 

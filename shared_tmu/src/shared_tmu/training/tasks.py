@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from shared_tmu.programs.estimates import HAND, Estimate
 from shared_tmu.training.data import ShardSet, SynthHandSet
 from shared_tmu.training.grow import fold_normalisation, initialise_vit
 from shared_tmu.training.module import HandTraining, RegressorTraining
@@ -53,12 +54,14 @@ class Task:
             fold_normalisation(vit.patch_embed.proj)
 
 
-HAND = Task("backbone", SynthHandSet, HandTraining)
+HAND_TASK = Task(HAND.backbone, SynthHandSet, HandTraining, HAND.is_normalised)
 
 
-def body_task() -> Task:
-    """People; imports what draws them only when asked for."""
+def task_of(estimates: Estimate) -> Task:
+    """How what a model estimates is learnt; imports what draws people only when asked for."""
+    if estimates is HAND:
+        return HAND_TASK
     from shared_tmu.training.body import BodyTraining
     from shared_tmu.training.body_data import SynthBodySet
 
-    return Task("encoder", SynthBodySet, BodyTraining, is_normalised=False)
+    return Task(estimates.backbone, SynthBodySet, BodyTraining, estimates.is_normalised)

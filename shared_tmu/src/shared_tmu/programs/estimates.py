@@ -1,0 +1,143 @@
+"""What models estimate, a hand or a body, as far as programs differ by it: said once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shared_tmu.body_models import load_mano, load_mean_params, load_smplx
+from shared_tmu.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A kind of thing that models estimate.
+
+    Args:
+        name: `"hand"` or `"body"`; decides which evaluation sets there are.
+        one, many: what messages and tables call it.
+        dataset: the set that makes itself.
+        body_flag: names the body model's file.
+        body_file: what that file is usually called.
+        bundled: what is used without it.
+        backbone: what models and their configurations call the ViT.
+        body_layer: what models call the body model.
+        size: where a configuration has the size of the input, a side or height and width.
+        is_normalised: whether pictures have mean 0 and deviation 1, or are in 0..1.
+        vertices: a model's output to its vertices `[B, V, 3]` in metres.
+        load_bodies: the bundled files that a model is built with, after its configuration.
+    """
+
+    name: str
+    one: str
+    many: str
+    dataset: str
+    body_flag: str
+    body_file: str
+    bundled: str
+    backbone: str
+    body_layer: str
+    size: str
+    is_normalised: bool
+    vertices: Callable[[Mapping[str, Any]], Tensor]
+    load_bodies: Callable[[], tuple[Any, ...]]
+
+    def vit(self, model: nn.Module) -> Any:
+        """The ViT, which has `blocks`."""
+        return getattr(model, self.backbone)
+
+    def input_size(self, model: nn.Module) -> tuple[int, int]:
+        """Height and width of the model's input, pixels.
+
+        Raises:
+            ConfigError: its configuration does not say.
+        """
+        size = _configured(model, self.size)
+        height, width = (size, size) if isinstance(size, int) else size
+        return int(height), int(width)
+
+    def grid(self, model: nn.Module) -> tuple[int, int]:
+        """Rows and columns of patches.
+
+        Raises:
+            ConfigError: its configuration does not say.
+        """
+        rows, columns = _configured(model, f"{self.backbone}.grid")
+        return int(rows), int(columns)
+
+    def faces(self, model: nn.Module) -> NDArray[np.int64]:
+        """Triangles of the mesh, `[F, 3]`."""
+        return np.asarray(getattr(model, self.body_layer).faces).astype(np.int64)
+
+    def crops(self, model: nn.Module, count: int) -> dict[str, Tensor]:
+        """Random crops `[B, 3, h, w]` as `img`, on the CPU, in float32."""
+        draws = torch.Generator().manual_seed(0)
+        draw = torch.randn if self.is_normalised else torch.rand
+        return {"img": draw(count, 3, *self.input_size(model), generator=draws)}
+
+
+def _configured(model: nn.Module, name: str) -> Any:
+    """A value of a model's configuration by its dotted name.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    found: Any = model
+    for part in ("config", *name.split(".")):
+        if not hasattr(found, part):
+            raise ConfigError(
+                f"config.{name} of the model was asked for, and {type(model).__name__} has none: crops are "
+                "cut and tokens drawn by it, so give the model's configuration that field."
+            )
+        found = getattr(found, part)
+    return found
+
+
+def hand_vertices(output: Mapping[str, Any]) -> Tensor:
+    """Vertices `[B, 778, 3]` in metres of a hand model's output."""
+    vertices: Tensor = output["pred_vertices"]
+    return vertices
+
+
+def body_vertices(output: Mapping[str, Any]) -> Tensor:
+    """Vertices `[B, 10475, 3]` in metres of a body model's output, before its translation."""
+    vertices: Tensor = output["smplx_mesh_cam"] - output["cam_trans"].unsqueeze(1)
+    return vertices
+
+
+HAND = Estimate(
+    name="hand",
+    one="hand",
+    many="hands",
+    dataset="synthhand",
+    body_flag="--mano_path",
+    body_file="MANO_RIGHT.pkl",
+    bundled="the bundled hand",
+    backbone="backbone",
+    body_layer="mano",
+    size="image_size",
+    is_normalised=True,
+    vertices=hand_vertices,
+    load_bodies=lambda: (load_mano(), load_mean_params()),
+)
+BODY = Estimate(
+    name="body",
+    one="person",
+    many="people",
+    dataset="synthbody",
+    body_flag="--smplx_path",
+    body_file="SMPLX_NEUTRAL.npz",
+    bundled="the bundled person",
+    backbone="encoder",
+    body_layer="smplx_layer",
+    size="encoder.img_size",
+    is_normalised=False,
+    vertices=body_vertices,
+    load_bodies=lambda: (load_smplx(),),
+)
