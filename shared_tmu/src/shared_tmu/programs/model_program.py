@@ -84,16 +84,17 @@ class ModelProgram:
     @property
     def data_dir(self) -> Path:
         """Where data and detectors are looked for: in the repository, or where an installed model runs."""
-        return self.folder.parent / "data" if self._is_in_repository else Path("data")
+        return Path("data") if self._is_installed else self.folder.parent / "data"
 
     @property
     def results_dir(self) -> Path:
         """Where evaluations are kept."""
-        return self.folder / "results" if self._is_in_repository else Path("results")
+        return Path("results") if self._is_installed else self.folder / "results"
 
     @property
-    def _is_in_repository(self) -> bool:
-        return (self.folder.parent / "shared_tmu" / "pyproject.toml").is_file()
+    def _is_installed(self) -> bool:
+        """Whether pip copied the folder to where packages lie, which is no place for files of a user."""
+        return self.folder.parent.name in ("site-packages", "dist-packages")
 
 
 MODELS = "shared_tmu.models"
