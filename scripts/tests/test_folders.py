@@ -13,7 +13,7 @@ PAIRS = list(itertools.combinations(FOLDERS, 2))
 PARTS = [
     *("README.md", "demo.py", "eval.py", "export.py", "train.py", "requirements.txt", "configs/base.yaml"),
     *("__init__.py", "pyproject.toml", "setup.py", "model/__init__.py"),
-    *("configs/train.yaml", "tests/folder.py", "tmu/__init__.py", "tmu/program.py", "tmu/bench.py"),
+    *("configs/train.yaml", "tests/folder.py", "tmu/__init__.py", "tmu/program.py"),
 ]
 RUN = 4  # fewer equal lines in a row are no copy
 MAX_SHARED = 48
