@@ -254,6 +254,19 @@ def test_blocks_are_neither_added_nor_removed_while_patched():
             vit(torch.randn(1, 20, 32))
 
 
+@pytest.mark.parametrize("build", [ToyViT, SequentialViT])
+def test_what_cannot_be_traced_is_said(build):
+    vit, x = build(depth=2).eval(), torch.randn(2, 3, 20, 32)
+    with patch(vit, "3x2", num_prefix_tokens=0) as handle:
+        if build is SequentialViT:
+            with pytest.raises(PatchError, match="create_feature_extractor, symbolic_trace"):
+                torch.fx.symbolic_trace(vit)
+        with pytest.raises(PatchError, match=r"torch\.vmap cannot map over a ViT that merges"):
+            torch.vmap(vit)(x)
+        handle.schedule = "off"
+        torch.testing.assert_close(torch.vmap(vit)(x)[0], vit(x[0]))
+
+
 class Chunk(nn.ModuleList):
     def forward(self, x):
         for block in self:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import PatchError
-from .stepping import Run, refuse_arguments, unwrap_step
+from .stepping import Run, refuse_arguments, refuse_stand_ins, unwrap_step
 from .trunk import TrunkSettings, run_blocks
 from .trunk_state import Trunk
 
@@ -54,6 +54,7 @@ class MergedBlocks(nn.ModuleList):
                 x = step(x, *args, **kwargs)
             return x
         refuse_arguments(args, kwargs)
+        refuse_stand_ins(x)
         if not torch.compiler.is_compiling():
             for number, block in enumerate(blocks):
                 trunk.check.again(number, block)

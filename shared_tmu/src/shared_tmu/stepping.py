@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.utils.weak import TensorWeakRef
 
@@ -34,6 +35,27 @@ def refuse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         raise PatchError(
             "this ViT calls its blocks with more than tokens, which merging would ignore: "
             f"{', '.join(names)}."
+        )
+
+
+def refuse_stand_ins(x: Any) -> None:
+    """Refuse what stands for tokens but has no numbers to match: where tokens go depends on those.
+
+    Raises:
+        PatchError: tracing by `torch.fx`, or `torch.vmap`.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if isinstance(x, torch.fx.Proxy):
+        raise PatchError(
+            "torch.fx (create_feature_extractor, symbolic_trace) cannot trace blocks that merge: iterate "
+            "over the blocks or use forward_intermediates for maps, torch.export or torch.compile for graphs, or "
+            "trace with the schedule 'off'."
+        )
+    if torch._C._functorch.is_batchedtensor(x):
+        raise PatchError(
+            "torch.vmap cannot map over a ViT that merges: give it a batch [B, N, C] instead, every image of "
+            "which merges by itself."
         )
 
 
@@ -74,6 +96,7 @@ class Run:
                 trunk.keep((), x)
             return block(x, *args, **kwargs)
         refuse_arguments(args, kwargs)
+        refuse_stand_ins(x)
         is_compiling = torch.compiler.is_compiling()
         after = copy.copy(self._find_before(number) if is_compiling else self._find(number, block, x))
         slots = after.step(number, block, after.reduce(x))
