@@ -49,8 +49,8 @@ def refuse_stand_ins(x: Any) -> None:
     if isinstance(x, torch.fx.Proxy):
         raise PatchError(
             "torch.fx (create_feature_extractor, symbolic_trace) cannot trace blocks that merge: iterate "
-            "over the blocks or use forward_intermediates for maps, torch.export or torch.compile for graphs, or "
-            "trace with the schedule 'off'."
+            "over the blocks or use forward_intermediates for maps, torch.export or torch.compile for "
+            "graphs, or trace with the schedule 'off'."
         )
     if torch._C._functorch.is_batchedtensor(x):
         raise PatchError(
