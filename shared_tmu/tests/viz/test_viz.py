@@ -38,6 +38,16 @@ def test_pruned_patches_are_dark_and_prefix_tokens_left_out(image):
     assert np.array_equal(drawn[4:], image[4:])
 
 
+def test_pruned_patches_show_whom_they_copy(image):
+    slots = np.arange(192)
+    slots[[1, 2]] = -1
+    copies = np.where(slots < 0, [0, 7, 9, *[0] * 189], slots)
+    dark, shown = draw_groups(image, slots), draw_groups(image, slots, copy_map=copies)
+    assert not np.array_equal(dark[:4, 4:12], shown[:4, 4:12])
+    assert np.array_equal(dark[4:], shown[4:])
+    assert not np.allclose(shown[1, 5].astype(int) - dark[1, 5], shown[1, 9].astype(int) - dark[1, 9])
+
+
 def test_a_recorded_plan_can_be_drawn(vit, tokens, image):
     with patch(vit, "5x2", num_prefix_tokens=18, record=True) as handle:
         vit(tokens)

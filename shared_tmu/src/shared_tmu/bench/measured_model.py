@@ -15,6 +15,7 @@ from shared_tmu.bench.floor import make_floor
 from shared_tmu.bench.runtimes import Call, find_runtime
 from shared_tmu.container import MergedBlocks
 from shared_tmu.errors import InputError
+from shared_tmu.methods import count_tokens
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.random_models import share_weights
 from shared_tmu.schedule import Schedule
@@ -178,7 +179,7 @@ class MeasuredModel:
             ScheduleError: the schedule is for more layers than the model has.
         """
         depth, tokens, prefix = self._trunk
-        return schedule.token_counts(depth, tokens, prefix)
+        return count_tokens(self.method, schedule, depth, tokens, prefix)
 
     @cached_property
     def _trunk(self) -> tuple[int, int, int]:

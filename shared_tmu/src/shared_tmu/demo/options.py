@@ -127,6 +127,11 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
     for flag in ("compare", "tokens"):
         if given[flag] and schedule.is_off:
             raise InputError(f"--{flag} was asked for with --r off, which merges nothing: try --r 5x20.")
+    if given["tokens"] and find_method(run.method).mixes:
+        raise InputError(
+            f"--tokens was asked for with --method {run.method}, which mixes all tokens, so there are no "
+            "groups to draw: leave one out."
+        )
     _require_something_to_save(given)
     if given["video"] is not None:
         _require_flags_of_clips(given)

@@ -197,8 +197,4 @@ class Predictor:
 def _slots(handle: PatchHandle) -> list[NDArray[np.int64]]:
     """Of the patch tokens; task tokens have no place in a picture."""
     maps = [plan.source_map for plan in handle.plans]
-    if any(slots is None for slots in maps):
-        raise InputError(
-            "this method mixes all tokens, so there are no groups of them to draw: leave out --tokens."
-        )
     return [slots[:, handle.num_prefix_tokens :].cpu().numpy() for slots in maps if slots is not None]

@@ -110,12 +110,12 @@ class Report:
         """Share of the wall time during which a forward pass of the model was running."""
         return self.seconds["model"] / self.wall_s if self.wall_s else 0.0
 
-    def rows(self, model_crops: int, tokens: tuple[int, int]) -> list[tuple[str, str]]:
+    def rows(self, model_crops: int, tokens: tuple[int, int] | None) -> list[tuple[str, str]]:
         """The closing table.
 
         Args:
             model_crops: crops that the model has run on.
-            tokens: patch tokens that enter the trunk, and those left at its end.
+            tokens: patch tokens that enter the trunk, and those left at its end; None if images differ.
         """
         images = f"{self.images}" + (f" (and {self.kept} kept from before)" if self.kept else "")
         without = f" (none found in {self.empty} {self.unit})" if self.empty else ""
@@ -133,7 +133,8 @@ class Report:
             rows.append(("model busy", f"{100 * self.busy:.0f} % of the wall time (waited {waited})"))
             alone = model_crops / max(self.seconds["model"], 1e-9)
             rows.append(("images/s, model alone", f"{alone:.1f}"))
-        rows.append(("tokens kept", f"{tokens[1]} of {tokens[0]} ({100 * tokens[1] / tokens[0]:.0f} %)"))
+        if tokens is not None:
+            rows.append(("tokens kept", f"{tokens[1]} of {tokens[0]} ({100 * tokens[1] / tokens[0]:.0f} %)"))
         return rows
 
     def record(self) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from shared_tmu.demo.summary import last_line, list_of, pictures_of
 from shared_tmu.demo.timeline import Timeline
 from shared_tmu.detect import Detector
 from shared_tmu.errors import InputError
+from shared_tmu.methods import count_tokens
 from shared_tmu.pictures.listing import Source, list_images
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import append_record, describe_environment
@@ -243,8 +244,11 @@ class Session:
         vit = self.program.estimates.vit(predictor.model)
         tasks = getattr(vit, "num_prefix_tokens", 0)
         depth, count = len(vit.blocks), math.prod(self.program.estimates.grid(predictor.model)) + tasks
-        tokens = self.options.run.schedule.token_counts(depth, count, tasks)
-        rows = report.rows(predictor.crops, (tokens[0], tokens[-1]))
+        run, kept = self.options.run, None
+        if not run.schedule.reads_thresholds:  # or every image keeps its own number
+            tokens = count_tokens(run.method, run.schedule, depth, count, tasks)
+            kept = tokens[0], tokens[-1]
+        rows = report.rows(predictor.crops, kept)
         rows.append(("number format", f"{self.options.dtype_name} ({self.options.dtype_reason})"))
         if predictor.dtype_error is not None:
             rows.append(("vertices off float32", str(predictor.dtype_error)))

@@ -19,10 +19,12 @@ def draw_groups(
     source_map: Any,
     grid: tuple[int, int] = (16, 12),
     index: int = 0,
+    copy_map: Any = None,
 ) -> NDArray[np.uint8]:
     """Fill each merged group of patches with its mean colour, tinted and outlined in a colour of its own.
 
-    Patches that stand for themselves show the picture; pruned ones (-1 in the map) are darkened.
+    Patches that stand for themselves show the picture; pruned ones (-1 in the map) are darkened, and in the
+    colour of the slot that they copy where that is said.
 
     Args:
         image: what the model saw, `[H, W, 3]` uint8, any channel order.
@@ -30,6 +32,8 @@ def draw_groups(
             the grid has patches, the first ones are prefix tokens and are not drawn.
         grid: rows and columns of patches.
         index: which image of the batch.
+        copy_map: the slot that every token gets its features back from, like the source map; None if it is
+            not to be shown.
 
     Returns:
         A new picture of the same size.
@@ -38,6 +42,7 @@ def draw_groups(
         InputError: the map, the grid and the image do not fit each other.
     """
     slots = _patch_slots(source_map, grid, index)
+    copied = None if copy_map is None else _patch_slots(copy_map, grid, index)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(f"expected an image [H, W, 3] of uint8, found {list(image.shape)} of {image.dtype}.")
     height, width = image.shape[:2]
@@ -54,10 +59,18 @@ def draw_groups(
         here = slot_of_pixel == slot
         if slot < 0:
             canvas[here] *= 0.25
+            if copied is not None:
+                _tint_copies(canvas, here, copied[rows[:, None], columns[None, :]])
         elif members > 1:
             canvas[here] = (1 - _TINT) * canvas[here].mean(axis=0) + _TINT * _colour(int(slot))
     _outline(canvas, slot_of_pixel, slots)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
+
+
+def _tint_copies(canvas: NDArray[np.float64], here: NDArray[np.bool_], copied: NDArray[np.int64]) -> None:
+    """Give pruned patches some of the colour of the slot that they copy, in place."""
+    for slot in np.unique(copied[here]):
+        canvas[here & (copied == slot)] += _TINT * _colour(int(slot))
 
 
 def _patch_slots(source_map: Any, grid: tuple[int, int], index: int) -> NDArray[np.int64]:
