@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from shared_tmu.errors import CheckpointError, MissingDependencyError
 from shared_tmu.files import open_file, replacing, shortened
-from shared_tmu.torch_archives import read_torch
+from shared_tmu.torch_archives import LEGACY_MAGIC, ZIP_MAGIC, read_torch
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ def read_checkpoint(path: Path | str, where: str = "") -> Mapping[str, Any]:
         if not head:
             raise CheckpointError(f"{path} is empty; the download or copy probably failed. {where}".strip())
         is_safe = _is_safetensors(path, head)
+        if is_safe and head.startswith((ZIP_MAGIC, LEGACY_MAGIC)):
+            raise CheckpointError(f"{path} is no safetensors file but one by torch.save: name it .ckpt.")
         content = _read_safetensors(path) if is_safe else read_torch(path, file, head)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dictionary of tensors.")

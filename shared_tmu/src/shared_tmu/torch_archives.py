@@ -2,7 +2,9 @@
 
 A file is walked through first (`pickles`): names that a dictionary of tensors does not need are refused by
 name, also those that torch itself would call, such as `bytearray(10**10)`. Tensors are memory-mapped only
-where every record lies uncompressed and aligned; compressed archives are unpacked, within a limit.
+where every record lies uncompressed and aligned; compressed archives are unpacked, within a limit. An
+archive's checksums, which torch does not look at, are compared with every byte (3.7 GB/s, once the file is in
+memory): a flipped bit in a weight would be a wrong answer without a word.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import threading
 import zipfile
 import zlib
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,9 +32,13 @@ LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
 """How files written by torch.save before 1.6 start."""
 _LEGACY_PICKLES = 5  # magic number, protocol, system, the object, keys of its storages
 
+NEWEST_PROTOCOL = 3
+"""Of pickles that torch reads without executing anything."""
+
 ZIP_MAGIC = b"PK\x03\x04"
 ALIGNMENT = 64  # bytes; what torch.save aligns its records to
 MAX_PICKLE_BYTES = 1 << 25  # of the dictionary without its tensors
+PIECE = 1 << 20  # bytes that are read at a time
 MAX_UNPACKED = 1 << 26  # bytes that a compressed archive may unpack to whatever its size
 MAX_UNPACKED_RATIO = 8  # times the size of the file; trained weights compress by a tenth
 
@@ -39,7 +46,7 @@ _LOADING = threading.Lock()  # torch keeps the list of allowed classes per proce
 _CALLS = (
     "collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.set",
     "builtins.complex", "torch.Size", "torch.device", "torch.nn.parameter.Parameter",
-    "torch._tensor._rebuild_from_type_v2",
+    "torch._tensor._rebuild_from_type_v2", "torch.serialization._get_layout",
 )  # fmt: skip
 _CALLS_START = "torch._utils._rebuild_"
 
@@ -85,18 +92,20 @@ def _check_archive(path: Path, file: BinaryIO, size: int) -> bool:
     """
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
-        names = [record.filename for record in records]
+        names = [record.filename.lower() for record in records]  # torch finds them in any case
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise CheckpointError(f"{path} is damaged: it holds {shortened(twice)!r} twice.")
-        pickles = [record for record in records if record.filename.endswith("/data.pkl")]
+        pickles = [record for record in records if record.filename.lower().endswith("/data.pkl")]
         if len(pickles) != 1 or any(name.endswith("/constants.pkl") for name in names):
             is_script = any(name.endswith("/constants.pkl") for name in names)
             what = "a TorchScript program" if is_script else "a zip file without weights"
             raise CheckpointError(f"{path} is no torch checkpoint but {what}; expected a file by torch.save.")
         _expect_readable(path, records, size)
         content = _read_pickle(path, archive, file, pickles[0])
-    _check_pickles(path, io.BytesIO(content), len(content), 1)
+        _check_pickles(path, io.BytesIO(content), len(content), 1)
+        for record in records:
+            _expect_undamaged(path, archive, file, record)
     return all(
         record.compress_type == zipfile.ZIP_STORED and _data_start(file, record) % ALIGNMENT == 0
         for record in records
@@ -122,29 +131,37 @@ def _expect_readable(path: Path, records: list[zipfile.ZipInfo], size: int) -> N
 
 
 def _read_pickle(path: Path, archive: zipfile.ZipFile, file: BinaryIO, record: zipfile.ZipInfo) -> bytes:
-    """The pickle in an archive; its checksum counts only where others are right: torch can leave them out."""
     if record.file_size > MAX_PICKLE_BYTES:
         raise CheckpointError(
             f"{path} holds {record.file_size} bytes beside its tensors; at most {MAX_PICKLE_BYTES} are read."
         )
-    if record.compress_type != zipfile.ZIP_STORED:
-        return archive.read(record)
-    file.seek(_data_start(file, record))
-    content = file.read(record.file_size)
-    version = record.filename.removesuffix("data.pkl") + "version"
-    if zlib.crc32(content) != record.CRC and _has_checksums(archive, version):
+    _expect_undamaged(path, archive, file, record)
+    return b"".join(_pieces(archive, file, record))
+
+
+def _expect_undamaged(path: Path, archive: zipfile.ZipFile, file: BinaryIO, record: zipfile.ZipInfo) -> None:
+    """Compare a record with its checksum; 0 is what torch writes if it is told to make none."""
+    checksum = 0
+    for piece in _pieces(archive, file, record):
+        checksum = zlib.crc32(piece, checksum)
+    if record.CRC not in (0, checksum):
         raise CheckpointError(
-            f"{path} is damaged: the checksum of {record.filename} is not what it should be."
+            f"{path} is damaged: the checksum of {shortened(record.filename)} is not what it should be. "
+            "Download or copy it again."
         )
-    return content
 
 
-def _has_checksums(archive: zipfile.ZipFile, version: str) -> bool:
-    try:
-        archive.read(version)
-    except (KeyError, zipfile.BadZipFile):
-        return False
-    return True
+def _pieces(archive: zipfile.ZipFile, file: BinaryIO, record: zipfile.ZipInfo) -> Iterator[bytes]:
+    """What a record holds, some of it at a time."""
+    if record.compress_type != zipfile.ZIP_STORED:
+        with archive.open(record) as member:
+            while piece := member.read(PIECE):
+                yield piece
+        return
+    start = _data_start(file, record) if record.file_size else 0
+    for at in range(0, record.file_size, PIECE):
+        file.seek(start + at)  # the archive reads from the same file
+        yield file.read(min(PIECE, record.file_size - at))
 
 
 def _data_start(file: BinaryIO, record: zipfile.ZipInfo) -> int:
@@ -160,6 +177,7 @@ def _check_pickles(path: Path, file: BinaryIO, size: int, count: int) -> None:
     bounded = BoundedFile(file, size)
     file.seek(0)
     refused: dict[str, None] = {}
+    newest = 0
     is_plain = count == 1 and not isinstance(file, io.BytesIO)
     for _ in range(count):
         scanner = NameScanner(bounded)
@@ -171,11 +189,17 @@ def _check_pickles(path: Path, file: BinaryIO, size: int, count: int) -> None:
             if not _unexpected(scanner):
                 raise pickle.UnpicklingError(str(error) or type(error).__name__) from error
         refused |= dict.fromkeys(_unexpected(scanner))
+        newest = max(newest, getattr(scanner, "proto", 0))
     if refused:
         asked = shortened(", ".join(f"'{name}'" for name in refused), 400)
         raise CheckpointError(
             f"{path} was not loaded: it asks for {asked}, which is neither a tensor nor a plain value and "
             "could execute code. Export its weights alone (a dictionary of tensors) where it was written."
+        )
+    if newest > NEWEST_PROTOCOL and not is_plain:
+        raise CheckpointError(
+            f"{path} was written with pickle protocol {newest}, which torch does not read without executing "
+            "code: save it again with torch.save's own (pickle_protocol=2), or as safetensors."
         )
 
 

@@ -108,6 +108,6 @@ def identify(content: Mapping[str, Any]) -> str:
     if has("blocks.", "patch_embed.", "cls_token"):
         return "it is a plain ViT, such as a classifier or an MAE pretraining"
     if not names:
-        keys = ", ".join(shortened(str(key), 40) for key in list(content)[:8]) or "nothing"
-        return f"it holds no weights, only {keys}"
+        keys = ", ".join(shortened(str(key), 40) for key in list(content)[:8])
+        return f"it holds no weights, only {keys}" if keys else "it is empty"
     return f"it has keys such as {', '.join(shortened(name, 60) for name in names[:4])}"

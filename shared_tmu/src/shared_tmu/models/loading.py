@@ -63,8 +63,8 @@ class ModelFormat(ABC, Generic[M]):
 
         Args:
             checkpoint: an official checkpoint, one written by training here, or a `.safetensors`; None takes
-                `bundled`. Memory-mapped: what is not needed, such as an optimizer's state, is never read. Its
-                weights may lie in dictionaries and wrappers, see `contents.groups_of`.
+                `bundled`. Memory-mapped: what is not needed, such as an optimizer's state, takes no memory.
+                Its weights may lie in dictionaries and wrappers, see `contents.groups_of`.
             body_path: a body model's file. None takes the one in the checkpoint if that can be, else the
                 bundled one.
             config_path: YAML in our layout or, for hands, the published one. None looks for `NAME.yaml`
