@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from toy_demo import SIZES, contents, demo_program, results, run, write_boxes, write_pictures
 
-from shared_tmu.demo import batching, runner
+from shared_tmu.demo import batching, session
 from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
 from shared_tmu.demo.drawing import DrawingProcess, Finisher, choose_processes
 from shared_tmu.demo.report import Report
@@ -131,12 +131,12 @@ def test_images_on_their_way_are_few_however_many_there_are(program, tmp_path, o
             on_their_way[0] += change
             most[0] = max(most[0], on_their_way[0])
 
-    take, save = PixelBudget.take, runner.Session._save
+    take, save = PixelBudget.take, session.Session._save
     monkeypatch.setattr(PixelBudget, "take", lambda self, pixels: (take(self, pixels), count(1)))
     files = Drawer.files
     monkeypatch.setattr(Drawer, "files", lambda self, job: (time.sleep(0.01), files(self, job))[1])
     monkeypatch.setattr(
-        runner.Session, "_save", lambda self, job, drawn: (count(-1), save(self, job, drawn))[1]
+        session.Session, "_save", lambda self, job, drawn: (count(-1), save(self, job, drawn))[1]
     )
     assert run(program, folder, out, "--detector", "whole-image", "--draw_processes", 0) == 0
     assert len(results(out)) == 40 * 4
@@ -244,7 +244,7 @@ def test_a_missing_package_or_a_full_disk_ends_the_run(program, images, boxes, o
     def full(self, job, drawn):
         raise InputError("no space left")
 
-    monkeypatch.setattr(runner.Session, "_save", full)
+    monkeypatch.setattr(session.Session, "_save", full)
     assert run(program, images, out, boxes=boxes) == 1
     assert "no space left" in caplog.text
 
@@ -252,8 +252,10 @@ def test_a_missing_package_or_a_full_disk_ends_the_run(program, images, boxes, o
 def test_failures_are_listed_in_the_order_of_the_images():
     report = Report()
     for name in ("c", "a", "b", "a"):
-        report.fail(name, f"{name}: bad {len(report.failures)}")
-    assert report.failures_in_order(["a", "b", "c"]) == ["a: bad 1", "a: bad 3", "b: bad 2", "c: bad 0"]
+        assert report.fail(name, [f"{name}: bad {len(report.failures)}"], most=4)
+    assert not report.fail("a", ["a: worse", "a: bad again"], most=4)
+    in_order = ["a: bad 1", "a: bad 3", "b: bad 2", "c: bad 0", "and 2 more"]
+    assert report.failures_in_order("abc".index) == in_order
 
 
 def test_the_busy_share_is_model_time_over_wall_time(program, images, boxes, out, tmp_path, capsys):

@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -17,13 +18,13 @@ import numpy as np
 import pytest
 from toy_demo import contents, demo_program, results, write_boxes
 
-from shared_tmu.demo import batching, main, video
+from shared_tmu.demo import batching, main, sources
 from shared_tmu.demo.batching import Batch, Batcher, Job
 from shared_tmu.demo.channels import PixelBudget
 from shared_tmu.demo.clip_writer import ClipWriter
 from shared_tmu.demo.clips import Clip, ClipReader
 from shared_tmu.demo.disk_arrays import GrowingArrays
-from shared_tmu.demo.frames import FrameOrder
+from shared_tmu.demo.frames import FrameDrawer, FrameOrder
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.detect import Detection
 from shared_tmu.errors import InputError
@@ -219,7 +220,7 @@ def test_resuming_keeps_a_finished_clip_and_does_another_again(
 
 
 def test_a_frame_that_cannot_be_drawn_costs_one_frame(program, clip, boxes, out, monkeypatch, capsys):
-    files = video.FrameDrawer.files
+    files = FrameDrawer.files
 
     def broken(self, job):
         if job.source.key == "2":
@@ -227,7 +228,7 @@ def test_a_frame_that_cannot_be_drawn_costs_one_frame(program, clip, boxes, out,
         return files(self, job)
 
     with monkeypatch.context() as patched:
-        patched.setattr(video.FrameDrawer, "files", broken)
+        patched.setattr(FrameDrawer, "files", broken)
         assert run(program, clip, out, boxes=boxes) == 1
     text = capsys.readouterr().out
     assert "clip.mp4:2: drawing failed (IndexError: no such vertex)" in text
@@ -245,8 +246,8 @@ def test_bad_boxes_of_many_frames_are_listed_briefly(program, out, tmp_path, cap
     bad = write_boxes(tmp_path / "bad.json", {"long.mp4": [RIGHT, {**LEFT, "box_xyxy": [9, 9, 3, 3]}]})
     assert run(program, clip, out, "--no-overlays", boxes=bad) == 1
     text = capsys.readouterr().out
-    assert text.count("upside down") == video.PROBLEMS_LISTED
-    assert f"and {60 - video.PROBLEMS_LISTED} more of this clip" in text
+    assert text.count("upside down") == sources.PROBLEMS_LISTED
+    assert f"and {60 - sources.PROBLEMS_LISTED} more\n" in text
     assert len(np.load(out / "long.npz")["frame_index"]) == 60
 
 
@@ -282,7 +283,7 @@ STOPPED = """
     sys.path[:0] = {paths!r}
     from pathlib import Path
     from test_demo_video import run
-    from shared_tmu.demo.video import FrameDrawer
+    from shared_tmu.demo.frames import FrameDrawer
     from toy_demo import demo_program
     files = FrameDrawer.files
     FrameDrawer.files = lambda self, job: (time.sleep(0.2), files(self, job))[1]
@@ -419,15 +420,18 @@ def test_not_too_many_frames_without_hands_wait(monkeypatch):
 
 def test_frames_are_brought_into_order(tmp_path):
     pictures = [np.full((48, 64, 3), 40 * index, np.uint8) for index in range(5)]
-    budget, path = PixelBudget(10**6), tmp_path / "o.mp4"
+    path, released = tmp_path / "o.mp4", []
     times_s = [0.0, 0.2, 0.5, 0.6, 1.5]
     with ClipWriter(path, (64, 48)) as writer, GrowingArrays(tmp_path) as rows:
-        order = FrameOrder(writer, rows, budget, times_s)
+        order = FrameOrder(writer, rows, times_s)
         for index in (1, 4, 0, 3):
-            order.add(index, pictures[index], {"frame_index": np.array([index])}, 0)
+            found = {"frame_index": np.array([index])}
+            order.add(index, pictures[index], found, partial(released.append, index))
         assert writer.frames == 2
+        assert released == [0, 1]
         order.add(2)  # lost: the one before is shown again
         assert writer.frames == 5
+        assert released == [0, 1, 3, 4]
         writer.finish(2.0)
         rows.save(tmp_path / "r.npz", ["frame_index"], {})
     assert np.load(tmp_path / "r.npz")["frame_index"].tolist() == [0, 1, 3, 4]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.demo.batching import Job
-from shared_tmu.demo.channels import PixelBudget
 from shared_tmu.demo.clip_writer import ClipWriter
 from shared_tmu.demo.disk_arrays import GrowingArrays
 from shared_tmu.demo.saving import Drawer, ImageFiles
@@ -62,25 +61,22 @@ class FrameOrder:
     Args:
         writer: of the overlay video; None for none.
         rows: get what was found.
-        budget: gets back the pixels of frames that have left memory.
         times_s: when each frame is shown; has that of a frame by the time it is added.
     """
 
-    def __init__(
-        self,
-        writer: ClipWriter | None,
-        rows: GrowingArrays,
-        budget: PixelBudget,
-        times_s: Sequence[float],
-    ) -> None:
-        self.writer, self.rows, self.budget, self.times_s = writer, rows, budget, times_s
-        self._waiting: dict[int, tuple[Image | None, Rows, int]] = {}
+    def __init__(self, writer: ClipWriter | None, rows: GrowingArrays, times_s: Sequence[float]) -> None:
+        self.writer, self.rows, self.times_s = writer, rows, times_s
+        self._waiting: dict[int, tuple[Image | None, Rows, Callable[[], None] | None]] = {}
         self._next = 0
         self._before: Image | None = None
         self._lock = threading.Lock()
 
     def add(
-        self, index: int, picture: Image | None = None, found: Rows | None = None, pixels: int = 0
+        self,
+        index: int,
+        picture: Image | None = None,
+        found: Rows | None = None,
+        release: Callable[[], None] | None = None,
     ) -> None:
         """Take a frame; without a picture of it, the one before is shown for longer.
 
@@ -88,15 +84,16 @@ class FrameOrder:
             index: which frame.
             picture: with meshes.
             found: arrays with what is in it along their first dimension.
-            pixels: of the budget, to be given back.
+            release: called when the frame has left memory.
         """
         with self._lock:
-            self._waiting[index] = (picture, found or {}, pixels)
+            self._waiting[index] = (picture, found or {}, release)
             while self._next in self._waiting:
-                picture, found, pixels = self._waiting.pop(self._next)
+                picture, found, release = self._waiting.pop(self._next)
                 self._write(picture)
                 self.rows.append(found)
-                self.budget.give_back(pixels)
+                if release is not None:
+                    release()
                 self._next += 1
 
     def _write(self, picture: Image | None) -> None:

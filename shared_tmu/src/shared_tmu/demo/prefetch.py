@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -13,8 +13,9 @@ from shared_tmu.demo.batching import Batch, Batcher, Job
 from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
-from shared_tmu.demo.read_ahead import Loaded, read_ahead, run_ahead
+from shared_tmu.demo.read_ahead import Loaded
 from shared_tmu.demo.report import Report
+from shared_tmu.demo.sources import ImageSource
 from shared_tmu.demo.subjects import DemoSubject
 from shared_tmu.detect import Detection, Detector
 from shared_tmu.errors import InputError, TMUError
@@ -41,35 +42,32 @@ class Feeder:
     ends its threads.
 
     Args:
-        sources: the images.
+        source: the images.
         options: which detector, crops and batches.
         detector: used in one thread.
         subject: what is looked for and cut out.
         input_size: height and width of the crops, pixels.
-        finished: the note of an image that an earlier run has done, told the source and its digest.
+        kept: the note of an image that an earlier run has done, told the source and its digest.
         progress: told of images that go no further.
         report: gets times and counts.
         machine: held while this computes.
-        frames: read instead of the sources' files: pictures in an order that is kept, so an image in which
-            nothing was found waits for the crops of those before it.
     """
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        source: ImageSource,
         options: DemoOptions,
         detector: Detector,
         subject: DemoSubject,
         input_size: tuple[int, int],
-        finished: Callable[[Source, str], Note | None],
+        kept: Callable[[Source, str], Note | None],
         progress: Progress,
         report: Report,
         machine: threading.Lock,
-        frames: Iterable[Loaded] | None = None,
     ) -> None:
-        self.sources, self.options, self.detector = sources, options, detector
-        self.subject, self.input_size, self.finished = subject, input_size, finished
-        self.progress, self.report, self.machine, self.frames = progress, report, machine, frames
+        self.source, self.options, self.detector = source, options, detector
+        self.subject, self.input_size, self.kept = subject, input_size, kept
+        self.progress, self.report, self.machine = progress, report, machine
         self.budget = PixelBudget(batching.MAX_WAITING_PIXELS)
         self._batcher = Batcher(options.batch_size, keep_crops=options.tokens)
         self._ready: Channel[Batch | Job] = Channel(BATCHES_AHEAD)
@@ -96,10 +94,7 @@ class Feeder:
             self.budget.give_back(job.size_px[0] * job.size_px[1])
 
     def _work(self) -> None:
-        if self.frames is not None:
-            reader = run_ahead(self.frames, self.budget)
-        else:
-            reader = read_ahead(self.sources, lambda *image: self.finished(*image) is not None, self.budget)
+        reader = self.source.read(lambda *image: self.kept(*image) is not None, self.budget)
         try:
             for loaded in reader:
                 for ready in self._take(loaded):
@@ -121,7 +116,7 @@ class Feeder:
             yield from self._batcher.finish()
             return
         self.report.add("read", loaded.read_s)
-        note = self.finished(source, loaded.digest) if loaded.is_finished else None
+        note = self.kept(source, loaded.digest) if loaded.is_finished else None
         if note is not None:
             self.progress.skip(source, note.problems, kept=note)
             if note.pixels > batching.LARGE_PIXELS:  # as when it was read
@@ -143,9 +138,9 @@ class Feeder:
             self.budget.give_back(loaded.pixels)
         if job.crops:
             yield from self._batcher.add(job)
-            if self.frames is None and loaded.pixels > batching.LARGE_PIXELS:
+            if not self.source.keeps_order and loaded.pixels > batching.LARGE_PIXELS:
                 yield from self._batcher.finish()
-        elif self.frames is not None:
+        elif self.source.keeps_order:
             yield from self._batcher.add_empty(job)
         else:
             yield job
@@ -173,7 +168,7 @@ class Feeder:
         self.progress.complain(source, job.detection.problems)
         if not job.crops:
             self.report.count(empty=1)
-        if not job.crops and self.frames is None:
+        if not job.crops and not self.source.keeps_order:
             what, (width, height) = self.subject.many, job.size_px
             _log.info(
                 "%s: no %s found (%d x %d pixels, %s).", source.name, what, width, height, self.detector.name

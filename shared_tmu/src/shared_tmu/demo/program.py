@@ -1,16 +1,26 @@
-"""The demo's command line: pictures, or a video."""
+"""The demo's command line, and a run of it: from a source, through a session, into a sink."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 
+from shared_tmu.demo.clip_sink import ClipSink
+from shared_tmu.demo.digest import options_digest
+from shared_tmu.demo.drawing import Finisher, choose_processes
+from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.options import DemoOptions, parse_options
-from shared_tmu.demo.runner import run_pictures
+from shared_tmu.demo.session import Session
+from shared_tmu.demo.sinks import FileSink, ImageSink
+from shared_tmu.demo.sources import PictureSource, VideoSource, open_pictures, open_video
+from shared_tmu.demo.subjects import demo_subject
+from shared_tmu.demo.summary import close_kept
 from shared_tmu.demo.timeline import Timeline
-from shared_tmu.demo.video import run_video
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.model_program import ModelProgram
+
+MANY_FRAMES = 1000
+"""Taken for the length of a clip that does not say its own."""
 
 
 def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
@@ -31,15 +41,38 @@ def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
 
 
 def run_demo(program: ModelProgram, options: DemoOptions) -> int:
-    """Process a folder of images, or a clip; `main` for Python.
+    """Process a folder of images, or a clip; what fails is reported at the end and does not stop the rest.
 
     Returns:
         Exit status: 1 if anything failed.
 
     Raises:
-        TMUError: as `run_pictures` and `run_video`.
+        TMUError: before any work, if there are no images, the output folder cannot be written to, or the
+            model or the detector cannot be made; later, if the output folder cannot be written to any more.
     """
     timeline = Timeline()
-    if options.video is not None:
-        return run_video(program, options, timeline)
-    return run_pictures(program, options, timeline)
+    source = open_pictures(options) if options.video is None else open_video(options)
+    subject = demo_subject(program.estimates)
+    images = MANY_FRAMES if source.expected is None else source.expected
+    processes = choose_processes(options.draw_processes, images, options.draws)
+    with OutputFolder(options.out_folder, "") as folder, Finisher(processes) as finisher:
+        detector = subject.make_detector(subject.detector_name(options), options, str(options.device))
+        model = program.load_model(options.checkpoint, options.body_path, options.config_path).eval()
+        options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
+        folder.options = options_digest(options, detector, model)
+        sink = _sink(source, folder, options)
+        if (note := sink.all_kept()) is not None:
+            assert options.video is not None
+            return close_kept(options, options.video.name, note, folder)
+        source.check_boxes(detector)
+        with sink:
+            return Session(
+                program, options, model, detector, source, sink, folder, finisher, timeline
+            ).process()
+
+
+def _sink(source: PictureSource | VideoSource, folder: OutputFolder, options: DemoOptions) -> ImageSink:
+    """Where the results of a source go."""
+    if isinstance(source, VideoSource):
+        return ClipSink(folder, options, source)
+    return FileSink(folder, options)

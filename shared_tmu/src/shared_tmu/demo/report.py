@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ class Report:
         shown: of both, those that there are pictures or meshes of.
         empty: images in which none was found.
         failures: names of images and what was wrong with them, one sentence each.
+        unlisted: how many more there were.
         seconds: by stage; "model" is the time during which a forward pass of the model was running.
         wall_s: from the first image being read until the last file is written, without `converting_s`;
             loading the model and its first, uncounted pass come before.
@@ -56,6 +57,7 @@ class Report:
     shown: int = 0
     empty: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
+    unlisted: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     wall_s: float = 0.0
     converting_s: float = 0.0
@@ -84,15 +86,29 @@ class Report:
             for name, more in counts.items():
                 setattr(self, name, getattr(self, name) + more)
 
-    def fail(self, name: str, message: str) -> None:
-        """Remember what was wrong with an image."""
-        with self._lock:
-            self.failures.append((name, message))
+    def fail(self, name: str, messages: Sequence[str], most: int | None = None) -> bool:
+        """Remember what was wrong with an image; beyond `most` failures only how many there were.
 
-    def failures_in_order(self, names: Sequence[str]) -> list[str]:
-        """Messages in the order of the images, whichever came first."""
-        place = {name: index for index, name in enumerate(names)}
-        return [message for _, message in sorted(self.failures, key=lambda failure: place[failure[0]])]
+        Returns:
+            Whether the messages are listed.
+        """
+        with self._lock:
+            is_listed = most is None or len(self.failures) < most
+            if is_listed:
+                self.failures += [(name, message) for message in messages]
+            else:
+                self.unlisted += len(messages)
+            return is_listed
+
+    def failures_in_order(self, place: Callable[[str], int]) -> list[str]:
+        """Messages in the order of the images, whichever came first.
+
+        Args:
+            place: an image's place in the order by its name.
+        """
+        in_order = sorted(self.failures, key=lambda failure: place(failure[0]))
+        more = [f"and {self.unlisted} more"] if self.unlisted else []
+        return [message for _, message in in_order] + more
 
     def sample_memory(self, done: float, drawing_pids: Sequence[int]) -> None:
         """Look at the memory in use when a share `done` (0 to 1) of the images is finished."""

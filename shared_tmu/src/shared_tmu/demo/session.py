@@ -12,19 +12,19 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from shared_tmu.demo.batching import Job
-from shared_tmu.demo.checks import inside, require_apart, warn_of_unused_boxes
 from shared_tmu.demo.compare import Comparer
-from shared_tmu.demo.digest import facts_of, options_digest
+from shared_tmu.demo.digest import facts_of
 from shared_tmu.demo.draw_worker import Drawn
-from shared_tmu.demo.drawing import Finisher, choose_processes
+from shared_tmu.demo.drawing import Finisher
 from shared_tmu.demo.ledger import OutputFolder, ResultError
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
@@ -33,53 +33,35 @@ from shared_tmu.demo.prefetch import Feeder
 from shared_tmu.demo.progress import progress
 from shared_tmu.demo.report import Report, format_table
 from shared_tmu.demo.saving import Drawer
-from shared_tmu.demo.subjects import DemoSubject, demo_subject
+from shared_tmu.demo.sinks import ImageSink
+from shared_tmu.demo.sources import ImageSource
+from shared_tmu.demo.subjects import DemoSubject
 from shared_tmu.demo.summary import last_line, list_of, pictures_of
 from shared_tmu.demo.timeline import Timeline
 from shared_tmu.detect import Detector
 from shared_tmu.errors import InputError
 from shared_tmu.methods import count_tokens
-from shared_tmu.pictures.listing import Source, list_images
+from shared_tmu.pictures.listing import Source
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import append_record, describe_environment
 
 _log = logging.getLogger(__name__)
 
 
-def run_pictures(program: ModelProgram, options: DemoOptions, timeline: Timeline) -> int:
-    """Process a folder of images; what fails is reported at the end and does not stop the rest.
-
-    Returns:
-        Exit status: 1 if anything failed.
-
-    Raises:
-        TMUError: before any work, if there are no images, the output folder cannot be written to, or the
-            model or the detector cannot be made; later, if the output folder cannot be written to any more.
-    """
-    require_apart(options)
-    leave_out = inside(options.out_folder, options.img_folder)
-    sources = list_images(options.img_folder, options.file_type, leave_out)
-    subject = demo_subject(program.estimates)
-    detector_name = subject.detector_name(options)
-    processes = choose_processes(options.draw_processes, len(sources), options.draws)
-    with OutputFolder(options.out_folder, "") as folder, Finisher(processes) as finisher:
-        detector = subject.make_detector(detector_name, options, str(options.device))
-        model = program.load_model(options.checkpoint, options.body_path, options.config_path).eval()
-        options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
-        folder.options = options_digest(options, detector, model)
-        warn_of_unused_boxes(detector, sources)
-        session = Session(program, options, model, detector, folder, sources, finisher, timeline)
-        return session.process()
-
-
 class Session:
-    """Everything a run needs, and its totals; `video` has one that reads and writes clips.
+    """Everything a run needs, and its totals.
 
-    Attributes:
-        shows_empty: whether there is a picture of what nothing was found in.
+    Args:
+        program: brings the model.
+        options: of the command line.
+        model: patched by the predictor.
+        detector: finds hands or people.
+        source: where the images come from.
+        sink: where the results go.
+        folder: in which they are.
+        finisher: draws.
+        timeline: of all the run.
     """
-
-    shows_empty = False
 
     def __init__(
         self,
@@ -87,13 +69,14 @@ class Session:
         options: DemoOptions,
         model: nn.Module,
         detector: Detector,
+        source: ImageSource,
+        sink: ImageSink,
         folder: OutputFolder,
-        sources: Sequence[Source],
         finisher: Finisher,
         timeline: Timeline,
     ) -> None:
         self.program, self.options, self.detector = program, options, detector
-        self.folder, self.sources, self.finisher = folder, sources, finisher
+        self.source, self.sink, self.folder, self.finisher = source, sink, folder, finisher
         self.predictor = Predictor(
             program, model, options.run, options.device, options.dtype, options.tokens, options.packed
         )
@@ -101,18 +84,17 @@ class Session:
         self.timeline = timeline
         self.comparer = Comparer(self.predictor, self.machine, timeline) if options.compare else None
         self.subject: DemoSubject = self.predictor.subject
-        self.report = Report(self.subject.many)
+        self.report = Report(self.subject.many, source.unit)
 
     def process(self) -> int:
         """Process all images, close with the table, return the exit status."""
-        self._mention_earlier()
         self.predictor.warm_up(self.options.batch_size)
         started = time.perf_counter()
         with self.timeline.part("ending"):
             with (
-                progress(self.expected, self.report.unit) as self.bar,
+                progress(self.source.expected, self.report.unit) as self.bar,
                 self._feeder() as self.feeder,
-                self.finisher.running(self._drawer(), self._save),
+                self.finisher.running(self.sink.drawer(self._drawer()), self._save),
             ):
                 try:
                     self._predict_all()
@@ -134,28 +116,9 @@ class Session:
         report.waited_for_crops_s = spent["waiting_for_crops"]
         report.waited_for_files_s = spent["waiting_for_files"]
 
-    @property
-    def expected(self) -> int | None:
-        """How many images there will be, as far as is known before any work."""
-        return len(self.sources)
-
-    @property
-    def total(self) -> int:
-        """How many images there were."""
-        return len(self.sources)
-
     def failures(self) -> list[str]:
         """What was wrong, in the order of the images."""
-        return self.report.failures_in_order([source.name for source in self.sources])
-
-    def _mention_earlier(self) -> None:
-        if earlier := self.folder.count_notes():
-            what = (
-                "those made with the same options are kept"
-                if self.options.resume
-                else "they are replaced as this run gets to them (--resume keeps them)"
-            )
-            _log.info("%s holds results of %d images: %s.", self.folder.folder, earlier, what)
+        return self.report.failures_in_order(self.source.place) + self.source.problems()
 
     def _predict_all(self) -> None:
         """Run the model on everything, in this thread; images go on to be drawn and saved."""
@@ -177,12 +140,12 @@ class Session:
 
     def _feeder(self) -> Feeder:
         return Feeder(
-            self.sources,
+            self.source,
             self.options,
             self.detector,
             self.subject,
             self.predictor.input_size,
-            self._finished,
+            self.sink.kept,
             self,
             self.report,
             self.machine,
@@ -194,37 +157,34 @@ class Session:
         facts |= facts_of(self.options, self.detector.name)
         return Drawer(self.options, estimates.faces(model), facts, estimates.grid(model), subject)
 
-    def _finished(self, source: Source, digest: str) -> Note | None:
-        return self.folder.finished(source.key, digest) if self.options.resume else None
-
     def skip(self, source: Source, problems: Iterable[str], kept: Note | None = None) -> None:
         """See `Progress`."""
         self.complain(source, problems)
         if kept is not None:
             self.report.count(kept=1, shown=int(kept.found > 0))
         self.bar.update()
+        self.sink.skip(source)
 
     def complain(self, source: Source, problems: Iterable[str]) -> None:
         """See `Progress`."""
-        for problem in problems:
-            message = problem if source.name in problem else f"{source.name}: {problem}"
-            self.report.fail(source.name, message)
-            _log.error("%s", message)
+        said = [one if source.name in one else f"{source.name}: {one}" for one in problems]
+        if said and self.report.fail(source.name, said, self.source.problems_listed):
+            for message in said:
+                _log.error("%s", message)
 
     def _save(self, job: Job, drawn: Drawn) -> None:
-        """Write the files of an image; called by the finisher's threads, one at a time."""
+        """Hand on what was drawn; called by the finisher's threads, one at a time."""
         self.report.add("draw", drawn.seconds)
-        width, height = job.size_px
-        self.feeder.is_through(job)
+        release = partial(self.feeder.is_through, job)
         if drawn.error is not None and not isinstance(drawn.error, InputError):
             raise drawn.error
         if drawn.error is not None or drawn.failure:
+            release()
             self.skip(job.source, (str(drawn.error) if drawn.error else drawn.failure,))
             return
-        note = (len(job.crops), width * height, job.detection.problems)
         try:
             with self.report.timed("save"):
-                self.folder.commit(job.source.key, job.digest, drawn.files, *note)
+                self.sink.save(job, drawn.files, release)
         except ResultError as error:
             self.skip(job.source, (str(error),))
         else:
@@ -232,15 +192,16 @@ class Session:
 
     def _count(self, job: Job) -> None:
         """An image is done."""
-        is_shown = bool(job.crops) or self.shows_empty
+        is_shown = bool(job.crops) or self.sink.shows_empty
         self.report.count(images=1, found=len(job.crops), shown=int(is_shown))
         self.bar.set_postfix_str(f"{self.report.found} {self.subject.many}", refresh=False)
         self.bar.update()
-        self.report.sample_memory(self.bar.n / max(self.expected or 1, self.bar.n), self.finisher.pids)
+        self.report.sample_memory(self.bar.n / max(self.source.expected or 1, self.bar.n), self.finisher.pids)
 
     def _close(self) -> int:
-        """The closing table and lines; the exit status."""
-        report, predictor = self.report, self.predictor
+        """Close the sink; the closing table and lines; the exit status."""
+        report, predictor, failures = self.report, self.predictor, self.failures()
+        self.sink.close(report.found, failures)
         vit = self.program.estimates.vit(predictor.model)
         tasks = getattr(vit, "num_prefix_tokens", 0)
         depth, count = len(vit.blocks), math.prod(self.program.estimates.grid(predictor.model)) + tasks
@@ -255,10 +216,9 @@ class Session:
         lines = [format_table(rows), "", format_table(self.timeline.rows(self.subject.many))]
         if self.comparer is not None and self.comparer.timings:
             lines += ["", format_table(self.comparer.table())]
-        failures = self.failures()
         lines += list_of(failures)
         made = report.shown if pictures_of(self.options) else report.images + report.kept
-        lines += ["", last_line(self.options, f"{made} of {self.total} {report.unit}", self.folder)]
+        lines += ["", last_line(self.options, f"{made} of {self.source.total} {report.unit}", self.folder)]
         sys.stdout.write("\n".join(lines) + "\n")
         if self.options.report is not None:
             self._write_report(self.options.report)

@@ -1,0 +1,152 @@
+"""A video instead of pictures: frames are read, shown to the model, drawn and written one after the other.
+
+For `street.mov` there are `street.mp4` (the overlays, without sound), `street.npz` and `street.json`. The
+`.npz` has the arrays of single images (see `records` and `body_records`) with the hands or people of all
+frames one after the other, K rows in the order of the F frames. Pixels are those of the frames as they are
+shown, upright and square, and so are those of the overlays, in which each frame is shown as long as in the
+clip. The `.npz` also has
+
+| name | shape | unit | meaning |
+|---|---|---|---|
+| frame_index | [K] | | which frame each hand or person is in, from 0 |
+| time_s | [K] | s | when that frame is shown, from the first frame |
+| frame_time_s | [F] | s | when each frame is shown, from the first, also those in which nothing was found |
+| fps | scalar | 1/s | frames per second on average: F over the duration, to the end of the last frame |
+| start_s | scalar | s | when the first frame is shown by the clip's own clock, on which its sound is too |
+
+The `.json` describes them. Only frames on their way are in memory, and rows wait on disk. Frames meet the
+model together as pictures do, in whatever number fills a batch. A clip is one result: it is there when all of
+it is done.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from shared_tmu.demo.batching import Job
+from shared_tmu.demo.clip_writer import ClipWriter
+from shared_tmu.demo.disk_arrays import GrowingArrays
+from shared_tmu.demo.frames import FrameDrawer, FrameOrder, Rows, clip_table
+from shared_tmu.demo.ledger import OutputFolder
+from shared_tmu.demo.notes import Note
+from shared_tmu.demo.options import DemoOptions
+from shared_tmu.demo.saving import Drawer
+from shared_tmu.demo.sources import VideoSource
+from shared_tmu.pictures.listing import Source
+from shared_tmu.programs.identity import file_sha256
+from shared_tmu.programs.tables import ImageCamera, parse_fields
+
+FIELDS = parse_fields(__doc__)
+
+
+class ClipSink:
+    """One video and one file of parameters for all frames.
+
+    Args:
+        folder: gets them.
+        options: what is made.
+        source: the clip, and the times of its frames.
+
+    Raises:
+        InputError: the clip cannot be read.
+    """
+
+    shows_empty = True
+
+    def __init__(self, folder: OutputFolder, options: DemoOptions, source: VideoSource) -> None:
+        self.folder, self.options = folder, options
+        self.clip, self.reader = source.clip, source.reader
+        self.digest = file_sha256(source.clip.path)
+        self.lost: set[int] = set()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        options, key = self.options, self.clip.key
+        results = {"mp4": options.overlays, "npz": options.save_params, "json": options.save_params}
+        self.folder.require_free(key, [f"{key}.{end}" for end, is_made in results.items() if is_made])
+        with ExitStack() as stack:
+            self.rows = stack.enter_context(GrowingArrays(self.folder.staging))
+            self.writer: ClipWriter | None = None
+            if options.overlays:
+                writer = ClipWriter(self.folder.staging / "clip.mp4", self.clip.size_px)
+                self.writer = stack.enter_context(writer)
+            self.order = FrameOrder(self.writer, self.rows, self.reader.times_s)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+    def all_kept(self) -> Note | None:
+        """See `ImageSink`, also for all others."""
+        return self.folder.finished(self.clip.key, self.digest) if self.options.resume else None
+
+    def drawer(self, plain: Drawer) -> Drawer:
+        self._drawer = FrameDrawer(plain.options, plain.faces, plain.facts, plain.grid, plain.subject)
+        return self._drawer
+
+    def kept(self, source: Source, digest: str) -> Note | None:
+        return None
+
+    def save(self, job: Job, drawn: Mapping[str, bytes], release: Callable[[], None]) -> None:
+        index, (width, height) = int(job.source.key), job.size_px
+        frame, rows = drawn.get("frame"), self._rows(index, drawn.get("arrays"))
+        picture = None if frame is None else np.frombuffer(frame, np.uint8).reshape(height, width, 3)
+        self._put(index, picture, rows, release)
+
+    def skip(self, source: Source) -> None:
+        self.lost.add(int(source.key))
+        self._put(int(source.key))
+
+    def close(self, found: int, failures: Sequence[str]) -> None:
+        key = self.clip.key
+        files: dict[str, bytes | Path] = {}
+        with self.folder.writing(self.clip.path.name):
+            if self.writer is not None:
+                self.writer.finish(self.reader.end_s)
+                files[f"{key}.mp4"] = self.writer.path
+            if self.options.save_params:
+                files |= self._parameters(key, found)
+        # without a digest --resume does the clip again: lost frames may come out the next time
+        digest = "" if self.lost else self.digest
+        self.folder.commit(key, digest, files, found, math.prod(self.clip.size_px), failures)
+
+    def _put(self, *frame: Any) -> None:
+        """See `FrameOrder.add`."""
+        with self.folder.writing(self.clip.path.name):
+            self.order.add(*frame)
+
+    def _rows(self, index: int, packed: bytes | None) -> Rows:
+        if packed is None:
+            return {}
+        with np.load(io.BytesIO(packed)) as arrays:
+            rows = {name: arrays[name] for name in arrays.files}
+        many = len(next(iter(rows.values())))
+        when = {
+            "frame_index": np.full(many, index, np.int64),
+            "time_s": np.full(many, self.reader.times_s[index]),
+        }
+        return rows | when
+
+    def _parameters(self, key: str, found: int) -> dict[str, bytes | Path]:
+        drawer, reader = self._drawer, self.reader
+        table = clip_table(drawer.subject.table, FIELDS)
+        camera = ImageCamera.of_image(*self.clip.size_px, self.options.focal_px)
+        whole = drawer.subject.image_arrays([], camera, drawer.faces)
+        whole |= {"frame_time_s": np.array(reader.times_s), "fps": np.array(reader.fps)}
+        whole |= {"start_s": np.array(reader.start_s)}
+        whole |= {"frame_index": np.zeros(0, np.int64), "time_s": np.zeros(0)}  # if nothing was found
+        path = self.folder.staging / "clip.npz"
+        self.rows.save(path, [one.name for one in table.fields], whole)
+        about = {"video": self.clip.path.name, "frames": len(reader.times_s), table.many: found}
+        return {f"{key}.npz": path, f"{key}.json": table.to_json(whole, {**drawer.facts, **about})}

@@ -1,0 +1,115 @@
+"""Where results go: files beside each other for each image; `clip_sink` has the one for a video."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from shared_tmu.demo.batching import Job
+from shared_tmu.demo.ledger import OutputFolder
+from shared_tmu.demo.notes import Note
+from shared_tmu.demo.options import DemoOptions
+from shared_tmu.demo.saving import Drawer
+from shared_tmu.pictures.listing import Source
+
+_log = logging.getLogger(__name__)
+
+
+class ImageSink(Protocol):
+    """Takes what was drawn of each image; a context manager that closes what it writes to.
+
+    Attributes:
+        shows_empty: whether there is a picture of what nothing was found in.
+    """
+
+    shows_empty: bool
+
+    def all_kept(self) -> Note | None:
+        """What an earlier run noted if it has done all there is to do."""
+
+    def drawer(self, plain: Drawer) -> Drawer:
+        """What draws for this sink, given what draws single images."""
+
+    def kept(self, source: Source, digest: str) -> Note | None:
+        """What an earlier run noted about an image that it has done."""
+
+    def save(self, job: Job, drawn: Mapping[str, bytes], release: Callable[[], None]) -> None:
+        """Take what was drawn; one image at a time, in any order.
+
+        Args:
+            job: the image.
+            drawn: what the drawer made.
+            release: to be called once, when the image has left memory.
+
+        Raises:
+            ResultError: the results of this image cannot be written.
+        """
+
+    def skip(self, source: Source) -> None:
+        """An image gives nothing, or was done before."""
+
+    def close(self, found: int, failures: Sequence[str]) -> None:
+        """All images are through: put into place what belongs to all of them.
+
+        Args:
+            found: how many hands or people there were.
+            failures: what was wrong.
+        """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+class FileSink:
+    """Files of each image in the output folder.
+
+    Args:
+        folder: knows what is finished.
+        options: whether that is kept.
+    """
+
+    shows_empty = False
+
+    def __init__(self, folder: OutputFolder, options: DemoOptions) -> None:
+        self.folder, self.options = folder, options
+
+    def __enter__(self) -> Self:
+        if earlier := self.folder.count_notes():
+            what = (
+                "those made with the same options are kept"
+                if self.options.resume
+                else "they are replaced as this run gets to them (--resume keeps them)"
+            )
+            _log.info("%s holds results of %d images: %s.", self.folder.folder, earlier, what)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pass
+
+    def all_kept(self) -> Note | None:
+        """See `ImageSink`, also for all others."""
+        return None
+
+    def drawer(self, plain: Drawer) -> Drawer:
+        return plain
+
+    def kept(self, source: Source, digest: str) -> Note | None:
+        return self.folder.finished(source.key, digest) if self.options.resume else None
+
+    def save(self, job: Job, drawn: Mapping[str, bytes], release: Callable[[], None]) -> None:
+        release()
+        pixels = job.size_px[0] * job.size_px[1]
+        self.folder.commit(job.source.key, job.digest, drawn, len(job.crops), pixels, job.detection.problems)
+
+    def skip(self, source: Source) -> None:
+        pass
+
+    def close(self, found: int, failures: Sequence[str]) -> None:
+        pass
