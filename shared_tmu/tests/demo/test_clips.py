@@ -161,6 +161,58 @@ def test_damage_in_the_middle_is_said_and_the_rest_is_read(tmp_path, name, codec
     assert any("faults" in problem or "cannot be decoded" in problem for problem in reader.problems())
 
 
+HOLES = [
+    ("v.webm", "libvpx", {}),
+    ("live.webm", "libvpx", LIVE),
+    ("v9.webm", "libvpx-vp9", {}),
+    ("j.mkv", "mjpeg", {"pixels": "yuvj420p"}),
+    ("v.ogv", "libvpx", {}),
+    ("j.avi", "mjpeg", {"pixels": "yuvj420p"}),
+    ("h.ts", "libx264", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "how"), HOLES, ids=[row[0] for row in HOLES])
+@pytest.mark.parametrize("kind", ["zeros", "noise", "gone"])
+def test_no_frame_is_lost_without_a_word(tmp_path, name, codec, how, kind):
+    path = make(tmp_path / name, codec, **how)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    intact, frames = read(path)
+    assert (intact.problems(), len(frames)) == ([], 20)
+    for length in (len(whole) // 15 | 1, 301, 60, 16):  # whole packets of a .ts may be cut out of it
+        for at in rng.integers(len(whole) // 10, len(whole) * 9 // 10, 2):
+            filling = {"zeros": bytes(length), "noise": rng.bytes(length), "gone": b""}[kind]
+            path.write_bytes(whole[:at] + filling + whole[at + length :])
+            reader, frames = read(path)
+            if len(frames) < 20 or abs(reader.end_s - intact.end_s) > 0.05:
+                assert len(reader.problems()) >= 1, (at, length, len(frames))
+
+
+def test_a_checksum_in_the_file_finds_wrong_pixels(tmp_path):
+    for name, codec in (("v.mkv", "libvpx"), ("v.ogv", "libvpx")):
+        path = make(tmp_path / name, codec)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        assert "the file is damaged at byte" in read(path)[0].problems()[0]
+
+
+@pytest.mark.parametrize(("name", "how"), [("live.webm", LIVE), ("v.ogv", {})])
+@pytest.mark.parametrize("share", [0.4, 0.9, 0.99])
+def test_a_recording_that_does_not_tell_its_length_is_cut_off(tmp_path, name, how, share):
+    path = make(tmp_path / name, "libvpx", **how)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert "the rest is damaged or cut off" in read(path)[0].problems()[0]
+
+
+def test_what_lies_behind_a_clip_is_no_damage(tmp_path):
+    for name, codec in (("h.mkv", "libx264"), ("m.avi", "mpeg4"), ("m.mp4", "mpeg4"), ("v.webm", "libvpx")):
+        path = make(tmp_path / name, codec)
+        path.write_bytes(path.read_bytes() + b"and a word of mine" + bytes(100))
+        reader, frames = read(path)
+        assert (reader.problems(), len(frames)) == ([], 20), name
+
+
 def test_streams_joined_or_begun_in_the_middle_are_no_damage(tmp_path):
     content = make(tmp_path / "a.ts", "mpeg4", range(0, 4000, 100)).read_bytes()
     (tmp_path / "joined.ts").write_bytes(content * 2)

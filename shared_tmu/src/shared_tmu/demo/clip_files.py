@@ -1,4 +1,4 @@
-"""Opening a video file so that nothing but that file is ever opened, and seeing whether it is all there.
+"""Opening a video file so that nothing but that file is ever opened.
 
 FFmpeg decides by a file's content what it is, and some contents name other files or addresses: playlists,
 concat scripts, session descriptions, tracks of a .mov that lie elsewhere. Here FFmpeg gets an open file
@@ -7,10 +7,8 @@ without a name, knows only containers that hold their frames themselves, and may
 
 from __future__ import annotations
 
-import os
 import re
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -97,57 +95,6 @@ def open_container(file: BinaryIO, path: Path) -> Any:
     except Exception as error:  # PyAV has an error for everything that FFmpeg has, with no common ground
         file.seek(0)
         raise InputError(f"--video {path} {_no_video(file.read(64))}") from error
-
-
-def is_cut_off(file: BinaryIO) -> bool:
-    """Whether the end of an .mp4, .mkv, .webm, .avi or .gif is missing.
-
-    Other containers do not say where they end.
-    """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    if file.read(4) == b"GIF8":
-        file.seek(max(0, size - 64))
-        return b";" not in file.read().rstrip(b"\0")[-1:]
-    return any(end > size for end in _ends(file, size))
-
-
-def _ends(file: BinaryIO, size: int) -> Iterator[int]:
-    """Where the outermost parts of the file should end, as far as they say so."""
-    place = 0
-    while place < size:
-        file.seek(place)
-        head = file.read(16)
-        end: int | None = None
-        if head[:4] == b"RIFF":
-            length = int.from_bytes(head[4:8], "little")
-            end = place + 8 + length if 0 < length < 0xFFFFFFFF else None
-            after = -1 if end is None else end + end % 2
-        elif head[:4] in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):  # the header and the segment of Matroska
-            told, many = _matroska_length(head[4:12])
-            end = None if told is None else place + 4 + many + told
-            after = -1 if end is None else end
-        elif re.fullmatch(rb"[ -~]{4}", head[4:8]):  # a box of an .mp4
-            length = int.from_bytes(head[:4], "big")
-            length = int.from_bytes(head[8:16], "big") if length == 1 else length
-            end = place + length if length >= 8 and head[4:8] == b"mdat" else None
-            after = place + length if length >= 8 else -1
-        else:
-            return
-        if end is not None:
-            yield end
-        if after < 0:
-            return
-        place = after
-
-
-def _matroska_length(content: bytes) -> tuple[int | None, int]:
-    """The number at the beginning and how many bytes it takes; None if the length is unknown, as it is in a
-    recording that was not finished.
-    """
-    many = 9 - content[0].bit_length() if content and content[0] else 1
-    value = int.from_bytes(content[:many], "big") & ((1 << 7 * many) - 1)
-    return (None if value == (1 << 7 * many) - 1 else value), many
 
 
 def _open_nothing(url: str, flags: int, options: dict[str, Any]) -> Any:

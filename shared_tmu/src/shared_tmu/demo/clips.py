@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from shared_tmu.demo.clip_files import MAX_FRAME_PIXELS, is_cut_off, open_container, open_file
+from shared_tmu.demo.clip_files import MAX_FRAME_PIXELS, open_container, open_file
+from shared_tmu.demo.clip_structure import find_fault
 from shared_tmu.demo.read_ahead import Loaded
 from shared_tmu.demo.upright import fitted, pixel_aspect, shown_size, upright
 from shared_tmu.errors import InputError
@@ -107,8 +108,13 @@ class ClipReader:
                 started = time.perf_counter()
             self.start_s, self.end_s = clock.start_s, clock.end_s()
             self._damage = decoder.damage(clip, self.times_s)
-            if decoder.is_broken_off or is_cut_off(file):
+            fault = find_fault(file)
+            if decoder.is_broken_off or (fault is not None and fault.is_end):
                 self._damage.append(self._cut_off())
+            elif fault is not None:
+                self._damage.append(
+                    f"{clip.path.name}: the file is damaged at byte {fault.place}, so frames may be missing"
+                )
 
     @property
     def fps(self) -> float:
@@ -134,17 +140,17 @@ class _Decoder:
         self.frames = 0
         self._lost: list[int] = []  # frames that had been given out before each part that does not decode
         self._faulty: list[int] = []
-        # a count of packets that is not continuous is no fault where streams are cut out and joined
-        self._is_trusted = "mpegts" not in container.format.name
+        self._is_stream = "mpegts" in container.format.name
+        self._waited: int | None = None  # packets since one that was broken, where that may be a joint
 
     def __iter__(self) -> Iterator[Any]:
         from av import FFmpegError
 
         is_begun = False
         for packet in self._packets():
-            if packet is not None and packet.size and not is_begun:
-                is_begun = packet.is_keyframe  # what comes before cannot be decoded in an intact file either
-            if packet is not None and packet.is_corrupt and self._is_trusted:
+            # what comes before a key frame cannot be decoded in an intact file either
+            is_begun |= packet is not None and packet.is_keyframe
+            if self._breaks(packet, is_begun):
                 self._faulty.append(self.frames)
             try:
                 frames = self.stream.codec_context.decode(packet)
@@ -159,6 +165,25 @@ class _Decoder:
                     self._faulty.append(self.frames)
                 self.frames += 1
                 yield frame
+
+    def _breaks(self, packet: Any, is_begun: bool) -> bool:
+        """Whether the container says that something is missing in a packet, or before it.
+
+        Where intact streams were joined it says so too, but a key frame follows: the next packet, or the one
+        after it, since FFmpeg takes a stream apart one packet ahead.
+        """
+        if not self._is_stream:
+            return packet is not None and packet.is_corrupt
+        waited, self._waited = self._waited, None
+        if packet is None:
+            return waited is not None
+        if waited is not None and not packet.is_keyframe:
+            if waited:
+                return True
+            self._waited = 1
+        if packet.is_corrupt and is_begun:
+            self._waited = 0
+        return False
 
     def _packets(self) -> Iterator[Any]:
         """All packets, then None: the decoder gives what it still has."""
