@@ -1,22 +1,13 @@
 """The MANO layer of HaMeR and WiLoR: rotation matrices in, vertices and 21 key points out."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from shared_tmu.body_models.kept_wide import KeptWide, Struct, smplx
 from shared_tmu.body_models.mano import FINGERTIPS, NUM_BETAS, OPENPOSE_JOINTS, PARENTS, ManoModel
 from shared_tmu.body_models.skinning import skin_vertices
-from shared_tmu.errors import MissingDependencyError
-
-try:
-    import smplx
-    from smplx.utils import Struct
-except ImportError as error:
-    raise MissingDependencyError(
-        "the MANO layer needs the 'smplx' package: pip install 'shared_tmu[models]'."
-    ) from error
 
 
 class ManoOutput(NamedTuple):
@@ -26,7 +17,7 @@ class ManoOutput(NamedTuple):
     keypoints: Tensor
 
 
-class ManoLayer(smplx.MANOLayer):  # type: ignore[misc]
+class ManoLayer(KeptWide, smplx.MANOLayer):  # type: ignore[misc]
     """smplx's MANO layer on arrays in memory, with fingertips appended and joints in OpenPose order.
 
     smplx brings buffers and names; skinning is `skinning.skin_vertices`, equal to smplx's within 1e-6 m, as
@@ -52,7 +43,7 @@ class ManoLayer(smplx.MANOLayer):  # type: ignore[misc]
         )
         self.register_buffer("extra_joints_idxs", torch.tensor(FINGERTIPS))
         self.register_buffer("joint_map", torch.tensor(OPENPOSE_JOINTS))
-        self.register_load_state_dict_post_hook(_refresh_faces)
+        self.follow_faces()
 
     def forward(self, global_orient: Tensor, hand_pose: Tensor, betas: Tensor) -> ManoOutput:
         """Pose the hand.
@@ -80,16 +71,3 @@ class ManoLayer(smplx.MANOLayer):  # type: ignore[misc]
             tips = vertices.index_select(1, self.extra_joints_idxs)
             joints = torch.cat((joints, tips), dim=1)  # [B, 21, 3]
             return ManoOutput(vertices, joints.index_select(1, self.joint_map))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        def keep_wide(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            narrowed = moved.dtype in (torch.float16, torch.bfloat16)
-            return tensor.to(moved.device, torch.float32) if narrowed else moved
-
-        return super()._apply(keep_wide, recurse)
-
-
-def _refresh_faces(layer: ManoLayer, _: Any) -> None:
-    """Keep smplx's array of faces equal to the buffer when another hand is loaded into the layer."""
-    layer.faces = layer.faces_tensor.cpu().numpy()

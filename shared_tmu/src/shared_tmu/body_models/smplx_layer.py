@@ -1,25 +1,15 @@
 """The SMPL-X layer of SMPLest-X: axis-angle in, vertices and 137 key points out."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from shared_tmu.body_models.kept_wide import KeptWide, Struct, smplx
 from shared_tmu.body_models.landmarks import contour_rows, points_on_faces
 from shared_tmu.body_models.skinning import skin_vertices
 from shared_tmu.body_models.smplx_model import KEYPOINTS, NECK, NUM_BETAS, PARENTS, SmplxModel
-from shared_tmu.errors import MissingDependencyError
 from shared_tmu.pictures.geometry import axis_angle_to_rotmat
-
-try:
-    import smplx
-    from smplx.utils import Struct
-    from smplx.vertex_ids import vertex_ids
-except ImportError as error:
-    raise MissingDependencyError(
-        "the SMPL-X layer needs the 'smplx' package: pip install 'shared_tmu[models]'."
-    ) from error
 
 
 def _up_from(joint: int) -> tuple[int, ...]:
@@ -44,7 +34,7 @@ class SmplxOutput(NamedTuple):
     keypoints: Tensor
 
 
-class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
+class SmplxLayer(KeptWide, smplx.SMPLX):  # type: ignore[misc]
     """smplx's SMPL-X on arrays in memory, as SMPLest-X uses it.
 
     smplx brings buffers and names; skinning is `skinning.skin_vertices`, as in `ManoLayer`.
@@ -66,7 +56,7 @@ class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
             use_pca=False,
             flat_hand_mean=False,
             num_betas=NUM_BETAS,
-            vertex_ids=vertex_ids["smplx"],
+            vertex_ids=smplx.vertex_ids.vertex_ids["smplx"],
             dtype=dtype,
             **{f"create_{name}": False for name in created},
         )
@@ -79,7 +69,7 @@ class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
         self.register_buffer("neck_kin_chain", torch.tensor(NECK_CHAIN))
         self.register_buffer("expr_dirs", torch.tensor(body.exprdirs, dtype=dtype))
         self.register_buffer("keypoint_index", torch.tensor(KEYPOINTS), persistent=False)
-        self.register_load_state_dict_post_hook(_refresh_faces)
+        self.follow_faces()
 
     def create_mean_pose(self, data_struct: Any, flat_hand_mean: bool = False) -> Tensor:
         """Zero but for the hands, `[165]`; called by smplx while it builds."""
@@ -142,16 +132,3 @@ class SmplxLayer(smplx.SMPLX):  # type: ignore[misc]
         faces = (self.lmk_faces_idx.expand(batch, -1), self.dynamic_lmk_faces_idx[rows])
         places = (self.lmk_bary_coords.expand(batch, -1, -1), self.dynamic_lmk_bary_coords[rows])
         return points_on_faces(vertices, self.faces_tensor, torch.cat(faces, dim=1), torch.cat(places, dim=1))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        def keep_wide(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            narrowed = moved.dtype in (torch.float16, torch.bfloat16)
-            return tensor.to(moved.device, torch.float32) if narrowed else moved
-
-        return super()._apply(keep_wide, recurse)
-
-
-def _refresh_faces(layer: SmplxLayer, _: Any) -> None:
-    """Keep smplx's array of faces equal to the buffer when another body is loaded into the layer."""
-    layer.faces = layer.faces_tensor.cpu().numpy()

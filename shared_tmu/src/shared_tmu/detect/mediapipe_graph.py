@@ -55,7 +55,7 @@ class PalmModel:
     """
 
     def __init__(self, min_score: float) -> None:
-        from_mediapipe = _import_mediapipe()
+        from_mediapipe = import_mediapipe()
         from mediapipe.calculators.tensor import tensors_to_detections_calculator_pb2 as detections
 
         extension = detections.TensorsToDetectionsCalculatorOptions.ext
@@ -86,7 +86,7 @@ class LandmarkModel:
     """
 
     def __init__(self) -> None:
-        from_mediapipe = _import_mediapipe()
+        from_mediapipe = import_mediapipe()
         from mediapipe.calculators.util import thresholding_calculator_pb2 as thresholding
         from mediapipe.framework.formats import rect_pb2
 
@@ -180,7 +180,12 @@ class _Graph:
         return self._seen
 
 
-def _import_mediapipe() -> Any:
+def import_mediapipe() -> Any:
+    """MediaPipe, without what it says while it loads.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
     with quiet_native_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from shared_tmu.detect.base import Detection, PersonBox, valid_boxes
 from shared_tmu.detect.landmarks import box_of
-from shared_tmu.detect.mediapipe_graph import quiet_native_stderr
+from shared_tmu.detect.mediapipe_graph import import_mediapipe, quiet_native_stderr
 from shared_tmu.detect.tiles import Tile, cut, tile_windows
-from shared_tmu.errors import MissingDependencyError
 
 TILE_PX = 640
 """Longer side of what the model is shown."""
@@ -95,15 +94,9 @@ class PoseGraph:
     """MediaPipe's pose model in still-image mode; one thread at a time."""
 
     def __init__(self) -> None:
+        mediapipe = import_mediapipe()
         with quiet_native_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try:
-                import mediapipe
-            except ImportError as error:
-                raise MissingDependencyError(
-                    "the mediapipe detector was asked for, but mediapipe is not installed: pip install "
-                    "'shared_tmu[detect]', or give boxes with --detector boxes --boxes FILE."
-                ) from error
             self._pose = mediapipe.solutions.pose.Pose(
                 static_image_mode=True, model_complexity=1, min_detection_confidence=MIN_DETECTION_SCORE
             )
