@@ -104,6 +104,9 @@ class TrunkPass:
         settings, asked = self.settings, self._asked[number]
         method, prefix = settings.method, settings.num_prefix_tokens
         r = count_removed(asked, x.shape[1], prefix, method.limit)
+        if r == 0 and not self._made:
+            out: Tensor = block(x)
+            return out
         seen = Seen(
             x, self._size, number, self.depth, prefix, self._protected, self._counts_sizes, settings.grid,
             asked if isinstance(asked, tuple) else (), self.learned, self._made[-1] if self._made else None,
@@ -123,7 +126,7 @@ class TrunkPass:
     def _run_whole(self, block: Block, seen: Seen) -> Tensor:
         """A block in which nothing goes; where attention counts sizes, from its parts."""
         weights = seen.weights
-        if seen.route is None or (weights is None and not self._counts_sizes):
+        if weights is None and not self._counts_sizes:
             out: Tensor = block(seen.x)
             return out
         x, _ = seen.run("attention", attention_half, block, seen.x, weights)

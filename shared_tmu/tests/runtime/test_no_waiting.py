@@ -38,6 +38,8 @@ def test_a_merged_forward_depends_on_no_number(method, prefix, schedule, merging
             options = {"method": method, "num_prefix_tokens": prefix, "grid": (60 - prefix, 1)}
             out, plan = run_trunk(vit.blocks, x, schedule, **options)
             short, _ = run_trunk(vit.blocks, x, schedule, unmerge=False, **options)
+            masked, _ = run_trunk(vit.blocks, x, schedule, mask=x[..., 0] > 0, **options)
+            assert masked.shape == x.shape
             assert unmerge(short, plan).shape == out.shape == x.shape
 
 
