@@ -3,7 +3,7 @@
 Nothing is downloaded here: most of these files are behind a licence that only you can accept. For each asset
 this program says what the licence allows, where to register and which file to take. Give it that file (or the
 archive, or a folder that holds it) with --from: it checks the SHA-256 where that is known and places what is
-needed. The standard library is enough, so it runs before anything is installed.
+needed.
 
     python scripts/fetch_assets.py                                     what there is, and what you have
     python scripts/fetch_assets.py mano                                licence, address, the next command
@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import lzma
 import os
-import re
 import stat
 import sys
 import tarfile
@@ -22,9 +21,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
+
+from asset_table import ASSETS, Asset, AssetPart
 
 from shared_tmu.programs.console import run_program
 
@@ -36,167 +36,6 @@ MAX_RATIO = 50  # times an archive's size; body models and pictures compress by 
 
 class AssetError(Exception):
     """The given file is not what the asset needs; the message says what would be."""
-
-
-@dataclass(frozen=True)
-class AssetPart:
-    """One kind of file: `count` files whose path ends in `pattern`, kept below `folder` in data/."""
-
-    name: str
-    folder: str
-    pattern: str
-    sha256: str | None = None
-    count: int = 1
-
-    def match(self, path: str) -> str | None:
-        """Return the place under data/ of the file at `path` (with `/`), or None if it is not this part."""
-        found = re.search(rf"(?:^|/)({self.pattern})$", path)
-        return f"{self.folder}/{found[1]}" if found else None
-
-    def present(self, data: Path) -> list[Path]:
-        """Return the files of this part that lie under `data`."""
-        folder = data / self.folder
-        return [
-            path
-            for path in folder.rglob("*")
-            if re.fullmatch(self.pattern, path.relative_to(folder).as_posix()) and path.is_file()
-        ]
-
-
-@dataclass(frozen=True)
-class Asset:
-    """A set of files from one place under one licence."""
-
-    title: str
-    licence: str
-    where: str
-    parts: tuple[AssetPart, ...]
-    use: str
-
-
-MANO = Asset(
-    title="MANO, the official right-hand model (version 1.2)",
-    licence="MANO licence: non-commercial research, education and art; no redistribution",
-    where="register at https://mano.is.tue.mpg.de, download 'Models & Code' (mano_v1_2.zip)",
-    parts=(
-        AssetPart(
-            "MANO_RIGHT.pkl",
-            "mano",
-            r"MANO_RIGHT\.pkl",
-            "45d60aa3b27ef9107a7afd4e00808f307fd91111e1cfa35afd5c4a62de264767",
-        ),
-    ),
-    use="official checkpoints need it; it is read without executing pickle code",
-)
-HAMER = Asset(
-    title="HaMeR, the official checkpoint",
-    licence="the code is MIT; using the weights needs MANO, whose licence is non-commercial",
-    where="https://github.com/geopavlakos/hamer: its fetch_demo_data.sh (hamer_demo_data.tar.gz, 6 GB)",
-    parts=(
-        AssetPart(
-            "hamer.ckpt",
-            "hamer_ckpts/checkpoints",
-            r"hamer\.ckpt",
-            "e5cc06f294d88a92dee24e603480aab04de532b49f0e08200804ee7d90e16f53",
-        ),
-        AssetPart("model_config.yaml", "hamer_ckpts", r"model_config\.yaml"),
-    ),
-    use="demo.py --checkpoint data/hamer_ckpts/checkpoints/hamer.ckpt --mano_path data/mano/MANO_RIGHT.pkl",
-)
-WILOR = Asset(
-    title="WiLoR, the official checkpoint",
-    licence="CC BY-NC-ND 4.0; using the weights needs MANO, whose licence is non-commercial",
-    where="https://github.com/rolpotamias/WiLoR names them in its README: wilor_final.ckpt (about 2.5 "
-    "GB) and, in its folder pretrained_models, model_config.yaml",
-    parts=(
-        AssetPart("wilor_final.ckpt", "wilor", r"wilor_final\.ckpt"),
-        AssetPart("model_config.yaml", "wilor", r"model_config\.yaml"),
-    ),
-    use="WiLoR's demo.py --checkpoint data/wilor/wilor_final.ckpt --mano_path data/mano/MANO_RIGHT.pkl",
-)
-FREIHAND = Asset(
-    title="FreiHAND v2, evaluation split",
-    licence="research use only",
-    where="https://lmb.informatik.uni-freiburg.de/projects/freihand (FreiHAND_pub_v2_eval.zip, 0.7 GB)",
-    parts=(
-        AssetPart("evaluation/rgb/*.jpg", "freihand", r"evaluation/rgb/\d{8}\.jpg", count=3960),
-        AssetPart("evaluation_*.json", "freihand", r"evaluation_(?:K|scale|xyz|verts|mano)\.json", count=5),
-    ),
-    use="eval.py --dataset freihand",
-)
-YOLO = Asset(
-    title="WiLoR's hand detector (YOLO)",
-    licence="CC BY-NC-ND 4.0; the ultralytics package that runs it is AGPL-3.0",
-    where="https://github.com/rolpotamias/WiLoR: detector.pt",
-    parts=(
-        AssetPart(
-            "detector.pt",
-            "detectors",
-            r"detector\.pt",
-            "5ef3df44e42d2db52d4ffe91f83a22ce9925e2acc9abebf453f2c5d22e380033",
-        ),
-    ),
-    use="demo.py --detector yolo, after pip install ultralytics",
-)
-VITDET = Asset(
-    title="the published demo's detectors: ViTDet, then ViTPose",
-    licence="Apache-2.0 (code); the weights carry the terms of the data they were trained on",
-    where="model_final_f05665.pkl: https://github.com/facebookresearch/detectron2 (ViTDet-H Cascade); "
-    "wholebody.pth: in hamer_demo_data.tar.gz; its .py: https://github.com/ViTAE-Transformer/ViTPose",
-    parts=(
-        AssetPart("model_final_f05665.pkl", "detectors", r"model_final_f05665\.pkl"),
-        AssetPart("wholebody.pth", "detectors", r"wholebody\.pth"),
-        AssetPart("ViTPose_huge_wholebody_256x192.py", "detectors", r"ViTPose_huge_wholebody_256x192\.py"),
-    ),
-    use="demo.py --detector vitdet, after installing detectron2 and mmpose; give the files one by one",
-)
-SMPLX = Asset(
-    title="SMPL-X, the official neutral body model",
-    licence="SMPL-X licence: non-commercial research, education and art; no redistribution",
-    where="register at https://smpl-x.is.tue.mpg.de, download the NPZ+PKL models (models_smplx_v1_1.zip)",
-    parts=(AssetPart("SMPLX_NEUTRAL.npz", "smplx", r"SMPLX_NEUTRAL\.npz"),),
-    use="the official SMPLest-X needs it; it is read without executing pickle code",
-)
-SMPLEST_X = Asset(
-    title="SMPLest-X-H, the official checkpoint",
-    licence="S-Lab licence: non-commercial; it predicts SMPL-X, whose licence is non-commercial too",
-    where="https://github.com/SMPLCap/SMPLest-X names it in its README: smplest_x_h.pth.tar (8 GB)",
-    parts=(AssetPart("smplest_x_h.pth.tar", "smplest_x", r"smplest_x_h\.pth\.tar"),),
-    use="demo.py --checkpoint data/smplest_x/smplest_x_h.pth.tar --smplx_path data/smplx/SMPLX_NEUTRAL.npz",
-)
-EHF = Asset(
-    title="EHF, and the regressors and vertex lists of its evaluation",
-    licence="SMPL-X licence: non-commercial research, education and art; no redistribution",
-    where="register at https://smpl-x.is.tue.mpg.de: EHF, 'MANO and FLAME vertex indices', and the 14-joint "
-    "regressor of its tools; EHF.json (boxes, optional) is by Hand4Whole's author",
-    parts=(
-        AssetPart("NN_img.jpg", "EHF", r"\d{2,3}_img\.jpg", count=100),
-        AssetPart("NN_align.ply", "EHF", r"\d{2,3}_align\.ply", count=100),
-        AssetPart("SMPLX_to_J14.pkl", "smplx", r"SMPLX_to_J14\.pkl"),
-        AssetPart("MANO_SMPLX_vertex_ids.pkl", "smplx", r"MANO_SMPLX_vertex_ids\.pkl"),
-        AssetPart("SMPL-X__FLAME_vertex_ids.npy", "smplx", r"SMPL-X__FLAME_vertex_ids\.npy"),
-    ),
-    use="eval.py --dataset ehf; give the archives and files one by one",
-)
-YOLO_PERSON = Asset(
-    title="YOLOv8x, the person detector of the published SMPLest-X demo",
-    licence="AGPL-3.0, like the ultralytics package that runs it",
-    where="https://github.com/ultralytics/assets/releases: yolov8x.pt",
-    parts=(AssetPart("yolov8x.pt", "detectors", r"yolov8x\.pt"),),
-    use="SMPLest-X's demo.py --detector yolo, after pip install ultralytics",
-)
-ASSETS = {
-    "mano": MANO,
-    "hamer": HAMER,
-    "wilor": WILOR,
-    "freihand": FREIHAND,
-    "yolo": YOLO,
-    "vitdet": VITDET,
-    "smplx": SMPLX,
-    "smplest_x": SMPLEST_X,
-    "ehf": EHF,
-    "yolo_person": YOLO_PERSON,
-}
 
 
 @contextmanager
@@ -384,6 +223,21 @@ def state_of(asset: Asset, data: Path, verify: bool) -> str:
     return "present" if complete else "incomplete"
 
 
+def list_all(data: Path) -> int:
+    """Say what there is, one line each; 1 if some of it could not be looked at, which is said at the end."""
+    unseen: dict[str, None] = {}
+    for name, asset in ASSETS.items():
+        try:
+            state = state_of(asset, data, verify=False)
+        except OSError as error:
+            state, reason = "unreadable", error.strerror or str(error)
+            unseen[f"{shown(error.filename or data)} ({reason})"] = None
+        sys.stdout.write(f"{name:11} {state:11} {asset.title}\n")
+    if unseen:
+        sys.stderr.write(f"error: cannot look into {', '.join(unseen)}.\n")
+    return 1 if unseen else 0
+
+
 def describe(name: str, asset: Asset, data: Path) -> str:
     """Return the licence, the address and the next command for one asset."""
     return (
@@ -427,9 +281,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     if args.asset is None:
-        for name, asset in ASSETS.items():
-            sys.stdout.write(f"{name:10} {state_of(asset, args.data_dir, verify=False):11} {asset.title}\n")
-        return 0
+        return list_all(args.data_dir)
     asset = ASSETS[args.asset]
     if args.source is None:
         sys.stdout.write(describe(args.asset, asset, args.data_dir))

@@ -198,7 +198,7 @@ def test_tar_members_that_are_no_files(
     assert "is a link" in refused(asset, tmp_path / "x.tar", tmp_path / "data", capsys)
 
 
-@pytest.mark.parametrize("name", ["../../model.pkl", "/tmp/model.pkl", "a/../../../model.pkl"])
+@pytest.mark.parametrize("name", ["../../model.pkl", "/elsewhere/model.pkl", "a/../../../model.pkl"])
 def test_names_cannot_lead_out_of_the_folder(name: str, asset: str, tmp_path: Path) -> None:
     zip_of(tmp_path / "x.zip", name)
     run(asset, "--from", tmp_path / "x.zip", "--data_dir", tmp_path / "deep" / "data")
@@ -239,3 +239,24 @@ def test_every_truncation(kind: str, asset: str, tmp_path: Path, capsys: pytest.
         source.write_bytes(content[:end])
         run(asset, "--from", source, "--data_dir", tmp_path / "data")
         assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_looked_into_does_not_end_the_list(
+    asset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an ordinary user meets it; root may look everywhere."""
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "config.yaml").write_text("a: 1\n")
+    look = Path.rglob
+
+    def refuse(self: Path, pattern: str) -> object:
+        if self.name == "mano":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return look(self, pattern)
+
+    monkeypatch.setattr(Path, "rglob", refuse)
+    assert run("--data_dir", tmp_path) == 1
+    out, err = capsys.readouterr()
+    assert re.search(r"^mano +unreadable ", out, re.M)
+    assert re.search(r"^toy +incomplete ", out, re.M)
+    assert err == f"error: cannot look into {tmp_path / 'mano'} (Permission denied).\n"

@@ -17,8 +17,9 @@ from toy_hand_model import ToyHand, toy_program
 
 from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.errors import InputError, MethodError, ScheduleError
-from shared_tmu.evaluation import evaluate, main, parse_settings, runner
+from shared_tmu.evaluation import evaluate, main, parse_settings
 from shared_tmu.evaluation.intervals import read_intervals
+from shared_tmu.evaluation.store import require_folder
 from shared_tmu.metrics import score_freihand
 from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.programs.results import read_records
@@ -256,6 +257,12 @@ def test_a_damaged_chunk_is_computed_again(run, results, monkeypatch):
     assert (status, len(records)) == (0, 1)
 
 
+def number_of_a_dead_process() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
 def test_killed_in_the_middle_and_resumed(tmp_path, data_dir):
     script = textwrap.dedent(f"""
         import os, signal, sys
@@ -282,7 +289,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path, data_dir):
     assert died.returncode == -signal.SIGKILL
     assert not (tmp_path / "toy" / "results" / "toy-freihand.jsonl").exists()
     (run_folder,) = folder.glob("off-*")
-    (run_folder / ".pred.1.part.json").write_text("[[")
+    (run_folder / f".pred.{number_of_a_dead_process()}.part.json").write_text("[[")
     again = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
     assert again.returncode == 0, again.stderr.decode()
     assert len(read_records(tmp_path / "toy" / "results" / "toy-freihand.jsonl")) == 2
@@ -407,5 +414,5 @@ def test_evaluate_is_a_function_too(tmp_path, data_dir):
 def test_several_at_once_find_that_they_can_write(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "results"
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda _: runner._require_writable(folder), range(200))) == [None] * 200
+        assert list(pool.map(lambda _: require_folder(folder), range(200))) == [None] * 200
     assert not list(folder.iterdir())

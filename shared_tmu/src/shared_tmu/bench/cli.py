@@ -27,10 +27,12 @@ from shared_tmu.bench.scale import AXES, ScaleSettings, draw_scale, measure_scal
 from shared_tmu.bench.speed import SpeedSettings, measure_speed
 from shared_tmu.bench.suites import SUITES, run_suite
 from shared_tmu.errors import InputError
+from shared_tmu.files import shortened
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import (
     DEVICE_HELP,
+    MAX_BATCH,
     choose_device,
     natural,
     positive,
@@ -42,6 +44,9 @@ from shared_tmu.runtime.precision import DTYPES, choose_dtype
 from shared_tmu.schedule import Schedule
 
 T = TypeVar("T")
+
+_MOST = {"--batch": MAX_BATCH, "--tokens": 1 << 16, "--depth": 256}
+"""Beyond them a program dies while it asks for memory."""
 
 _ABOUT = """
 Time a model with token merging against three yardsticks: the unpatched model, the slicing floor (the same
@@ -267,8 +272,9 @@ def _read_list(flag: str, text: str, read: Callable[[str], T]) -> list[T]:
 
 
 def _read_whole(flag: str, text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise InputError(f"{flag} {text!r}: use whole numbers of at least 1, such as 2,8.")
+    most = _MOST[flag]
+    if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
+        raise InputError(f"{flag} {shortened(text, 40)!r}: use whole numbers from 1 to {most}, such as 2,8.")
     return int(text)
 
 
