@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from shared_tmu.errors import ConfigError
-from shared_tmu.models.config import HandConfig, expect, section
+from shared_tmu.models.config import HandConfig
 from shared_tmu.models.decoder import DecoderConfig
+from shared_tmu.models.fields import expect, section
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def test_the_command_knows_its_models_and_runs_inside_the_folder_too() -> None:
         ("--size tiny --runtime warp", "no runtime 'warp'"),
         ("--size tiny --method magic", "no method 'magic'"),
         ("--size tiny --r 1x40", "names 40 layers, this trunk has 32"),
-        ("--size tiny --json .", "results cannot be written to . (Is a directory): name another file."),
+        ("--size tiny --json .", ". is a folder, which is not replaced: name a file to write."),
         ("--size tiny --json /proc/none/speed.jsonl", "results cannot be written to /proc/none"),
         ("--size tiny --profile --pictures nowhere", "--pictures nowhere is not there"),
         ("--size tiny --resume", "--resume goes on with a file: name it by --json"),

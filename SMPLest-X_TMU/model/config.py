@@ -9,10 +9,9 @@ from shared_tmu.models.config import (
     MAX_SIDE_PX,
     ModelConfig,
     ViTConfig,
-    expect_published,
-    expect_within,
 )
 from shared_tmu.models.decoder import DecoderConfig
+from shared_tmu.models.fields import expect_published, expect_within
 
 
 @dataclass(frozen=True)

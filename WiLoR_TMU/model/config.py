@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from shared_tmu.errors import ConfigError
-from shared_tmu.models.config import HandConfig, expect_within
+from shared_tmu.models.config import HandConfig
+from shared_tmu.models.fields import expect_within
 
 
 @dataclass(frozen=True)

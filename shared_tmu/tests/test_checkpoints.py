@@ -180,6 +180,12 @@ def test_missing_unexpected_and_misshapen_weights_are_named(caplog: pytest.LogCa
     assert caplog.text == ""
 
 
+def test_weights_of_further_layers_are_not_left_out_in_silence() -> None:
+    shallow, deep = (nn.Sequential(*(nn.Linear(2, 2) for _ in range(depth))) for depth in (2, 3))
+    with pytest.raises(CheckpointError, match=r"more layers than the configured model: blocks\.2\.weight"):
+        load_weights(nn.ModuleDict({"blocks": shallow}), nn.ModuleDict({"blocks": deep}).state_dict(), "here")
+
+
 def packed_again(
     path: Path, method: int = zipfile.ZIP_DEFLATED, before: bytes = b"", after: bytes = b""
 ) -> Path:

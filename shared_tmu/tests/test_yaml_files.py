@@ -127,4 +127,5 @@ def test_brief_leaves_out_what_is_large() -> None:
         value = [value, value]
     assert len(brief(value)) < 200
     assert brief(256) == "256"
+    assert brief([1 << 20_000]) == "[a number of 20001 bits]"  # Python writes no such number
     assert brief({"a": [1.5, "b"]}) == "{'a': [1.5, 'b']}"

@@ -5,6 +5,7 @@ Tensors are memory-mapped where the format allows it.
 """
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,8 @@ def load_weights(
         optional: prefixes whose absence from `weights`, or from the model, is not worth a word.
 
     Raises:
-        CheckpointError: a weight that the model needs is missing, or has another shape, or is no real number
-            (integers, complex, quantised, sparse); up to ten are named.
+        CheckpointError: a weight that the model needs is missing, has another shape, is no real number
+            (integers, complex, quantised, sparse), or is of a layer beyond the model's; up to ten are named.
     """
     skip = tuple(optional)
     own = model.state_dict()
@@ -118,9 +119,21 @@ def load_weights(
         )
     if missing:
         raise CheckpointError(f"{source} lacks weights that the model needs: {_some(missing)}.")
+    kinds = {_numberless(key) for key in own}
+    further = [key for key in unexpected if _numberless(key) in kinds]
+    if further:
+        raise CheckpointError(
+            f"{source} has more layers than the configured model: {_some(further)}. "
+            "Is this the configuration file that belongs to the checkpoint?"
+        )
     if unexpected:
         log.warning("%s has keys that the model does not: %s.", source, _some(unexpected))
     model.load_state_dict({key: weights[key] for key in own if key in weights}, strict=False, assign=True)
+
+
+def _numberless(key: str) -> str:
+    """The same for `blocks.3.norm1.weight` and `blocks.31.norm1.weight`."""
+    return re.sub(r"(?<=\.)\d+(?=\.)", "#", key)
 
 
 def _fits(weight: Tensor, own: Tensor) -> bool:

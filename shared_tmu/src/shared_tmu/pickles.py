@@ -20,6 +20,9 @@ PICKLE_ERRORS = (
 )  # fmt: skip
 """What a damaged pickle can make an unpickler raise."""
 
+MAX_STEPS = 2_000_000
+"""Of one pickle: some seconds. Files of whole models take some ten thousand."""
+
 _PLAIN_KEYS = (str, bytes, int, float, bool, type(None))
 
 
@@ -69,6 +72,18 @@ class Passive:
         pass
 
 
+class _Counted(dict[int, Callable[[Any], None]]):
+    """The steps that an unpickler knows, each taken by looking it up, `MAX_STEPS` times at most."""
+
+    left = MAX_STEPS
+
+    def __getitem__(self, opcode: int) -> Callable[[Any], None]:
+        self.left -= 1
+        if self.left < 0:
+            raise pickle.UnpicklingError(f"it takes more than {MAX_STEPS:,} steps")
+        return super().__getitem__(opcode)
+
+
 class LimitedUnpickler(pickle._Unpickler):  # in typeshed, and the base of torch's and others' own
     """Unpickles plain values; `find_class` of a subclass says what stands for names.
 
@@ -81,6 +96,7 @@ class LimitedUnpickler(pickle._Unpickler):  # in typeshed, and the base of torch
 
     def __init__(self, file: Any) -> None:
         super().__init__(file, encoding="latin1")
+        self.dispatch = _Counted(type(self).dispatch)  # type: ignore[misc]
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         raise pickle.UnpicklingError(f"it asks for {shortened(f'{module_name}.{global_name}')}")

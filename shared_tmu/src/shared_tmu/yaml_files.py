@@ -21,6 +21,8 @@ MAX_VALUES = 20_000
 MAX_SCALAR = 4_000
 """Characters of one scalar: below the number of digits at which Python refuses to make an integer."""
 
+MAX_BITS = 1000  # of a whole number that is written out in a message
+
 _BUILDING = (ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
 """What PyYAML's constructors raise for scalars that are not of the type that their tag says."""
 
@@ -121,8 +123,16 @@ def _library() -> Any:
     return yaml
 
 
+class _Brief(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write numbers of thousands of digits."""
+        return (
+            f"a number of {x.bit_length()} bits" if x.bit_length() > MAX_BITS else super().repr_int(x, level)
+        )
+
+
 def _make_brief() -> reprlib.Repr:
-    made = reprlib.Repr()
+    made = _Brief()
     made.maxdict = made.maxlist = made.maxtuple = made.maxset = 6
     made.maxlevel = 3
     made.maxstring = made.maxother = 80

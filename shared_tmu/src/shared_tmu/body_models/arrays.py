@@ -18,14 +18,16 @@ from shared_tmu.errors import BodyModelError
 from shared_tmu.files import open_file, shortened
 
 _CAUSES = (ValueError, OSError, EOFError, TypeError, RuntimeError, LookupError, SyntaxError, MemoryError)
+LARGEST_M = 10.0
 MAX_HEADER = 10_000  # bytes of an array's header, which is parsed as a literal
 
 
-def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
+def read_arrays(path: Path, names: Iterable[str] | None = None, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """Read the arrays of a `.npz`, or of a pickle of any other name.
 
     Args:
         path: the file.
+        max_bytes: that the arrays may take.
         names: the arrays that are wanted, where present; official files hold objects beside them, which this
             leaves alone. None takes all of them.
 
@@ -33,8 +35,9 @@ def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, Any
         MissingAssetError: there is no such file.
         BodyModelError: the file is damaged, or holds anything but arrays.
     """
-    content = _read_npz(path, names) if path.suffix.lower() == ".npz" else read_array_pickle(path)
-    return content if names is None else {name: content[name] for name in names if name in content}
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path, names, max_bytes)
+    return read_array_pickle(path, names=names)
 
 
 def take_array(
@@ -56,7 +59,8 @@ def take_array(
         dtype: of the result, a copy; None keeps floating-point numbers of at least 32 bits as they are.
 
     Raises:
-        BodyModelError: it is missing, of another shape, no array of numbers, or holds NaN or infinity.
+        BodyModelError: it is missing, of another shape, no array of numbers, or holds NaN, infinity, or
+            fractions where there should be whole numbers.
     """
     if key not in arrays:
         found = shortened(", ".join(sorted(map(str, arrays))), 400) or "nothing"
@@ -68,18 +72,34 @@ def take_array(
         raise BodyModelError(f"{source}: '{key}' has shape {value.shape}, {kind} has {shape}.")
     if not np.isfinite(value).all():
         raise BodyModelError(f"{source}: '{key}' holds NaN or infinity.")
+    if dtype is not None and np.issubdtype(dtype, np.integer) and (value != np.rint(value)).any():
+        raise BodyModelError(f"{source}: '{key}' holds fractions, where {kind} has whole numbers.")
     if dtype is None:
         return np.ascontiguousarray(value, dtype=np.result_type(value, np.float32))
     return np.array(value, dtype=dtype, order="C")
 
 
-def _read_npz(path: Path, names: Iterable[str] | None) -> dict[str, Any]:
+def expect_metres(points: NDArray[Any], source: str, kind: str) -> None:
+    """Refuse a body at rest that is too large to be given in metres.
+
+    Raises:
+        BodyModelError: a vertex lies more than `LARGEST_M` from the origin.
+    """
+    farthest = float(np.abs(points).max())
+    if farthest > LARGEST_M:
+        raise BodyModelError(
+            f"{source}: vertices reach {farthest:g} m from the origin; {kind} is in metres. Perhaps these "
+            "are millimetres."
+        )
+
+
+def _read_npz(path: Path, names: Iterable[str] | None, max_bytes: int) -> dict[str, Any]:
     with open_file(path, BodyModelError) as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 inside = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
                 wanted = inside if names is None else [name for name in names if name in inside]
-                _expect_bounded(path, [archive.getinfo(f"{name}.npy") for name in wanted])
+                _expect_bounded(path, max_bytes, [archive.getinfo(f"{name}.npy") for name in wanted])
                 return {name: _read_npy(archive, f"{name}.npy") for name in wanted}
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
             raise BodyModelError(f"{path} is damaged or no .npz file: {error}.") from error
@@ -92,10 +112,10 @@ def _read_npz(path: Path, names: Iterable[str] | None) -> dict[str, Any]:
             ) from error
 
 
-def _expect_bounded(path: Path, records: list[zipfile.ZipInfo]) -> None:
+def _expect_bounded(path: Path, max_bytes: int, records: list[zipfile.ZipInfo]) -> None:
     total = sum(record.file_size for record in records)
-    if total > MAX_BYTES:
-        raise BodyModelError(f"the arrays of {path} take {total} bytes; at most {MAX_BYTES} are read.")
+    if total > max_bytes:
+        raise BodyModelError(f"the arrays of {path} take {total} bytes; at most {max_bytes} are read.")
 
 
 def _read_npy(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

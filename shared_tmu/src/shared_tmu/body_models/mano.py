@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.body_models.arrays import read_arrays, take_array
+from shared_tmu.body_models.arrays import expect_metres, read_arrays, take_array
 from shared_tmu.errors import BodyModelError
 from shared_tmu.files import is_folder, open_file
 
@@ -32,6 +32,13 @@ WHERE = (
 NUM_VERTICES, NUM_FACES, NUM_JOINTS, NUM_BETAS = 778, 1538, 16, 10
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 """Wrist, then three joints each of index, middle, pinky, ring and thumb."""
+
+FILE_ARRAYS = (
+    "v_template", "f", "J_regressor", "weights", "shapedirs", "posedirs", "hands_components", "hands_mean",
+    "kintree_table",
+)  # fmt: skip
+"""Names in MANO's own files that are read; there may be others."""
+MAX_FILE_BYTES = 1 << 26  # of these arrays; MANO's take 5 MB
 
 FINGERTIPS = (744, 320, 443, 554, 671)
 """Vertices appended as joints 16..20: thumb, index, middle, ring, pinky."""
@@ -140,8 +147,10 @@ class ManoModel:
             raise BodyModelError(
                 f"{source}: joint parents are {parents.tolist()}, a MANO hand has {list(PARENTS)}."
             )
+        vertices = _take(arrays, "v_template", (NUM_VERTICES, 3), source)
+        expect_metres(vertices, source, "a MANO hand model")
         return cls(
-            v_template=_take(arrays, "v_template", (NUM_VERTICES, 3), source),
+            v_template=vertices,
             faces=faces,
             J_regressor=_take(arrays, "J_regressor", (NUM_JOINTS, NUM_VERTICES), source),
             weights=_take(arrays, "weights", (NUM_VERTICES, NUM_JOINTS), source),
@@ -205,7 +214,7 @@ def load_mean_params(path: Path | str | None = None) -> MeanParams:
 
 def _load_file(path: Path, side: Side) -> ManoModel:
     open_file(path, BodyModelError, WHERE).close()
-    return ManoModel.from_dict(read_arrays(path), side, str(path))
+    return ManoModel.from_dict(read_arrays(path, FILE_ARRAYS, MAX_FILE_BYTES), side, str(path))
 
 
 def _take(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.body_models.arrays import read_arrays, take_array
+from shared_tmu.body_models.arrays import expect_metres, read_arrays, take_array
 from shared_tmu.errors import BodyModelError
 from shared_tmu.files import is_file, is_folder, open_file
 
@@ -168,8 +168,10 @@ class SmplxModel:
         _expect_below(source, "lmk_faces_idx", static, NUM_FACES)
         _expect_below(source, "dynamic_lmk_faces_idx", contour, NUM_FACES)
         shapes, expressions = _split_directions(arrays, source)
+        vertices = take("v_template", NUM_VERTICES, 3)
+        expect_metres(vertices, source, "an SMPL-X body model")
         return cls(
-            v_template=take("v_template", NUM_VERTICES, 3),
+            v_template=vertices,
             faces=faces,
             J_regressor=take("J_regressor", NUM_JOINTS, NUM_VERTICES),
             weights=take("weights", NUM_VERTICES, NUM_JOINTS),
@@ -194,6 +196,7 @@ FILE_ARRAYS = (
     "dynamic_lmk_faces_idx", "dynamic_lmk_bary_coords",
 )  # fmt: skip
 """Names in SMPL-X's own files; what else they hold (dictionaries of names, texture) is not read."""
+MAX_FILE_BYTES = 1 << 29  # of these arrays; SMPL-X's take 240 MB
 
 
 def load_smplx(path: Path | str | None = None) -> SmplxModel:
@@ -209,7 +212,7 @@ def load_smplx(path: Path | str | None = None) -> SmplxModel:
     """
     path = SYNTHBODY if path is None else _find_file(Path(path))
     open_file(path, BodyModelError, WHERE).close()
-    return SmplxModel.from_dict(read_arrays(path, FILE_ARRAYS), str(path))
+    return SmplxModel.from_dict(read_arrays(path, FILE_ARRAYS, MAX_FILE_BYTES), str(path))
 
 
 def _find_file(path: Path) -> Path:

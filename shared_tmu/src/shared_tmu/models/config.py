@@ -1,24 +1,22 @@
-"""Model sizes as frozen dataclasses, read from plain mappings, with errors that name the field."""
+"""Model sizes as frozen dataclasses, read from our YAML or from the published one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Self
 
 from shared_tmu.errors import ConfigError
+from shared_tmu.models.fields import build, expect, expect_published, expect_within, plain, section
 from shared_tmu.yaml_files import brief, read_yaml
-
-T = TypeVar("T")
 
 MAX_LAYERS, MAX_CHANNELS, MAX_SIDE_PX, MAX_PATCHES, MAX_MLP_RATIO = 256, 1 << 16, 1 << 14, 1 << 16, 64.0
 """Several times the largest ViTs there are: beyond them a configuration is a mistake, and building it would
 take the machine's memory before anything else is noticed."""
 BBOX_SHAPE = [192, 256]
 """Width and height of the shape to which boxes grow, as published; see `crops.ASPECT`."""
-_LARGEST = 1 << 40  # of any number in a configuration
 
 
 @dataclass(frozen=True)
@@ -183,121 +181,11 @@ class HandConfig(ModelConfig):
                 "256 px ViT-H. Other sizes need a file in this package's own layout "
                 f"({cls.__name__}.to_dict shows it)."
             )
-        expect(source, "MODEL.BBOX_SHAPE", list(model.get("BBOX_SHAPE") or BBOX_SHAPE), BBOX_SHAPE)
+        shape = model.get("BBOX_SHAPE") or BBOX_SHAPE
+        expect(source, "MODEL.BBOX_SHAPE", list(shape) if isinstance(shape, tuple) else shape, BBOX_SHAPE)
         extra = section(content, "EXTRA", source, cls.MODEL) if content.get("EXTRA") else {}
         fields_: dict[str, Any] = {"focal_length_px": extra.get("FOCAL_LENGTH", 5000)}
         for ours, theirs in (("image_mean", "IMAGE_MEAN"), ("image_std", "IMAGE_STD")):
             if theirs in model:
                 fields_[ours] = model[theirs]
         return fields_
-
-
-def section(content: Mapping[str, Any], key: str, source: str, model: str) -> Mapping[str, Any]:
-    """A part of a configuration.
-
-    Args:
-        content: holds it.
-        key: its name.
-        source: the configuration, for the message.
-        model: whose configuration it is, for the message.
-
-    Raises:
-        ConfigError: it is not there, or no mapping.
-    """
-    value = content.get(key)
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{source} has no section {key}, which {model}'s configuration needs.")
-    return value
-
-
-def expect(source: str, key: str, found: Any, wanted: Any) -> None:
-    """Refuse a configuration in which `key` is `found` instead of `wanted`, the only variant that is built.
-
-    Raises:
-        ConfigError: they differ.
-    """
-    if found != wanted:
-        raise ConfigError(
-            f"{source}: {key} is {brief(found)}; only {wanted!r}, as in the published weights, is built."
-        )
-
-
-def expect_within(key: str, found: float, least: float, most: float) -> None:
-    """Refuse a number that no model is built with.
-
-    Raises:
-        ConfigError: `found` is not a number from `least` to `most`.
-    """
-    if not least <= found <= most:
-        raise ConfigError(f"{key} must be from {least:g} to {most:g}, found {brief(found)}.")
-
-
-def expect_published(key: str, found: Any, published: Any) -> None:
-    """Refuse a value that crops or cameras are not made with: predictions would be wrong without a word.
-
-    Raises:
-        ConfigError: they differ.
-    """
-    if found != published:
-        raise ConfigError(
-            f"{key} is {brief(found)}; crops and cameras are made with {published}, as for the published "
-            "weights, and other values are not supported."
-        )
-
-
-def build(cls: type[T], content: Mapping[str, Any], source: str) -> T:
-    """Make a frozen dataclass from a mapping; missing fields keep their defaults, also in nested ones.
-
-    Args:
-        cls: a dataclass all of whose fields have defaults.
-        content: field name to value; values may be of a kind that converts without loss.
-        source: where it comes from, for messages.
-
-    Raises:
-        ConfigError: an unknown field, or a value of the wrong kind.
-    """
-    known = {f.name: f for f in fields(cast(Any, cls))}
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{source} should be like a mapping of {sorted(known)}, found {brief(content)}.")
-    unknown = [key for key in content if key not in known]
-    if unknown:
-        raise ConfigError(f"{source}: {cls.__name__} has no {brief(unknown)}; it has {sorted(known)}.")
-    values: dict[str, Any] = {}
-    for key, value in content.items():
-        factory = known[key].default_factory
-        default = factory() if callable(factory) else known[key].default
-        try:
-            values[key] = _convert(value, default, f"{source}, {key}")
-        except (TypeError, ValueError, OverflowError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"{source}: {key} should be like {default!r}, found {brief(value)}.") from error
-    try:
-        return cls(**values)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from error
-
-
-def plain(value: Any) -> Any:
-    """The same value with tuples as lists, at every depth, as YAML and JSON hold them."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    return [plain(v) for v in value] if isinstance(value, tuple) else value
-
-
-def _convert(value: Any, default: Any, source: str) -> Any:
-    if is_dataclass(default):
-        return build(type(default), value, source)
-    if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise TypeError
-        return value
-    if isinstance(default, tuple):
-        if not isinstance(value, (list, tuple)) or len(value) != len(default):
-            raise ValueError
-        return tuple(_convert(v, d, source) for v, d in zip(value, default, strict=True))
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise TypeError
-    if not abs(float(value)) <= _LARGEST or (isinstance(default, int) and int(value) != float(value)):
-        raise ValueError
-    return type(default)(value)

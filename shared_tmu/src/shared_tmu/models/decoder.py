@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared_tmu.models.config import MAX_CHANNELS, MAX_LAYERS, expect_within
+from shared_tmu.models.config import MAX_CHANNELS, MAX_LAYERS
+from shared_tmu.models.fields import expect_within
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,73 @@
+"""Body-model files that are read in time, whose values make sense, with anything beside what is needed."""
+
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared_tmu.body_models import mano
+from shared_tmu.body_models.mano import ManoModel, load_mano
+from shared_tmu.errors import BodyModelError
+
+ARRAYS = load_mano().to_dict()
+
+
+def changed(name: str, value: Any) -> dict[str, Any]:
+    return {**ARRAYS, name: value}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("v_template", ARRAYS["v_template"] * 1000, "is in metres. Perhaps these are millimetres"),
+        ("v_template", ARRAYS["v_template"] * 1e300, "is in metres"),
+        ("f", ARRAYS["f"] + 0.5, "'f' holds fractions"),
+        ("kintree_table", ARRAYS["kintree_table"].astype(float) + 0.25, "'kintree_table' holds fractions"),
+    ],
+)
+def test_values_that_no_hand_has(name: str, value: Any, message: str) -> None:
+    with pytest.raises(BodyModelError, match=message):
+        ManoModel.from_dict(changed(name, value))
+
+
+def test_whole_numbers_may_be_stored_as_others() -> None:
+    faces = ManoModel.from_dict(changed("f", ARRAYS["f"].astype(float))).faces
+    assert np.array_equal(faces, ARRAYS["f"])
+
+
+@pytest.mark.parametrize("suffix", ["pkl", "npz"])
+def test_objects_beside_what_is_needed_are_left_alone(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"MANO_RIGHT.{suffix}"
+    content = changed("names", np.array(["thumb", None], dtype=object))
+    if suffix == "npz":
+        np.savez(path, **content)
+    else:
+        path.write_bytes(pickle.dumps(content, 2))
+    assert np.array_equal(load_mano(path).weights, ARRAYS["weights"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"(" * 3_000_000, b"N" * 3_000_000, b"\x80\x02](" + b"X\0\0\0\0" * 3_000_000 + b"e."],
+    ids=["marks", "nothings", "texts"],
+)
+def test_pickles_of_millions_of_steps_end(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared_tmu.pickles._Counted.left", 20_000)  # of the same kind, in less time
+    (tmp_path / "m.pkl").write_bytes(content)
+    with pytest.raises(BodyModelError, match=r"takes more than .* steps"):
+        load_mano(tmp_path / "m.pkl")
+
+
+def test_arrays_far_larger_than_a_hand_are_refused_unread(tmp_path: Path) -> None:
+    size = mano.MAX_FILE_BYTES + 1
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({size},), }}".ljust(117).encode() + b"\n"
+    with zipfile.ZipFile(tmp_path / "m.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("f.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header + bytes(size))
+    with pytest.raises(BodyModelError, match="at most 67108864 are read"):
+        load_mano(tmp_path / "m.npz")
