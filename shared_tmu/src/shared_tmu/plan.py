@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import PlanError
+from .plan_checks import check_maps, count_members
 from .sorting import sort_stably
 
 
@@ -191,59 +192,17 @@ class MergePlan:
             PlanError: a slot outside 0..M-1, one that carries no token (unless it is padding), a pruned token
                 of which nobody says what it copies, or a carried token that copies another slot than its own.
         """
-        if self.source_map.numel() == 0:
-            return self
-        low, high = (int(v) for v in self.source_map.aminmax())
-        if low < (-1 if self._prunes else 0) or high >= self.num_slots:
-            hint = " To prune a token, give a copy_map as well." if low == -1 and not self._prunes else ""
-            raise PlanError(
-                f"the source map names slots {low}..{high}, this plan has 0..{self.num_slots - 1}.{hint}"
-            )
-        self._check_slots()
-        if self._prunes:
-            self._check_copies()
+        if self.source_map.numel():
+            copies = self.copy_map if self._prunes else None
+            check_maps(self.source_map, copies, self.num_slots, self._is_padded)
         return self
-
-    def _check_slots(self) -> None:
-        is_empty = self.sizes() == 0
-        if self._is_padded:  # padding comes last: an empty slot with a full one after it is a gap
-            is_last = is_empty.flip(1).to(torch.uint8).cummin(1).values.flip(1) == 1
-            is_empty = is_empty & ~is_last
-        empty = is_empty.nonzero()
-        if len(empty):
-            image, slot = empty[0].tolist()
-            raise PlanError(
-                f"slot {slot} of image {image} carries no token ({len(empty)} such slots): "
-                f"number the slots 0..M-1 without gaps."
-            )
-
-    def _check_copies(self) -> None:
-        low, high = (int(v) for v in self.copy_map.aminmax())
-        if low < 0 or high >= self.num_slots:
-            raise PlanError(
-                f"the copy map names slots {low}..{high}, this plan has 0..{self.num_slots - 1}: every "
-                "token, pruned or not, gets some slot's features back."
-            )
-        wrong = ((self.source_map >= 0) & (self.copy_map != self.source_map)).nonzero()
-        if len(wrong):
-            image, token = wrong[0].tolist()
-            raise PlanError(
-                f"token {token} of image {image} is carried by one slot and copies another ({len(wrong)} "
-                "such tokens): a token that is not pruned copies its own slot."
-            )
-        if (self.sizes().gather(1, self.copy_map) == 0).any():
-            raise PlanError("the copy map names a slot that is padding: copy one that carries a token.")
 
     def sizes(self) -> Tensor:
         """Tokens that each slot carries, `[B, M]` int64: pruned tokens count nowhere, padding is 0.
 
         Of a plan composed from the first layer on, the sizes.
         """
-        slots = self.source_map
-        zeros = torch.zeros(self.batch_size, self.num_slots, dtype=torch.int64, device=slots.device)
-        if not self._prunes:
-            return zeros.scatter_add_(1, slots, torch.ones_like(slots))
-        return zeros.scatter_add_(1, slots.clamp_min(0), (slots >= 0).to(torch.int64))
+        return count_members(self.source_map, self.num_slots)
 
     def flat_map(self) -> Tensor:
         """The copy map into the slots of all images one after the other: image b's start at b * M."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -175,7 +176,8 @@ class Evaluation:
         threads = self.facts["machine"]["cpu_threads"]
         key = digest_of({"p": predictions, "i": pictures, "r": settings.rounds, "t": threads})
         place = f"{self.program.name}-{data.name}".lower()
-        folder = RunFolder(settings.results / place / f"{run.label}-{predictions[:10]}")
+        label = re.sub(r"[^\w.+@ -]", "_", run.label)  # 'total:98^2', 'threshold:0.9/0.1x4'
+        folder = RunFolder(settings.results / place / f"{label}-{predictions[:10]}")
         return SetRun(run, folder, key)
 
     def _work(
