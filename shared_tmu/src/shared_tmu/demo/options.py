@@ -224,7 +224,7 @@ def _add_published(parser: argparse.ArgumentParser, program: ModelProgram, subje
 
 def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add = parser.add_argument_group("token merging and the model").add_argument
-    add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, ...")
+    add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, 0.9x12, total:98, ...")
     add("--method", default="tome", help=f"how tokens are matched: {', '.join(METHODS)}")
     add(
         "--no_unmerge",
