@@ -250,16 +250,7 @@ def patch(
         MethodError: no such method.
     """
     schedule, rule = Schedule.parse(schedule), find_method(method)
-    for module in model.modules():
-        if isinstance(module, MergedBlocks):
-            raise PatchError(
-                f"this ViT is already patched with '{module.settings.schedule}'. "
-                "Leave that `with` block, or call handle.remove(), first."
-            )
-        if isinstance(module, nn.DataParallel):
-            raise PatchError(
-                "nn.DataParallel copies its model at every call: patch inside it, patch(model.module, ...)."
-            )
+    _refuse_wrapped(model)
     found = find_trunk(model)
     count = read_prefix(found.owner) if num_prefix_tokens is None else num_prefix_tokens
     arrival = None
@@ -277,6 +268,20 @@ def patch(
     for (owner, name), container, numbers in zip(found.places, found.containers, found.numbers, strict=True):
         owner._modules[name] = MergedBlocks(container, trunk, numbers)
     return PatchHandle(found.owner, found.name, found.places)
+
+
+def _refuse_wrapped(model: nn.Module) -> None:
+    """Models that are patched already, or that copy themselves."""
+    for module in model.modules():
+        if isinstance(module, MergedBlocks):
+            raise PatchError(
+                f"this ViT is already patched with '{module.settings.schedule}'. "
+                "Leave that `with` block, or call handle.remove(), first."
+            )
+        if isinstance(module, nn.DataParallel):
+            raise PatchError(
+                "nn.DataParallel copies its model at every call: patch inside it, patch(model.module, ...)."
+            )
 
 
 def _refuse_arguments(found: FoundTrunk, arrival: Arrival | None) -> None:

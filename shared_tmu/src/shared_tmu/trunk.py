@@ -81,7 +81,16 @@ def run_trunk(
         restore, grid,
     )  # fmt: skip
     blocks = list(blocks)
-    for number, block in enumerate(blocks if not torch.compiler.is_compiling() else ()):
+    if not torch.compiler.is_compiling():
+        _refuse_others(blocks)
+    batch, tokens = x.shape[:2]
+    out, plans = run_blocks(blocks, x, settings, mask=mask, learned=learned)
+    return out, plans[-1] if plans else MergePlan.identity(batch, tokens, x.device)
+
+
+def _refuse_others(blocks: Iterable[nn.Module]) -> None:
+    """Blocks that are not recognised, or that take more than tokens."""
+    for number, block in enumerate(blocks):
         if misfit := find_misfit(block):
             raise PatchError(f"block {number} ({type(block).__name__}) is not a ViT block: {misfit}.")
         if told := find_positions(block):
@@ -89,9 +98,6 @@ def run_trunk(
                 f"block {number} ({type(block).__name__}) takes {', '.join(told)} besides tokens, which "
                 "merging would leave out: it cannot be run here."
             )
-    batch, tokens = x.shape[:2]
-    out, plans = run_blocks(blocks, x, settings, mask=mask, learned=learned)
-    return out, plans[-1] if plans else MergePlan.identity(batch, tokens, x.device)
 
 
 def run_blocks(

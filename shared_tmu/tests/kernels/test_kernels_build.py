@@ -33,12 +33,14 @@ def cases():
     from shared_tmu.kernels.device_code.widen import widen_kernel
     from shared_tmu.kernels.launch import BLOCKS
 
+    planning = _planning_cases(plan_kernel, match_kernel, rank_kernel, map_kernel, BLOCKS)
+    return planning | _other_cases(merge_kernel, widen_kernel, BLOCKS)
+
+
+def _planning_cases(plan_kernel, match_kernel, rank_kernel, map_kernel, BLOCKS):
     tile = {"D": 80, "BLOCK_T": BLOCKS.targets, "BLOCK_D": BLOCKS.channels}
     ranked = {"BLOCK_A": BLOCKS.ranked, "BLOCK_J": BLOCKS.ranked}
     slots = {"r": INT, "num_prefix_tokens": INT, "source_map": "*i64"}
-    counts = dict.fromkeys(("num_tokens", "num_slots", "num_original"), INT)
-    merged = {"C": 1280, "BLOCK_N": 256, "BLOCK_C": BLOCKS.merged_channels}
-    strides = {f"stride_{t}{axis}": INT for t in "qkv" for axis in "bhn"}
     return {
         "plan": (
             plan_kernel,
@@ -59,6 +61,14 @@ def cases():
             {**ranked, "IN_ORDER": True},
             8,
         ),
+    }
+
+
+def _other_cases(merge_kernel, widen_kernel, BLOCKS):
+    counts = dict.fromkeys(("num_tokens", "num_slots", "num_original"), INT)
+    merged = {"C": 1280, "BLOCK_N": 256, "BLOCK_C": BLOCKS.merged_channels}
+    strides = {f"stride_{t}{axis}": INT for t in "qkv" for axis in "bhn"}
+    return {
         "merge": (
             merge_kernel,
             {

@@ -115,6 +115,14 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
         epilog=f"The schedules of the thesis: --r {_THESIS}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    _add_what(parser, program)
+    _add_model(parser, program)
+    _add_how(parser, program)
+    return parser
+
+
+def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
+    """Sets and schedules."""
     add, subject = parser.add_argument, program.estimates
     sets = ", ".join(spec.name for spec in DATASETS.values() if spec.subject == subject.name)
     add("--dataset", default=subject.dataset, help=f"comma list of {sets}; case does not matter")
@@ -137,6 +145,11 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
         help="comma list of first, last: which tokens stay out of merging; last is what published TMU does, "
         "which merges task tokens",
     )
+
+
+def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
+    """Weights, body model, number format."""
+    add, subject = parser.add_argument, program.estimates
     add(
         "--checkpoint",
         type=Path,
@@ -158,9 +171,14 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
         help="number format of the model; auto: bfloat16 where the device computes in it",
     )
     add("--packed", action=argparse.BooleanOptionalAction, default=True, help=PACKED_HELP)
+
+
+def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
+    """How much is done, timed and kept."""
+    add = parser.add_argument
     add("--num_workers", type=natural, default=0, help="processes that read images ahead")
     add("--limit", type=positive, help="only the first so many samples; the results say so")
-    if subject is HAND:
+    if program.estimates is HAND:
         add("--tips", choices=TIPS, default="model", help="whose tips enter joint errors; published: model")
     add(
         "--rounds",
@@ -172,7 +190,6 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
         "--results", type=Path, help=f"folder for *.jsonl and files; without it {_shown(program.results_dir)}"
     )
     add("--fresh", action="store_true", help="compute and time again what is already there")
-    return parser
 
 
 def read_runs(schedules: str, methods: str, protect: str = "first", *, unmerge: bool) -> tuple[Run, ...]:

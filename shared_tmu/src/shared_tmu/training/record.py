@@ -80,6 +80,23 @@ def seen_before(parent: dict[str, Any] | None) -> int | None:
     return None if own is None or before is None else int(own) + int(before)
 
 
+def describe_stages(
+    stages: Sequence[Stage], setting: Setting, rows: Sequence[dict[str, str]]
+) -> list[dict[str, Any]]:
+    """The settings of each stage, how much it has seen and why it ended."""
+    seconds = stage_seconds(rows)
+    images = {row["stage"]: int(row["images"]) for row in rows}
+    described = []
+    for stage in stages:
+        seen, ended_by = images.get(stage.name, 0), None
+        if (setting.out / stage.name / DONE).exists():
+            steps = int(read_end(setting.out / stage.name).get("steps", stage.steps))
+            seen, ended_by = steps * stage.batch_size, "pictures" if steps >= stage.steps else "time"
+        spent = round(seconds.get(stage.name, 0.0), 1)
+        described.append({**asdict(stage), "images_seen": seen, "seconds": spent, "ended_by": ended_by})
+    return described
+
+
 def write_record(
     folder: Path,
     name: str,
@@ -103,15 +120,7 @@ def write_record(
         backbone: weights whose trunk the first stage took instead of the parent's, if any.
     """
     rows = read_curve(setting.out / "curve.csv")
-    seconds = stage_seconds(rows)
-    images = {row["stage"]: int(row["images"]) for row in rows}
-    ended_by: dict[str, str] = {}
-    for stage in stages:
-        if (setting.out / stage.name / DONE).exists():
-            steps = int(read_end(setting.out / stage.name).get("steps", stage.steps))
-            images[stage.name] = steps * stage.batch_size
-            ended_by[stage.name] = "pictures" if steps >= stage.steps else "time"
-    seen = {s.name: images.get(s.name, 0) for s in stages}
+    described = describe_stages(stages, setting, rows)
     uses_cuda = torch.cuda.is_available() and setting.accelerator != "cpu"
     environment = describe_environment(torch.device("cuda" if uses_cuda else "cpu"), Path(__file__).parent)
     ancestor = describe_parent(parent)
@@ -121,20 +130,14 @@ def write_record(
         "seed": setting.seed,
         "validation": {"seed": setting.val_seed, "count": setting.val_count, "last": last},
         "photographs": {**photographs, "share": setting.photos_share} if photographs else None,
-        "stages": [
-            {
-                **asdict(s),
-                "images_seen": seen[s.name],
-                "seconds": round(seconds.get(s.name, 0.0), 1),
-                "ended_by": ended_by.get(s.name),
-            }
-            for s in stages
-        ],
+        "stages": described,
         "total": {
-            "images_seen": sum(seen.values()),
+            "images_seen": sum(one["images_seen"] for one in described),
             "images_seen_before": None if backbone else seen_before(ancestor),  # two may share pictures
-            "scenes": count_scenes([s for s in stages if seen[s.name]]),
-            "seconds": round(sum(seconds.get(s.name, 0.0) for s in stages), 1),
+            "scenes": count_scenes(
+                [s for s, one in zip(stages, described, strict=True) if one["images_seen"]]
+            ),
+            "seconds": round(sum(one["seconds"] for one in described), 1),
         },
         "parent": ancestor,
         "backbone": describe_parent(backbone),

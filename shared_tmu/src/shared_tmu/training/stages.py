@@ -98,19 +98,7 @@ def run_stages(
         for i, stage in enumerate(stages):
             pl.seed_everything(setting.seed + i, workers=True, verbose=False)
             model = _resized(model, build(stage.depth), stage.depth, task)
-            training = task.training(
-                model,
-                dim,
-                stage.steps,
-                stage.lr,
-                stage.warmup,
-                weights=stage.weights,
-                num_prefix_tokens=num_prefix_tokens,
-                matrix_factor=stage.matrix_factor,
-                embedding_factor=stage.embedding_factor,
-                anneal=stage.anneal,
-                keep_patches=stage.keep_patches,
-            )
+            training = _training(stage, task, model, dim, num_prefix_tokens)
             if dense is not None:
                 training.dense.load_state_dict(dense)
             done = setting.out / stage.name / DONE
@@ -121,14 +109,39 @@ def run_stages(
                 clock = Clock(stage.steps, _limit_s(stages, i, setting))
                 feed = _feed(stage, i, setting, task, drawer, clock)
                 trainer = _fit(stage, setting, training, feed, clock, stop)
-                if trainer.is_global_zero:
-                    facts = {"steps": str(trainer.global_step), "seconds": f"{clock.seconds:.1f}"}
-                    with replacing(done) as beside:
-                        save_file(_weights(model.cpu(), training.cpu()), beside, metadata=facts)
-                    (done.parent / BEFORE).unlink(missing_ok=True)
-                trainer.strategy.barrier()
+                _keep_end(trainer, clock, done, model, training)
             dense = training.dense.state_dict()
     return model.cpu()
+
+
+def _training(
+    stage: Stage, task: Task, model: nn.Module, dim: int, num_prefix_tokens: int
+) -> RegressorTraining:
+    return task.training(
+        model,
+        dim,
+        stage.steps,
+        stage.lr,
+        stage.warmup,
+        weights=stage.weights,
+        num_prefix_tokens=num_prefix_tokens,
+        matrix_factor=stage.matrix_factor,
+        embedding_factor=stage.embedding_factor,
+        anneal=stage.anneal,
+        keep_patches=stage.keep_patches,
+    )
+
+
+def _keep_end(
+    trainer: pl.Trainer, clock: Clock, done: Path, model: nn.Module, training: RegressorTraining
+) -> None:
+    """Write what a stage has come to, in one of all processes."""
+    if trainer.is_global_zero:
+        facts = {"steps": str(trainer.global_step), "seconds": f"{clock.seconds:.1f}"}
+        with replacing(done) as beside:
+            save_file(_weights(model.cpu(), training.cpu()), beside, metadata=facts)
+        (done.parent / BEFORE).unlink(missing_ok=True)
+    trainer.strategy.barrier()
 
 
 def _drawer(stages: list[Stage], setting: Setting, task: Task) -> ShardDrawer:

@@ -68,8 +68,14 @@ def merge_kernel(
     if HAS_BEFORE:
         before += image * num_original
         after += image * num_original
-        for first in range(slot * BLOCK_N, num_original, num_slots * BLOCK_N):
-            n = first + tl.arange(0, BLOCK_N)
-            token = tl.load(before + n, mask=n < num_original, other=-1)
-            slots = tl.load(source_map + token, mask=token >= 0, other=-1)
-            tl.store(after + n, slots, mask=n < num_original)
+        _compose(before, source_map, after, slot, num_slots, num_original, BLOCK_N)
+
+
+@triton.jit
+def _compose(before, source_map, after, slot, num_slots, num_original, BLOCK_N: tl.constexpr):
+    """Every `num_slots`-th piece of a map composed with the one that follows it."""
+    for first in range(slot * BLOCK_N, num_original, num_slots * BLOCK_N):
+        n = first + tl.arange(0, BLOCK_N)
+        token = tl.load(before + n, mask=n < num_original, other=-1)
+        slots = tl.load(source_map + token, mask=token >= 0, other=-1)
+        tl.store(after + n, slots, mask=n < num_original)
