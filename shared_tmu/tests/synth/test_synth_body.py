@@ -26,8 +26,8 @@ from shared_tmu.synth.body.mesh import (
     Template,
     eyeball,
     triangle_quality,
-    zipper,
 )
+from shared_tmu.synth.body.rims import zipper
 from shared_tmu.synth.body.shape import EXPRESSION_NAMES, SHAPE_NAMES
 from shared_tmu.synth.body.surface import person_distance
 from shared_tmu.synth.remesh import boundary_edges, unique_edges
