@@ -46,7 +46,7 @@ class SMPLestXConfig(ModelConfig):
         camera_3d_size_m: extent of the space in front of the camera; with the focal length it limits the
             predicted distance.
         heatmap_shape: depth, height and width in whose units the published model gives projected joints.
-        bbox_ratio: a person's box grows by this factor before it is cropped.
+        bbox_ratio: a person's box grows by this factor before it is cropped, in demo.py and eval.py alike.
     """
 
     encoder: ViTConfig = field(default_factory=ViTConfig)
@@ -70,7 +70,7 @@ class SMPLestXConfig(ModelConfig):
         for size in self.heatmap_shape:
             expect_within("heatmap_shape", size, 1, MAX_SIDE_PX)
         expect_published("focal_px", self.focal_px, SMPLestXConfig.focal_px)
-        expect_published("bbox_ratio", self.bbox_ratio, SMPLestXConfig.bbox_ratio)
+        expect_within("bbox_ratio", self.bbox_ratio, 0.5, 4)
         expect_within("camera_3d_size_m", self.camera_3d_size_m, 1e-3, 1e3)
 
     @property

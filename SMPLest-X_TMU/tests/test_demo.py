@@ -34,6 +34,20 @@ class TestDemo(DemoSuite):
         assert (facts["model"], len(facts["people"])) == ("SMPLest-X", 2)
         assert facts["fields"]["betas"]["shape"] == "[K, 10]"
 
+    def test_crops_grow_as_the_configuration_says(self, tmp_path: Path, given: dict[str, Any]) -> None:
+        """`bbox_ratio` of the checkpoint's configuration, unless --rescale_factor says otherwise."""
+        text = Path(given["--checkpoint"]).with_suffix(".yaml").read_text(encoding="utf-8")
+        assert "bbox_ratio: 1.2\n" in text
+        (tmp_path / "wide.yaml").write_text(text.replace("bbox_ratio: 1.2\n", "bbox_ratio: 1.5\n"))
+        wide = {**given, "--config": tmp_path / "wide.yaml"}
+        sizes = []
+        for name, flags in (("a", given), ("b", wide), ("c", {**wide, "--rescale_factor": 1.2})):
+            assert self.run(flags, tmp_path / name) == 0
+            sizes.append(np.load(tmp_path / name / "two.npz")["crop_xywh_px"][:, 2:])
+        assert np.allclose(sizes[1], sizes[0] * 1.5 / 1.2, rtol=1e-5)
+        assert np.array_equal(sizes[2], sizes[0])
+        assert json.loads((tmp_path / "b" / "two.json").read_text())["rescale_factor"] == 1.5
+
     def test_people_are_drawn_where_the_crops_camera_sees_them(
         self, tmp_path: Path, given: dict[str, Any]
     ) -> None:

@@ -132,7 +132,7 @@ def test_the_body_model_by_path(tmp_path: Path, micro_yaml: Path, body_path: Pat
         ({"crop_scale": 0}, "crop_scale must be from 1 to 16"),
         ({"focal_px": [5000, 0]}, r"focal_px is \(5000\.0, 0\.0\); crops and cameras are made with"),
         ({"heatmap_shape": [16, 16, 10**9]}, "heatmap_shape must be from 1"),
-        ({"bbox_ratio": 1.25}, r"bbox_ratio is 1\.25; crops and cameras are made with 1\.2"),
+        ({"bbox_ratio": 0}, r"bbox_ratio must be from 0\.5 to 4, found 0"),
         ({"bbox_ratio": "wide"}, "bbox_ratio should be like 1.2"),
         ({"model": "hamer"}, "describes a 'hamer'; SMPLest-X needs 'smplest_x'"),
         ({"backbone": {}}, r"has no \['backbone'\]; it has"),

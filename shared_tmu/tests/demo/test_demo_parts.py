@@ -39,7 +39,7 @@ def test_defaults_are_those_of_the_published_demo(program):
     options = parse_options(program, [])
     assert (str(options.img_folder), str(options.out_folder)) == ("images", "out_demo")
     assert (options.side_view, options.full_frame, options.save_mesh) == (False, True, False)
-    assert (options.batch_size, options.rescale_factor, options.body_detector) == (8, 2.0, "vitdet")
+    assert (options.batch_size, options.rescale_factor, options.body_detector) == (8, None, "vitdet")
     assert options.file_type == ("*.jpg", "*.png")
     assert (str(options.run.schedule), options.run.method, options.run.unmerge) == ("5x20", "tome", True)
     text = re.sub(r"\s+", " ", build_parser(program).format_help())

@@ -51,7 +51,7 @@ class DemoOptions:
         boxes: boxes file for the detector `boxes`.
         detector_dir: where the files of yolo and vitdet are.
         body_detector: which network finds people for vitdet.
-        rescale_factor: how much larger than the box the crop is.
+        rescale_factor: how much larger than the box the crop is; None until the model says it.
         batch_size: crops per model call.
         focal_px: focal length of the whole image; None for the published 5000 / 256 times its longer side.
         overlays: whether meshes are drawn over the photographs; `side_view` and `full_frame` belong to these.
@@ -76,7 +76,7 @@ class DemoOptions:
     detector: str = "auto"
     boxes: Path | None = None
     body_detector: str = "vitdet"
-    rescale_factor: float = 2.0
+    rescale_factor: float | None = None
     batch_size: int = 8
     focal_px: float | None = None
     overlays: bool = True
@@ -208,8 +208,8 @@ def _add_published(parser: argparse.ArgumentParser, program: ModelProgram, subje
     add(
         "--rescale_factor",
         type=positive_number,
-        default=subject.scale,
-        help=f"how much larger than the {subject.one}'s box the crop is",
+        help=f"how much larger than the {subject.one}'s box the crop is; without it as the model says, "
+        f"usually {subject.scale:g}",
     )
     if "vitdet" in subject.detectors:
         add("--body_detector", choices=BODY_DETECTORS, default="vitdet", help="finds people for vitdet")

@@ -180,9 +180,11 @@ class Feeder:
         assert loaded.picture is not None
         image = loaded.picture.bgr
         boxes, crops, problems = [], [], list(detection.problems)
+        scale = self.options.rescale_factor
+        assert scale is not None, "the model has said it"
         for box in detection.boxes:
             try:
-                crops.append(self.subject.crop(image, box, self.options.rescale_factor, self.input_size))
+                crops.append(self.subject.crop(image, box, scale, self.input_size))
                 boxes.append(box)
             except InputError as error:
                 problems.append(str(error))

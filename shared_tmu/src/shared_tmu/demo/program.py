@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shared_tmu.demo.clip_sink import ClipSink
 from shared_tmu.demo.digest import options_digest
@@ -58,6 +59,8 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
     with OutputFolder(options.out_folder, "") as folder, Finisher(processes) as finisher:
         detector = subject.make_detector(subject.detector_name(options), options, str(options.device))
         model = program.load_model(options.checkpoint, options.body_path, options.config_path).eval()
+        if options.rescale_factor is None:
+            options = replace(options, rescale_factor=subject.scale_of(model))
         options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
         folder.options = options_digest(options, detector, model)
         sink = _sink(source, folder, options)

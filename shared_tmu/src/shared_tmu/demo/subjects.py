@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from shared_tmu.detect import DETECTORS, Detector, choose_detector, make_detector
 from shared_tmu.detect.boxes import HAND_FORMAT, PERSON_FORMAT
@@ -62,7 +62,7 @@ class DemoSubject(Protocol):
         detectors: choices of `--detector`.
         detector_help: what `--detector` says.
         boxes_format: an example of a boxes file.
-        scale: by how much boxes grow before they are cropped.
+        scale: by how much boxes grow before they are cropped, where the model says nothing of it.
         table: what is saved.
     """
 
@@ -83,6 +83,9 @@ class DemoSubject(Protocol):
         Raises:
             TMUError: files or packages are missing, or options do not go together.
         """
+
+    def scale_of(self, model: nn.Module) -> float:
+        """By how much boxes grow before they are cropped for this model."""
 
     def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> Any:
         """Cut what a box holds out of an image: has `img`, `[3, h, w]`.
@@ -142,6 +145,9 @@ class Hands:
 
     def make_detector(self, name: str, options: DetectorChoice, device: str) -> Detector:
         return make_detector(name, options.detector_dir, options.boxes, options.body_detector, device)
+
+    def scale_of(self, model: nn.Module) -> float:
+        return self.scale
 
     def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> HandCrop:
         return hand_crop(image, box.box_xyxy, box.is_right, scale, size[0])
@@ -204,6 +210,10 @@ class People:
 
     def make_detector(self, name: str, options: DetectorChoice, device: str) -> Detector:
         return make_people_detector(name, options.detector_dir, options.boxes, device)
+
+    def scale_of(self, model: nn.Module) -> float:
+        config: Any = model.config
+        return float(config.bbox_ratio)
 
     def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> BodyCrop:
         return body_crop(image, box.box_xyxy, scale, size)
