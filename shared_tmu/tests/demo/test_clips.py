@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from shared_tmu.demo import clip_files
+from shared_tmu.demo.clip_structure import find_fault
 from shared_tmu.demo.clip_writer import ClipWriter
 from shared_tmu.demo.clips import Clip, ClipReader
 from shared_tmu.errors import InputError
@@ -326,3 +328,40 @@ def test_a_full_disk_is_an_error_whenever_it_fills(tmp_path):
 
     with ClipWriter(tmp_path / "o.mp4", SIZE) as writer, pytest.raises(OSError, match="No space left"):
         write_all(writer)
+
+
+class Failing:
+    """A file on a disk that cannot be read."""
+
+    def seek(self, offset, whence=0):
+        return 10**6 if whence else offset
+
+    def tell(self):
+        return 0
+
+    def read(self, count=-1):
+        raise OSError(5, "Input/output error")
+
+
+def test_a_disk_that_cannot_be_read_is_said():
+    with pytest.raises(InputError, match=r"--video a.mkv cannot be read \(Input/output error\)"):
+        clip_files.open_container(Failing(), Path("a.mkv"))
+    assert find_fault(Failing()).place == 0
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"avif", b"avis"])
+def test_a_picture_in_a_container_of_videos_is_a_picture(tmp_path, brand):
+    path = make(tmp_path / "photo.mp4", "mpeg4")
+    content = path.read_bytes()
+    path.write_bytes(content[:8] + brand + content[12:])
+    with pytest.raises(InputError, match=r"is a picture.*--img_folder"):
+        Clip.open(path)
+
+
+def test_damage_in_the_second_of_two_joined_recordings_is_said(tmp_path):
+    path = make(tmp_path / "live.webm", "libvpx", **LIVE)
+    one = path.read_bytes()
+    path.write_bytes(one * 2)
+    assert read(path)[0].problems() == []
+    path.write_bytes(one + one[: len(one) // 2] + bytes(2000) + one[len(one) // 2 + 2000 :])
+    assert len(read(path)[0].problems()) == 1

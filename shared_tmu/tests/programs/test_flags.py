@@ -1,12 +1,13 @@
 """Values of flags: devices that there are, numbers that a machine survives."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 import torch
 
 from shared_tmu.errors import InputError
-from shared_tmu.programs.flags import MAX_BATCH, choose_device, images_per_call, natural
+from shared_tmu.programs.flags import MAX_BATCH, choose_device, images_per_call, named_path, natural
 
 
 def test_devices_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,3 +55,10 @@ def test_batches_that_no_machine_survives(text: str) -> None:
 def test_numbers() -> None:
     assert images_per_call(str(MAX_BATCH)) == MAX_BATCH
     assert natural("0") == 0
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_path_is_not_the_current_folder(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is empty: name a file or folder"):
+        named_path(text)
+    assert named_path(".") == Path()

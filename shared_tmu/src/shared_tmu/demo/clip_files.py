@@ -26,11 +26,14 @@ MAX_FRAME_PIXELS = 1 << 27
 
 USE = "name a video file, such as clip.mp4."
 
+_ONE_PICTURE = re.compile(rb"....ftyp(hei|hev|mif1|msf1|avi[fs])", re.DOTALL)
+"""HEIF and AVIF, which lie in a container of videos."""
+
 _NO_VIDEOS = (
     (rb"\s*(#EXTM3U|ffconcat|\[playlist\]|v=0|<\?xml|<MPD|<smil)", "a list that names other files"),
     (rb"\xff\xd8\xff|\x89PNG|BM|II\*\0|MM\0\*|8BPS", "a picture"),
     (rb"RIFF....WEBP", "a WebP picture, of which an animation cannot be read as a clip"),
-    (rb"....ftyp(hei|hev|mif1|avi[fs])", "a picture"),
+    (_ONE_PICTURE.pattern, "a picture"),
     (rb"ID3|fLaC|RIFF....WAVE|\xff[\xfb\xf3\xf2]", "sound without a video"),
 )
 """How files begin that are mistaken for videos, and what they are."""
@@ -84,6 +87,8 @@ def open_container(file: BinaryIO, path: Path) -> Any:
         raise MissingDependencyError(
             "--video was asked for, but PyAV is not installed: pip install 'shared_tmu[demo]'"
         ) from error
+    if _ONE_PICTURE.match(_beginning(file, path)):  # FFmpeg would give a part of it as a clip of one frame
+        raise InputError(f"--video {path} {_no_video(_beginning(file, path))}")
     try:
         return av.open(
             Nameless(file),
@@ -93,8 +98,19 @@ def open_container(file: BinaryIO, path: Path) -> Any:
             io_open=_open_nothing,
         )
     except Exception as error:  # PyAV has an error for everything that FFmpeg has, with no common ground
+        raise InputError(f"--video {path} {_no_video(_beginning(file, path))}") from error
+
+
+def _beginning(file: BinaryIO, path: Path) -> bytes:
+    try:
         file.seek(0)
-        raise InputError(f"--video {path} {_no_video(file.read(64))}") from error
+        content = file.read(64)
+        file.seek(0)
+    except OSError as error:
+        raise InputError(
+            f"--video {path} cannot be read ({error.strerror or error}): copy it to another disk, or {USE}"
+        ) from error
+    return content
 
 
 def _open_nothing(url: str, flags: int, options: dict[str, Any]) -> Any:

@@ -29,15 +29,14 @@ _SYNC = 0x47
 def find_fault(file: BinaryIO) -> FaultError | None:
     """Where the first part of a file is that cannot be right, None if there is none, or none can be told."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    beginning = file.read(16)
-    for pattern, follow in _FOLLOWED:
-        if re.match(pattern, beginning, re.DOTALL):
-            try:
-                follow(file, size)
-            except FaultError as fault:
-                return fault
-            return None
+    try:
+        beginning = _read(file, 0, 16)
+        follow = next(follow for pattern, follow in _FOLLOWED if re.match(pattern, beginning, re.DOTALL))
+        follow(file, size)
+    except FaultError as fault:
+        return fault
+    except OSError:  # of a disk that cannot be read
+        return FaultError(file.tell())
     return None
 
 

@@ -193,7 +193,7 @@ class _Decoder:
             for packet in self.container.demux(self.stream):
                 if packet.size:
                     yield packet
-        except FFmpegError:
+        except (FFmpegError, OSError):  # of a disk that cannot be read, too
             self.is_broken_off = True
         yield None
 

@@ -47,8 +47,9 @@ def follow_matroska(file: BinaryIO, size: int) -> None:
         if element.end is not None and element.end > size:
             raise FaultError(size, is_end=True)
         if element.name == _SEGMENT:
-            _Segment(file, size if element.end is None else element.end).follow(element.inside)
-        place = size if element.end is None else element.end
+            place = _Segment(file, size if element.end is None else element.end).follow(element.inside)
+        else:
+            place = size if element.end is None else element.end
 
 
 class _Segment:
@@ -56,11 +57,12 @@ class _Segment:
         self.file, self.end = file, end
         self.tracks: set[int] = set()
 
-    def follow(self, place: int) -> None:
+    def follow(self, place: int) -> int:
+        """Go through it from a place on; where it ends."""
         while place < self.end:
             element = _element(self.file, place, self.end)
             if element.name in (_EBML, _SEGMENT):
-                return  # another file behind this one
+                return place  # another file behind this one
             if element.name == _CLUSTER:
                 place = self._cluster(element)
                 continue
@@ -71,6 +73,7 @@ class _Segment:
             if element.name == _TRACKS:
                 self._find_tracks(element)
             place = element.end
+        return self.end
 
     def _find_tracks(self, tracks: _Element) -> None:
         for track in _children(self.file, tracks):

@@ -20,6 +20,7 @@ from shared_tmu.programs.flags import (
     choose_device,
     choose_protection,
     images_per_call,
+    named_path,
     natural,
     positive_number,
 )
@@ -191,14 +192,14 @@ def _add_published(parser: argparse.ArgumentParser, program: ModelProgram, subje
     add, switch = group.add_argument, argparse.BooleanOptionalAction
     add(
         "--checkpoint",
-        type=Path,
+        type=named_path,
         help=f"weights; without it {program.default_checkpoint.name}, which is bundled",
     )
-    add("--config", dest="config_path", type=Path, help=CONFIG_HELP)
+    add("--config", dest="config_path", type=named_path, help=CONFIG_HELP)
     shown = group.add_mutually_exclusive_group().add_argument
-    shown("--img_folder", type=Path, default=Path("images"), help="folder of pictures, or one picture")
-    shown("--video", type=Path, help="a video instead: overlay video and one .npz for the whole clip")
-    add("--out_folder", type=Path, default=Path("out_demo"), help="where results go; made if needed")
+    shown("--img_folder", type=named_path, default=Path("images"), help="folder of pictures, or one picture")
+    shown("--video", type=named_path, help="a video instead: overlay video and one .npz for the whole clip")
+    add("--out_folder", type=named_path, default=Path("out_demo"), help="where results go; made if needed")
     add("--side_view", action=switch, default=False, help=f"also show each {subject.one} from the side")
     add(
         "--full_frame", action=switch, default=True, help=f"also draw all {subject.many} over the whole image"
@@ -242,7 +243,9 @@ def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add("--dtype", choices=("auto", *DTYPES), default="float32", help=about)
     add("--packed", action=argparse.BooleanOptionalAction, default=True, help=PACKED_HELP)
     body = program.estimates
-    add(body.body_flag, dest="body_path", type=Path, help=f"{body.body_file}; without it {body.bundled}")
+    add(
+        body.body_flag, dest="body_path", type=named_path, help=f"{body.body_file}; without it {body.bundled}"
+    )
 
 
 def _add_detection(parser: argparse.ArgumentParser, program: ModelProgram, subject: DemoSubject) -> None:
@@ -253,10 +256,10 @@ def _add_detection(parser: argparse.ArgumentParser, program: ModelProgram, subje
         default="auto",
         help=subject.detector_help,
     )
-    add("--boxes", type=Path, help=f"JSON: {subject.boxes_format}")
+    add("--boxes", type=named_path, help=f"JSON: {subject.boxes_format}")
     add(
         "--detector_dir",
-        type=Path,
+        type=named_path,
         default=program.data_dir / "detectors",
         help="where the files of other detectors are",
     )
@@ -287,4 +290,4 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         help="processes that draw and make meshes while the model runs; 0: a thread of this one does it; "
         "without this flag one per core, fewer for few images",
     )
-    add("--report", type=Path, help="append how the time was spent to this JSON-lines file")
+    add("--report", type=named_path, help="append how the time was spent to this JSON-lines file")

@@ -20,6 +20,7 @@ from shared_tmu.programs.flags import (
     choose_device,
     choose_protection,
     images_per_call,
+    named_path,
     natural,
     positive,
     split_list,
@@ -126,7 +127,7 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add, subject = parser.add_argument, program.estimates
     sets = ", ".join(spec.name for spec in DATASETS.values() if spec.subject == subject.name)
     add("--dataset", default=subject.dataset, help=f"comma list of {sets}; case does not matter")
-    add("--data_dir", type=Path, default=program.data_dir, help="folder that holds datasets")
+    add("--data_dir", type=named_path, default=program.data_dir, help="folder that holds datasets")
     add(
         "--r",
         default="off,5x20",
@@ -152,14 +153,14 @@ def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add, subject = parser.add_argument, program.estimates
     add(
         "--checkpoint",
-        type=Path,
+        type=named_path,
         help=f"weights; without it {program.default_checkpoint.name}, which is bundled",
     )
-    add("--config", dest="config_path", type=Path, help=CONFIG_HELP)
+    add("--config", dest="config_path", type=named_path, help=CONFIG_HELP)
     add(
         subject.body_flag,
         dest="body_path",
-        type=Path,
+        type=named_path,
         help=f"{subject.body_file}; without it {subject.bundled}",
     )
     add("--batch_size", type=images_per_call, default=16, help="images per model call, also when timing")
@@ -187,7 +188,9 @@ def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         help="timed rounds per schedule, each with the baseline; 0: no timing",
     )
     add(
-        "--results", type=Path, help=f"folder for *.jsonl and files; without it {_shown(program.results_dir)}"
+        "--results",
+        type=named_path,
+        help=f"folder for *.jsonl and files; without it {_shown(program.results_dir)}",
     )
     add("--fresh", action="store_true", help="compute and time again what is already there")
 

@@ -6,7 +6,6 @@ import argparse
 import logging
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     images_per_call,
+    named_path,
 )
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.schedule import Schedule
@@ -46,7 +46,12 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, ...")
-    add("--out", type=Path, required=True, help="the .onnx file; large weights go to <file>.data beside it")
+    add(
+        "--out",
+        type=named_path,
+        required=True,
+        help="the .onnx file; large weights go to <file>.data beside it",
+    )
     add("--method", default="tome", help=f"how tokens are matched: {', '.join(METHODS)}")
     add(
         "--no-unmerge",
@@ -54,12 +59,12 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
         action="store_true",
         help="merge-only: the head reads the short sequence, or a stand-in if it needs the grid",
     )
-    add("--checkpoint", type=Path, help="weights; without it the bundled ones")
-    add("--config", dest="config_path", type=Path, help=CONFIG_HELP)
+    add("--checkpoint", type=named_path, help="weights; without it the bundled ones")
+    add("--config", dest="config_path", type=named_path, help=CONFIG_HELP)
     add(
         program.estimates.body_flag,
         dest="body_path",
-        type=Path,
+        type=named_path,
         help=f"{program.estimates.body_file}; without it {program.estimates.bundled}",
     )
     add("--batch", type=images_per_call, help="fix the number of images; without it any number will do")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from pathlib import Path
 
 import torch
 
@@ -47,6 +48,13 @@ def choose_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0].rstrip(".")
         raise InputError(f"--device {name} cannot be used here ({reason}): try --device cpu.") from error
     return device
+
+
+def named_path(text: str) -> Path:
+    """A path; an empty text, as of a variable that is not set, would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: name a file or folder (a dot for this one)")
+    return Path(text)
 
 
 def images_per_call(text: str) -> int:
