@@ -81,6 +81,8 @@ class _Counted(dict[int, Callable[[Any], None]]):
         self.left -= 1
         if self.left < 0:
             raise pickle.UnpicklingError(f"it takes more than {MAX_STEPS:,} steps")
+        if opcode not in self:
+            raise pickle.UnpicklingError(f"byte {opcode:#04x} is no step of a pickle")
         return super().__getitem__(opcode)
 
 

@@ -71,3 +71,9 @@ def test_arrays_far_larger_than_a_hand_are_refused_unread(tmp_path: Path) -> Non
         archive.writestr("f.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header + bytes(size))
     with pytest.raises(BodyModelError, match="at most 67108864 are read"):
         load_mano(tmp_path / "m.npz")
+
+
+def test_a_picture_is_no_pickle(tmp_path: Path) -> None:
+    (tmp_path / "m.pkl").write_bytes(b"\xff\xd8\xff\xe0 and so on")
+    with pytest.raises(BodyModelError, match="byte 0xff is no step of a pickle"):
+        load_mano(tmp_path / "m.pkl")
