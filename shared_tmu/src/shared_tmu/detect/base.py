@@ -24,19 +24,23 @@ class HandBox:
             border.
         is_right: whether it is the person's right hand.
         score: confidence in [0, 1]; 1 where a user gave the box.
+        landmarks_px: its 21 key points (x, y) in OpenPose's order, `[21, 2]`, NaN where it is not known; None
+            from detectors that find boxes only.
     """
 
     box_xyxy: tuple[float, float, float, float]
     is_right: bool
     score: float = 1.0
+    landmarks_px: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class PersonBox:
-    """One person in an image; see `HandBox` for the attributes."""
+    """One person in an image; see `HandBox` for the attributes. Landmarks are MediaPipe's 33."""
 
     box_xyxy: tuple[float, float, float, float]
     score: float = 1.0
+    landmarks_px: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,8 @@ class Candidate:
 
     def to_box(self) -> HandBox:
         """As detectors report hands."""
-        score = min(1.0, max(0.0, self.presence * abs(self.right)))
-        return HandBox(box_of(self.points_px), self.right > 0, score)
+        score, points = min(1.0, max(0.0, self.presence * abs(self.right))), self.points_px
+        return HandBox(box_of(points), self.right > 0, score, points)
 
 
 class CloseLooks:

@@ -65,19 +65,13 @@ class MediaPipeDetector:
         self._looks = CloseLooks([LandmarkModel() for _ in range(count)])
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[HandBox]:
-        """Hands of one image `[H, W, 3]`, largest first; `image_name` is not used."""
-        return valid_boxes([hand for hand, _ in self.landmarks(image_bgr)], image_bgr)
-
-    def landmarks(self, image_bgr: NDArray[np.uint8]) -> list[tuple[HandBox, NDArray[np.float64]]]:
-        """Hands of one image `[H, W, 3]` with their landmarks `[21, 2]` in its pixels, largest first."""
+        """Hands of one image `[H, W, 3]`, with landmarks, largest first; `image_name` is not used."""
         is_turned = _left_is_darker(image_bgr)
         image = np.ascontiguousarray(image_bgr[:, ::-1]) if is_turned else image_bgr
-        hands = [(candidate.to_box(), candidate.points_px) for candidate in self._hands(image)]
+        hands = [candidate.to_box() for candidate in self._hands(image)]
         if is_turned:
-            last = image_bgr.shape[1] - 1
-            hands = [(_mirror(box, last + 1), points * (-1.0, 1.0) + (last, 0.0)) for box, points in hands]
-        hands.sort(key=lambda hand: -_area(hand[0].box_xyxy))
-        return hands
+            hands = [_mirror(hand, image_bgr.shape[1]) for hand in hands]
+        return valid_boxes(sorted(hands, key=lambda hand: -_area(hand.box_xyxy)), image_bgr)
 
     def _hands(self, image: NDArray[np.uint8]) -> list[Candidate]:
         """Hands of a picture, best first, without those that show another one again."""
@@ -150,7 +144,9 @@ def _area(box: Box) -> float:
 
 def _mirror(hand: HandBox, width: int) -> HandBox:
     x1, y1, x2, y2 = hand.box_xyxy
-    return HandBox((width - 1 - x2, y1, width - 1 - x1, y2), not hand.is_right, hand.score)
+    points = hand.landmarks_px
+    mirrored = None if points is None else points * (-1.0, 1.0) + (width - 1.0, 0.0)
+    return HandBox((width - 1 - x2, y1, width - 1 - x1, y2), not hand.is_right, hand.score, mirrored)
 
 
 def _left_is_darker(image_bgr: NDArray[np.uint8]) -> bool:

@@ -82,6 +82,14 @@ class PersonView:
         return x1 - margin, y1 - margin, x2 + margin, y2 + margin
 
     @property
+    def seen_px(self) -> NDArray[np.float64]:
+        """The landmarks in sight, NaN in place of the others, `[33, 2]`."""
+        points: NDArray[np.float64] = np.where(
+            self.visibility[:, None] >= MIN_VISIBILITY, self.points_px, np.nan
+        )
+        return points
+
+    @property
     def is_person(self) -> bool:
         """Whether enough of it is seen, and it is large enough."""
         if self.score < MIN_SCORE or (self.visibility >= MIN_SCORE).sum() < MIN_LANDMARKS:
@@ -133,7 +141,10 @@ class MediaPipePeople:
             closer = self._look_again(image_bgr, view, people)
             if closer is not None and not _is_known(closer, people):
                 people.append(closer)
-        boxes = [PersonBox(_inside(person.box, width, height), min(1.0, person.score)) for person in people]
+        boxes = [
+            PersonBox(_inside(person.box, width, height), min(1.0, person.score), person.seen_px)
+            for person in people
+        ]
         boxes.sort(key=lambda box: -_area(box.box_xyxy))
         return valid_boxes(boxes, image_bgr)
 

@@ -43,17 +43,18 @@ def hands_from_keypoints(keypoints: NDArray[np.floating[Any]]) -> list[HandBox]:
 
     Returns:
         For each hand with at least 4 points above 0.5: the box of those points, scored by their mean
-        confidence.
+        confidence; they are its landmarks.
     """
     hands = []
     for is_right, points in ((False, keypoints[-42:-21]), (True, keypoints[-21:])):
-        sure = points[points[:, 2] > MIN_KEYPOINT_SCORE]
+        is_sure = points[:, 2] > MIN_KEYPOINT_SCORE
+        sure = points[is_sure]
         if len(sure) < MIN_KEYPOINTS:
             continue
         (x1, y1), (x2, y2) = sure[:, :2].min(axis=0), sure[:, :2].max(axis=0)
-        hands.append(
-            HandBox((float(x1), float(y1), float(x2), float(y2)), is_right, float(sure[:, 2].mean()))
-        )
+        box = (float(x1), float(y1), float(x2), float(y2))
+        landmarks = np.where(is_sure[:, None], points[:, :2].astype(np.float64), np.nan)
+        hands.append(HandBox(box, is_right, float(sure[:, 2].mean()), landmarks))
     return hands
 
 
