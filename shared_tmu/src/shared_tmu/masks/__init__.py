@@ -3,7 +3,27 @@
 A mask is true at the foreground. Given to a patch, tokens in it do not merge as long as background is left.
 """
 
-from .limbs import Limb, draw_limbs
+from .limbs import Limb, draw_box, draw_limbs, draw_triangles
+from .scene import MaskScene, Outline
+from .skeletons import SKELETONS, Skeleton
+from .sources import AUTO, MASKS, NO_MASK, MaskSource, find_mask, mask_names
 from .windows import PatchWindows, cover_tokens
 
-__all__ = ["Limb", "PatchWindows", "cover_tokens", "draw_limbs"]
+__all__ = [
+    "AUTO",
+    "MASKS",
+    "NO_MASK",
+    "SKELETONS",
+    "Limb",
+    "MaskScene",
+    "MaskSource",
+    "Outline",
+    "PatchWindows",
+    "Skeleton",
+    "cover_tokens",
+    "draw_box",
+    "draw_limbs",
+    "draw_triangles",
+    "find_mask",
+    "mask_names",
+]

@@ -1,9 +1,10 @@
-"""A body or hand drawn from its key points: limbs of a thickness, filled palms or trunks."""
+"""What a picture shows of a subject, drawn: limbs between its key points, its mesh, its box."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,15 +48,9 @@ def draw_limbs(
     Raises:
         MissingDependencyError: OpenCV is not installed.
     """
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingDependencyError(
-            "drawing masks from key points needs OpenCV: pip install 'shared_tmu[images]'."
-        ) from error
+    cv2 = _require_opencv()
     canvas = np.zeros(shape, np.uint8)
-    limit = 8.0 * max(shape)  # beyond it OpenCV's numbers overflow; what is that far away is cut off anyway
-    fixed = np.round(np.clip(points_px, -limit, limit) * (1 << SHIFT))
+    fixed = _fixed(points_px, shape)
     for limb in limbs:
         corners = fixed[list(limb.points)]
         if not np.isfinite(corners).all():
@@ -69,3 +64,51 @@ def draw_limbs(
             radius = round(limb.radius * size_px * (1 << SHIFT))
             cv2.circle(canvas, (int(x), int(y)), radius, WHITE, -1, shift=SHIFT)
     return canvas.astype(bool)
+
+
+def draw_triangles(
+    points_px: NDArray[np.float64], faces: NDArray[np.integer[Any]], shape: tuple[int, int]
+) -> Mask:
+    """Draw a mesh.
+
+    Args:
+        points_px: (x, y) of each vertex, pixel centres at integers, `[V, 2]`; faces with a vertex that is not
+            finite are left out.
+        faces: `[F, 3]`, whichever way they look.
+        shape: height and width of the picture.
+
+    Returns:
+        `[H, W]`, true at the mesh.
+
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+    cv2 = _require_opencv()
+    canvas = np.zeros(shape, np.uint8)
+    corners = _fixed(points_px, shape)[faces]  # [F, 3, 2]
+    known = corners[np.isfinite(corners).all(axis=(1, 2))].astype(np.int32)
+    for triangle in known:
+        cv2.fillConvexPoly(canvas, triangle, WHITE, shift=SHIFT)
+    return canvas.astype(bool)
+
+
+def draw_box(corners_px: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
+    """Draw a box that may be turned: its corners (x, y) in order, `[4, 2]`; see `draw_triangles`."""
+    return draw_triangles(corners_px, np.array([(0, 1, 2), (0, 2, 3)]), shape)
+
+
+def _fixed(points_px: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Points as OpenCV takes them; NaN where they are not finite."""
+    limit = 8.0 * max(shape)  # beyond it OpenCV's numbers overflow; what is that far away is cut off anyway
+    known = np.where(np.isfinite(points_px), points_px, np.nan)
+    return np.round(np.clip(known, -limit, limit) * (1 << SHIFT))
+
+
+def _require_opencv() -> Any:
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingDependencyError(
+            "drawing masks needs OpenCV: pip install 'shared_tmu[images]'."
+        ) from error
+    return cv2

@@ -42,6 +42,11 @@ class BodyCrop:
     img_size: NDArray[np.float32]
     size: tuple[int, int]
 
+    @property
+    def to_picture(self) -> NDArray[np.float64]:
+        """See `crop_transform`."""
+        return crop_transform(self.crop_xywh, self.size)
+
 
 def person_crop(
     box_xyxy: ArrayLike,

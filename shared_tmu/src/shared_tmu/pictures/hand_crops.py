@@ -50,6 +50,26 @@ class HandCrop:
     img_size: NDArray[np.float32]
     right: bool
 
+    def to_picture(self, image_size: int) -> NDArray[np.float64]:
+        """See `crop_transform`; `image_size` is the side of the crop in the output, pixels."""
+        return crop_transform(self.box_center, self.box_size, image_size, self.right)
+
+
+def crop_transform(
+    centre: ArrayLike, side_px: float, image_size: int, right: bool = True
+) -> NDArray[np.float64]:
+    """The affine map `[2, 3]` from pixels of a crop to pixels of the picture, which mirrors left hands.
+
+    Args:
+        centre: (x, y) of the crop in the picture (not mirrored), pixels.
+        side_px: of the square crop in the picture.
+        image_size: side of the crop in the output, pixels.
+        right: whether this is a right hand.
+    """
+    x, y = np.asarray(centre, np.float64)
+    step, sign = float(side_px) / image_size, 1.0 if right else -1.0
+    return np.array(((sign * step, 0.0, x - sign * side_px / 2), (0.0, step, y - side_px / 2)))
+
 
 def crop_square(
     box_xyxy: ArrayLike, rescale_factor: float = 2.0, aspect: tuple[int, int] | None = ASPECT

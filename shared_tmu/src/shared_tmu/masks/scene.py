@@ -1,0 +1,54 @@
+"""What a mask can be drawn from: what is known of the subject of one crop, in pixels of its picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .skeletons import Points, Skeleton
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A mesh as a picture shows it.
+
+    Attributes:
+        points_px: its vertices in pixels, `[V, 2]`; those that are not finite are not drawn.
+        faces: triangles, `[F, 3]`.
+    """
+
+    points_px: Points
+    faces: NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class MaskScene:
+    """What is known of the subject of one crop. Convention: pixels, pixel centres at integers.
+
+    Attributes:
+        size: height and width of the crop as the model is given it.
+        to_picture: affine map `[2, 3]` from pixels (x, y) of the crop to those of the picture; it mirrors
+            where the crop is mirrored, and turns where it is turned.
+        skeleton: of the subject.
+        box_xyxy: the subject's box in the picture.
+        landmarks_px: what the detector found, `[K, 2]` of the picture; NaN for what it does not see.
+        true_keypoints_px: of a data set, `[K, 2]`.
+        true_outline: of a data set.
+    """
+
+    size: tuple[int, int]
+    to_picture: NDArray[np.float64]
+    skeleton: Skeleton
+    box_xyxy: tuple[float, float, float, float] | None = None
+    landmarks_px: Points | None = None
+    true_keypoints_px: Points | None = None
+    true_outline: Outline | None = None
+
+    def to_crop(self, points_px: Points) -> Points:
+        """Points of the picture, `[K, 2]`, in pixels of the crop."""
+        turn, shift = self.to_picture[:, :2], self.to_picture[:, 2]
+        known = np.where(np.isfinite(points_px), points_px, np.nan)
+        return np.asarray((known - shift) @ np.linalg.inv(turn).T, np.float64)

@@ -1,0 +1,123 @@
+"""The table behind `--mask`: what each row draws, in crops that are mirrored, cut and shrunk."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from shared_tmu.errors import InputError
+from shared_tmu.masks import (
+    MASKS,
+    SKELETONS,
+    MaskScene,
+    Outline,
+    PatchWindows,
+    cover_tokens,
+    draw_box,
+    draw_triangles,
+    find_mask,
+    mask_names,
+)
+from shared_tmu.pictures.body_crops import body_crop
+from shared_tmu.pictures.hand_crops import hand_crop
+
+PUBLISHED = PatchWindows((16, 16), (16, 16), (2, 2))
+WIDTH, HEIGHT = 640, 480
+
+
+def dotted(x: int, y: int) -> NDArray[np.uint8]:
+    """A black picture with a white dot."""
+    picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    picture[y - 2 : y + 3, x - 2 : x + 3] = 255
+    return picture
+
+
+def centre_of_light(img: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(x, y) of the bright part of a crop `[3, h, w]`."""
+    light = np.clip(img[0] - img[0].min(), 0, None)
+    rows, columns = np.indices(light.shape)
+    return np.array([(columns * light).sum(), (rows * light).sum()]) / light.sum()
+
+
+@pytest.mark.parametrize("right", [True, False], ids=["right", "left is mirrored"])
+@pytest.mark.parametrize("box", [(300, 100, 400, 220), (10.5, 5.25, 90.5, 60.75)])
+def test_a_dot_lies_where_the_crop_shows_it(right: bool, box: tuple[float, ...]) -> None:
+    x, y = (round(box[0] + 12), round(box[1] + 35))
+    crop = hand_crop(dotted(x, y), box, right)
+    scene = MaskScene((256, 256), crop.to_picture(256), SKELETONS["hand"])
+    np.testing.assert_allclose(scene.to_crop(np.array([[x, y]]))[0], centre_of_light(crop.img), atol=0.35)
+
+
+def test_a_dot_on_a_person_lies_where_the_crop_shows_it() -> None:
+    crop = body_crop(dotted(333, 222), (250, 60, 420, 400))
+    scene = MaskScene((256, 192), crop.to_picture, SKELETONS["body"])
+    np.testing.assert_allclose(scene.to_crop(np.array([[333, 222]]))[0], centre_of_light(crop.img), atol=0.35)
+
+
+def test_turned_crops_have_turned_masks() -> None:
+    quarter = np.array(((0.0, -1.0, 50.0), (1.0, 0.0, 20.0)))  # x of the crop runs down the picture
+    scene = MaskScene((40, 60), quarter, SKELETONS["hand"], box_xyxy=(20.0, 30.0, 40.0, 35.0))
+    mask = MASKS["box"].draw(scene)
+    assert mask is not None
+    rows, columns = np.nonzero(mask)
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (10, 15, 10, 30)
+
+
+def test_landmarks_light_the_tokens_around_them() -> None:
+    crop = hand_crop(dotted(350, 160), (300, 100, 400, 220), right=False)
+    points = np.full((21, 2), np.nan)
+    points[1:3] = [(350, 160), (352, 164)]
+    scene = MaskScene((256, 256), crop.to_picture(256), SKELETONS["hand"], landmarks_px=points)
+    mask = MASKS["landmarks"].draw(scene)
+    assert mask is not None
+    lit = cover_tokens(torch.from_numpy(mask)[None, :, 32:-32], PUBLISHED)[0].nonzero().flatten().tolist()
+    x, y = centre_of_light(crop.img)
+    assert 12 * int((y + 2) // 16) + int((x - 32 + 2) // 16) in lit
+    assert len(lit) <= 4
+
+
+def test_what_is_not_known_is_not_drawn() -> None:
+    scene = MaskScene((8, 8), np.eye(2, 3), SKELETONS["body"], landmarks_px=np.full((33, 2), np.nan))
+    assert [row.draw(scene) for row in MASKS.values()] == [None] * len(MASKS)
+    with pytest.raises(InputError, match="33 key points"):
+        SKELETONS["body"].draw(np.zeros((21, 2)), (8, 8))
+
+
+def test_a_person_is_drawn_around_all_their_points() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(40, 90, (33, 2))
+    for size in (1.0, 3.0):
+        mask = SKELETONS["body"].draw(size * points, (300, 300))
+        assert mask is not None
+        columns, rows = np.round(size * points).astype(int).T
+        assert mask[rows, columns].all()
+
+
+def test_meshes_and_boxes_are_filled_whichever_way_they_look() -> None:
+    corners = np.array([(2.0, 3.0), (12.0, 3.0), (12.0, 9.0), (2.0, 9.0), (np.inf, 0.0)])
+    box = draw_box(corners[:4], (16, 16))
+    assert box.sum() == 11 * 7
+    assert box[3:10, 2:13].all()
+    faces = np.array([(0, 1, 2), (3, 2, 0), (0, 1, 4)])
+    assert np.array_equal(draw_triangles(corners, faces, (16, 16)), box)
+    outline = Outline(corners + 5.0, faces)
+    scene = MaskScene((16, 16), np.array(((1.0, 0, 5), (0, 1.0, 5))), SKELETONS["hand"], true_outline=outline)
+    drawn = MASKS["truth"].draw(scene)
+    assert drawn is not None
+    assert np.array_equal(drawn, box)
+
+
+def test_names() -> None:
+    assert find_mask("none") is None
+    assert mask_names()[0] == "none"
+    for name in mask_names()[1:]:
+        found = find_mask(name)
+        assert found is not None
+        assert found.name == name
+    with pytest.raises(InputError, match="use one of none, landmarks, box"):
+        find_mask("magic")
+    with pytest.raises(InputError, match="pictures have none"):
+        find_mask("truth", with_truth=False)
+    assert "truth" not in mask_names(with_truth=False)
