@@ -16,6 +16,7 @@ from shared_tmu.metrics.hint import KeypointPck, crop_to_picture, keypoint_pck
 from shared_tmu.metrics.ho3d import score_ho3d
 from shared_tmu.metrics.landmarks import LandmarkScores, score_landmarks
 from shared_tmu.metrics.pck import area_under_pck, pck_curve
+from shared_tmu.metrics.posture import orientation_error_deg, scale_errors
 
 __all__ = [
     "BodyParts",
@@ -35,8 +36,10 @@ __all__ = [
     "keypoint_pck",
     "mean_error_mm",
     "mean_of_median_error_mm",
+    "orientation_error_deg",
     "pck_curve",
     "point_distances",
+    "scale_errors",
     "score_ehf",
     "score_freihand",
     "score_ho3d",
