@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared_tmu.masks import MaskScene, MaskSource
 from shared_tmu.pictures.images import PictureFile
 
 Outputs = Mapping[str, NDArray[np.float32]]
@@ -92,12 +93,34 @@ class EvalSet(Protocol):
     def head(self, count: int) -> Self:
         """The first `count` samples, or all if there are fewer."""
 
-    def load(self, index: int) -> dict[str, Tensor]:
-        """One model input, `img` among it.
+    def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:
+        """One model input: `img`, and `to_picture` `[2, 3]`, from pixels of it to those of the picture.
+
+        Args:
+            index: of the sample.
+            shift_px: (x, y) by which the subject's box is moved in the picture first.
 
         Raises:
             InputError: the picture cannot be read, or not to its end.
         """
+
+    def scene(self, index: int, crop: Mapping[str, Tensor], *, with_landmarks: bool) -> MaskScene:
+        """What masks for a sample can be drawn from.
+
+        Args:
+            index: of the sample.
+            crop: what `load` gave for it.
+            with_landmarks: look for landmarks as the demo does, which takes its time.
+
+        Raises:
+            InputError: the picture cannot be read.
+        """
+
+    def lacking(self, source: MaskSource) -> str | None:
+        """Why no sample of this set has this mask; None if some may have it."""
+
+    def posture(self, outputs: Outputs) -> dict[str, NDArray[np.float64]]:
+        """What alignment hides, `[N]` each, as `shared_tmu.metrics.posture` has it; what can be known."""
 
     def score(self, outputs: Outputs) -> Scores:
         """The official table of these predictions; `outputs` are the `kept` arrays of all samples.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,11 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared_tmu.body_models import load_smplx
 from shared_tmu.body_models.smplx_model import NUM_VERTICES
 from shared_tmu.datasets.base import Column, Outputs, SetOptions
+from shared_tmu.datasets.found import find_landmarks
 from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.files import replacing
-from shared_tmu.metrics import BodyParts, score_ehf
+from shared_tmu.masks import SKELETONS, MaskScene, MaskSource, Outline
+from shared_tmu.metrics import BodyParts, orientation_error_deg, score_ehf
 from shared_tmu.metrics.hand_table import expect_finite
 from shared_tmu.pictures.body_crops import BBOX_RATIO, NETWORK_SIZE, body_crop
 from shared_tmu.pictures.images import read_image
@@ -85,6 +89,8 @@ class BodyMeshSet:
         official_count: samples of the complete set; None if there is no such number.
         network_size: height and width of the model's input, pixels.
         bbox_ratio: boxes grow by this factor.
+        projections: from meshes in the frame of the set to pixels of their pictures, `[N, 3, 4]`; None where
+            they are not known.
     """
 
     name: str
@@ -98,6 +104,7 @@ class BodyMeshSet:
     official_count: int | None = None
     network_size: tuple[int, int] = NETWORK_SIZE
     bbox_ratio: float = BBOX_RATIO
+    projections: NDArray[np.float64] | None = None
 
     kept: ClassVar[tuple[str, ...]] = ("smplx_mesh_cam", *_PARAMETERS)
     columns: ClassVar[tuple[Column, ...]] = (
@@ -132,20 +139,56 @@ class BodyMeshSet:
             images=self.images[:count],
             boxes_xyxy=self.boxes_xyxy[:count],
             meshes=self.meshes[:count],
+            projections=None if self.projections is None else self.projections[:count],
         )
 
-    def load(self, index: int) -> dict[str, Tensor]:
+    def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:
         """One model input: the person's crop.
 
         Returns:
-            `img` `[3, h, w]`, RGB in 0..1.
+            `img` `[3, h, w]`, RGB in 0..1; `to_picture` `[2, 3]`.
 
         Raises:
             InputError: the picture cannot be read, or the box is not in it.
         """
         image = read_image(self.images[index]).bgr
-        crop = body_crop(image, self.boxes_xyxy[index], self.bbox_ratio, self.network_size)
-        return {"img": torch.as_tensor(crop.img)}
+        box = self.boxes_xyxy[index] + np.tile(shift_px, 2)
+        crop = body_crop(image, box, self.bbox_ratio, self.network_size)
+        return {"img": torch.as_tensor(crop.img), "to_picture": torch.from_numpy(crop.to_picture)}
+
+    def scene(self, index: int, crop: Mapping[str, Tensor], *, with_landmarks: bool) -> MaskScene:
+        """See `EvalSet`."""
+        x1, y1, x2, y2 = (float(value) for value in self.boxes_xyxy[index])
+        outline = None
+        if self.projections is not None:
+            shown = project(read_ply_vertices(self.meshes[index]), self.projections[index])
+            outline = Outline(shown, _faces())
+        return MaskScene(
+            size=(crop["img"].shape[-2], crop["img"].shape[-1]),
+            to_picture=crop["to_picture"].numpy(),
+            skeleton=SKELETONS["body"],
+            box_xyxy=(x1, y1, x2, y2),
+            landmarks_px=find_landmarks(self.images[index], (x1, y1, x2, y2), "body")
+            if with_landmarks
+            else None,
+            true_outline=outline,
+        )
+
+    def lacking(self, source: MaskSource) -> str | None:
+        """See `EvalSet`."""
+        has_truth = source.name == "truth" and self.projections is not None
+        return (
+            f"of {self.name} it is not known: {source.lacks}" if source.of_truth and not has_truth else None
+        )
+
+    def posture(self, outputs: Outputs) -> dict[str, NDArray[np.float64]]:
+        """See `EvalSet`; of the whole mesh. A camera's scale is not known of body models."""
+        predicted = outputs["smplx_mesh_cam"]
+        parts = [
+            orientation_error_deg(predicted[rows], self.true_vertices(rows))
+            for rows in self._slices(len(predicted))
+        ]
+        return {"orientation_error_deg": np.concatenate(parts)}
 
     def score(self, outputs: Outputs) -> BodyScores:
         """EHF's measures; `outputs` are the `kept` arrays of all samples.
@@ -175,6 +218,19 @@ class BodyMeshSet:
     @staticmethod
     def _slices(count: int) -> Iterator[slice]:
         return (slice(start, min(start + _AT_ONCE, count)) for start in range(0, count, _AT_ONCE))
+
+
+def project(points_m: NDArray[np.float64], projection: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points `[P, 3]` in pixels `[P, 2]`, by a matrix `[3, 4]`."""
+    rays = points_m @ projection[:, :3].T + projection[:, 3]
+    pixels: NDArray[np.float64] = rays[:, :2] / rays[:, 2:]
+    return pixels
+
+
+@cache
+def _faces() -> NDArray[np.int64]:
+    """Triangles of any mesh in SMPL-X's layout, `[F, 3]`."""
+    return np.asarray(load_smplx().faces).astype(np.int64)
 
 
 def read_ply_vertices(path: Path) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from shared_tmu.body_models import load_smplx
 from shared_tmu.datasets.base import SetOptions
-from shared_tmu.datasets.body_meshes import BodyMeshSet, read_ply_vertices
+from shared_tmu.datasets.body_meshes import BodyMeshSet, project, read_ply_vertices
 from shared_tmu.datasets.body_parts import OFFICIAL_FILES, read_official_parts
 from shared_tmu.errors import InputError, MissingAssetError
 from shared_tmu.files import is_file, shortened
@@ -75,7 +75,8 @@ def open_ehf(data_dir: Path, options: SetOptions) -> BodyMeshSet:
             "%s has no %s: boxes are made from the true meshes, so numbers differ slightly from published "
             "ones.", files.root, BOX_FILE,
         )  # fmt: skip
-    return opened.opened_with(options)
+    projection = np.repeat(_projection()[None], len(opened), axis=0)
+    return replace(opened, projections=projection).opened_with(options)
 
 
 def find_ehf(data_dir: Path, options: SetOptions) -> EhfFiles:
@@ -235,7 +236,13 @@ def _first(names: Sequence[str]) -> str:
 
 def _box_of_mesh(mesh: Path) -> NDArray[np.float64]:
     """The box (x1, y1, x2, y2) of a true mesh as EHF's camera sees it."""
-    points = read_ply_vertices(mesh) @ ehf_rotation().T + np.array(TRANSLATION_M)
-    pixels = points[:, :2] / points[:, 2:] * FOCAL_PX + np.array(CENTRE_PX)
+    pixels = project(read_ply_vertices(mesh), _projection())
     box: NDArray[np.float64] = np.concatenate((pixels.min(axis=0), pixels.max(axis=0)))
     return box
+
+
+def _projection() -> NDArray[np.float64]:
+    """From the scanner's frame to pixels, `[3, 4]`."""
+    camera = np.array(((FOCAL_PX, 0.0, CENTRE_PX[0]), (0.0, FOCAL_PX, CENTRE_PX[1]), (0.0, 0.0, 1.0)))
+    projection: NDArray[np.float64] = camera @ np.column_stack((ehf_rotation(), TRANSLATION_M))
+    return projection

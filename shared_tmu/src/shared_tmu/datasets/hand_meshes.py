@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,16 +14,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared_tmu.body_models import load_mano
 from shared_tmu.datasets.base import Column, Outputs, SetOptions
+from shared_tmu.datasets.found import find_landmarks
+from shared_tmu.detect.landmarks import box_of
 from shared_tmu.files import replacing
-from shared_tmu.metrics import HandScores, score_freihand
+from shared_tmu.masks import SKELETONS, MaskScene, MaskSource, Outline
+from shared_tmu.metrics import HandScores, orientation_error_deg, scale_errors, score_freihand
 from shared_tmu.pictures.geometry import crop_camera_to_full
-from shared_tmu.pictures.hand_crops import hand_crop
+from shared_tmu.pictures.hand_crops import HandCrop, hand_crop
 from shared_tmu.pictures.images import read_image
 
 TIP_ROWS = (4, 8, 12, 16, 20)  # of the OpenPose order: thumb, index, middle, ring, pinky
 FREIHAND_TIP_VERTICES = (744, 320, 443, 555, 672)
 TIPS = ("model", "freihand")
+NEAREST_M = 1e-3
+"""What is nearer to the camera, or behind it, is shown as if it were here."""
 _DECIMALS = 9  # of metres, in the prediction file
 
 
@@ -96,28 +104,57 @@ class HandMeshSet:
         size = int(getattr(options.config, "image_size", self.image_size))
         return replace(self, tips=options.tips, image_size=size)
 
-    def load(self, index: int) -> dict[str, Tensor]:
+    def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:
         """One model input: the whole picture grown to 192:256, as published evaluations crop this set.
 
         Returns:
             `img` `[3, S, S]` normalised RGB; `box_center` `[2]` and `box_size` `[]` in picture pixels;
-            `right` `[]`.
+            `right` `[]`; `to_picture` `[2, 3]`.
 
         Raises:
             InputError: the picture cannot be read, or not to its end.
         """
         image = read_image(self.images[index]).bgr
         height, width = image.shape[:2]
-        whole = np.array([0, 0, width, height], dtype=np.float64)
+        whole = np.array([0, 0, width, height], dtype=np.float64) + np.tile(shift_px, 2)
         crop = hand_crop(
             image, whole, right=True, rescale_factor=-1, image_size=self.image_size, antialias=False
         )
-        return {
-            "img": torch.as_tensor(crop.img),
-            "box_center": torch.as_tensor(crop.box_center, dtype=torch.float32),
-            "box_size": torch.tensor(float(crop.box_size)),
-            "right": torch.tensor(1.0),
-        }
+        return hand_input(crop)
+
+    def scene(self, index: int, crop: Mapping[str, Tensor], *, with_landmarks: bool) -> MaskScene:
+        """See `EvalSet`. The box is that of the true mesh; true points are projected."""
+        outline = self._project(self.verts_m[index], index)
+        box = box_of(outline)
+        return MaskScene(
+            size=(crop["img"].shape[-2], crop["img"].shape[-1]),
+            to_picture=crop["to_picture"].numpy(),
+            skeleton=SKELETONS["hand"],
+            box_xyxy=box,
+            landmarks_px=find_landmarks(self.images[index], box, "hand") if with_landmarks else None,
+            true_keypoints_px=self._project(self.xyz_m[index], index),
+            true_outline=Outline(outline, _faces()),
+        )
+
+    def lacking(self, source: MaskSource) -> str | None:
+        """See `EvalSet`: this set has everything."""
+        return None
+
+    def posture(self, outputs: Outputs) -> dict[str, NDArray[np.float64]]:
+        """See `EvalSet`; scale by the vertices in the picture, with the true intrinsics."""
+        _, verts = self.place(outputs)
+        rows = range(len(verts))
+        shown, true = (
+            np.stack([self._project(points[i], i) for i in rows]) for points in (verts, self.verts_m)
+        )
+        turned = {"orientation_error_deg": orientation_error_deg(verts, self.verts_m)}
+        return turned | scale_errors(shown, true)
+
+    def _project(self, points_m: NDArray[np.float64], index: int) -> NDArray[np.float64]:
+        """Points `[P, 3]` of the camera frame in pixels of a sample's picture, `[P, 2]`."""
+        rays = points_m @ self.intrinsics[index].T
+        pixels: NDArray[np.float64] = rays[:, :2] / np.maximum(rays[:, 2:], NEAREST_M)
+        return pixels
 
     def place(self, outputs: Outputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Predicted joints and vertices in the camera frame, as they go into the prediction file.
@@ -161,3 +198,20 @@ class HandMeshSet:
                     file.write((",\n" if n else "\n") + json.dumps(sample.tolist(), allow_nan=False))
                 file.write("]")
             file.write("]\n")
+
+
+def hand_input(crop: HandCrop) -> dict[str, Tensor]:
+    """A crop as hand models are given it, and what is needed to go back to its picture."""
+    return {
+        "img": torch.as_tensor(crop.img),
+        "box_center": torch.as_tensor(crop.box_center, dtype=torch.float32),
+        "box_size": torch.tensor(float(crop.box_size)),
+        "right": torch.tensor(float(crop.right)),
+        "to_picture": torch.from_numpy(crop.to_picture(crop.img.shape[-1])),
+    }
+
+
+@cache
+def _faces() -> NDArray[np.int64]:
+    """Triangles of any mesh in MANO's layout, `[F, 3]`."""
+    return np.asarray(load_mano().faces).astype(np.int64)

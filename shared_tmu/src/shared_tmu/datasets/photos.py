@@ -7,6 +7,7 @@ their 21 key points lie. The measure is `shared_tmu.metrics.landmarks`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +21,12 @@ from torch import Tensor
 from shared_tmu.body_models import load_mano, load_mean_params
 from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.datasets.base import Column, Outputs, SetOptions
+from shared_tmu.datasets.hand_meshes import hand_input
 from shared_tmu.detect.base import HandBox
 from shared_tmu.errors import InputError, MissingAssetError
 from shared_tmu.files import replacing
+from shared_tmu.masks import SKELETONS, MaskScene, MaskSource
+from shared_tmu.metrics import scale_errors
 from shared_tmu.metrics.hint import crop_to_picture
 from shared_tmu.metrics.landmarks import MEAN_HAND, LandmarkScores, score_landmarks
 from shared_tmu.models.hand import mano_params
@@ -39,15 +43,13 @@ class PhotoHands:
 
     Args:
         images: the picture of each hand.
-        boxes: their boxes and sides.
-        landmarks_px: `[N, 21, 2]` picture pixels, OpenPose order.
+        boxes: their boxes, sides and landmarks.
         mean_hand: key points of the mean hand, a right one, seen from the front, `[21, 2]` in any unit.
         image_size: side of the model's input, pixels.
     """
 
     images: tuple[Path, ...]
     boxes: tuple[HandBox, ...]
-    landmarks_px: NDArray[np.float64]
     mean_hand: NDArray[np.float64]
     image_size: int = 256
 
@@ -72,6 +74,11 @@ class PhotoHands:
         return hashlib.sha256(told.encode() + self.landmarks_px.tobytes()).hexdigest()
 
     @property
+    def landmarks_px(self) -> NDArray[np.float64]:
+        """Of all hands, `[N, 21, 2]` picture pixels, OpenPose order."""
+        return np.stack([box.landmarks_px for box in self.boxes if box.landmarks_px is not None])
+
+    @property
     def facts(self) -> dict[str, Any]:
         """How many pictures have hands, and who says where they are."""
         return {"pictures_with_hands": len(set(self.images)), "landmarks": "mediapipe"}
@@ -89,28 +96,39 @@ class PhotoHands:
             self,
             images=self.images[:count],
             boxes=self.boxes[:count],
-            landmarks_px=self.landmarks_px[:count],
         )
 
-    def load(self, index: int) -> dict[str, Tensor]:
+    def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:
         """One model input, cropped as the demo does.
 
         Returns:
             `img` `[3, S, S]` normalised RGB; `box_center` `[2]` and `box_size` `[]` in picture pixels;
-            `right` `[]`, 0 for a left hand, whose crop is mirrored.
+            `right` `[]`, 0 for a left hand, whose crop is mirrored; `to_picture` `[2, 3]`.
 
         Raises:
             InputError: the picture cannot be read.
         """
         box = self.boxes[index]
         image = _read(self.images[index]).bgr
-        crop = hand_crop(image, box.box_xyxy, box.is_right, image_size=self.image_size)
-        return {
-            "img": torch.as_tensor(crop.img),
-            "box_center": torch.as_tensor(crop.box_center, dtype=torch.float32),
-            "box_size": torch.tensor(float(crop.box_size)),
-            "right": torch.tensor(float(box.is_right)),
-        }
+        corners = np.add(box.box_xyxy, np.tile(shift_px, 2))
+        return hand_input(hand_crop(image, corners, box.is_right, image_size=self.image_size))
+
+    def scene(self, index: int, crop: Mapping[str, Tensor], *, with_landmarks: bool) -> MaskScene:
+        """See `EvalSet`. Landmarks are those that judge the predictions, too; results say so."""
+        del with_landmarks  # they are there
+        box = self.boxes[index]
+        size = (crop["img"].shape[-2], crop["img"].shape[-1])
+        return MaskScene(
+            size, crop["to_picture"].numpy(), SKELETONS["hand"], box.box_xyxy, landmarks_px=box.landmarks_px
+        )
+
+    def lacking(self, source: MaskSource) -> str | None:
+        """See `EvalSet`."""
+        return f"photographs have no truth: {source.lacks}" if source.of_truth else None
+
+    def posture(self, outputs: Outputs) -> dict[str, NDArray[np.float64]]:
+        """See `EvalSet`; scale by the key points and the landmarks, orientations are not known."""
+        return scale_errors(self.place(outputs), self.landmarks_px)
 
     def place(self, outputs: Outputs) -> NDArray[np.float64]:
         """Predicted key points in picture pixels, `[N, 21, 2]`."""
@@ -178,24 +196,21 @@ def open_photos(data_dir: Path, options: SetOptions) -> PhotoHands:
     paths, problems = find_photos(data_dir), []
     images: list[Path] = []
     boxes: list[HandBox] = []
-    landmarks: list[NDArray[np.float64]] = []
     for path in paths:
         try:
-            hands = detector.landmarks(_read(path).bgr)
+            hands = detector.detect(_read(path).bgr, path.name).boxes
         except InputError as error:
             problems.append(str(error))
             continue
-        for box, points in hands:
-            images.append(path)
-            boxes.append(box)
-            landmarks.append(points)
+        images += [path] * len(hands)
+        boxes += hands
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise InputError(f"{len(problems)} of {len(paths)} pictures cannot be read; take them away.{listed}")
     if not images:
         raise InputError(f"no hand was found on the {len(paths)} pictures in {paths[0].parent}.")
     size = int(getattr(options.config, "image_size", PhotoHands.image_size))
-    return PhotoHands(tuple(images), tuple(boxes), np.stack(landmarks), mean_hand(options.body_path), size)
+    return PhotoHands(tuple(images), tuple(boxes), mean_hand(options.body_path), size)
 
 
 def mean_hand(body_path: Path | None = None) -> NDArray[np.float64]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared_tmu.body_models import load_smplx
 from shared_tmu.datasets.base import SetOptions
@@ -64,4 +68,13 @@ def _opened(name: str, title: str, folder_name: str, options: SetOptions, variet
         ) from error
     except InputError as error:
         raise InputError(f"{error} This set makes itself: delete {folder} and run again.") from error
-    return opened.opened_with(options)
+    return replace(opened, projections=_projections(folder, opened.images)).opened_with(options)
+
+
+def _projections(folder: Path, images: Sequence[Path]) -> NDArray[np.float64]:
+    """Of the pictures' own cameras, `[N, 3, 4]`."""
+    from shared_tmu.synth.body.evalset import CAMERAS
+
+    cameras = json.loads((folder / CAMERAS).read_bytes())["cameras"]
+    numbers = [int(image.name.partition("_")[0]) - 1 for image in images]
+    return np.array([[[f, 0, x, 0], [0, f, y, 0], [0, 0, 1, 0]] for f, x, y in (cameras[i] for i in numbers)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 HEIGHT, WIDTH = 512, 384
 VERSION = 1
 MARKER, RECIPE, BOXES = "synthbody_eval.json", "recipe.json", "EHF.json"
+CAMERAS = "cameras.json"
+"""Beside what EHF has: focal length and principal point (x, y) of every picture, pixels."""
 
 
 def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, variety: float = 0.0) -> Path:
@@ -33,7 +35,7 @@ def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, 
     Several processes may make the same set at once, as for SynthHand-Eval.
 
     Writes `NNN_img.jpg` (512x384), `NNN_align.ply` (10475 vertices in the camera's frame, metres: x right,
-    y down, z forward) and `EHF.json` with the boxes of the vertices that are in the picture.
+    y down, z forward), `EHF.json` with the boxes of the vertices that are in the picture, and `CAMERAS`.
 
     Args:
         folder: where the layout starts.
@@ -50,6 +52,7 @@ def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, 
     difficulty = Difficulty(variety=variety)
     scene_of = partial(sample_body_scene, seed, difficulty=difficulty, draws=ONE_GENERATOR)
     if holds(folder / MARKER, about):
+        _write_cameras(folder, about, scene_of)  # sets of earlier versions have none
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     log.info("drawing %d pictures into %s", count, folder)
@@ -60,8 +63,23 @@ def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, 
         write_text(folder / RECIPE, json.dumps(about))
     _draw_missing(folder, count, scene_of)
     write_text(folder / BOXES, json.dumps(_boxes(count, scene_of)))
+    _write_cameras(folder, about, scene_of)
     write_text(folder / MARKER, json.dumps(about))
     return folder
+
+
+def _write_cameras(folder: Path, about: Mapping[str, Any], scene_of: Callable[[int], BodyScene]) -> None:
+    """Write `CAMERAS` unless it is there for this recipe."""
+    try:
+        if json.loads((folder / CAMERAS).read_bytes())["recipe"] == about:
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    found = []
+    for scene in map(scene_of, range(about["count"])):
+        camera = frame_body(scene, place_body(scene), WIDTH, HEIGHT)
+        found.append([camera.focal_px, *camera.centre_px])
+    write_text(folder / CAMERAS, json.dumps({"recipe": about, "cameras": found}))
 
 
 def _names(index: int) -> tuple[str, str]:

@@ -1,0 +1,58 @@
+"""What the demo's detector finds on a picture of a set with labels of its own: for masks as in the demo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.pictures.images import read_image
+
+
+def find_landmarks(picture: Path, box_xyxy: Sequence[float], subject: str) -> NDArray[np.float64] | None:
+    """Landmarks of the hand or person that a detector finds in a box, `[K, 2]` pixels; None if it finds none.
+
+    Args:
+        picture: of any number of subjects.
+        box_xyxy: of the one that is meant: its box has most in common with what is found.
+        subject: `"hand"` or `"body"`.
+
+    Raises:
+        InputError: the picture cannot be read.
+        MissingDependencyError: MediaPipe is not installed.
+    """
+    found = _find(picture, subject)
+    best = max(found, key=lambda box: shared_part(box.box_xyxy, box_xyxy), default=None)
+    if best is None or shared_part(best.box_xyxy, box_xyxy) <= 0.0:
+        return None
+    landmarks: NDArray[np.float64] | None = best.landmarks_px
+    return landmarks
+
+
+def shared_part(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection of two boxes over their union."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    both = max(width, 0.0) * max(height, 0.0)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return both / max(areas - both, 1e-9)
+
+
+@lru_cache(maxsize=128)
+def _find(picture: Path, subject: str) -> tuple[Any, ...]:
+    return tuple(_detector(subject).detect(read_image(picture).bgr, picture.name).boxes)
+
+
+@lru_cache(maxsize=2)
+def _detector(subject: str) -> Any:
+    """One in each process, made when it is first needed."""
+    if subject == "body":
+        from shared_tmu.detect.mediapipe_people import MediaPipePeople
+
+        return MediaPipePeople()
+    from shared_tmu.detect.mediapipe_hands import MediaPipeDetector
+
+    return MediaPipeDetector()
