@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from shared_tmu.masks import MASKS, NO_MASK
+
 Run = dict[str, Any]
 
 
@@ -33,6 +35,7 @@ WAYS: dict[str, Callable[[Run], bool]] = {
     "merge-only": lambda run: _is(run, "tome", False, "first"),
     "protect last": lambda run: _is(run, "tome", True, "last"),
     "random pairs": lambda run: _is(run, "random", True, "first"),
+    **{f"mask {name}": lambda run, name=name: _is(run, "tome", True, "first", name) for name in MASKS},
 }
 THESIS = (
     *("off", "1", "2", "3", "4", "5x20", "5", "6x16", "6x20", "8x16", "10x16"),
@@ -165,5 +168,6 @@ def _cell(found: RunGrid, schedule: str, way: str, name: str) -> str:
     return f"{run[name]:.{digits}f} ({show_difference(difference, interval, digits)})"
 
 
-def _is(run: Run, method: str, unmerge: bool, protect: str) -> bool:
-    return (run["method"], run["unmerge"], run.get("protect", "first")) == (method, unmerge, protect)
+def _is(run: Run, method: str, unmerge: bool, protect: str, mask: str = NO_MASK) -> bool:
+    how = (run["method"], run["unmerge"], run.get("protect", "first"), run.get("mask", NO_MASK))
+    return how == (method, unmerge, protect, mask)

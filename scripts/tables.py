@@ -6,6 +6,8 @@ from statistics import median
 
 from comparison import Run, interval_of
 
+from shared_tmu.masks import NO_MASK
+
 
 @dataclass(frozen=True)
 class TableKind:
@@ -71,7 +73,8 @@ def show_method(run: Run) -> str:
     if run["schedule"] == "off":
         return ""
     last = ["protect last"] if run["protect"] == "last" else []
-    return ", ".join([run["method"], *([] if run["unmerge"] else ["not unmerged"]), *last])
+    mask = [] if run["mask"] == NO_MASK else [f"mask {run['mask']}"]
+    return ", ".join([run["method"], *([] if run["unmerge"] else ["not unmerged"]), *last, *mask])
 
 
 def show_dtype(run: Run) -> str:
@@ -143,7 +146,7 @@ def show_memory(run: Run) -> str:
 
 TABLES = {
     "eval": TableKind(
-        identity=("model", "dataset", "device", "dtype", "schedule", "method", "unmerge", "protect"),
+        identity=("model", "dataset", "device", "dtype", "schedule", "method", "unmerge", "protect", "mask"),
         setting=("model", "dataset", "device", "dtype"),
         columns=(
             ("`--r`", field("schedule")),

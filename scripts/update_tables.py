@@ -26,6 +26,7 @@ from comparison import WAYS, Run, compare_runs
 from forecast import read_history, show_history
 from tables import BRIEF, TABLES, TableKind
 
+from shared_tmu.masks import NO_MASK
 from shared_tmu.programs.console import run_program
 
 BLOCK = re.compile(r"(<!-- results:begin (?P<what>[^>]+) -->\n).*?(<!-- results:end -->)", re.DOTALL)
@@ -53,7 +54,7 @@ def read_results(path: Path) -> list[Run]:
         if not line.strip():
             continue
         try:
-            run = {"protect": "first", **json.loads(line)}
+            run = {"protect": "first", "mask": NO_MASK, **json.loads(line)}
             table = kind_of(run)
             key = (run.get("kind"), *(run[name] for name in table.identity))
             for _, show in table.columns:

@@ -87,10 +87,13 @@ class SMPLestX(nn.Module):
         if img.ndim != 4 or img.shape[1] != 3 or tuple(img.shape[2:]) not in (small, large):
             sizes = " or ".join(f"[B, 3, {height}, {width}]" for height, width in (large, small))
             raise InputError(f"SMPLest-X takes images {sizes}, found {list(img.shape)}.")
-        if tuple(img.shape[2:]) == large:
-            step = self.config.crop_scale  # nearest-neighbour shrinking, as published
-            img = img[..., ::step, ::step]
-        return self.encoder(img.to(self.encoder.pos_embed.dtype))
+        return self.encoder(self.seen(img).to(self.encoder.pos_embed.dtype))
+
+    def seen(self, crop: Tensor) -> Tensor:
+        """The pixels of crops or of masks `[..., h, w]` of either size that the encoder sees."""
+        is_large = tuple(crop.shape[-2:]) == tuple(self.config.crop_size)
+        step = self.config.crop_scale if is_large else 1  # nearest-neighbour shrinking, as published
+        return crop[..., ::step, ::step]
 
     def predict(self, tokens: Tensor) -> dict[str, Tensor]:
         """Turn the encoder's tokens `[B, T + P, C]` into the output dictionary of `forward` but for `img`."""

@@ -172,3 +172,11 @@ def test_training_is_shown_stage_by_stage(tmp_path: Path) -> None:
     ]
     assert "; ended by setting.max_minutes: easy; " in show_training({**TRAINING, "stages": stopped})
     assert "commit: abc." in full
+
+
+def test_masked_runs_are_a_way_of_their_own() -> None:
+    masked = line("8x16", 61.0, mask="landmarks", tokens_kept=144)
+    found = arrange_runs([*TMU, line("8x16", 63.0, tokens_kept=144), masked])
+    assert found.ways == ["TMU", "mask landmarks"]
+    assert found.cells["8x16", "TMU"]["pa_mpvpe_mm"] == 63.0
+    assert found.cells["8x16", "mask landmarks"] == masked

@@ -128,7 +128,7 @@ def test_m10_prefix_tokens_never_merge_and_the_grid_comes_back(name: str) -> Non
 
 
 def draw_foreground(count: int) -> tuple[Tensor, Tensor]:
-    """Tokens of which 12 of 48 say something in their first 4 channels, and look alike but for that; which."""
+    """Tokens of which 12 of 48 say something in 4 channels, and look alike but for that; which they are."""
     x = torch.randn(count, 48, 32)
     mask = torch.rand(count, 48).argsort(1) < 12
     common = 1.0 + 0.1 * torch.randn(count, 48, 28)

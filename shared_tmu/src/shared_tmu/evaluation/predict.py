@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from shared_tmu.datasets import EvalSet
 from shared_tmu.errors import InputError, MissingDependencyError
+from shared_tmu.evaluation.masking import TOKENS, draw_masks, key_of, masks_of
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
 from shared_tmu.programs.model_program import ModelProgram, Run
@@ -24,12 +25,17 @@ _Loaded = tuple[dict[str, Tensor], list[str]]
 class _Crops(Dataset[tuple[dict[str, Tensor], str]]):
     """Samples of a set; a picture that cannot be read becomes a message instead."""
 
-    def __init__(self, data: EvalSet) -> None:
+    def __init__(
+        self, data: EvalSet, masks: Sequence[str], shift_px: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
         self.data = data
+        self.masks = masks
+        self.shift_px = shift_px
 
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], str]:
         try:
-            return self.data.load(index), ""
+            crop = self.data.load(index, self.shift_px)
+            return {**crop, **draw_masks(self.data, index, crop, self.masks)}, ""
         except InputError as error:
             return {}, str(error)
 
@@ -42,13 +48,27 @@ def _collate(samples: Sequence[tuple[dict[str, Tensor], str]]) -> _Loaded:
     return {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}, []
 
 
-def load_batch(data: EvalSet, rows: range, device: torch.device) -> dict[str, Tensor]:
-    """Samples `rows` as one batch on `device`.
+def load_batch(
+    data: EvalSet,
+    rows: range,
+    device: torch.device,
+    masks: Sequence[str] = (),
+    shift_px: tuple[float, float] = (0.0, 0.0),
+) -> dict[str, Tensor]:
+    """Samples as one batch on `device`.
+
+    Args:
+        data: the set.
+        rows: its samples.
+        device: where they go.
+        masks: rows of `shared_tmu.masks.MASKS` to draw, too.
+        shift_px: by which boxes are moved, see `EvalSet.load`.
 
     Raises:
         InputError: a picture cannot be read.
     """
-    batch, problems = _collate([_Crops(data)[index] for index in rows])
+    crops = _Crops(data, masks, shift_px)
+    batch, problems = _collate([crops[index] for index in rows])
     if problems:
         raise InputError(problems[0])
     return {name: values.to(device) for name, values in batch.items()}
@@ -76,7 +96,7 @@ def predict_missing(
     if not batches:
         return
     loader = DataLoader(
-        _Crops(data),
+        _Crops(data, masks_of(run for runs in needed.values() for run in runs)),
         batch_sampler=[list(rows) for _, rows in batches],
         num_workers=settings.num_workers,
         collate_fn=_collate,
@@ -112,9 +132,12 @@ def assemble(folder: RunFolder, chunks: Sequence[Chunk]) -> Arrays | None:
 def _predict(
     program: ModelProgram, model: nn.Module, run: Run, batch: Mapping[str, Tensor], kept: Sequence[str]
 ) -> Arrays:
-    with run.applied(program, model):
+    pixels = batch.get(key_of(run.mask))
+    with run.applied(program, model, pixels):
         output = model(batch)
     found = {name: output[name] if name in output else batch[name] for name in kept}
+    if pixels is not None:
+        found[TOKENS] = program.estimates.cover(model, pixels).sum(dim=1)
     return {name: np.asarray(values.float().cpu().numpy()) for name, values in found.items()}
 
 

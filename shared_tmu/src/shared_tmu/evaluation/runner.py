@@ -8,30 +8,46 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from shared_tmu.datasets import EvalSet, check_dataset, open_dataset, picture_signature, set_sha256
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.evaluation.intervals import PER_SAMPLE, read_intervals, read_per_sample
+from shared_tmu.evaluation.masking import (
+    TOKENS,
+    describe_masks,
+    masks_of,
+    measure_masks,
+    without_masks_lacking,
+)
+from shared_tmu.evaluation.number_format import measure_dtype_error
 from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
-from shared_tmu.evaluation.report import finished_records, format_table, format_title
+from shared_tmu.evaluation.report import finished_records, format_table, format_title, format_unmasked
 from shared_tmu.evaluation.settings import EvalSettings, parse_settings
 from shared_tmu.evaluation.speed import count_tokens, measure_speeds
-from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder, chunk_bounds, require_folder, results_file
+from shared_tmu.evaluation.stability import measure_stability
+from shared_tmu.evaluation.store import (
+    Arrays,
+    Chunk,
+    RunFolder,
+    SetRun,
+    chunk_bounds,
+    require_folder,
+    results_file,
+)
 from shared_tmu.files import replacing, write_text
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import code_sha256, digest_of, file_sha256, sizes_of, weights_sha256
 from shared_tmu.programs.model_program import BASELINE, ModelProgram, Run
 from shared_tmu.programs.results import append_record, describe_environment, require_writable
 from shared_tmu.runtime.packing import PackHandle, pack_if_possible
-from shared_tmu.runtime.precision import vertex_error
 
 _TRIES = 5  # to read predictions that another run removes
 _log = logging.getLogger(__name__)
@@ -145,13 +161,14 @@ class Evaluation:
         data = data.head(settings.limit) if settings.limit else data
         bounds = chunk_bounds(len(data), settings.batch_size)
         chunks = [Chunk(a, b, picture_signature(data.images[a:b])) for a, b in bounds]
-        jobs = [self._job(data, run, chunks) for run in settings.runs]
+        runs, failures = without_masks_lacking(data, settings.runs)
+        jobs = [self._job(data, run, chunks) for run in runs]
         lines = results_file(settings.results, self.program.name, name)
         folders = {job.key: job.folder.path for job in jobs}
         finished = {} if settings.fresh else finished_records(lines, folders, data.columns)
         todo = [job for job in jobs if job.key not in finished]
         _log.info("%s: %d samples, %d of %d runs to do.", data.name, len(data), len(todo), len(jobs))
-        failures = self._work(data, chunks, todo, lines, finished) if todo else []
+        failures += self._work(data, chunks, todo, lines, finished) if todo else []
         for job in jobs:
             if job.key in finished:
                 job.folder.drop_chunks()
@@ -166,6 +183,7 @@ class Evaluation:
             "method": run.method,
             "unmerge": run.unmerge,
             "protect": run.protect,
+            "mask": run.mask,
             "dataset": data.name,
             "annotations": data.fingerprint,
             "count": len(data),
@@ -174,7 +192,8 @@ class Evaluation:
         predictions = digest_of({**self.depends_on, **asked})
         pictures = [chunk.signature for chunk in chunks]
         threads = self.facts["machine"]["cpu_threads"]
-        key = digest_of({"p": predictions, "i": pictures, "r": settings.rounds, "t": threads})
+        rest = {"r": settings.rounds, "s": settings.stability, "t": threads}
+        key = digest_of({"p": predictions, "i": pictures, **rest})
         place = f"{self.program.name}-{data.name}".lower()
         label = re.sub(r"[^\w.+@ -]", "_", run.label)  # 'total:98^2', 'threshold:0.9/0.1x4'
         folder = RunFolder(settings.results / place / f"{label}-{predictions[:10]}")
@@ -194,7 +213,7 @@ class Evaluation:
         folders = {job.run: job.folder for job in todo}
         predict_missing(self.program, self.model, data, folders, chunks, self.settings)
         rows = range(min(len(data), self.settings.batch_size))
-        batch = load_batch(data, rows, self.settings.device)
+        batch = load_batch(data, rows, self.settings.device, masks_of(job.run for job in todo))
         failures, scored = [], {}
         for job in todo:
             try:
@@ -203,14 +222,17 @@ class Evaluation:
                 failures.append(f"{job.run.label} on {data.name}: {error}")
         runs = [job.run for job in scored]
         speeds = measure_speeds(self.program, self.model, runs, batch, self.settings) if runs else {}
+        costs = measure_masks(self.program, self.model, data, runs, self.settings.device)
+        jumps = measure_stability(self.program, self.model, data, runs, self.settings)
         off = self._job(data, BASELINE, chunks).folder.path
         if read_per_sample(off) is None:
             _log.info("Without 'off' among the results there are no intervals of differences to it.")
         for job, errors in scored.items():
             tokens = count_tokens(self.program, self.model, job.run, batch["img"])
-            moved = self._dtype_error(job.run, batch)
+            moved = measure_dtype_error(self.program, self.model, self.exact, job.run, batch)
             intervals = read_intervals(job.folder.path, None if job.run == BASELINE else off, errors)
-            record = self._record(data, job, {**errors, **intervals, **tokens, **speeds[job.run], **moved})
+            beside = {**tokens, **speeds[job.run], **jumps[job.run], **costs[job.run], **moved}
+            record = self._record(data, job, {**errors, **intervals, **beside})
             append_record(lines, record)
             finished[job.key] = record
         return failures
@@ -231,32 +253,21 @@ class Evaluation:
             "these results, or choose --results."
         )
 
-    @torch.inference_mode()
-    def _dtype_error(self, run: Run, batch: Mapping[str, Tensor]) -> dict[str, Any]:
-        """How far vertices are from those in float32, for the samples of one batch; nothing in float32."""
-        if self.exact is None:
-            return {}
-        found = []
-        for model in (self.model, self.exact):
-            with run.applied(self.program, model):
-                found.append(self.program.estimates.vertices(model(batch)))
-        error = vertex_error(*found)
-        _log.info("%s: %s instead of float32: %s", run.label, self.settings.dtype_name, error)
-        return {"dtype_error": asdict(error)}
-
     def _score(self, data: EvalSet, job: SetRun, outputs: Arrays) -> dict[str, Any]:
         """Score a run, write its files, and return the numbers of its record."""
-        scores = data.score(outputs)
+        scores, posture = data.score(outputs), data.posture(outputs)
         folder = job.folder.path
         data.write_predictions(outputs, folder)
         write_text(folder / "scores.txt", scores.scores_txt())
         write_text(folder / "scores.json", json.dumps(scores.as_dict(), allow_nan=False))
         with replacing(folder / PER_SAMPLE) as beside:
             names = np.array([image.name for image in data.images])
-            np.savez(beside, image=names, **scores.per_sample)
+            np.savez(beside, image=names, **scores.per_sample, **posture)
         title, key, form = data.columns[0]
         _log.info("%s on %s: %s %s", job.run.label, data.name, title, format(scores.headline[key], form))
-        return {**scores.headline, "scores_txt": scores.official()}
+        means = {name: float(values.mean()) for name, values in posture.items()}
+        masks = describe_masks(job.run, outputs.get(TOKENS))
+        return {**scores.headline, **means, **masks, "scores_txt": scores.official()}
 
     def _record(self, data: EvalSet, job: SetRun, measured: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -282,18 +293,10 @@ class Evaluation:
     def _say(self, data: EvalSet, records: Sequence[Mapping[str, Any]], kept: int, lines: Path) -> None:
         if not records:
             return
-        text = f"\n{format_title(records[0])}\n\n{format_table(records, data.columns)}\n"
+        table = format_table(records, data.columns) + format_unmasked(records)
+        text = f"\n{format_title(records[0])}\n\n{table}\n"
         if kept:
             text += f"{kept} of {len(records)} rows were there already (--fresh does them again).\n"
         files = lines.parent / Path(records[0]["files"]).parent
         text += f"Lines: {lines}\nPredictions, scores and per-sample errors: {files}\n"
         sys.stdout.write(text)
-
-
-@dataclass(frozen=True)
-class SetRun:
-    """A run on a set: where its files lie, and what tells it from others in the results."""
-
-    run: Run
-    folder: RunFolder
-    key: str

@@ -12,12 +12,14 @@ import torch
 
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_meshes import TIPS
+from shared_tmu.masks import NO_MASK, mask_names
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     DEVICE_HELP,
     choose_device,
+    choose_mask,
     choose_protection,
     images_per_call,
     named_path,
@@ -48,6 +50,7 @@ class EvalSettings:
         limit: evaluate the first so many samples only.
         tips: whose fingertips enter the joint errors, see `HandMeshSet`.
         rounds: timed rounds per schedule; 0 measures no speed.
+        stability: samples on which to measure how far joints jump, see `measure_stability`; 0 for none.
         fresh: do everything again, whatever is already there.
         packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.runtime.packing`.
     """
@@ -66,6 +69,7 @@ class EvalSettings:
     limit: int | None = None
     tips: str = "model"
     rounds: int = 50
+    stability: int = 0
     fresh: bool = False
     packed: bool = True
 
@@ -90,7 +94,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
     device = choose_device(given.device)
     return EvalSettings(
         datasets=dataset_names(given.dataset, program.estimates.name),
-        runs=read_runs(given.r, given.method, given.protect, unmerge=not given.no_unmerge),
+        runs=read_runs(given.r, given.method, given.protect, given.mask, unmerge=not given.no_unmerge),
         data_dir=given.data_dir,
         results=given.results or program.results_dir,
         device=device,
@@ -103,6 +107,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
         limit=given.limit,
         tips=getattr(given, "tips", "model"),
         rounds=given.rounds,
+        stability=given.stability,
         fresh=given.fresh,
         packed=given.packed,
     )
@@ -146,6 +151,11 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         help="comma list of first, last: which tokens stay out of merging; last is what published TMU does, "
         "which merges task tokens",
     )
+    add(
+        "--mask",
+        default=NO_MASK,
+        help=f"comma list of {', '.join(mask_names())}: which tokens merge last, see shared_tmu.masks",
+    )
 
 
 def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
@@ -188,6 +198,13 @@ def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         help="timed rounds per schedule, each with the baseline; 0: no timing",
     )
     add(
+        "--stability",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="on N samples, how far joints jump when the box moves by one pixel; 0: not measured",
+    )
+    add(
         "--results",
         type=named_path,
         help=f"folder for *.jsonl and files; without it {_shown(program.results_dir)}",
@@ -195,21 +212,26 @@ def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add("--fresh", action="store_true", help="compute and time again what is already there")
 
 
-def read_runs(schedules: str, methods: str, protect: str = "first", *, unmerge: bool) -> tuple[Run, ...]:
-    """Every schedule of a comma list with every method and protection of one, no repeats; `off` only once.
+def read_runs(
+    schedules: str, methods: str, protect: str = "first", masks: str = NO_MASK, *, unmerge: bool
+) -> tuple[Run, ...]:
+    """Every schedule, method, protection and mask of comma lists, no repeats; `off` only once.
 
     Raises:
         ScheduleError: a schedule that cannot be read.
         MethodError: a method that does not exist.
-        InputError: an empty list, or a protection that does not exist.
+        InputError: an empty list, a protection or mask that does not exist, or a mask for a method without
+            groups of tokens.
     """
     parsed = [Schedule.parse(part) for part in split_list("--r", schedules)]
     rows = [find_method(part).name for part in split_list("--method", methods)]
     sides = [choose_protection(part) for part in split_list("--protect", protect)]
+    kinds = [choose_mask(part, rows) for part in split_list("--mask", masks)]
     runs = [
-        BASELINE if s.is_off else Run(s, method, unmerge, side)
+        BASELINE if s.is_off else Run(s, method, unmerge, side, mask)
         for side in sides
         for method in rows
+        for mask in kinds
         for s in parsed
     ]
     return tuple(dict.fromkeys(runs))

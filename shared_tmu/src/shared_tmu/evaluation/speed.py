@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from shared_tmu.evaluation.masking import key_of
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.programs.timing import Timing, compare_times, measure_in_turn
@@ -48,7 +49,10 @@ def measure_speeds(
     if settings.rounds == 0:
         return {run: dict.fromkeys(_FIELDS) for run in runs}
     by_label = {run.label: run for run in runs}
-    contenders = {label: partial(run.applied, program, model) for label, run in by_label.items()}
+    contenders = {
+        label: partial(run.applied, program, model, batch.get(key_of(run.mask)))
+        for label, run in by_label.items()
+    }
     times = measure_in_turn(
         lambda: model(batch),
         {"unpatched": nullcontext, **contenders},

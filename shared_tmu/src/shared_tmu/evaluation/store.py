@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from shared_tmu.errors import InputError
 from shared_tmu.files import drop_halves, replacing
+from shared_tmu.programs.model_program import Run
 
 Arrays = dict[str, NDArray[np.float32]]
 UNREADABLE = (
@@ -79,6 +80,15 @@ class RunFolder:
 
     def _file(self, chunk: Chunk) -> Path:
         return self.path / f"chunk-{chunk.start:06d}-{chunk.stop:06d}.npz"
+
+
+@dataclass(frozen=True)
+class SetRun:
+    """A run on a set: where its files lie, and what tells it from others in the results."""
+
+    run: Run
+    folder: RunFolder
+    key: str
 
 
 def results_file(results: Path, model: str, dataset: str) -> Path:

@@ -81,10 +81,14 @@ class HandModel(nn.Module, ABC):
             raise InputError(
                 f"{self.config.MODEL} takes images [B, 3, {size}, {size}], found {list(img.shape)}."
             )
-        start = (img.shape[3] - width) // 2
-        dtype = self.backbone.pos_embed.dtype
-        tokens: Tensor = self.backbone(img[..., start : start + width].to(dtype))
+        tokens: Tensor = self.backbone(self.seen(img).to(self.backbone.pos_embed.dtype))
         return tokens
+
+    def seen(self, crop: Tensor) -> Tensor:
+        """The middle columns of crops or of masks `[..., S, S]`, which alone the backbone sees."""
+        width = self.config.backbone.img_size[1]
+        start = (crop.shape[-1] - width) // 2
+        return crop[..., start : start + width]
 
     @abstractmethod
     def predict(self, tokens: Tensor) -> HandOutput:

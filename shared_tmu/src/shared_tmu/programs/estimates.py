@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from shared_tmu.body_models import load_mano, load_mean_params, load_smplx
 from shared_tmu.errors import ConfigError
+from shared_tmu.masks import PatchWindows, cover_tokens
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Estimate:
         size: where a configuration has the size of the input, a side or height and width.
         is_normalised: whether pictures have mean 0 and deviation 1, or are in 0..1.
         vertices: a model's output to its vertices `[B, V, 3]` in metres.
+        joints: to its joints `[B, J, 3]` in metres, where its camera does not enter.
         load_bodies: the bundled files that a model is built with, after its configuration.
     """
 
@@ -46,6 +48,7 @@ class Estimate:
     size: str
     is_normalised: bool
     vertices: Callable[[Mapping[str, Any]], Tensor]
+    joints: Callable[[Mapping[str, Any]], Tensor]
     load_bodies: Callable[[], tuple[Any, ...]]
 
     def vit(self, model: nn.Module) -> Any:
@@ -70,6 +73,20 @@ class Estimate:
         """
         rows, columns = _configured(model, f"{self.backbone}.grid")
         return int(rows), int(columns)
+
+    def cover(self, model: nn.Module, mask: Tensor) -> Tensor:
+        """Which patch tokens see a mask's foreground.
+
+        Args:
+            model: knows which pixels of a crop its ViT sees.
+            mask: pixels of crops as the model is given them, `[B, H, W]` bool.
+
+        Returns:
+            `[B, P]` bool.
+        """
+        seen: Any = getattr(model, "seen", None)
+        mask = mask if seen is None else seen(mask)
+        return cover_tokens(mask, PatchWindows.of(self.vit(model).patch_embed))
 
     def faces(self, model: nn.Module) -> NDArray[np.int64]:
         """Triangles of the mesh, `[F, 3]`."""
@@ -124,6 +141,7 @@ HAND = Estimate(
     size="image_size",
     is_normalised=True,
     vertices=hand_vertices,
+    joints=lambda output: output["pred_keypoints_3d"],
     load_bodies=lambda: (load_mano(), load_mean_params()),
 )
 BODY = Estimate(
@@ -139,5 +157,6 @@ BODY = Estimate(
     size="encoder.img_size",
     is_normalised=False,
     vertices=body_vertices,
+    joints=lambda output: output["smplx_joint_cam"],
     load_bodies=lambda: (load_smplx(),),
 )

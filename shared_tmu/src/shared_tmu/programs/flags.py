@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from shared_tmu.errors import InputError
 from shared_tmu.files import shortened
+from shared_tmu.masks import find_mask
+from shared_tmu.methods import METHODS
 from shared_tmu.trunk import Protect
 
 DEVICE_HELP = "auto, cpu, cuda, cuda:1, ..."
@@ -74,6 +77,27 @@ def choose_protection(text: str) -> Protect:
     if text in ("first", "last"):
         return "first" if text == "first" else "last"
     raise InputError(f"--protect {text!r} is not known: use first, or last to reproduce published TMU.")
+
+
+def choose_mask(text: str, methods: Sequence[str], *, with_truth: bool = True) -> str:
+    """A row of the table of masks, or `none`.
+
+    Args:
+        text: its name.
+        methods: rows of the table of methods that would be told of it.
+        with_truth: whether there is a data set's truth to draw masks from.
+
+    Raises:
+        InputError: no such row, or a method that has no groups of tokens to keep apart.
+    """
+    if find_mask(text, with_truth=with_truth) is not None:
+        mixing = next((name for name in methods if METHODS[name].mixes), None)
+        if mixing is not None:
+            raise InputError(
+                f"--mask {text} keeps tokens of the subject apart, and method {mixing!r} mixes all of them: "
+                "use --mask none, or another method."
+            )
+    return text
 
 
 def split_list(flag: str, text: str) -> list[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from shared_tmu.errors import InputError
+from shared_tmu.masks import NO_MASK
 from shared_tmu.patching import PatchHandle
 from shared_tmu.programs.estimates import HAND, Estimate
 from shared_tmu.programs.random_models import build_random
@@ -130,28 +131,51 @@ class Run:
         method: row of `shared_tmu.METHODS`.
         unmerge: whether the full sequence is restored; False is the merge-only control.
         protect: which tokens stay out of merging, see `shared_tmu.run_trunk`; `"last"` is a control.
+        mask: row of `shared_tmu.masks.MASKS`, or `none`: which tokens merge last.
     """
 
     schedule: Schedule
     method: str
     unmerge: bool
     protect: Protect = "first"
+    mask: str = NO_MASK
 
     @property
     def label(self) -> str:
-        """For tables and file names: `5x20`, `random-5x20`, `5x20-merge-only`, `5x20-protect-last`."""
+        """For tables and files: `5x20`, `random-5x20`, `5x20-merge-only`, `8x16-mask-box` ..."""
         parts = [] if self.method == "tome" else [self.method]
         parts += [str(self.schedule), *([] if self.unmerge else ["merge-only"])]
-        return "-".join([*parts, *([] if self.protect == "first" else [f"protect-{self.protect}"])])
+        parts += [] if self.protect == "first" else [f"protect-{self.protect}"]
+        return "-".join([*parts, *([] if self.mask == NO_MASK else [f"mask-{self.mask}"])])
 
     def patched(self, program: ModelProgram, model: nn.Module, *, record: bool = False) -> PatchHandle:
         """`model` patched this way, for a `with` block."""
         options = {"unmerge": self.unmerge, "protect": self.protect, "record": record}
         return program.patch(model, self.schedule, self.method, **options)
 
-    def applied(self, program: ModelProgram, model: nn.Module) -> AbstractContextManager[object]:
-        """As `patched`, but `off` leaves the model alone: it is the baseline itself."""
-        return nullcontext() if self.schedule.is_off else self.patched(program, model)
+    @contextmanager
+    def applied(
+        self, program: ModelProgram, model: nn.Module, pixels: Tensor | None = None
+    ) -> Iterator[None]:
+        """As `patched`, but `off` leaves the model alone: it is the baseline itself.
+
+        Args:
+            program: of the model.
+            model: to run.
+            pixels: what the crops of this batch show of their subjects, `[B, H, W]` bool; None for no masks.
+        """
+        if self.schedule.is_off:
+            yield
+            return
+        with self.patched(program, model) as handle, masked(handle, program, model, pixels):
+            yield
+
+
+def masked(
+    handle: PatchHandle, program: ModelProgram, model: nn.Module, pixels: Tensor | None
+) -> AbstractContextManager[None]:
+    """Spare what a batch shows of its subjects, `[B, H, W]` bool; None spares nothing."""
+    return nullcontext() if pixels is None else handle.masked(program.estimates.cover(model, pixels))
 
 
 BASELINE = Run(Schedule.parse("off"), "tome", unmerge=True)

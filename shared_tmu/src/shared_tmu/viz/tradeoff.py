@@ -10,6 +10,7 @@ from typing import Any
 
 from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.files import replacing
+from shared_tmu.masks import NO_MASK
 from shared_tmu.programs.results import read_records
 
 _SETTING = ("model", "dataset", "device", "dtype", "batch_size", "n", "weights_sha256")
@@ -149,7 +150,9 @@ def _point(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> TradeoffPo
 
 def _line_name(record: Mapping[str, Any]) -> str:
     parts = [record["method"], *([] if record["unmerge"] else ["merge-only"])]
-    return ", ".join([*parts, *(["protect last"] if record.get("protect") == "last" else [])])
+    parts += ["protect last"] if record.get("protect") == "last" else []
+    mask = record.get("mask", NO_MASK)
+    return ", ".join([*parts, *([] if mask == NO_MASK else [f"mask {mask}"])])
 
 
 def _title(record: Mapping[str, Any]) -> str:

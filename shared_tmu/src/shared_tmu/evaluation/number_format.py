@@ -1,0 +1,42 @@
+"""What another number format than float32 costs in accuracy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shared_tmu.evaluation.masking import key_of
+from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.runtime.precision import name_of, vertex_error
+
+_log = logging.getLogger(__name__)
+
+
+@torch.inference_mode()
+def measure_dtype_error(
+    program: ModelProgram, model: nn.Module, exact: nn.Module | None, run: Run, batch: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """How far vertices are from those in float32, for the samples of one batch.
+
+    Args:
+        program: of the models.
+        model: in the number format of an evaluation.
+        exact: the same in float32; None if the format is float32, for which there is nothing to say.
+        run: how tokens merge.
+        batch: samples.
+    """
+    if exact is None:
+        return {}
+    found = []
+    for each in (model, exact):
+        with run.applied(program, each, batch.get(key_of(run.mask))):
+            found.append(program.estimates.vertices(each(batch)))
+    error = vertex_error(*found)
+    dtype = name_of(next(model.parameters()).dtype)
+    _log.info("%s: %s instead of float32: %s", run.label, dtype, error)
+    return {"dtype_error": asdict(error)}
