@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .block_arguments import name_given, read_defaults
 from .errors import PatchError
 from .probing import has_numbers, leaving_no_trace
 from .stepping import BlockStep
@@ -27,12 +27,12 @@ class Arrival:
     Attributes:
         tokens: `[2, N, C]`.
         patches: places of the last convolution before the blocks; None if there was none.
-        others: further arguments that are not None, by name.
+        others: names of further arguments that say something, see `name_given`.
     """
 
     tokens: Tensor
     patches: int | None
-    others: dict[str, Any]
+    others: list[str]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -139,15 +139,9 @@ def _read(arrived: _Arrived, patches: int | None) -> Arrival | None:
     tokens, *others = (*arrived.args_, *([] if arrived.args_ else arrived.kwargs.values()))
     if not isinstance(tokens, Tensor) or tokens.ndim != 3 or tokens.shape[0] != 2:
         return None
-    named = dict(zip(_names(arrived.block), others, strict=False)) | arrived.kwargs
-    return Arrival(
-        tokens, patches, {name: v for name, v in named.items() if v is not None and v is not tokens}
-    )
-
-
-def _names(block: nn.Module) -> list[str]:
-    forward: Callable[..., Any] = block.forward
-    return [*list(inspect.signature(forward).parameters)[1:], *(f"argument {i}" for i in range(2, 20))]
+    named = {name: value for name, value in arrived.kwargs.items() if value is not tokens}
+    positional = tuple(others) if arrived.args_ else ()
+    return Arrival(tokens, patches, name_given(positional, named, read_defaults(arrived.block)))
 
 
 def _guess_inputs(root: nn.Module, trunk: FoundTrunk) -> Iterator[Tensor]:

@@ -14,6 +14,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from .attention import attention_weights, proportional_attention
+from .block_guard import has_hooks
 from .errors import PatchError
 
 Block = Any  # an nn.Module; its parts are looked up by name
@@ -44,7 +45,6 @@ def attention_half(block: Block, x: Tensor, size: Tensor | None = None) -> tuple
 
 def project_qkv(block: Block, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of `norm1(x)` `[B, N, C]`: 3 x `[B, H, N, D]`."""
-    attn = block.attn
     refuse_hooks(block)
     attn = block.attn
     qkv = attn.qkv(normed)
@@ -82,12 +82,7 @@ def refuse_hooks(block: Block) -> None:
         PatchError: there are hooks on the block or on its `attn`.
     """
     for place, module in (("", block), (".attn", block.attn)):
-        if (
-            module._forward_hooks
-            or module._forward_pre_hooks
-            or module._backward_hooks
-            or module._backward_pre_hooks
-        ):
+        if has_hooks(module):
             raise PatchError(
                 f"{type(block).__name__}{place} has hooks, which would not run while tokens merge inside the "
                 "block: put them on attn.qkv, attn.proj, norm1, norm2, mlp or the container of the blocks, "

@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor, nn
 
+from .block_guard import guard_blocks, release_blocks
 from .errors import PatchError
 from .stepping import Run, refuse_arguments, refuse_stand_ins, unwrap_step
 from .trunk import TrunkSettings, run_blocks
@@ -21,7 +22,8 @@ class MergedBlocks(nn.ModuleList):
 
     Called, they run all at once. While something merges, iteration, slices, indices and `children` give steps
     (`stepping.BlockStep`), which take and return all tokens; else they give the blocks themselves. Modules
-    found by name (`named_modules`, `get_submodule`) are always the blocks themselves.
+    found by name (`named_modules`, `get_submodule`) are always the blocks themselves, guarded: see
+    `block_guard`.
 
     Args:
         original: the container that was there before.
@@ -36,6 +38,15 @@ class MergedBlocks(nn.ModuleList):
         self._numbers = tuple(numbers)
         self._last = max((number for number in numbers if number is not None), default=0)
         self._original = (original,)  # in a tuple, or it would be registered as a submodule
+        self._guard()
+
+    def _guard(self) -> None:
+        numbered = zip(self._numbers, self._modules.values(), strict=False)
+        guard_blocks(((n, b) for n, b in numbered if n is not None and b is not None), self.trunk)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._guard()
 
     @property
     def settings(self) -> TrunkSettings:
@@ -53,11 +64,13 @@ class MergedBlocks(nn.ModuleList):
             for step in self:
                 x = step(x, *args, **kwargs)
             return x
-        refuse_arguments(args, kwargs)
         refuse_stand_ins(x)
-        if not torch.compiler.is_compiling():
+        refuse_arguments(args, kwargs, trunk.check.defaults[0])
+        if torch.compiler.is_compiling():
+            trunk.is_traced = True
+        else:
             for number, block in enumerate(blocks):
-                trunk.check.again(number, block)
+                trunk.verify(number, block)
         out, plans = run_blocks(blocks, x, trunk.settings, mask=trunk.find_mask(), learned=trunk.learned)
         trunk.keep(plans, x)
         return out
@@ -122,3 +135,8 @@ class MergedBlocks(nn.ModuleList):
         original = self._original[0]
         original._modules, original.training = self._modules, self.training
         return original
+
+    def release(self) -> Container:
+        """`unmerged`, with nothing left on its blocks."""
+        release_blocks(block for block in self._modules.values() if block is not None)
+        return self.unmerged()

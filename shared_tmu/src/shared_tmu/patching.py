@@ -84,7 +84,7 @@ class PatchHandle:
         """Give the ViT back as it was; a second call does nothing."""
         if self.is_patched:
             for owner, name, blocks in self._find_blocks():
-                owner._modules[name] = blocks.unmerged()
+                owner._modules[name] = blocks.release()
             self._trunk.is_active = False
 
     def _find_blocks(self) -> list[tuple[nn.Module, str, MergedBlocks]]:
@@ -221,10 +221,11 @@ def patch(
 
     The ViT is `model` itself or a module inside it: whatever owns a ModuleList or Sequential of blocks that
     `shared_tmu.blocks` recognises. If several do, the one called `blocks` in `model` itself counts; else say
-    which. Every block is tried out as it is. Blocks may be called all at once or one by one, by iteration,
-    slice or index: each gives all tokens back, so intermediate maps are whole. A block that is found by name
-    (`get_submodule`) and called runs as it is. Hooks on a block or its `attn` that would not run are refused
-    at the forward; those on other parts run. Not supported: `torch.vmap`, and `fully_shard` of single blocks.
+    which. Every block is tried out as it is, and again once it was changed. Blocks may be called all at once
+    or one by one, by iteration, slice or index: each gives all tokens back, so intermediate maps are whole.
+    While something merges, a call of a block that was found by name (`get_submodule`), or kept since before,
+    is refused. Hooks on a block or its `attn` that would not run are refused at the forward; those on other
+    parts run. Not supported: `torch.vmap`, and `fully_shard` of single blocks.
 
     Args:
         model: the ViT, or a model that contains exactly one.

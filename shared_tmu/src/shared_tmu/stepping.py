@@ -18,20 +18,19 @@ import torch.fx
 from torch import Tensor, nn
 from torch.utils.weak import TensorWeakRef
 
+from .block_arguments import Defaults, name_given
 from .errors import PatchError
 from .trunk import TrunkPass
 from .trunk_state import Trunk, is_in_backward
 
 
-def refuse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def refuse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], defaults: Defaults) -> None:
     """Refuse what a model gives its blocks besides tokens.
 
     Raises:
-        PatchError: anything that is not None.
+        PatchError: anything that is neither None nor what the block takes anyway.
     """
-    names = [f"argument {i}" for i, arg in enumerate(args, 2) if arg is not None]
-    names += [name for name, arg in kwargs.items() if arg is not None]
-    if names:
+    if (args or kwargs) and (names := name_given(args, kwargs, defaults)):
         raise PatchError(
             "this ViT calls its blocks with more than tokens, which merging would ignore: "
             f"{', '.join(names)}."
@@ -95,9 +94,11 @@ class Run:
             if number == self.last:
                 trunk.keep((), x)
             return block(x, *args, **kwargs)
-        refuse_arguments(args, kwargs)
         refuse_stand_ins(x)
+        refuse_arguments(args, kwargs, trunk.check.defaults[number])
         is_compiling = torch.compiler.is_compiling()
+        if is_compiling:
+            trunk.is_traced = True
         after = copy.copy(self._find_before(number) if is_compiling else self._find(number, block, x))
         slots = after.step(number, block, after.reduce(x))
         out = after.leave(slots) if number == trunk.depth - 1 else after.restore(slots)
@@ -111,7 +112,7 @@ class Run:
 
     def _find(self, number: int, block: nn.Module, x: Tensor) -> TrunkPass:
         """The pass that these tokens belong to, as it was before this block."""
-        self.trunk.check.again(number, block)
+        self.trunk.verify(number, block)
         before = self._find_recomputed(number, x) if is_in_backward() else None
         if before is None and number > 0:
             before = self.trunk.passes.get(x)  # type: ignore[no-untyped-call]
@@ -165,7 +166,7 @@ class BlockStep:
         call: what a call does.
     """
 
-    __slots__ = ("_tmu_block", "_tmu_call")
+    __slots__ = ("__weakref__", "_tmu_block", "_tmu_call")
 
     def __init__(self, block: nn.Module, call: Callable[..., Any]) -> None:
         object.__setattr__(self, "_tmu_block", block)

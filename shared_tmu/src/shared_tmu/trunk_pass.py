@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .block_guard import call_whole
 from .blocks import Block, attention_half, mlp_half
 from .controls import front_to_last, last_to_front, turned
 from .errors import MethodError, PlanError
@@ -105,8 +106,7 @@ class TrunkPass:
         method, prefix = settings.method, settings.num_prefix_tokens
         r = count_removed(asked, x.shape[1], prefix, method.limit)
         if r == 0 and not self._made:
-            out: Tensor = block(x)
-            return out
+            return call_whole(block, x)
         seen = Seen(
             x, self._size, number, self.depth, prefix, self._protected, self._counts_sizes, settings.grid,
             asked if isinstance(asked, tuple) else (), self.learned, self._made[-1] if self._made else None,
@@ -127,8 +127,7 @@ class TrunkPass:
         """A block in which nothing goes; where attention counts sizes, from its parts."""
         weights = seen.weights
         if weights is None and not self._counts_sizes:
-            out: Tensor = block(seen.x)
-            return out
+            return call_whole(block, seen.x)
         x, _ = seen.run("attention", attention_half, block, seen.x, weights)
         whole: Tensor = seen.run("MLP", mlp_half, block, x)
         return whole

@@ -8,9 +8,11 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from .block_guard import guard_blocks
 from .errors import PatchError
 from .plan import MergePlan
 from .reductions import Route
@@ -32,6 +34,7 @@ class Trunk:
         mask: tokens to spare in every forward, see `run_trunk`.
         has_masks: whether somebody has given masks by `masked`.
         learned: the module of a method that learns. No module of the model: keys of its state dict stay.
+        is_traced: whether torch.compile has traced a pass.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Trunk:
         self.plans: tuple[Route, ...] | None = None
         self.is_active = True
         self.check = check
+        self.is_traced = False
         self.passes = WeakTensorKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -67,9 +71,9 @@ class Trunk:
         """Whether blocks are to be run in any way but their own."""
         return self.is_active and self.settings.merges(self.depth)
 
-    def keep(self, plans: tuple[Route, ...], x: Tensor) -> None:
+    def keep(self, plans: tuple[Route, ...], x: Tensor | torch.fx.Proxy) -> None:
         """Keep the plans of a pass of tokens `[B, N, C]`, if they are wanted."""
-        if self.record:
+        if self.record and not isinstance(x, torch.fx.Proxy):
             self.plans = plans or (MergePlan.identity(x.shape[0], x.shape[1], x.device),)
 
     @contextmanager
@@ -99,6 +103,15 @@ class Trunk:
                 "is not known: checkpoint single blocks, or give patch(mask=...) a function of the tokens."
             )
         return self.mask
+
+    def verify(self, number: int, block: nn.Module) -> None:
+        """See that a block is still what it was, or one that can take its place.
+
+        Raises:
+            PatchError: it computes something else now.
+        """
+        if self.check.again(number, block):
+            guard_blocks([(number, block)], self)
 
     def begin(self) -> TrunkPass:
         """A new pass."""

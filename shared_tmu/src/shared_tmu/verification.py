@@ -8,6 +8,7 @@ structure, settings or a method replaced on the instance is tried out by itself.
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .block_arguments import Defaults, read_defaults
+from .block_state import WITHOUT_EFFECT, BlockState
 from .blocks import Block, attention_half, find_misfit, mlp_half
 from .errors import PatchError
 from .probing import has_numbers, leaving_no_trace, random_tokens, randomise
 
 _TOKENS = 49  # a square, for blocks that insist on one
 _MOST_TOKENS = 256
-_WITHOUT_EFFECT = {"training", "p", "drop_prob", "drop_rate", "inplace"}  # in eval mode
 
 
 class BlockCheck:
@@ -31,13 +33,17 @@ class BlockCheck:
         blocks: those of a trunk.
         shape: tokens and channels that reach them, None where unknown.
 
+    Attributes:
+        defaults: what each block takes besides tokens.
+
     Raises:
         PatchError: a block, named by its number, computes something else.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], shape: tuple[int, int] | None = None) -> None:
         self._shape = shape
-        self._seen: list[tuple[Any, ...]] = []
+        self.defaults: list[Defaults] = []
+        self._seen: list[BlockState] = []
         self._busy: set[tuple[int, int]] = set()  # being tried out, by number and thread
         verified = set()
         for number, block in enumerate(blocks):
@@ -45,17 +51,17 @@ class BlockCheck:
             if kind not in verified:
                 self._verify(number, block)
                 verified.add(kind)
-            self._seen.append(_methods(block))
+            self._seen.append(BlockState(block))
+            self.defaults.append(read_defaults(block))
 
-    def again(self, number: int, block: nn.Module) -> None:
-        """Try a block out again if it, its attention or the forward of one was replaced meanwhile.
+    def again(self, number: int, block: nn.Module) -> bool:
+        """Try a block out again if anything of it or its attention was replaced meanwhile; whether it was.
 
         Raises:
             PatchError: it computes something else now.
         """
-        now = _methods(block)
-        if all(a is b for a, b in zip(now, self._seen[number], strict=True)):
-            return
+        if self._seen[number].still_holds(block):
+            return False
         busy = (number, threading.get_ident())
         if busy in self._busy:  # a forward that was bound to a step of a run calls that step again
             raise PatchError(f"block {number} was given a forward that calls the patched ViT it is part of.")
@@ -64,10 +70,16 @@ class BlockCheck:
             self._verify(number, block)
         finally:
             self._busy.discard(busy)
-        self._seen[number] = now
+        self._seen[number], self.defaults[number] = BlockState(block), read_defaults(block)
+        return True
 
     def _verify(self, number: int, block: nn.Module) -> None:
         try:
+            if _is_sharded(block):
+                raise PatchError(
+                    f"the weights of {type(block).__name__} are spread over processes: patch first, then "
+                    "fully_shard the model as a whole, not its blocks."
+                )
             if misfit := find_misfit(block):
                 raise PatchError(f"{type(block).__name__} is not a ViT block that merging knows: {misfit}.")
             verify_block(block, self._shape)
@@ -75,9 +87,10 @@ class BlockCheck:
             raise PatchError(f"block {number}: {error}") from error
 
 
-def _methods(block: Block) -> tuple[Any, ...]:
-    attn = getattr(block, "attn", None)
-    return block, attn, vars(block).get("forward"), vars(attn).get("forward") if attn is not None else None
+def _is_sharded(module: nn.Module) -> bool:
+    """Whether weights are spread over processes; asked without importing what takes seconds to import."""
+    sharded = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
+    return any(isinstance(p, sharded) for p in module.parameters())
 
 
 def describe_structure(module: nn.Module) -> tuple[Any, ...]:
@@ -94,7 +107,7 @@ def _describe_part(name: str, part: nn.Module) -> tuple[Any, ...]:
     values = tuple(
         (key, _describe_value(value))
         for key, value in sorted(vars(part).items())
-        if key not in _WITHOUT_EFFECT and (not key.startswith("_") or callable(value))
+        if key not in WITHOUT_EFFECT and (not key.startswith("_") or callable(value))
     )
     return name, type(part), shapes, values
 

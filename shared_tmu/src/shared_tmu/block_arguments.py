@@ -1,0 +1,44 @@
+"""What a block is given besides tokens, and whether it makes a difference."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+Defaults = dict[str, Any]
+"""What a block's forward takes besides tokens, by name in order; None too where it must be given."""
+
+
+def read_defaults(block: nn.Module) -> Defaults:
+    """The arguments of a block's forward besides tokens, with their plain defaults."""
+    try:
+        _, *others = inspect.signature(block.forward).parameters.values()
+    except (TypeError, ValueError):  # not written in Python, or takes nothing
+        return {}
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    plain = bool | int | float | str
+    return {
+        p.name: p.default if isinstance(p.default, plain) else None for p in others if p.kind not in variable
+    }
+
+
+def name_given(args: tuple[Any, ...], kwargs: dict[str, Any], defaults: Defaults) -> list[str]:
+    """Names of arguments, besides tokens, that say something other than leaving them out would.
+
+    Args:
+        args: positional ones, those after the tokens.
+        kwargs: named ones.
+        defaults: of the block that they are for.
+    """
+    names = list(defaults)
+    names += [f"argument {place}" for place in range(len(names) + 2, len(args) + 2)]
+    given = dict(zip(names, args, strict=False)) | kwargs
+    return [name for name, value in given.items() if not _says_nothing(value, defaults.get(name))]
+
+
+def _says_nothing(value: Any, default: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, bool | int | float | str) and type(value) is type(default) and value == default

@@ -1,0 +1,109 @@
+"""What of a block merging stands in for, as it was when the block was tried out; cheap to compare.
+
+Merging takes the place of the forward of a block and of its attention. What their parts (`norm1`, `qkv`,
+`mlp` ...) do inside is run either way, so it may change freely.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+WITHOUT_EFFECT = {"training", "p", "drop_prob", "drop_rate", "inplace"}  # in eval mode
+_OF_TORCH = frozenset(vars(nn.Module()))
+
+
+class BlockState:
+    """A block and its attention as they are now: classes, methods, attributes, and which parts they have."""
+
+    def __init__(self, block: nn.Module) -> None:
+        attn = block._modules.get("attn")
+        self._parts = [_Part(block)] if attn is None else [_Part(block), _Part(attn)]
+
+    def still_holds(self, block: nn.Module) -> bool:
+        """Whether that is the same block, and nothing of it has been replaced."""
+        parts = self._parts
+        return parts[0].still_holds(block) and (
+            len(parts) == 1 or parts[1].still_holds(block._modules.get("attn"))
+        )
+
+
+class _Part:
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._kind, self._forward = type(module), type(module).forward
+        self._attributes = dict(vars(module))
+        self._modules = dict(module._modules)
+        self._mutable = _read_mutable(vars(module))
+        self._tensors = _tell_tensors(module)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A function that replaced a class's own may have no name to be saved by."""
+        return {name: value for name, value in vars(self).items() if name != "_forward"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forward = self._kind.forward
+
+    def still_holds(self, module: nn.Module | None) -> bool:
+        if module is not self._module or type(module) is not self._kind:
+            return False
+        if self._kind.forward is not self._forward or module._modules != self._modules:
+            return False
+        has_tensors = module._parameters or module._buffers or self._tensors
+        if has_tensors and _tell_tensors(module) != self._tensors:
+            return False
+        if self._mutable and any(_freeze(vars(module).get(k)) != v for k, v in self._mutable.items()):
+            return False
+        return self._has_equal_attributes(module)
+
+    def _has_equal_attributes(self, module: nn.Module) -> bool:
+        now = vars(module)
+        try:
+            if now == self._attributes:  # looks at identity first, so it is quick where nothing changed
+                return True
+        except (RuntimeError, ValueError, TypeError):  # of values that are compared one by one, arrays
+            pass
+        if _plain(now) != _plain(self._attributes):
+            return False
+        self._attributes, self._mutable = dict(now), _read_mutable(now)
+        return True
+
+
+def _tell_tensors(module: nn.Module) -> dict[str, bool]:
+    held = [*module._parameters.items(), *module._buffers.items()]
+    return {name: tensor is not None for name, tensor in held}
+
+
+def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Attributes that a forward may go by; of tensors, only that they are there."""
+    return {
+        name: type(value) if isinstance(value, Tensor) else _freeze(value)
+        for name, value in attributes.items()
+        if name not in WITHOUT_EFFECT and name not in _OF_TORCH
+    }
+
+
+def _read_mutable(attributes: dict[str, Any]) -> dict[str, Any]:
+    """What lists, dictionaries and sets among the attributes hold, torch's own aside."""
+    return {
+        name: _freeze(value)
+        for name, value in attributes.items()
+        if isinstance(value, list | dict | set) and name not in _OF_TORCH
+    }
+
+
+def _freeze(value: Any) -> Any:
+    """Plain values as they are, also inside of containers; of anything else, which one it is."""
+    if isinstance(value, tuple | list):
+        return [_freeze(v) for v in value]
+    if isinstance(value, dict):
+        return {key: _freeze(v) for key, v in value.items()}
+    if isinstance(value, set):
+        return set(value)
+    return value if _is_plain(value) else id(value)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
