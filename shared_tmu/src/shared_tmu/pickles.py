@@ -20,8 +20,8 @@ PICKLE_ERRORS = (
 )  # fmt: skip
 """What a damaged pickle can make an unpickler raise."""
 
-MAX_STEPS = 2_000_000
-"""Of one pickle: some seconds. Files of whole models take some ten thousand."""
+MAX_STEPS = 1_000_000
+"""Of one pickle: a second or two. A whole model with its optimizer takes some hundred thousand."""
 
 _PLAIN_KEYS = (str, bytes, int, float, bool, type(None))
 

@@ -11,6 +11,7 @@ import pytest
 
 from shared_tmu.body_models import mano
 from shared_tmu.body_models.mano import ManoModel, load_mano
+from shared_tmu.body_models.smplx_model import SYNTHBODY
 from shared_tmu.errors import BodyModelError
 
 ARRAYS = load_mano().to_dict()
@@ -64,13 +65,21 @@ def test_pickles_of_millions_of_steps_end(
         load_mano(tmp_path / "m.pkl")
 
 
-def test_arrays_far_larger_than_a_hand_are_refused_unread(tmp_path: Path) -> None:
-    size = mano.MAX_FILE_BYTES + 1
+def test_arrays_far_larger_than_a_hand_are_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 10_000_001
+    monkeypatch.setattr(mano, "MAX_FILE_BYTES", size)
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({size},), }}".ljust(117).encode() + b"\n"
     with zipfile.ZipFile(tmp_path / "m.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("f.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header + bytes(size))
-    with pytest.raises(BodyModelError, match="at most 67108864 are read"):
+    with pytest.raises(BodyModelError, match="take 10000129 bytes; at most 10000001 are read"):
         load_mano(tmp_path / "m.npz")
+
+
+def test_a_whole_body_is_told_by_its_shapes() -> None:
+    with pytest.raises(BodyModelError, match="a MANO hand model has"):
+        load_mano(SYNTHBODY)
 
 
 def test_a_picture_is_no_pickle(tmp_path: Path) -> None:

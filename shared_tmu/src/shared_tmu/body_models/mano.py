@@ -38,7 +38,7 @@ FILE_ARRAYS = (
     "kintree_table",
 )  # fmt: skip
 """Names in MANO's own files that are read; there may be others."""
-MAX_FILE_BYTES = 1 << 26  # of these arrays; MANO's take 5 MB
+MAX_FILE_BYTES = 1 << 28  # of these arrays; MANO's take 5 MB, SMPL-X's 233: told apart by their shapes
 
 FINGERTIPS = (744, 320, 443, 554, 671)
 """Vertices appended as joints 16..20: thumb, index, middle, ring, pinky."""
