@@ -1,4 +1,4 @@
-"""What reaches the blocks of somebody's ViT: tried out with noise, up to the first block and no further."""
+"""Finds out what a ViT passes to its blocks, by running it on noise up to the first block."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ _SIZES = (224, (256, 192))
 
 @dataclass(frozen=True)
 class Arrival:
-    """What the first block is called with, for two different pictures of noise.
+    """The arguments of the first block, for two different noise images.
 
     Attributes:
         tokens: `[2, N, C]`.
-        patches: places of the last convolution before the blocks; None if there was none.
+        patches: number of positions in the output of the last convolution before the blocks; None if there
+            was none.
         others: names of further arguments that say something, see `name_given`.
     """
 
@@ -40,10 +41,11 @@ class Arrival:
         return self.tokens.shape[1], self.tokens.shape[2]
 
     def count_prefix(self) -> int | None:
-        """Tokens in front that are the same for every picture; None if that does not tell all.
+        """Number of leading tokens that are the same for every image; None if it cannot be determined this
+        way.
 
         Raises:
-            PatchError: such tokens stand somewhere else.
+            PatchError: such tokens are not at the front.
         """
         is_same = (self.tokens[0] == self.tokens[1]).all(-1).tolist()  # [N]
         count = is_same.index(False) if False in is_same else len(is_same)
@@ -62,9 +64,9 @@ class Arrival:
 
 
 def watch_arrival(model: nn.Module, trunk: FoundTrunk) -> Arrival | None:
-    """Run the ViT on noise up to its first block; None if no input that comes to mind gets there.
+    """Run the ViT on noise up to its first block; None if none of the usual inputs gets there.
 
-    The model is left as it was found: mode, buffers, attributes, random number generators.
+    The model is left unchanged: mode, buffers, attributes, random number generators.
     """
     if not has_numbers(model):
         return None
@@ -77,7 +79,7 @@ def watch_arrival(model: nn.Module, trunk: FoundTrunk) -> Arrival | None:
 
 
 class _Arrived(BaseException):
-    """Ends a forward at the first block; no `except Exception` of a model's may catch it."""
+    """Ends a forward at the first block; an `except Exception` inside the model must not catch it."""
 
     def __init__(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         super().__init__()
@@ -85,7 +87,7 @@ class _Arrived(BaseException):
 
 
 class _Gate(nn.ModuleList):
-    """The blocks' container while it is tried out: whatever is called first raises `_Arrived`."""
+    """Replaces the container of the blocks during the test run: the first call raises `_Arrived`."""
 
     def __init__(self, original: nn.Module) -> None:
         super().__init__()
@@ -145,7 +147,7 @@ def _read(arrived: _Arrived, patches: int | None) -> Arrival | None:
 
 
 def _guess_inputs(root: nn.Module, trunk: FoundTrunk) -> Iterator[Tensor]:
-    """Two pictures of noise in every size that comes to mind; tokens, if the model has no convolution."""
+    """Two noise images in every usual size; noise tokens if the model has no convolution."""
     draws = torch.Generator("cpu").manual_seed(2)
     conv = next((m for m in root.modules() if isinstance(m, nn.Conv2d)), None)
     like = next(root.parameters(), torch.empty(0))

@@ -20,12 +20,13 @@ def proportional_attention(
 ) -> Tensor:
     """Softmax attention with `log(size)` of every key added to its logits.
 
-    By a mask; on GPUs, where measured to be faster, by `kernels.size_channel`, which flash attention takes.
+    The term is added as a mask; on GPUs, where it was measured to be faster, as an extra channel
+    (`kernels.size_channel`), so that flash attention can be used.
 
     Args:
         q, k, v: `[B, H, N, D]`.
-        size: original tokens per key, `[B, N]`; None, as before the first merge, uses no mask at all. Nobody
-            attends to a key of size 0, which is padding.
+        size: original tokens per key, `[B, N]`; None (as before the first merge) uses no mask. Keys of size 0
+            are padding and get no attention.
         scale: factor on the logits before `log(size)`; None is D ** -0.5.
         dropout: probability that an attention weight is dropped.
 
@@ -41,6 +42,6 @@ def proportional_attention(
 
 
 def attention_weights(q: Tensor, k: Tensor, size: Tensor | None = None, scale: float | None = None) -> Tensor:
-    """The softmax of `proportional_attention` itself, `[B, H, N, N]`, for methods that read it."""
+    """The attention weights of `proportional_attention`, `[B, H, N, N]`, for methods that read them."""
     logits = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
     return (logits if size is None else logits + key_bias(size, q)).softmax(-1).to(q.dtype)

@@ -1,9 +1,9 @@
-"""Transformer blocks, recognised by what they have: the two halves around the place to merge.
+"""Transformer blocks, recognised by their parts, and run in two halves: before and after the place to merge.
 
 A block is taken if it has `norm1`, `attn.qkv`, `attn.proj`, `attn.num_heads`, `norm2` and `mlp`. Used where
 present: `ls1`/`ls2` or `gamma_1`/`gamma_2` (layer scale), `drop_path` or `drop_path1`/`drop_path2`,
-`attn.scale`, `attn.q_norm`/`attn.k_norm`, `attn.attn_drop`, `attn.proj_drop`. Anything else with an effect is
-refused, never ignored.
+`attn.scale`, `attn.q_norm`/`attn.k_norm`, `attn.attn_drop`, `attn.proj_drop`. A block with any other part
+that has an effect is refused; no part is ignored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def attention_half(block: Block, x: Tensor, size: Tensor | None = None) -> tuple
     """`x + attn(norm1(x))`, with layer scale and drop path where the block has them.
 
     Args:
-        block: a block for which `find_misfit` has nothing to say.
+        block: a block for which `find_misfit` returns None.
         x: tokens, `[B, N, C]`.
         size: original tokens per token, `[B, N]`, for proportional attention; None for plain attention.
 
@@ -69,14 +69,15 @@ def attend_by_map(block: Block, weights: Tensor, v: Tensor) -> Tensor:
 
 
 def attention_branch(block: Block, heads: Tensor) -> Tensor:
-    """What attention adds to tokens, of what its heads give: `[B, H, N, D]` to `[B, N, C]`."""
+    """Projects the outputs of the heads to what attention adds to the tokens: `[B, H, N, D]` to `[B, N,
+    C]`."""
     attn = block.attn
     out = _maybe(attn, "proj_drop")(attn.proj(heads.transpose(1, 2).flatten(2)))
     return _residual(block, out, 1)
 
 
 def refuse_hooks(block: Block) -> None:
-    """Refuse hooks that halves of a block would pass by.
+    """Refuse hooks that would not run when the two halves of a block run separately.
 
     Raises:
         PatchError: there are hooks on the block or on its `attn`.
@@ -97,7 +98,7 @@ def mlp_half(block: Block, x: Tensor) -> Tensor:
 
 
 def mlp_branch(block: Block, normed: Tensor) -> Tensor:
-    """What the MLP adds to tokens, of `norm2(x)`; `[B, N, C]` to `[B, N, C]`."""
+    """What the MLP adds to the tokens, computed from `norm2(x)`; `[B, N, C]` to `[B, N, C]`."""
     return _residual(block, block.mlp(normed), 2)
 
 
@@ -128,7 +129,7 @@ def _same(x: Tensor) -> Tensor:
 
 
 def find_misfit(block: nn.Module) -> str | None:
-    """Why this is not a block that can be merged in, or None if it is one."""
+    """Why merging inside this block is not possible, or None if it is."""
     missing = [name for name in _NEEDED if not _has(block, name)]
     if missing:
         return f"it has no {', '.join(missing)}"

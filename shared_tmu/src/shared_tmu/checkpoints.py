@@ -1,7 +1,7 @@
 """Read model checkpoints without executing code from them, and compare their keys with a model's.
 
-Understands `.safetensors`, and whatever `torch.save` or Lightning wrote, by content rather than by file name.
-Tensors are memory-mapped where the format allows it.
+Reads `.safetensors`, and files written by `torch.save` or Lightning; the format is recognised from the
+content, not from the file name. Tensors are memory-mapped where the format allows it.
 """
 
 import logging
@@ -24,20 +24,20 @@ _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 
 
 def read_checkpoint(path: Path | str, where: str = "") -> Mapping[str, Any]:
-    """Read a checkpoint into a dictionary, on the CPU, executing nothing.
+    """Read a checkpoint into a dictionary, on the CPU, without executing code from it.
 
     Args:
         path: a `.safetensors` file, or one written by `torch.save` or Lightning.
-        where: how one gets the file, for the message if it is not there.
+        where: how to get the file, for the message if it is missing.
 
     Returns:
-        What the file holds: name to tensor for safetensors, the saved dictionary otherwise. Configuration
-        nodes (`PASSIVE_CLASSES`) come as ordered dictionaries.
+        The contents of the file: name to tensor for safetensors, the saved dictionary otherwise.
+        Configuration nodes (`PASSIVE_CLASSES`) are returned as ordered dictionaries.
 
     Raises:
         MissingAssetError: there is no such file.
-        CheckpointError: the file is empty, truncated, of another kind, or asks for code (the message says
-            which).
+        CheckpointError: the file is empty, truncated, of another kind, or would need code to be executed (the
+            message says which).
     """
     path = Path(path)
     with open_file(path, CheckpointError, where, "checkpoint") as file:
@@ -64,7 +64,8 @@ def save_safetensors(
         _safetensors().save_file(
             {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, beside, metadata
         )
-        beside.chmod(0o644)  # safetensors writes for the owner alone; shared disks have other readers
+        # safetensors makes files readable for the owner only; on shared disks others read them too
+        beside.chmod(0o644)
 
 
 def tensors_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -80,14 +81,14 @@ def load_weights(
     source: str,
     optional: Iterable[str] = (),
 ) -> None:
-    """Put weights into a model, also one built on the meta device, and say what did not fit.
+    """Put weights into a model (which may be on the meta device), and report what does not fit.
 
     Args:
         model: the model; its tensors are replaced, not copied into, so memory-mapped weights stay mapped
             and keep their dtype.
         weights: name to tensor.
         source: where they come from, for messages.
-        optional: prefixes whose absence from `weights`, or from the model, is not worth a word.
+        optional: prefixes that may be missing in `weights` or in the model without a message.
 
     Raises:
         CheckpointError: a weight that the model needs is missing, has another shape, is no real number

@@ -27,8 +27,8 @@ class MergedBlocks(nn.ModuleList):
 
     Args:
         original: the container that was there before.
-        trunk: what it shares with other containers of the same ViT.
-        numbers: of its blocks in the trunk; None for what is none, but fills a place.
+        trunk: the state that it shares with other containers of the same ViT.
+        numbers: the numbers of its blocks in the trunk; None for entries that are placeholders, not blocks.
     """
 
     def __init__(self, original: Container, trunk: Trunk, numbers: Sequence[int | None]) -> None:
@@ -90,7 +90,7 @@ class MergedBlocks(nn.ModuleList):
 
     @property
     def _holds_learned(self) -> bool:
-        """Whether this is the first container of its trunk, so that nothing is moved twice."""
+        """Whether this is the first container of its trunk; only that one moves the learned module."""
         return 0 in self._numbers
 
     def __iter__(self) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Ways of merging that are there to be compared with: a sparse unmerge, and protecting the wrong tokens."""
+"""Controls for experiments: a sparse unmerge, and protecting the last tokens instead of the first."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .reductions import Route, join
 
 
 def unmerge_sparse(x: Tensor, plan: MergePlan) -> Tensor:
-    """Give every slot back to the first of its tokens alone; all others are zero. `[B, M, C]` to `[B, N, C]`.
+    """Give every slot back to the first of its tokens only; all others are zero. `[B, M, C]` to `[B, N, C]`.
 
     Pruned tokens are zero, whatever they would copy.
 
-    A stand-in for unmerging where a head needs the whole grid: what merging leaves is at its place, once, and
-    nothing is copied.
+    Replaces unmerging where a head needs the full grid: each remaining feature appears once, at the place
+    of its first token, and nothing is copied.
 
     Raises:
         PlanError: as `unmerge`.
@@ -42,7 +42,7 @@ def front_to_last(x: Tensor, count: int) -> Tensor:
 
 
 def turned(route: Route, count: int) -> Route:
-    """The route of tokens that `last_to_front` gave, for the tokens and slots in their own order.
+    """Translate the route of tokens reordered by `last_to_front` to the original order of tokens and slots.
 
     Raises:
         PlanError: the plan is padded: its slots have no common end.
@@ -57,7 +57,7 @@ def turned(route: Route, count: int) -> Route:
 
 
 def _turn(batch_size: int, count: int, by: int, route: Route) -> MergePlan:
-    """The plan of `roll`, which merges nothing."""
+    """`roll` as a plan that merges nothing."""
     part = route if isinstance(route, MergePlan) else route.parts[0]
     device = part.source_map.device if isinstance(part, MergePlan) else part.matrix.device
     slots = (torch.arange(count, device=device) + by) % max(count, 1)

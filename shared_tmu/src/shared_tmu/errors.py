@@ -1,8 +1,9 @@
-"""What a user can get wrong, one class per kind, so that callers catch `TMUError`, tests the kind."""
+"""Errors that a user can cause, one class per kind: callers catch `TMUError`, tests check the kind."""
 
 
 class TMUError(Exception):
-    """Base of every error raised on purpose; the message says what was asked, found, and would work."""
+    """Base of all errors raised on purpose; the message says what was asked, what was found and what would
+    work."""
 
 
 class ScheduleError(TMUError, ValueError):
@@ -34,7 +35,7 @@ class CheckpointError(TMUError, RuntimeError):
 
 
 class BodyModelError(TMUError, ValueError):
-    """A body-model file whose contents are not what its format says."""
+    """A body-model file whose contents do not match its format."""
 
 
 class InputError(TMUError, ValueError):
@@ -46,7 +47,7 @@ class ConfigError(TMUError, ValueError):
 
 
 class TrainingError(TMUError, RuntimeError):
-    """Training that cannot go on: losses that are no numbers, a checkpoint that cannot be written."""
+    """Training that cannot continue: losses that are NaN, a checkpoint that cannot be written."""
 
 
 class KernelError(TMUError, ValueError):

@@ -1,4 +1,4 @@
-"""Reading what is a file and nothing else, and writing so that nobody ever sees half of one."""
+"""Reads regular files only, and writes files atomically: a reader never sees a half-written file."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ _KINDS = {
     stat.S_IFBLK: "device",
 }
 _HALF = re.compile(r"\..+\.(?P<process>[0-9]+)\.part(\..*)?", re.DOTALL)  # as `replacing` names it
-_LONGEST_STEM = 100  # bytes of a name kept in that of the file beside it, which has to be valid, too
+# bytes of a name that are reused in the name of the temporary file, which must be valid too
+_LONGEST_STEM = 100
 
 
 def is_file(path: Path) -> bool:
-    """Whether `path` leads to a regular file; False too where nobody may look, or no file can be."""
+    """Whether `path` leads to a regular file; also False where it may not be accessed or is not a valid
+    path."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):
@@ -33,7 +35,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether `path` leads to a folder; False too where nobody may look."""
+    """Whether `path` leads to a folder; also False where it may not be accessed."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except (OSError, ValueError):
@@ -45,9 +47,9 @@ def open_file(path: Path, error: type[TMUError], missing: str = "", what: str = 
 
     Args:
         path: the file, or a link to it.
-        error: raised for all but a missing file.
-        missing: how one gets the file, a sentence for the message if it is not there.
-        what: the file is, a word for that message.
+        error: raised for every problem except a missing file.
+        missing: how to get the file, a sentence for the message if it is missing.
+        what: what kind of file it is, for that message.
 
     Raises:
         MissingAssetError: there is no such file.
@@ -90,11 +92,11 @@ def read_limited(path: Path, max_bytes: int, error: type[TMUError], missing: str
 
 
 def write_target(path: Path) -> Path:
-    """Where writing to `path` puts a file: `path`, or where its links lead.
+    """The place to which writing to `path` goes: `path` itself, or the target of its symbolic links.
 
     Raises:
-        InputError: a folder, device or other thing that is no regular file is there, the links go round in a
-            circle, or no file can have this name.
+        InputError: a folder, a device or anything else that is not a regular file is there, the links form
+            a circle, or no file can have this name.
     """
     try:
         target = path.resolve() if path.is_symlink() else path
@@ -115,14 +117,14 @@ def write_target(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Write beside `path`, then rename onto it: a reader finds the old file or the new one, never a part.
 
-    The folder is made if needed. The name yielded ends like `path`, so that libraries that choose a format
-    by the suffix do the right thing. A link stays, and what it leads to is replaced.
+    The folder is made if needed. The name yielded has the suffix of `path`, so that libraries that choose a
+    format by the suffix work. A link stays, and the file that it points to is replaced.
 
     Yields:
         A path in the same folder to write to.
 
     Raises:
-        InputError: there is something that is no regular file; see `write_target`.
+        InputError: there is something that is not a regular file; see `write_target`.
         OSError: the folder or file cannot be written; `path` is then as it was and nothing is left beside it.
     """
     target = write_target(path)
@@ -157,7 +159,7 @@ def _beside(path: Path) -> Path:
 
 
 def drop_halves(folder: Path) -> None:
-    """Remove from a folder what processes that are no more were writing when they ended."""
+    """Remove unfinished files of processes that no longer run from a folder."""
     for half in folder.glob(".*.part*"):
         found = _HALF.fullmatch(half.name)
         if found and not _is_running(int(found["process"])):
@@ -175,7 +177,7 @@ def _is_running(process: int) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have a new name on disk, too, where folders can be synced."""
+    """Make sure that a new name is on disk, on systems where folders can be synced."""
     if os.name != "posix":
         return
     opened = os.open(folder, os.O_RDONLY)

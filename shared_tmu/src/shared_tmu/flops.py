@@ -1,4 +1,4 @@
-"""Arithmetic of a trunk, counted, not measured; `Schedule.layer_costs` is the way in."""
+"""FLOPs of a trunk, counted, not measured; use it through `Schedule.layer_costs`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class TrunkShape:
-    """What the cost of a ViT's blocks depends on; ViT-H at 256 x 192 is `TrunkShape(32, 1280, 16, 192)`.
+    """The sizes on which the cost of a ViT's blocks depends; ViT-H at 256 x 192 is `TrunkShape(32, 1280, 16,
+    192)`.
 
     Attributes:
         depth: L, blocks.

@@ -1,4 +1,4 @@
-"""What a method learns: a module beside the model, with files of its own."""
+"""The learned module of a method: kept beside the model, with files of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .errors import CheckpointError, PatchError
 
 
 def make_learned(learn: Callable[[Sequence[nn.Module]], nn.Module], blocks: Sequence[nn.Module]) -> nn.Module:
-    """The module of a method that learns, where the blocks are, in their dtype and mode."""
+    """The module of a method that learns, on the device of the blocks and in their dtype and mode."""
     learned, parameter = learn(blocks), next(blocks[0].parameters())
     return learned.to(parameter.device, parameter.dtype).train(blocks[0].training)
 
@@ -32,7 +32,7 @@ def load_learned(method: str, learned: nn.Module | None, path: Path) -> None:
 
     Raises:
         PatchError: there is none.
-        CheckpointError: the file is none, or its tensors are not those of this module.
+        CheckpointError: it is not such a file, or its tensors do not fit this module.
     """
     from .checkpoints import read_checkpoint, tensors_of
 

@@ -1,4 +1,4 @@
-"""Which numbers a setting may take, and the sentence that refuses others."""
+"""Allowed ranges of numeric settings, and the error message for other values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Limit:
 
 
 def check_limits(values: Any, limits: Mapping[str, Limit]) -> None:
-    """Refuse an object with a number out of range; None is in every range.
+    """Refuse an object that has a number out of range; None is always allowed.
 
     Args:
         values: has an attribute for each name.

@@ -16,20 +16,23 @@ from .plan import MergePlan, Moves
 from .sorting import sort_stably
 
 MAX_SCORES = 2**20
-"""Similarities held at a time: 4 MiB in float32; 113 images of 192 tokens, or 512 sources of 4096 tokens."""
+"""Similarities in memory at a time: 4 MiB in float32; 113 images of 192 tokens, or 512 sources of 4096
+tokens."""
 # However many targets there are; fewer sources at a time would be slow, and may be rounded differently.
 _MIN_ROWS = 32
 
 
 APART = 4.0
-"""How far below all others the scores of protected tokens lie: cosines are 2 apart at most."""
+"""Subtracted from the scores of protected tokens, so that they rank below all others: cosines differ by at
+most 2."""
 
 
 def halves(x: Tensor, num_prefix_tokens: int) -> tuple[Tensor, Tensor]:
     """The sources and the targets among the tokens after the prefix, as views along dimension 1.
 
-    Sources are every second token, starting right after the prefix as if it were not there. After a single
-    prefix token the targets start instead: ToMe counts its halves from the class token, which is neither.
+    Sources are every second token, starting with the first one after the prefix. After a single prefix token
+    the first one is a target instead: ToMe counts from the class token, which itself is neither source nor
+    target.
     """
     first = num_prefix_tokens
     even, odd = x[:, first::2], x[:, first + 1 :: 2]
@@ -40,15 +43,16 @@ def halves(x: Tensor, num_prefix_tokens: int) -> tuple[Tensor, Tensor]:
 def match_similar(
     metric: Tensor, num_prefix_tokens: int = 0, protected: Tensor | None = None, live: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The most similar target of every source, by cosine, in float32 whatever lower dtype the metric has.
+    """The most similar target of every source, by cosine similarity, in float32 even if the metric has a
+    lower precision.
 
     Args:
         metric: `[B, N, D]`; scaling a row changes nothing.
         num_prefix_tokens: tokens at the front that take no part.
-        protected: further tokens to spare, `[B, N]` bool. A pair with one of them counts less than every pair
-            without, by `APART`: background first.
-        live: which tokens are not padding, `[B, N]` bool; nobody's target is, and no source that is has a
-            score above -inf.
+        protected: further tokens to protect, `[B, N]` bool. A pair with one of them ranks below every pair
+            without (its score is lowered by `APART`): background merges first.
+        live: which tokens are not padding, `[B, N]` bool; padding is never a target, and as a source has the
+            score -inf.
 
     Returns:
         Similarity and number of the target, each `[B, A]` for A sources; among equals, the target that comes
@@ -75,7 +79,8 @@ def _unit(metric: Tensor) -> Tensor:
 def match_sets(
     metric: Tensor, sources: Tensor, targets: Tensor, protected: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`match_similar` for sources and targets given as positions, `[A]` and `[T]`, as all images have."""
+    """`match_similar` for sources and targets given as positions, `[A]` and `[T]`, the same for all
+    images."""
     with without_autocast(metric.device):
         unit = _unit(metric)
         sides = unit.index_select(1, sources), unit.index_select(1, targets)
@@ -129,10 +134,11 @@ class _Spared(NamedTuple):
 def _best_targets(
     sources: Tensor, targets: Tensor, protected: _Spared | None = None, live: _Spared | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The largest product of every source `[B, A, D]` with a target `[B, T, D]`, and which: 2 x `[B, A]`.
+    """The largest product of every source `[B, A, D]` with a target `[B, T, D]`, and its target: 2 x `[B,
+    A]`.
 
-    Images, and where one image has too many tokens, its sources, are taken in turn, so that no more than
-    `MAX_SCORES` products are held at once.
+    Images (and the sources of one image, if it has too many tokens) are processed in parts, so that no more
+    than `MAX_SCORES` products are in memory at once.
     """
     (batch, num_sources), num_targets = sources.shape[:2], targets.shape[1]
     targets = targets.transpose(1, 2)
@@ -173,7 +179,7 @@ def plan_most_similar(
         metric: `[B, N, D]`.
         r: tokens to remove, at most half of those after the prefix.
         num_prefix_tokens: tokens at the front that stay as they are.
-        protected: further tokens to spare while there are others, `[B, N]` bool; see `match_similar`.
+        protected: further tokens to protect while there are others, `[B, N]` bool; see `match_similar`.
     """
     if protected is None and uses_triton(metric):
         return merging.plan_most_similar(metric, r, num_prefix_tokens)
@@ -203,8 +209,9 @@ def plan_pairs(
         return merging.plan_pairs(score, target, r, num_tokens, num_prefix_tokens)
     batch, num_sources = score.shape
     num_slots = num_tokens - r
-    _, order = sort_stably(score, dim=1, descending=True)  # [B, A]; all of it, for those that stay
-    # Only the CPU keeps its places: elsewhere a graph may be captured, and its memory be used again.
+    # [B, A]; the whole order, because it also orders the sources that stay
+    _, order = sort_stably(score, dim=1, descending=True)
+    # Cached on the CPU only: on a GPU a CUDA graph may be captured, whose memory is used again.
     is_plain = type(score) is Tensor and score.device.type == "cpu" and not torch.compiler.is_compiling()
     find = _keep_places if is_plain else _find_places
     places = find(batch, num_tokens, num_sources, r, num_prefix_tokens, score.device)
@@ -219,7 +226,7 @@ def plan_pairs(
 
 
 class _Places(NamedTuple):
-    """What of `plan_pairs` depends on shapes alone; numbers run through all images, as in `Moves`."""
+    """The part of `plan_pairs` that depends on shapes only; numbers run through all images, as in `Moves`."""
 
     prefix: Tensor  # [B, T]
     targets: Tensor  # their tokens, in order
@@ -239,13 +246,13 @@ def _find_places(
 
 @lru_cache(maxsize=128)
 def _keep_places(*shape: Any) -> _Places:
-    """The same, remembered: every forward of a model asks for the same few. They are only ever read."""
-    with torch.inference_mode(False):  # or they could not take part in a training step later
+    """The same, cached: every forward of a model needs the same few. They are never changed."""
+    with torch.inference_mode(False):  # otherwise they could not be used in a training step later
         return _find_places(*shape)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
-    """Autocast would take the similarities in half precision; outside of it nothing is switched off."""
+    """Switches autocast off where it is on, because it would compute the similarities in half precision."""
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

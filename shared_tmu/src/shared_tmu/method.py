@@ -26,10 +26,12 @@ class Method:
         name: what users type.
         step: runs a block with the method in it: a place with a plan, `Between(plan)`, or a step of its own.
         needs: what it reads; nothing else is computed for it.
-        limit: the most tokens that it can remove in one block.
+        limit: the largest number of tokens that it can remove in one block.
         paper: arXiv number, None for controls.
-        proportional: whether attention counts a token as often as its size says, unless the user says no.
-        reads: what schedules give it per block: `counts`, or `thresholds` if counts follow from the images.
+        proportional: whether attention is proportional (weights keys by their size), unless the user switches
+            it off.
+        reads: what a schedule has to give it per block: `counts`, or `thresholds` if the counts depend on the
+            images.
         mixes: whether slots are mixtures of all tokens, so that there are no groups and no source map.
         learn: makes the module with its learned parts; None for methods that learn nothing.
     """
@@ -51,17 +53,17 @@ class Method:
 
     @property
     def plans_from_metric(self) -> bool:
-        """Whether it decides by a metric, or by nothing, and so can be asked outside of a trunk."""
+        """Whether it reads a metric or nothing, so that it can make plans outside of a trunk."""
         more = self.needs & ~(Needs.KEYS | Needs.SIZES)
         is_plain = isinstance(self.step, Place) and Needs.SIZES in self.needs and not self.learn
         return is_plain and not more and self.reads == "counts"
 
     @property
     def plan(self) -> Plan:
-        """The function that decides, of methods that plan from a metric.
+        """The planning function, for methods that plan from a metric only.
 
         Raises:
-            MethodError: the method needs more, or acts by a step of its own.
+            MethodError: the method reads more than that, or has a step of its own.
         """
         if not self.plans_from_metric or not isinstance(self.step, Place):
             raise MethodError(

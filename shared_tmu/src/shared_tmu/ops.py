@@ -16,7 +16,7 @@ from .plan import MergePlan, Moves
 def merge(x: Tensor, plan: MergePlan, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Average the tokens that share a slot, weighted by how many tokens each already stands for.
 
-    A slot that carries a single token gets it bit for bit. Pruned tokens count nowhere; slots that are
+    A slot that carries a single token gets an exact copy of it. Pruned tokens are not counted; slots that are
     padding become zeros of size 0.
 
     Args:
@@ -26,7 +26,7 @@ def merge(x: Tensor, plan: MergePlan, size: Tensor | None = None) -> tuple[Tenso
 
     Returns:
         Merged tokens `[B, M, C]` in the dtype of `x`, and their sizes `[B, M]` in the dtype of the sums; the
-        total size is unchanged, but for that of pruned tokens.
+        total size is unchanged, except for pruned tokens.
 
     Raises:
         PlanError: `plan` was made for a different number of tokens or images, or `size` is not `[B, N]`.
@@ -81,14 +81,14 @@ def _require_tokens(x: Tensor, plan: MergePlan, size: Tensor | None) -> None:
 
 
 def _merge_carried(x: Tensor, plan: MergePlan, size: Tensor | None) -> tuple[Tensor, Tensor]:
-    """`merge` for plans in which tokens may be carried by nobody and slots may carry nothing.
+    """`merge` for plans with pruned tokens and with slots that are padding.
 
     The mean is the first token of a slot plus the share of every other times its difference from the first.
     """
     dtype, (batch, tokens), slots = sum_dtype(x), x.shape[:2], plan.num_slots
     source = plan.source_map
     is_carried = source >= 0
-    slot = source.where(is_carried, torch.full_like(source, slots))  # those of nobody in one more slot
+    slot = source.where(is_carried, torch.full_like(source, slots))  # pruned tokens go to one extra slot
     weight = torch.ones(batch, tokens, dtype=dtype, device=x.device) if size is None else size.to(dtype)
     weight = weight.masked_fill(~is_carried, 0)
     size_out = weight.new_zeros(batch, slots + 1).scatter_add(1, slot, weight)
@@ -127,8 +127,8 @@ def _share_out(moves: Moves, size: Tensor | None, dtype: torch.dtype) -> tuple[T
 def _add_others(leaders: Tensor, others: Tensor, moves: Moves, share: Tensor) -> Tensor:
     """Turn every leader into the mean of its slot.
 
-    A leader's own share is what the others leave, so mean = leader + sum of share * (other - leader): only
-    slots that really merge are computed at all, and equal tokens merge without any rounding.
+    A leader's own share is 1 minus the others' shares, so mean = leader + sum of share * (other - leader):
+    only slots that really merge are computed, and equal tokens merge without rounding.
 
     Args:
         leaders: `[B * M, C]`; changed in place.
@@ -141,17 +141,20 @@ def _add_others(leaders: Tensor, others: Tensor, moves: Moves, share: Tensor) ->
     steps = (others - start) * share.unsqueeze(1)
     if leaders.dtype == share.dtype:
         return leaders.index_add_(0, slots, steps)
-    # The sum is wanted in more digits than leaders have: one of the others in each slot, `chosen`, takes it.
+    # The sum needs more precision than leaders have: one of the others in each slot, `chosen`, accumulates
+    # it.
+
     number = torch.arange(slots.shape[0], device=slots.device)
     chosen = slots.new_empty(leaders.shape[0]).scatter_(0, slots, number).index_select(0, slots)  # [B * R]
     means = start.index_add_(0, chosen, steps).index_select(0, chosen)
-    if means.requires_grad:  # several write the same mean into a slot: only one may hand gradients back
+    # several write the same mean into a slot: only one of them may pass gradients back
+    if means.requires_grad:
         means = means.where((chosen == number).unsqueeze(1), means.detach())
     return leaders.index_copy_(0, slots, means.to(leaders.dtype))
 
 
 class Restorable(Protocol):
-    """What leads to slots and back without a source map, such as `reductions.Chain`."""
+    """A reduction from tokens to slots and back that has no source map, such as `reductions.Chain`."""
 
     def restore(self, x: Tensor) -> Tensor:
         """Slots `[B, M, C]` to tokens `[B, N, C]`."""
@@ -160,7 +163,7 @@ class Restorable(Protocol):
 def unmerge(x: Tensor, plan: MergePlan | Restorable) -> Tensor:
     """Copy every slot back to the tokens it carries: one gather, `[B, M, C]` to `[B, N, C]`.
 
-    A pruned token gets the slot that the plan's copy map names; the chain of a method that mixes all tokens
+    A pruned token gets the slot that the plan's copy map names; a `Chain` (of a method that mixes all tokens)
     restores by its own rule.
 
     Raises:
@@ -177,5 +180,5 @@ def unmerge(x: Tensor, plan: MergePlan | Restorable) -> Tensor:
 
 
 def sum_dtype(x: Tensor) -> torch.dtype:
-    """The dtype in which sums and similarities of `x` are taken: float32, or float64 where `x` is."""
+    """The dtype for sums and similarities of `x`: float32, or float64 if `x` is float64."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32

@@ -1,4 +1,4 @@
-"""Reads off a ViT how its patches lie: rows and columns, for methods that use the grid."""
+"""The patch grid of a ViT, rows and columns, for methods that use it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PLACES = ("config.grid", "patch_embed.grid_size", "patch_embed.patch_shape", "g
 
 
 def find_grid(vit: nn.Module) -> Grid | None:
-    """Rows and columns of the patches as the ViT says them; None where it does not."""
+    """Rows and columns of the patches, from the ViT's attributes; None if it has none."""
     for place in _PLACES:
         found: Any = vit
         for name in place.split("."):

@@ -1,9 +1,8 @@
-"""Give somebody's ViT a merging trunk, and take it back.
+"""Patch a ViT so that its blocks run with merging, and remove the patch again.
 
 Every ViT runs its blocks by one line, `for block in self.blocks: x = block(x)` or `x = self.blocks(x)`. A
-patch swaps that container for one that holds the same blocks under the same names, but iterates, and is
-called, as a single module that runs them all with merging. Nothing else changes: embedding, final norm,
-heads, parameters, keys.
+patch replaces that container by one that holds the same blocks under the same names, but runs them with
+merging when it is called or iterated. Nothing else changes: embedding, final norm, heads, parameters, keys.
 """
 
 from __future__ import annotations
@@ -34,7 +33,8 @@ from .verification import BlockCheck, takes_more_than_tokens
 
 
 class PatchHandle:
-    """A patched ViT: change its schedule, read its plans, give it back; a `with` block ends in that."""
+    """A patched ViT: change its schedule, read its plans, remove the patch (as leaving a `with` block
+    does)."""
 
     def __init__(self, owner: nn.Module, name: str, places: Sequence[tuple[nn.Module, str]]) -> None:
         self._owner = owner
@@ -77,11 +77,11 @@ class PatchHandle:
 
     @property
     def is_patched(self) -> bool:
-        """Whether the ViT still runs merged."""
+        """Whether the patch is still in place."""
         return self._trunk.is_active and any(self._find_blocks())
 
     def remove(self) -> None:
-        """Give the ViT back as it was; a second call does nothing."""
+        """Remove the patch: the ViT is as it was before. A second call does nothing."""
         if self.is_patched:
             for owner, name, blocks in self._find_blocks():
                 owner._modules[name] = blocks.release()
@@ -130,9 +130,9 @@ class PatchHandle:
 
     @property
     def plan(self) -> Route | None:
-        """From the tokens of the last forward to its last slots; None before the first forward.
+        """The plan of the last forward, from its tokens to its last slots; None before the first forward.
 
-        With several threads, the last to finish. Its `sizes()` are those of merging.
+        With several threads, that of the last one to finish. Its `sizes()` are the sizes used in merging.
 
         Raises:
             PatchError: patched without `record=True`.
@@ -151,10 +151,10 @@ class PatchHandle:
         return plans if any(p.num_slots < p.num_tokens for p in plans) else ()
 
     def masked(self, mask: Mask) -> AbstractContextManager[None]:
-        """Spare these tokens in what this thread, or task, runs until the `with` block is left.
+        """Protect these tokens in every forward of this thread (or async task) inside the `with` block.
 
         Other threads that run the same model at the same time have their own masks, or none. Gradient
-        checkpoints around the whole model compute it again outside of the block, and are refused.
+        checkpointing of the whole model would recompute it outside of the block, and is refused.
 
         Args:
             mask: `[B, N]` bool, or `[B, N - T]` of the tokens after the prefix, see `run_trunk`.
@@ -183,13 +183,13 @@ class PatchHandle:
 
         Raises:
             PatchError: the method learns nothing.
-            CheckpointError: the file is none, or of another method or model.
+            CheckpointError: it is not such a file, or belongs to another method or model.
         """
         load_learned(self._trunk.settings.method.name, self.learned, Path(path))
 
     @contextmanager
     def watching(self, watch: Watch) -> Iterator[None]:
-        """Let somebody look on while the ViT runs, until the `with` block is left; by all threads that do."""
+        """Report every run of the ViT, by any thread, to an observer until the `with` block is left."""
         before = self._trunk.settings.watch
         self._trunk.settings = replace(self._trunk.settings, watch=watch)
         try:
@@ -232,17 +232,18 @@ def patch(
         schedule: tokens to remove per layer, anything `Schedule.parse` reads.
         method: row of `METHODS`.
         num_prefix_tokens: tokens in front of the patch tokens (class, register, task), which never merge.
-            None takes what the ViT says in an attribute of that name, as timm's do; else what is found by
-            running it on noise up to its first block; else what published classes call such tokens.
+            None uses the ViT's attribute of that name, which timm's have; else the number found by running
+            the ViT on noise up to its first block; else the attributes that published classes have for such
+            tokens.
         unmerge: restore the full sequence after the last block; False is merge-only, for heads that take any
-            length, "sparse" its stand-in for heads that need the grid (see `run_trunk`).
-        proportional: let a token that stands for s tokens count s times in attention.
-        protect: "last" reproduces published TMU, which protects the wrong end (see `run_trunk`).
+            length, and "sparse" its variant for heads that need the grid (see `run_trunk`).
+            proportional: use proportional attention: a token that stands for s tokens counts s times.
+            protect: "last" reproduces published TMU, which protects the last tokens (see `run_trunk`).
         record: keep the plans of the last forward in `handle.plan` and `handle.plans`.
-        mask: further tokens to spare (see `run_trunk`) in every forward; for another mask in each, give a
-            function of the tokens, or run under `handle.masked`.
-        restore: row of `RESTORES`, how the grid is given back.
-        grid: rows and columns of the patches, for methods that use it; None takes what the ViT says.
+        mask: further tokens to protect (see `run_trunk`) in every forward; for a different mask in each
+            forward, give a function of the tokens, or use `handle.masked`.
+        restore: row of `RESTORES`, how the grid is restored.
+        grid: rows and columns of the patches, for methods that use it; None reads them from the ViT.
 
     Raises:
         PatchError: already patched, wrapped in `nn.DataParallel`, or no, or more than one, ViT found; blocks

@@ -1,9 +1,9 @@
-"""Walk through a pickle without building, calling or allocating anything that it asks for.
+"""Read through a pickle without building, calling or allocating anything that it asks for.
 
-Python's own unpickler in Python (the one in C cannot be limited) with every step replaced that could run
-code, reserve memory that the file does not back with bytes, or take forever: a length that a pickle claims
-must be there, a name becomes a passive stand-in, and keys must be plain, since hashing tuples of tuples of
-tuples does not end.
+This is Python's own unpickler written in Python (the one in C cannot be limited). Every step is replaced that
+could run code, reserve more memory than the file has bytes, or take forever: a length that a pickle claims is
+checked against the file, a name becomes a passive placeholder, and keys must be plain values, because hashing
+deeply nested tuples may never end.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class BoundedFile:
 
 
 class Passive:
-    """Stands for whatever a pickle names, and for whatever it would make of it."""
+    """Placeholder for anything that a pickle names, and for anything that it would make with it."""
 
     name: ClassVar[str] = ""
 
@@ -73,7 +73,7 @@ class Passive:
 
 
 class _Counted(dict[int, Callable[[Any], None]]):
-    """The steps that an unpickler knows, each taken by looking it up, `MAX_STEPS` times at most."""
+    """The table of an unpickler's steps, which allows at most `MAX_STEPS` look-ups."""
 
     left = MAX_STEPS
 
@@ -86,7 +86,8 @@ class _Counted(dict[int, Callable[[Any], None]]):
         return super().__getitem__(opcode)
 
 
-class LimitedUnpickler(pickle._Unpickler):  # in typeshed, and the base of torch's and others' own
+# typed in typeshed, and the base class of torch's and other unpicklers
+class LimitedUnpickler(pickle._Unpickler):
     """Unpickles plain values; `find_class` of a subclass says what stands for names.
 
     Dictionaries whose keys are not plain are refused, sets are left out, and state is given only to objects
@@ -104,7 +105,7 @@ class LimitedUnpickler(pickle._Unpickler):  # in typeshed, and the base of torch
         raise pickle.UnpicklingError(f"it asks for {shortened(f'{module_name}.{global_name}')}")
 
     def called(self, function: Any) -> None:
-        """Told before `function` is called with values of the pickle."""
+        """Called before `function` is called with values of the pickle."""
 
     def put(self, target: Any, key: Any, value: Any) -> None:
         if isinstance(target, Passive):

@@ -1,7 +1,7 @@
-"""Where in a block a method acts: each place makes a step of a function that plans.
+"""Where in a block a method acts: each place turns a planning function into a step.
 
-A step runs one block, `step(block, seen, r)`: it takes the tokens from `seen.x`, and leaves there those that
-the block gives. Methods that fit none of the places write a step of their own from the same parts: `attend`,
+A step runs one block, `step(block, seen, r)`: it takes the tokens from `seen.x`, and stores the block's
+output there. Methods that fit none of the places write a step of their own from the same parts: `attend`,
 `compress` and `transform`.
 """
 
@@ -20,13 +20,13 @@ from .reductions import Planned, Reduction
 from .seen import Needs, Seen
 
 Plan = Callable[[Seen, int], Reduction | None]
-"""Decides what becomes of the tokens of `seen`: r are to go. None leaves them as they are."""
+"""Decides how to remove r of the tokens of `seen`; None leaves them as they are."""
 Step = Callable[[Block, Seen, int], None]
 """Runs a block, removing r tokens in it."""
 
 
 def attend(block: Block, seen: Seen) -> None:
-    """The first half of a block, `x + attn(norm1(x))`; keeps of it what the method lists."""
+    """The first half of a block, `x + attn(norm1(x))`; keeps the tensors that the method lists."""
     seen.x = seen.run("attention", _attend, block, seen)
 
 
@@ -44,7 +44,7 @@ def _attend(block: Block, seen: Seen) -> Tensor:
 
 
 def compress(seen: Seen, plan: Plan, r: int) -> Reduction | None:
-    """Ask a function what becomes of the tokens, and do it."""
+    """Call a planning function, and apply the reduction that it returns."""
     reduction: Reduction | None = seen.run("matching", plan, seen, r)
     if reduction is not None:
         seen.accept(reduction)
@@ -62,7 +62,7 @@ class Place:
 
     Attributes:
         plan: what the method decides.
-        undoes_at_once: whether the block gives as many tokens as it takes.
+        undoes_at_once: whether the block returns as many tokens as it takes.
     """
 
     plan: Plan
@@ -84,7 +84,7 @@ class Between(Place):
 
 
 class Before(Place):
-    """The method, then the whole block; it cannot read what attention works with."""
+    """The method, then the whole block; the method cannot read queries, keys, values or attention."""
 
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""
@@ -94,7 +94,7 @@ class Before(Place):
 
 
 class After(Place):
-    """The whole block, then the method, which may read what attention worked with."""
+    """The whole block, then the method, which may read the block's queries, keys, values and attention."""
 
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""
@@ -104,10 +104,10 @@ class After(Place):
 
 
 class Inside(Place):
-    """The attention map of all tokens, then the method, then attention by the map that is left.
+    """The attention map of all tokens, then the method, then attention with the reduced map.
 
-    Keys that share a slot add up their weights; queries that share a slot become one as their tokens do;
-    values are those of the slots. So the map is not computed twice. Needs `MAP`.
+    The weights of keys that share a slot are added; queries that share a slot are combined as their tokens
+    are; values are those of the slots. So the map is not computed twice. Needs `MAP`.
 
     Source: MCTF, Lee et al. 2024, arXiv:2403.10030, "one-step-ahead attention".
     """
@@ -143,7 +143,8 @@ def fuse_map(weights: Tensor, reduction: Reduction, size: Tensor | None) -> Tens
         raise MethodError(f"{type(reduction).__name__} mixes all tokens: it cannot act inside attention.")
     (batch, heads, rows), plan = weights.shape[:3], reduction.plan
     slot = plan.source_map
-    slot = slot.where(slot >= 0, plan.num_slots) if plan.prunes else slot  # weights on nobody are dropped
+    # weights of pruned keys are dropped
+    slot = slot.where(slot >= 0, plan.num_slots) if plan.prunes else slot
     fused = weights.new_zeros(batch, heads, rows, plan.num_slots + plan.prunes)
     fused = fused.scatter_add(3, slot[:, None, None].expand_as(weights), weights)[..., : plan.num_slots]
     as_tokens = fused.transpose(1, 2).flatten(2)  # [B, N, H * M]
@@ -153,9 +154,10 @@ def fuse_map(weights: Tensor, reduction: Reduction, size: Tensor | None) -> Tens
 
 @dataclass(frozen=True)
 class Around(Place):
-    """One sub-layer runs on fewer tokens, and what it adds is given back to all at once.
+    """One sub-layer runs on fewer tokens, and its output is given back to all tokens immediately.
 
-    The plan sees the tokens that enter the sub-layer. Nothing is left to undo at the end, no sizes are kept.
+    The plan sees the tokens that enter the sub-layer. There is nothing to undo at the end, and no sizes are
+    kept.
 
     Attributes:
         part: `attention` or `MLP`.

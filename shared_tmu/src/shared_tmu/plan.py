@@ -15,7 +15,7 @@ from .sorting import sort_stably
 
 @dataclass(frozen=True, eq=False)
 class Moves:
-    """The same plan seen from its slots: one token leads each, the R = N - M others join a leader.
+    """The same plan, written by slots: one token leads each slot, the R = N - M others join a leader.
 
     All numbers run through the images one after the other: token n of image b is b * N + n, slot m is
     b * M + m.
@@ -34,18 +34,18 @@ class Moves:
 class MergePlan:
     """Where every token goes: token n of image b is carried by slot `source_map[b, n]` of `num_slots`.
 
-    A plan is not changed once it is made. It is made from a source map, or by a planner from its `Moves`;
-    each gives the other when it is asked for.
+    A plan is immutable. It is made from a source map, or by a planner from its `Moves`; each is computed from
+    the other when needed.
 
-    Two kinds of plans say more than that. One that prunes has -1 in its source map for every token that
-    nobody carries, and a second map of the slots that these copy when the grid is restored. One for images
-    that keep different numbers of tokens is padded: the slots that an image does not need are its last ones
-    and carry nothing.
+    There are two special kinds. A plan that prunes has -1 in its source map for every token that no slot
+    carries, and a second map that names the slots which these tokens copy when the grid is restored. A plan
+    for images that keep different numbers of tokens is padded: the slots that an image does not need are its
+    last ones and carry nothing.
 
     Args:
         source_map: `[B, N]` int64, values 0..M-1, or -1 for a pruned token; every slot carries a token.
         num_slots: M, tokens left after the merge.
-        validate: look at every value; False spares a GPU a synchronisation.
+        validate: check every value; False avoids a GPU synchronisation.
         copy_map: `[B, N]` int64, values 0..M-1: the slot whose features each token gets back, which is its
             own slot for tokens that are carried. None where nothing is pruned.
         is_padded: whether images may leave their last slots empty.
@@ -98,7 +98,7 @@ class MergePlan:
     def from_maps(
         cls, make: Callable[[], tuple[Tensor, Tensor]], batch_size: int, num_tokens: int, num_slots: int
     ) -> MergePlan:
-        """A plan that prunes, whose source and copy map are made when somebody asks; they are not checked."""
+        """A plan that prunes, whose source and copy map are computed when needed; they are not checked."""
         plan = cls.__new__(cls)
         plan._make, plan._prunes = make, True
         plan._shape, plan._num_slots = (batch_size, num_tokens), num_slots
@@ -160,7 +160,7 @@ class MergePlan:
 
     def _work_out(self) -> None:
         """Make the maps from two steps, or from moves."""
-        steps = self._steps  # another thread may be here too, and be done
+        steps = self._steps  # another thread may be doing the same, and may have finished
         if steps is None:
             if self._make is not None:
                 self._source_map, self._copy_map = self._make()
@@ -174,10 +174,10 @@ class MergePlan:
         self._steps = None
 
     def moves(self) -> Moves:
-        """Who leads each slot, and who joins: what `merge` works with.
+        """The leader of each slot and the tokens that join it, which is what `merge` uses.
 
         Raises:
-            PlanError: the plan prunes or is padded, so that its slots and tokens are not all taken.
+            PlanError: the plan prunes or is padded, so it has tokens without a slot or slots without a token.
         """
         if self._moves is None:
             if self._prunes or self._is_padded:
@@ -186,11 +186,11 @@ class MergePlan:
         return self._moves
 
     def check(self) -> MergePlan:
-        """Look at every value of both maps; returns the plan itself.
+        """Check every value of both maps; returns the plan itself.
 
         Raises:
             PlanError: a slot outside 0..M-1, one that carries no token (unless it is padding), a pruned token
-                of which nobody says what it copies, or a carried token that copies another slot than its own.
+                without a slot to copy, or a carried token that copies a slot other than its own.
         """
         if self.source_map.numel():
             copies = self.copy_map if self._prunes else None
@@ -198,9 +198,10 @@ class MergePlan:
         return self
 
     def sizes(self) -> Tensor:
-        """Tokens that each slot carries, `[B, M]` int64: pruned tokens count nowhere, padding is 0.
+        """Number of tokens that each slot carries, `[B, M]` int64: pruned tokens are not counted, padding is
+        0.
 
-        Of a plan composed from the first layer on, the sizes.
+        For a plan composed from the first layer on, these are the sizes.
         """
         return count_members(self.source_map, self.num_slots)
 
@@ -211,10 +212,10 @@ class MergePlan:
         return (slots + start.unsqueeze(1)).flatten()
 
     def then(self, second: MergePlan) -> MergePlan:
-        """The single plan that does this one, then `second`: `[B, N]` to `[B, M]` to `[B, M2]`.
+        """The composition of this plan and `second`: `[B, N]` to `[B, M]` to `[B, M2]`.
 
-        Its source map is worked out when it is asked for: between the blocks of a large model every small
-        operation waits for memory.
+        Its source map is computed only when needed: between the blocks of a large model every small
+        operation costs time.
 
         Raises:
             PlanError: `second` was made for another number of tokens or images than this plan leaves.

@@ -1,4 +1,4 @@
-"""What has to hold of a plan's maps, looked at value by value."""
+"""Checks of a plan's maps, value by value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .errors import PlanError
 
 
 def check_maps(source_map: Tensor, copy_map: Tensor | None, num_slots: int, is_padded: bool) -> None:
-    """Look at every value of a plan's maps; see `MergePlan`.
+    """Check every value of a plan's maps; see `MergePlan`.
 
     Args:
         source_map: `[B, N]`, not empty.
@@ -18,8 +18,8 @@ def check_maps(source_map: Tensor, copy_map: Tensor | None, num_slots: int, is_p
         is_padded: whether images may leave their last slots empty.
 
     Raises:
-        PlanError: a slot outside 0..M-1, one that carries no token (unless it is padding), a pruned token of
-            which nobody says what it copies, or a carried token that copies another slot than its own.
+        PlanError: a slot outside 0..M-1, one that carries no token (unless it is padding), a pruned token
+            without a slot to copy, or a carried token that copies a slot other than its own.
     """
     low, high = (int(v) for v in source_map.aminmax())
     if low < (0 if copy_map is None else -1) or high >= num_slots:

@@ -1,4 +1,4 @@
-"""How many tokens stand in front of the patch tokens, and who says so."""
+"""How many prefix tokens a ViT has in front of its patch tokens."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _TASKS = ("task_tokens",)
 
 
 def read_prefix(owner: nn.Module) -> int | None:
-    """What a ViT says in `num_prefix_tokens`, as timm's and ours do; None if it says nothing."""
+    """A ViT's attribute `num_prefix_tokens`, which timm's and ours have; None if it has none."""
     said = getattr(owner, "num_prefix_tokens", None)
     return said if isinstance(said, int) and not isinstance(said, bool) and said >= 0 else None
 
 
 def count_prefix(owner: nn.Module, arrival: Arrival | None) -> int:
-    """Tokens in front of a ViT's patch tokens: measured, or else read off what it holds.
+    """Number of tokens in front of a ViT's patch tokens: measured, or else read from its attributes.
 
     Args:
         owner: the ViT.
-        arrival: what reaches its blocks, if that could be tried out.
+        arrival: the arguments of its first block, if a test run got there.
 
     Raises:
-        PatchError: it cannot be known, or such tokens do not stand in front.
+        PatchError: it cannot be determined, or such tokens are not at the front.
     """
     measured = None if arrival is None else arrival.count_prefix()
     found = _count_held(owner) if measured is None else measured

@@ -1,4 +1,4 @@
-"""Trying parts of somebody's model out, and leaving no trace of it."""
+"""Test runs of parts of a model that leave the model unchanged."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def has_numbers(module: nn.Module) -> bool:
 
 @contextmanager
 def leaving_no_trace(module: nn.Module) -> Iterator[None]:
-    """Everything inside the module may be changed until the `with` block is left, then it is as it was.
+    """Anything inside the module may be changed in the `with` block; on leaving it, the module is restored.
 
-    Meanwhile it is in eval mode, and hooks are away, except those of `torch.nn.utils`, which make weights
-    (pruning, weight norm). Random number generators are given back, too.
+    Inside the block the module is in eval mode and has no hooks, except those of `torch.nn.utils` that
+    compute weights (pruning, weight norm). Random number generators are restored, too.
     """
     parts = list(module.modules())
     before = [dict(part.__dict__) for part in parts]

@@ -1,4 +1,5 @@
-"""Pruning: the tokens of lowest score go; when the grid is restored they copy the most similar kept one."""
+"""Pruning: tokens with the lowest scores are dropped; when the grid is restored they copy the most similar
+kept one."""
 
 from __future__ import annotations
 
@@ -16,11 +17,12 @@ from .seen import Needs, Seen
 def prune_lowest(score: Tensor, r: int, seen: Seen) -> Prune:
     """Drop the r tokens of lowest score; those that stay keep their order.
 
-    A dropped token copies the kept one that its metric is most similar to, by cosine, or the last kept one,
-    for methods that list no keys. Prefix tokens stay, and nobody copies them. Protected tokens go last.
+    A dropped token copies the kept one whose metric is most similar, by cosine, or the last kept one for
+    methods that list no keys. Prefix tokens stay, and are never copied. Protected tokens are dropped last.
 
     Args:
-        score: of the tokens after the prefix, `[B, N - T]`, from 0 to 1; equal ones go from the end.
+        score: of the tokens after the prefix, `[B, N - T]`, from 0 to 1; of equal ones the last are dropped
+            first.
         r: tokens to drop, fewer than N - T.
         seen: the block.
     """

@@ -10,10 +10,10 @@ from .plan import MergePlan
 
 @torch.no_grad()
 def plan_groups(leaders: Tensor, copies: Tensor, order: Tensor | None = None) -> MergePlan:
-    """A plan from who leads whom, with as many slots as the image with the most leaders has.
+    """A plan from the leader of each token, with as many slots as the image with the most leaders has.
 
-    Images with fewer are padded: their last slots carry nothing. Nothing is padded where all numbers agree.
-    Waits for the numbers, so it cannot be captured in a graph.
+    Images with fewer leaders are padded: their last slots carry nothing. Nothing is padded if all images have
+    the same number. The function waits for these numbers, so it cannot be captured in a CUDA graph.
 
     Args:
         leaders: position of the token that leads each token's group, its own for leaders; -1 for tokens that

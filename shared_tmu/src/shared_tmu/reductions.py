@@ -1,6 +1,6 @@
-"""What a method does to the tokens of a block: leaves fewer of them, and knows how to give all back.
+"""What a method does to the tokens of a block: it reduces their number, and knows how to restore all of them.
 
-A method returns a `Reduction`. Whatever follows from one block to the next is a route: a `MergePlan` as long
+A method returns a `Reduction`. The reductions of successive blocks compose to a route: a `MergePlan` as long
 as every token is carried by one slot or pruned, else a `Chain` of plans and linear operators.
 """
 
@@ -18,9 +18,10 @@ from .plan import MergePlan
 
 
 class Reduction(ABC):
-    """Fewer tokens, decided by a method for one block; `Merge`, `Prune` and `Linear` cover most methods.
+    """A reduction of tokens, decided by a method for one block; `Merge`, `Prune` and `Linear` cover most
+    methods.
 
-    A method whose reduction is another derives from `Planned` and writes `reduce`.
+    For any other reduction, derive from `Planned` and write `reduce`.
     """
 
     @property
@@ -80,7 +81,7 @@ class Merge(Planned):
     def follow(
         self, x: Tensor, size: Tensor | None, before: MergePlan | Chain | None
     ) -> tuple[Tensor, Tensor | None, MergePlan | Chain]:
-        """As any reduction's, in one launch where Triton merges."""
+        """As for any reduction, in a single kernel launch where Triton is used."""
         if before is None or isinstance(before, MergePlan):
             return merge_and_compose(x, self.plan, size, before)
         return super().follow(x, size, before)
@@ -98,13 +99,13 @@ class Prune(Planned):
     kept: Tensor
 
     def reduce(self, x: Tensor, size: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The rows that stay; what a dropped token stood for is gone."""
+        """The rows that stay; the sizes of dropped tokens are lost."""
         return take(x, self.kept), None if size is None else take(size, self.kept)
 
 
 @dataclass(frozen=True, eq=False)
 class Linear(Reduction):
-    """Slots are linear combinations of tokens, in every channel the same; the transpose restores.
+    """Slots are linear combinations of tokens, the same in every channel; the transpose restores the tokens.
 
     Sizes mean nothing afterwards. A flagged token must have a row of its own.
 
@@ -188,7 +189,7 @@ Route = MergePlan | Chain
 
 
 def join(first: Route, second: Route) -> Route:
-    """The route that goes one way, then the other; plans that follow each other become one.
+    """The composition of two routes; successive plans become one plan.
 
     Raises:
         PlanError: `second` does not start where `first` ends.

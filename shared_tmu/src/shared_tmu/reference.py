@@ -1,4 +1,4 @@
-"""The slow, obvious versions of the fast code: Python loops, the truth in tests."""
+"""Slow, simple versions of the fast code with Python loops: the reference in tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .plan import MergePlan
 def merge_loops(x: Tensor, plan: MergePlan, size: Tensor) -> tuple[Tensor, Tensor]:
     """`ops.merge`, one token at a time: `[B, N, C]` and `[B, N]` to `[B, M, C]` and `[B, M]`.
 
-    A token of slot -1 is pruned: it counts nowhere. A slot without tokens is padding: zeros, of size 0.
+    A token with slot -1 is pruned and not counted. A slot without tokens is padding: zeros, of size 0.
     """
     images, sizes = [], []
     for b in range(x.shape[0]):

@@ -1,4 +1,5 @@
-"""The table of ways to give the grid back after the last block: a choice apart from the method."""
+"""The table of ways to restore the full grid after the last block; the choice is independent of the
+method."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class Restore:
             tokens `[B, N, C]`.
         needs_history: whether tokens before and after every reduction are kept until the end; without it the
             history is empty.
-        needs_map: whether it asks which tokens a slot carries, which methods that mix all cannot say.
+        needs_map: whether it needs to know which tokens a slot carries, which is undefined for methods that
+            mix all tokens.
     """
 
     name: str

@@ -28,22 +28,23 @@ from .schedule_text import (
 _log = logging.getLogger(__name__)
 
 Limit = Callable[[int, int], int]
-"""The most tokens that a method can remove in one block, of N tokens with T prefix tokens among them."""
+"""The largest number of tokens that a method can remove in one block, from N tokens of which T are prefix
+tokens."""
 
 
 def half(num_tokens: int, num_prefix_tokens: int) -> int:
-    """Of methods that merge one half of the tokens into the other."""
+    """The limit of methods that merge one half of the tokens into the other."""
     return max(num_tokens - num_prefix_tokens, 0) // 2
 
 
 def all_but_one(num_tokens: int, num_prefix_tokens: int) -> int:
-    """Of methods to which one token after the prefix is enough: clusters, pruning."""
+    """The limit of methods that need only one remaining token after the prefix: clustering, pruning."""
     return max(num_tokens - num_prefix_tokens - 1, 0)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Tokens to remove per layer; make one with `Schedule.parse`, read it back with `str`.
+    """Tokens to remove per layer; `Schedule.parse` reads one, `str` writes it.
 
     Seven forms, each with one canonical text:
 
@@ -58,11 +59,12 @@ class Schedule:
     * `"total:98"`: 98 in all layers together, as many in each; `"total:98@-1"` falling linearly,
       `"total:98^2"` late, in proportion to (l / L)^2. The sum over the first layers is rounded to whole
       tokens (halves up), and a layer removes what it adds: the sum over all is exact.
-    * `"threshold:0.9x12"`: numbers for methods that decide by them how much goes, `"0.9/0.01"` for two.
+    * `"threshold:0.9x12"`: thresholds, for methods that decide by them how many tokens to remove;
+    `"0.9/0.01"` for two thresholds per layer.
 
     Attributes:
         terms: (ask, layers) runs of the listed forms, without trailing zeros; empty for the other forms.
-        every: what every layer is asked, in forms without layers; 0 otherwise.
+        every: what each layer has to remove, in forms that do not list layers; 0 otherwise.
         inflection: slope of a pair or of a total, 0.0 otherwise.
         total: tokens of a total, 0 otherwise.
         power: exponent of a late total, 0.0 otherwise.
@@ -78,8 +80,9 @@ class Schedule:
     def parse(cls, value: Any) -> Schedule:
         """Read text, an integer, a share, ToMe's `(r, inflection)` tuple, or a list with one r per layer.
 
-        Numbers may be numpy's or torch's. A tuple is always the pair, a list (array, tensor, range) never.
-        Upper case and blanks around terms are accepted; `Schedule.parse(str(s)) == s` for every schedule.
+        Numbers may be of numpy or torch types. A tuple always means the pair; a list (array, tensor, range)
+        never does. Upper case and blanks around terms are accepted; `Schedule.parse(str(s)) == s` for every
+        schedule.
 
         Raises:
             ScheduleError: negative, fractional or unreadable; the message quotes the offending piece.
@@ -113,7 +116,7 @@ class Schedule:
 
     @property
     def is_off(self) -> bool:
-        """Whether no layer is asked to merge anything."""
+        """Whether no layer removes any tokens."""
         return not self.terms and not self.every and not self.total
 
     @property
@@ -123,11 +126,12 @@ class Schedule:
 
     @property
     def num_layers(self) -> int | None:
-        """Layers the schedule names, up to the last one that merges; None where it fits any depth."""
+        """Number of layers that the schedule lists, up to the last one that merges; None if it fits any
+        depth."""
         return sum(layers for _, layers in self.terms) if self.terms or self.is_off else None
 
     def per_layer(self, depth: int) -> list[Any]:
-        """What each of `depth` layers is asked: tokens to remove, the share to keep, or thresholds.
+        """The setting of each of `depth` layers: tokens to remove, the share to keep, or thresholds.
 
         For a pair this is ToMe's published rule, truncation included: the sum may be a little less than r *
         depth. With a single layer, where that rule divides by zero, the layer gets r. The method's limit
@@ -208,9 +212,9 @@ class Schedule:
 
 
 def count_removed(ask: Ask, num_tokens: int, num_prefix_tokens: int, limit: Limit) -> int:
-    """Tokens that a layer removes: what it is asked, within the limit of the method.
+    """Number of tokens that a layer removes: as the schedule says, within the limit of the method.
 
-    Asked for thresholds, at most the limit.
+    For thresholds, the limit.
     """
     most = limit(num_tokens, num_prefix_tokens)
     if isinstance(ask, int):
@@ -222,7 +226,7 @@ def count_removed(ask: Ask, num_tokens: int, num_prefix_tokens: int, limit: Limi
 
 @lru_cache(maxsize=1024)
 def _removed_by_share(share: float, num_tokens: int) -> int:
-    """n - n * share, rounded down, for the decimal that was written: 0.07 of 100 keeps 7."""
+    """n - n * share, rounded down, computed with the decimal as written: 0.07 of 100 keeps 7."""
     return math.floor(num_tokens - num_tokens * Fraction(repr(share)))
 
 
@@ -230,7 +234,7 @@ def _removed_by_share(share: float, num_tokens: int) -> int:
 def say_where_limited(
     schedule: Schedule, depth: int, num_tokens: int, num_prefix_tokens: int, method: str, limit: Limit
 ) -> None:
-    """Log once per process, for one schedule on one trunk, the counts that the method's limit leaves."""
+    """Log, once per process for a schedule and trunk, how the method's limit changes the counts."""
     if schedule.reads_thresholds:
         return
     counts = schedule.token_counts(depth, num_tokens, num_prefix_tokens, limit)

@@ -1,4 +1,4 @@
-"""The grammar of schedules: text to what each layer is asked, and back. `schedule.py` says what it means."""
+"""The grammar of schedules: from text to per-layer settings, and back. `schedule.py` explains the meaning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from .errors import ScheduleError
 
 Ask = int | float | tuple[float, ...]
-"""What a layer is asked: tokens to remove, the share (0..1) to keep, or thresholds for the method."""
+"""The setting of a layer: tokens to remove, the share (0..1) to keep, or thresholds for the method."""
 
 FORMS = (
     "expected 'off', '<r>x<layers>' terms joined by '+', e.g. '10x8+6x8', '<r>' for every layer, "
@@ -29,7 +29,7 @@ _LEVELS = re.compile(rf"[+-]?{_DECIMAL}(?:/[+-]?{_DECIMAL})*")
 
 
 class Fields(NamedTuple):
-    """What `Schedule` is made of; see there."""
+    """The fields of `Schedule`; see there."""
 
     terms: tuple[tuple[Ask, int], ...] = ()
     every: Ask = 0
@@ -39,7 +39,7 @@ class Fields(NamedTuple):
 
 
 def read_text(text: str) -> Fields:
-    """What a schedule's text says.
+    """Parse the text of a schedule.
 
     Raises:
         ScheduleError: the message quotes the piece that cannot be read.
@@ -89,7 +89,7 @@ def _read_levels(piece: str, text: str) -> Ask | None:
 
 
 def read_share(share: float, asked: Any) -> Ask:
-    """A share to keep as an ask; all of them is 0 tokens to remove.
+    """The setting for a share to keep; a share of 1 means 0 tokens to remove.
 
     Raises:
         ScheduleError: not above 0, or above 1.
@@ -140,12 +140,12 @@ def of_pair(r: int, inflection: Any, asked: Any) -> Fields:
 
 
 def of_list(asks: Iterable[Ask]) -> Fields:
-    """One ask per layer."""
+    """One setting per layer."""
     return of_terms([(ask, len(list(run))) for ask, run in groupby(asks)])
 
 
 def of_terms(terms: Iterable[tuple[Ask, int]]) -> Fields:
-    """Runs of layers, joined where they ask the same; the last ones that ask nothing are left out."""
+    """Runs of layers with equal settings; layers at the end that remove nothing are left out."""
     joined = [(ask, sum(n for _, n in run)) for ask, run in groupby(terms, key=operator.itemgetter(0))]
     if joined and joined[-1][0] == 0:
         joined.pop()
@@ -179,7 +179,7 @@ def read_ask(value: Any, asked: Any) -> Ask:
 
 
 def write_text(fields: Fields) -> str:
-    """The one text of a schedule."""
+    """The canonical text of a schedule."""
     if fields.total:
         shape = f"@{_number(fields.inflection)}" if fields.inflection else ""
         return f"total:{fields.total}" + (f"^{_number(fields.power)}" if fields.power else shape)

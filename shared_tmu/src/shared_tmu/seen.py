@@ -1,4 +1,4 @@
-"""What a method may read of the block in which it acts, and no more than its row of the table lists."""
+"""What a method may read of the block in which it acts: only what its row of the table lists."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Grid = tuple[int, int]
 
 
 class Needs(Flag):
-    """What a method reads; what nobody lists is neither kept nor computed.
+    """What a method reads; anything that it does not list is neither kept nor computed.
 
-    * `TOKENS`: `seen.x`, as features (everybody may read its shape);
-    * `SIZES`: how many original tokens each stands for. Without it no sizes are kept: means are plain, and
-      attention has no term for them;
-    * `NORMED`, `QUERIES`, `KEYS`, `VALUES`: what attention works with; `KEYS` gives the metric as well;
-    * `ROWS`: some rows of the attention map, computed when asked for, beside the fused kernel;
-    * `MAP`: the whole map. Attention is written out then, and the map serves for the values too.
+    * `TOKENS`: the features in `seen.x` (every method may read its shape);
+    * `SIZES`: how many original tokens each stands for. Without it no sizes are kept: means are not weighted,
+      and attention is not proportional;
+    * `NORMED`, `QUERIES`, `KEYS`, `VALUES`: the inputs of attention; `KEYS` also gives the metric;
+    * `ROWS`: some rows of the attention map, computed on demand, in addition to the fused kernel;
+    * `MAP`: the whole attention map. Attention is then computed without the fused kernel, from this map.
     """
 
     NOTHING = 0
@@ -41,14 +41,14 @@ class Needs(Flag):
 
 
 class Watch:
-    """Looks on while a trunk runs; derive from it and override what you want to know."""
+    """Observer of a running trunk; derive from it and override the methods for the events that you need."""
 
     def call(self, part: str, function: Any, *arguments: Any) -> Any:
         """Run a part: `attention`, `MLP`, `matching`, `merging` or `unmerging`."""
         return function(*arguments)
 
     def planned(self, seen: Seen, reduction: Reduction) -> None:
-        """A method has decided, and nothing is reduced yet."""
+        """Called after a method has decided, and before the tokens are reduced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,15 +68,16 @@ class Applied:
 
 @dataclass(eq=False)
 class Seen:
-    """One block in one forward pass. A step reads it, and leaves the tokens and sizes it made in it.
+    """One block in one forward pass. A step reads it, and stores the resulting tokens and sizes in it.
 
     Attributes:
-        x: tokens `[B, N, C]`: as they enter the block, after its attention, and so on.
+        x: the current tokens `[B, N, C]`: those that enter the block, later those after its attention, and so
+            on.
         size: original tokens per token, `[B, N]`; None for ones, and where the method lists no `SIZES`.
         layer: number of the block, from 0, of `depth`.
-        num_prefix_tokens: T tokens in front that stay first, and that nobody merges with or prunes.
-        protected: further tokens to spare while there are others, `[B, N]` bool; None for none.
-        proportional: whether attention counts a token as often as its size says.
+        num_prefix_tokens: T tokens at the front that stay first, and are never merged or pruned.
+        protected: further tokens to protect while there are others, `[B, N]` bool; None for none.
+        proportional: whether attention is proportional (weights keys by their size).
         grid: rows and columns of the patches, if they are known.
         thresholds: numbers for this block, of schedules that give no counts.
         learned: the method's own module, for one that learns.
@@ -107,7 +108,7 @@ class Seen:
     def of_metric(
         cls, metric: Tensor, num_prefix_tokens: int, protected: Tensor | None, method: str, needs: Needs
     ) -> Seen:
-        """What a method sees outside of a trunk: a metric `[B, N, D]`, in place of the keys."""
+        """The input of a method outside of a trunk: a metric `[B, N, D]`, in place of the keys."""
         seen = cls(metric, num_prefix_tokens=num_prefix_tokens, protected=protected)
         seen.method, seen.needs, seen.parts = method, needs, {Needs.KEYS: metric.unsqueeze(1)}
         return seen
@@ -120,7 +121,7 @@ class Seen:
 
     @property
     def weights(self) -> Tensor | None:
-        """Sizes as attention counts them, `[B, N]`: 0 for padding; None for plain attention."""
+        """Sizes for proportional attention, `[B, N]`: 0 for padding; None for plain attention."""
         if self.proportional or self.size is None:
             return self.size
         live = self.live
@@ -128,7 +129,7 @@ class Seen:
 
     @property
     def metric(self) -> Tensor:
-        """What tokens are compared by: keys averaged over heads, `[B, N, D]`, float32, without gradient."""
+        """Features for comparing tokens: keys averaged over heads, `[B, N, D]`, float32, without gradient."""
         return mean_keys(self.get(Needs.KEYS))
 
     @property
@@ -148,7 +149,7 @@ class Seen:
 
     @property
     def normed(self) -> Tensor:
-        """What attention was given, `norm1(x)`, `[B, N, C]`."""
+        """The input of attention, `norm1(x)`, `[B, N, C]`."""
         return self.get(Needs.NORMED)
 
     @property
@@ -159,7 +160,7 @@ class Seen:
     def attention_received(self, rows: slice = slice(None)) -> Tensor:
         """Attention that every token gets from some queries, mean over heads and queries, `[B, N]`, float32.
 
-        Few rows are held at a time, and no gradient. Queries that are padding do not count.
+        Only a few rows are in memory at a time, without gradient. Queries that are padding are not counted.
 
         Args:
             rows: queries, such as `slice(0, 1)` for the class token's.
@@ -182,7 +183,7 @@ class Seen:
         return self.parts[part]
 
     def keep(self, normed: Tensor, q: Tensor, k: Tensor, v: Tensor) -> None:
-        """Hold on to what the method lists."""
+        """Keep the tensors that the method lists."""
         needs = self.needs
         wanted = needs | (Needs.QUERIES | Needs.KEYS if needs & (Needs.ROWS | Needs.MAP) else Needs.NOTHING)
         for part, tensor in (
@@ -192,11 +193,11 @@ class Seen:
                 self.parts[part] = tensor
 
     def run(self, part: str, function: Any, *arguments: Any) -> Any:
-        """Call a function, its time counted for a part if somebody watches."""
+        """Call a function; if there is an observer, its time is counted for a part."""
         return function(*arguments) if self.watch is None else self.watch.call(part, function, *arguments)
 
     def accept(self, reduction: Reduction) -> None:
-        """Reduce tokens and sizes; from here on these are the slots."""
+        """Reduce tokens and sizes; from here on the tokens are the slots."""
         if self.watch is not None:
             self.watch.planned(self, reduction)
         before = self.x
@@ -218,7 +219,7 @@ class Seen:
 
 
 def fit_mask(mask: Tensor, batch_size: int, num_tokens: int, num_prefix_tokens: int) -> Tensor:
-    """A mask of tokens to spare, as `[B, N]` bool.
+    """A mask of tokens to protect, as `[B, N]` bool.
 
     Args:
         mask: bool, for all N tokens or for those after the prefix; `[N]`, `[1, N]` or `[B, N]`.

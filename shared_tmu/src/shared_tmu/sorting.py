@@ -1,4 +1,4 @@
-"""A sort that keeps the order of equals, also where a model becomes an ONNX file."""
+"""A stable sort, also in a model that is exported to ONNX."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def sort_stably(x: Tensor, dim: int, descending: bool = False) -> tuple[Tensor, Tensor]:
-    """Sorted values and their indices along `dim`; of equals the one with the lower index comes first.
+    """Sorted values and their indices along `dim`; of equal values the one with the lower index comes first.
 
-    Inside `torch.onnx.export` it is the top k of all values: ONNX has no stable sort, but its TopK "uses the
+    Inside `torch.onnx.export` it is a top k over all values: ONNX has no stable sort, but its TopK "uses the
     indices along the axis as a tiebreaker".
     """
     if torch.onnx.is_in_onnx_export():

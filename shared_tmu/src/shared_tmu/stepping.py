@@ -1,8 +1,9 @@
 """The blocks of a patched ViT one by one: each takes and returns all tokens, and remembers what has merged.
 
-Whoever iterates the blocks sees tokens of the full grid between them: maps of intermediate layers, prompts
-that are added, gradient checkpoints. What has merged so far belongs to the tokens that a step returned, so
-that nothing is shared by threads, by two sequences run side by side, or by a run that was left half-way.
+Code that iterates over the blocks sees the full grid of tokens between them, for intermediate feature maps,
+added prompts or gradient checkpoints. The record of what has merged so far is attached to the tokens that a
+step returned, so it is not shared between threads, between two sequences run side by side, or with a run that
+stopped half-way.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .trunk_state import Trunk, is_in_backward
 
 
 def refuse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], defaults: Defaults) -> None:
-    """Refuse what a model gives its blocks besides tokens.
+    """Refuse arguments that a model gives its blocks besides tokens.
 
     Raises:
         PatchError: anything that is neither None nor what the block takes anyway.
@@ -38,7 +39,7 @@ def refuse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], defaults: De
 
 
 def refuse_stand_ins(x: Any) -> None:
-    """Refuse what stands for tokens but has no numbers to match: where tokens go depends on those.
+    """Refuse tokens without values to match, such as tracing proxies: where tokens go depends on the values.
 
     Raises:
         PatchError: tracing by `torch.fx`, or `torch.vmap`.
@@ -87,7 +88,7 @@ class Run:
         """Run block `number` on tokens of the full grid, `[B, N, C]` to the same; the last one ends the pass.
 
         Raises:
-            PatchError: nobody can know what had merged in these tokens, or the block is given more.
+            PatchError: it is unknown what had merged in these tokens, or the block is given more than tokens.
         """
         trunk = self.trunk
         if not trunk.merges:
@@ -131,7 +132,7 @@ class Run:
         return None
 
     def _find_before(self, number: int) -> TrunkPass:
-        """The one pass that has come as far as the block before, for tokens that somebody has changed."""
+        """The only pass that has reached the previous block, for tokens that were changed in between."""
         thread = 0 if torch.compiler.is_compiling() else threading.get_ident()
         latest = self._latest.get(thread, [])
         if number == 0 or (self.trunk.begins(number) and not latest):
@@ -156,10 +157,10 @@ def _share_memory(a: Tensor, b: Tensor) -> bool:
 
 
 class BlockStep:
-    """A block of a patched ViT in one run: the block itself in every respect but its call.
+    """A block of a patched ViT in one run: it behaves as the block in everything except its call.
 
-    Attributes, hooks, parameters and methods are the block's, and so is what it is an instance of; a copy or
-    a file of a step is one of the block.
+    Attributes, hooks, parameters, methods and class are the block's; copying or saving a step copies or saves
+    the block.
 
     Args:
         block: the block.

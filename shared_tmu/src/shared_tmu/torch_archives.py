@@ -1,10 +1,10 @@
-"""Read what `torch.save` wrote: what a file asks for is known before torch sees it, and nothing is executed.
+"""Read files written by `torch.save` without executing code: each file is inspected before torch reads it.
 
-A file is walked through first (`pickles`): names that a dictionary of tensors does not need are refused by
-name, also those that torch itself would call, such as `bytearray(10**10)`. Tensors are memory-mapped only
-where every record lies uncompressed and aligned; compressed archives are unpacked, within a limit. An
-archive's checksums, which torch does not look at, are compared with every byte (3.7 GB/s, once the file is in
-memory): a flipped bit in a weight would be a wrong answer without a word.
+The pickle is read through first (`pickles`): anything that a dictionary of tensors does not need is refused
+by name, also calls that torch itself would allow, such as `bytearray(10**10)`. Tensors are memory-mapped only
+if every record is uncompressed and aligned; compressed archives are unpacked, within a limit. The archive's
+checksums, which torch does not check, are compared with the data (3.7 GB/s, once the file is in memory): a
+flipped bit in a weight would otherwise give wrong results without any message.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _CALLS_START = "torch._utils._rebuild_"
 
 
 def read_torch(path: Path, file: BinaryIO, head: bytes) -> Any:
-    """What a file written by `torch.save` holds, on the CPU.
+    """The contents of a file written by `torch.save`, on the CPU.
 
     Args:
         path: the file, for torch and for messages.
@@ -60,7 +60,8 @@ def read_torch(path: Path, file: BinaryIO, head: bytes) -> Any:
         head: its first bytes.
 
     Raises:
-        CheckpointError: it is damaged, of another kind, asks for code, or unpacks to far more than it is.
+        CheckpointError: it is damaged, of another kind, would need code to be executed, or unpacks to far
+            more than its size.
     """
     is_zip = head.startswith(ZIP_MAGIC)
     size = path.stat().st_size
@@ -185,7 +186,7 @@ def _check_pickles(path: Path, file: BinaryIO, size: int, count: int) -> None:
             scanner.load()
         except PICKLE_ERRORS as error:
             if not scanner.names and is_plain:
-                return  # no pickle at all, which is told better elsewhere
+                return  # not a pickle at all; the caller has a better message for this
             if not _unexpected(scanner):
                 raise pickle.UnpicklingError(str(error) or type(error).__name__) from error
         refused |= dict.fromkeys(_unexpected(scanner))

@@ -1,4 +1,4 @@
-"""A sequence of blocks, run with a method that leaves fewer tokens between them: a pure function."""
+"""Runs a sequence of blocks with a method that reduces the number of tokens: a pure function."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def run_trunk(
 ) -> tuple[Tensor, Route]:
     """Run all blocks, removing tokens as the schedule says; `"off"` is `for b in blocks: x = b(x)`.
 
-    Blocks before the first reduction run as they are. From there on, the parts of `shared_tmu.blocks` stand
-    for a block's own forward, so hooks on the block and on its `attn` are not called (those of other parts
-    are).
+    Blocks before the first reduction run unchanged. From there on, the functions of `shared_tmu.blocks`
+    replace a block's own forward, so hooks on the block and on its `attn` are not called (those on other
+    parts are).
 
     Args:
         blocks: pre-norm transformer blocks, see `shared_tmu.blocks`.
@@ -53,15 +53,15 @@ def run_trunk(
         unmerge: give every original token its slot's features after the last block; False returns the short
             sequence; "sparse", a control, gives them to each slot's first token only and zeros to the others.
         proportional: add log(size) to the attention logits, as ToMe does, for methods that do.
-        protect: "first", or "last": leave as many tokens at the end out of merging instead of those in front,
-            as published TMU does where task tokens are in front. It merges the task tokens; it is here to be
-            compared with.
-        mask: further tokens to spare, `[B, N]` bool, another in every image if need be; or `[B, N - T]`, of
-            the tokens after the prefix; or a function that makes it of the tokens `[B, N, C]`. The rule is
-            "background first", the same for every method: as many tokens go as without a mask, and a spared
-            one goes, or receives another, only where too few others are left; spared tokens then go in the
-            order of the method.
-        restore: row of `RESTORES`, how the grid is given back.
+        protect: "first", or "last": protect as many tokens at the end instead of those at the front, as
+            published TMU does although task tokens are at the front. This merges the task tokens; it exists
+            for comparison.
+        mask: further tokens to protect, `[B, N]` bool, which may differ between images; or `[B, N - T]`, for
+            the tokens after the prefix; or a function that computes it from the tokens `[B, N, C]`. The rule
+            is "background first", the same for every method: as many tokens are removed as without a mask,
+            and a protected token is removed, or receives another, only if too few other tokens are left;
+            protected tokens are then removed in the method's own order.
+        restore: row of `RESTORES`, how the full grid is restored.
         grid: rows and columns of the patches, for methods that use it.
         learned: the module of a method that learns, `method.learn(blocks)`.
 

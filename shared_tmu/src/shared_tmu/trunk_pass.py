@@ -20,19 +20,20 @@ from .seen import Applied, Seen, Watch, fit_mask
 from .trunk_settings import TrunkSettings
 
 Mask = Tensor | Callable[[Tensor], Tensor]
-"""Tokens to spare, `[B, N]` bool, or a function that says so of the tokens `[B, N, C]` that enter a trunk."""
+"""Tokens to protect, `[B, N]` bool, or a function that computes this from the tokens `[B, N, C]` that enter a
+trunk."""
 
 
 class TrunkPass:
-    """One pass of tokens through a trunk: what has merged so far, and so where every token is now.
+    """One pass of tokens through a trunk: what has merged so far, and therefore where every token is now.
 
-    A pass is only ever told of whole steps, and replaces what it holds: a `copy.copy` of it is a second pass
-    that may go on differently.
+    A pass is updated only after complete steps, and replaces its fields instead of changing them: a
+    `copy.copy` of it is a second pass that may continue differently.
 
     Args:
         settings: how to merge; they merge somewhere in `depth` blocks.
         depth: blocks of the trunk.
-        mask: tokens to spare, see `run_trunk`.
+        mask: tokens to protect, see `run_trunk`.
         learned: the module of a method that learns.
 
     Raises:
@@ -58,22 +59,23 @@ class TrunkPass:
         self._asked = settings.schedule.per_layer(depth)
         self._counts_sizes = settings.proportional and settings.method.proportional
         self._ending = settings.ending
-        self._made: tuple[Route, ...] = ()  # of tokens in the order that `reduce` gives them
+        self._made: tuple[Route, ...] = ()  # for tokens in the order that `reduce` returns
         self._history: tuple[Applied, ...] = ()
         self._size: Tensor | None = None
         self._protected: Tensor | None = None
 
     @property
     def plans(self) -> tuple[Route, ...]:
-        """One per step that reduced, each from the first tokens on, in their own order."""
+        """One route per step that reduced, each from the first tokens on, in the original order."""
         if self.settings.protect == "last":
             return tuple(turned(route, self.settings.num_prefix_tokens) for route in self._made)
         return self._made
 
     def reduce(self, x: Tensor) -> Tensor:
-        """Bring tokens of the full grid to the slots of now: `[B, N, C]` to the mean of each, `[B, M, C]`.
+        """Average tokens of the full grid into the current slots: `[B, N, C]` to `[B, M, C]`.
 
-        Undoes `restore` exactly, since equal tokens have no other mean (after linear steps, to rounding).
+        Undoes `restore` exactly, because the mean of equal tokens is the same token (after linear steps, up
+        to rounding).
 
         Raises:
             PlanError: `x` is not `[B, N, C]`, has fewer tokens than the prefix, or more or fewer than when
@@ -92,7 +94,7 @@ class TrunkPass:
         return x
 
     def step(self, number: int, block: Block, x: Tensor) -> Tensor:
-        """Run a block on the slots of now, removing as many as the schedule asks at its number.
+        """Run a block on the current slots, removing as many as the schedule says for it.
 
         Args:
             number: of the block in its trunk, from 0.
@@ -124,7 +126,7 @@ class TrunkPass:
         return seen.x
 
     def _run_whole(self, block: Block, seen: Seen) -> Tensor:
-        """A block in which nothing goes; where attention counts sizes, from its parts."""
+        """A block that removes nothing; run from its parts if attention is proportional."""
         weights = seen.weights
         if weights is None and not self._counts_sizes:
             return call_whole(block, seen.x)
@@ -133,7 +135,7 @@ class TrunkPass:
         return whole
 
     def restore(self, x: Tensor) -> Tensor:
-        """Give every original token what its slot has: `[B, M, C]` to `[B, N, C]`."""
+        """Give every original token the feature of its slot: `[B, M, C]` to `[B, N, C]`."""
         return self._put_back(self._run("unmerging", unmerge, x, self._made[-1]) if self._made else x)
 
     def leave(self, x: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class FoundTrunk:
 
     @property
     def numbers(self) -> list[list[int | None]]:
-        """For every container, the number of each thing in it; None for what only fills a place."""
+        """For every container, the block numbers of its entries; None for placeholders."""
         count = iter(range(len(self.blocks)))
         return [
             [None if _is_filler(b) else next(count) for b in c._modules.values()] for c in self.containers
@@ -54,7 +54,7 @@ def find_trunk(model: nn.Module) -> FoundTrunk:
     """The one ViT in a model: if there are several, the one that the model itself calls `blocks`.
 
     Raises:
-        PatchError: there is none, or several and no telling which.
+        PatchError: there is none, or there are several and the choice is not clear.
     """
     found, others = _search(model)
     if len(found) > 1 and "blocks" in found:
@@ -71,7 +71,7 @@ def find_trunk(model: nn.Module) -> FoundTrunk:
 
 
 def _say_which(found: dict[str, FoundTrunk]) -> str:
-    """Which modules can be passed instead; those that own several trunks cannot."""
+    """The message's hint which modules can be passed instead; those that own several trunks cannot."""
     owners: dict[int, list[str]] = {}
     for where, trunk in found.items():
         owners.setdefault(id(trunk.owner), []).append(where)
@@ -89,7 +89,7 @@ def _say_which(found: dict[str, FoundTrunk]) -> str:
 
 
 def _search(model: nn.Module) -> tuple[dict[str, FoundTrunk], list[str]]:
-    """Trunks by their place, and what looks like one, with what keeps it from being one."""
+    """Trunks by their place, and modules that look like one, with the reason why they are not."""
     found: dict[str, FoundTrunk] = {}
     others: list[str] = []
     inside: set[int] = set()
@@ -123,7 +123,8 @@ def _is_filler(block: nn.Module | None) -> bool:
 
 
 def _find_chunks(container: Container) -> list[Container]:
-    """The containers inside a trunk in chunks, called one after the other, as DINOv2's; else nothing."""
+    """The containers of a trunk that is divided into chunks, called one after the other, as in DINOv2; else
+    none."""
     chunks = list(container._modules.values())
     if any(type(chunk) in (nn.ModuleList, nn.Sequential) for chunk in chunks):
         return []  # nothing says that they are called one after the other
@@ -133,7 +134,7 @@ def _find_chunks(container: Container) -> list[Container]:
 
 
 def _find_container_misfit(container: Container) -> str | None:
-    """Why this container cannot be swapped, or None."""
+    """Why this container cannot be replaced, or None."""
     blocks = {number: b for number, b in enumerate(container._modules.values()) if not _is_filler(b)}
     for number, block in blocks.items():
         if block is None or (misfit := find_misfit(block)):
@@ -160,7 +161,7 @@ def _runs_blocks_in_order(container: Container, blocks: list[nn.Module]) -> bool
                 got: Any = container.forward(x)  # type: ignore[no-untyped-call]
                 for block in blocks:
                     x = block.forward(x)
-            except Exception:  # of the model's own code, given what it may not expect
+            except Exception:  # anything may be raised by the model's own code when it gets unexpected input
                 continue
             return isinstance(got, Tensor) and torch.equal(got, x)
     return False

@@ -18,10 +18,10 @@ Protect = Literal["first", "last"]
 
 @dataclass(frozen=True)
 class TrunkSettings:
-    """How to run a trunk; see `run_trunk` for the meaning of each.
+    """How to run a trunk; see `run_trunk` for the meaning of each field.
 
     Raises:
-        PatchError: a value that cannot be.
+        PatchError: an invalid value.
         ScheduleError: a schedule of thresholds for a method that takes counts, or the reverse.
     """
 
@@ -74,13 +74,13 @@ class TrunkSettings:
 
     @property
     def ending(self) -> Restore | None:
-        """What gives the grid back after the last block; None to leave the short sequence."""
+        """How the full grid is restored after the last block; None to return the short sequence."""
         if self.unmerge == "sparse":
             return find_restore("sparse")
         return find_restore(self.restore) if self.unmerge else None
 
     def merges(self, depth: int) -> bool:
-        """Whether anything merges in a trunk of so many blocks.
+        """Whether anything merges in a trunk with this number of blocks.
 
         Raises:
             ScheduleError: the schedule is for more blocks.

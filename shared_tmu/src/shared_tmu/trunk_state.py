@@ -1,4 +1,4 @@
-"""What the containers of one patched ViT share: how it is run, and the masks of the moment."""
+"""State that the containers of one patched ViT share: how it is run, and the current masks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _masks: ContextVar[tuple[tuple[Trunk, Mask], ...]] = ContextVar("masks of trunks
 
 
 class Trunk:
-    """What the containers of one patched ViT share: its settings, and the passes that are under way.
+    """State that the containers of one patched ViT share: its settings, and the passes in progress.
 
     Attributes:
         settings: how to merge; replaced as a whole, read once per pass.
@@ -31,9 +31,10 @@ class Trunk:
         record: whether to keep the plans of the last forward.
         plans: those plans, None before the first forward.
         is_active: False once the patch has been removed.
-        mask: tokens to spare in every forward, see `run_trunk`.
-        has_masks: whether somebody has given masks by `masked`.
-        learned: the module of a method that learns. No module of the model: keys of its state dict stay.
+        mask: tokens to protect in every forward, see `run_trunk`.
+        has_masks: whether `masked` has ever been used.
+        learned: the module of a method that learns. It is not a submodule of the model, so the model's
+            state-dict keys do not change.
         is_traced: whether torch.compile has traced a pass.
     """
 
@@ -59,7 +60,7 @@ class Trunk:
         self.passes = WeakTensorKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Plans and passes belong to a forward, not to a copy or a file."""
+        """Plans and passes belong to a forward, so they are neither copied nor saved."""
         return {name: value for name, value in vars(self).items() if name != "passes"} | {"plans": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -68,17 +69,17 @@ class Trunk:
 
     @property
     def merges(self) -> bool:
-        """Whether blocks are to be run in any way but their own."""
+        """Whether any block has to run differently from its own forward."""
         return self.is_active and self.settings.merges(self.depth)
 
     def keep(self, plans: tuple[Route, ...], x: Tensor | torch.fx.Proxy) -> None:
-        """Keep the plans of a pass of tokens `[B, N, C]`, if they are wanted."""
+        """Keep the plans of a pass of tokens `[B, N, C]`, if recording is on."""
         if self.record and not isinstance(x, torch.fx.Proxy):
             self.plans = plans or (MergePlan.identity(x.shape[0], x.shape[1], x.device),)
 
     @contextmanager
     def masked(self, mask: Mask) -> Iterator[None]:
-        """Spare these tokens in what runs in this thread, or task, until the `with` block is left."""
+        """Protect these tokens in every forward of this thread (or async task) inside the `with` block."""
         self.has_masks = True
         token = _masks.set((*_masks.get(), (self, mask)))
         try:
@@ -90,7 +91,7 @@ class Trunk:
         """The mask for the pass that begins now.
 
         Raises:
-            PatchError: a forward is computed again for its gradients, and its mask is gone.
+            PatchError: a forward is recomputed for its gradients, and its mask is no longer known.
         """
         if not self.has_masks:
             return self.mask
@@ -123,6 +124,6 @@ class Trunk:
 
 
 def is_in_backward() -> bool:
-    """Whether gradients are being computed right now, in this thread."""
+    """Whether this thread is currently in a backward pass."""
     task: int = torch._C._current_graph_task_id()
     return task != -1

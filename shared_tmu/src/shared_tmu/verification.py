@@ -1,8 +1,8 @@
-"""Whether a block computes what merging takes it to compute: x + attn(norm1(x)), then x + mlp(norm2(x)).
+"""Checks that a block computes what merging assumes: x + attn(norm1(x)), then x + mlp(norm2(x)).
 
-Parts alone do not tell a pre-norm block from one that normalises after attention, attends in windows or adds
-a bias of its own; numbers do. Every block is looked at as it is: one that differs from those before it in
-structure, settings or a method replaced on the instance is tried out by itself.
+The parts alone do not distinguish a pre-norm block from one that normalises after attention, attends in
+windows or adds a bias of its own, so outputs are compared. Every block that differs from the blocks before it
+in structure, in settings or by a method replaced on the instance is run separately.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_TOKENS = 256
 
 
 class BlockCheck:
-    """Which blocks have been tried out, and what would show that one has changed since.
+    """Which blocks have been checked, and how to notice that one has changed since.
 
     Args:
         blocks: those of a trunk.
@@ -44,7 +44,7 @@ class BlockCheck:
         self._shape = shape
         self.defaults: list[Defaults] = []
         self._seen: list[BlockState] = []
-        self._busy: set[tuple[int, int]] = set()  # being tried out, by number and thread
+        self._busy: set[tuple[int, int]] = set()  # blocks being checked, by number and thread
         verified = set()
         for number, block in enumerate(blocks):
             kind = describe_structure(block)
@@ -94,7 +94,8 @@ def _is_sharded(module: nn.Module) -> bool:
 
 
 def describe_structure(module: nn.Module) -> tuple[Any, ...]:
-    """What a module is made of, without its weights: equal for two that compute the same from equal weights.
+    """The structure of a module without its weights: equal for two modules that compute the same from equal
+    weights.
 
     Objects that are neither modules, tensors nor plain values count as different unless they are the same.
     """
@@ -121,12 +122,14 @@ def _describe_value(value: Any) -> Any:
 
 
 def verify_block(block: Block, shape: tuple[int, int] | None = None) -> None:
-    """Run the block its own way and in halves, with random weights where it lets us: they must agree.
+    """Compare the block's own forward with its two halves, with random weights where possible: they must
+    agree.
 
-    It is run on the CPU in float32 if that works, else where and as it is, and left as it was found.
+    It is run on the CPU in float32 if that works, else on its own device in its own dtype, and left
+    unchanged.
 
     Args:
-        block: one for which `find_misfit` has nothing to say; on the meta device it is not compared.
+        block: one for which `find_misfit` returns None; on the meta device it is not compared.
         shape: tokens and channels that reach it, None where unknown.
 
     Raises:
@@ -162,12 +165,13 @@ def verify_block(block: Block, shape: tuple[int, int] | None = None) -> None:
 
 
 def find_needed_arguments(block: nn.Module) -> list[str]:
-    """Names of what a block's forward must be given besides tokens."""
+    """Names of required arguments of a block's forward besides the tokens."""
     return [name for name, is_needed in _other_arguments(block).items() if is_needed]
 
 
 def find_positions(block: nn.Module) -> list[str]:
-    """Names of arguments by which a block's forward is told positions, and of those it cannot do without."""
+    """Names of the arguments through which a block's forward gets positions, and of its required
+    arguments."""
     starts, ends = ("rope", "rot", "rel_pos", "pos_"), ("_rope", "_rel_pos", "_pos")
     return [
         name
@@ -195,7 +199,8 @@ def _other_arguments(block: nn.Module) -> dict[str, bool]:
 def _attempts(
     block: Block, shape: tuple[int, int] | None
 ) -> Iterator[tuple[Tensor, tuple[torch.device | None, torch.dtype | None] | None]]:
-    """Tokens to try, with device and dtype of the random weights that go with them, or None for its own."""
+    """Test tokens, with device and dtype of the random weights to use with them, or None for the block's
+    own."""
     counts = [_TOKENS] if shape is None else sorted({min(shape[0], _MOST_TOKENS), shape[0]})
     own = next(iter([*block.parameters(), *block.buffers()]), torch.zeros(()))
     cpu = torch.empty(0, device="cpu", dtype=torch.float32)
@@ -229,7 +234,7 @@ def _agree(block: Block, x: Tensor, want: Tensor, got: Tensor) -> bool:
 
 
 def _rounds(block: nn.Module) -> bool:
-    """Whether something inside computes in steps, so that what hardly differs may come out a step apart."""
+    """Whether something inside quantises, so that nearly equal values may come out one step apart."""
     return any("quant" in type(part).__module__.lower() for part in block.modules()) or any(
         not p.is_floating_point() for p in block.parameters()
     )

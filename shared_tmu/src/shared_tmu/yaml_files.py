@@ -1,8 +1,8 @@
-"""The one reader of YAML files that come from elsewhere: plain values, bounded in every direction.
+"""The only reader of YAML files from outside: plain values, with limits on size and nesting.
 
-A few hundred bytes of YAML can stand for billions of values (aliases of aliases), for a nesting that no
-parser survives, or for a number with a million digits. What is read here is limited in bytes, in nesting, in
-values after aliases are followed, and in the length of one scalar, before anything is built.
+A few hundred bytes of YAML can expand to billions of values (aliases of aliases), to a nesting that no parser
+survives, or to a number with a million digits. Before anything is built, this reader checks limits on the
+number of bytes, the nesting, the number of values after following aliases, and the length of one scalar.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def read_yaml(path: Path | str, missing: str = "") -> dict[str, Any]:
 
     Args:
         path: the file.
-        missing: how one gets it, a sentence for the message if it is not there.
+        missing: how to get it, a sentence for the message if it is missing.
 
     Raises:
         MissingAssetError: there is no such file.
@@ -49,7 +49,7 @@ def read_yaml(path: Path | str, missing: str = "") -> dict[str, Any]:
 
 
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
-    """The mapping that a YAML text holds; see `read_yaml`.
+    """The mapping in a YAML text; see `read_yaml`.
 
     Args:
         text: the YAML.
@@ -73,12 +73,12 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
 
 
 def brief(value: Any) -> str:
-    """A value as it stands in a message: what is large or deep is left out."""
+    """A value as text for a message; large or deeply nested parts are left out."""
     return _BRIEF.repr(value)
 
 
 def _expect_bounded(events: Iterator[Any], source: str) -> None:
-    """Count what the text stands for, event by event, and stop at the first limit."""
+    """Count the values that the text expands to, event by event, and stop at the first limit."""
     yaml = _library()
     sizes: dict[str, int] = {}
     open_nodes: list[tuple[str | None, int]] = []  # anchor, and values before it
