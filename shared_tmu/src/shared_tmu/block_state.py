@@ -1,4 +1,4 @@
-"""What of a block merging stands in for, as it was when the block was tried out; cheap to compare.
+"""The parts of a block that merging replaces, as they were when the block was checked; cheap to compare.
 
 Merging takes the place of the forward of a block and of its attention. What their parts (`norm1`, `qkv`,
 `mlp` ...) do inside is run either way, so it may change freely.

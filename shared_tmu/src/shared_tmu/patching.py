@@ -221,7 +221,8 @@ def patch(
 
     The ViT is `model` itself or a module inside it: whatever owns a ModuleList or Sequential of blocks that
     `shared_tmu.blocks` recognises. If several do, the one called `blocks` in `model` itself counts; else say
-    which. Every block is tried out as it is, and again once it was changed. Blocks may be called all at once
+    which. Every block is run once to check what it computes, and again after a change. Blocks may be called
+    all together
     or one by one, by iteration, slice or index: each gives all tokens back, so intermediate maps are whole.
     While something merges, a call of a block that was found by name (`get_submodule`), or kept since before,
     is refused. Hooks on a block or its `attn` that would not run are refused at the forward; those on other

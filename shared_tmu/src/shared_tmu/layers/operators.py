@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from shared_tmu.errors import LayersError
 
 Coefficients = Callable[[int], list[float]]
-"""From the number n of blocks to the factor of each block's tensors, first block first; they sum to 1."""
+"""Maps the number n of blocks to the factor of each block's tensors, first block first; the factors sum to
+1."""
 
 
 def _eq4(count: int) -> list[float]:
@@ -44,8 +45,8 @@ VARIANTS: Mapping[str, tuple[Coefficients, Coefficients]] = MappingProxyType(
 """Factors of the tensors of linear layers, and of all others (norms, layer scale).
 
 `eq4` is the paper's equation on every tensor. The programs that it builds on (LaCo, SLM) subtract a running
-sum instead of the first block, which leaves the last block: `last` does so with every tensor, `slm` with the
-matrices alone and keeps the first block's norms. `mean` averages. `drop` keeps the first block.
+sum instead of the first block, so that only the last block remains: `last` does so with every tensor, `slm`
+only with the matrices, and keeps the first block's norms. `mean` averages. `drop` keeps the first block.
 """
 
 

@@ -1,4 +1,4 @@
-"""Algorithm 1 of ECLM: which blocks may become one while the error stays within a bound."""
+"""Algorithm 1 of ECLM: which blocks can be merged into one while the error stays within a bound."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def find_windows(
 ) -> Search:
     """Merge neighbouring blocks, from the last to the first, as long as the error grows by less than a bound.
 
-    A window grows downwards while its trials pass. Where one fails, the window without the block that was
-    added last is committed, if it holds two blocks or more; the next window then starts below it.
+    A window grows towards the first block while its trials pass. When one fails, the window without the block
+    that was added last is committed, if it holds two blocks or more; the next window then starts below it.
 
     Args:
         depth: number L of blocks.
@@ -72,7 +72,7 @@ def find_windows(
             an improvement always passes).
         flush: also commit the window that is still open when it has reached block 0. The published algorithm
             loses it, so that nothing at all is merged if every trial passes.
-        on_trial: told each trial, e.g. to show progress.
+        on_trial: called with each trial, e.g. to show progress.
 
     Raises:
         LayersError: `depth` is below 1, the threshold is not a number, or the unmerged model's error is none.

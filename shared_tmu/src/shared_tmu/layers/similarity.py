@@ -1,4 +1,4 @@
-"""How alike the layers of a trunk are: linear CKA between the features after each block."""
+"""How similar the layers of a trunk are: linear CKA between the features after each block."""
 
 from __future__ import annotations
 

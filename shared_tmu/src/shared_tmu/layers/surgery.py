@@ -1,4 +1,4 @@
-"""The model with other blocks: for a trial beside the original, or for good."""
+"""A model with other blocks: for a trial that shares the original's weights, or as a new model."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class BlocksOf:
 def merge_layers(place: BlocksOf, partition: Partition, variant: str = "eq4") -> nn.Module:
     """An ordinary model with one block per window; the original stays as it is.
 
-    Rates of stochastic depth belong to places in the trunk, not to blocks: they are spread anew over the
-    places that are left, from the first block's to the last block's.
+    Rates of stochastic depth depend on the position in the trunk, not on the block: they are distributed
+    again over the remaining positions, from the first block's rate to the last block's.
 
     Args:
         place: the model and where its blocks are.
@@ -78,7 +78,7 @@ def _drop_rates(blocks: Sequence[nn.Module]) -> list[float]:
 
 
 def _spread_drop_path(blocks: Sequence[nn.Module], rates: Sequence[float]) -> None:
-    """Give the blocks that drop their branches rates that rise evenly to the largest of before."""
+    """Give the blocks with stochastic depth rates that rise linearly to the largest previous rate."""
     for place, block in enumerate(blocks):
         for name in ("drop_path", "drop_path1", "drop_path2"):
             drop: Any = getattr(block, name, None)

@@ -1,6 +1,8 @@
-"""Which tokens show the subject: masks in pixels, brought to patch tokens by the patch embedding's geometry.
+"""Which tokens show the subject: masks in pixels, converted to patch tokens by the patch embedding's
+geometry.
 
-A mask is true at the foreground. Given to a patch, tokens in it do not merge as long as background is left.
+A mask is true at the foreground. When a mask is given to `patch`, its tokens do not merge as long as
+background is left.
 """
 
 from .limbs import Limb, draw_box, draw_limbs, draw_triangles

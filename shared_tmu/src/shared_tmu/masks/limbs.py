@@ -1,4 +1,4 @@
-"""What a picture shows of a subject, drawn: limbs between its key points, its mesh, its box."""
+"""Draws the mask of a subject: from the limbs between its key points, from its mesh, or from its box."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Limb:
     Attributes:
         points: numbers of key points: one for a disc, two for a bone, more for a filled area such as the
             palm.
-        radius: how far it reaches beyond the lines between the points, in units of the subject's size.
+        radius: thickness around the lines between the points, in units of the subject's size.
     """
 
     points: tuple[int, ...]

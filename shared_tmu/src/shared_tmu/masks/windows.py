@@ -1,4 +1,4 @@
-"""From pixels to patch tokens, by the windows that the patch embedding really reads."""
+"""Converts masks from pixels to patch tokens, by the windows that the patch embedding reads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PatchWindows:
 
     @classmethod
     def of(cls, patch_embed: nn.Module) -> PatchWindows:
-        """Those of a patch embedding: a convolution, or a module that holds one as `proj`.
+        """The windows of a patch embedding: a convolution, or a module that has one as `proj`.
 
         Raises:
             InputError: there is no plain convolution whose padding is given in pixels.
@@ -48,7 +48,7 @@ class PatchWindows:
         return cls(found.kernel_size, found.stride, found.padding)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of tokens that an input of this size gives."""
+        """Rows and columns of the token grid for an input of this size."""
         sides = zip((height, width), self.size, self.stride, self.padding, strict=True)
         rows, columns = ((side + 2 * pad - size) // step + 1 for side, size, step, pad in sides)
         return rows, columns

@@ -1,8 +1,8 @@
 """The table of token-compression methods: one file each, one row each.
 
-A row says where in a block a method acts (a place, from `shared_tmu.places`), which function decides there,
-what that function reads, and how much it can remove. To add one, write its file and list its row;
-`shared_tmu.method` says what the fields mean.
+A row says where in a block a method acts (a place, from `shared_tmu.places`), which function makes the plan,
+what that function reads, and how many tokens it can remove. To add a method, write its file and list its row;
+`shared_tmu.method` explains the fields.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ def table(*rows: Method) -> Mapping[str, Method]:
 
 METHODS: Mapping[str, Method] = table(
     Method("tome", Between(plan_tome), paper="arXiv:2210.09461"),
-    Method("random", Between(plan_random_pairs), Needs.SIZES),  # the control every plot needs
+    Method("random", Between(plan_random_pairs), Needs.SIZES),  # the control that every comparison needs
     Method("evit", Between(plan_evit), Needs.KEYS | Needs.ROWS, all_but_one, "arXiv:2202.07800"),
     Method("dct", After(plan_dct), Needs.NOTHING, all_but_one, "arXiv:2305.15099", mixes=True),
     Method("tomesd", Around(plan_tomesd), Needs.TOKENS, all_but_one, "arXiv:2303.17604"),
-    Method("drop", Between(plan_drop), Needs.NOTHING, all_but_one),  # what removing costs at least
+    # the slicing floor: the lowest possible cost
+    Method("drop", Between(plan_drop), Needs.NOTHING, all_but_one),
 )
 
 
@@ -98,7 +99,7 @@ def plan_merge(
             gives the identity.
         num_prefix_tokens: T tokens at the front that never merge, receive nothing, and stay first.
         method: row of `METHODS` that needs no more than a metric.
-        protected: further tokens to spare while there are others, `[B, N]` bool; see `run_trunk`.
+        protected: further tokens to protect while there are others, `[B, N]` bool; see `run_trunk`.
 
     Returns:
         The plan from N to M = N - r slots.

@@ -1,10 +1,10 @@
 """Fourier Transformer: a low-pass over the sequence. He et al. 2023, arXiv:2305.15099.
 
-Patch tokens go through a discrete cosine transform along the sequence, the highest frequencies are dropped,
-and the shorter spectrum goes back; so slots are mixtures of all tokens. The transpose, which pads the
-spectrum with zeros, gives the grid back, block by block in reverse. Acts at the end of a block, as in
-PiToMe's version for ViTs, without its rounding to float16. Constant sequences grow by sqrt(n / n'), as in the
-original.
+Patch tokens are transformed by a discrete cosine transform along the sequence, the highest frequencies are
+dropped, and the shorter spectrum is transformed back; so slots are mixtures of all tokens. The transpose,
+which pads the spectrum with zeros, restores the grid, block by block in reverse. It acts at the end of a
+block, as in PiToMe's version for ViTs, but without that version's rounding to float16. The values of a
+constant sequence grow by sqrt(n / n'), as in the original.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def low_pass(num_tokens: int, r: int, num_prefix_tokens: int, device: torch.devi
 
 @lru_cache(maxsize=128)
 def _kept_low_pass(num_tokens: int, r: int, num_prefix_tokens: int, device: torch.device) -> Tensor:
-    """The same, remembered; see `matching`."""
+    """The same, cached; see `matching`."""
     with torch.inference_mode(False):
         return low_pass(num_tokens, r, num_prefix_tokens, device)
 
@@ -54,9 +54,10 @@ def cosines(count: int, device: torch.device) -> Tensor:
 
 
 def _release(protected: Tensor, r: int, prefix: int) -> Tensor:
-    """The tokens `[B, N]` that stay as they are: the prefix, and protected ones as far as r + 1 are left.
+    """The tokens `[B, N]` that stay as they are: the prefix, and protected ones as long as r + 1 others are
+    left.
 
-    Background is used up first; then protected tokens are given up from the end.
+    Background is used first; if it is not enough, protected tokens are used too, starting from the end.
     """
     is_prefix = torch.arange(protected.shape[1], device=protected.device) < prefix
     protected = protected & ~is_prefix
@@ -68,13 +69,14 @@ def _release(protected: Tensor, r: int, prefix: int) -> Tensor:
 def low_pass_around(spared: Tensor, r: int) -> Tensor:
     """`low_pass` with other tokens to leave alone in every image: `[B, N]` bool to `[B, N - r, N]`.
 
-    Slots are the spared tokens in their order, then those of the others.
+    The slots are first the tokens that stay, in their order, then the mixtures of the others.
     """
     num_tokens, device = spared.shape[1], spared.device
     count = (~spared).sum(1).double()[:, None, None]  # n of each image
     kept = count - r
     frequency = torch.arange(num_tokens, dtype=torch.float64, device=device)[:, None]
-    number = ((~spared).cumsum(1) - 1).double().unsqueeze(1)  # of a token among those that are not spared
+    # position of a token among those that do not stay
+    number = ((~spared).cumsum(1) - 1).double().unsqueeze(1)
     slot = torch.arange(num_tokens - r, dtype=torch.float64, device=device) - (num_tokens - count)
 
     def transform(position: Tensor, length: Tensor) -> Tensor:  # [B, K, positions]

@@ -1,4 +1,4 @@
-"""Random pairs: the control that says how much of a method's accuracy is owed to its choice of tokens."""
+"""Random pairs: the control that shows how much of a method's accuracy comes from its choice of tokens."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ..seen import Seen
 
 
 def plan_random_pairs(seen: Seen, r: int, seed: int = 0) -> Merge:
-    """Join r random sources to a random target each; all but that choice is as in `tome`.
+    """Join each of r random sources to a random target; apart from this choice it works like `tome`.
 
     The choice depends on the seed, the number of tokens and the number of prefix tokens: it is the same for
-    every image, on every device and in every thread, new in each layer, and touches no random number
-    generator. For other draws, `Between(functools.partial(plan_random_pairs, seed=1))`. A protected token is
-    no target while there is another, and no source while there are others.
+    every image, on every device and in every thread, differs between layers, and uses no random number
+    generator. For other draws, `Between(functools.partial(plan_random_pairs, seed=1))`. A protected token
+    becomes a target only if there is no other, and a source only if there are no others.
 
-    Not the random matching in ToMe's own ablations, which still joins every source to its most similar
-    target.
+    This differs from the random matching in ToMe's own ablations, which still joins every source to its most
+    similar target.
 
     Args:
-        seen: read only for its shape and device, and for what is protected.
+        seen: only its shape, its device and the protected tokens are read.
         r: tokens to remove.
         seed: any integer from 0 to 2**31 - 1.
     """
@@ -43,7 +43,8 @@ def plan_random_pairs(seen: Seen, r: int, seed: int = 0) -> Merge:
 
 
 def _next_free(target: Tensor, is_taken: Tensor) -> Tensor:
-    """The first of the targets, from the drawn one `[B, A]` on and around, that is free, if any is."""
+    """The first unprotected target, searching from the drawn one `[B, A]` onwards and around; the drawn one
+    if none is."""
     count = is_taken.shape[1]
     number = torch.arange(2 * count, device=is_taken.device).expand(len(is_taken), -1)
     free = number.where(~is_taken.repeat(1, 2), 4 * count)
@@ -52,7 +53,7 @@ def _next_free(target: Tensor, is_taken: Tensor) -> Tensor:
 
 
 def hash_integers(x: Tensor) -> Tensor:
-    """Scatter non-negative integers over 0..2**31 - 1, with integer arithmetic that every device agrees on.
+    """Hash non-negative integers to 0..2**31 - 1, with integer arithmetic that is the same on every device.
 
     Multiply and xor-shift, as in the finaliser of MurmurHash3, on 31 bits.
     """

@@ -1,4 +1,5 @@
-"""Slicing: the last tokens go, whatever is in them. What removing tokens costs at least, and a control."""
+"""Slicing: drop the last tokens, whatever their content. A control, and the lowest cost of removing
+tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from ..seen import Seen
 
 @dataclass(frozen=True, eq=False)
 class Slice(Planned):
-    """The first tokens stay, as a view without a copy of its own."""
+    """The first tokens, as a view without a copy."""
 
     def reduce(self, x: Tensor, size: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The first rows."""

@@ -1,4 +1,4 @@
-"""Token Merging (ToMe), Bolya et al. 2023, arXiv:2210.09461; inside a regressor, with unmerging, TMU."""
+"""Token Merging (ToMe), Bolya et al. 2023, arXiv:2210.09461; with unmerging, in a regressor, it is TMU."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Token Merging for Stable Diffusion: Bolya and Hoffman 2023, arXiv:2303.17604.
 
-One token in every cell of the patch grid is a destination, all others are sources; attention runs on what is
-left, and its result is given back to all tokens at once. No sizes, no proportional attention. Only attention
-is shortened, as by default in the original.
+One token in every cell of the patch grid is a destination, all others are sources; attention runs on the
+merged tokens, and its result is given back to all tokens immediately. There are no sizes and no proportional
+attention. Only attention runs on fewer tokens, which is the default of the original.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ CELL = (2, 2)
 def plan_tomesd(seen: Seen, r: int, cell: Grid = CELL, is_random: bool = True) -> Merge | None:
     """The r sources most similar to a destination join it, compared by the tokens that enter the block.
 
-    The partition is the same for every image. Where the original draws from a generator, a hash of the layer
-    and the cell decides, so that a result does not depend on what ran before.
+    The partition is the same for every image. The original draws it from a random generator; here a hash of
+    the layer and the cell decides, so that a result does not depend on what ran before.
 
     Args:
         seen: with the grid of its patches.
-        r: tokens to remove, as far as there are sources.
+        r: tokens to remove, at most the number of sources.
         cell: rows and columns of a cell.
-        is_random: whether the destination is any token of the cell, or its first.
+        is_random: whether the destination is a random token of the cell, or its first.
 
     Raises:
         MethodError: the grid is not known, or is not that of the tokens.
