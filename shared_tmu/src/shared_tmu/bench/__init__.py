@@ -1,1 +1,1 @@
-"""Speed and cost of models: merged, unmerged, against the slicing floor, in every runtime."""
+"""Speed and cost of models, with and without merging, compared with the slicing floor, in every runtime."""

@@ -46,13 +46,13 @@ from shared_tmu.schedule import Schedule
 T = TypeVar("T")
 
 _MOST = {"--batch": MAX_BATCH, "--tokens": 1 << 16, "--depth": 256}
-"""Beyond them a program dies while it asks for memory."""
+"""Upper limits: with larger values a program would run out of memory."""
 
 _ABOUT = """
-Time a model with token merging against three yardsticks: the unpatched model, the slicing floor (the same
-blocks that simply drop tokens to the same counts: what this hardware could give at best), and the arithmetic
-saved. All that a row compares is measured in turn in one process, after a warm-up; figures are medians
-and quartiles of the ratios within the rounds.
+Time a model with token merging and compare it with three references: the unpatched model, the slicing floor
+(the same blocks, which simply drop tokens to the same counts: the best that this hardware could give), and
+the ratio of FLOPs. The variants that a row compares are run in turn in one process, after a warm-up; figures
+are medians and quartiles of the ratios within a round.
 """
 
 
@@ -229,7 +229,7 @@ def _subject(program: ModelProgram, given: argparse.Namespace) -> MeasuredModel:
 
 
 def _keep(records: Iterable[dict[str, Any]], path: Path | None) -> list[dict[str, Any]]:
-    """All records, each appended to the file as soon as it is there."""
+    """All records, each appended to the file as soon as it is measured."""
     kept = []
     for record in records:
         kept.append(record)
@@ -239,7 +239,7 @@ def _keep(records: Iterable[dict[str, Any]], path: Path | None) -> list[dict[str
 
 
 def _known(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """What is not to be measured again.
+    """Records of results that need not be measured again.
 
     Raises:
         InputError: `--resume` without a file to go on with.

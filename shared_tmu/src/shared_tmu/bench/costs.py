@@ -1,4 +1,4 @@
-"""What a call costs besides time: arithmetic, memory, and how far its vertices are from a reference."""
+"""What a call costs besides time: FLOPs, memory, and the distance of its vertices from a reference."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""The slicing floor: what this hardware could give at best if merging itself cost nothing.
+"""The slicing floor: the speed that this hardware would reach if merging itself cost nothing.
 
-The same trunk, with the same number of tokens in every attention and every MLP; but its method is `drop`,
-which keeps the first tokens and drops the rest, at the place where the method acts. It has no similarities,
-no merging, no sizes and therefore no term in the attention logits. Its numbers mean nothing; its time does:
-`overhead` is how much longer the merged trunk takes.
+It is the same trunk, with the same number of tokens in every attention and every MLP; but its method is
+`drop`, which keeps the first tokens and drops the rest, at the place where the measured method acts. It has
+no similarities, no merging, no sizes and therefore no term in the attention logits. Its outputs mean nothing,
+only its time: `overhead` is how much longer the merged trunk takes.
 
 What makes the comparison fair:
 
-* tokens are dropped where they merge, between attention and MLP, as a view without a copy of its own;
+* tokens are dropped where they would merge, between attention and MLP, as a view without a copy;
 * a block that the trunk calls as a whole is called as a whole here, one that it runs in halves in halves;
-* where the trunk unmerges, the floor fills up with zeros to the first number of tokens, so that the norm and
-  the head after it work as much. Something has to write those rows; zeros are the least it can be.
+* where the trunk unmerges, the floor pads with zeros to the original number of tokens, so that the norm and
+  the head after it do the same work. These rows have to be written in any case; zeros are the cheapest.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shared_tmu.seen import Needs
 
 
 def drop_instead(method: Method) -> Method:
-    """`drop`, where that method acts and as many tokens as it can remove."""
+    """`drop`, at the place where that method acts, and with its limit on the tokens to remove."""
     drop = METHODS["drop"]
     if not isinstance(method.step, Place) or not isinstance(drop.step, Place):
         return replace(drop, limit=method.limit)

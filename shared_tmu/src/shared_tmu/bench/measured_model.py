@@ -97,7 +97,7 @@ class MeasuredModel:
         self._models = {torch.float32: program.sizes[size]().eval().to(device)}
 
     def facts(self) -> dict[str, Any]:
-        """What records say about it."""
+        """The facts about it that records contain."""
         return {
             "model": self.program.name,
             "size": self.size,
@@ -140,7 +140,7 @@ class MeasuredModel:
             return runtime.prepare(module, arguments, variant.schedule)
 
     def run_first(self, variant: Variant, batch_size: int) -> FirstRun:
-        """Prepare the variant, run it once, and see how much memory that takes; see `prepare`."""
+        """Prepare the variant, run it once, and measure how much memory that takes; see `prepare`."""
         calls: list[Call] = []
         outputs: list[object] = []
 

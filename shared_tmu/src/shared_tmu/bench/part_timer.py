@@ -1,4 +1,4 @@
-"""Where the time of a run goes, by part; what is wrapped is wrapped only while it is measured."""
+"""Measures the time of a run by part; functions are wrapped only during the measurement."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class PartClock:
     """Sums up time by part; a part inside another counts for the inner one only.
 
     Args:
-        device: synchronised wherever a part begins or ends, so that its time is its own. On a GPU this takes
-            away what running ahead of it hides, so the whole is to be measured without parts too.
+        device: synchronised wherever a part begins or ends, so that time is counted for the right part. On a
+            GPU this removes the overlap of CPU and GPU work, so the total time should also be measured
+            without parts.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -62,7 +63,8 @@ class PartClock:
         replaced meanwhile.
 
         Args:
-            vit: the backbone; what no part of it covers (embedding, residuals, norm) is `rest of the ViT`.
+            vit: the backbone; time in it that no part covers (embedding, residuals, norm) is `rest of the
+                ViT`.
             modules: other modules, by their part.
         """
         inside = [
@@ -78,7 +80,7 @@ class PartClock:
                 if isinstance(blocks, MergedBlocks):
                     settings = replace(blocks.settings, watch=_Timing(self))
                     undo.enter_context(_replaced(blocks.trunk, "settings", settings))
-                    # what is timed looks replaced: it need not be tried out again
+                    # the timing wrappers look like replaced functions: the blocks need not be checked again
                     undo.enter_context(_replaced(blocks.trunk.check, "again", lambda *_: None))
             yield
 

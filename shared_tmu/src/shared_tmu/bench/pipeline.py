@@ -1,4 +1,4 @@
-"""From pictures to overlays in the simplest order, one stage after the other, for timing each."""
+"""The pipeline from pictures to overlays, one stage after the other, so that each can be timed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Where the time goes, part by part, from the picture to the overlay.
 
-A round runs the pipeline twice for every schedule: as it is, which gives the whole, and under a `PartClock`.
-The parts are those of the second run; what they leave of it is `unaccounted`.
+A round runs the pipeline twice for every schedule: once unchanged, which gives the total time, and once under
+a `PartClock`. The parts are those of the second run; the rest of its time is `unaccounted`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PARTS = (
 )  # fmt: skip
 """In the order of a run; attention to `rest of the ViT` are the ViT."""
 MAX_UNACCOUNTED = 0.05
-"""Share of the time that may belong to no part."""
+"""Largest share of the time that may be unaccounted for."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class _Runs:
     parts: list[dict[str, float]] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """Means, so that parts add up; every part with its share of the watched whole."""
+        """Means, so that parts add up; every part with its share of the total time of the run with parts."""
         total = fmean(self.watched)
         names = [name for name in PARTS if any(name in parts for parts in self.parts)]
         seconds = {name: fmean(parts.get(name, 0.0) for parts in self.parts) for name in names}

@@ -1,4 +1,4 @@
-"""Results as a table for the terminal, and in plain words what does not pay."""
+"""Results as a table for the terminal, with a sentence for every schedule that brings no speed-up."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def format_profile(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def say_what_is_unaccounted(records: Sequence[Mapping[str, Any]], limit: float) -> list[str]:
-    """Whether the parts add up, in a sentence, and what watching them cost."""
+    """A sentence on whether the parts add up, and on the cost of timing them."""
     worst = max(abs(r["unaccounted"]) for r in records)
     cost = max(r["watching_costs"] for r in records)
     verdict = "add up to" if worst <= limit else "do NOT add up to"

@@ -1,8 +1,8 @@
 """How time and memory grow with tokens, images and blocks: a trunk of its own, half of whose tokens merge.
 
-The trunk is narrow, so that many points take minutes on a small CPU. Merging costs relatively more in a
-narrow trunk (matching costs tokens squared, the rest mostly width squared), so overheads here are larger than
-those of a real model; how they grow is the point.
+The trunk is narrow, so that many points take only minutes on a small CPU. Merging costs relatively more in a
+narrow trunk (the cost of matching grows with tokens squared, that of the rest mostly with width squared), so
+overheads here are larger than those of a real model; this measurement shows how they grow.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ScalePoint:
 
     @property
     def schedule(self) -> Schedule:
-        """As many tokens from every block as leave about half of them."""
+        """The number of tokens to remove in every block so that about half of them are left at the end."""
         return Schedule.parse(max(1, self.tokens // (2 * self.depth)))
 
 

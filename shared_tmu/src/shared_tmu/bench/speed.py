@@ -1,4 +1,4 @@
-"""How much faster a patched model is, beside what the hardware and the arithmetic could give.
+"""How much faster a patched model is, compared with the slicing floor and the ratio of FLOPs.
 
 A row is one batch size, dtype, runtime and schedule, and is given as soon as it is measured: the patched
 model, its slicing floor and the unpatched model of the same dtype and runtime, timed in the same rounds. The
@@ -25,7 +25,7 @@ from shared_tmu.schedule import Schedule
 
 OFF = Schedule()
 REFERENCE = Variant(torch.float32, "eager", OFF)
-"""What every row is compared with besides its own baseline: the model as published."""
+"""The reference of every row besides its own baseline: the model as published."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def measure_speed(
 def _find_known(
     heads: Mapping[Variant, Mapping[str, Any]], known: Sequence[Mapping[str, Any]]
 ) -> dict[Variant, Mapping[str, Any]]:
-    """The latest known record of every variant, where it was made by this very code on this machine."""
+    """The latest known record of every variant that was measured with the same code on this machine."""
     found: dict[Variant, Mapping[str, Any]] = {}
     for variant, head in heads.items():
         commit = head["commit"]
@@ -121,7 +121,7 @@ def compare_variant(
     Args:
         variant: which row.
         times: of it, of its slicing floor, and of `off` in the same dtype and runtime.
-        flop_ideal: speed-up if time were arithmetic and merging free.
+        flop_ideal: speed-up if time were proportional to FLOPs and merging cost nothing.
         off_over_reference: how much faster that `off` is than `REFERENCE`.
 
     Returns:
@@ -184,7 +184,8 @@ class _Group:
         wanted = [variant for variant in variants if variant not in known]
         first = next((variant for variant in wanted if variant != off), off)
         for variant in wanted:
-            if variant not in self._figures:  # it may be there: `auto` is another name of some dtype
+            # it may be measured already: `auto` stands for one of the dtypes
+            if variant not in self._figures:
                 self._measure(first if variant == off else variant, off, known.get(off))
             yield variant, self._figures[variant]
         self._forget(keep=[REFERENCE])
@@ -236,7 +237,7 @@ class _Group:
         }
 
     def _forget(self, keep: Sequence[Variant]) -> None:
-        """Let go of all variants but these, and of what their runtimes keep."""
+        """Release all other variants, and what their runtimes keep."""
         for variant in [variant for variant in self._calls if variant not in keep]:
             del self._calls[variant]
             if (release := RUNTIMES[variant.runtime].release) is not None:

@@ -1,4 +1,4 @@
-"""Named sets of measurements for one command: what the targets on a GPU are checked against."""
+"""Named sets of measurements for one command, and the targets that their results are compared with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Verdict:
     Attributes:
         target: its name.
         is_reached: None where it was not measured.
-        found: the worst of the figures it is about.
+        found: the worst of the figures that the target covers.
         limit: what that may be at most, or at least.
         where: the row with the worst figure.
     """
@@ -62,7 +62,7 @@ class Target:
     is_most: bool
 
     def judge(self, records: Sequence[Mapping[str, Any]]) -> Verdict:
-        """Hold the worst of the selected figures against the limit."""
+        """Compare the worst of the selected figures with the limit."""
         chosen = [record for record in records if self.selects(record)]
         if not chosen:
             return Verdict(self.name, None, None, self.limit, None)
@@ -81,7 +81,7 @@ class Suite:
         name: what users type.
         device_type: where it makes sense.
         measurements: settings by name.
-        targets: what the results are held against.
+        targets: what the results are compared with.
     """
 
     name: str
@@ -146,7 +146,7 @@ GPU = Suite(
     ),
 )
 TRIAL = Suite("trial", "cpu", dict.fromkeys(GPU.measurements, _TRIED), GPU.targets)
-"""To try on a CPU what runs the other; its figures mean nothing."""
+"""A tiny suite to test on a CPU the code that runs the other suite; its figures mean nothing."""
 SUITES: Mapping[str, Suite] = MappingProxyType({suite.name: suite for suite in (GPU, TRIAL)})
 
 

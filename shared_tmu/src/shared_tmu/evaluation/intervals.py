@@ -23,7 +23,7 @@ def read_intervals(folder: Path, baseline: Path | None, headline: Mapping[str, f
     Args:
         folder: of the run, where `per_sample.npz` lies.
         baseline: the same of `off` on the same samples; None, or without that file, gives no differences.
-        headline: only what is in here, and exists per sample, gets an interval.
+        headline: only errors that are named here and exist per sample get an interval.
 
     Returns:
         `interval_95`: lowest and highest mean by name. `minus_off_interval_95`: of the paired difference to

@@ -23,7 +23,7 @@ _Loaded = tuple[dict[str, Tensor], list[str]]
 
 
 class _Crops(Dataset[tuple[dict[str, Tensor], str]]):
-    """Samples of a set; a picture that cannot be read becomes a message instead."""
+    """Samples of a set; for a picture that cannot be read, an error message instead."""
 
     def __init__(
         self, data: EvalSet, masks: Sequence[str], shift_px: tuple[float, float] = (0.0, 0.0)
@@ -122,7 +122,7 @@ def predict_missing(
 
 
 def assemble(folder: RunFolder, chunks: Sequence[Chunk]) -> Arrays | None:
-    """All predictions of a run, `[N, ...]` each; None if a chunk is not there, or no more."""
+    """All predictions of a run, `[N, ...]` each; None if a chunk is missing."""
     parts = [folder.load(chunk) for chunk in chunks]
     there = [part for part in parts if part is not None]
     return _join(there) if len(there) == len(parts) else None

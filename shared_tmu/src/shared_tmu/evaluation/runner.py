@@ -91,12 +91,12 @@ def evaluate(program: ModelProgram, settings: EvalSettings) -> int:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A loaded model and what its results depend on.
+    """A loaded model and the facts that its results depend on.
 
     Args:
         facts: go into every record.
-        depends_on: decides, with the set and the run, whether finished work still holds.
-        packing: of the model's weights, given back when all is done.
+        depends_on: facts that decide, with the set and the run, whether finished work is still valid.
+        packing: handle of the packed weights, removed when all is done.
         exact: the same model in float32, None if that is its dtype.
     """
 
@@ -110,7 +110,7 @@ class Evaluation:
 
     @classmethod
     def start(cls, program: ModelProgram, settings: EvalSettings) -> Evaluation:
-        """Load the model and try every run's patch on it.
+        """Load the model and apply every run's patch once.
 
         Raises:
             TMUError: no usable weights, or a run that does not fit the model.
@@ -238,7 +238,8 @@ class Evaluation:
         return failures
 
     def _predictions(self, data: EvalSet, job: SetRun, chunks: Sequence[Chunk]) -> Arrays:
-        """All predictions of a run, made again if somebody who evaluates the same has finished and tidied up.
+        """All predictions of a run, computed again if another process with the same run has finished and
+        removed them.
 
         Raises:
             InputError: a picture cannot be read any more, or predictions never stay.

@@ -1,4 +1,4 @@
-"""Tokens and time of a run, beside the baseline."""
+"""Token counts and times of a run, compared with the baseline."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def measure_speeds(
 ) -> dict[Run, dict[str, Any]]:
     """Time the model call alone on one batch: every round times the unpatched model, then each run once.
 
-    The run `off` is the unpatched model a second time: its speed-up is 1 but for the noise of measuring.
+    The run `off` is the unpatched model a second time: its speed-up is 1 except for measurement noise.
 
     Returns:
         For each run `images_per_s` and `speedup` from medians, each with its quartiles, and the times

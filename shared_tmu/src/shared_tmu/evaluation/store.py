@@ -1,4 +1,4 @@
-"""Predictions of one run on disk, in chunks that are whole or absent, until the run is finished."""
+"""Predictions of one run on disk until the run is finished, in chunks that are complete or absent."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class RunFolder:
             np.savez(beside, signature=np.array(chunk.signature), **arrays)
 
     def load(self, chunk: Chunk) -> Arrays | None:
-        """The predictions of a chunk; None if there are none, or they are damaged or of other pictures."""
+        """The predictions of a chunk; None if they are missing, damaged or for other pictures."""
         try:
             with np.load(self._file(chunk), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}

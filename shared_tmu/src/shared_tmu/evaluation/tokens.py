@@ -1,4 +1,5 @@
-"""How alike the tokens of a trained model are, and how much its blocks change them: why merging is cheap.
+"""How similar the tokens of a trained model are, and how much its blocks change them: why merging costs
+little accuracy.
 
 `scripts/measure_tokens.py` runs it for a bundled model.
 """
@@ -113,8 +114,8 @@ class _Pairs(Watch):
 def summarise(blocks: Sequence[BlockFacts]) -> list[dict[str, Any]]:
     """Means over quarters of the trunk, and over all of it.
 
-    `effective_blocks` is (sum of changes)^2 / sum of squared changes: as many blocks as would share the work
-    if all that do any did the same.
+    `effective_blocks` is (sum of changes)^2 / sum of squared changes: the effective number of blocks, if all
+    working blocks contributed equally.
     """
     step = max(1, len(blocks) // _PARTS)
     ranges = [(start, min(start + step, len(blocks))) for start in range(0, len(blocks), step)]

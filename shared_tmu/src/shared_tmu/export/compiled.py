@@ -1,4 +1,4 @@
-"""A model compiled as one graph, for the schedule in force and for any number of images."""
+"""A model compiled as one graph, for the current schedule and for any number of images."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ def export_onnx(
     """Write a model as ONNX, with the merging it is patched with inside the graph.
 
     The file's inputs are named as in `example`, its outputs as in the model's dictionary, with dots where
-    that nests (`pred_mano_params.betas`). What the model hands through unchanged is left out. Matching keeps
-    its rule for equal scores: the first counts as the higher.
+    that nests (`pred_mano_params.betas`). Inputs that the model returns unchanged are left out. Matching
+    keeps its rule for ties: of equal scores the first ranks higher.
 
     Args:
         model: in eval mode, on the CPU; maps a dictionary of tensors, or one tensor, to the same. A tensor is
@@ -162,7 +162,7 @@ def _move_files(folder: Path, path: Path) -> list[Path]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporters tell much that no user can do anything about."""
+    """Hide messages of the exporters that a user cannot act on."""
     before = {name: logging.getLogger(name).level for name in _NOISY}
     for name in before:
         logging.getLogger(name).setLevel(logging.ERROR)

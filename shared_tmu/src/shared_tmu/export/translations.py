@@ -1,4 +1,5 @@
-"""What torch's exporter does not know how to say in ONNX, or says in a way that onnxruntime runs slowly."""
+"""Translations for operators that torch's exporter does not support, or exports so that onnxruntime is
+slow."""
 
 from __future__ import annotations
 

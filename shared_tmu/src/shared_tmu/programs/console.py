@@ -1,9 +1,9 @@
-"""Both ends of every program: errors as one sentence, and standard streams that may be closed, full, or a
-pipe whose reader has gone away.
+"""Start and end of every program: errors as one sentence, and standard streams that may be closed, full, or a
+pipe whose reader has ended.
 
-Work is never lost because nobody reads what is said about it: what cannot be written is dropped, said once on
-stderr if there is one, and the work goes on. The exit status tells: output that was lost by an error (a full
-disk) makes it 1, a stream that the user closed, or a reader that stopped reading, does not.
+Work is never lost because its messages cannot be written: such output is dropped, reported once on stderr if
+possible, and the work continues. If output was lost by an error (a full disk), the exit status is 1; a stream
+that the user closed, or a reader that stopped reading, does not change it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def run_program(work: Callable[[], int | None], interrupted: Callable[[], str] |
 
     Args:
         work: the program; returns its exit status, None for 0.
-        interrupted: what is said after Ctrl-C.
+        interrupted: the message after Ctrl-C.
 
     Raises:
-        SystemExit: `work` ended itself, as a command line does that asks for help or is wrong.
+        SystemExit: `work` ended itself, for example because of `--help` or a wrong command line.
     """
     with _guarded_streams() as output:
         logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -50,7 +50,7 @@ def run_program(work: Callable[[], int | None], interrupted: Callable[[], str] |
 
 
 class GuardedStream:
-    """A standard stream that is never in the way of the work.
+    """A standard stream whose failures never stop the work.
 
     Args:
         stream: where to write; None if it was closed before the program began.
@@ -74,7 +74,7 @@ class GuardedStream:
             self._try(lambda stream: stream.flush())
 
     def settle(self) -> bool:
-        """Say, once, that something could not be written; whether an error was the reason."""
+        """Report once that something could not be written; returns whether an error was the reason."""
         self.flush()
         if not self._is_missed or self._error is None:
             return False
@@ -85,7 +85,7 @@ class GuardedStream:
         return number not in (errno.EPIPE, errno.EBADF)
 
     def isatty(self) -> bool:
-        """Whether a person reads it."""
+        """Whether it is a terminal."""
         with suppress(ValueError, OSError):
             return self._error is None and self._stream is not None and self._stream.isatty()
         return False
@@ -96,7 +96,7 @@ class GuardedStream:
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else is the stream's own."""
+        """Everything else is delegated to the stream."""
         return getattr(self._stream, name)
 
     def _try(self, action: Callable[[TextIO], object]) -> None:
@@ -110,7 +110,7 @@ class GuardedStream:
             self._drop_what_waits()
 
     def _drop_what_waits(self) -> None:
-        """Lead what the stream still holds to nowhere, so that nothing fails when the interpreter ends."""
+        """Discard the stream's remaining buffer, so that nothing fails when the interpreter ends."""
         with suppress(OSError, ValueError):
             if self._stream is not None and self._stream.fileno() == self._descriptor:
                 _lead_nowhere(self._descriptor)
@@ -119,14 +119,14 @@ class GuardedStream:
 
 @contextmanager
 def _guarded_streams() -> Iterator[GuardedStream]:
-    """Guard both streams inside the `with` block; gives that of stdout."""
+    """Guard both streams inside the `with` block; yields the one for stdout."""
     if isinstance(sys.stdout, GuardedStream):  # inside a program that runs another one
         yield sys.stdout
         return
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:  # closed: the next file opened would take its place, and get what is said
+        except OSError:  # closed: the next opened file would get its descriptor, and then the messages
             _lead_nowhere(descriptor)
     before = sys.stdout, sys.stderr
     output, errors = GuardedStream(before[0], 1), GuardedStream(before[1], 2)

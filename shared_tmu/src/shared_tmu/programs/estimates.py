@@ -1,4 +1,4 @@
-"""What models estimate, a hand or a body, as far as programs differ by it: said once for all of them."""
+"""What models estimate, a hand or a body: everything by which programs for the two differ, in one place."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Estimate:
 
     Args:
         name: `"hand"` or `"body"`; decides which evaluation sets there are.
-        one, many: what messages and tables call it.
-        dataset: the set that makes itself.
-        body_flag: names the body model's file.
-        body_file: what that file is usually called.
-        bundled: what is used without it.
-        backbone: what models and their configurations call the ViT.
-        body_layer: what models call the body model.
-        size: where a configuration has the size of the input, a side or height and width.
+        one, many: its name in messages and tables, singular and plural.
+        dataset: the evaluation set that is rendered on first use.
+        body_flag: the flag for the body model's file.
+        body_file: the usual name of that file.
+        bundled: the body model that is used without it.
+        backbone: the attribute of models and configurations that holds the ViT.
+        body_layer: the attribute of models that holds the body model.
+        size: the entry of a configuration with the input size, one side or height and width.
         is_normalised: whether pictures have mean 0 and deviation 1, or are in 0..1.
-        vertices: a model's output to its vertices `[B, V, 3]` in metres.
+        vertices: function from a model's output to its vertices `[B, V, 3]` in metres.
         joints: to its joints `[B, J, 3]` in metres, where its camera does not enter.
         load_bodies: the bundled files that a model is built with, after its configuration.
     """

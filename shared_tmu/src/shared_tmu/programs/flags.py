@@ -1,4 +1,4 @@
-"""Values of flags that several command lines take."""
+"""Parsing of flags that several command lines share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared_tmu.trunk import Protect
 DEVICE_HELP = "auto, cpu, cuda, cuda:1, ..."
 CONFIG_HELP = "the checkpoint's model_config.yaml, or one in our layout, where it does not lie beside it"
 MAX_BATCH = 4096
-"""Images per call: beyond it no device has the memory, and a program dies while it asks for it."""
+"""Largest number of images per call: beyond it a program would run out of memory on any device."""
 
 _DEVICE = re.compile(r"cpu|cuda(?::(\d{1,3}))?", re.ASCII)
 
@@ -28,7 +28,7 @@ def choose_device(name: str) -> torch.device:
     """The device that `--device` names; `auto` is the first CUDA device if there is one.
 
     Raises:
-        InputError: no such device here, or one that merging is not made for.
+        InputError: there is no such device here, or merging does not support it.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -61,7 +61,7 @@ def named_path(text: str) -> Path:
 
 
 def images_per_call(text: str) -> int:
-    """A whole number of images that a model can be given at once."""
+    """A whole number of images per model call."""
     value = positive(text)
     if value > MAX_BATCH:
         raise argparse.ArgumentTypeError(f"must be at most {MAX_BATCH} images per call, not {value}")
@@ -69,7 +69,7 @@ def images_per_call(text: str) -> int:
 
 
 def choose_protection(text: str) -> Protect:
-    """Which end of the sequence stays out of merging.
+    """Which end of the sequence is protected from merging.
 
     Raises:
         InputError: neither `first` nor `last`.

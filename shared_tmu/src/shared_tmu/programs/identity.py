@@ -1,4 +1,4 @@
-"""What a result depends on, as digests: so that finished work is kept exactly as long as it holds."""
+"""Digests of everything that a result depends on: finished work is reused exactly as long as they match."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 import shared_tmu
 from shared_tmu.models.config import ModelConfig
 
-# parts of shared_tmu that predictions and scores do not go through
+# parts of shared_tmu on which predictions and scores do not depend
 _BESIDE = ("bench", "demo", "detect", "evaluation", "programs", "synth", "viz", "assets")
 
 
@@ -53,6 +53,7 @@ def code_sha256(model_folder: Path) -> str:
 
 
 def sizes_of(model: nn.Module) -> Any:
-    """The model's configuration as plain values: cameras are no weights, but decide, too."""
+    """The model's configuration as plain values: entries such as cameras are not weights, but affect
+    results."""
     config = getattr(model, "config", None)
     return config.to_dict() if isinstance(config, ModelConfig) else None

@@ -1,4 +1,4 @@
-"""What a model folder is, for every program; finding it by name; and one way of merging."""
+"""The description of a model folder that every program reads; finding it by name; and one merging setting."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PatchModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelProgram:
-    """A model folder, said once: demo, evaluation, benchmark, export and training read it.
+    """A model folder, described once: demo, evaluation, benchmark, export and training read it.
 
     Args:
         name: the model's name in results, e.g. `"HaMeR"`.
@@ -50,10 +50,11 @@ class ModelProgram:
         save_model: writes a model to a `.safetensors`, its sizes beside it.
         patch: the folder's `tmu.patch`.
         default_checkpoint: the file that `load_model(None, ...)` reads.
-        narrow: a configuration to one that is as deep, and narrow: to try a command with.
+        narrow: function from a configuration to one with the same depth and a small width, to try a command
+            with.
         estimates: what the model estimates.
         parts: the model's modules after the ViT, by the name of their part in a profile.
-        published: what the file of the published training recipe is called; None if there is no recipe.
+        published: name of the file with the published training recipe; None if there is none.
     """
 
     name: str
@@ -94,12 +95,12 @@ class ModelProgram:
 
     @property
     def _is_installed(self) -> bool:
-        """Whether pip copied the folder to where packages lie, which is no place for files of a user."""
+        """Whether pip copied the folder into site-packages, where a user's files must not be written."""
         return self.folder.parent.name in ("site-packages", "dist-packages")
 
 
 MODELS = "shared_tmu.models"
-"""Entry points by which model packages tell of themselves."""
+"""Entry points that installed model packages declare."""
 
 
 def find_program(name: str) -> ModelProgram:
@@ -124,13 +125,13 @@ def _plain(name: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One line of results: a way of merging.
+    """One line of results: a merging setting.
 
     Args:
         schedule: tokens to remove per layer.
         method: row of `shared_tmu.METHODS`.
         unmerge: whether the full sequence is restored; False is the merge-only control.
-        protect: which tokens stay out of merging, see `shared_tmu.run_trunk`; `"last"` is a control.
+        protect: which tokens are protected, see `shared_tmu.run_trunk`; `"last"` is a control.
         mask: row of `shared_tmu.masks.MASKS`, or `none`: which tokens merge last.
     """
 

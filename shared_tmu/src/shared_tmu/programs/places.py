@@ -1,4 +1,5 @@
-"""Paths of command lines that cannot be files: addresses, cameras, names that file systems do not take."""
+"""Detects command-line paths that cannot be files: URLs, cameras, names that the file system does not
+allow."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ _CAMERA = re.compile(
 
 
 def require_places(given: Mapping[str, Any]) -> None:
-    """Refuse what a user may take for a file.
+    """Refuse values that look like files but are not.
 
     Args:
         given: values by flag, such as `--video`; all but paths are left alone.

@@ -16,9 +16,9 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class _NoDraws(TorchFunctionMode):
-    """Initialisation fills in a constant: a large model would draw most weights twice.
+    """Inside, random initialisation writes a constant: otherwise a large model would draw most weights twice.
 
-    Normal draws become their mean, since `trunc_normal_` draws again until every value is within bounds.
+    Normal draws become their mean, because `trunc_normal_` draws again until every value is within bounds.
     """
 
     def __torch_function__(
@@ -59,7 +59,7 @@ def build_random(make: Callable[[], M], seed: int = 0) -> M:
 def share_weights(model: M) -> M:
     """A copy with modules and parameters of its own, whose values lie in the same memory.
 
-    So it can be patched, compiled or converted to another dtype, and the original does not notice.
+    So it can be patched, compiled or converted to another dtype without changing the original.
     """
     fresh: dict[int, Any] = {
         id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in model.parameters()

@@ -1,4 +1,4 @@
-"""Results as JSON lines: one record per line, appended whole, read with tolerance for a torn last line."""
+"""Results as JSON lines: one record per line, appended in one write; an incomplete last line is tolerated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PACKAGES = ("shared_tmu", "torch", "numpy", "scipy", "opencv-contrib-python", "
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
     """Add one line to a JSON-lines file, in a single write that is on disk when this returns.
 
-    A line that an earlier crash left unfinished is closed first, so that it cannot swallow this one.
+    An incomplete line from an earlier crash is ended first, so that this record starts on a line of its own.
 
     Raises:
         ValueError: the record holds NaN or infinity, which JSON cannot say.
@@ -43,7 +43,7 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Refuse a results file that could not be written, before hours go into its contents.
+    """Refuse a results file that cannot be written, before hours are spent on its contents.
 
     Raises:
         InputError: it is no regular file, or cannot be opened or made there; it is left as it was.
@@ -93,7 +93,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def describe_environment(device: torch.device, folder: Path) -> dict[str, Any]:
-    """What a number depends on besides the model: `versions`, `machine` and `commit`.
+    """What a result depends on besides the model: `versions`, `machine` and `commit`.
 
     Args:
         device: where the model runs; its product name is part of `machine`.

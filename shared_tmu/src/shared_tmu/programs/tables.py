@@ -1,4 +1,5 @@
-"""Saved parameters as tables: what each name means is written once, in the docstring of a records module."""
+"""Saved parameters as tables: the meaning of each name is written once, in the docstring of a records
+module."""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ class Table:
         fields: in order.
         per_image: those that an image has once; all others have what was found along their first dimension.
         npz_only: those that are too large for the `.json`.
-        many: what the `.json` calls the list of what was found.
-        extra: goes into every `.json`, such as names of joints.
+        many: name of the list of hands or people in the `.json`.
+        extra: further entries of every `.json`, such as names of joints.
     """
 
     fields: tuple[Field, ...]

@@ -1,8 +1,8 @@
-"""Time several ways of doing one thing in turn, so that whatever slows the machine down slows all of them.
+"""Time several variants in turn, so that anything that slows the machine down affects all of them.
 
-A round times every contender once; rounds repeat. The first rounds are thrown away (lazy initialisation,
-kernel selection), the device is synchronised before and after every call, and what is reported is medians
-and quartiles of the ratios within the rounds.
+A round times every variant (contender) once; rounds are repeated. The first rounds are discarded (lazy
+initialisation, kernel selection), the device is synchronised before and after every call, and the results are
+medians and quartiles of the ratios within a round.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Comparison:
 def compare_times(baseline: Timing, other: Timing) -> Comparison:
     """Speed-up of `other` over `baseline`, measured in the same rounds.
 
-    Ratios come before the median: what slows the machine down for a while slows both sides of a ratio, but
-    may hit more than half of one contender's rounds and less than half of the other's.
+    The median is taken of ratios: a temporary slow-down of the machine affects both sides of a ratio, but may
+    affect more than half of one contender's rounds and less than half of the other's.
     """
     ratios = [a / b for a, b in zip(baseline.seconds, other.seconds, strict=True)]
     return Comparison(median(ratios), _quartiles(ratios))
@@ -80,7 +80,7 @@ def measure_in_turn(
 ) -> dict[Name, Timing]:
     """Time `call` inside each contender's context, in turn: A B, B A, A B, ...; entering is not timed.
 
-    Every other round goes backwards, so that neither drift nor whoever came before favours anybody.
+    Every second round runs in reverse order, so that neither drift nor the order favours a contender.
 
     Args:
         call: what is timed; its result is dropped.

@@ -16,10 +16,11 @@ WARMUP = 3  # forwards before the capture: kernels are compiled and chosen, work
 
 
 def capture(model: nn.Module | Callable[..., Any], *example: Any) -> CapturedModel:
-    """Record what `model(*example)` launches on the GPU, to be launched at once from then on.
+    """Record the kernels that `model(*example)` launches on the GPU, so that later calls launch all of them
+    at once.
 
-    With few tokens and small batches a GPU waits for the CPU to launch the next kernel; a graph ends that.
-    Patch the model, put it into eval mode and, if wanted, compile it first. Nothing is differentiated. To use
+    With few tokens and small batches a GPU waits for the CPU to launch the next kernel; a graph avoids this.
+    Patch the model, put it into eval mode and, if wanted, compile it first. No gradients are computed. To use
     a captured model in several threads, or on several streams at once, capture it once for each.
 
     Args:
@@ -130,7 +131,8 @@ class CapturedModel:
 
 
 class _Parts:
-    """Children, parameters and buffers of a module as they were, held so that their memory stays theirs."""
+    """Children, parameters and buffers of a module at capture time, kept alive so that their memory is not
+    reused."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -149,7 +151,7 @@ class _Parts:
         ]
 
     def check(self) -> None:
-        """Refuse a module that is no longer what it was."""
+        """Refuse a module that has changed since the capture."""
         changed = None
         if self._module.training:
             changed = "it is in training mode now"
@@ -212,7 +214,8 @@ def _list(leaves: Mapping[str, Any]) -> str:
 
 
 def _autocast_without_cache() -> torch.autocast:
-    """Autocast as it is, but nothing that it casts may be kept from one forward for another."""
+    """Autocast with its current settings, but without its cache, so that no cast is reused by another
+    forward."""
     return torch.autocast(
         "cuda",
         dtype=torch.get_autocast_dtype("cuda"),

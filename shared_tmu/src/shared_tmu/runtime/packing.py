@@ -1,8 +1,9 @@
 """Weights of linear layers in the layout that a CPU's matrix products read, packed once, not at every call.
 
-A matrix product on a CPU first copies both factors into blocks that fit its caches. For a weight that is the
-same work at every call, and with few tokens, as merging leaves them, much of all work. `pack_weights` has
-oneDNN do it once. The model is otherwise as it was, can be patched before or after, and is given back.
+A matrix product on a CPU first copies both factors into blocks that fit its caches. For a weight this is the
+same work at every call, and with the few tokens that merging leaves it is a large share of all work.
+`pack_weights` lets oneDNN do it once. The model is otherwise unchanged, can be patched before or after, and
+can be restored.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PACKED_HELP = (
     "on a CPU, multiply by copies of the weights in the order that its matrix products read them: faster, "
     "equal up to rounding, as much memory again as the weights"
 )
-"""For the programs that pack by themselves."""
+"""Help text of the flag in programs that pack by default."""
 
 
 class PackedLinear(nn.Linear):

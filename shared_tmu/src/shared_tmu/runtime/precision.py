@@ -1,4 +1,4 @@
-"""Which number format a model runs in, why, and what that costs in accuracy."""
+"""Which number format a model runs in, why, and how large its error is."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def vertex_error(found: Tensor, reference: Tensor) -> VertexError:
 
 @torch.no_grad()
 def convert(model: nn.Module, dtype: torch.dtype, vertices: Callable[[], Tensor]) -> VertexError | None:
-    """Change a float32 model to `dtype` in place, and say how far its vertices move.
+    """Change a float32 model to `dtype` in place, and measure how far its vertices move.
 
     Args:
         model: in eval mode, on its device.
