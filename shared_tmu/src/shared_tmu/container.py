@@ -1,4 +1,4 @@
-"""The container that stands in for the blocks of a patched ViT."""
+"""The container that replaces the container of a patched ViT's blocks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Container = nn.ModuleList | nn.Sequential
 class MergedBlocks(nn.ModuleList):
     """The blocks of a patched ViT: saved, counted and called as before, run with merging.
 
-    Called, they run all at once. While something merges, iteration, slices, indices and `children` give steps
-    (`stepping.BlockStep`), which take and return all tokens; else they give the blocks themselves. Modules
-    found by name (`named_modules`, `get_submodule`) are always the blocks themselves, guarded: see
-    `block_guard`.
+    A call runs all of them. While the schedule merges anything, iteration, slices, indices and `children`
+    return steps (`stepping.BlockStep`), which take and return all tokens; otherwise they return the blocks
+    themselves. Modules found by name (`named_modules`, `get_submodule`) are always the blocks themselves,
+    guarded: see `block_guard`.
 
     Args:
         original: the container that was there before.

@@ -220,13 +220,13 @@ def patch(
     """Make a ViT merge tokens between its blocks, until the handle is removed or its `with` block left.
 
     The ViT is `model` itself or a module inside it: whatever owns a ModuleList or Sequential of blocks that
-    `shared_tmu.blocks` recognises. If several do, the one called `blocks` in `model` itself counts; else say
-    which. Every block is run once to check what it computes, and again after a change. Blocks may be called
-    all together
-    or one by one, by iteration, slice or index: each gives all tokens back, so intermediate maps are whole.
-    While something merges, a call of a block that was found by name (`get_submodule`), or kept since before,
-    is refused. Hooks on a block or its `attn` that would not run are refused at the forward; those on other
-    parts run. Not supported: `torch.vmap`, and `fully_shard` of single blocks.
+    `shared_tmu.blocks` recognises. If there are several, the one called `blocks` in `model` itself is used;
+    otherwise an error asks which. Every block is run once to check what it computes, and again after a
+    change. Blocks may be called all together or one by one, by iteration, slice or index: each returns all
+    tokens, so intermediate feature maps are complete. While the schedule merges anything, a call of a block
+    that was found by name (`get_submodule`), or kept since before the patch, is refused. Hooks on a block or
+    its `attn` that would not run raise an error in the forward; those on other parts run. Not supported:
+    `torch.vmap`, and `fully_shard` of single blocks.
 
     Args:
         model: the ViT, or a model that contains exactly one.

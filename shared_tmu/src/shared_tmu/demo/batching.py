@@ -1,11 +1,11 @@
 """Crops of hands or people waiting for the model, from several images at a time.
 
-Batches hold the crops of all images in order, `batch_size` at a time, whatever was finished before: the crops
-of images that an earlier run has done keep their places as gaps. So a crop always meets the same batch, and a
-resumed run gives the same numbers to the last bit as one that was never stopped. When the images whose crops
-wait are large, a batch is run before it is full (again counting those done before).
+Batches hold the crops of all images in order, `batch_size` at a time, no matter what was finished before: the
+crops of images that an earlier run has finished keep their places as gaps. So a crop is always in the same
+batch, and a resumed run gives exactly the same numbers as one that was never stopped. When the images whose
+crops are waiting are large, a batch is run before it is full (finished images are counted here too).
 
-Frames of a video stay in order: one in which nothing was found waits for the crops of those before it.
+Frames of a video stay in order: a frame in which nothing was found waits for the crops of earlier frames.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ other is let in: 240 MB as 8-bit colour.
 """
 
 LARGE_PIXELS = 40_000_000
-"""Images of more pixels go through alone: while one is decoded or drawn, it takes memory enough by itself."""
+"""Images with more pixels are processed alone, because decoding or drawing one needs a lot of memory."""
 
 
 MAX_WAITING_EMPTY = 64
@@ -80,7 +80,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops that meet the model together; gaps stand for those that were done before.
+    """Crops that the model processes together; gaps stand for crops that an earlier run has finished.
 
     Attributes:
         images: crops `[3, h, w]`, None in gaps.

@@ -1,5 +1,5 @@
-"""How the demo's threads hand things to each other without ever holding much: bounded channels, and a bound
-on the pixels of all images on their way.
+"""How the demo's threads exchange data with bounded memory: bounded channels, and a limit on the pixels of
+all images that are being processed.
 
 Every wait ends when the other side is closed, so an error or an interruption in one thread ends them all.
 """
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ChannelClosedError(Exception):
-    """Nobody will take what a thread wanted to hand on: the run is ending."""
+    """The receiver of a thread's items no longer takes any: the run is ending."""
 
 
 class Channel(Generic[T]):
@@ -37,7 +37,7 @@ class Channel(Generic[T]):
 
         Raises:
             ChannelClosedError: the channel was closed.
-            BaseException: what a consumer gave to `fail`.
+            BaseException: the error that a consumer passed to `fail`.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or len(self._items) < self._depth)
@@ -49,19 +49,19 @@ class Channel(Generic[T]):
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Say that nothing more will come; what waits is still handed out."""
+        """Declare that no more items will come; waiting items are still delivered."""
         with self._changed:
             self._is_ended = True
             self._changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """Close with an error, which everybody who uses the channel gets."""
+        """Close with an error, which is raised in every thread that uses the channel."""
         with self._changed:
             self._error = self._error or error
         self.close()
 
     def close(self) -> None:
-        """End all waiting on both sides and drop what waits."""
+        """End all waiting on both sides and drop the waiting items."""
         with self._changed:
             self._is_closed = True
             self._items.clear()
@@ -71,7 +71,7 @@ class Channel(Generic[T]):
         """Take items, in order, until the end or the closing; several threads may iterate.
 
         Raises:
-            BaseException: what was given to `fail`.
+            BaseException: the error that was passed to `fail`.
         """
         while True:
             with self._changed:
@@ -86,7 +86,7 @@ class Channel(Generic[T]):
 
 
 class PixelBudget:
-    """Lets images through while those on their way have at most `limit` pixels together; one may go beyond.
+    """Admits images while those in process have at most `limit` pixels together; one may exceed it.
 
     Args:
         limit: pixels.

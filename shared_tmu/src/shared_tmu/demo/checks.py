@@ -1,4 +1,4 @@
-"""What is looked at before any work: folders apart from each other, boxes of images that are there."""
+"""Checks before any work: input and output folders differ, and a boxes file names existing images."""
 
 from __future__ import annotations
 

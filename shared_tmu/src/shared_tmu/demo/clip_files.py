@@ -1,8 +1,8 @@
 """Opening a video file so that nothing but that file is ever opened.
 
-FFmpeg decides by a file's content what it is, and some contents name other files or addresses: playlists,
-concat scripts, session descriptions, tracks of a .mov that lie elsewhere. Here FFmpeg gets an open file
-without a name, knows only containers that hold their frames themselves, and may open nothing more.
+FFmpeg recognises a file's format by its content, and some formats refer to other files or URLs: playlists,
+concat scripts, session descriptions, external tracks of a .mov. Here FFmpeg gets an open file without a name,
+may use only container formats that hold their frames themselves, and may not open anything else.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _NO_VIDEOS = (
     (_ONE_PICTURE.pattern, "a picture"),
     (rb"ID3|fLaC|RIFF....WAVE|\xff[\xfb\xf3\xf2]", "sound without a video"),
 )
-"""How files begin that are mistaken for videos, and what they are."""
+"""The first bytes of files that are not videos but may be mistaken for them, and what they are."""
 
 
 class Readable(Protocol):
-    """What FFmpeg needs of a file; it has no name, which FFmpeg would look at."""
+    """The file interface that FFmpeg needs; it has no name, because FFmpeg would use it."""
 
     def read(self, count: int) -> bytes:
         """At most `count` bytes, none at the end."""
@@ -118,7 +118,7 @@ def _open_nothing(url: str, flags: int, options: dict[str, Any]) -> Any:
 
 
 def _asked(path: Path) -> str:
-    """As it was written: a `Path` makes one stroke of the two in an address."""
+    """The path as the user wrote it: a `Path` turns the `//` of a URL into `/`."""
     return re.sub(r"^([A-Za-z][\w+.-]+):/(?=[^/])", r"\1://", str(path))
 
 

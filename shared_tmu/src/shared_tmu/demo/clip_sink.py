@@ -14,9 +14,9 @@ clip. The `.npz` also has
 | fps | scalar | 1/s | frames per second on average: F over the duration, to the end of the last frame |
 | start_s | scalar | s | when the first frame is shown by the clip's own clock, on which its sound is too |
 
-The `.json` describes them. Only frames on their way are in memory, and rows wait on disk. Frames meet the
-model together as pictures do, in whatever number fills a batch. A clip is one result: it is there when all of
-it is done.
+The `.json` describes them. Only frames that are being processed are in memory, and rows wait on disk. A batch
+of the model can hold crops of several frames, as for pictures. A clip is one result: its files appear when
+all of it is done.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class ClipSink:
                 files[f"{key}.mp4"] = self.writer.path
             if self.options.save_params:
                 files |= self._parameters(key, found)
-        # without a digest --resume does the clip again: lost frames may come out the next time
+        # without a digest --resume processes the clip again: lost frames may be readable next time
         digest = "" if self.lost else self.digest
         self.folder.commit(key, digest, files, found, math.prod(self.clip.size_px), failures)
 

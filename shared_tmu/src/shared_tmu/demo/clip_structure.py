@@ -1,8 +1,8 @@
-"""Whether a video file is whole, as far as its container can tell.
+"""Whether a video file is complete, as far as its container shows.
 
-FFmpeg goes on after damage: it looks for the next place where it can read again, and what lies between is
-missing without a word. Here the parts of a file are followed one by one, without decoding anything: each says
-where the next begins, some have a checksum. What lies inside a part that has none cannot be told this way.
+FFmpeg continues after damage: it searches for the next readable place, and the part in between is missing
+without a message. Here the parts of a file are followed one by one, without decoding anything: each says
+where the next begins, and some have a checksum. Damage inside a part without one is not found this way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SYNC = 0x47
 
 
 def find_fault(file: BinaryIO) -> FaultError | None:
-    """Where the first part of a file is that cannot be right, None if there is none, or none can be told."""
+    """Where the first damaged part of a file is; None if there is none, or the format cannot be checked."""
     size = file.seek(0, os.SEEK_END)
     try:
         beginning = _read(file, 0, 16)

@@ -1,4 +1,4 @@
-"""Writing a clip: MPEG-4, frames of any length, and no disk that fills without a word."""
+"""Writes a video clip: MPEG-4, frames of any duration, and an error if the disk is full."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class ClipWriter:
 
 
 class _Sink:
-    """A file for FFmpeg, which tells nobody when it cannot be written: the error is kept, and raised."""
+    """A file for FFmpeg, which does not report write errors: the error is kept, and raised later."""
 
     def __init__(self, path: Path) -> None:
         self.file: BinaryIO = path.open("wb", buffering=0)

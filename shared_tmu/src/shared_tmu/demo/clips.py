@@ -1,8 +1,8 @@
 """Video files read frame by frame, each with the time at which it is shown.
 
 Convention: a clip's pictures are upright and have square pixels, whatever its file holds; times are in
-seconds from the first frame. Times are the container's, so frames of any length are read rightly. Where a
-container has none, or one that cannot be, a frame follows the one before at the usual distance.
+seconds from the first frame. Times are those of the container, so frames of any duration are read correctly.
+If a time is missing or impossible, the frame follows the previous one after the usual interval.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Clip:
             return cls(path, (width, height), stream.frames or None)
 
     def source(self, index: int) -> Source:
-        """A frame by the name that messages and boxes files have for it."""
+        """A frame, with the name that messages and boxes files use for it."""
         return Source(self.path, f"{self.path.name}:{index}", str(index))
 
 

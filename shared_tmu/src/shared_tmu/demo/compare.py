@@ -26,8 +26,8 @@ class Comparer:
 
     Args:
         predictor: its own way of merging gives the results that are saved.
-        machine: held while times are taken; the demo's other threads hold it while they compute.
-        timeline: told when the predictor's own way is run.
+        machine: lock that is held while timing; the demo's other threads hold it while they compute.
+        timeline: records when the predictor's own way is run.
     """
 
     def __init__(self, predictor: Predictor, machine: threading.Lock, timeline: Timeline) -> None:
@@ -74,7 +74,7 @@ class Comparer:
         return rows
 
     def _add_distances(self, meshes: Mapping[str, NDArray[np.float32]]) -> None:
-        """Of one hand or person; numbers that are not finite are reported when it is saved."""
+        """The vertices of one hand or person; values that are not finite are reported when it is saved."""
         with np.errstate(invalid="ignore"):
             moved_m = {
                 name: float(np.linalg.norm(mesh - meshes["baseline"], axis=-1).mean())

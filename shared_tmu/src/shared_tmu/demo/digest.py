@@ -1,5 +1,5 @@
-"""What results were made with: facts for the `.json`, and the digest by which `--resume` tells whether what
-is there still holds.
+"""How results were made: facts for the `.json`, and the digest by which `--resume` decides whether existing
+results are still valid.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from shared_tmu.programs.identity import digest_of, file_sha256, weights_sha256
 from shared_tmu.schedule import Schedule
 
 PLACES = ("img_folder", "video", "out_folder", "file_type")
-"""Which images there are and where results go: each image's own digest counts instead."""
+"""Options on inputs and output folder: each image has a digest of its own instead."""
 
 PACE = ("batch_size", "draw_processes", "report", "resume", "dtype_reason")
-"""How fast results come and what is said about it; batches differ only by rounding."""
+"""Options on speed and reports, which change results by rounding at most."""
 
 BY_CONTENT = ("checkpoint", "boxes", "detector", "detector_dir")
-"""What these lead to counts: weights, boxes, the detector with its files."""
+"""Options whose files count by their content: weights, boxes, the detector with its files."""
 
 
 def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
 
 
 def options_digest(options: DemoOptions, detector: Detector, model: nn.Module) -> str:
-    """A digest of all that decides what the result files hold, apart from the image: every option counts,
-    a new one too, unless it is named above.
+    """A digest of everything except the image that decides the contents of the result files: every option
+    counts, also a future one, unless it is named above.
     """
     left_out = {*PLACES, *PACE, *BY_CONTENT}
     counted = [field.name for field in fields(options) if field.name not in left_out]

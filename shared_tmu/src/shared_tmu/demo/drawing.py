@@ -2,8 +2,8 @@
 processes.
 
 Each thread has a process of its own, which draws one image at a time at a lower priority than the model; the
-results come back as bytes and this process writes them, so the ledger has one owner. A process that dies
-takes one image with it, which is reported, and is replaced.
+results come back as bytes and this process writes them, so the ledger has one owner. If a process dies, its
+image is reported as failed, and the process is replaced.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The output folder: what is finished, written so that a kill at any moment loses nothing and leaves no half
-file, and so that no file of the user's is ever written over or removed.
+"""The output folder and what is finished in it, written so that a kill at any moment loses no finished result
+and leaves no half-written file, and so that a user's file is never overwritten or removed.
 
 Each image has a note in `.finished/` (see `notes`), which is written first and says what every file will
-hold. Files are written in `.staging/` and renamed into place. A resumed run therefore knows what to trust:
-an image is done when all its files hold what its note says. A file that holds something else is not ours:
-somebody put it there, or changed it since; the image is then refused by name. Nothing in the folder depends
-on the time or on how often a run was stopped.
+hold. Files are written in `.staging/` and renamed into place. A resumed run therefore knows which results are
+valid: an image is done when all its files have the content that its note describes. A file with other content
+was put there or changed by somebody else; the image is then refused by name. Nothing in the folder depends on
+the time or on how often a run was stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MARK = "of-shared-tmu"
 """A file that tells our `.staging` from a folder of that name that the user has."""
 
 _OF_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE}
-"""Errors that the next image would meet too; others are about one image's names or places."""
+"""Errors that would also affect the next image; others concern the file names or folders of one image."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class OutputFolder:
     ) -> None:
         with suppress(OSError):
             self._clear_staging()
-            if not any((self.folder / NOTES).iterdir()):  # nothing came of it: leave no trace
+            if not any((self.folder / NOTES).iterdir()):  # nothing was written: remove the empty folders
                 (self.folder / NOTES).rmdir()
                 if self._is_new:
                     self.folder.rmdir()
@@ -93,7 +93,7 @@ class OutputFolder:
         return sum(1 for _ in (self.folder / NOTES).rglob("*.json"))
 
     def note(self, key: str) -> Note | None:
-        """What is known about an image, None if nothing is; a note that is none is ignored, and said so."""
+        """The note of an image, None if there is none; an invalid note is ignored with a message."""
         try:
             return read_note(self._place(f"{NOTES}/{key}.json"), key)
         except (ValueError, ResultError) as error:
@@ -229,7 +229,7 @@ class OutputFolder:
         return self._place(f"{NOTES}/{key}.json")
 
     def _place(self, name: str) -> Path:
-        """Where a file lies; never beyond a link, which could lead out of the folder."""
+        """The path of a file; never through a link, which could lead out of the folder."""
         path = self.folder
         *folders, _ = name.split("/")
         for part in folders:
@@ -253,7 +253,8 @@ class OutputFolder:
                 f"{self.staging} was not made by this program, which keeps unfinished files there: move it "
                 "away, or name another --out_folder."
             )
-        for path in sorted(self.staging.iterdir(), key=lambda path: path.name == MARK):  # the mark last
+        # the marker file last
+        for path in sorted(self.staging.iterdir(), key=lambda path: path.name == MARK):
             path.unlink()
         self.staging.rmdir()
 

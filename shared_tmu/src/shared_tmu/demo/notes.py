@@ -1,8 +1,9 @@
-"""Notes about finished images, as the output folder keeps them; read with care, since anybody can write them.
+"""Notes about finished images in the output folder; they are validated when read, because anybody can write
+them.
 
-A note is a small JSON file. It says what an image's results were made from and what the files hold, so that
-a later run can tell its own files from those of the user. Nothing in a note can name a file of another image
-or outside the folder.
+A note is a small JSON file. It says what an image's results were made from and what the files contain, so
+that a later run can distinguish its own files from those of the user. A note cannot name a file of another
+image or outside the folder.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_NOTE_BYTES = 16 << 20
-"""Ten thousand hands with four files each need a quarter of it."""
+"""Size limit of a note: ten thousand hands with four files each need a quarter of it."""
 
 MAX_PIXELS = 10**10
 
@@ -73,7 +74,7 @@ class Note:
     replaced: Mapping[str, tuple[Stamp, ...]] = field(default_factory=dict)
 
     def written(self) -> dict[str, tuple[Stamp, ...]]:
-        """Everything that runs have written under a name, as far as it may still be there."""
+        """All files that this and earlier runs have written for the image and that may still exist."""
         names = {*self.files, *self.replaced}
         now = {name: (self.files[name],) if name in self.files else () for name in names}
         return {name: (*now[name], *self.replaced.get(name, ())) for name in sorted(names)}

@@ -94,7 +94,7 @@ class DemoOptions:
 
     @property
     def draws_on_photographs(self) -> bool:
-        """Whether the photographs are needed once the crops are cut out."""
+        """Whether the photographs are still needed after the crops were cut out."""
         return self.overlays or self.compare
 
     @property
@@ -163,7 +163,7 @@ def _require_something_to_save(given: Mapping[str, Any]) -> None:
 
 
 def _require_flags_of_clips(given: Mapping[str, Any]) -> None:
-    """A clip gives one video and one file of parameters."""
+    """Refuse options that do not apply to a clip, which gives one video and one file of parameters."""
     for flag in ("side_view", "save_mesh", "compare", "tokens"):
         if given[flag]:
             raise InputError(f"--{flag} makes files of single images: leave it out with --video.")

@@ -21,17 +21,17 @@ from shared_tmu.runtime.precision import VertexError, convert
 
 Arrays = dict[str, NDArray[np.float32]]
 Output = Mapping[str, Tensor | Mapping[str, Tensor]]
-_COMPARED = 4  # crops that also run in float32, to say what another dtype costs
+_COMPARED = 4  # crops that also run in float32, to report the error of another dtype
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model said about one hand.
+    """The model's prediction for one hand.
 
     Attributes:
         output: the published keys that the subject keeps, without the batch dimension.
         slots: slot of every patch token after each block that merged, `[P]` int64; empty unless recorded.
-        others: the same as `output` for other ways of merging, by their caption; empty unless compared.
+        others: the same as `output` for other merging settings, by their caption; empty unless compared.
     """
 
     output: Arrays
@@ -40,7 +40,7 @@ class Prediction:
 
 
 class Predictor:
-    """A model on its device, run under one way of merging.
+    """A model on its device, run with one merging setting.
 
     Args:
         program: brings `patch`.
@@ -85,7 +85,7 @@ class Predictor:
         return self.program.estimates.input_size(self.model)
 
     def warm_up(self, batch_size: int) -> None:
-        """Run once without counting, so that kernels are chosen and memory is there before the clock starts.
+        """Run once before timing starts, so that kernels are selected and memory is allocated.
 
         On a CPU one crop is enough.
         """
@@ -137,14 +137,14 @@ class Predictor:
         ]
 
     def release(self) -> None:
-        """Take the patch off the model, and the packed weights."""
+        """Remove the patch and the packed weights from the model."""
         self.unpatch()
         if self._packing is not None:
             self._packing.remove()
 
     def unpatch(self) -> None:
-        """Take the patch off. It is otherwise kept from batch to batch: applying it checks every block, which
-        takes longer the larger the model.
+        """Remove the patch. It is otherwise kept from batch to batch, because applying it checks every block,
+        which takes time in large models.
         """
         if self._handle is not None:
             self._handle.remove()
@@ -160,14 +160,15 @@ class Predictor:
         return self._handle
 
     def prepare(self, images: Sequence[NDArray[np.float32] | None]) -> None:
-        """Do once what the first `predict` would do, which takes time of its own; for the same crops."""
+        """Do the one-time work of the first `predict` in advance, with the same crops."""
         crops = [image for image in images if image is not None][:_COMPARED]
         self._convert(torch.from_numpy(np.stack(crops)).to(self.device))
 
     def _convert(self, pixels: Tensor) -> None:
-        """Go on in `dtype`, and remember in `dtype_error` how far that moves the vertices of these crops.
+        """Convert the model to `dtype`, and store in `dtype_error` how far that moves the vertices of these
+        crops.
 
-        Weights are packed then, and stay so. What this takes, once, is `converting_s`.
+        Weights are then packed, and stay packed. The time that this takes, once, is `converting_s`.
         """
         if self._is_converted:
             return
@@ -195,6 +196,6 @@ class Predictor:
 
 
 def _slots(handle: PatchHandle) -> list[NDArray[np.int64]]:
-    """Of the patch tokens; task tokens have no place in a picture."""
+    """The slots of the patch tokens only; task tokens have no position in the picture."""
     maps = [plan.source_map for plan in handle.plans]
     return [slots[:, handle.num_prefix_tokens :].cpu().numpy() for slots in maps if slots is not None]

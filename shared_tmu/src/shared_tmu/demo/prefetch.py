@@ -1,4 +1,4 @@
-"""In front of the model: read, find hands or people and cut them out, in two threads that run ahead of it."""
+"""The stages before the model: read, detect and crop hands or people, in two threads that run ahead of it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from shared_tmu.errors import InputError, TMUError
 from shared_tmu.pictures.listing import Source
 
 BATCHES_AHEAD = 2
-"""Batches, or images in which nothing was found, that wait for the model at most."""
+"""Largest number of batches, or images in which nothing was found, that wait for the model."""
 
 _log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
-    """What the feeder tells about images that go no further."""
+    """Callbacks for images that are not processed further."""
 
     def skip(self, source: Source, problems: Iterable[str], kept: Note | None = None) -> None:
         """An image is done with: `kept` from an earlier run, or it could not be used."""
 
     def complain(self, source: Source, problems: Iterable[str]) -> None:
-        """Something is wrong with an image that goes on."""
+        """There is a problem with an image that is still processed."""
 
 
 class Feeder:
@@ -47,10 +47,10 @@ class Feeder:
         detector: used in one thread.
         subject: what is looked for and cut out.
         input_size: height and width of the crops, pixels.
-        kept: the note of an image that an earlier run has done, told the source and its digest.
-        progress: told of images that go no further.
+        kept: function from a source and its digest to the note of an image that an earlier run has done.
+        progress: called for images that are not processed further.
         report: gets times and counts.
-        machine: held while this computes.
+        machine: lock that is held while this computes.
     """
 
     def __init__(

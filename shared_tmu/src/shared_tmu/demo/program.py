@@ -21,12 +21,13 @@ from shared_tmu.programs.console import run_program
 from shared_tmu.programs.model_program import ModelProgram
 
 MANY_FRAMES = 1000
-"""Taken for the length of a clip that does not say its own."""
+"""Assumed number of frames of a clip whose file does not state it."""
 
 
 def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 only if every image was processed."""
-    warnings.filterwarnings("ignore", module="PIL")  # what matters about a file is said in its own message
+    # problems with a file are reported by a message of our own
+    warnings.filterwarnings("ignore", module="PIL")
     asked: list[DemoOptions] = []
 
     def work() -> int:
@@ -61,7 +62,8 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
         model = program.load_model(options.checkpoint, options.body_path, options.config_path).eval()
         if options.rescale_factor is None:
             options = replace(options, rescale_factor=subject.scale_of(model))
-        options.run.patched(program, model).remove()  # a schedule that does not fit says so before any work
+        # a schedule that does not fit raises its error before any work
+        options.run.patched(program, model).remove()
         folder.options = options_digest(options, detector, model)
         sink = _sink(source, folder, options)
         if (note := sink.all_kept()) is not None:

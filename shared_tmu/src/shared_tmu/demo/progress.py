@@ -1,4 +1,4 @@
-"""A progress bar that log messages do not tear."""
+"""A progress bar that is not broken up by log messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared_tmu.errors import MissingDependencyError
 
 
 def progress(total: int | None, unit: str = "images") -> Any:
-    """A context manager that gives a tqdm bar for `total` images; None if nobody knows how many."""
+    """A context manager that yields a tqdm bar for `total` images; None if the number is unknown."""
     try:
         from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm

@@ -19,8 +19,8 @@ READ_AHEAD = 2
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of reading one image: one of picture, finished and problem is set; or none, before a large
-    image is read, which nothing else may share memory with.
+    """The result of reading one image: one of picture, finished and problem is set; or none, to announce a
+    large image, which must be alone in memory, before it is read.
 
     Attributes:
         source: which image.
@@ -59,8 +59,9 @@ def read_ahead(
 
     Args:
         sources: what to read.
-        is_finished: told the source and the digest of its bytes; finished images are not decoded.
-        budget: takes the pixels of each image before it is decoded; whoever drops the image gives them back.
+        is_finished: function of the source and the digest of its bytes; finished images are not decoded.
+        budget: reserves the pixels of each image before it is decoded; the code that drops the image releases
+            them.
         depth: images that may wait.
     """
     items = (loaded for source in sources for loaded in _load(source, is_finished, budget))
@@ -111,7 +112,8 @@ def _in_thread(
 def _load(
     source: Source, is_finished: Callable[[Source, str], bool], budget: PixelBudget | None
 ) -> Iterator[Loaded]:
-    """What became of an image, after a word of warning if it is large; waiting for others does not count."""
+    """The result for an image, announced first if it is large; time spent waiting for others is not
+    counted."""
     started, waited = time.perf_counter(), 0.0
     taken = 0
 

@@ -1,4 +1,4 @@
-"""What a run did: counts, times by stage, how busy the model was, memory; the table at its end."""
+"""Statistics of a run: counts, times by stage, how busy the model was, memory; and the closing table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STAGES = {
     "draw": "drawing",
     "save": "saving",
 }
-"""All but the model's run beside it, in threads and processes of their own: their times overlap."""
+"""All stages except the model run in threads and processes of their own: their times overlap."""
 
 MEMORY_SAMPLES = 10
 

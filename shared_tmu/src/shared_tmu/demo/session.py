@@ -1,8 +1,8 @@
 """The demo: read, find hands or people, crop, predict in batches, draw, save.
 
-Two threads read, find and cut ahead of the model (`prefetch`); the model runs in the main thread and nothing
-else does; behind it threads and processes draw and save (`drawing`). Everything between them is bounded, so
-memory does not grow with the number of images, and what is computed depends on none of the timing.
+Two threads read, detect and crop ahead of the model (`prefetch`); the main thread runs only the model; after
+it, threads and processes draw and save (`drawing`). All queues between them are bounded, so memory does not
+grow with the number of images, and results do not depend on timing.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Session:
             return self._close()
 
     def _account(self, working_s: float) -> None:
-        """Bring together what the timeline and the predictor have measured."""
+        """Combine the measurements of the timeline and of the predictor."""
         report, predictor, spent = self.report, self.predictor, self.timeline.seconds
         self.timeline.move(predictor.seconds, "handing", "model")
         self.timeline.move(predictor.converting_s, "comparing" if self.comparer else "handing", "converting")

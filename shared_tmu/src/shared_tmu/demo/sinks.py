@@ -21,19 +21,19 @@ class ImageSink(Protocol):
     """Takes what was drawn of each image; a context manager that closes what it writes to.
 
     Attributes:
-        shows_empty: whether there is a picture of what nothing was found in.
+        shows_empty: whether images in which nothing was found are also drawn.
     """
 
     shows_empty: bool
 
     def all_kept(self) -> Note | None:
-        """What an earlier run noted if it has done all there is to do."""
+        """The note of an earlier run, if that run has finished everything."""
 
     def drawer(self, plain: Drawer) -> Drawer:
-        """What draws for this sink, given what draws single images."""
+        """The drawer for this sink, made from the drawer of single images."""
 
     def kept(self, source: Source, digest: str) -> Note | None:
-        """What an earlier run noted about an image that it has done."""
+        """The note of an earlier run about an image that it has finished."""
 
     def save(self, job: Job, drawn: Mapping[str, bytes], release: Callable[[], None]) -> None:
         """Take what was drawn; one image at a time, in any order.
@@ -48,10 +48,10 @@ class ImageSink(Protocol):
         """
 
     def skip(self, source: Source) -> None:
-        """An image gives nothing, or was done before."""
+        """Called for an image that gives no result, or was finished before."""
 
     def close(self, found: int, failures: Sequence[str]) -> None:
-        """All images are through: put into place what belongs to all of them.
+        """Called after all images: put files that belong to all of them into place.
 
         Args:
             found: how many hands or people there were.

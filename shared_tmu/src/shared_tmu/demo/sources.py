@@ -17,10 +17,10 @@ from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source, list_images
 
 IsFinished = Callable[[Source, str], bool]
-"""Whether an earlier run has done an image, told the source and the digest of its bytes."""
+"""Function from a source and the digest of its bytes to whether an earlier run has finished the image."""
 
 PROBLEMS_LISTED = 20
-"""Frames of which problems are listed; a thousand frames may all have the same."""
+"""Largest number of frames whose problems are listed; a thousand frames may have the same problem."""
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What the demo must know of what a model estimates: how it is found, cut out, saved and drawn.
+"""How the demo detects, crops, saves and draws what a model estimates: hands or people.
 
 `HANDS` and `PEOPLE` are the two there are; the rest of the demo only uses what `DemoSubject` names.
 """
@@ -39,7 +39,7 @@ class DetectorChoice(Protocol):
 
     @property
     def detector(self) -> str:
-        """What was asked for; may be `auto`."""
+        """The requested detector; may be `auto`."""
 
     @property
     def boxes(self) -> Path | None:
@@ -51,11 +51,11 @@ class DetectorChoice(Protocol):
 
     @property
     def body_detector(self) -> str:
-        """Who finds the people that hands are looked for on."""
+        """The detector of people, for detectors that look for hands on people."""
 
 
 class DemoSubject(Protocol):
-    """What a model estimates. Instances hold nothing and can be sent to other processes.
+    """What a model estimates. Instances have no state and can be sent to other processes.
 
     Attributes:
         one, many: what messages and tables call it.
@@ -75,7 +75,7 @@ class DemoSubject(Protocol):
     table: Table
 
     def detector_name(self, options: DetectorChoice) -> str:
-        """Which detector `options` lead to."""
+        """The detector that `options` select."""
 
     def make_detector(self, name: str, options: DetectorChoice, device: str) -> Detector:
         """Make it.
@@ -101,7 +101,7 @@ class DemoSubject(Protocol):
         """Vertices in one row of `arrays`, metres, for measuring how far merging moves them."""
 
     def record(self, output: Output, box: Any, crop: Any, camera: ImageCamera) -> Record:
-        """What one row of `arrays` says about the whole image."""
+        """The record of one row of `arrays`, in the whole image's camera frame."""
 
     def image_arrays(
         self, records: Sequence[Record], camera: ImageCamera, faces: Faces
@@ -118,7 +118,7 @@ class DemoSubject(Protocol):
         """Which way the side view turns."""
 
     def seen(self, crop: Any, grid: tuple[int, int]) -> Image:
-        """What the patches are made of, BGR, as it is in the photograph or mirrored (see `is_mirrored`)."""
+        """The picture that the patches cover, BGR, as in the photograph or mirrored (see `is_mirrored`)."""
 
     def is_mirrored(self, crop: Any) -> bool:
         """Whether the model saw a mirror image."""

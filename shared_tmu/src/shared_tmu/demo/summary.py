@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 def close_kept(options: DemoOptions, name: str, note: Note, folder: OutputFolder) -> int:
-    """The closing lines where nothing was left to do, and the exit status."""
+    """The closing lines if there was nothing left to do, and the exit status."""
     _log.info("%s is done: kept from before.", name)
     lines = [*list_of(note.problems), "", last_line(options, name, folder)]
     sys.stdout.write("\n".join(lines).lstrip() + "\n")

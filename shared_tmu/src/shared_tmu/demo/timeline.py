@@ -1,4 +1,4 @@
-"""What the thread that runs the model does from start to end, one part after the other."""
+"""How the thread that runs the model spends its time from start to end, one part after the other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARTS = {
 class Timeline:
     """Seconds by part; begins when it is made.
 
-    A part inside another one is not counted twice: the outer one stands still meanwhile.
+    A part inside another one is not counted twice: the outer one is paused meanwhile.
     """
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 
 WIDEST_PIXEL = 10
-"""Pixels that are more than this many times as wide as high, or as high as wide, are a file's mistake."""
+"""Largest plausible ratio of a pixel's sides; a file that states a larger one is wrong."""
 
 _SQUARE = Fraction(1)
 
