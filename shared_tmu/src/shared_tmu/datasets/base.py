@@ -1,4 +1,4 @@
-"""What the evaluation runner needs of a set, whatever it shows."""
+"""The interface of an evaluation set, of hands or of bodies, for the evaluation runner."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Column = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class SetOptions:
-    """What a command line and a model say about how a set is read.
+    """Settings from the command line and the model for reading a set.
 
     Args:
         config: the model's configuration; sets take the size of their crops from it, if it says.
@@ -37,11 +37,11 @@ class SetOptions:
 
 
 class Scores(Protocol):
-    """What a set makes of predictions."""
+    """The scores that a set computes from predictions."""
 
     @property
     def headline(self) -> dict[str, float]:
-        """The few numbers that papers print, with those of the set's `columns` among them."""
+        """The few numbers that papers report, including those in the set's `columns`."""
 
     @property
     def per_sample(self) -> dict[str, NDArray[np.float64]]:
@@ -120,7 +120,8 @@ class EvalSet(Protocol):
         """Why no sample of this set has this mask; None if some may have it."""
 
     def posture(self, outputs: Outputs) -> dict[str, NDArray[np.float64]]:
-        """What alignment hides, `[N]` each, as `shared_tmu.metrics.posture` has it; what can be known."""
+        """Errors that alignment hides, `[N]` each, as in `shared_tmu.metrics.posture`, as far as they can be
+        computed."""
 
     def score(self, outputs: Outputs) -> Scores:
         """The official table of these predictions; `outputs` are the `kept` arrays of all samples.
@@ -134,7 +135,7 @@ class EvalSet(Protocol):
 
 
 def picture_signature(images: Sequence[Path]) -> str:
-    """Changes when one of these pictures is exchanged for one of another name or content.
+    """A digest that changes when a picture is replaced by one with another name or content.
 
     Raises:
         InputError: a picture cannot be read; the message names it.

@@ -82,7 +82,8 @@ class BodyMeshSet:
         images: one picture per sample.
         boxes_xyxy: the person's box, `[N, 4]` pixels.
         meshes: `.ply` files with the true vertices, in the frame of the set.
-        rotation: from that frame to the camera's, `[3, 3]`; where meshes lie does not enter any measure.
+        rotation: from that frame to the camera's, `[3, 3]`; the position of meshes does not affect any
+            metric.
         parts: hands, face and joints of these meshes.
         fingerprint: of the name and all annotations.
         how: where boxes and parts come from, in plain values.
@@ -126,7 +127,7 @@ class BodyMeshSet:
         return {**self.how, "bbox_ratio": self.bbox_ratio}
 
     def opened_with(self, options: SetOptions) -> BodyMeshSet:
-        """The same set, read as a model asks."""
+        """The same set, read with a model's settings."""
         encoder = getattr(options.config, "encoder", None)
         height, width = getattr(encoder, "img_size", self.network_size)
         ratio = float(getattr(options.config, "bbox_ratio", self.bbox_ratio))
@@ -211,7 +212,8 @@ class BodyMeshSet:
         return turned
 
     def write_predictions(self, outputs: Outputs, folder: Path) -> None:
-        """Write `pred.npz`: SMPL-X's parameters, in picture order, from which it makes the meshes again."""
+        """Write `pred.npz`: SMPL-X's parameters, in picture order, from which SMPL-X can compute the meshes
+        again."""
         with replacing(folder / "pred.npz") as beside:
             np.savez_compressed(beside, **{name: outputs[name] for name in _PARAMETERS})
 

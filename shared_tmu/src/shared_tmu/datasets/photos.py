@@ -1,7 +1,7 @@
-"""Hands on anybody's photographs, held to the landmarks of MediaPipe's bundled model; nobody labels anything.
+"""Hands in any photographs, compared with the landmarks of MediaPipe's bundled model; no labels are needed.
 
-The detector of the demo finds the hands; its landmark model, which no regressor here has seen, says where
-their 21 key points lie. The measure is `shared_tmu.metrics.landmarks`.
+The detector of the demo finds the hands; its landmark model, which was not used to train any regressor here,
+gives their 21 key points. The metric is `shared_tmu.metrics.landmarks`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class PhotoHands:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """How many pictures have hands, and who says where they are."""
+        """How many pictures have hands, and which detector found them."""
         return {"pictures_with_hands": len(set(self.images)), "landmarks": "mediapipe"}
 
     @property
@@ -136,7 +136,8 @@ class PhotoHands:
         return crop_to_picture(points, outputs["box_center"], outputs["box_size"], outputs["right"])
 
     def mean_hands(self) -> NDArray[np.float64]:
-        """The control that knows the boxes alone: the mean hand, mirrored for left hands, in each box."""
+        """The control that uses only the boxes: the mean hand, mirrored for left hands, placed in each
+        box."""
         placed = []
         for box, unit in zip(self.boxes, self.unit_px, strict=True):
             points = self.mean_hand * np.array([1.0 if box.is_right else -1.0, 1.0])

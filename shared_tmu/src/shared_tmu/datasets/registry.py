@@ -40,7 +40,7 @@ class DatasetSpec:
 
 
 def _nothing_to_check(data_dir: Path, options: SetOptions) -> None:
-    """For sets that make themselves."""
+    """The check of sets that are rendered on first use."""
 
 
 DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
@@ -115,11 +115,11 @@ def dataset_names(text: str, subject: str | None = None) -> tuple[str, ...]:
 
 
 def open_dataset(name: str, data_dir: Path, options: SetOptions | None = None) -> EvalSet:
-    """Open the set of this canonical name; those that make themselves do so now.
+    """Open the set with this canonical name; our own sets are rendered now if they do not exist yet.
 
     Raises:
         MissingAssetError: files that the user has to supply are not there.
-        InputError: files are there but cannot be what they should be.
+        InputError: files exist but are not what they should be.
     """
     with _told(data_dir):
         return DATASETS[name].open(data_dir, options or SetOptions())
@@ -137,7 +137,7 @@ def check_dataset(name: str, data_dir: Path, options: SetOptions) -> None:
 
 @contextmanager
 def _told(data_dir: Path) -> Iterator[None]:
-    """What a file system refuses is said in one sentence."""
+    """Turn errors of the file system into one sentence."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:

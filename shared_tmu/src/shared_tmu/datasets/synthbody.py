@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 def open_synthbody(data_dir: Path, options: SetOptions) -> BodyMeshSet:
     """Open SynthBody-Eval, made first if the cache lacks it; `data_dir` is not read.
 
-    Meshes are SynthBody's, in the camera's frame; hands and face are told by its skinning weights.
+    Meshes are SynthBody's, in the camera's frame; the vertices of hands and face are selected by its skinning
+    weights.
 
     Raises:
         InputError: the cache cannot be written, or was damaged since; or another body model is asked for.
@@ -36,7 +37,8 @@ def open_synthbody(data_dir: Path, options: SetOptions) -> BodyMeshSet:
 
 
 def open_synthbody_varied(data_dir: Path, options: SetOptions) -> BodyMeshSet:
-    """Open SynthBody-Varied, the same held-out people in the looks of photographs, as `open_synthbody` does.
+    """Open SynthBody-Varied, the same held-out people with a photograph-like appearance, as `open_synthbody`
+    does.
 
     Raises:
         InputError: see `open_synthbody`.

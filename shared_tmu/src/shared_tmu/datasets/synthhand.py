@@ -32,7 +32,8 @@ def open_synthhand(data_dir: Path) -> HandMeshSet:
 
 
 def open_synthhand_varied(data_dir: Path) -> HandMeshSet:
-    """Open SynthHand-Varied, the same held-out hands in the looks of photographs, as `open_synthhand` does.
+    """Open SynthHand-Varied, the same held-out hands with a photograph-like appearance, as `open_synthhand`
+    does.
 
     Raises:
         InputError: the cache cannot be written, or was damaged since.

@@ -1,4 +1,4 @@
-"""Ways of laying a prediction over the truth before measuring, batched over samples.
+"""Ways of aligning a prediction with the ground truth before measuring, batched over samples.
 
 Convention: points are rows, so a rotation acts from the right:
 `aligned = scale * (points - source_mean) @ rotation + target_mean`.
@@ -78,7 +78,8 @@ def fit_similarity(prediction: ArrayLike, truth: ArrayLike, *, reflection: bool)
 
 
 def align_similarity(prediction: ArrayLike, truth: ArrayLike, *, reflection: bool) -> Points:
-    """`prediction` `[..., P, 3]` laid over `truth` by `fit_similarity`: what "PA" stands for in PA-MPJPE."""
+    """`prediction` `[..., P, 3]` aligned with `truth` by `fit_similarity`: the "PA" (Procrustes alignment) in
+    PA-MPJPE."""
     return fit_similarity(prediction, truth, reflection=reflection).apply(prediction)
 
 

@@ -1,4 +1,4 @@
-"""How far a mean over samples could lie from where it is, had other samples been drawn."""
+"""Bootstrap confidence intervals for a mean over samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile interval of the mean of `values` `[N]`, by drawing N of them with replacement.
 
-    To compare two runs on the same samples, pass the differences: what both find hard then cancels.
+    To compare two runs on the same samples, pass the differences: variation that is common to both then
+    cancels.
 
     Args:
         values: at least one.

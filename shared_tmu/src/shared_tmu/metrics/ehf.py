@@ -1,7 +1,7 @@
 """EHF's measures of a whole-body mesh and its parts, in millimetres.
 
-Alignments forbid reflections; "PA" is fitted anew on the points that are measured. Source: the evaluation of
-ExPose, Hand4Whole and SMPLer-X; written from the formulae.
+Alignments do not allow reflections; "PA" is fitted separately on the points that are measured. Source: the
+evaluation of ExPose, Hand4Whole and SMPLer-X; written from the formulae.
 """
 
 from __future__ import annotations

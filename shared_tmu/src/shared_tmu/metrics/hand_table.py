@@ -145,7 +145,7 @@ def f_by_mm(prediction: NDArray[np.float64], truth: NDArray[np.float64]) -> dict
 def checked_pair(
     what: str, prediction: ArrayLike, truth: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both as float64 `[N, P, 3]`, after refusing what would spoil a mean.
+    """Both as float64 `[N, P, 3]`, after refusing values that would make a mean invalid.
 
     Raises:
         InputError: the shapes differ, there is no sample, or a number is not finite (the samples are named).

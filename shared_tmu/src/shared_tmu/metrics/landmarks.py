@@ -1,8 +1,8 @@
 """How well projected key points agree with landmarks of another detector, in units of the hand's box.
 
-Where photographs have no true labels, an independent landmark model can still judge every hand regressor
-alike: it rewards fingers where fingers are seen. It says nothing about depth, and its own errors count
-against everyone.
+Photographs have no ground truth, but an independent landmark model can be used as the same reference for
+every hand regressor: fingers at the right place in the picture get a good score. It says nothing about depth,
+and its own errors affect all models alike.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared_tmu.metrics.hand_table import expect_finite
 THRESHOLDS = (0.1, 0.15, 0.2)
 """Of the longer side of the hand's box."""
 MEAN_HAND = "mean_hand"
-"""Name of the control that looks at nothing but the box."""
+"""Name of the control that uses only the box."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LandmarkScores:
 
     Args:
         model: of the evaluated model, `[N, J]`.
-        controls: of predictions that look at nothing but the box, by name, `[N, J]` each.
+        controls: of predictions that use only the box, by name, `[N, J]` each.
     """
 
     model: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""What alignment hides: how far a prediction is turned, and how large it looks in its picture."""
+"""Errors that alignment hides: the rotation of a prediction, and its size in the picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Rows = NDArray[np.float64]
 
 
 def orientation_error_deg(prediction: ArrayLike, truth: ArrayLike) -> Rows:
-    """Angle of the rotation that lays each prediction best over its truth, `[N]` degrees, 0 to 180.
+    """Angle of the rotation that best aligns each prediction with the ground truth, `[N]` degrees, 0 to 180.
 
     Args:
         prediction: `[N, P, 3]`.
@@ -25,7 +25,7 @@ def orientation_error_deg(prediction: ArrayLike, truth: ArrayLike) -> Rows:
 
 
 def scale_errors(prediction_px: ArrayLike, truth_px: ArrayLike) -> dict[str, Rows]:
-    """How much larger predictions look than what they show: the error of a camera's scale.
+    """How much larger predictions are in the picture than the ground truth: the scale error of the camera.
 
     The size of points is their root mean square distance to their mean.
 

@@ -1,7 +1,8 @@
-"""Where SMPLest-X's task tokens look: each is shown the patch of its joint, and of the joint that it moves.
+"""Supervises the attention of SMPLest-X's task tokens: each should attend to its joint's patch, and to that
+of the joint it moves.
 
-Left alone, the tokens of all joints learn to read one average of the picture long before they learn to look
-at an elbow each; the key points say where that is.
+Without this, the tokens of all joints first learn to read the same average of the picture, and only much
+later to attend each to its own joint; the key points give the target patches.
 """
 
 from __future__ import annotations
@@ -45,10 +46,11 @@ def _targets(keypoints: int) -> list[list[tuple[int, int]]]:
 
 @contextmanager
 def recorded(decoder: nn.Module) -> Iterator[list[tuple[CrossAttention, dict[str, Tensor]]]]:
-    """Inside, each cross-attention of a decoder that runs leaves its queries and keys with values.
+    """Inside the `with` block, records queries, and keys with values, of each cross-attention of a running
+    decoder.
 
     Yields:
-        Every cross-attention in order, with what it left: `q` `[B, Q, H * D]` and `kv` `[B, K, 2 * H * D]`.
+        Every cross-attention in order, with its record: `q` `[B, Q, H * D]` and `kv` `[B, K, 2 * H * D]`.
     """
     readers = [module for module in decoder.modules() if isinstance(module, CrossAttention)]
     seen = [(module, dict[str, Tensor]()) for module in readers]
@@ -73,11 +75,11 @@ def look_loss(
     keypoints_2d: Tensor,
     kept: Tensor | None,
 ) -> Tensor:
-    """How far from their joints the task tokens look: cross-entropy of attention over patches.
+    """Cross-entropy between the attention of the task tokens over patches and the patches of their joints.
 
     Args:
-        seen: what `recorded` gave, after the decoder ran.
-        heads: know which patch lies where.
+        seen: the records of `recorded`, after the decoder ran.
+        heads: give the position of each patch.
         keypoints_2d: true places, `[B, J, 2]` in crops; those outside of all patches are left out.
         kept: numbers of the patches that the decoder reads, `[B, K]`; None for all of them.
     """

@@ -1,4 +1,4 @@
-"""Training SMPLest-X on SynthBody: what its head is held to, and the LightningModule."""
+"""Training SMPLest-X on SynthBody: the losses of its head, and the LightningModule."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from shared_tmu.training.losses import FOCAL_OVER_SIZE, aligned_error_mm, fit_we
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.patches import choose_patches, encode_some
 
-DENSE_KEYPOINTS = RIGHT_HAND_RANGE.stop  # body and hands; the face is too small to be told apart in patches
+# body and hands; the face is too small to be distinguished in patches
+DENSE_KEYPOINTS = RIGHT_HAND_RANGE.stop
 DENSE_UNIT_M = 0.5
 EVERY = 5  # vertices that enter the loss: one in so many
 _PARTS = (
@@ -72,7 +73,7 @@ def loss_subset(layer: SmplxLayer) -> SmplxSubset:
 
 
 def found_person(decoded: Mapping[str, Tensor], subset: SmplxSubset) -> Person:
-    """The person that SMPLest-X's decoder found."""
+    """The person that SMPLest-X's decoder predicts."""
     rotations = {
         label: interleaved_rot6d_to_rotmat(decoded[name].reshape(len(decoded[name]), -1, 6))
         for label, (name, _) in _ROTATIONS.items()
@@ -115,7 +116,7 @@ def true_body(batch: Mapping[str, Tensor], layer: nn.Module) -> SmplxOutput:
 
 
 def fit_translation(keypoints: Tensor, keypoints_2d: Tensor) -> Tensor:
-    """Where SMPLest-X's camera has to see a person so that key points come to lie where they are.
+    """The camera translation with which SMPLest-X's camera projects a person's key points to given places.
 
     Args:
         keypoints: `[B, J, 3]` metres in the body model's frame.
@@ -159,8 +160,8 @@ def body_losses(
 
 
 def points_losses(found: Person, truth: Person) -> dict[str, Tensor]:
-    """Losses of points about the pelvis, of hands and face about wrist and neck, and, with the pelvis turned
-    back, of the pose whichever way the person faces.
+    """Losses of points relative to the pelvis, of hands and face relative to wrist and neck, and, with the
+    pelvis rotation removed, of the pose independent of the person's orientation.
     """
     (points, vertices), (true_points, true_vertices) = (_about_pelvis(p.body) for p in (found, truth))
     missed = points - true_points
@@ -231,13 +232,13 @@ class BodyTraining(RegressorTraining):
         return losses, decoded
 
     def dense_losses(self, read: dict[str, Any], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the patch tokens are held to."""
+        """The losses of the patch tokens."""
         seen = {name: batch[name][:, :DENSE_KEYPOINTS] for name in ("keypoints_2d", "keypoints_3d")}
         losses = dense_losses(read, {**batch, **seen}, DENSE_UNIT_M)
         return losses | heat_losses(self.dense, read, seen["keypoints_2d"])
 
     def _read_patches(self, batch: dict[str, Tensor]) -> dict[str, Any]:
-        """What the dense heads read in patches that no task token is with."""
+        """What the dense heads predict when patch tokens run without task tokens."""
         kept = choose_patches(batch["part"], self.keep_patches or len(self.dense.centre))
         read: dict[str, Any] = self.dense(encode_some(self.model.encoder, batch["img"], kept, False), kept)
         return read

@@ -68,9 +68,9 @@ class SynthBodySet(ShardSet):
 
 
 def seen_in_mirror(image: Image, labels: Labels) -> tuple[Image, Labels]:
-    """The picture left for right, with the labels of the person that it then shows.
+    """The mirrored picture, with the labels of the person that it then shows.
 
-    Every other person is as likely as its mirror image, so this doubles the people that training sees.
+    A person is as likely as their mirror image, so this doubles the number of people in training.
     """
     last = WIDTH - CELL  # the pixel that the last column of cells describes: it becomes the first one's
     image = np.pad(image[:, last::-1], ((0, 0), (0, WIDTH - 1 - last), (0, 0)), mode="edge")

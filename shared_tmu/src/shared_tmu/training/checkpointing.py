@@ -1,4 +1,5 @@
-"""Checkpoints of running training: written whole, the one before kept, and only read if they are whole."""
+"""Checkpoints of a training run: written atomically, with the previous one kept, and read only if
+complete."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes beside, syncs and renames, wherever the folder lies; keeps the checkpoint before as well."""
+    """Writes a temporary file, syncs and renames it; also keeps the previous checkpoint."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Replace a checkpoint.
@@ -49,7 +50,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The last checkpoint of a stage that is whole; None if the stage has none yet.
+    """The last complete checkpoint of a stage; None if the stage has none yet.
 
     Raises:
         CheckpointError: there are checkpoints, and none can be read.
@@ -94,7 +95,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # whatever a file that is not ours makes torch say
+    except Exception as error:  # torch may raise anything on a file that is not ours
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(
             f"{path} is no checkpoint of this training ({text[0].rstrip('.')}): remove it, and the stage "
@@ -121,7 +122,7 @@ def check_fits(path: Path, state: dict[str, torch.Tensor], wanted: dict[str, tor
 
 
 class Keeper(Callback):
-    """Keeps `last.ckpt`: every so many steps, before each validation, and when training is told to stop.
+    """Writes `last.ckpt` at regular steps, before each validation, and when training is told to stop.
 
     Args:
         path: of the checkpoint.
@@ -134,7 +135,7 @@ class Keeper(Callback):
         self.path, self.every, self.val_every, self.stop = path, every, val_every, stop
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning has put handlers of its own; what it would do leaves no checkpoint."""
+        """Replace the signal handlers that Lightning has installed, which would not leave a checkpoint."""
         self.stop.install()
 
     def on_train_batch_start(self, *_: object) -> None:
@@ -142,7 +143,7 @@ class Keeper(Callback):
         self.stop.waits = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        """Keep what the step has learned, if it is time to."""
+        """Write a checkpoint after the step, if one is due."""
         step = trainer.global_step
         is_asked = self.stop.agreed(trainer)
         is_due = step % self.every == 0 or bool(self.val_every and step % self.val_every == 0)
@@ -157,7 +158,7 @@ class Keeper(Callback):
         self.stop.waits = False
 
     def on_train_end(self, *_: object) -> None:
-        """No step will look whether to stop."""
+        """From here on no step checks whether to stop."""
         self.stop.waits = False
 
     def keep(self, trainer: pl.Trainer) -> None:
@@ -172,7 +173,7 @@ class Keeper(Callback):
                 f"step {trainer.global_step} made {len(bad)} weights NaN or infinite, such as {bad[0]}: no "
                 "checkpoint was written, the one before is as it was. Lower lr, or try precision=32-true."
             )
-        trainer.save_checkpoint(self.path, weights_only=False)  # with what going on needs
+        trainer.save_checkpoint(self.path, weights_only=False)  # with everything that resuming needs
 
 
 def _reason(error: Exception) -> str:

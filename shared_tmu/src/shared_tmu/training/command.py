@@ -1,4 +1,4 @@
-"""`train.py` as a command: what goes wrong is one sentence and an exit status, hydra's errors included."""
+"""`train.py` as a command: every error, also hydra's, becomes one sentence and an exit status."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def describe(error: Exception) -> str | None:
 
 
 def _of_worker(text: str) -> str:
-    """What a process that reads pictures had to say, without the traceback that torch puts around it."""
+    """The error message of a process that reads pictures, without the traceback that torch adds."""
     if "Original Traceback" not in text:
         return text
     last = [line for line in text.strip().splitlines() if line and not line.startswith(" ")][-1]

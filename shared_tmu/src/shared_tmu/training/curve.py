@@ -1,4 +1,4 @@
-"""The curve of a training: one row per validation of each stage, none missing and none twice."""
+"""The curve of a training run: exactly one row per validation of each stage."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Curve(Callback):
         self.val_every = val_every
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take away the rows of steps that are done again; make up for a validation that was cut off."""
+        """Remove the rows of steps that will be repeated; repeat a validation that was interrupted."""
         if trainer.is_global_zero:
             rows = read_curve(self.path)
             kept = [r for r in rows if r["stage"] != self.stage or int(r["step"]) <= trainer.global_step]

@@ -1,7 +1,7 @@
 """Shards of renders as torch datasets, with the colour and geometry changes applied while reading.
 
-What a loader's processes do is kept short: they hand over small whole numbers, and `unpack` turns a batch of
-them into what losses take, on whichever device the batch is.
+The loader's processes do little work: they return small integers, and `unpack` turns a batch of them into the
+inputs of the losses, on the device of the batch.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class ShardSet(Dataset[dict[str, Tensor]], ABC):
         cache: folder of the shards.
         seed: names the sequence of scenes.
         count: number of scenes.
-        difficulty: how wild they are.
+        difficulty: settings of how difficult the scenes are.
         augment: change colours, turn, shift, cover and cut; off for validation.
-        processes: processes that draw missing shards first; 0 leaves drawing to somebody else.
+        processes: processes that draw missing shards first; 0 if another object draws them.
 
     Raises:
         MissingDependencyError: shards are missing, and embreex, which draws them, is not installed.
@@ -76,7 +76,7 @@ class ShardSet(Dataset[dict[str, Tensor]], ABC):
         return self._shards[number]
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """One sample as losses take it."""
+        """One sample in the form that losses take."""
         chance = int(torch.randint(1 << 62, ()).item()) if self.augment else None
         batch = self.unpack({key: value[None] for key, value in self.packed(index, chance).items()})
         return {key: value[0] for key, value in batch.items()}

@@ -1,4 +1,4 @@
-"""Which pictures each step of a stage sees, drawn, read and brought to the device while training goes on."""
+"""Which pictures each step of a stage uses; they are drawn, read and moved to the device during training."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ WAIT_PART = 0.4  # of a stage's time, if it is limited, that may go into waiting
 class Order(Sampler[list[Ticket]]):
     """Batches of a stage: rounds over all pictures that are there when a round begins.
 
-    The pictures of a step and what chance does to them follow from seed, step and how many pictures there
-    were, however many processes read them and however often training was interrupted.
+    The pictures of a step and their random changes depend only on the seed, the step and the number of
+    available pictures, not on the number of reading processes or on interruptions.
 
     Args:
         seed: of order and changes.
@@ -110,7 +110,7 @@ class Tickets(Dataset[dict[str, Tensor]]):
 
 
 class OrderLoader(DataLoader[dict[str, Tensor]]):
-    """A loader that goes on where it was when a checkpoint was written."""
+    """A loader that resumes at the position stored in a checkpoint."""
 
     def __init__(self, pictures: Dataset[dict[str, Tensor]], order: Order, **options: Any) -> None:
         super().__init__(pictures, batch_sampler=order, **options)
@@ -172,8 +172,8 @@ class Feed(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Draw all of the validation's pictures and as many for training as it takes to begin.
 
-        A CPU draws all of them first, for training would take the drawing's cores away; beside a GPU, cores
-        are free.
+        On a CPU all pictures are drawn first, because training would need the same cores; with a GPU, the
+        cores are free.
         """
         if self.photos:
             keep_hands(self.photos, self.drawer.cache)

@@ -1,6 +1,6 @@
-"""Dense supervision: every patch token says what it sees. A ViT from scratch learns hands from this first.
+"""Dense supervision: labels for every patch token, from which a ViT with random weights first learns hands.
 
-The heads serve training only and are left out of shipped files.
+The heads are used only in training and are not in shipped files.
 """
 
 from __future__ import annotations
@@ -88,11 +88,12 @@ class DenseHeads(nn.Module):
 def heat_losses(
     heads: DenseHeads, read: dict[str, Any], keypoints_2d: Tensor, confidence: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Each key point belongs to one patch that knows where in it: learned long before the mean place.
+    """Loss that assigns each key point to one patch and a position in it: this is learned long before the
+    mean position.
 
     Args:
-        heads: know which patch lies where.
-        read: what they read.
+        heads: give the position of each patch.
+        read: their predictions.
         keypoints_2d: true places, `[B, J, 2]` in crops; those outside of all patches read are left out.
         confidence: how much each of them counts, `[B, J]`; None for all alike.
     """

@@ -1,4 +1,4 @@
-"""Drawing beside training: the shards of all stages in the order in which they are needed."""
+"""Draws the shards of all stages during training, in the order in which they are needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which picture made a loss NaN or infinite, for the message that ends training."""
+"""Finds the picture that made a loss NaN or infinite, for the message that ends training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Judged(Protocol):
 
 
 def not_finite(training: Any, batch: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> TrainingError:
-    """The error that ends training at a loss that is no number.
+    """The error that ends training when a loss is NaN or infinite.
 
     Args:
         training: a `Judged` module.
@@ -51,7 +51,7 @@ def not_finite(training: Any, batch: Mapping[str, Tensor], losses: Mapping[str, 
 
 @torch.no_grad()
 def _is_finite(training: Judged, batch: Mapping[str, Tensor], row: int) -> bool:
-    """Whether one render of a batch has losses that are numbers."""
+    """Whether one render of a batch has finite losses."""
     count = len(batch["img"])
     one = {
         key: value[row : row + 1]

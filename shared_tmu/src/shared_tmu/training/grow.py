@@ -1,4 +1,5 @@
-"""Start well and grow deeper: initialisation for small data, blocks that begin as the identity, and back."""
+"""Initialisation for small data sets, and growing a trunk by blocks that start as the identity (or shrinking
+it)."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from shared_tmu.pictures.hand_crops import MEAN, STD
 def cosine_patches(channels: int, size: int = 16) -> Tensor:
     """Filters of the lowest 2D cosine frequencies for a patch embedding, `[channels, 3, size, size]`.
 
-    Two thirds of the channels see brightness, the rest two colour differences, so that a patch reaches the
-    first block with as little loss as the channel count allows instead of through random filters.
+    Two thirds of the channels encode brightness, the rest two colour differences, so that the first block
+    gets as much of a patch's information as the number of channels allows, which random filters would lose.
     """
     order = sorted((u + v, max(u, v), u, v) for u in range(size) for v in range(size))
     t = (torch.arange(size) + 0.5) * math.pi / size
@@ -74,8 +75,8 @@ def initialise_vit(vit: Any, generator: torch.Generator | None = None) -> None:
 
 @torch.no_grad()
 def fold_normalisation(proj: nn.Conv2d) -> None:
-    """Make a patch embedding for normalised pictures read pictures in 0..1: the same tokens, but for patches
-    that reach over the border, where black no longer stands for the mean.
+    """Convert a patch embedding for normalised pictures to pictures in 0..1: the tokens stay the same, except
+    for patches that reach over the border, where the padding no longer equals the mean colour.
     """
     mean, std = (proj.weight.new_tensor(values)[None, :, None, None] for values in (MEAN, STD))
     proj.weight.div_(std)
@@ -115,7 +116,7 @@ def grow_blocks(blocks: nn.Sequential, depth: int) -> nn.Sequential:
 def shrink_blocks(blocks: nn.Sequential, depth: int) -> nn.Sequential:
     """Keep those blocks of a deeper trunk that `grow_blocks` would have spread over it.
 
-    Undoes growth bit for bit; a trunk trained after it grew loses what its new blocks learned.
+    Undoes growth exactly; a trunk that was trained after growing loses what its new blocks have learned.
 
     Args:
         blocks: of the deeper trunk; those kept become the result.

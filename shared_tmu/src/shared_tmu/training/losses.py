@@ -1,4 +1,5 @@
-"""What a predicted hand is held to: HaMeR's terms, and vertices and camera, which renders know exactly."""
+"""Losses of a predicted hand: HaMeR's terms, and those of vertices and camera, which are known exactly for
+renders."""
 
 from __future__ import annotations
 
@@ -43,8 +44,8 @@ def hand_losses(output: Mapping[str, Any], batch: Mapping[str, Tensor], mano: nn
         batch: targets as `shared_tmu.training.data.SynthHandSet` gives them.
         mano: the body-model layer, for the true vertices.
 
-    Source: the terms of HaMeR, Pavlakos et al. 2024, arXiv:2312.05251; camera and vertices are added, these
-    also in the wrist's frame, where a wrong wrist does not hide what the fingers do.
+    Source: the terms of HaMeR, Pavlakos et al. 2024, arXiv:2312.05251; camera and vertices are added,
+    vertices also in the wrist's frame, where an error of the wrist does not hide the pose of the fingers.
     """
     with torch.no_grad():
         truth = mano(global_orient=batch["global_orient"], hand_pose=batch["hand_pose"], betas=batch["betas"])

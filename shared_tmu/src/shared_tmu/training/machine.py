@@ -1,4 +1,4 @@
-"""Whether the devices that a configuration names are here, found out before anything begins."""
+"""Checks before training that the devices in a configuration exist."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def check_machine(accelerator: str, devices: int | str, precision: str, batch_si
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning tells of the devices when training begins; once is enough."""
+    """Hide Lightning's messages about devices here: it repeats them when training begins."""
     logger = logging.getLogger("pytorch_lightning")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -21,7 +21,7 @@ from shared_tmu.training.patches import choose_patches, encode_some, put_back
 
 
 class RegressorTraining(pl.LightningModule, ABC):
-    """Train a ViT with a head; a subclass says what they are held to.
+    """Train a ViT with a head; a subclass defines the losses.
 
     Args:
         model: has a ViT (images `[B, 3, 256, 192]` to tokens) and `predict` (tokens to the output
@@ -77,7 +77,7 @@ class RegressorTraining(pl.LightningModule, ABC):
 
     @classmethod
     def check_weights(cls, weights: Mapping[str, float]) -> None:
-        """Refuse weights that mean nothing.
+        """Refuse weights without a meaning.
 
         Raises:
             ConfigError: see the class.
@@ -98,7 +98,7 @@ class RegressorTraining(pl.LightningModule, ABC):
             tokens = vit(batch["img"])
             return tokens, self.dense(tokens[:, prefix:])
         part = batch["part"]
-        # by the step alone, so that a run that was stopped goes on exactly
+        # depends on the step only, so that a stopped run resumes exactly
         chance = torch.Generator(part.device).manual_seed(self.global_step)
         kept = choose_patches(part, self.keep_patches, chance)
         tokens = encode_some(vit, batch["img"], kept)

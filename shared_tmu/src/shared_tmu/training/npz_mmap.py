@@ -18,8 +18,8 @@ _npy: Any = np.lib.format  # its functions have no types
 def map_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an `.npz` file that `numpy.savez` wrote, read-only.
 
-    The system keeps what was touched in memory once, however many processes read it, and drops it when memory
-    is short.
+    The system keeps pages that were read in memory once for all processes, and drops them when memory is
+    short.
 
     Raises:
         InputError: an array is compressed.

@@ -1,4 +1,4 @@
-"""Weights that training goes on from: a whole model, or another model's backbone."""
+"""Weights that training continues from: a whole model, or another model's backbone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def start_model(
     start_from: Path | None,
     backbone_from: Path | None,
 ) -> nn.Module | None:
-    """What to go on from: a trained model, a model with another one's backbone, or nothing.
+    """The starting point: a trained model, a model with the backbone of another one, or None.
 
     Args:
         task: what is trained.
@@ -56,8 +56,8 @@ def start_model(
 def take_backbone(vit: nn.Module, checkpoint: Path) -> None:
     """Give a ViT the patches, positions, blocks and last norm of a hand model's checkpoint.
 
-    What else it has, such as task tokens, stays as it is. What a stage of training left serves too; of a
-    deeper trunk, the blocks that it had before it grew are taken.
+    Its other weights, such as task tokens, stay as they are. The file of a training stage can be used too; of
+    a deeper trunk, the blocks that it had before it grew are taken.
 
     Raises:
         MissingAssetError: there is no such file.

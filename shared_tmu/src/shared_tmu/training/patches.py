@@ -1,4 +1,5 @@
-"""Training on some of the patches: a step costs about half when the empty half of a picture is left out.
+"""Training on a part of the patches: a step costs about half as much when the empty half of a picture is left
+out.
 
 Legend: B batch, T task tokens, P patch tokens, K patches that are kept, C channels.
 """
@@ -23,7 +24,7 @@ def to_patches(cells: Tensor) -> Tensor:
 
 
 def choose_patches(part: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Patches to keep of each picture: those that show what it is about, those around them, others by chance.
+    """Patches to keep of each picture: those that show its subject, then those around them, then random ones.
 
     Args:
         part: label of each cell, 0 for background, `[B, 4h, 4w]`.
@@ -43,7 +44,7 @@ def choose_patches(part: Tensor, count: int, generator: torch.Generator | None =
 
 
 def encode_some(vit: Any, img: Tensor, kept: Tensor, with_tasks: bool = True) -> Tensor:
-    """What a ViT makes of the kept patches alone.
+    """The output of a ViT for the kept patches only.
 
     Args:
         vit: has `patch_embed`, `pos_embed` `[1, 1 + P, C]`, `task_tokens_for`, `blocks` and `last_norm`.

@@ -1,6 +1,6 @@
 """Photographs that a user supplies, mixed into the training of hands; MediaPipe finds their key points.
 
-Nothing else is known of these hands, so they are held to their key points in the picture alone.
+Nothing else is known about these hands, so they are supervised only by their 2D key points.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """How many photographs and hands there are, and who says where they are."""
+        """How many photographs and hands there are, and which detector found them."""
         return {"pictures": int(self.arrays["pictures"]), "hands": len(self), "labels": "mediapipe"}
 
     def packed(self, index: int, chance: int | None) -> dict[str, Tensor]:
@@ -189,7 +189,7 @@ class PhotoHandTraining(HandTraining):
         losses, output = self.compare(tokens[:count], _rows(read, slice(count)), batch)
         photos = slice(count, None)
         found = self.photo_losses(tokens[photos], _rows(read, photos), batch)
-        weight = (len(tokens) - count) / count  # every hand counts the same
+        weight = (len(tokens) - count) / count  # every hand has the same weight
         return losses | {PREFIX + key: weight * value for key, value in found.items()}, output
 
     def photo_losses(

@@ -1,4 +1,4 @@
-"""What every folder's `train.py` does: stages on renders, or the hands' published recipe, from one config."""
+"""The program behind every folder's `train.py`: stages on renders, or the published recipe for hands."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def run_recipe(program: ModelProgram, recipe: StagesRecipe, stop: Stop) -> None:
 
 
 def check_recipe(program: ModelProgram, recipe: StagesRecipe) -> None:
-    """Find out what would end training, or make it learn something else than was asked for.
+    """Check for settings that would make training fail, or learn something other than requested.
 
     Raises:
         TMUError: one sentence about the first such thing.
@@ -157,7 +157,7 @@ def _check_sizes(program: ModelProgram, recipe: StagesRecipe) -> None:
 
 
 def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) -> None:
-    """Train on with the published losses; goes on from `last.ckpt` in `out` if there is one.
+    """Continue training with the published losses; resumes from `last.ckpt` in `out` if there is one.
 
     Raises:
         TMUError: see `train`.
@@ -198,7 +198,7 @@ def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) ->
 
 
 def _start(program: ModelProgram, recipe: StagesRecipe) -> nn.Module | None:
-    """What the first stage goes on from; None begins from nothing."""
+    """The weights that the first stage starts from; None for random weights."""
     depth = recipe.run[0].depth
     return start_model(
         task_of(program.estimates),
@@ -210,7 +210,7 @@ def _start(program: ModelProgram, recipe: StagesRecipe) -> nn.Module | None:
 
 
 def _command(program: ModelProgram, recipe: StagesRecipe) -> str:
-    """What a user types to train the file again; where files lie is left out."""
+    """The command that trains the file again, without the locations of files."""
     words = [f"cd {program.folder.name} && python train.py"]
     if HydraConfig.initialized():
         typed = HydraConfig.get()

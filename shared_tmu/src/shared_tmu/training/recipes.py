@@ -1,4 +1,5 @@
-"""What a configuration of `train.py` asks for: typed dataclasses, checked before anything begins."""
+"""The recipe that a configuration of `train.py` describes: typed dataclasses, checked before training
+begins."""
 
 from __future__ import annotations
 
@@ -185,7 +186,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
 
 
 def _named(key: Any, stage: Any) -> Any:
-    """A stage knows its name, which is its key."""
+    """Give each stage its name, which is its key."""
     if isinstance(stage, Mapping) and "name" in stage:
         raise ConfigError(f"stages.{key}.name does not exist; a stage's name is the key before it.")
     return {"name": str(key), **stage} if isinstance(stage, Mapping) else stage
@@ -199,7 +200,7 @@ def _as_typed(text: str) -> str:
 
 
 def check_stages(stages: Sequence[Stage], setting: Setting) -> None:
-    """Find out before hours of training what would end them.
+    """Find settings that would end training, before hours are spent on it.
 
     Raises:
         ConfigError: stages that do not fit one another, the photographs or the validation.

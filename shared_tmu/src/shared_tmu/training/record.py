@@ -1,4 +1,4 @@
-"""What made a file of weights: command, stages, seeds, versions, time and curve, written beside it."""
+"""The record of how a file of weights was made: command, stages, seeds, versions, time and curve."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def stage_seconds(rows: Sequence[dict[str, str]]) -> dict[str, float]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of Python and of what shapes the result, as far as it is installed."""
+    """Versions of Python and of the installed packages that affect the result."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
@@ -53,7 +53,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def count_scenes(stages: Sequence[Stage]) -> int:
-    """Different scenes of all stages together: those of one seed and difficulty are the first so many."""
+    """Number of different scenes in all stages; sets of one seed and difficulty share their first scenes."""
     largest: dict[Scenes, int] = {}
     for scenes in (scenes for stage in stages for scenes in stage.sets):
         kind = replace(scenes, count=1)
@@ -62,7 +62,8 @@ def count_scenes(stages: Sequence[Stage]) -> int:
 
 
 def describe_parent(path: Path | None) -> dict[str, Any] | None:
-    """Name and SHA-256 of the weights that training started from, and what they had seen if that is known."""
+    """Name and SHA-256 of the weights that training started from, and the number of pictures in their
+    training, if known."""
     if path is None:
         return None
     digest = file_sha256(path) if path.is_file() else None
@@ -133,7 +134,8 @@ def write_record(
         "stages": described,
         "total": {
             "images_seen": sum(one["images_seen"] for one in described),
-            "images_seen_before": None if backbone else seen_before(ancestor),  # two may share pictures
+            # two stages may share pictures
+            "images_seen_before": None if backbone else seen_before(ancestor),
             "scenes": count_scenes(
                 [s for s, one in zip(stages, described, strict=True) if one["images_seen"]]
             ),

@@ -48,9 +48,9 @@ class Stage:
     Attributes:
         name: also the folder it writes to.
         depth: blocks of the backbone; more than before grows it.
-        images: pictures seen, repeats counted.
+        images: number of training pictures, repeats included.
         seed, count: which scenes, and how many different ones.
-        difficulty: how wild they are.
+        difficulty: settings of how difficult the scenes are.
         also: more sets of scenes to mix in.
         lr, warmup: as usual.
         batch_size: over all devices.

@@ -1,7 +1,7 @@
 """Train in stages: each stage is one Lightning fit that starts from the stage before it, and can be resumed.
 
-A stage leaves `last.ckpt` and the one before it, `before.ckpt`, while it runs, and `done.safetensors` when it
-is over; running the same command again goes on where the last one stopped, however it was stopped.
+A stage writes `last.ckpt` and the previous one, `before.ckpt`, while it runs, and `done.safetensors` when it
+has finished; running the same command again resumes where the last run stopped, however it was stopped.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _training(
 def _keep_end(
     trainer: pl.Trainer, clock: Clock, done: Path, model: nn.Module, training: RegressorTraining
 ) -> None:
-    """Write what a stage has come to, in one of all processes."""
+    """Write the result of a stage, in only one of all processes."""
     if trainer.is_global_zero:
         facts = {"steps": str(trainer.global_step), "seconds": f"{clock.seconds:.1f}"}
         with replacing(done) as beside:
@@ -177,7 +177,7 @@ def _feed(stage: Stage, i: int, setting: Setting, task: Task, drawer: ShardDrawe
 
 
 def read_end(folder: Path) -> dict[str, str]:
-    """What a finished stage tells of itself: `steps` done and `seconds` taken; nothing before its end.
+    """The facts about a finished stage: `steps` done and `seconds` taken; empty before its end.
 
     Raises:
         CheckpointError: the file is damaged.

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP: training keeps what it has learned and ends, by itself, with an exit status."""
+"""SIGTERM, SIGINT and SIGHUP: training writes a checkpoint and ends with an exit status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP
 
 
 class Stopped(BaseException):
-    """Training was told to stop. No `Exception`, so that nothing takes it for a fault.
+    """Training was told to stop. Not derived from `Exception`, so that it is not handled as an error.
 
     Args:
         signum: by which signal.
@@ -37,8 +37,8 @@ class Stopped(BaseException):
 class Stop:
     """Inside `with`, a signal raises `Stopped`: at once, or, where training `waits`, after the step.
 
-    A second signal does not wait. Signals that were ignored before, as `nohup` does, still are; so are those
-    that reach a process forked from this one, which ends with it.
+    A second signal does not wait. Signals that were ignored before, as with `nohup`, are still ignored; so
+    are signals to processes forked from this one, which end with it.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Stop:
         self._before = {}
 
     def install(self) -> None:
-        """Take the signals, again if somebody else has taken them meanwhile."""
+        """Install the signal handlers, again if other code has replaced them meanwhile."""
         if threading.current_thread() is not threading.main_thread():
             return  # only that thread may
         for number in _SIGNALS:

@@ -1,4 +1,5 @@
-"""What can be trained in stages: where a model has its ViT, which pictures it learns from, and how."""
+"""The models that can be trained in stages: where the ViT is, which pictures are used, and which module
+trains it."""
 
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ HAND_TASK = Task(HAND.backbone, SynthHandSet, HandTraining, HAND.is_normalised)
 
 
 def task_of(estimates: Estimate) -> Task:
-    """How what a model estimates is learnt; imports what draws people only when asked for."""
+    """The training task for hands or bodies; the code that draws people is imported only when needed."""
     if estimates is HAND:
         return HAND_TASK
     from shared_tmu.training.body import BodyTraining

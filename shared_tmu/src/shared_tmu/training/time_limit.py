@@ -1,4 +1,5 @@
-"""Time in training: what a stage has taken over all its runs, and an end that the schedule sees coming."""
+"""Time limits of training: the time of a stage over all its runs, and an end for which the learning rate is
+annealed."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 TOGETHER = 20  # steps after which several devices agree on the time
-HEAD = 4  # what is around the blocks costs as much as so many of them
+HEAD = 4  # cost of everything except the blocks, in units of one block
 
 
 class Sized(Protocol):
-    """What a stage's share of the time depends on."""
+    """The values on which a stage's share of the time depends."""
 
     @property
     def images(self) -> int: ...
@@ -53,7 +54,7 @@ class Clock(Callback):
         return self.limit_s is not None and self.seconds > part * self.limit_s
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Look at the time; stop, with a last validation, at the end."""
+        """Check the time; at the end, stop after a last validation."""
         if self.limit_s is not None and (trainer.world_size == 1 or trainer.global_step % TOGETHER == 0):
             self.passed = float(trainer.strategy.broadcast(self.seconds / self.limit_s))
         if trainer.global_step >= self.steps or self.passed >= 1.0:
