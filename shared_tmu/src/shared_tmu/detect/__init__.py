@@ -36,10 +36,10 @@ _log = logging.getLogger(__name__)
 
 
 def choose_detector(folder: Path, boxes: Path | None, body_detector: str = "vitdet") -> str:
-    """What `auto` stands for: boxes if a file was given; yolo or vitdet if their files are there; else
+    """The detector that `auto` selects: boxes if a file was given; yolo or vitdet if their files exist; else
     mediapipe.
 
-    Where the files are there and a package is missing, a warning names the package.
+    If the files exist and a package is missing, a warning names the package.
     """
     from shared_tmu.detect import vitdet, yolo
 

@@ -1,4 +1,4 @@
-"""What every detector takes and gives."""
+"""The interface of every detector."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PersonBox:
 
 @dataclass(frozen=True)
 class Detection(Generic[B]):
-    """What was found in one image, and what was wrong with what was left out.
+    """What was found in one image, and the problems of boxes that were left out.
 
     Attributes:
         boxes: usable ones, in a fixed order.
@@ -62,7 +62,7 @@ class Detector(Protocol):
     name: str
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[Any]:
-        """What is in one image `[H, W, 3]`; `image_name` is its path under the image folder."""
+        """Hands or people in one image `[H, W, 3]`; `image_name` is its path under the image folder."""
         ...
 
 

@@ -37,7 +37,8 @@ PERSON_FORMAT = '{"photo.jpg": [{"box_xyxy": [x1, y1, x2, y2]}]}'
 
 _SMALLEST_PX = 2.0
 _NORMALISED = 1.5
-"""Boxes in parts of the image's sides may reach a little over its border."""
+"""Largest number that is taken for a fraction of the image's side: boxes may reach slightly over the
+border."""
 
 _PERCENT = 100
 _LARGEST = sys.float_info.max
@@ -86,7 +87,7 @@ class BoxesDetector:
         return [name for name in self.entries if name not in used]
 
     def _warn_of_percent(self, width: int, height: int) -> None:
-        """Once: numbers that all are below 100 may be meant so, in a larger image."""
+        """Warn once if all numbers are at most 100 in a larger image: they may be meant as per cent."""
         if self._may_be_percent and min(width, height) > 2 * _PERCENT:
             self._may_be_percent = False
             _log.warning(
@@ -154,5 +155,5 @@ def _is_object(entry: Any) -> TypeGuard[dict[str, Any]]:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    """No NaN, and small enough for a float (a whole number in JSON may have thousands of digits)."""
+    """Whether it is not NaN and fits into a float (a whole number in JSON may have thousands of digits)."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST

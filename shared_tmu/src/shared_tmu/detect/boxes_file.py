@@ -1,4 +1,4 @@
-"""Reading a boxes file: whatever is given, within bounds, and never waiting for ever."""
+"""Reads a boxes file from a file or a pipe, with limits on size, nesting and waiting time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MAX_BYTES = 100_000_000
 """A million boxes."""
 
 MAX_DEPTH = 16
-"""Four levels are needed; more of them can be extra facts that are not used."""
+"""Nesting limit: four levels are needed; more may occur in extra entries, which are ignored."""
 
 IDLE_S = 20.0
 """How long a pipe may keep silent."""
 
 
 def read_boxes_file(path: Path, expected: str) -> dict[str, list[Any]]:
-    """What a boxes file says, by image; a pipe is read until it ends.
+    """The contents of a boxes file, by image; a pipe is read until it ends.
 
     Args:
         path: a file, or a pipe such as `<(command)`.

@@ -1,13 +1,13 @@
-"""Close looks at what may be a hand, by MediaPipe's landmark model, in several threads.
+"""Confirms hand candidates with MediaPipe's landmark model, run on close-ups (views) in several threads.
 
-A palm is looked at once. Where the model sees no hand, that is the end. Else it looks again at the hand it
-found, mirrored, turned and at other scales. A hand counts if it is sure each time, its joints stay in place
-and form a hand, and it agrees on which hand it is. If few tiles saw the palm, it must also be found turned
-sideways and upside down, where knees and stones are not. Joints and side are the median and the vote over
-these views.
+The model first runs once on each palm. If it sees no hand, the candidate is dropped. Otherwise it runs again
+on the hand it found, mirrored, rotated and at other scales. A hand is accepted if the model is confident in
+every view, the joints stay in place and form a hand, and all views agree on left or right. If few tiles saw
+the palm, the hand must also be found in views rotated sideways and upside down, in which the model does not
+accept knees and stones. Joints are the median over the views, the side is their majority.
 
-Looks that do not depend on each other run at the same time: the first ones at all palms, then the second ones
-at all hands, and so on. What is found does not depend on the number of threads.
+Views that do not depend on each other run at the same time: the first ones of all palms, then the second ones
+of all hands, and so on. The result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ MIN_QUALITY = 0.4
 SURE_QUALITY = 0.85
 SURE_PALMS = 2
 SURE_PALM_SCORE = 0.8
-"""So good a quality, or so many sightings with such a score among them, need no turned views."""
+"""With this quality, or this many sightings including one with this score, a hand needs no rotated views."""
 
 MIN_AGREEMENT = 0.3
 """Smallest mean evidence, over views, for a right or a left hand."""
@@ -103,7 +103,7 @@ class Candidate:
 
     @property
     def quality(self) -> float:
-        """Presence, less what views differ by."""
+        """Mean presence, reduced by the differences between views."""
         points = self.points_px
         spread = sum(difference(view.points_px, points) for view in self.views) / len(self.views)
         return self.presence - SPREAD_COST * spread
@@ -173,7 +173,7 @@ class _Looks:
     def candidates(self, groups: Sequence[Sequence[Palm]]) -> list[Candidate]:
         firsts = self._all([(palms[0].square(), False) for palms in groups])
         seen = [(palms, first) for palms, first in zip(groups, firsts, strict=True) if _may_be(first)]
-        # A group in the place of an earlier one is mostly that hand again: it waits for what is known of it.
+        # A group at the place of an earlier one is usually the same hand: it waits for that one's result.
         own = [index for index, (_, first) in enumerate(seen) if not _is_near(first, seen[:index])]
         views = dict(zip(own, self._views([seen[index][1] for index in own]), strict=True))
         found: list[Candidate] = []
@@ -188,7 +188,7 @@ class _Looks:
         return found
 
     def _views(self, firsts: Sequence[HandView]) -> list[tuple[HandView, ...]]:
-        """All views of each hand but the turned ones; none if it is no hand after all."""
+        """All views of each hand except the rotated ones; none if it turns out not to be a hand."""
         # the palm says roughly where the hand is, its joints exactly
         views = self._all([(first.square(), False) for first in firsts])
         unsure = [index for index, view in enumerate(views) if MIN_PRESENCE <= view.presence <= SURE_PRESENCE]

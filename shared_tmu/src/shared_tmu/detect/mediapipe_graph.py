@@ -1,7 +1,7 @@
 """MediaPipe's palm and landmark models, one at a time, quietly.
 
-`mediapipe.solutions.hands` runs both on every picture. Apart, the palm model can look at many tiles and the
-landmark model only at what it found; both keep MediaPipe's own pre- and post-processing.
+`mediapipe.solutions.hands` runs both on every picture. Run separately, the palm model can process many tiles,
+and the landmark model only the palms it found; both keep MediaPipe's own pre- and post-processing.
 
 Convention: MediaPipe names hands as in a selfie, which is mirrored; here a right hand is the person's right
 hand in an ordinary photograph.
@@ -181,7 +181,7 @@ class _Graph:
 
 
 def import_mediapipe() -> Any:
-    """MediaPipe, without what it says while it loads.
+    """MediaPipe, imported without its messages.
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -200,7 +200,7 @@ def import_mediapipe() -> Any:
 
 @contextlib.contextmanager
 def quiet_native_stderr() -> Iterator[None]:
-    """Send what native code writes to stderr nowhere; logging settings do not reach it."""
+    """Discard output of native code to stderr, which logging settings do not affect."""
     sys.stderr.flush()
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

@@ -1,6 +1,6 @@
 """Hands by MediaPipe's bundled palm and landmark models, run over a pyramid of tiles.
 
-How a hand comes to be reported:
+How hands are found:
 
 1. The palm model looks at the whole picture with a margin and at 2 x 2, 3 x 3 and 4 x 4 overlapping tiles, in
    several threads; a long picture has more tiles along it, also in place of the whole. Sightings of one palm
@@ -8,8 +8,8 @@ How a hand comes to be reported:
 2. The landmark model looks at each group, first roughly, then closely where it sees a hand (`close_looks`).
 3. Of two hands that overlap too much, the better supported one stays.
 
-A mirrored photograph gives exactly the mirrored hands: every picture is first turned so that its left half is
-the brighter one, and the result turned back.
+A mirrored photograph gives exactly the mirrored hands: a picture whose right half is brighter is mirrored
+first, and the result is mirrored back.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class MediaPipeDetector:
         return valid_boxes(sorted(hands, key=lambda hand: -_area(hand.box_xyxy)), image_bgr)
 
     def _hands(self, image: NDArray[np.uint8]) -> list[Candidate]:
-        """Hands of a picture, best first, without those that show another one again."""
+        """Hands of a picture, best first, without duplicates."""
         candidates = self._looks.candidates(image, _group(self._palms(image)))
         hands = [candidate for candidate in candidates if candidate.is_hand()]
         kept: list[Candidate] = []
@@ -150,8 +150,8 @@ def _mirror(hand: HandBox, width: int) -> HandBox:
 
 
 def _left_is_darker(image_bgr: NDArray[np.uint8]) -> bool:
-    """Which way round a picture is looked at; its mirror image gives the other answer (unless both are the
-    same).
+    """Whether a picture is mirrored before detection; its mirror image gives the opposite answer (unless both
+    are the same).
     """
     columns = image_bgr.sum(axis=(0, 2), dtype=np.int64)
     weights = 2 * np.arange(len(columns), dtype=np.int64) - (len(columns) - 1)

@@ -26,11 +26,11 @@ LEVELS = (2,)
 """Tiles along each side of the picture, after the whole of it."""
 
 REPEATS = 3
-"""How often at most the picture is looked at again with those found painted over."""
+"""Largest number of further runs on the picture with the people found so far painted over."""
 
 MIN_DETECTION_SCORE = 0.5
 MIN_SCORE = 0.5
-"""Mean visibility of face, shoulders, elbows and hips below which nobody is reported."""
+"""Smallest mean visibility of face, shoulders, elbows and hips of a reported person."""
 
 MIN_VISIBILITY = 0.2
 """Landmarks that count for the box."""

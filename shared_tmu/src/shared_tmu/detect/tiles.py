@@ -14,10 +14,10 @@ OVERLAP = 0.3
 
 
 LONGEST = 2.0
-"""Tiles of a long picture are at most so many times as long as wide: it has more of them along it."""
+"""Largest ratio of a tile's sides: a long picture has more tiles along its longer side."""
 
 MIN_TILE_PX = 128
-"""Long pictures are cut no finer: models see tiles at about this size."""
+"""Smallest tile of long pictures: models see tiles at about this size."""
 
 
 @dataclass(frozen=True)

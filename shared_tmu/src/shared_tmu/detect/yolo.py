@@ -1,7 +1,7 @@
 """Hands and people by YOLO detectors in ultralytics' format, when their files are there.
 
-ultralytics unpickles such a file, which runs code from it: use only one that you trust. By itself that
-package looks up public hosts when it is imported, sends statistics of its use, downloads what it misses and
+ultralytics unpickles such a file, which can run code from it: use only a file that you trust. By default that
+package contacts public hosts when it is imported, sends usage statistics, downloads missing files and
 installs packages. All of this is switched off here; the user's own settings of that package are neither read
 nor changed.
 """
@@ -104,8 +104,8 @@ def load_yolo(weights: Path, what: str) -> Any:
 def _import_quietly() -> None:
     """Import ultralytics so that it neither looks up hosts, reports, downloads nor installs anything.
 
-    It reads its environment once, when it is imported; its settings are then those of an empty folder, with
-    reports off. Where a program has imported it before, what it decided then is changed.
+    It reads its environment once, when it is imported; it then gets the settings of an empty folder, with
+    statistics off. If a program has imported it before, the values that it set then are changed.
     """
     os.environ.update(_QUIET)
     if "ultralytics" not in sys.modules:

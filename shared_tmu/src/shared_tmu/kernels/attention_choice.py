@@ -1,4 +1,4 @@
-"""Which way sizes reach attention, by a mask or in a key channel: as chosen, or the faster one."""
+"""How sizes are passed to attention, by a mask or in a key channel: as chosen, or the faster one."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def faster_path(
     channels: int,
     trained: bool,
 ) -> str:
-    """The faster of "mask" and "channel", timed at the first question about a kind of shape.
+    """The faster of "mask" and "channel", timed at the first call with a kind of shape.
 
     Shapes are of one kind if the batch is the same after rounding up to a power of two, and the number of
-    tokens to a multiple of 64 (from 512 on, to a power of two). While a CUDA graph is captured nothing can be
-    timed: what was not asked before is "mask" then.
+    tokens to a multiple of 64 (from 512 on, to a power of two).While a CUDA graph is captured nothing can be
+    timed: a kind that was not timed before uses "mask" then.
     """
     key = (str(device), dtype, _shape_class(batch, heads, tokens, channels), trained)
     if key not in _measured:

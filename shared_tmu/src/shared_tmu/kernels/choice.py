@@ -38,7 +38,7 @@ _choice = Choice()
 
 @contextmanager
 def using(*, merging: str | None = None, attention: str | None = None) -> Iterator[Choice]:
-    """Choose implementations until the `with` block is left; what is not named stays as it was.
+    """Choose implementations until the `with` block is left; those that are not named stay as they were.
 
     Args:
         merging: "torch" or "triton" for matching and merging; "auto" is Triton on GPUs of compute capability
@@ -67,7 +67,7 @@ def using(*, merging: str | None = None, attention: str | None = None) -> Iterat
 
 
 def current() -> Choice:
-    """The choice in force."""
+    """The current choice."""
     return _choice
 
 

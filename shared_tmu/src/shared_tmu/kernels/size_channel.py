@@ -1,4 +1,5 @@
-"""Proportional attention without a mask, so that fused kernels that take none (flash attention) do the work.
+"""Proportional attention without a mask, so that fused kernels that accept none (flash attention) can be
+used.
 
 softmax(s * q k + log(size)) is softmax(s * q' k') if q' has further channels with a constant c, and k' has
 log(size) / (s * c) there. Four details keep it accurate and fast:

@@ -13,8 +13,8 @@ from shared_tmu.models.fields import build, expect, expect_published, expect_wit
 from shared_tmu.yaml_files import brief, read_yaml
 
 MAX_LAYERS, MAX_CHANNELS, MAX_SIDE_PX, MAX_PATCHES, MAX_MLP_RATIO = 256, 1 << 16, 1 << 14, 1 << 16, 64.0
-"""Several times the largest ViTs there are: beyond them a configuration is a mistake, and building it would
-take the machine's memory before anything else is noticed."""
+"""Several times the largest existing ViTs: a larger configuration is a mistake, and building it would use up
+the machine's memory."""
 BBOX_SHAPE = [192, 256]
 """Width and height of the shape to which boxes grow, as published; see `crops.ASPECT`."""
 
@@ -76,11 +76,11 @@ class ModelConfig:
     """A whole model; a subclass adds its sizes as fields, whose defaults are the published ones."""
 
     MODEL: ClassVar[str] = ""
-    """What messages call the model."""
+    """The model's name in messages."""
 
     @classmethod
     def key(cls) -> str:
-        """What our YAML files call the model: `smplest_x` is SMPLest-X."""
+        """The model's name in our YAML files: `smplest_x` is SMPLest-X."""
         return cls.MODEL.lower().replace("-", "_")
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Which weights a checkpoint holds: wrappers are taken off, and other models' files told apart."""
+"""Which weights a checkpoint holds: wrappers are removed, and files of other models are recognised."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _MAX_DEPTH = 4  # of dictionaries in dictionaries
 _ANYWHERE = frozenset(
     ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 )
-"""What compiling and training on several GPUs put in front of a module's name, also inside a model."""
+"""Prefixes that compiling and training on several GPUs add to a module's name, also inside a model."""
 _IN_FRONT = frozenset(("model", "net", "network", "regressor", "base_model", "state_dict"))
-"""What people call the model inside theirs."""
+"""Common names of the model as a part of a larger module."""
 _AVERAGES = frozenset(
     (
         "ema", "ema_model", "model_ema", "ema_module", "module_ema", "averaged_model", "avg_model",
         "swa_model", "state_dict_ema", "ema_state_dict", "model_state_dict_ema", "shadow", "shadow_params",
     )
 )  # fmt: skip
-"""What people call the running average of the weights."""
+"""Common names of the running average of the weights."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def _unwrapped(name: str) -> tuple[tuple[str, ...], str]:
 
 
 def identify(content: Mapping[str, Any]) -> str:
-    """Say in half a sentence whose a checkpoint seems to be, from the names of its weights."""
+    """Half a sentence for messages on which model a checkpoint seems to belong to, from the names of its
+    weights."""
     names = [name for group in groups_of(content) for name in group.weights]
 
     def has(*prefixes: str) -> bool:

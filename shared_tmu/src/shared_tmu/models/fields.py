@@ -55,7 +55,8 @@ def expect_within(key: str, found: float, least: float, most: float) -> None:
 
 
 def expect_published(key: str, found: Any, published: Any) -> None:
-    """Refuse a value that crops or cameras are not made with: predictions would be wrong without a word.
+    """Refuse a value that differs from the one used for crops or cameras: predictions would be wrong without
+    a warning.
 
     Raises:
         ConfigError: they differ.

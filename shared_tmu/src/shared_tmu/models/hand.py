@@ -85,7 +85,7 @@ class HandModel(nn.Module, ABC):
         return tokens
 
     def seen(self, crop: Tensor) -> Tensor:
-        """The middle columns of crops or of masks `[..., S, S]`, which alone the backbone sees."""
+        """The middle columns of crops or of masks `[..., S, S]`: the only ones that the backbone sees."""
         width = self.config.backbone.img_size[1]
         start = (crop.shape[-1] - width) // 2
         return crop[..., start : start + width]
@@ -148,5 +148,5 @@ def start_near_mean(*decoders: nn.Linear) -> None:
 
 
 def widened(x: Tensor) -> Tensor:
-    """Leave half precision behind: rotations and cameras need more digits than tokens do."""
+    """Convert half precision to float32: rotations and cameras need more precision than tokens."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -1,4 +1,4 @@
-"""Read any picture a user may have as 8-bit BGR, or say in one sentence why it cannot be read.
+"""Read any common picture file as 8-bit BGR, or report in one sentence why it cannot be read.
 
 Convention: images are `[H, W, 3]` uint8 in BGR order, as OpenCV holds them, upright (EXIF rotation applied);
 the centre of pixel (column u, row v) has image coordinates (u, v).

@@ -1,4 +1,5 @@
-"""What a file is, from its first bytes: so that what is not read is called by its name."""
+"""Recognises a file's format from its first bytes, so that a message can name a format that is not
+supported."""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ HEIC, AVIF = "a HEIC picture", "an AVIF picture"
 
 
 def kind_of(head: bytes, name: str = "") -> str:
-    """What a file is that is no picture which is read, with its article; empty if that is not known.
+    """The format of a file that is not a supported picture, with its article; empty if unknown.
 
     Args:
         head: its first bytes, a thousand or so.
@@ -100,7 +101,7 @@ def _text(head: bytes) -> str:
 
 
 def advice(kind: str) -> str:
-    """What to do with such a file; empty where its name says so."""
+    """What to do with such a file; empty if its name already says it."""
     if kind == HEIC:
         return "pip install 'shared_tmu[heif]' reads it, or convert it to JPEG or PNG"
     if kind == AVIF:

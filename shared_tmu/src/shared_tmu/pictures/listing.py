@@ -1,4 +1,4 @@
-"""Which images there are in a folder, and what their results are called."""
+"""Lists the images in a folder, with the names of their results."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def list_images(folder: Path, patterns: Sequence[str], leave_out: Path | None = 
     """Files of a folder that match a pattern, sorted by name; or the one file that `folder` names.
 
     Case does not matter and `*.jpg` also finds `*.jpeg`. A pattern with `/` looks into subfolders, linked
-    ones too, each once. Hidden files are left out, and so is all under `leave_out`: results of an earlier run
-    are no images. A subfolder that cannot be looked into is listed with its problem.
+    ones too, each once. Hidden files are left out, and so is everything under `leave_out`: results of an
+    earlier run are not inputs. A subfolder that cannot be looked into is listed with its problem.
 
     Raises:
         InputError: no such folder, it cannot be looked into, or nothing in it matches.
@@ -104,7 +104,8 @@ class _Walk:
                 continue
             try:
                 is_folder = entry.is_dir()
-            except OSError:  # a looping link, or a folder that may be listed and no more: reading it says so
+            # a looping link, or a folder that may only be listed: the error comes when it is read
+            except OSError:
                 is_folder = False
             if not is_folder:
                 self.files.append(Path(entry.path).relative_to(self._folder).as_posix())
@@ -154,7 +155,7 @@ def _keys(names: Sequence[str]) -> list[str]:
 
 
 def shortened(key: str) -> str:
-    """A result's name, cut and told from others by a digest if files of that name could not be written."""
+    """A result's name, shortened and made unique by a digest if files with that name could not be written."""
     folder, slash, last = key.rpartition("/")
     content = os.fsencode(last)
     if len(content) <= MAX_KEY_BYTES:

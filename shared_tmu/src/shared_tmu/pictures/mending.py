@@ -1,4 +1,5 @@
-"""A picture file without its metadata: where EXIF, XMP or a colour profile is damaged, the picture is not."""
+"""Removes the metadata of a picture file: if only EXIF, XMP or the colour profile is damaged, the picture is
+readable."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _TIFF_METADATA = (700, 33723, 34377, 34665, 34675, 34853, 37724, 40965)
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """The same picture without metadata; None where that is not known how, or there is none."""
+    """The same picture without metadata; None if the format is not supported here, or there is none."""
     for start, mend in ((_PNG, _png), (b"\xff\xd8", _jpeg), (b"RIFF", _webp), (b"II", _tiff), (b"MM", _tiff)):
         if data.startswith(start):
             try:
@@ -104,7 +105,7 @@ def _tiff(data: bytes) -> bytes:
 def is_sound_exif(data: bytes) -> bool:
     """Whether the first directory of EXIF data, where the orientation is, can be read; also if there is none.
 
-    Pillow leaves out what it cannot read, without a word.
+    Pillow leaves out what it cannot read, without a message.
     """
     data = data.removeprefix(b"Exif\0\0")
     if not data:

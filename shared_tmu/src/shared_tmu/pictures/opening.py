@@ -1,4 +1,5 @@
-"""Pillow, told which formats to open; and its pictures as upright BGR arrays, a few rows at a time."""
+"""Opens files with Pillow, limited to a list of formats; converts pictures to upright BGR arrays, a few rows
+at a time."""
 
 from __future__ import annotations
 

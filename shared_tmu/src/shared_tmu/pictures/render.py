@@ -21,7 +21,7 @@ IntArray = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class RayHits:
-    """What each pixel of a window of height H and width W sees first.
+    """The first surface that each pixel of a window of height H and width W sees.
 
     Attributes:
         face: index of the face, `[H, W]`, -1 where nothing is hit.
@@ -104,7 +104,7 @@ class RayScene:
         return hits["primID"].astype(np.int32), uv, hits["tfar"]
 
     def occluded(self, origins: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Whether anything lies along each of K rays, origins and directions `[K, 3]` -> `[K]`."""
+        """Whether each of K rays hits anything, origins and directions `[K, 3]` -> `[K]`."""
         return np.asarray(
             self._scene.run(
                 np.ascontiguousarray(origins, np.float32),
