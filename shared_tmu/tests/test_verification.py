@@ -325,3 +325,19 @@ def test_several_vits_name_only_owners_that_can_be_passed():
     with pytest.raises(PatchError, match=r"pass the owner of one of a\.blocks, b\.blocks\."):
         patch(pair, "1x1")
     patch(pair["a"], "1x1").remove()
+
+
+class WindowedBlock(ToyBlock):
+    """Takes tokens in windows, [B, W, N, C], and no others."""
+
+    def forward(self, x):
+        batch, windows, _, _ = x.shape
+        return super().forward(x.flatten(0, 1)).unflatten(0, (batch, windows))
+
+
+def test_owners_whose_blocks_do_not_run_on_tokens_are_not_recommended():
+    stages = nn.ModuleDict({name: nn.Module() for name in "ab"})
+    for stage in stages.values():
+        stage.blocks = nn.Sequential(WindowedBlock(), WindowedBlock())
+    with pytest.raises(PatchError, match="cannot be patched as it is"):
+        patch(stages, "1x1")

@@ -13,7 +13,7 @@ from .blocks import find_misfit
 from .container import Container
 from .errors import PatchError
 from .probing import leaving_no_trace, random_tokens
-from .verification import guess_channels
+from .verification import guess_channels, verify_block
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ def _say_which(found: dict[str, FoundTrunk]) -> str:
     single = [
         where
         for where, trunk in found.items()
-        if where.rpartition(".")[0] and (trunk.name == "blocks" or len(_search(trunk.owner)[0]) == 1)
+        if where.rpartition(".")[0]
+        and (trunk.name == "blocks" or len(_search(trunk.owner)[0]) == 1)
+        and _runs_on_tokens(trunk.blocks[0])
     ]
     if single:
         return f"pass the owner of one of {', '.join(single)}."
@@ -86,6 +88,15 @@ def _say_which(found: dict[str, FoundTrunk]) -> str:
         f"{', '.join(found)} stand side by side or in stages in one module, and merging needs tokens that "
         "pass through one list of blocks from the first to the last: this model cannot be patched as it is."
     )
+
+
+def _runs_on_tokens(block: nn.Module) -> bool:
+    """Whether a block can be tried out on tokens `[B, N, C]`: not if it takes them in windows of its own."""
+    try:
+        verify_block(block)
+    except PatchError:
+        return False
+    return True
 
 
 def _search(model: nn.Module) -> tuple[dict[str, FoundTrunk], list[str]]:

@@ -49,6 +49,9 @@ class FloorBlocks(MergedBlocks):
         super().__init__(merged.unmerged(), trunk, range(len(merged)))
         self.fills_up = settings.unmerge is not False
 
+    def _guard(self) -> None:
+        """Blocks keep the guards of the patched ViT, whose blocks they are again soon."""
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Run all blocks on tokens `[B, N, C]`: the trunk, and zeros where it would restore the others.
 
