@@ -1,4 +1,4 @@
-"""Where the bones of SynthHand lie and how thick the flesh is: the numbers every later step reads.
+"""Positions of SynthHand's bones and thickness of its flesh: the numbers that all later steps use.
 
 Convention: MANO's template frame for a right hand, metres: fingers along -x, back of the hand +y, thumb
 side +z, wrist joint near (0.095, 0.006, 0.006). Lengths are those of an average adult hand (anthropometric

@@ -1,4 +1,4 @@
-"""What is behind things in photographs: rooms, desks, plants, cloth, people, often out of focus."""
+"""Photograph-like backgrounds: rooms, desks, plants, cloth, people, often out of focus."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _scale(rng: np.random.Generator, low: float = 0.35, high: float = 2.5) -> fl
 
 
 def _ramp(rng: np.random.Generator, height: int, width: int, strength: float) -> Array:
-    """Uneven light over a background, about 1, `[H, W, 1]`."""
+    """Uneven light over a background, values around 1, `[H, W, 1]`."""
     grid = np.exp(strength * rng.normal(0, 1, (3, 3))).astype(np.float32)
     smooth = cv2.resize(
         grid, (width, height), interpolation=cv2.INTER_CUBIC
@@ -55,7 +55,7 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> Array:
 
 
 def _pieces(rng: np.random.Generator, height: int, width: int) -> Array:
-    """Overlapping things of random colours."""
+    """Overlapping objects of random colours."""
     piece = cut(rng, any_map(rng, "pieces", "leaves"), height, width, _scale(rng, 0.5, 3.0))
     colors = np.stack([photo_color(rng) for _ in range(32)])
     colors = colors.mean(0) + rng.uniform(0.25, 1.0) * (colors - colors.mean(0))
@@ -73,7 +73,7 @@ def _cloth(rng: np.random.Generator, height: int, width: int) -> Array:
 
 
 def _room(rng: np.random.Generator, height: int, width: int) -> Array:
-    """A wall, a floor or desk below it, things with straight edges, and bright windows or lamps."""
+    """A wall, a floor or desk below it, objects with straight edges, and bright windows or lamps."""
     canvas = _plain(rng, height, width) if rng.random() < 0.6 else _texture(rng, height, width)
     canvas = np.ascontiguousarray(canvas)
     tilt = rng.normal(0, 0.06)
@@ -132,11 +132,11 @@ KINDS: tuple[tuple[Maker, float], ...] = (
     (_plain, 0.09), (_texture, 0.13), (_room, 0.25), (_outdoor, 0.14), (_photograph, 0.13), (_pieces, 0.13),
     (_cloth, 0.13),
 )  # fmt: skip
-"""What makes an albedo `[H, W, 3]` of a height and width, and how often it does."""
+"""Functions that make an albedo `[H, W, 3]` for a height and width, and how often each is used."""
 
 
 def _clutter(rng: np.random.Generator, canvas: Array, count: int) -> Array:
-    """Things, cables and spots between the background and the scene."""
+    """Objects, cables and spots between the background and the scene."""
     height, width = canvas.shape[:2]
     canvas = np.ascontiguousarray(canvas, np.float32)
     for _ in range(count):
@@ -181,9 +181,9 @@ def backdrop(
         rng: the only source of chance.
         height: in pixels.
         width: in pixels.
-        clutter: how often it is more than plain, 0..1.
+        clutter: probability of more than a plain background, 0..1.
         light: of the picture.
-        px_per_m: pixels per metre at the scene's depth; what is behind is smaller.
+        px_per_m: pixels per metre at the scene's depth; objects in the background are smaller.
 
     Returns:
         RGB, `[height, width, 3]`; windows and lamps are brighter than 1.

@@ -1,4 +1,5 @@
-"""Backgrounds from code: gradients, noise, shapes, stripes, and crops of pictures that scikit-image ships."""
+"""Procedural backgrounds: gradients, noise, shapes, stripes, and crops of pictures that scikit-image
+ships."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ ALL_SAMPLES = (
     "astronaut.png", "coins.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "page.png", "retina.jpg",
     "text.png",
 )  # fmt: skip
-"""All of scikit-image's that show things and no hand; plain pictures keep to the first few."""
+"""All pictures of scikit-image that show objects but no hand; plain pictures use only the first few."""
 
 
 @lru_cache(maxsize=2)
@@ -70,7 +71,7 @@ def _stripes(rng: np.random.Generator, height: int, width: int) -> Array:
 
 
 def picture(rng: np.random.Generator, height: int, width: int, names: tuple[str, ...] = SAMPLES) -> Array:
-    """A part of one of the sample pictures in other light, linear RGB `[height, width, 3]`."""
+    """A part of one of the sample pictures with changed lighting, linear RGB `[height, width, 3]`."""
     pictures = sample_pictures(names)
     whole = pictures[rng.integers(len(pictures))]
     rows, columns = whole.shape[:2]
@@ -84,7 +85,7 @@ def picture(rng: np.random.Generator, height: int, width: int, names: tuple[str,
 
 
 def _draw_shapes(rng: np.random.Generator, canvas: Array, count: int) -> Array:
-    """Random polygons, ellipses and lines: edges that are not the hand's."""
+    """Random polygons, ellipses and lines: edges that do not belong to the hand."""
     height, width = canvas.shape[:2]
     canvas = np.ascontiguousarray(canvas)
     for _ in range(count):
@@ -115,7 +116,7 @@ def background(rng: np.random.Generator, height: int, width: int, clutter: float
         rng: the only source of chance.
         height: in pixels.
         width: in pixels.
-        clutter: how often it is more than a gradient, 0..1.
+        clutter: probability of more than a gradient, 0..1.
 
     Returns:
         RGB in 0..1, `[height, width, 3]`.

@@ -1,4 +1,4 @@
-"""Put SynthHand together: surface, mesh of MANO's size, rig, pose space, and the file in MANO's layout."""
+"""Builds SynthHand: surface, mesh of MANO's size, rig, pose space, and the file in MANO's layout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERTICES, FACES, RIM = 778, 1538, 16
 TIP_IDS = {"thumb": 744, "index": 320, "middle": 443, "ring": 554, "pinky": 671}
 MANO_SCANS = 1554  # rows of MANO's table of pose coefficients, one per scan it was made from
 MEAN_CAMERA = (6.5, -0.09, 0.01)  # weak camera (s, tx, ty) of an average scene
-# Ids other traditions use for the same tips (FreiHAND, HO3D): they get the tip's nearest neighbours.
+# Ids that other data sets use for the same tips (FreiHAND, HO3D): they get the tip's nearest neighbours.
 NEIGHBOUR_IDS = {"index": (333,), "middle": (444,), "ring": (555,), "pinky": (672,)}
 
 
@@ -180,7 +180,7 @@ def save_npz(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
 
 
 def mean_parameters(hands_mean: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
-    """Where a regressor starts: the upright back of the mean hand before an average camera.
+    """The initial prediction of a regressor: the mean hand, upright, its back towards an average camera.
 
     Args:
         hands_mean: mean hand pose, axis-angle `[45]` radians.

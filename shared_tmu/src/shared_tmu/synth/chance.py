@@ -1,8 +1,8 @@
-"""Where a scene's random numbers come from: a generator of its own for each part of the scene.
+"""The random numbers of a scene: a separate generator for each part of the scene.
 
-A part asks for its generator by name, so that drawing more or fewer numbers in one part leaves all others as
-they are. The evaluation sets were made before that, by one generator that visited every part in turn;
-`ONE_GENERATOR` keeps their pictures as they were.
+A part gets its generator by name, so that drawing more or fewer numbers in one part does not change the other
+parts. The evaluation sets were made before this, with one generator for all parts in turn; `ONE_GENERATOR`
+keeps their pictures unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ONE_GENERATOR: Draws = "one"
 
 
 class Chance:
-    """All chance of one scene.
+    """All random generators of one scene.
 
     Args:
         seed: non-negative integers that name the scene.
@@ -40,8 +40,8 @@ class Chance:
     def seed_of_skin(self, tone: NDArray[np.float32]) -> int:
         """Seed of the skin's spots, which every pass over the skin draws again.
 
-        With one generator it is what it always was, a sum of floating-point numbers: on other processors its
-        last digit, and then all spots, may differ.
+        With one generator it is, as before, a sum of floating-point numbers: on other processors its last
+        digit may differ, and then all spots differ.
         """
         if self._one is not None:
             return int(1e6 * tone.sum())

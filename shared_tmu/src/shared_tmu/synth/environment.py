@@ -1,4 +1,5 @@
-"""Light from all around: environment maps made by code, as diffuse light, mirror images and one source."""
+"""Light from all directions: procedural environment maps, as diffuse light, reflections and one main
+source."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ Array = NDArray[np.float32]
 ROWS, COLUMNS = 16, 32  # of a map: from above to below, all around
 KINDS = ("sun", "overcast", "window", "lamps", "flash", "night", "studio", "behind")
 CHANCES = (0.20, 0.13, 0.22, 0.15, 0.06, 0.05, 0.09, 0.10)
-WRAP = np.array([0.42, 0.20, 0.13], np.float32)  # blood scatters red light furthest round a bend
+WRAP = np.array([0.42, 0.20, 0.13], np.float32)  # skin scatters red light furthest beyond the shadow edge
 
 
 def basis(normal: Array) -> Array:
@@ -42,7 +43,7 @@ def _sphere() -> tuple[Array, Array, Array]:
 
 
 def _kelvin(warmth: float) -> Array:
-    """Tint of a light: 1 is a candle's side of white, -1 the sky's."""
+    """Tint of a light: 1 is warm like a candle, -1 is blue like the sky."""
     return np.asarray(np.exp(warmth * np.array([0.32, 0.0, -0.45])), np.float32)
 
 
@@ -52,7 +53,7 @@ def _lobe(directions: Array, towards: Array, width: float) -> Array:
 
 
 class Environment:
-    """Skin colour and light of one picture; takes the place of `stage.Looks`.
+    """Skin colour and light of one picture, for varied pictures.
 
     Attributes:
         tone: skin, linear RGB `[3]`.
@@ -118,7 +119,7 @@ class Environment:
                 [rng.normal(0, 0.8), -abs(rng.normal(0.6, 0.4)), rng.uniform(0.3, 1.0)], np.float32
             )
         elif self.key[2] > 0.35 and rng.random() < 0.7:
-            self.key[2] *= -1.0  # photographers keep most lights at their backs
+            self.key[2] *= -1.0  # in photographs most lights are behind the camera
         self.key = (self.key / np.linalg.norm(self.key)).astype(np.float32)
         self.key_color = (strength * _kelvin(warmth)).astype(np.float32)
         level = rng.uniform(0.15, 0.5) if kind in ("night", "flash") else 1.0
@@ -146,7 +147,7 @@ class Environment:
         return (gray > rng.integers(70, 150)).astype(np.uint8), axes, float(np.exp(rng.uniform(6.0, 7.6)))
 
     def _balance(self, rng: np.random.Generator) -> None:
-        """A camera's white balance takes out most of a tint, seldom all."""
+        """A camera's white balance removes most of a tint, but rarely all of it."""
         white = self.harmonics[0] * 0.282095 + 0.4 * self.key_color
         gain = (white.mean() / white) ** rng.uniform(0.4, 1.0)
         self.map = self.map * gain.astype(np.float32)
@@ -164,7 +165,7 @@ class Environment:
         return np.clip(basis(local) @ self.harmonics, 0.004, None)
 
     def reflected(self, directions: Array) -> Array:
-        """What a mirror shows, unit directions in the camera frame `[K, 3]` -> linear RGB `[K, 3]`."""
+        """Reflected light from unit directions in the camera frame `[K, 3]`; linear RGB `[K, 3]`."""
         local = directions @ self.to_camera
         row = np.clip(np.arccos(np.clip(local[:, 1], -1, 1)) * (ROWS / np.pi), 0, ROWS - 1).astype(np.int32)
         turn = np.arctan2(local[:, 2], local[:, 0]) * (COLUMNS / (2 * np.pi))
@@ -191,7 +192,7 @@ class Environment:
             open_share: share of the surroundings that is not hidden by things close by, `[K]`.
             albedo: linear RGB, `[K, 3]`.
             gloss: strength of the highlight, `[K]`.
-            flesh: where light seeps round bends, `[K]`.
+            flesh: where light scatters below the surface, as in skin, `[K]`.
 
         Returns:
             Linear RGB, `[K, 3]`.
@@ -200,7 +201,7 @@ class Environment:
         wrap = np.where(flesh[:, None], self.wrap, 0.02 + 0.5 * self.spread)
         direct = np.clip((facing + wrap) / (1.0 + wrap), 0.0, None) ** 1.15
         shadow = lit[:, None] ** np.where(flesh[:, None], np.array([0.75, 1.0, 1.1], np.float32), 1.0)
-        # light between fingers has met skin before: it darkens less and reddens
+        # light between fingers was reflected by skin before: shadows there are lighter and redder
         hidden = 1.0 - open_share[:, None]
         ambient = self.irradiance(normal) * (1.0 - hidden * (1.0 - 0.45 * albedo))
         out = albedo * (ambient + direct * shadow * self.key_color)

@@ -1,4 +1,5 @@
-"""SynthHand-Eval: held-out renders in the layout of FreiHAND's evaluation split: one code path reads both."""
+"""SynthHand-Eval: held-out renders in the layout of FreiHAND's evaluation split, so that one reader serves
+both."""
 
 from __future__ import annotations
 
@@ -26,10 +27,10 @@ LOOKS_VERSION = 2  # changes when equal varied scenes give other pictures
 
 
 def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, variety: float = 0.0) -> Path:
-    """Make the evaluation set unless it is there; an interrupted run goes on where it stopped.
+    """Make the evaluation set unless it exists; after an interruption it continues where it stopped.
 
-    Several processes may make the same set at once: whoever is first writes a picture, and all write equal
-    ones.
+    Several processes may make the same set at once: the first to finish a picture writes it, and all produce
+    the same bytes.
 
     Writes `evaluation/rgb/%08d.jpg` (224x224) and `evaluation_{K,scale,xyz,verts,mano}.json` as FreiHAND
     does: metres, camera frame (x right, y down, z forward), OpenPose joint order, MANO pose relative to the
@@ -39,7 +40,7 @@ def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, varie
         folder: where the layout starts.
         count: number of pictures.
         seed: names the sequence of scenes.
-        variety: share of pictures with the looks of photographs, see `Difficulty`.
+        variety: share of pictures with a photograph-like appearance, see `Difficulty`.
 
     Returns:
         `folder`.
@@ -68,7 +69,7 @@ def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, varie
 
 
 def holds(path: Path, content: dict[str, Any]) -> bool:
-    """Whether a JSON file is there and says this."""
+    """Whether a JSON file exists and has this content."""
     try:
         return bool(json.loads(path.read_text(encoding="utf-8")) == content)
     except FileNotFoundError:
@@ -76,7 +77,7 @@ def holds(path: Path, content: dict[str, Any]) -> bool:
 
 
 def _draw_missing(pictures: Path, count: int, seed: int, difficulty: Difficulty) -> None:
-    """Draw what is not there, and look again: another process that started anew may have removed some."""
+    """Draw missing pictures, and check again: another process that started over may have removed some."""
     paths = [pictures / f"{index:08d}.jpg" for index in range(count)]
     while missing := [index for index, path in enumerate(paths) if not path.exists()]:
         for index in missing:

@@ -1,4 +1,4 @@
-"""Draw scenes: a labelled picture of SynthHand per scene, deterministic by seed."""
+"""Draws scenes: a labelled picture of SynthHand per scene, deterministic for a seed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def place_hand(scene: Scene) -> PosedHand:
 
 
 def frame_hand(scene: Scene, hand: PosedHand, width: int, height: int, scale: float) -> Camera:
-    """The camera under which the hand's key points fill the box that the scene asks for.
+    """The camera with which the hand's key points fill the box that the scene specifies.
 
     Args:
         scene: says how large the box is, and where.
@@ -69,7 +69,7 @@ def frame_hand(scene: Scene, hand: PosedHand, width: int, height: int, scale: fl
 
 
 def _solids(chance: Chance, scene: Scene, hand: PosedHand) -> list[Solid]:
-    """Forearm with or without sleeve, and now and then an object."""
+    """Forearm with or without sleeve, and sometimes an object."""
     rng = chance.of("arm")
     geometry = synth_hand()
     out: list[Solid] = []
@@ -125,7 +125,7 @@ def _plain_shot(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
 
 
 def _skin(looks: Looks, seed: int) -> Surface:
-    """The hand's skin; the same in every pass over it."""
+    """The hand's skin; the same in every rendering pass."""
 
     def surface(face: NDArray[np.int32], bary: Array) -> tuple[Array, Array, None]:
         return *skin_albedo(np.random.default_rng(seed), looks.tone, face, bary), None

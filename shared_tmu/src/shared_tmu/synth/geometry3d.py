@@ -1,4 +1,4 @@
-"""Everything solid in a scene besides the hand: forearm, sleeve, held objects."""
+"""All solids of a scene except the hand: forearm, sleeve, held objects."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ MAPS = (
     ("leaves", 0.07, 1200.0), ("print", 0.08, 2000.0), ("cloud", 0.10, 800.0), ("plaid", 0.04, 1500.0),
     ("knit", 0.04, 2000.0),
 )  # fmt: skip
-"""What is there, how often, and cells of its map per metre."""
+"""Kinds of surfaces, how often each is used, and cells of its map per metre."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Ground:
     Attributes:
         normal: unit, `[3]`.
         offset: metres.
-        reach: how far it goes on from `middle`, metres.
+        reach: how far it extends from `middle`, metres.
         middle: a point on it, `[3]`.
-        grain: size of its pattern against what lies under hands.
+        grain: size of its pattern relative to that of surfaces under hands.
     """
 
     normal: Array
@@ -40,7 +40,7 @@ class Ground:
     grain: float = 1.0
 
     def drawn(self, rng: np.random.Generator, stage: VariedStage, rays: Array, behind: Array) -> Array:
-        """The background with this surface before it.
+        """The background with this surface in front of it.
 
         Args:
             rng: the only source of chance.
@@ -69,7 +69,7 @@ class Ground:
         return np.asarray(behind + there * (albedo * light - behind), np.float32)
 
     def _light(self, stage: VariedStage, points: Array, rng: np.random.Generator) -> Array:
-        """What arrives at each pixel's point, with the shadows of the stage, `[H, W, 3]`."""
+        """The light that arrives at each pixel's point, with the shadows of the stage, `[H, W, 3]`."""
         height, width = points.shape[:2]
         coarse = points[STEP // 2 :: STEP, STEP // 2 :: STEP]
         flat = coarse.reshape(-1, 3) + 0.001 * self.normal
@@ -94,10 +94,10 @@ def sample_ground(rng: np.random.Generator, points: Array, up: Array, scale: flo
     """A plane that touches the given points from behind or below.
 
     Args:
-        rng: the only source of chance.
-        points: of what rests on it, camera frame, `[V, 3]` metres.
-        up: about the direction against gravity, `[3]`.
-        scale: size of the scene against a hand's.
+        rng: the only source of randomness.
+        points: of the object that rests on it, camera frame, `[V, 3]` metres.
+        up: approximate direction against gravity, `[3]`.
+        scale: size of the scene relative to a hand.
     """
     middle = points.mean(0)
     towards_camera = -middle / np.linalg.norm(middle)

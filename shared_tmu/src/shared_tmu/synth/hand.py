@@ -1,6 +1,6 @@
-"""SynthHand posed in numpy: what the picture generator needs of the body model, one hand at a time.
+"""SynthHand posed in numpy: the part of the body model that the picture generator needs, one hand at a time.
 
-The torch layer of `shared_tmu.body_models` is the reference; a test holds this one to it.
+The torch layer of `shared_tmu.body_models` is the reference; a test compares this one with it.
 """
 
 from __future__ import annotations

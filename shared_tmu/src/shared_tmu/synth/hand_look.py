@@ -1,4 +1,4 @@
-"""What covers one hand: skin of some age and state, paint, dirt, or a glove."""
+"""The surface of one hand: skin of different age and condition, paint, dirt, or a glove."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class HandSkin:
 
     @staticmethod
     def _sample_stain(rng: np.random.Generator) -> tuple[Array, float, float] | None:
-        """Soil, flour or paint on the skin: its colour, from which noise on, how thick."""
+        """Soil, flour or paint on the skin: its colour, its noise threshold, its thickness."""
         if rng.random() > 0.06:
             return None
         color = np.array([0.05, 0.032, 0.018]) * np.exp(rng.normal(0, 0.3))
@@ -77,7 +77,7 @@ class Glove:
 
     Args:
         rng: the only source of chance.
-        skin: what is beneath.
+        skin: the painter of the skin below.
     """
 
     def __init__(self, rng: np.random.Generator, skin: HandSkin) -> None:

@@ -90,7 +90,7 @@ def palm_distance(points: Array) -> Array:
 def hand_distance(points: Array) -> Array:
     """Signed distance to the whole hand, negative inside, `[K, 3]` -> `[K]` metres.
 
-    Fingers are blended with the palm but only touch each other, or they would fuse along their sides.
+    Fingers are blended with the palm but not with each other, because they would fuse along their sides.
     """
     fingers = np.min([finger_distance(points, HAND[name]) for name in FINGERS], axis=0)
     return smooth_min(palm_distance(points), fingers, 0.007)

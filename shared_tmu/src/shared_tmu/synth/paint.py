@@ -1,4 +1,4 @@
-"""What points of a solid look like, and who says so."""
+"""The appearance of points of a solid, and the functions that compute it (painters)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Faces = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Paint:
-    """What K points of a solid are like.
+    """The appearance of K points of a solid.
 
     Attributes:
         albedo: linear RGB, `[K, 3]`.
         gloss: strength of the highlight, `[K]`.
         tilt: added to the unit normals, `[K, 3]`, if anything.
-        flesh: whether light seeps through as through skin, `[K]`.
+        flesh: whether light scatters below the surface, as in skin, `[K]`.
     """
 
     albedo: Array
@@ -37,7 +37,7 @@ Painter = Callable[[Array, Faces, Array], Paint]
 
 @dataclass(frozen=True)
 class Painted:
-    """A solid and how it looks."""
+    """A solid and its appearance."""
 
     solid: Solid
     painter: Painter

@@ -1,4 +1,4 @@
-"""How solids look: skin, cloth, and whatever things are made of."""
+"""The appearance of solids: skin, cloth, and other materials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Planar:
     Args:
         rng: the only source of chance.
         gray: the map, 0..255.
-        first: its first axis, `[3]`; the second is square to it, by chance.
+        first: its first axis, `[3]`; the second is a random one perpendicular to it.
         cells_per_m: its resolution.
     """
 
@@ -82,7 +82,7 @@ def cloth(rng: np.random.Generator, along: Array) -> Painter:
 
 
 def material(rng: np.random.Generator, along: Array, middle: Array) -> Painter:
-    """What things are made of: plastic, metal, wood, paper, glazed or printed; `along` is the long axis."""
+    """Materials of objects: plastic, metal, wood, paper, glazed or printed; `along` is the long axis."""
     kind = rng.random()
     base = photo_color(rng, 0.25)
     if kind < 0.35:  # one colour

@@ -1,4 +1,4 @@
-"""People for backgrounds: pieces of SynthBody, made once per process, dressed and lit anew each time."""
+"""People for backgrounds: parts of SynthBody, made once per process, with new clothes and light each time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture of a stage: before a background, on a ground, through a camera."""
+"""A picture of a stage: in front of a background, on a ground, with camera artefacts."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def photograph_varied(
     ground: Ground | None,
     depth_m: float,
 ) -> Shot:
-    """Draw a stage before a background and pass it through a camera's faults.
+    """Draw a stage in front of a background and add camera artefacts.
 
     Args:
-        chance: the only source of it.
-        stage: what is there, in the camera's frame.
-        camera: who looks.
+        chance: the only source of randomness.
+        stage: the solids of the scene, in the camera's frame.
+        camera: the camera.
         clutter: see `backdrop`.
         degrade: see `take_picture`.
-        ground: a surface that things rest on, in front of the background.
-        depth_m: about where the scene is.
+        ground: a surface on which objects rest, in front of the background.
+        depth_m: approximate depth of the scene.
 
     Raises:
         MissingDependencyError: embreex is not installed.

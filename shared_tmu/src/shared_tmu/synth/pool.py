@@ -1,4 +1,4 @@
-"""Processes that draw in the background and end with the one that started them, however that ends."""
+"""Processes that draw in the background, and end when the process that started them ends for any reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-NICENESS = 10  # training and whatever else runs go first
+NICENESS = 10  # training and other programs have priority
 
 
 class DrawingPool:
@@ -28,7 +28,7 @@ class DrawingPool:
         )
 
     def close(self) -> None:
-        """End all processes at once; what is half drawn is drawn anew next time."""
+        """End all processes immediately; unfinished pictures are drawn again next time."""
         self.executor.shutdown(wait=False, cancel_futures=True)
         self._writer.send_bytes(b".")
         self._writer.close()

@@ -1,4 +1,4 @@
-"""Plausible hand poses: finger angles within joint limits, drawn around postures people use."""
+"""Plausible hand poses: finger angles within joint limits, sampled around common postures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ POSTURES: dict[str, Posture] = {
     "count_two": ((0.03, 0.90, 0.95, 0.95), 0.2, (-18, 6, -5, -8)),
 }
 
-# What hands do in photographs more often than `POSTURES` says.
+# Postures that are more frequent in photographs than in `POSTURES`.
 BUSY_POSTURES: dict[str, Posture] = {
     "typing": ((0.30, 0.34, 0.38, 0.36), 0.35, (4, -8, 6, 10)),
     "reaching_key": ((0.18, 0.42, 0.45, 0.44), 0.3, (6, -10, 10, 14)),
@@ -79,7 +79,7 @@ def sample_hand_poses(
     Args:
         rng: the only source of chance.
         count: number of poses.
-        postures: what they are drawn around.
+        postures: the postures around which they are sampled.
 
     Returns:
         Axis-angle per finger joint in MANO's sequence and template frame, `[count, 15, 3]` radians.

@@ -1,6 +1,7 @@
-"""What is drawn: every number of one picture, sampled from a seed.
+"""The description of a picture: all its parameters, sampled from a seed.
 
-A scene is a right hand; left hands are mirrored pictures of right ones, as in every loader of the field.
+A scene is a right hand; left hands are mirrored pictures of right ones, as is usual in data loaders for
+hands.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ UPRIGHT_BACK = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How wild the pictures are; training starts easy and widens.
+    """How difficult the pictures are; training starts with easy ones.
 
     Attributes:
         max_turn_deg: largest turn away from the back of an upright hand; 180 means every view.
         clutter: 0 plain background and no occluders, 1 everything.
         degrade: 0 clean pictures, 1 the full range of blur, noise and compression.
-        variety: share of pictures with the looks of photographs: second hands, things, tables, people behind,
-            light from all around, camera faults; 0 draws what was drawn before there was such a thing.
+        variety: share of pictures with a photograph-like appearance: second hands, objects, tables, people in
+            the background, light from all directions, camera artefacts; 0 draws exactly the pictures of
+            before this option.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -56,11 +58,11 @@ def falls_to(seed: tuple[int, ...], share: float) -> bool:
 
 
 class Appearance:
-    """What a scene's picture looks like, besides its subject: skin, light, background, noise.
+    """The appearance of a scene's picture apart from its subject: skin, light, background, noise.
 
     Attributes:
-        seed: of everything about looks, drawn while rendering.
-        difficulty: how wild the picture is.
+        seed: of the appearance, which is drawn while rendering.
+        difficulty: how difficult the picture is.
         draws: see `chance`.
     """
 
@@ -70,17 +72,18 @@ class Appearance:
 
     @property
     def is_varied(self) -> bool:
-        """Whether this picture has the looks of photographs."""
+        """Whether this picture has a photograph-like appearance."""
         return falls_to(self.seed, self.difficulty.variety)
 
     def looks(self) -> Chance:
-        """The chance behind the picture's looks; varied pictures have another, so that plain ones stay."""
+        """Random generators of the picture's appearance; varied pictures use others, so that plain ones do
+        not change."""
         return Chance((*self.seed, 2) if self.is_varied else self.seed, self.draws)
 
 
 @dataclass(frozen=True)
 class Scene(Appearance):
-    """One hand before a camera. Axis-angle in radians, metres, camera x right, y down, z forward.
+    """One hand in front of a camera. Axis-angle in radians, metres, camera x right, y down, z forward.
 
     Attributes:
         root: global orientation, `[3]`.
@@ -126,7 +129,7 @@ def sample_scene(seed: int, index: int, difficulty: Difficulty | None = None, dr
     Args:
         seed: names the sequence.
         index: which of its scenes.
-        difficulty: how wild it may be; everything by default.
+        difficulty: how difficult it may be; the full range by default.
         draws: see `chance`.
     """
     difficulty = difficulty or Difficulty()

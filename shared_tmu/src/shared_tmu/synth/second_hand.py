@@ -1,4 +1,4 @@
-"""A second hand near the first: touching, holding, beside, before or behind it. It carries no labels."""
+"""A second hand near the first: touching, holding, beside, in front of or behind it. It has no labels."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _posed(rng: np.random.Generator, root: Rotation, betas: Array, left: bool) -
 
 
 def second_hand(rng: np.random.Generator, hand: PosedHand, root: Array, betas: Array) -> OtherHand | None:
-    """Another hand near `hand`, or None where it would hide too much of it.
+    """Another hand near `hand`, or None if it would hide too much of it.
 
     Args:
         rng: the only source of chance.
@@ -112,7 +112,7 @@ def _pushed_out(hand: PosedHand, other: OtherHand, direction: Array) -> OtherHan
 
 
 def _covered(hand: PosedHand, other: OtherHand) -> float:
-    """About which share of the first hand the other one hides from the camera."""
+    """Approximate share of the first hand that the other one hides from the camera."""
     points = hand.vertices[::6]
     blockers = np.concatenate([other.vertices[::3], other.arm[::2]])
     seen, blocking = (p[:, :2] / p[:, 2:] for p in (points, blockers))

@@ -1,4 +1,5 @@
-"""Faults of real cameras: movement, focus, noise, colour balance, sharpening, small pictures, JPEG."""
+"""Artefacts of real cameras: motion blur, defocus, noise, colour balance, sharpening, low resolution,
+JPEG."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def take_picture(rng: np.random.Generator, light: Array, degrade: float) -> Imag
     Args:
         rng: the only source of chance.
         light: linear RGB, `[H, W, 3]`; one exposure is chosen for all of it.
-        degrade: share of faults, 0 (clean) to 1.
+        degrade: amount of artefacts, 0 (clean) to 1.
 
     Returns:
         RGB, `[H, W, 3]`.
@@ -51,7 +52,7 @@ def take_picture(rng: np.random.Generator, light: Array, degrade: float) -> Imag
 
 
 def _exposure(luma: Array) -> float:
-    """What a camera chooses that looks at the middle most and spares the subject's highlights."""
+    """The exposure of a camera that weights the middle most and preserves the subject's highlights."""
     height, width = luma.shape
     middle = luma[height // 4 : -(height // 4), width // 4 : -(width // 4)]
     mean = 0.35 * float(np.minimum(luma, 2.0).mean()) + 0.65 * float(middle.mean())
@@ -113,7 +114,7 @@ def _levels() -> Array:
 
 
 def _tone(rng: np.random.Generator, picture: Array, degrade: float) -> Array:
-    """Curve of the camera or of who edited the picture, and how vivid it is."""
+    """Tone curve and saturation, as set by a camera or by editing."""
     levels = 4.0 * _levels() ** 2  # finer where eyes are
     curve = levels * (1.0 + levels / 9.0) / (1.0 + levels)  # a long shoulder
     curve = np.clip(curve / curve[512], 0.0, 1.0) if rng.random() < 0.5 else np.clip(levels, 0.0, 1.0)
@@ -132,7 +133,7 @@ def _tone(rng: np.random.Generator, picture: Array, degrade: float) -> Array:
 
 
 def _stored(rng: np.random.Generator, picture: Image, degrade: float) -> Image:
-    """JPEG, from hardly to badly visible, now and then twice."""
+    """JPEG compression, from hardly visible to strong, sometimes applied twice."""
     if rng.random() > 0.6 * degrade:
         return picture
     quality = int(rng.integers(15, 60)) if rng.random() < 0.35 else int(rng.integers(55, 96))

@@ -1,4 +1,4 @@
-"""From solids to a photograph: rays, materials, light, and the pixels that need finer sampling."""
+"""Renders solids to a picture: rays, materials, light, and finer sampling of the pixels that need it."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ class LitSolids:
     """All solids of a scene in one ray scene, with the tables that shading needs.
 
     Args:
-        main: what the scene is about: solid 0.
-        surface: how its faces look.
+        main: the subject of the scene: solid 0.
+        surface: the appearance of its faces.
         solids: everything else; those without a colour have the skin's.
         looks: skin colour and light.
-        scale: size of the scene against a hand's: how far shadows keep from what casts them, and from which
-            step in depth on pixels are drawn finer.
+        scale: size of the scene relative to a hand; sets the shadow offset and the depth step above which
+            pixels are sampled more finely.
     """
 
     def __init__(
@@ -178,12 +178,12 @@ class Shot:
 def photograph_stage(
     chance: Chance, stage: LitSolids, camera: Camera, clutter: float, degrade: float
 ) -> Shot:
-    """Draw a stage before a background and pass it through a camera's faults.
+    """Draw a stage in front of a background and add camera artefacts.
 
     Args:
-        chance: the only source of it.
-        stage: what is there, in the camera's frame.
-        camera: who looks.
+        chance: the only source of randomness.
+        stage: the solids of the scene, in the camera's frame.
+        camera: the camera.
         clutter: see `background`.
         degrade: see `photograph`.
 
@@ -233,7 +233,7 @@ def surface_labels(
 
 
 def _uneven(solid: NDArray[np.int64], depth: Array, step_m: float) -> NDArray[np.bool_]:
-    """Pixels at which another solid, the background or another depth begins: these are drawn finer."""
+    """Pixels at the edge of a solid, or at a step in depth: these are sampled more finely."""
     out = np.zeros(solid.shape, bool)
     far = np.where(np.isfinite(depth), depth, 0.0)
     for axis in (0, 1):

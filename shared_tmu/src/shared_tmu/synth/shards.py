@@ -132,13 +132,13 @@ def write_shard(folder: Path, seed: int, number: int, difficulty: Difficulty, ki
 def make_shards(
     cache: Path, seed: int, count: int, difficulty: Difficulty, processes: int = 1, kind: Kind = HAND
 ) -> Iterator[Path]:
-    """Make what is missing of the shards of a set.
+    """Make the missing shards of a set.
 
     Args:
         cache: folder of all sets.
         seed: names the sequence of scenes.
         count: scenes that are needed; the last shard is filled up.
-        difficulty: how wild they are.
+        difficulty: how difficult they are.
         processes: how many draw at once.
         kind: of pictures.
 

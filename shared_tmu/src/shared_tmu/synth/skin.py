@@ -1,4 +1,4 @@
-"""How skin looks: a small texture per face (nails, creases, palm, mottling) and tones for it."""
+"""The appearance of skin: a small texture per face (nails, creases, palm, mottling) and skin tones."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def sample_tone(rng: np.random.Generator) -> Array:
 def skin_albedo(
     rng: np.random.Generator, tone: Array, face: NDArray[np.int32], bary: Array
 ) -> tuple[Array, Array]:
-    """How skin looks at K points of the hand.
+    """The appearance of skin at K points of the hand.
 
     Args:
         rng: the only source of chance.

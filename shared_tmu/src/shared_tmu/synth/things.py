@@ -1,4 +1,5 @@
-"""Objects in and before hands: bars, pens, phones, mugs, balls, tools, sized to the fingers around them."""
+"""Objects in and in front of hands: bars, pens, phones, mugs, balls, tools, with sizes that fit the
+fingers."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ def _joined(parts: list[Thing]) -> Thing:
 
 
 def _grip(points: Array) -> tuple[Array, Array, float]:
-    """Middle, axis and free radius of the tunnel that four bent fingers make, `[21, 3]` metres."""
+    """Middle, axis and free radius of the tunnel that four bent fingers form, from key points `[21, 3]`,
+    metres."""
     rings = points[[KNUCKLES, MIDDLES, ENDS, TIPS]]  # [4 joints, 4 fingers, 3]
     centres = rings.mean(0)
     axis = centres[0] - centres[3]

@@ -1,4 +1,4 @@
-"""Hands as photographs show them: with a second hand, things, a table, and everything else behind."""
+"""Photograph-like pictures of hands: with a second hand, objects, a table, and a background."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def photograph_hand(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
 
 
 def _objects(rng: np.random.Generator, hand: PosedHand, clutter: float) -> list[Painted]:
-    """What the hand holds, and what is before it."""
+    """Objects that the hand holds, and objects in front of it."""
     made: list[Painted] = []
     if rng.random() < 0.40 * clutter:
         made.append(painted_thing(rng, held_thing(rng, hand)))
@@ -95,7 +95,7 @@ def painted_thing(rng: np.random.Generator, thing: Thing) -> Painted:
 
 
 class _Sleeve:
-    """What a person's sleeves are like: both arms wear the same."""
+    """The appearance of a person's sleeves: both arms have the same."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.cuff = int(rng.integers(0, 9)) if rng.random() < 0.55 else 99  # ring at which it begins

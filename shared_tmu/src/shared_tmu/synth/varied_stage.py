@@ -1,4 +1,4 @@
-"""A stage under light from all around: soft shadows, darker creases, a painter for every solid."""
+"""A stage lit from all directions: soft shadows, darker creases, a painter for every solid."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class VariedStage:
     """All solids of a scene in one ray scene.
 
     Args:
-        things: the solids; what the scene is about comes first.
+        things: the solids; the subject of the scene comes first.
         light: skin colour and light.
-        rng: chance of the rays towards light.
-        scale: size of the scene against a hand's.
+        rng: random generator of the rays towards light.
+        scale: size of the scene relative to a hand.
     """
 
     def __init__(
@@ -44,7 +44,8 @@ class VariedStage:
         return np.asarray(self.light.key + np.float32(self.light.spread) * jitter, np.float32)
 
     def around(self, normal: Array) -> Array:
-        """Directions as likely as light from there counts, unit normals `[K, 3]` -> `[K, 3]`."""
+        """Random directions with a density proportional to the weight of their light, unit normals `[K, 3]`
+        -> `[K, 3]`."""
         ball = self.rng.standard_normal(normal.shape, dtype=np.float32)
         ball /= np.maximum(np.linalg.norm(ball, axis=1, keepdims=True), 1e-6)
         return normal + 0.98 * ball

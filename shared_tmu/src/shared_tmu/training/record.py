@@ -116,7 +116,7 @@ def write_record(
         command: what a user types to train it again.
         stages: in order.
         setting: what they share; its `out` holds `curve.csv`.
-        parent: weights that the first stage started from; None if it started from nothing.
+        parent: weights that the first stage started from; None for random weights.
         photographs: how many pictures and hands were mixed in, if any.
         backbone: weights whose trunk the first stage took instead of the parent's, if any.
     """

@@ -71,7 +71,7 @@ def run_stages(
         setting: what they share.
         num_prefix_tokens: task tokens in front of the patch tokens.
         start: a trained model of the same sizes to go on from; if deeper than the first stage, it keeps the
-            blocks that it had before it grew; None starts from nothing.
+            blocks that it had before it grew; None for random weights.
         task: what is trained.
         stop: whether training has been told to stop; None lets no signal stop it.
 

@@ -30,7 +30,7 @@ CAMERAS = "cameras.json"
 
 
 def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, variety: float = 0.0) -> Path:
-    """Make the evaluation set unless it is there; an interrupted run goes on where it stopped.
+    """Make the evaluation set unless it exists; after an interruption it continues where it stopped.
 
     Several processes may make the same set at once, as for SynthHand-Eval.
 
@@ -41,7 +41,7 @@ def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, 
         folder: where the layout starts.
         count: number of pictures.
         seed: names the sequence of scenes.
-        variety: share of pictures with the looks of photographs, see `Difficulty`.
+        variety: share of pictures with a photograph-like appearance, see `Difficulty`.
 
     Returns:
         `folder`.

@@ -104,7 +104,7 @@ def _plain_shot(scene: BodyScene, body: PosedBody, camera: Camera) -> Shot:
 
 
 def _varied_shot(scene: BodyScene, body: PosedBody, camera: Camera) -> Shot:
-    """The scene's photograph in the looks of photographs."""
+    """The scene's picture with a photograph-like appearance."""
     chance = scene.looks()
     light = Environment(chance.of("light"))
     rng = chance.of("clothes")
