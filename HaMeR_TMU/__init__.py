@@ -1,4 +1,4 @@
-"""HaMeR with token merging: the network is in `model`, merging in `tmu`, the programs lie beside them."""
+"""HaMeR with token merging: the network is in `model`, merging in `tmu`, the programs are beside them."""
 
 from hamer_tmu.model import HaMeR, HaMeRConfig, load_hamer, save_hamer
 from hamer_tmu.tmu import patch

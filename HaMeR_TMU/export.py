@@ -4,7 +4,7 @@
     python export.py --r 10x16 --out hamer_10x16.onnx --batch 8             # for 8 hands at a time
     python export.py --r off --out hamer.onnx --checkpoint hamer.ckpt --mano_path MANO_RIGHT.pkl
 
-`shared_tmu.export.OnnxModel` runs the file. It takes right hands, mirror left ones before and after as
+`shared_tmu.export.OnnxModel` runs the file. It expects right hands: mirror left ones before and after, as
 `demo.py` does.
 """
 

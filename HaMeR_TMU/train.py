@@ -1,4 +1,4 @@
-"""Train HaMeR on SynthHand, from nothing to the shipped file; run it again to go on after an interruption.
+"""Train HaMeR on SynthHand, from random weights to the shipped file; run it again to resume.
 
     python train.py                                 # HaMeR-Thin, all stages of configs/train.yaml
     python train.py out=runs/try setting.devices=2  # any setting of the file can be given here
@@ -6,7 +6,7 @@
     python train.py export_only=true                # write the files from the newest checkpoint, do not train
     python train.py photos=DIR                      # learns from photographs, too; see the README
     python train.py --config-name gpu               # sized for a data-centre GPU; 22 minutes at most
-    python train.py --config-name more              # goes on from the shipped file instead of from nothing
+    python train.py --config-name more              # continues from the shipped file, not from random weights
     python train.py --config-name published         # HaMeR's own losses and optimiser, from existing weights
 
 Leaves `hamer_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv` and `.curve.png` in

@@ -5,7 +5,7 @@
     python eval.py --dataset ehf --data_dir DIR --checkpoint smplest_x_h.pth.tar --smplx_path DIR
 
 One JSON line per schedule goes to `results/smplest-x-<dataset>.jsonl`; beside it the predicted parameters,
-the scores and per-sample errors. The same command goes on where an interrupted one stopped.
+the scores and per-sample errors. The same command continues an interrupted run.
 """
 
 import sys

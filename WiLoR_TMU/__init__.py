@@ -1,4 +1,4 @@
-"""WiLoR with token merging: the network is in `model`, merging in `tmu`, the programs lie beside them."""
+"""WiLoR with token merging: the network is in `model`, merging in `tmu`, the programs are beside them."""
 
 from wilor_tmu.model import WiLoR, WiLoRConfig, load_wilor, save_wilor
 from wilor_tmu.tmu import patch

@@ -5,7 +5,7 @@
     python eval.py --dataset freihand --data_dir DIR --checkpoint wilor_final.ckpt --mano_path MANO_RIGHT.pkl
 
 One JSON line per schedule goes to `results/wilor-<dataset>.jsonl`; beside it the official prediction file,
-the official scores and per-sample errors. The same command goes on where an interrupted one stopped.
+the official scores and per-sample errors. The same command continues an interrupted run.
 """
 
 import sys

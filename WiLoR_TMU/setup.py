@@ -1,10 +1,10 @@
-"""The one thing that pyproject.toml cannot say: where shared_tmu lies, which is beside this folder."""
+"""The path of shared_tmu, beside this folder, which pyproject.toml cannot express."""
 
 from pathlib import Path
 
 from setuptools import setup
 
 SHARED = Path(__file__).resolve().parents[1] / "shared_tmu"
-PLACE = f" @ {SHARED.as_uri()}" if SHARED.is_dir() else ""  # a source archive of this folder lies alone
+PLACE = f" @ {SHARED.as_uri()}" if SHARED.is_dir() else ""  # alone in a source archive
 
 setup(install_requires=[f"shared_tmu[demo,eval]{PLACE}"])

@@ -1,13 +1,13 @@
-"""Train WiLoR on SynthHand, from HaMeR-Thin's backbone to the shipped file; again, to go on after a stop.
+"""Train WiLoR on SynthHand, from HaMeR-Thin's backbone to the shipped file; run it again to resume.
 
     python train.py                                 # WiLoR-Thin, all stages of configs/train.yaml
     python train.py out=runs/try setting.devices=2  # any setting of the file can be given here
     python train.py setting.max_minutes=120         # anneals in time for two hours, whatever the machine
     python train.py export_only=true                # write the files from the newest checkpoint, do not train
-    python train.py backbone_from=null              # from nothing; make the first stage shallow then
+    python train.py backbone_from=null              # from random weights; then make the first stage shallow
     python train.py photos=DIR                      # learns from photographs, too; see the README
     python train.py --config-name gpu               # sized for a data-centre GPU; 22 minutes at most
-    python train.py --config-name more              # goes on from the shipped file
+    python train.py --config-name more              # continues from the shipped file
     python train.py --config-name published         # the published losses and optimiser, on any weights
 
 Leaves `wilor_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv` and `.curve.png` in

@@ -1,4 +1,4 @@
-"""The bundled models: where their programs, weights and published lines lie."""
+"""The bundled models: where their programs, weights and published results are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ class Bundled:
         folder: of its programs.
         stem: of files in `assets`.
         weights: file name.
-        dataset: the set that makes itself.
+        dataset: the set that is rendered on first use.
         task_tokens: whether task tokens stand in front of the patches, so that `--protect last` exists.
-        photos: whether eval.py judges it on photographs.
+        photos: whether eval.py measures it on photographs.
         tradeoff: whether its README shows error against speed beside the published curve.
         aims_mm: errors that the weights are to reach without merging, by name.
     """
@@ -49,12 +49,12 @@ class Bundled:
 
     @property
     def varied(self) -> str:
-        """The same set in the looks of photographs."""
+        """The same set with a photograph-like appearance."""
         return f"{self.dataset}-varied"
 
     @property
     def history(self) -> Path:
-        """Errors of the weights so far, and how many pictures they had seen."""
+        """Errors of all weights so far, with the number of pictures that they were trained on."""
         return self.lines("history")
 
     def picture(self, what: str) -> Path:

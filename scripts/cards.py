@@ -1,5 +1,5 @@
-"""What a model card says beside its tables of errors, as Markdown: what a model saw, and what merging costs
-beside the published one."""
+"""Parts of a model card besides its tables of errors, as Markdown: the training data, and the cost of merging
+compared with the published model."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ def read_published(path: Path, model: str) -> dict[str, float]:
 def show_contrast(runs: Sequence[Run], published: Mapping[str, float]) -> str:
     """How much the error rises here and in the published figures, schedule by schedule.
 
-    Where task tokens exist, the published runs merge them, so that `protect last` is what compares with them.
+    If there are task tokens, the published runs merge them, so they have to be compared with `protect last`.
 
     Args:
         runs: lines of one model on one set, `off` among them.
@@ -112,7 +112,8 @@ def _percent(run: Run, base: float) -> str:
 
 
 def _agreement(rises: Sequence[tuple[float, float]], way: str) -> str:
-    """In one sentence: where the rise is smaller than published, and how alike schedules are ordered."""
+    """In one sentence: at how many schedules the rise is smaller than published, and how similar the orders
+    are."""
     smaller = sum(ours < theirs for ours, theirs in rises)
     pairs = list(combinations(rises, 2))
     alike = sum((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in pairs)

@@ -1,10 +1,10 @@
-"""Measure bundled models anew and hold the result against the figures of their cards.
+"""Measure bundled models again and compare the results with the figures of their cards.
 
     python scripts/check_cards.py                                  # the unpatched models, a few minutes
     python scripts/check_cards.py --model hamer --r off,10x16
 
-The cards show the lines in `assets`. Exit status 1 if any of their errors is more than 0.1 mm from what
-eval.py finds here, or if a card is of other weights than those that lie there.
+The cards show the result lines in `assets`. The exit status is 1 if any of their errors differs by more than
+0.1 mm from what eval.py measures here, or if a card describes other weights than the bundled ones.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def read_schedules(path: Path) -> dict[str, Run]:
 
 
 def measure(model: Bundled, schedules: str, flags: Sequence[str] = ()) -> dict[str, Run]:
-    """What eval.py finds now, whatever it found before; nothing if it fails."""
+    """New results of eval.py, ignoring earlier ones; empty if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["eval.py", "--r", schedules, "--rounds", "0", "--device", "cpu", "--results", folder, *flags]
         done = subprocess.run([sys.executable, *words], cwd=model.folder, check=False)
@@ -64,7 +64,7 @@ def measure(model: Bundled, schedules: str, flags: Sequence[str] = ()) -> dict[s
 
 
 def compare(said: Mapping[str, Run], found: Mapping[str, Run], name: str) -> list[str]:
-    """What is wrong with the figures of a card; each figure that was held against it is printed.
+    """The differences between a card and new results; each compared figure is printed.
 
     Args:
         said: lines of the card, by schedule.

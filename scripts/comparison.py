@@ -1,4 +1,4 @@
-"""TMU and its controls at every schedule side by side, from the lines of eval.py; as Markdown, too."""
+"""TMU and its controls at every schedule side by side, from the result lines of eval.py; also as Markdown."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Run = dict[str, Any]
 
 
 class Measure(NamedTuple):
-    """How a number of the lines is written.
+    """How a number of the result lines is written.
 
     Args:
         title: what it is, with its unit.
@@ -142,7 +142,7 @@ def interval_of(run: Run, field: str, name: str) -> tuple[float, float] | None:
 
 
 def show_difference(value: float, interval: tuple[float, float] | None, digits: int) -> str:
-    """A difference with its interval, and whether that holds 0: `+1.07, 0.98 to 1.17`."""
+    """A difference with its interval, and whether the interval contains 0: `+1.07, 0.98 to 1.17`."""
     text = f"{value:+.{digits}f}"
     if interval is None:
         return text

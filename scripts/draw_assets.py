@@ -119,7 +119,7 @@ def draw_body_sheet(path: Path, seed: int) -> None:
 
 
 def draw_varied(hands: Path, people: Path, columns: int = 8, rows: int = 4) -> None:
-    """Sheets of training pictures in the looks of photographs, as the networks see them."""
+    """Sheets of photograph-like training pictures, as the networks see them."""
     wild = Difficulty(variety=1.0)
     pictures = [draw(sample_scene(VARIED_SEED, i, wild), 192, 256).image for i in range(columns * rows)]
     bodies = [draw_body(sample_body_scene(VARIED_SEED, i, wild)).image for i in range(columns * rows // 2)]

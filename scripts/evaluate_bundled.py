@@ -1,15 +1,17 @@
-"""Measure everything that is published of a bundled model, and write it to where it is published.
+"""Measure everything that is published about a bundled model, and write the results to where they are
+published.
 
     python scripts/evaluate_bundled.py --model hamer --photos ~/photographs
 
-TMU at every schedule of the thesis with its speed; then merge-only, random pairs and, where there are task
-tokens, the last tokens protected, accuracy only; a few schedules on the set in the looks of photographs; the
-same as on the first set on a folder of photographs, if one is given and the model estimates hands; how alike
-tokens are. The lines go to `assets`, the figures are drawn, the tables of the READMEs and cards are filled.
-The same command goes on after a stop. Commit code and weights first: every
-line names its commit.
+It measures: TMU at every schedule of the thesis, with its speed; the controls, for accuracy only (merge-only,
+random pairs and, for models with task tokens, `--protect last`); a few schedules on the set with a
+photograph-like appearance; all of these on a folder of photographs, if one is given and the model estimates
+hands; and how similar tokens are. The result lines go to `assets`, the figures are drawn, and the tables of
+the READMEs and cards are filled. The same command continues after an interruption. Commit code and weights
+first: every line names its commit.
 
-Speed is measured alone; controls run several at a time, a thread each. No name of a photograph is published.
+Speed is measured with nothing else running; several controls run at a time, with one thread each. No name of
+a photograph is published.
 """
 
 import argparse
@@ -33,7 +35,7 @@ from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import file_sha256
 
 VARIED = "off,5x20,10x16"
-"""What is measured in the looks of photographs."""
+"""The schedules that are measured on the set with a photograph-like appearance."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,11 +1,11 @@
-"""How a bundled model got better with the pictures that it saw, and what that predicts.
+"""How the error of a bundled model fell with the number of training pictures, and what that predicts.
 
     python scripts/forecast.py --model hamer          # what the files so far predict for the aims
     python scripts/forecast.py --model hamer --add    # measure the bundled weights, add them to the files
     python scripts/forecast.py --model hamer --add --checkpoint EARLIER.safetensors --pictures 379200
 
-The lines are in `assets/MODEL_history.jsonl`; `update_tables.py` shows them in the cards. Pictures are all
-that any of a file's weights were trained on, repeats and those of the files it started from included.
+The lines are in `assets/MODEL_history.jsonl`; `update_tables.py` shows them in the cards. The number of
+pictures includes repeats, and the training of all files from which the weights were taken.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Draw training pictures ahead of training, on all cores; training draws what is missing by itself.
+"""Draw training pictures before training, on all cores; training draws missing pictures itself.
 
 Run it as:
 
@@ -34,9 +34,7 @@ def main() -> None:
     parser.add_argument("--max-turn", type=float, default=180.0, help="degrees away from an upright back")
     parser.add_argument("--clutter", type=float, default=1.0, help="0 plain background, 1 everything")
     parser.add_argument("--degrade", type=float, default=1.0, help="0 clean pictures, 1 blur and noise")
-    parser.add_argument(
-        "--variety", type=float, default=0.0, help="share with the looks of photographs, 0..1"
-    )
+    parser.add_argument("--variety", type=float, default=0.0, help="share of photograph-like pictures, 0..1")
     parser.add_argument("--processes", type=int, default=1, help="processes that draw")
     args = parser.parse_args()
     difficulty = Difficulty(args.max_turn, args.clutter, args.degrade, args.variety)

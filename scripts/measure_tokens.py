@@ -1,10 +1,10 @@
-"""Measure how alike the tokens of a bundled model are in each block, and how much each block changes them.
+"""Measure how similar the tokens of a bundled model are in each block, and how much each block changes them.
 
     python scripts/measure_tokens.py --model hamer
 
-Writes `assets/<model>_tokens.jsonl`, which the model cards show. On the first 64 samples of the set that
-makes itself, with `--r 5`: the mean cosine of the keys of pairs that merge, of pairs at random, of task
-tokens; and, unpatched, the length of what a block adds to tokens over their own length.
+Writes `assets/<model>_tokens.jsonl`, which the model cards show. Measured on the first 64 samples of our own
+rendered set, with `--r 5`: the mean cosine similarity of the keys of merging pairs, of random pairs and of
+task tokens; and, without a patch, the norm of what a block adds to its tokens, divided by their own norm.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Plot what merging does: error against schedule for TMU and its controls, beside the published rise.
+"""Plot the effect of merging: error against schedule for TMU and its controls, beside the published rise.
 
     python scripts/plot_merging.py assets/hamer_synthhand.jsonl assets/hamer_synthhand_controls.jsonl \\
         --published --out assets/hamer_merging.png
@@ -6,9 +6,9 @@
         --out assets/hamer_photos.png
 
 The lines are of one model on one set; each number in them gets a panel, with `off` as a line across it.
-Bands are 95 % bootstrap intervals, in grey of `off` itself, in colour of the paired difference to it. With
+Bands are 95 % bootstrap intervals: grey for `off` itself, coloured for the paired difference to it. With
 --published a last panel shows the rise in per cent of `off`, here and in the thesis. Published TMU merges the
-task tokens of models that have any, so that *protect last* is what compares with it.
+task tokens of models that have any, so it has to be compared with *protect last*.
 """
 
 import argparse

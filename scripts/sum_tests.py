@@ -1,6 +1,6 @@
 """Add up the JUnit reports of several pytest runs and close with one line in pytest's own form.
 
-scripts/test.sh runs pytest once per folder; whoever reads only the last lines should still see every failure.
+scripts/test.sh runs pytest once per folder; the last lines of its output should still show every failure.
 """
 
 import argparse

@@ -39,7 +39,7 @@ def field(name: str, form: str = "{}") -> Callable[[Run], str]:
 
 
 def given(name: str, form: str) -> Callable[[Run], str]:
-    """The text of a field that not every set has."""
+    """The text of a field that only some sets have."""
     return lambda run: form.format(run[name]) if name in run else ""
 
 
@@ -69,7 +69,7 @@ def spread(name: str) -> Callable[[Run], str]:
 
 
 def show_method(run: Run) -> str:
-    """The method, and in what it differs from TMU."""
+    """The method, and how it differs from TMU."""
     if run["schedule"] == "off":
         return ""
     last = ["protect last"] if run["protect"] == "last" else []
@@ -100,12 +100,12 @@ def show_change(run: Run) -> str:
 
 
 def show_speedup(run: Run) -> str:
-    """The speed-up, and whether it is none."""
+    """The speed-up, and whether there is none."""
     return spread("speedup")(run) + ("" if run["pays"] else ": does not pay")
 
 
 def show_ideal(run: Run) -> str:
-    """The arithmetic saved, and how much of it the speed-up is."""
+    """The ratio of FLOPs, and what share of it the speed-up reaches."""
     return "" if run["schedule"] == "off" else f"{run['flop_ideal']:.2f}x ({100 * run['realised']:.0f} %)"
 
 

@@ -11,7 +11,7 @@ from shared_tmu.programs.model_program import ModelProgram
 
 
 def narrow(config: HaMeRConfig) -> HaMeRConfig:
-    """As deep and with as many tokens, but of few channels."""
+    """A configuration with the same depth and number of tokens, but few channels."""
     decoder = replace(config.decoder, context_dim=64, dim=64, mlp_dim=64, depth=1)
     return replace(config, backbone=ViTConfig(embed_dim=64, num_heads=4), decoder=decoder)
 

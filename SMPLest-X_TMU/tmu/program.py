@@ -11,7 +11,7 @@ from smplest_x_tmu.model.loading import BUNDLED
 
 
 def narrow(config: SMPLestXConfig) -> SMPLestXConfig:
-    """As deep and with as many tokens, but of few channels."""
+    """A configuration with the same depth and number of tokens, but few channels."""
     encoder = replace(config.encoder, embed_dim=64, num_heads=4)
     decoder = replace(config.decoder, dim=64, context_dim=64, mlp_dim=64, dim_out=32, depth=1)
     return replace(config, encoder=encoder, decoder=decoder)

@@ -11,7 +11,7 @@ from wilor_tmu.model.loading import BUNDLED
 
 
 def narrow(config: WiLoRConfig) -> WiLoRConfig:
-    """As deep and with as many tokens, but of few channels."""
+    """A configuration with the same depth and number of tokens, but few channels."""
     return replace(config, backbone=ViTConfig(embed_dim=64, num_heads=4))
 
 
