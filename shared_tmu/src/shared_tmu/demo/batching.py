@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from shared_tmu.demo.predict import Prediction
 from shared_tmu.detect import Detection
+from shared_tmu.masks import Mask
 from shared_tmu.pictures.listing import Source
 
 MAX_WAITING_PIXELS = 80_000_000
@@ -46,6 +47,8 @@ class Job:
         image: its pixels `[H, W, 3]`, BGR; None where nothing will be drawn over them.
         detection: what was found in it.
         crops: one per hand or person, as the subject cuts them.
+        masks: pixels of each crop that show its subject, `[h, w]` bool, None where that is not known; None
+            in place of all of them if no mask was asked for.
         predictions: filled as batches are run, in the order of the crops.
     """
 
@@ -55,6 +58,7 @@ class Job:
     image: NDArray[np.uint8] | None
     detection: Detection[Any]
     crops: list[Any]
+    masks: list[Mask | None] | None = None
     predictions: list[Prediction] = field(default_factory=list)
 
     @property
@@ -72,6 +76,7 @@ class _Place:
     job: Job | None
     crop: Any
     pixels: int
+    mask: Mask | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -85,10 +90,12 @@ class Batch:
     Attributes:
         images: crops `[3, h, w]`, None in gaps.
         jobs: whose crop it is, None in gaps.
+        masks: of each crop, see `Job`; None in gaps.
     """
 
     images: tuple[NDArray[np.float32] | None, ...]
     jobs: tuple[Job | None, ...]
+    masks: tuple[Mask | None, ...]
 
     def completed(self, predictions: Sequence[Prediction]) -> Iterator[Job]:
         """Give the predictions, one per place, to their images; the images that are complete by now."""
@@ -116,9 +123,10 @@ class Batcher:
     def add(self, job: Job) -> Iterator[Batch | Job]:
         """Take in an image that has crops; give back the batches that are due."""
         pixels = job.size_px[0] * job.size_px[1]
-        for index, crop in enumerate(job.crops):
+        masks = job.masks or [None] * len(job.crops)
+        for index, (crop, mask) in enumerate(zip(job.crops, masks, strict=True)):
             is_last = index == len(job.crops) - 1
-            self._waiting.append(_Place(job, crop, pixels if is_last else 0))
+            self._waiting.append(_Place(job, crop, pixels if is_last else 0, mask))
         if not self.keep_crops:
             nothing = np.zeros((3, 0, 0), np.float32)
             job.crops = [replace(crop, img=nothing) for crop in job.crops]
@@ -162,5 +170,6 @@ class Batcher:
         self._empty -= len(empty)
         if any(place.job is not None for place in places):
             images = tuple(place.crop.img if place.crop else None for place in places)
-            yield Batch(images, tuple(place.job for place in places))
+            jobs, masks = tuple(place.job for place in places), tuple(place.mask for place in places)
+            yield Batch(images, jobs, masks)
         yield from (place.job for place in empty if place.job is not None)

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from shared_tmu.demo.predict import Prediction, Predictor
 from shared_tmu.demo.timeline import Timeline
-from shared_tmu.programs.model_program import Run
+from shared_tmu.masks import NO_MASK, Mask
 from shared_tmu.programs.timing import Timing, measure_in_turn
 from shared_tmu.schedule import Schedule
 
@@ -31,29 +30,33 @@ class Comparer:
     """
 
     def __init__(self, predictor: Predictor, machine: threading.Lock, timeline: Timeline) -> None:
-        schedule, method = predictor.run.schedule, predictor.run.method
+        own = predictor.run
         self.predictor, self.machine, self.timeline = predictor, machine, timeline
         self.runs = {
-            "baseline": Run(Schedule.parse("off"), method, unmerge=True),
-            "merge-only": Run(schedule, method, unmerge=False),
-            "TMU": Run(schedule, method, unmerge=True),
+            "baseline": replace(own, schedule=Schedule.parse("off"), unmerge=True),
+            "merge-only": replace(own, unmerge=False),
+            "TMU": replace(own, unmerge=True),
         }
         self.timings: dict[str, Timing] = {}
         self.batch_size = 0
         self._moved_mm = dict.fromkeys(self.runs, 0.0)  # sums over hands or people
         self._count = 0
 
-    def predict(self, images: Sequence[NDArray[np.float32] | None]) -> list[Prediction]:
+    def predict(
+        self, images: Sequence[NDArray[np.float32] | None], masks: Sequence[Mask | None] = ()
+    ) -> list[Prediction]:
         """As `Predictor.predict`, with each way's results in `others`, its caption with its time."""
         if not self.timings:
             with self.machine:
-                self.predictor.prepare(images)  # the number format and packing of the results are timed
+                self.predictor.prepare(
+                    images, masks
+                )  # the number format and packing of the results are timed
                 self.predictor.unpatch()
-                self._measure(images)
+                self._measure(images, masks)
         mesh_of = self.predictor.subject.mesh_of
-        others = {name: self.predictor.predict(images, run) for name, run in self.runs.items()}
+        others = {name: self.predictor.predict(images, masks, run) for name, run in self.runs.items()}
         with self.timeline.part("handing"):
-            own = self.predictor.predict(images)
+            own = self.predictor.predict(images, masks)
         predictions = []
         for row, prediction in enumerate(own):
             outputs = {name: rows[row].output for name, rows in others.items()}
@@ -85,12 +88,10 @@ class Comparer:
             for name, value in moved_m.items():
                 self._moved_mm[name] += 1000.0 * value
 
-    def _measure(self, images: Sequence[NDArray[np.float32] | None]) -> None:
-        nothing = np.zeros((3, *self.predictor.input_size), np.float32)
-        pixels = np.stack([nothing if image is None else image for image in images])
-        batch = torch.from_numpy(pixels).to(self.predictor.device)
+    def _measure(self, images: Sequence[NDArray[np.float32] | None], masks: Sequence[Mask | None]) -> None:
+        batch, shown = self.predictor.stacked(images), self.predictor.stacked_masks(masks, self.predictor.run)
         contenders = {
-            name: (lambda run=run: run.applied(self.predictor.program, self.predictor.model))
+            name: (lambda run=run: run.applied(self.predictor.program, self.predictor.model, shown))
             for name, run in self.runs.items()
         }
         self.batch_size = len(images)
@@ -106,7 +107,8 @@ class Comparer:
     def _label(self, name: str) -> str:
         run = self.runs[name]
         method = "" if run.method == "tome" else f" {run.method}"
-        return name if run.schedule.is_off else f"{name} {run.schedule}{method}"
+        mask = "" if run.mask == NO_MASK else f" mask {run.mask}"
+        return name if run.schedule.is_off else f"{name} {run.schedule}{method}{mask}"
 
     def _ms(self, name: str) -> float:
         return 1000.0 * self.timings[name].median_s / self.batch_size

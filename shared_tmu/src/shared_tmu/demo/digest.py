@@ -36,6 +36,7 @@ def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
         "method": run.method,
         "unmerge": run.unmerge,
         "protect": run.protect,
+        "mask_asked": run.mask,
         "dtype": options.dtype_name,
         "packed": options.packed and options.device.type == "cpu",
         "detector": detector,

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
+from shared_tmu.demo.together import (
+    AUTO_MASK,
+    choose_demo_mask,
+    require_flags_of_clips,
+    require_something_to_save,
+)
 from shared_tmu.detect import BODY_DETECTORS
 from shared_tmu.errors import InputError
+from shared_tmu.masks import AUTO, mask_names
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
@@ -125,6 +131,7 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
         unmerge=not given.pop("no_unmerge"),
         protect=choose_protection(given.pop("protect")),
     )
+    run = replace(run, mask=choose_demo_mask(given.pop("mask"), run))
     for flag in ("compare", "tokens"):
         if given[flag] and schedule.is_off:
             raise InputError(f"--{flag} was asked for with --r off, which merges nothing: try --r 5x20.")
@@ -133,9 +140,9 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
             f"--tokens was asked for with --method {run.method}, which mixes all tokens, so there are no "
             "groups to draw: leave one out."
         )
-    _require_something_to_save(given)
+    require_something_to_save(given)
     if given["video"] is not None:
-        _require_flags_of_clips(given)
+        require_flags_of_clips(given)
     device = choose_device(given.pop("device"))
     dtype = choose_dtype(given.pop("dtype"), device)
     return DemoOptions(
@@ -147,28 +154,6 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
         file_type=tuple(given.pop("file_type")),
         **given,
     )
-
-
-def _require_something_to_save(given: Mapping[str, Any]) -> None:
-    if given["overlays"]:
-        return
-    if given["side_view"]:
-        raise InputError(
-            "--side_view was asked for with --no-overlays, of which it is a part: leave one out."
-        )
-    if not any(given[flag] for flag in ("save_mesh", "save_params", "compare", "tokens")):
-        raise InputError(
-            "--no-overlays and --no-save_params leave nothing to save: drop one, or add --save_mesh."
-        )
-
-
-def _require_flags_of_clips(given: Mapping[str, Any]) -> None:
-    """Refuse options that do not apply to a clip, which gives one video and one file of parameters."""
-    for flag in ("side_view", "save_mesh", "compare", "tokens"):
-        if given[flag]:
-            raise InputError(f"--{flag} makes files of single images: leave it out with --video.")
-    if not given["full_frame"] and given["overlays"]:
-        raise InputError("--no-full_frame leaves no overlay video: use --no-overlays for parameters alone.")
 
 
 def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
@@ -237,6 +222,13 @@ def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         "--protect",
         default="first",
         help="which tokens stay out of merging: first, or last as in published TMU, which merges task tokens",
+    )
+    names = ", ".join((AUTO, *mask_names(with_truth=False)))
+    add(
+        "--mask",
+        default=AUTO,
+        help=f"what merges last: {names}; auto: {AUTO_MASK} where the detector finds them, none where not; "
+        "none: all tokens alike, as published TMU",
     )
     add("--device", default="auto", help=DEVICE_HELP)
     about = "number format of the weights; auto: bfloat16 where the device computes in it"

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.errors import InputError
+from shared_tmu.masks import NO_MASK, Mask
 from shared_tmu.patching import PatchHandle
-from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.programs.model_program import ModelProgram, Run, masked
 from shared_tmu.programs.timing import synchronize
 from shared_tmu.runtime.packing import PackHandle, pack_if_possible
 from shared_tmu.runtime.precision import VertexError, convert
@@ -95,7 +96,10 @@ class Predictor:
         synchronize(self.device)
 
     def predict(
-        self, images: Sequence[NDArray[np.float32] | None], run: Run | None = None
+        self,
+        images: Sequence[NDArray[np.float32] | None],
+        masks: Sequence[Mask | None] = (),
+        run: Run | None = None,
     ) -> list[Prediction]:
         """Predict what is in crops `[3, h, w]`; None stands for a crop whose result nobody needs.
 
@@ -104,19 +108,20 @@ class Predictor:
 
         Args:
             images: one batch.
+            masks: what each crop shows of its subject, `[h, w]` bool, None where that is not known; empty for
+                a run without masks.
             run: another way of merging than the predictor's own; its time is not counted.
 
         Raises:
             InputError: the device has too little memory for the batch.
         """
-        nothing = np.zeros((3, *self.input_size), np.float32)
-        pixels = torch.from_numpy(np.stack([nothing if image is None else image for image in images]))
         how = run or self.run
         try:
-            pixels = pixels.to(self.device)
-            self._convert(pixels[[image is not None for image in images]][:_COMPARED])
+            pixels, shown = self.stacked(images), self.stacked_masks(masks, how)
+            there = [row for row, image in enumerate(images) if image is not None][:_COMPARED]
+            self._convert(pixels[there], None if shown is None else shown[there])
             handle = self._patched(how)
-            output, seconds = self._timed(pixels)
+            output, seconds = self._timed(pixels, handle, shown)
             slots = _slots(handle) if handle is not None and self.record else None
             kept = self.subject.arrays(output).items()
             arrays = {name: np.asarray(values.float().cpu().numpy()) for name, values in kept}
@@ -159,12 +164,27 @@ class Predictor:
             self._patched_for = run
         return self._handle
 
-    def prepare(self, images: Sequence[NDArray[np.float32] | None]) -> None:
-        """Do the one-time work of the first `predict` in advance, with the same crops."""
-        crops = [image for image in images if image is not None][:_COMPARED]
-        self._convert(torch.from_numpy(np.stack(crops)).to(self.device))
+    def stacked(self, images: Sequence[NDArray[np.float32] | None]) -> Tensor:
+        """Crops as one batch `[B, 3, h, w]` on the device; zeros stand for what is None."""
+        nothing = np.zeros((3, *self.input_size), np.float32)
+        pixels = np.stack([nothing if image is None else image for image in images])
+        return torch.from_numpy(pixels).to(self.device)
 
-    def _convert(self, pixels: Tensor) -> None:
+    def stacked_masks(self, masks: Sequence[Mask | None], run: Run) -> Tensor | None:
+        """Masks as `[B, h, w]` bool on the device, empty where not known; None for a run without."""
+        if run.mask == NO_MASK or not masks:
+            return None
+        nothing = np.zeros(self.input_size, bool)
+        pixels = np.stack([nothing if mask is None else mask for mask in masks])
+        return torch.from_numpy(pixels).to(self.device)
+
+    def prepare(self, images: Sequence[NDArray[np.float32] | None], masks: Sequence[Mask | None]) -> None:
+        """Do the one-time work of the first `predict` in advance, with the same crops."""
+        there = [row for row, image in enumerate(images) if image is not None][:_COMPARED]
+        shown = self.stacked_masks([masks[row] for row in there], self.run)
+        self._convert(self.stacked([images[row] for row in there]), shown)
+
+    def _convert(self, pixels: Tensor, shown: Tensor | None) -> None:
         """Convert the model to `dtype`, and store in `dtype_error` how far that moves the vertices of these
         crops.
 
@@ -173,7 +193,7 @@ class Predictor:
         if self._is_converted:
             return
         started = time.perf_counter()
-        with self.run.applied(self.program, self.model):
+        with self.run.applied(self.program, self.model, shown):
             vertices = self.program.estimates.vertices
             self.dtype_error = convert(self.model, self.dtype, lambda: vertices(self.forward(pixels)))
         if self.packed:
@@ -187,10 +207,16 @@ class Predictor:
         output: Output = self.model({"img": pixels})
         return output
 
-    def _timed(self, pixels: Tensor) -> tuple[Output, float]:
+    def _timed(
+        self, pixels: Tensor, handle: PatchHandle | None, shown: Tensor | None
+    ) -> tuple[Output, float]:
         synchronize(self.device)
         started = time.perf_counter()
-        output = self.forward(pixels)
+        if handle is None:
+            output = self.forward(pixels)
+        else:
+            with masked(handle, self.program, self.model, shown):
+                output = self.forward(pixels)
         synchronize(self.device)
         return output, time.perf_counter() - started
 

@@ -19,6 +19,7 @@ from shared_tmu.demo.sources import ImageSource
 from shared_tmu.demo.subjects import DemoSubject
 from shared_tmu.detect import Detection, Detector
 from shared_tmu.errors import InputError, TMUError
+from shared_tmu.masks import find_mask
 from shared_tmu.pictures.listing import Source
 
 BATCHES_AHEAD = 2
@@ -179,15 +180,19 @@ class Feeder:
         """Cut out what was found; a box that cannot be cut out is left out, and named."""
         assert loaded.picture is not None
         image = loaded.picture.bgr
-        boxes, crops, problems = [], [], list(detection.problems)
+        boxes, crops, masks, problems = [], [], [], list(detection.problems)
+        source = find_mask(self.options.run.mask)
         scale = self.options.rescale_factor
         assert scale is not None, "the model has said it"
         for box in detection.boxes:
             try:
-                crops.append(self.subject.crop(image, box, scale, self.input_size))
+                crop = self.subject.crop(image, box, scale, self.input_size)
+                masks.append(None if source is None else source.draw(self.subject.scene(box, crop)))
+                crops.append(crop)
                 boxes.append(box)
             except InputError as error:
                 problems.append(str(error))
         kept = image if self.options.draws_on_photographs else None
         usable = Detection(tuple(boxes), tuple(problems))
-        return Job(loaded.source, loaded.digest, loaded.picture.size_px, kept, usable, crops)
+        drawn = None if source is None else masks
+        return Job(loaded.source, loaded.digest, loaded.picture.size_px, kept, usable, crops, drawn)

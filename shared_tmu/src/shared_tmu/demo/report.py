@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shared_tmu.masks import MaskSource
+
 STAGES = {
     "read": "reading",
     "detect": "finding",
@@ -37,6 +39,7 @@ class Report:
         kept: images that an earlier run had finished.
         shown: of both, those that there are pictures or meshes of.
         empty: images in which none was found.
+        unmasked: of those found, how many merged without the mask that was asked for.
         failures: names of images and what was wrong with them, one sentence each.
         unlisted: how many more there were.
         seconds: by stage; "model" is the time during which a forward pass of the model was running.
@@ -56,6 +59,7 @@ class Report:
     kept: int = 0
     shown: int = 0
     empty: int = 0
+    unmasked: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
     unlisted: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -153,12 +157,20 @@ class Report:
             rows.append(("tokens kept", f"{tokens[1]} of {tokens[0]} ({100 * tokens[1] / tokens[0]:.0f} %)"))
         return rows
 
+    def say_mask(self, source: MaskSource) -> str:
+        """Which mask there was, and for how many there was none."""
+        if not self.unmasked:
+            return source.name
+        without = f"{self.unmasked} of {self.found} {self.many}" if self.found > 1 else "what was found"
+        return f"{source.name}; none for {without}: {source.lacks}"
+
     def record(self) -> dict[str, Any]:
         """The same for a JSON-lines file."""
         return {
             self.unit: self.images,
             self.many: self.found,
             "kept": self.kept,
+            "unmasked": self.unmasked,
             "failures": len(self.failures),
             "model_busy": self.busy,
             "wall_s": self.wall_s,

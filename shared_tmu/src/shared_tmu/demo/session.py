@@ -40,6 +40,7 @@ from shared_tmu.demo.summary import last_line, list_of, pictures_of
 from shared_tmu.demo.timeline import Timeline
 from shared_tmu.detect import Detector
 from shared_tmu.errors import InputError
+from shared_tmu.masks import find_mask
 from shared_tmu.methods import count_tokens
 from shared_tmu.pictures.listing import Source
 from shared_tmu.programs.model_program import ModelProgram
@@ -133,7 +134,7 @@ class Session:
                 jobs = [item]
             else:
                 with self.timeline.part("comparing" if self.comparer else "handing"):
-                    jobs = list(item.completed(predict(item.images)))
+                    jobs = list(item.completed(predict(item.images, item.masks)))
             with self.timeline.part("waiting_for_files"):
                 for job in jobs:
                     self.finisher.put(job)
@@ -194,6 +195,8 @@ class Session:
         """An image is done."""
         is_shown = bool(job.crops) or self.sink.shows_empty
         self.report.count(images=1, found=len(job.crops), shown=int(is_shown))
+        if job.masks is not None:
+            self.report.count(unmasked=sum(mask is None for mask in job.masks))
         self.bar.set_postfix_str(f"{self.report.found} {self.subject.many}", refresh=False)
         self.bar.update()
         self.report.sample_memory(self.bar.n / max(self.source.expected or 1, self.bar.n), self.finisher.pids)
@@ -210,6 +213,8 @@ class Session:
             tokens = count_tokens(run.method, run.schedule, depth, count, tasks)
             kept = tokens[0], tokens[-1]
         rows = report.rows(predictor.crops, kept)
+        if (source := find_mask(run.mask)) is not None:
+            rows.append(("mask", self.report.say_mask(source)))
         rows.append(("number format", f"{self.options.dtype_name} ({self.options.dtype_reason})"))
         if predictor.dtype_error is not None:
             rows.append(("vertices off float32", str(predictor.dtype_error)))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from shared_tmu.detect import DETECTORS, Detector, choose_detector, make_detector
 from shared_tmu.detect.boxes import HAND_FORMAT, PERSON_FORMAT
 from shared_tmu.detect.people import PEOPLE_DETECTORS, choose_people_detector, make_people_detector
+from shared_tmu.masks import SKELETONS, MaskScene
 from shared_tmu.pictures.body_crops import BBOX_RATIO, BodyCrop, body_crop
 from shared_tmu.pictures.hand_crops import HandCrop, hand_crop
 from shared_tmu.pictures.overlays import LEFT_RGB, RIGHT_RGB, Mesh
@@ -94,6 +95,9 @@ class DemoSubject(Protocol):
             InputError: the box cannot be cropped.
         """
 
+    def scene(self, box: Any, crop: Any) -> MaskScene:
+        """What masks of a crop can be drawn from; the crop has its pixels."""
+
     def arrays(self, output: Mapping[str, Any]) -> dict[str, Tensor]:
         """The part of a model's output that is saved or drawn, `[B, ...]` each."""
 
@@ -151,6 +155,11 @@ class Hands:
 
     def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> HandCrop:
         return hand_crop(image, box.box_xyxy, box.is_right, scale, size[0])
+
+    def scene(self, box: Any, crop: Any) -> MaskScene:
+        height, width = crop.img.shape[1:]
+        to_picture, skeleton = crop.to_picture(width), SKELETONS[HAND.name]
+        return MaskScene((height, width), to_picture, skeleton, box.box_xyxy, box.landmarks_px)
 
     def arrays(self, output: Mapping[str, Any]) -> dict[str, Tensor]:
         named = {name: output[name] for name in ("pred_cam", "pred_vertices", "pred_keypoints_3d")}
@@ -217,6 +226,9 @@ class People:
 
     def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> BodyCrop:
         return body_crop(image, box.box_xyxy, scale, size)
+
+    def scene(self, box: Any, crop: Any) -> MaskScene:
+        return MaskScene(crop.size, crop.to_picture, SKELETONS[BODY.name], box.box_xyxy, box.landmarks_px)
 
     def arrays(self, output: Mapping[str, Any]) -> dict[str, Tensor]:
         return {name: values for name, values in output.items() if name not in ("img", "smplx_joint_proj")}

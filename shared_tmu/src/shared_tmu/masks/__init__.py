@@ -5,7 +5,7 @@ A mask is true at the foreground. When a mask is given to `patch`, its tokens do
 background is left.
 """
 
-from .limbs import Limb, draw_box, draw_limbs, draw_triangles
+from .limbs import Limb, Mask, draw_box, draw_limbs, draw_triangles
 from .scene import MaskScene, Outline
 from .skeletons import SKELETONS, Skeleton
 from .sources import AUTO, MASKS, NO_MASK, MaskSource, find_mask, mask_names
@@ -17,6 +17,7 @@ __all__ = [
     "NO_MASK",
     "SKELETONS",
     "Limb",
+    "Mask",
     "MaskScene",
     "MaskSource",
     "Outline",

@@ -1,0 +1,59 @@
+"""Flags of the demo that must go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared_tmu.errors import InputError
+from shared_tmu.masks import AUTO, NO_MASK
+from shared_tmu.methods import find_method
+from shared_tmu.programs.flags import choose_mask
+from shared_tmu.programs.model_program import Run
+
+AUTO_MASK = "landmarks"
+"""What `--mask auto` stands for."""
+
+
+def choose_demo_mask(asked: str, run: Run) -> str:
+    """A row of the table of masks; `auto` is landmarks wherever a mask means something.
+
+    Raises:
+        InputError: no such mask for pictures, or one for a run that has no use for it.
+    """
+    if asked == AUTO:
+        return NO_MASK if run.schedule.is_off or find_method(run.method).mixes else AUTO_MASK
+    if asked != NO_MASK and run.schedule.is_off:
+        raise InputError(f"--mask {asked} was asked for with --r off, which merges nothing: try --r 8x16.")
+    return choose_mask(asked, [run.method], with_truth=False)
+
+
+def require_something_to_save(given: Mapping[str, Any]) -> None:
+    """Refuse flags of the demo that leave nothing to save.
+
+    Raises:
+        InputError: names them.
+    """
+    if given["overlays"]:
+        return
+    if given["side_view"]:
+        raise InputError(
+            "--side_view was asked for with --no-overlays, of which it is a part: leave one out."
+        )
+    if not any(given[flag] for flag in ("save_mesh", "save_params", "compare", "tokens")):
+        raise InputError(
+            "--no-overlays and --no-save_params leave nothing to save: drop one, or add --save_mesh."
+        )
+
+
+def require_flags_of_clips(given: Mapping[str, Any]) -> None:
+    """Refuse flags that a clip has no use for: it gives one video and one file of parameters.
+
+    Raises:
+        InputError: names them.
+    """
+    for flag in ("side_view", "save_mesh", "compare", "tokens"):
+        if given[flag]:
+            raise InputError(f"--{flag} makes files of single images: leave it out with --video.")
+    if not given["full_frame"] and given["overlays"]:
+        raise InputError("--no-full_frame leaves no overlay video: use --no-overlays for parameters alone.")

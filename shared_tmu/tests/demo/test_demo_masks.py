@@ -1,0 +1,121 @@
+"""Masks in the demo: drawn with the crops, told where there are none, refused where they cannot be."""
+
+import numpy as np
+import pytest
+from toy_demo import BOXES, demo_program, run, write_boxes, write_pictures
+
+from shared_tmu.demo import main
+from shared_tmu.demo.options import parse_options
+from shared_tmu.demo.subjects import HANDS, PEOPLE
+from shared_tmu.detect import Detection, HandBox, PersonBox
+from shared_tmu.errors import InputError
+from shared_tmu.masks import MASKS
+
+NAMES = ("a", "b", "d")  # pictures with hands
+
+
+@pytest.fixture
+def demo(tmp_path):
+    """Run the toy demo on pictures with known boxes; returns (status, vertices by picture)."""
+    images, boxes = write_pictures(tmp_path / "images"), write_boxes(tmp_path / "boxes.json")
+
+    def call(out, *flags, boxes=boxes):
+        program = demo_program(tmp_path / "toy")
+        flags = ("--r", "20x2", "--no-overlays", *flags)
+        status = run(program, images, tmp_path / out, *flags, boxes=boxes)
+        found = {name: np.load(tmp_path / out / f"{name}.npz")["vertices_m"] for name in NAMES}
+        return status, found
+
+    return call
+
+
+def test_a_mask_changes_what_merges_and_is_told(demo, capsys):
+    _, plain = demo("plain", "--mask", "none")
+    assert "\nmask " not in capsys.readouterr().out
+    status, boxed = demo("boxed", "--mask", "box")
+    assert status == 0
+    said = capsys.readouterr().out
+    assert [line.split()[1:] for line in said.splitlines() if line.startswith("mask ")] == [["box"]]
+    assert all(np.abs(plain[name] - boxed[name]).max() > 1e-6 for name in NAMES)
+    for size in ("1", "3"):  # every crop has its own, whichever batch it is in
+        _, other = demo(f"batch{size}", "--mask", "box", "--batch_size", size)
+        for name in NAMES:
+            np.testing.assert_allclose(other[name], boxed[name], atol=1e-5)
+
+
+def test_without_landmarks_auto_merges_as_none_does_and_says_so(demo, capsys):
+    _, plain = demo("plain", "--mask", "none")
+    capsys.readouterr()
+    status, auto = demo("auto")
+    assert status == 0
+    count = sum(map(len, BOXES.values()))
+    line = f"landmarks; none for {count} of {count} hands: the detector gave no landmarks"
+    assert line in capsys.readouterr().out
+    for name in NAMES:
+        np.testing.assert_array_equal(plain[name], auto[name])
+
+
+class Marked:
+    """Gives the boxes of `BOXES`, each with landmarks that lie all over its box but for one."""
+
+    name = "marked"
+
+    def detect(self, image_bgr, image_name):
+        found = []
+        for entry in BOXES[image_name]:
+            x1, y1, x2, y2 = entry["box_xyxy"]
+            grid = np.stack(np.meshgrid(np.linspace(x1, x2, 7), np.linspace(y1, y2, 3)), -1).reshape(21, 2)
+            points = None if image_name == "b.png" else grid.astype(float)
+            found.append(HandBox((x1, y1, x2, y2), entry["is_right"], landmarks_px=points))
+        return Detection(tuple(found))
+
+
+def test_landmarks_of_the_detector_are_the_default(demo, capsys, monkeypatch):
+    _, plain = demo("plain", "--mask", "none")
+    monkeypatch.setattr(HANDS, "make_detector", lambda *given: Marked(), raising=False)
+    capsys.readouterr()
+    status, auto = demo("auto", boxes=None)
+    assert status == 0
+    assert "landmarks; none for 1 of 7 hands: the detector gave no landmarks" in capsys.readouterr().out
+    np.testing.assert_allclose(auto["b"], plain["b"], atol=1e-6)
+    for name in ("a", "d"):
+        assert np.abs(auto[name] - plain[name]).max() > 1e-6
+
+
+def test_compared_ways_have_the_same_mask(tmp_path, demo, capsys):
+    demo("compare", "--mask", "box", "--compare")
+    said = capsys.readouterr().out
+    assert "TMU 20x2 mask box" in said
+    assert "merge-only 20x2 mask box" in said
+
+
+def test_masks_that_cannot_be_are_refused(tmp_path):
+    program = demo_program(tmp_path / "toy")
+    for flags, message in (
+        (("--mask", "truth"), "pictures have none"),
+        (("--mask", "magic"), "use one of none, landmarks, box"),
+        (("--mask", "box", "--r", "off"), "merges nothing"),
+        (("--mask", "box", "--method", "dct"), "mixes all"),
+    ):
+        with pytest.raises(InputError, match=message):
+            parse_options(program, flags)
+    assert main(program, ["--mask", "magic"]) == 1
+    assert parse_options(program, ["--r", "off"]).run.mask == "none"
+    assert parse_options(program, ["--method", "dct"]).run.mask == "none"
+    assert parse_options(program, []).run.mask == "landmarks"
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_boxes_of_both_hands_and_of_people_fill_the_middle_of_their_crops(is_right):
+    image = np.zeros((200, 300, 3), np.uint8)
+    hand = HandBox((100.0, 50.0, 160.0, 130.0), is_right)
+    scene = HANDS.scene(hand, HANDS.crop(image, hand, 2.0, (256, 256)))
+    drawn = MASKS["box"].draw(scene)
+    assert drawn is not None
+    rows, columns = np.nonzero(drawn)
+    assert [rows.min(), rows.max(), columns.min(), columns.max()] == [64, 192, 80, 176]
+    person = PersonBox((100.0, 50.0, 161.0, 131.0))
+    drawn = MASKS["box"].draw(PEOPLE.scene(person, PEOPLE.crop(image, person, 1.25, (256, 192))))
+    assert drawn is not None
+    assert 0.3 < drawn.mean() < 0.9
+    assert not drawn[0].any()
