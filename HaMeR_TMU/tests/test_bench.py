@@ -62,7 +62,7 @@ def test_the_command_knows_its_models_and_runs_inside_the_folder_too() -> None:
         ("--size tiny --json .", ". is a folder, which is not replaced: name a file to write."),
         ("--size tiny --json /proc/none/speed.jsonl", "results cannot be written to /proc/none"),
         ("--size tiny --profile --pictures nowhere", "--pictures nowhere is not there"),
-        ("--size tiny --resume", "--resume goes on with a file: name it by --json"),
+        ("--size tiny --resume", "--resume continues a results file: name it with --json"),
         pytest.param(
             "--size tiny --device cuda",
             "--device cuda cannot be used here",

@@ -3,16 +3,16 @@
     python shared_tmu/benchmarks/gpu.py                                   kernels, speed, tests, targets
     python shared_tmu/benchmarks/gpu.py --dry --out_folder data/gpu        the same at tiny sizes on a CPU
 
-Every section is a process of its own with a limit of its own, and writes each result when it is there: one
-that fails, or does not end, takes nothing from the others. Sections:
+Every section is a process of its own with a time limit of its own, and writes each result as soon as it is
+measured: one that fails, or does not end, does not affect the others. Sections:
 
     kernels             each Triton kernel against its torch reference, after its tests: gpu_kernels.jsonl
     throughput, latency ViT-H at batch 16 to 64 and 1, eager and in CUDA graphs: gpu_vit_h.jsonl
     tests               all tests that need a GPU
 
-The last lines hold the results against the targets; gpu.json has them and how the sections ended. The exit
-status is 0 if all sections went well and all targets are reached. `--only` repeats some sections; results of
-the same commit stay and are counted too.
+The last lines compare the results with the targets; gpu.json has them too, and how the sections ended. The
+exit status is 0 if all sections succeeded and all targets are reached. `--only` repeats some sections; other
+results of the same commit are kept and counted too.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Outcome:
 
 
 def make_sections(folder: Path, is_dry: bool) -> list[Section]:
-    """What is run, most wanted first; `is_dry` is for a CPU."""
+    """The sections to run, the most important first; `is_dry` is for a CPU."""
     python, device = sys.executable, "cpu" if is_dry else "cuda"
     suite, size = (TRIAL, "tiny") if is_dry else (GPU, "vit-h")
     kernels = (python, "shared_tmu/benchmarks/run.py", *(["widen"] if is_dry else []), "--device", device)

@@ -1,4 +1,4 @@
-"""Time the GPU kernels against their torch references, each only after its own tests are green.
+"""Time the GPU kernels against their torch references, each only after its own tests have passed.
 
     python shared_tmu/benchmarks/run.py                             every kernel, on the GPU
     python shared_tmu/benchmarks/run.py merge --dtype bfloat16,float32 --json assets/bench/gpu_kernels.jsonl

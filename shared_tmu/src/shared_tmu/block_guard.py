@@ -1,7 +1,7 @@
-"""A block of a patched ViT that is called by itself, past its container, is noticed.
+"""Detects calls of single blocks of a patched ViT that bypass its container.
 
-Whoever finds a block by name, or has kept it since before the patch, would run it without merging and get an
-answer that is wrong without a word. A hook on every block tells such calls from those of a pass.
+Code that finds a block by name, or has kept it since before the patch, would run it without merging and get a
+wrong result without any message. A hook on every block distinguishes such calls from those of a pass.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ _running: ContextVar[nn.Module | None] = ContextVar("block that a pass is runnin
 
 
 class Guarded(Protocol):
-    """What a guard asks of the trunk that its block is part of."""
+    """The interface of the trunk that a guard uses."""
 
     @property
     def merges(self) -> bool:
-        """Whether blocks are to be run in any way but their own."""
+        """Whether any block has to run differently from its own forward."""
 
     @property
     def is_traced(self) -> bool:
-        """Whether torch.compile has traced it: compiled code runs blocks without saying so."""
+        """Whether torch.compile has traced it: compiled code runs blocks without calling this guard."""
 
 
 class BlockGuard:
     """A forward pre-hook that refuses calls of a block which no pass has made.
 
-    A copy or a file of a block by itself is not part of the ViT: there the guard lets everything pass, until
-    a container that is copied as a whole puts guards of its own in place.
+    A single block that was copied or loaded from a file is not part of the ViT: its guard allows all calls,
+    until a container that is copied as a whole installs guards of its own.
 
     Args:
         trunk: what the block is part of; None lets everything pass.
@@ -65,7 +65,8 @@ class BlockGuard:
 
 
 def guard_blocks(blocks: Iterable[tuple[int, nn.Module]], trunk: Guarded) -> None:
-    """Put guards on blocks, given with their numbers; other threads may be running those that have theirs."""
+    """Install guards on blocks, given with their numbers; other threads may be running blocks that have
+    one."""
     for number, block in blocks:
         if not any(isinstance(hook, BlockGuard) and hook.trunk is trunk for hook in _hooks(block)):
             release_blocks([block])
@@ -73,7 +74,7 @@ def guard_blocks(blocks: Iterable[tuple[int, nn.Module]], trunk: Guarded) -> Non
 
 
 def release_blocks(blocks: Iterable[nn.Module]) -> None:
-    """Take guards off blocks."""
+    """Remove the guards of blocks."""
     for block in blocks:
         for key, hook in list(block._forward_pre_hooks.items()):
             if isinstance(hook, BlockGuard):
@@ -81,7 +82,7 @@ def release_blocks(blocks: Iterable[nn.Module]) -> None:
 
 
 def call_whole(block: nn.Module, x: Tensor) -> Tensor:
-    """Call a block, as the pass that it belongs to."""
+    """Call a block from the pass that it belongs to."""
     if torch.compiler.is_compiling():
         out: Tensor = block(x)
         return out
@@ -94,7 +95,7 @@ def call_whole(block: nn.Module, x: Tensor) -> Tensor:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody has hooks on a module; guards do not count."""
+    """Whether a module has hooks other than guards."""
     return bool(
         module._forward_hooks
         or module._backward_hooks

@@ -1,7 +1,7 @@
 """The parts of a block that merging replaces, as they were when the block was checked; cheap to compare.
 
-Merging takes the place of the forward of a block and of its attention. What their parts (`norm1`, `qkv`,
-`mlp` ...) do inside is run either way, so it may change freely.
+Merging replaces the forward of a block and of its attention. Their parts (`norm1`, `qkv`, `mlp` ...) run in
+either case, so their insides may change freely.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _tell_tensors(module: nn.Module) -> dict[str, bool]:
 
 
 def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Attributes that a forward may go by; of tensors, only that they are there."""
+    """Attributes that a forward may depend on; of tensors, only whether they exist."""
     return {
         name: type(value) if isinstance(value, Tensor) else _freeze(value)
         for name, value in attributes.items()

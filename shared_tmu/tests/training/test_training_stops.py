@@ -139,7 +139,7 @@ def test_no_readable_checkpoint_is_said(tmp_path, monkeypatch):
 def test_a_damaged_end_of_a_stage_is_said(tmp_path):
     train(tmp_path, STAGES[:1])
     (tmp_path / "out" / "first" / "done.safetensors").write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match="remove it, and the stage goes on"):
+    with pytest.raises(CheckpointError, match="remove it, and the stage continues"):
         train(tmp_path)
 
 

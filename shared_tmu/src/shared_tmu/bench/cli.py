@@ -247,7 +247,7 @@ def _known(given: argparse.Namespace) -> list[dict[str, Any]]:
     if not given.resume:
         return []
     if given.json is None:
-        raise InputError("--resume goes on with a file: name it by --json.")
+        raise InputError("--resume continues a results file: name it with --json.")
     return read_records(given.json)
 
 

@@ -1,8 +1,8 @@
 """Read arrays from a pickle without letting the pickle run anything.
 
 Body models were published as Python 2 pickles of NumPy arrays, SciPy sparse matrices and chumpy objects. The
-unpickler below knows the few names such files use and replaces each by a passive record of what was stored;
-any other name is refused before anything is built. The records are turned into arrays by our own code
+unpickler below knows the few names that such files use and replaces each by a passive record of the stored
+data; any other name is refused before anything is built. The records are turned into arrays by our own code
 afterwards, so neither NumPy's nor SciPy's nor chumpy's unpickling hooks ever see data from the file, and no
 array is larger than what the file holds (sparse ones within a limit).
 """

@@ -1,4 +1,4 @@
-"""What our body layers add to smplx's: at least float32, and faces that follow what is loaded."""
+"""The additions of our body layers to smplx's: at least float32, and faces that match the loaded body."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["KeptWide", "Struct", "smplx"]
 
 
 class KeptWide:
-    """Comes before a layer of smplx among the bases of ours, and is no module itself.
+    """A mixin that precedes a layer of smplx in the base classes of ours; it is not a module itself.
 
     The layer keeps at least float32 when the model around it is cast to half precision: a chain of
     half-precision bone transforms would cost millimetres.

@@ -1,7 +1,7 @@
-"""Points on a face: some stay where they are on the skin, those of its contour follow the turn of the head.
+"""Points on a face: some are fixed on the skin, those of its contour depend on the turn of the head.
 
-smplx has the same for its own layers (the tests compare the two); this one is a graph of tensors that takes
-any number of bodies, none too.
+smplx has the same for its own layers (the tests compare the two); this one uses only tensor operations, so it
+can be exported, and accepts any number of bodies, including none.
 
 Shapes: B bodies, V vertices, J joints, L landmarks, F faces of the mesh.
 """

@@ -127,7 +127,7 @@ class ManoModel:
     def from_dict(
         cls, arrays: Mapping[str, Any], side: Side = "right", source: str = "arrays"
     ) -> "ManoModel":
-        """Check and take over arrays under the names of MANO's own files.
+        """Check and convert arrays under the names of MANO's own files.
 
         Args:
             arrays: at least the keys of `to_dict` but `J`; more are ignored.
@@ -165,7 +165,8 @@ class ManoModel:
 
 @dataclass(frozen=True, eq=False)
 class MeanParams:
-    """Where the regressors start: pose `[96]` (16 x 6D), shape `[10]`, weak camera `[3]` (s, tx, ty).
+    """Initial predictions of the regressors: pose `[96]` (16 x 6D), shape `[10]`, weak camera `[3]` (s, tx,
+    ty).
 
     In HaMeR's own file the wrist entry of the pose is not a rotation until the network's offset is added.
     """

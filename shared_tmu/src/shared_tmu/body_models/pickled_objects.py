@@ -1,7 +1,7 @@
-"""What objects in a pickle were built from, and the arrays that they stand for.
+"""Records of the objects in a pickle, and the arrays that they represent.
 
-Nothing here runs code from a file: a record holds the arguments and the state that the pickle gives, and our
-own functions make a plain NumPy array of them, as large as what the file holds (sparse ones within a limit).
+Nothing here runs code from a file: a record holds the arguments and the state from the pickle, and our own
+functions make a plain NumPy array of them, not larger than the data in the file (sparse ones within a limit).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAX_DTYPE = 16  # characters that name a plain type: "<f8"
 
 
 class PickledObject:
-    """What a pickled object was built from: constructor arguments and state, nothing interpreted."""
+    """The constructor arguments and the state of a pickled object, not interpreted."""
 
     args: tuple[Any, ...]
     state: Any
@@ -40,7 +40,7 @@ class PickledObject:
 
 
 class EncodedText(PickledObject):
-    """A text by which protocol 2 stores bytes, encoded only where an array is made of it."""
+    """A text in which protocol 2 stores bytes; encoded only when an array is made from it."""
 
     def raw(self) -> bytes:
         text, encoding = (*self.args, "latin1")[:2]
@@ -156,7 +156,7 @@ class Resolver:
         self._made: dict[int, NDArray[Any]] = {}
 
     def spend(self, size: int) -> None:
-        """Account for memory before it is taken."""
+        """Count memory before it is allocated."""
         self._left -= size
         if self._left < 0:
             raise BodyModelError("its arrays take more memory than a body model does")

@@ -1,7 +1,7 @@
 """Linear blend skinning: a template bent by shape coefficients and joint rotations, as a pure function.
 
-smplx has the same for its own layers (the tests compare the two); this one is a graph of tensors without
-Python values in between, so it can be compiled whole, exported, captured in a CUDA graph and run on no hands.
+smplx has the same for its own layers (the tests compare the two); this one uses only tensor operations, so it
+can be compiled as one graph, exported, captured in a CUDA graph and run on an empty batch.
 
 Shapes: B bodies, V vertices, J joints, S shape coefficients.
 

@@ -72,7 +72,7 @@ class SmplxLayer(KeptWide, smplx.SMPLX):  # type: ignore[misc]
         self.follow_faces()
 
     def create_mean_pose(self, data_struct: Any, flat_hand_mean: bool = False) -> Tensor:
-        """Zero but for the hands, `[165]`; called by smplx while it builds."""
+        """Zero except for the hands, `[165]`; called by smplx while it builds."""
         del data_struct, flat_hand_mean
         rest = torch.zeros(3 * (1 + self.NUM_BODY_JOINTS + self.NUM_FACE_JOINTS), dtype=self.dtype)
         return torch.cat((rest, self.left_hand_mean, self.right_hand_mean))

@@ -140,7 +140,7 @@ class SmplxModel:
 
     @classmethod
     def from_dict(cls, arrays: Mapping[str, Any], source: str = "arrays") -> "SmplxModel":
-        """Check and take over arrays under the names of SMPL-X's own files.
+        """Check and convert arrays under the names of SMPL-X's own files.
 
         Args:
             arrays: the keys of `to_dict`; more are ignored. `shapedirs` may have 20 columns (10 of shape, 10

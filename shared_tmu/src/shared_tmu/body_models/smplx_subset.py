@@ -1,4 +1,5 @@
-"""Some vertices of SMPL-X and all of its key points, for training: the rest of the mesh is never computed."""
+"""A subset of SMPL-X's vertices and all its key points, for training: the rest of the mesh is not
+computed."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 
 
 class SmplxSubset(nn.Module):
-    """What `SmplxLayer` computes, for the chosen vertices and those that key points are made of.
+    """The same as `SmplxLayer`, but only for the chosen vertices and those from which key points are
+    computed.
 
     Joints at rest depend on shape alone, so the regressor is applied once, to the template and the shape
     directions. Rotations come as matrices, since a network predicts those; the state dict is empty.

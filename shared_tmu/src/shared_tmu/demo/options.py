@@ -216,12 +216,12 @@ def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         "--no_unmerge",
         "--no-unmerge",
         action="store_true",
-        help="merge-only: the head reads the short sequence, or a stand-in if it needs the grid",
+        help="merge-only: the head reads the short sequence, or a sparse grid if it needs the full one",
     )
     add(
         "--protect",
         default="first",
-        help="which tokens stay out of merging: first, or last as in published TMU, which merges task tokens",
+        help="which tokens are protected: first, or last as in published TMU, which merges task tokens",
     )
     names = ", ".join((AUTO, *mask_names(with_truth=False)))
     add(

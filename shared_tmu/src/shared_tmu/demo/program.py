@@ -37,7 +37,7 @@ def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
     def interrupted() -> str:
         if asked and asked[0].video is not None:
             return "Interrupted. A clip is saved when all of it is done: nothing was saved."
-        return "Interrupted. What was finished is complete; the same command with --resume goes on from here."
+        return "Interrupted. Finished images are complete; the same command with --resume continues here."
 
     return run_program(work, interrupted)
 

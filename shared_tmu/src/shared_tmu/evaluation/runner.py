@@ -57,7 +57,7 @@ def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 only if everything asked for was evaluated."""
     return run_program(
         lambda: evaluate(program, parse_settings(program, arguments)),
-        "Interrupted. The same command goes on from here.",
+        "Interrupted. The same command continues from here.",
     )
 
 

@@ -143,12 +143,12 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         "--no-unmerge",
         "--no_unmerge",
         action="store_true",
-        help="merge-only: the head reads the short sequence, or a stand-in if it needs the grid",
+        help="merge-only: the head reads the short sequence, or a sparse grid if it needs the full one",
     )
     add(
         "--protect",
         default="first",
-        help="comma list of first, last: which tokens stay out of merging; last is what published TMU does, "
+        help="comma list of first, last: which tokens are protected; last is what published TMU does, "
         "which merges task tokens",
     )
     add(

@@ -57,7 +57,7 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
         "--no-unmerge",
         "--no_unmerge",
         action="store_true",
-        help="merge-only: the head reads the short sequence, or a stand-in if it needs the grid",
+        help="merge-only: the head reads the short sequence, or a sparse grid if it needs the full one",
     )
     add("--checkpoint", type=named_path, help="weights; without it the bundled ones")
     add("--config", dest="config_path", type=named_path, help=CONFIG_HELP)

@@ -1,4 +1,5 @@
-"""Load models: bundled weights, official checkpoints, or those of our own; and tell models apart."""
+"""Loads models: bundled weights, official checkpoints, or our own ones; recognises checkpoints of other
+models."""
 
 from __future__ import annotations
 
@@ -27,13 +28,13 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class ModelFormat(ABC, Generic[M]):
-    """How a model lies in files; a subclass says what its body model is.
+    """The file format of a model; a subclass defines its body model.
 
     Args:
         build: makes an untrained model from its sizes and a body model.
         config: its configuration's class.
         prefixes: every checkpoint of the model has weights that start with each of these.
-        where: how one gets the official weights, for messages.
+        where: how to get the official weights, for messages.
     """
 
     build: Callable[[Any, Any], M]
@@ -42,14 +43,14 @@ class ModelFormat(ABC, Generic[M]):
     where: str
 
     BODY: ClassVar[str]
-    """How the names of the body model's buffers start."""
+    """Prefix of the names of the body model's buffers."""
     BUNDLED_BODY: ClassVar[str]
     TRAINING_ONLY: ClassVar[tuple[str, ...]] = ()
-    """How names start that inference does without."""
+    """Prefixes of names that inference does not need."""
     OPTIONAL: ClassVar[tuple[str, ...]] = ()
-    """How names start that a checkpoint may lack."""
+    """Prefixes of names that may be missing in a checkpoint."""
     IGNORED: ClassVar[tuple[str, ...]] = ()
-    """How names start that are never taken from a checkpoint."""
+    """Prefixes of names that are never read from a checkpoint."""
 
     def load(
         self,
@@ -134,17 +135,17 @@ class ModelFormat(ABC, Generic[M]):
 
     @abstractmethod
     def attach(self, model: M, body: Any) -> None:
-        """Give a model without values a body layer that has some, in case the checkpoint has none."""
+        """Give a model on the meta device a body layer with values, in case the checkpoint has none."""
 
     def our_name(self, key: str) -> str:
-        """What a weight is called here, once wrappers are taken off."""
+        """Our name of a weight, after wrappers were removed."""
         return key
 
     def undescribed(self, path: Path, looked: str) -> Any:
-        """The configuration of a checkpoint that comes with none.
+        """The configuration of a checkpoint that has none.
 
         Raises:
-            ConfigError: there is no telling.
+            ConfigError: it cannot be determined.
         """
         raise ConfigError(
             f"no configuration for {path}: looked for {looked}, and inside the checkpoint. "
@@ -208,7 +209,7 @@ def _places_of_config(path: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class HandFormat(ModelFormat[M]):
-    """How a hand model lies in files; its checkpoints bring their own MANO."""
+    """The file format of a hand model; its checkpoints contain their own MANO."""
 
     BODY = "mano."
     BUNDLED_BODY = "SynthHand"

@@ -178,7 +178,7 @@ def backdrop(
     """A background in linear light.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         height: in pixels.
         width: in pixels.
         clutter: probability of more than a plain background, 0..1.

@@ -113,7 +113,7 @@ def background(rng: np.random.Generator, height: int, width: int, clutter: float
     """A background in linear light.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         height: in pixels.
         width: in pixels.
         clutter: probability of more than a gradient, 0..1.

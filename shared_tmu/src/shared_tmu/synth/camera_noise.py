@@ -13,7 +13,7 @@ def photograph(rng: np.random.Generator, light: Array, degrade: float) -> NDArra
     """A camera's picture of a scene.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         light: linear RGB, `[H, W, 3]`; one exposure is chosen for all of it.
         degrade: share of blur, noise, lost colour and compression, 0 (clean) to 1.
 

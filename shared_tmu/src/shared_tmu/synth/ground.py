@@ -43,7 +43,7 @@ class Ground:
         """The background with this surface in front of it.
 
         Args:
-            rng: the only source of chance.
+            rng: the only source of randomness.
             stage: what throws shadows, and its light.
             rays: of all pixels, `[H, W, 3]` with z = 1.
             behind: linear RGB, `[H, W, 3]`.

@@ -20,7 +20,7 @@ class HandSkin:
     """The painter of a hand's skin.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         tone: linear RGB, `[3]`.
         vertices: of the hand now, `[778, 3]` metres.
     """
@@ -76,7 +76,7 @@ class Glove:
     """The painter of a gloved hand; fingertips may stick out of it.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         skin: the painter of the skin below.
     """
 
@@ -121,7 +121,7 @@ def hand_look(rng: np.random.Generator, tone: Array, vertices: Array, gloved: bo
     """How a hand looks.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         tone: of its skin, linear RGB `[3]`.
         vertices: of the hand now, `[778, 3]` metres.
         gloved: whether it wears a glove.

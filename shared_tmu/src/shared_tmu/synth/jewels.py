@@ -38,7 +38,7 @@ def wristband(
     """A strap round the wrist, with a watch's case on it as often as not.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         arm: the forearm's vertices in rings of 16, `[160, 3]` metres.
         faces: its faces, `[F, 3]`.
         ring_of_face: ring number of each, `[F]`.

@@ -16,7 +16,7 @@ class Planar:
     """A gray map laid over space along two axes.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         gray: the map, 0..255.
         first: its first axis, `[3]`; the second is a random one perpendicular to it.
         cells_per_m: its resolution.

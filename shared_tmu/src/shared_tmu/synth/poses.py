@@ -77,7 +77,7 @@ def sample_hand_poses(
     """Draw finger poses.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         count: number of poses.
         postures: the postures around which they are sampled.
 

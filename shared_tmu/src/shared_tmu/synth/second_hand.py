@@ -65,7 +65,7 @@ def second_hand(rng: np.random.Generator, hand: PosedHand, root: Array, betas: A
     """Another hand near `hand`, or None if it would hide too much of it.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         hand: the first one, a right hand.
         root: its orientation, axis-angle `[3]`.
         betas: its shape, `[10]`.

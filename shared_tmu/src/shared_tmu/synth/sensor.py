@@ -31,7 +31,7 @@ def take_picture(rng: np.random.Generator, light: Array, degrade: float) -> Imag
     """A camera's picture of a scene.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         light: linear RGB, `[H, W, 3]`; one exposure is chosen for all of it.
         degrade: amount of artefacts, 0 (clean) to 1.
 

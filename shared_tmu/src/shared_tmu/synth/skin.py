@@ -164,7 +164,7 @@ def skin_albedo(
     """The appearance of skin at K points of the hand.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         tone: linear RGB, `[3]`.
         face: which face each point lies on, `[K]`.
         bary: its barycentric weights there, `[K, 3]`.

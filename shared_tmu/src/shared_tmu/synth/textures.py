@@ -20,7 +20,7 @@ def photo_color(rng: np.random.Generator, brightness: float = 0.18) -> Array:
     """A colour as photographs have them, linear RGB `[3]`: mostly muted and warm, seldom vivid.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         brightness: median of the brightest channel.
     """
     family = rng.random()
@@ -206,7 +206,7 @@ def color_table(rng: np.random.Generator, colors: int = 3, contrast: float = 1.0
     """Linear RGB for gray values, `[256, 3]`: a ramp over a few colours that go together.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         colors: how many are blended.
         contrast: 0 all the same, 1 a wide range of brightness.
     """

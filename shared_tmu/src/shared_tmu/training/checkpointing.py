@@ -45,7 +45,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:
             raise TrainingError(
                 f"the checkpoint {path} cannot be written ({_reason(error)}); the one before it is whole. "
-                "Make room and run the same command, which goes on from there."
+                "Make room and run the same command, which continues from there."
             ) from error
 
 

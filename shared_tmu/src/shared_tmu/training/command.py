@@ -44,7 +44,7 @@ def reported() -> Iterator[None]:
         yield
     except (Stopped, KeyboardInterrupt) as error:
         name, status = (error.name, error.status) if isinstance(error, Stopped) else ("SIGINT", 130)
-        _say(f"Stopped by {name}; nothing was exported. The same command goes on from the last checkpoint.")
+        _say(f"Stopped by {name}; nothing was exported. The same command continues from the last checkpoint.")
         sys.exit(status)
     except Exception as error:
         sentence = describe(error)

@@ -196,7 +196,7 @@ def read_end(folder: Path) -> dict[str, str]:
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"{path} cannot be read ({error}): remove it, and the stage goes on from its last checkpoint."
+        f"{path} cannot be read ({error}): remove it, and the stage continues from its last checkpoint."
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what merging does."""
+"""Pictures of the effect of merging."""
 
 from shared_tmu.viz.groups import draw_groups
 

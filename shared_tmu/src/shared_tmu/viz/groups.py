@@ -23,8 +23,8 @@ def draw_groups(
 ) -> NDArray[np.uint8]:
     """Fill each merged group of patches with its mean colour, tinted and outlined in a colour of its own.
 
-    Patches that stand for themselves show the picture; pruned ones (-1 in the map) are darkened, and in the
-    colour of the slot that they copy where that is said.
+    Patches that did not merge show the picture; pruned ones (-1 in the map) are darkened and, if a copy map
+    is given, tinted with the colour of the slot that they copy.
 
     Args:
         image: what the model saw, `[H, W, 3]` uint8, any channel order.

@@ -1,4 +1,4 @@
-"""Where the bones of SynthBody lie: the numbers every later step reads.
+"""Positions of SynthBody's bones: the numbers that all later steps use.
 
 Convention: SMPL-X's rest pose. Metres, x to the person's left, y up, z to the front; T-pose with palms down
 and thumbs forward. The ground is at y = -1.30 and the person is 1.70 m tall. Lengths follow tables of body

@@ -1,4 +1,4 @@
-"""Put SynthBody together: the arrays of a file in SMPL-X's layout."""
+"""Builds SynthBody: the arrays of a file in SMPL-X's layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a pose push one limb through another? Limbs are capsules; a little overlap is flesh that gives way."""
+"""Checks whether a pose pushes one limb through another. Limbs are capsules; a small overlap is allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pose correctives of SynthBody: flesh that blending takes away at bent joints is given back."""
+"""Pose correctives of SynthBody: they restore the volume that blending removes at bent joints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SynthBody-Eval and -Varied: held-out renders in EHF's layout: one code path reads all."""
+"""SynthBody-Eval and -Varied: held-out renders in EHF's layout, so that one reader serves all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEIGHT, WIDTH = 512, 384
 VERSION = 1
 MARKER, RECIPE, BOXES = "synthbody_eval.json", "recipe.json", "EHF.json"
 CAMERAS = "cameras.json"
-"""Beside what EHF has: focal length and principal point (x, y) of every picture, pixels."""
+"""A file that EHF does not have: focal length and principal point (x, y) of every picture, pixels."""
 
 
 def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, variety: float = 0.0) -> Path:
@@ -69,7 +69,7 @@ def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, 
 
 
 def _write_cameras(folder: Path, about: Mapping[str, Any], scene_of: Callable[[int], BodyScene]) -> None:
-    """Write `CAMERAS` unless it is there for this recipe."""
+    """Write `CAMERAS` unless it exists for this recipe."""
     try:
         if json.loads((folder / CAMERAS).read_bytes())["recipe"] == about:
             return
@@ -87,7 +87,7 @@ def _names(index: int) -> tuple[str, str]:
 
 
 def _draw_missing(folder: Path, count: int, scene_of: Callable[[int], BodyScene]) -> None:
-    """Draw what is not there, and look again: another process that started anew may have removed some."""
+    """Draw missing pictures, and check again: another process that started over may have removed some."""
 
     def missing() -> list[int]:
         return [i for i in range(count) if not all((folder / name).exists() for name in _names(i))]

@@ -1,4 +1,4 @@
-"""Draw people: a labelled picture of SynthBody per scene, deterministic by seed."""
+"""Draws people: a labelled picture of SynthBody per scene, deterministic for a seed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class DrawnBody:
 
 
 def _objects(rng: np.random.Generator, scene: BodyScene, body: PosedBody) -> list[Solid]:
-    """Now and then something in front of or beside the person, and something to stand on."""
+    """Sometimes an object in front of or beside the person, and a surface to stand on."""
     out: list[Solid] = []
     for _ in range(3):
         if rng.random() > 0.22 * scene.difficulty.clutter:

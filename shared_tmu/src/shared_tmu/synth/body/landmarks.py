@@ -1,4 +1,4 @@
-"""Where SMPL-X's landmarks of the face lie on SynthBody: 51 fixed ones and 17 of the face's contour."""
+"""Positions of SMPL-X's face landmarks on SynthBody: 51 fixed ones and 17 on the face's contour."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def fixed_places() -> list[tuple[float, float]]:
 
 
 def _seen_from_front(places: Array, vertices: Array, faces: Ids) -> tuple[Ids, Array]:
-    """Face and weights of what lies foremost at x and y `[K, 2]`."""
+    """Face and weights of the frontmost surface at x and y `[K, 2]`."""
     corners = vertices[faces]
     a, b, c = (corners[:, i, :2] for i in range(3))
     area: Array = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])

@@ -1,9 +1,9 @@
 """The template of SynthBody: a mesh with exactly SMPL-X's 10,475 vertices and 20,908 faces.
 
-SMPL-X's counts say how its parts hang together: a mesh with Euler number E and B vertices on open rims has
-F = 2 V - 2 E - B faces. Ours is one closed skin (E = 2) that contains both of SynthHand's hands vertex by
-vertex, and two eyeballs (546 vertices each) that are open at the back (E = 1 each) with a rim of 17:
-2 * 10475 - 2 * 4 - 34 = 20908. The left half is modelled; the right one is its mirror image, vertices on the
+SMPL-X's counts determine how its parts are connected: a mesh with Euler number E and B vertices on open rims
+has F = 2 V - 2 E - B faces. Ours is one closed skin (E = 2) that contains both of SynthHand's hands vertex by
+vertex, and two eyeballs (546 vertices each) that are open at the back (E = 1 each) with a rim of 17: 2 *
+10475 - 2 * 4 - 34 = 20908. The left half is modelled; the right one is its mirror image, vertices on the
 middle plane are shared.
 """
 
@@ -56,7 +56,7 @@ _COARSE = 0.0265
 
 
 def wanted_edge_length(points: Array) -> Array:
-    """Edge length aimed at around points `[K, 3]`, `[K]` metres: fine on face, ears and toes."""
+    """Target edge length around points `[K, 3]`, `[K]` metres: fine on face, ears and toes."""
     points = np.abs(points * [1.0, 0.0, 0.0]) + points * [0.0, 1.0, 1.0]
     size = np.full(len(points), _COARSE)
     for region, length in _FINE:
@@ -191,7 +191,7 @@ def _relax_rims(vertices: Array, faces: Faces) -> Array:
 
 @dataclass(frozen=True)
 class Template:
-    """SynthBody's mesh and what its vertices are.
+    """SynthBody's mesh and the roles of its vertices.
 
     Attributes:
         vertices: `[10475, 3]` metres.

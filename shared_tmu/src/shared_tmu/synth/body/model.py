@@ -1,6 +1,7 @@
-"""SynthBody posed in numpy: what the picture generator needs of the body model, one person at a time.
+"""SynthBody posed in numpy: the part of the body model that the picture generator needs, one person at a
+time.
 
-smplx's own class is the reference; a test holds this one to it.
+smplx's own class is the reference; a test compares this one with it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _NECK_CHAIN = (NECK, 9, 6, 3, 0)  # and the joints below it
 
 @dataclass(frozen=True)
 class BodyPose:
-    """How a person stands: axis-angles in radians.
+    """The pose of a person: axis-angles in radians.
 
     Attributes:
         root: global orientation, `[3]`.

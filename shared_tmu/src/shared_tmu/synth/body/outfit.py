@@ -1,4 +1,5 @@
-"""How a person looks: skin, hair, eyes, lips and clothes as a colour for every place of the rest pose."""
+"""The appearance of a person: skin, hair, eyes, lips and clothes as a colour for every place of the rest
+pose."""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ class Outfit:
 
 
 def sample_outfit(rng: np.random.Generator) -> Outfit:
-    """Clothes for any day, now and then for the beach."""
+    """Everyday clothes, sometimes swimwear."""
     dressed = rng.random()
     first, second = rng.integers(len(HAIR), size=2)
     hair = HAIR[first] + rng.uniform(0, 0.4) * (HAIR[second] - HAIR[first])
@@ -92,7 +93,7 @@ def sample_outfit(rng: np.random.Generator) -> Outfit:
 
 
 class HasTone(Protocol):
-    """Anything that says what colour skin has, linear RGB `[3]`."""
+    """An object with a skin colour, linear RGB `[3]`."""
 
     @property
     def tone(self) -> Array: ...

@@ -1,4 +1,4 @@
-"""Where a scene's person stands, and the camera that looks at them."""
+"""The position of a scene's person, and the camera."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def place_body(scene: BodyScene) -> PosedBody:
     target = scene.distance_m * np.array([scene.offset[0], scene.offset[1], 1.0], np.float32)
     shift = target - middle
     nearest = float(posed.vertices[:, 2].min() + shift[2])
-    shift[2] += max(0.0, 0.5 - nearest)  # nobody sticks an arm into the lens
+    shift[2] += max(0.0, 0.5 - nearest)  # no arm may reach into the camera
     return posed.moved(shift.astype(np.float32))
 
 
 def frame_body(scene: BodyScene, body: PosedBody, width: int, height: int) -> Camera:
-    """The camera under which the person's box fills a picture as the scene asks for.
+    """The camera with which the person's box fills a picture as the scene specifies.
 
     Args:
         scene: says how much of the picture the box fills, and where.

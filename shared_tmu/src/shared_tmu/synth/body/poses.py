@@ -1,4 +1,4 @@
-"""Everyday poses of a person: joint angles within the limits of joints, drawn around postures people take.
+"""Everyday poses of a person: joint angles within the limits of joints, sampled around common postures.
 
 Angles are anatomical and in degrees. Arms: `elevation` from hanging (0) over level (90) to straight up, in
 the plane given by `azimuth` (0 to the side, 90 to the front), `twist` about the upper arm (negative turns the
@@ -66,7 +66,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 SPINE_LIMITS = ((-22.0, 75.0), (-32.0, 32.0), (-42.0, 42.0))
 NECK_LIMITS = ((-45.0, 45.0), (-35.0, 35.0), (-70.0, 70.0))
-SPREAD = {  # standard deviation of the chance that is added
+SPREAD = {  # standard deviation of the random angles that are added
     "elevation": 9, "azimuth": 14, "twist": 14, "elbow": 12, "pronation": 22, "wrist": 14, "wrist_side": 7,
     "flexion": 7, "abduction": 4, "leg_twist": 6, "knee": 7, "ankle": 6, "toes": 4,
 }  # fmt: skip
@@ -176,7 +176,7 @@ _TABLE = np.stack([_to_vector(posture) for posture in POSTURES.values()])
 
 
 def sample_angles(rng: np.random.Generator) -> Array:
-    """One row of angles within the limits: a posture, or upper and lower body of two, with chance added."""
+    """One row of angles within the limits: a posture, or upper and lower body of two, with random changes."""
     first, second = rng.integers(len(_TABLE), size=2)
     row = _TABLE[first].copy()
     if rng.random() < 0.35:  # arms, neck and spine of one, legs of another
@@ -258,5 +258,5 @@ def angles_to_pose(angles: Array) -> tuple[Array, float]:
 
 
 def posture_pose(name: str) -> tuple[Array, float]:
-    """One of `POSTURES` without chance: see `angles_to_pose`."""
+    """One of `POSTURES` without random changes: see `angles_to_pose`."""
     return angles_to_pose(np.clip(_to_vector(POSTURES[name]), _LOW, _HIGH))

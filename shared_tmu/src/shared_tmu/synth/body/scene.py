@@ -1,4 +1,4 @@
-"""What is drawn: every number of one picture of a person, sampled from a seed."""
+"""The description of a picture of a person: all its parameters, sampled from a seed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from shared_tmu.synth.scene import Appearance, Difficulty
 
 Array = NDArray[np.float32]
 UPRIGHT = Rotation.from_euler("x", 180, degrees=True)  # y up, facing +z: y down, facing the camera
-TRIES = 30  # poses drawn until one does not go through itself
+TRIES = 30  # poses drawn until one has no self-intersection
 
 
 @dataclass(frozen=True)
 class BodyScene(Appearance):
-    """One person before a camera. Axis-angle in radians, metres, camera x right, y down, z forward.
+    """One person in front of a camera. Axis-angle in radians, metres, camera x right, y down, z forward.
 
     Attributes:
         pose: of all joints.
@@ -50,7 +50,7 @@ class BodyScene(Appearance):
 
 
 def _orientation(rng: np.random.Generator, lean_deg: float, max_turn_deg: float) -> Rotation:
-    """People face anywhere, the camera more often than not; cameras look down a little, few people lie."""
+    """A random orientation: people mostly face the camera, cameras look down slightly, few people lie."""
     turn = rng.normal(0.0, 50.0) if rng.random() < 0.6 else rng.uniform(-180.0, 180.0)
     turn = float(np.clip(turn, -max_turn_deg, max_turn_deg))
     pitch, roll = rng.normal(6.0, 12.0), rng.normal(0.0, 5.0)
@@ -68,7 +68,7 @@ def sample_body_scene(
     Args:
         seed: names the sequence.
         index: which of its scenes.
-        difficulty: how wild it may be; everything by default.
+        difficulty: how difficult it may be; the full range by default.
         draws: see `chance`.
     """
     difficulty = difficulty or Difficulty()

@@ -1,6 +1,6 @@
 """Building blocks of a surface given as a signed distance: lofts, ellipsoids, cones, and their unions.
 
-Distances are approximate away from the surface; their zero set and their sign are what counts.
+Distances are approximate away from the surface; only their zero set and their sign matter.
 """
 
 from __future__ import annotations
