@@ -1,4 +1,4 @@
-"""What a block is given besides tokens, and whether it makes a difference."""
+"""Arguments that a block gets besides tokens, and whether they have an effect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 Defaults = dict[str, Any]
-"""What a block's forward takes besides tokens, by name in order; None too where it must be given."""
+"""Arguments of a block's forward besides tokens, by name in order; None also for required ones."""
 
 
 def read_defaults(block: nn.Module) -> Defaults:
@@ -25,7 +25,7 @@ def read_defaults(block: nn.Module) -> Defaults:
 
 
 def name_given(args: tuple[Any, ...], kwargs: dict[str, Any], defaults: Defaults) -> list[str]:
-    """Names of arguments, besides tokens, that say something other than leaving them out would.
+    """Names of arguments besides tokens whose value differs from the default.
 
     Args:
         args: positional ones, those after the tokens.

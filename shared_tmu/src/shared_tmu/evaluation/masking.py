@@ -1,4 +1,4 @@
-"""Masks of an evaluation: drawn for each sample as the runs ask for them, and what that takes."""
+"""Masks of an evaluation: drawn for each sample as the runs need them, and the time that this takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.programs.timing import synchronize
 
 TOKENS = "mask_tokens"
-"""Kept with predictions: how many tokens of a sample a mask spares, `[N]`."""
+"""Kept with predictions: how many tokens of a sample a mask protects, `[N]`."""
 
 _LANDMARKS = "landmarks"
 _TIMED = 16  # samples
@@ -29,14 +29,14 @@ def masks_of(runs: Iterable[Run]) -> tuple[str, ...]:
 
 
 def key_of(mask: str) -> str:
-    """What a batch calls the pixels `[B, H, W]` of a mask."""
+    """The key in a batch for the pixels `[B, H, W]` of a mask."""
     return f"mask_{mask}"
 
 
 def draw_masks(
     data: EvalSet, index: int, crop: Mapping[str, Tensor], names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Masks of a sample, `[H, W]` bool each; without foreground where what a mask needs is not known.
+    """Masks of a sample, `[H, W]` bool each; without foreground if the inputs of a mask are not known.
 
     Raises:
         InputError: the picture cannot be read.
@@ -52,11 +52,11 @@ def draw_masks(
 
 
 def describe_masks(run: Run, found: np.ndarray[Any, Any] | None) -> dict[str, Any]:
-    """What a result line says of a run's mask.
+    """The entries of a result line on a run's mask.
 
     Args:
         run: says which mask.
-        found: tokens that it spared, `[N]`.
+        found: number of tokens that it protected, `[N]`.
     """
     if found is None:
         return {"mask": run.mask, TOKENS: None, "mask_missing": None}

@@ -1,4 +1,4 @@
-"""What another number format than float32 costs in accuracy."""
+"""The error of number formats other than float32."""
 
 from __future__ import annotations
 

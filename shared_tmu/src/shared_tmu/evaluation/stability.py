@@ -1,4 +1,4 @@
-"""How far a prediction jumps when its crop moves by one pixel: what makes a video shake."""
+"""How far a prediction moves when its crop moves by one pixel, which causes jitter in videos."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared_tmu.metrics.distances import MM_PER_M
 from shared_tmu.programs.model_program import ModelProgram, Run
 
 SHIFTS_PX = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
-"""By which boxes move in their pictures."""
+"""Shifts of the boxes in their pictures."""
 
 
 @torch.inference_mode()

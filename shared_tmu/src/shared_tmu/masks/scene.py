@@ -1,4 +1,5 @@
-"""What a mask can be drawn from: what is known of the subject of one crop, in pixels of its picture."""
+"""The data from which a mask can be drawn: what is known about the subject of one crop, in pixels of its
+picture."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ class Outline:
 
 @dataclass(frozen=True, eq=False)
 class MaskScene:
-    """What is known of the subject of one crop. Convention: pixels, pixel centres at integers.
+    """What is known about the subject of one crop. Convention: pixels, pixel centres at integers.
 
     Attributes:
         size: height and width of the crop as the model is given it.

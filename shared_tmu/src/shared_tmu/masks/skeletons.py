@@ -1,4 +1,4 @@
-"""Which limbs there are between the key points of a hand and of a person, and how thick they are."""
+"""The limbs between the key points of a hand and of a person, and their thickness."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def longer_side(points: Points) -> float:
 
 
 def trunk_length(points: Points) -> float:
-    """How long a person's trunk is from shoulder to hip, by whatever is seen least foreshortened."""
+    """Length of a person's trunk from shoulder to hip, estimated from the least foreshortened limb."""
     lengths = [
         factor * float(np.linalg.norm(points[a] - points[b]))
         for factor, pairs in _IN_TRUNKS

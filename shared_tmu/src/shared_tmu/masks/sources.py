@@ -1,14 +1,14 @@
-"""Where a mask comes from: the table behind `--mask`.
+"""The sources of masks: the table behind `--mask`.
 
 | name | needs |
 |---|---|
-| none | nothing: all tokens merge alike, as published TMU does |
+| none | nothing: every token may merge, as in published TMU |
 | landmarks | a detector that finds key points, as mediapipe does; the default of the demo where it does |
 | box | the subject's box |
 | keypoints | true key points: data sets only |
 | truth | a true mesh: data sets only |
 
-A row draws the subject's pixels in the crop that the model is given; `cover_tokens` brings them to tokens.
+A row draws the subject's pixels in the model's input crop; `cover_tokens` converts them to tokens.
 """
 
 from __future__ import annotations
