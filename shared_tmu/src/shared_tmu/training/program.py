@@ -62,6 +62,8 @@ def train(program: ModelProgram, config: DictConfig) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if HydraConfig.initialized():
         check_overrides(HydraConfig.get().overrides.task)
+    if program.published is None and config.get("recipe") == "published":
+        raise ConfigError(f"{program.name} has no published recipe: leave recipe at 'stages'.")
     recipe = read_recipe(config)
     with Stop() as stop:
         if isinstance(recipe, PublishedRecipe):
@@ -162,8 +164,6 @@ def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) ->
     Raises:
         TMUError: see `train`.
     """
-    if program.published is None:
-        raise ConfigError(f"{program.name} has no published recipe: leave recipe at 'stages'.")
     out, weights = recipe.out, recipe.weights
     check_machine(recipe.accelerator, recipe.devices, recipe.precision, recipe.batch_size)
     check_folders({"out": out, "cache": recipe.cache})
