@@ -13,24 +13,17 @@ import smplx
 import torch
 from safetensors.torch import load_file
 from smplx.utils import Struct
-from torch import Tensor
+from standins import FOLDER, PICKLE
 
 from shared_tmu.body_models import ManoModel, load_mano, load_mean_params
 from shared_tmu.body_models.array_pickle import read_array_pickle
 from shared_tmu.body_models.mano import FINGERTIPS
 from shared_tmu.body_models.mano_layer import ManoLayer
-from shared_tmu.errors import BodyModelError, MissingAssetError
+from shared_tmu.errors import BodyModelError
 from shared_tmu.pictures.geometry import mirror_axis_angle, mirror_points, mirror_rotmat
 
-FOLDER = Path(__file__).parents[1] / "golden" / "mano"
-PICKLE = FOLDER / "standin_official_layout.pkl"
 RODRIGUES = 1e-8  # metres; smplx adds 1e-8 to each component of an axis-angle vector, mirrored or not
 WANTED = load_file(FOLDER / "mano_outputs.safetensors")
-
-
-@pytest.fixture(scope="module")
-def standin() -> ManoModel:
-    return load_mano(PICKLE)
 
 
 def smplx_hand(model: ManoModel, **options: Any) -> smplx.MANO:
@@ -265,50 +258,3 @@ def test_damaged_files_are_refused(content: bytes, suffix: str, tmp_path: Path) 
     path.write_bytes(content)
     with pytest.raises(BodyModelError, match="hand"):
         load_mano(path)
-
-
-def test_npz_with_objects_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "hand.npz", v_template=np.array([{}], dtype=object))
-    with pytest.raises(BodyModelError, match="plain arrays"):
-        load_mano(tmp_path / "hand.npz")
-
-
-def test_a_missing_file_says_where_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(MissingAssetError, match=r"MANO_RIGHT\.pkl is not in .*mano\.is\.tue\.mpg\.de"):
-        load_mano(tmp_path)
-    with pytest.raises(MissingAssetError, match=r"mean\.npz is not in"):
-        load_mean_params(tmp_path / "mean.npz")
-
-
-def pickled(value: Any, tmp_path: Path) -> Any:
-    path = tmp_path / "arrays.pkl"
-    path.write_bytes(pickle.dumps({"x": value}, protocol=2))
-    return read_array_pickle(path)["x"]
-
-
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("dtype", ["f4", "f8", ">f8", "u4", "i8", "b1"])
-def test_arrays_come_back_as_they_were(dtype: str, order: Any, tmp_path: Path) -> None:
-    array = np.arange(24).reshape(2, 3, 4).astype(dtype, order=order)
-    found = pickled(array, tmp_path)
-    assert found.dtype == np.dtype(dtype)
-    assert np.array_equal(found, array)
-
-
-def test_sparse_matrices_and_scalars_come_back_dense(tmp_path: Path) -> None:
-    from scipy import sparse
-
-    dense = np.array([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
-    for kind in (sparse.csc_matrix, sparse.csr_matrix):
-        assert np.array_equal(pickled(kind(dense), tmp_path), dense)
-    assert pickled(np.float64(2.5), tmp_path) == 2.5
-
-
-def test_vertices_follow_the_state(standin: ManoModel) -> None:
-    """Shape coefficients move vertices along `shapedirs`, in metres."""
-    identity: Tensor = torch.eye(3).expand(1, 16, 3, 3)
-    betas = torch.zeros(1, 10)
-    betas[0, 3] = 2.0
-    out = ManoLayer(standin)(identity[:, :1], identity[:, 1:], betas)
-    wanted = standin.v_template + 2.0 * standin.shapedirs[..., 3]
-    assert np.allclose(out.vertices[0].numpy(), wanted, atol=1e-6)

@@ -1,0 +1,5 @@
+"""What the tests of the benchmark share."""
+
+import torch
+
+CPU = torch.device("cpu")
