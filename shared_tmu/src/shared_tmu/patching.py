@@ -255,13 +255,7 @@ def patch(
     schedule, rule = Schedule.parse(schedule), find_method(method)
     _refuse_wrapped(model)
     found = find_trunk(model)
-    count = read_prefix(found.owner) if num_prefix_tokens is None else num_prefix_tokens
-    arrival = None
-    if count is None or any(takes_more_than_tokens(block) for block in found.blocks):
-        arrival = watch_arrival(model, found)
-    _refuse_arguments(found, arrival)
-    if count is None:
-        count = count_prefix(found.owner, arrival)
+    count, arrival = _prefix_of(model, found, num_prefix_tokens)
     grid = grid or find_grid(found.owner)
     settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect, restore, grid)
     settings.schedule.per_layer(len(found.blocks))
@@ -271,6 +265,16 @@ def patch(
     for (owner, name), container, numbers in zip(found.places, found.containers, found.numbers, strict=True):
         owner._modules[name] = MergedBlocks(container, trunk, numbers)
     return PatchHandle(found.owner, found.name, found.places)
+
+
+def _prefix_of(model: nn.Module, found: FoundTrunk, given: int | None) -> tuple[int, Arrival | None]:
+    """How many tokens are in front, and what arrives at the first block where that had to be looked at."""
+    count = read_prefix(found.owner) if given is None else given
+    arrival = None
+    if count is None or any(takes_more_than_tokens(block) for block in found.blocks):
+        arrival = watch_arrival(model, found)
+    _refuse_arguments(found, arrival)
+    return count_prefix(found.owner, arrival) if count is None else count, arrival
 
 
 def _refuse_wrapped(model: nn.Module) -> None:

@@ -54,8 +54,7 @@ def run_trunk(
             sequence; "sparse", a control, gives them to each slot's first token only and zeros to the others.
         proportional: add log(size) to the attention logits, as ToMe does, for methods that do.
         protect: "first", or "last": protect as many tokens at the end instead of those at the front, as
-            published TMU does although task tokens are at the front. This merges the task tokens; it exists
-            for comparison.
+            published TMU does although task tokens are at the front. This merges them; for comparison.
         mask: further tokens to protect, `[B, N]` bool, which may differ between images; or `[B, N - T]`, for
             the tokens after the prefix; or a function that computes it from the tokens `[B, N, C]`. The rule
             is "background first", the same for every method: as many tokens are removed as without a mask,
@@ -81,16 +80,14 @@ def run_trunk(
         restore, grid,
     )  # fmt: skip
     blocks = list(blocks)
-    if not torch.compiler.is_compiling():
-        _refuse_others(blocks)
-    batch, tokens = x.shape[:2]
+    _refuse_others(blocks)
     out, plans = run_blocks(blocks, x, settings, mask=mask, learned=learned)
-    return out, plans[-1] if plans else MergePlan.identity(batch, tokens, x.device)
+    return out, plans[-1] if plans else MergePlan.identity(*x.shape[:2], x.device)
 
 
 def _refuse_others(blocks: Iterable[nn.Module]) -> None:
     """Blocks that are not recognised, or that take more than tokens."""
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(blocks if not torch.compiler.is_compiling() else ()):
         if misfit := find_misfit(block):
             raise PatchError(f"block {number} ({type(block).__name__}) is not a ViT block: {misfit}.")
         if told := find_positions(block):

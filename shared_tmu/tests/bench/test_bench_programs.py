@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import pytest
 import torch
-from measured import CPU
 from toy_bench import TOKENS
 from toy_hand_model import program_of
 from toy_vit import GammaBlock, ToyViT
@@ -22,6 +21,8 @@ from shared_tmu.bench.speed import OFF, REFERENCE, SpeedSettings, measure_speed
 from shared_tmu.programs.model_program import MODELS, ModelProgram, find_program
 from shared_tmu.programs.random_models import build_random, share_weights
 from shared_tmu.programs.timing import Timing, measure_calls
+
+CPU = torch.device("cpu")
 
 
 def test_calls_are_measured_in_turn():

@@ -5,16 +5,10 @@ from dataclasses import astuple
 
 import pytest
 import torch
-from toy_demo import demo_program
 
 from shared_tmu.demo import build_parser, parse_options
 from shared_tmu.errors import InputError, MethodError, ScheduleError
 from shared_tmu.runtime.precision import choose_dtype
-
-
-@pytest.fixture
-def program(tmp_path):
-    return demo_program(tmp_path / "model")
 
 
 def test_defaults_are_those_of_the_published_demo(program):

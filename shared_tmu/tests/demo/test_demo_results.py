@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy_demo import BOXES, ToyDemoHand, contents, demo_program, run, write_boxes, write_pictures
+from toy_demo import BOXES, ToyDemoHand, contents, run
 
 from shared_tmu.demo import digest
 from shared_tmu.demo.disk_arrays import GrowingArrays
@@ -19,26 +19,6 @@ from shared_tmu.demo.options import DemoOptions, parse_options
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.detect.whole_image import WholeImageDetector
 from shared_tmu.errors import InputError
-
-
-@pytest.fixture
-def program(tmp_path):
-    return demo_program(tmp_path / "model")
-
-
-@pytest.fixture
-def images(tmp_path):
-    return write_pictures(tmp_path / "images")
-
-
-@pytest.fixture
-def boxes(tmp_path):
-    return write_boxes(tmp_path / "boxes.json")
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
 
 
 def piped(boxes):

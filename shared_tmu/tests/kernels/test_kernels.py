@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from launches import counted
 from torch import library
 from toy_vit import ToyViT
 
@@ -268,17 +269,6 @@ def test_trunks_equal_those_of_torch(method, prefix, device, monkeypatch):
     if plan.source_map is not None:
         assert torch.equal(plan.source_map, want_plan.source_map)
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
-
-
-def counted(name, launched):
-    """That operator, which also notes its name."""
-    operator = getattr(ops, name)
-
-    def call(*arguments):
-        launched.append(name)
-        return operator(*arguments)
-
-    return call
 
 
 def test_operators_keep_the_rules_of_pytorch(device):

@@ -30,16 +30,14 @@ def merge_kernel(
     alone, and tokens that are equal, come out as they were. Added in the order of the tokens, so that every
     run gives the same bits. A slot without members becomes zeros of size 0.
     """
-    slot = tl.program_id(0)
-    image = tl.program_id(1).to(tl.int64)
+    slot, image = tl.program_id(0), tl.program_id(1).to(tl.int64)
     source_map += image * num_tokens
     if HAS_SIZE:
         size += image * num_tokens
     x += image * num_tokens * C
     out += (image * num_slots + slot) * C
 
-    total = 0.0
-    leader = num_tokens
+    total, leader = 0.0, num_tokens
     for first in range(0, num_tokens, BLOCK_N):
         n = first + tl.arange(0, BLOCK_N)
         is_member = tl.load(source_map + n, mask=n < num_tokens, other=-2) == slot
