@@ -82,7 +82,7 @@ def run_trunk(
     blocks = list(blocks)
     _refuse_others(blocks)
     out, plans = run_blocks(blocks, x, settings, mask=mask, learned=learned)
-    return out, plans[-1] if plans else MergePlan.identity(*x.shape[:2], x.device)
+    return out, plans[-1] if plans else MergePlan.identity(x.shape[0], x.shape[1], x.device)
 
 
 def _refuse_others(blocks: Iterable[nn.Module]) -> None:
