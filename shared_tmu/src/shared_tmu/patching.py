@@ -233,13 +233,12 @@ def patch(
         schedule: tokens to remove per layer, anything `Schedule.parse` reads.
         method: row of `METHODS`.
         num_prefix_tokens: tokens in front of the patch tokens (class, register, task), which never merge.
-            None uses the ViT's attribute of that name, which timm's have; else the number found by running
-            the ViT on noise up to its first block; else the attributes that published classes have for such
-            tokens.
+            None uses the ViT's attribute of that name, which timm's have; else the number that a run on noise
+            up to the first block shows; else the attributes that published classes have for such tokens.
         unmerge: restore the full sequence after the last block; False is merge-only, for heads that take any
             length, and "sparse" its variant for heads that need the grid (see `run_trunk`).
-            proportional: use proportional attention: a token that stands for s tokens counts s times.
-            protect: "last" reproduces published TMU, which protects the last tokens (see `run_trunk`).
+        proportional: use proportional attention: a token that stands for s tokens counts s times.
+        protect: "last" reproduces published TMU, which protects the last tokens (see `run_trunk`).
         record: keep the plans of the last forward in `handle.plan` and `handle.plans`.
         mask: further tokens to protect (see `run_trunk`) in every forward; for a different mask in each
             forward, give a function of the tokens, or use `handle.masked`.
@@ -249,8 +248,7 @@ def patch(
     Raises:
         PatchError: already patched, wrapped in `nn.DataParallel`, or no, or more than one, ViT found; blocks
             that compute something else or are given more than tokens; a prefix that cannot be known.
-        ScheduleError: an unreadable schedule, or one for more layers than the ViT has.
-        MethodError: no such method.
+        ScheduleError, MethodError: an unreadable schedule, or for too many layers; no such method.
     """
     schedule, rule = Schedule.parse(schedule), find_method(method)
     _refuse_wrapped(model)

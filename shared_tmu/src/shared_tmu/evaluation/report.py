@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shared_tmu.datasets.base import Column
+from shared_tmu.datasets.base import Column, EvalSet
 from shared_tmu.evaluation.intervals import PER_SAMPLE, is_damaged
 from shared_tmu.masks import MASKS
 from shared_tmu.programs.results import read_records
@@ -101,3 +102,23 @@ def _with_spread(value: float | None, quartiles: Sequence[float] | None, digits:
     if value is None or quartiles is None:
         return "-"
     return f"{value:.{digits}f} ({quartiles[0]:.{digits}f}-{quartiles[1]:.{digits}f})"
+
+
+def say(data: EvalSet, records: Sequence[Mapping[str, Any]], kept: int, lines: Path) -> None:
+    """Write the closing table of a set.
+
+    Args:
+        data: the set.
+        records: lines of its runs.
+        kept: how many of them were there already.
+        lines: the file that they are in.
+    """
+    if not records:
+        return
+    table = format_table(records, data.columns) + format_unmasked(records)
+    text = f"\n{format_title(records[0])}\n\n{table}\n"
+    if kept:
+        text += f"{kept} of {len(records)} rows were there already (--fresh does them again).\n"
+    files = lines.parent / Path(records[0]["files"]).parent
+    text += f"Lines: {lines}\nPredictions, scores and per-sample errors: {files}\n"
+    sys.stdout.write(text)

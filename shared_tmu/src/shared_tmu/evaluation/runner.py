@@ -6,7 +6,6 @@ import copy
 import json
 import logging
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +28,7 @@ from shared_tmu.evaluation.masking import (
 )
 from shared_tmu.evaluation.number_format import measure_dtype_error
 from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
-from shared_tmu.evaluation.report import finished_records, format_table, format_title, format_unmasked
+from shared_tmu.evaluation.report import finished_records, say
 from shared_tmu.evaluation.settings import EvalSettings, parse_settings
 from shared_tmu.evaluation.speed import count_tokens, measure_speeds
 from shared_tmu.evaluation.stability import measure_stability
@@ -173,7 +172,7 @@ class Evaluation:
             if job.key in finished:
                 job.folder.drop_chunks()
         records = [finished[job.key] for job in jobs if job.key in finished]
-        self._say(data, records, len(jobs) - len(todo), lines)
+        say(data, records, len(jobs) - len(todo), lines)
         return failures
 
     def _job(self, data: EvalSet, run: Run, chunks: Sequence[Chunk]) -> SetRun:
@@ -290,14 +289,3 @@ class Evaluation:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "key": job.key,
         }
-
-    def _say(self, data: EvalSet, records: Sequence[Mapping[str, Any]], kept: int, lines: Path) -> None:
-        if not records:
-            return
-        table = format_table(records, data.columns) + format_unmasked(records)
-        text = f"\n{format_title(records[0])}\n\n{table}\n"
-        if kept:
-            text += f"{kept} of {len(records)} rows were there already (--fresh does them again).\n"
-        files = lines.parent / Path(records[0]["files"]).parent
-        text += f"Lines: {lines}\nPredictions, scores and per-sample errors: {files}\n"
-        sys.stdout.write(text)
