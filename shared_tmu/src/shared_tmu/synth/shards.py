@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from shared_tmu.files import replacing
 from shared_tmu.synth.generator import DrawnHand, draw
 from shared_tmu.synth.scene import Difficulty, sample_scene
 
+log = logging.getLogger(__name__)
 SHARD = 500
 CROP, LEFT, RIGHT = 256, 32, 224  # the network drops 32 columns on each side
 CELL = 4
@@ -115,9 +118,9 @@ def shard_folder(cache: Path, seed: int, difficulty: Difficulty, kind: Kind = HA
 
 
 def write_shard(folder: Path, seed: int, number: int, difficulty: Difficulty, kind: Kind = HAND) -> Path:
-    """Make shard `number` unless it is there; it appears whole or not at all."""
+    """Make shard `number` unless it is there undamaged; it appears whole or not at all."""
     path = folder / f"{number:05d}.npz"
-    if path.exists():
+    if is_there(path):
         return path
     folder.mkdir(parents=True, exist_ok=True)
     records = [kind.record(seed, number * SHARD + i, difficulty) for i in range(SHARD)]
@@ -127,6 +130,22 @@ def write_shard(folder: Path, seed: int, number: int, difficulty: Difficulty, ki
     with replacing(path) as beside:
         np.savez(beside, **arrays)
     return path
+
+
+def is_there(path: Path) -> bool:
+    """Whether a shard is there; a damaged one is removed with a warning, so that it is drawn again."""
+    if not path.exists():
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # compares the checksum of every array
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        damaged = str(error)
+    if damaged is None:
+        return True
+    log.warning("%s is damaged (%s): it is drawn again.", path, damaged)
+    path.unlink()
+    return False
 
 
 def make_shards(

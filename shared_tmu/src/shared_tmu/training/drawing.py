@@ -7,15 +7,17 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shared_tmu.errors import InputError
 from shared_tmu.limits import Limit, check_limits
 from shared_tmu.synth import shards
 from shared_tmu.synth.pool import DrawingPool
 from shared_tmu.synth.scene import Difficulty
-from shared_tmu.synth.shards import Kind, make_shards, shard_folder, write_shard
+from shared_tmu.synth.shards import Kind, is_there, make_shards, shard_folder, write_shard
 
 LARGEST_SEED = 2**32 - 1
 _LIMITS = {"seed": Limit(0, LARGEST_SEED), "count": Limit(1, 10**7, unit="pictures")}
@@ -64,7 +66,7 @@ class ShardDrawer:
             for group in self.groups
             for one, number in _side_by_side(group)
             for folder in [self._folder(one)]
-            if not (folder / f"{number:05d}.npz").exists()
+            if not is_there(folder / f"{number:05d}.npz")
         }
         if missing:
             log.info("drawing %d pictures with %d processes", len(missing) * shards.SHARD, self.processes)
@@ -76,6 +78,7 @@ class ShardDrawer:
 
         Raises:
             MissingDependencyError: embreex, which draws, is not installed.
+            InputError: a drawing process was ended from outside.
         """
         self._raise_errors()
         folder = self._folder(wanted)
@@ -108,7 +111,15 @@ class ShardDrawer:
 
     def _raise_errors(self) -> None:
         for job in [job for job in self._jobs if job.done()]:
-            job.result()
+            try:
+                job.result()
+            except BrokenProcessPool as error:
+                fewer = self.processes // 2 or 1
+                raise InputError(
+                    "a process that draws pictures was ended from outside, mostly because memory ran out: "
+                    "the same command goes on from here; with less memory, "
+                    f"setting.draw_processes={fewer}."
+                ) from error
             self._jobs.remove(job)
 
 
