@@ -4,8 +4,10 @@ import json
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from shared_tmu.detect.yolo import load_yolo
 from shared_tmu.errors import InputError, MissingAssetError, MissingDependencyError
 
 IMAGE = np.zeros((600, 800, 3), np.uint8)
+SAMPLE = sorted((Path(__file__).parents[3] / "assets" / "samples_people").glob("*.jpg"))[0]
 
 
 def standing(x: float, y: float, height: float, visibility: float = 0.9) -> PersonView:
@@ -211,3 +214,18 @@ def test_ultralytics_is_offline_and_leaves_the_users_settings_alone(tmp_path, mo
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] == "ultralytics"]:
             del sys.modules[name]
+
+
+def test_people_are_segmented_where_their_box_is_and_as_they_are_found_without():
+    image = cv2.imread(str(SAMPLE))
+    plain = MediaPipePeople().detect(image, "").boxes
+    found = MediaPipePeople(segments=True).detect(image, "").boxes
+    assert plain == found
+    for box, other in zip(found, plain, strict=True):
+        assert other.silhouette is None
+        np.testing.assert_array_equal(box.landmarks_px, other.landmarks_px)
+        rows, columns = np.nonzero(box.silhouette.mask)
+        shown = np.column_stack((columns, rows, np.ones(len(rows)))) @ box.silhouette.to_picture.T
+        x1, y1, x2, y2 = box.box_xyxy
+        inside = (shown >= (x1, y1)).all(1) & (shown <= (x2, y2)).all(1)
+        assert inside.mean() > 0.8

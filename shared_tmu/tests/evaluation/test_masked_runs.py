@@ -7,6 +7,7 @@ from freihand_folder import write_freihand
 from toy_hand_model import ToyHand, patch, toy_program
 
 from shared_tmu.datasets import SetOptions, open_dataset
+from shared_tmu.detect import HandBox
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation import main, parse_settings
 from shared_tmu.evaluation.masking import key_of
@@ -83,7 +84,7 @@ def test_a_finished_mask_is_kept_and_another_is_done(run):
 
 
 def test_samples_without_a_mask_are_counted_and_told(run, capsys, monkeypatch):
-    monkeypatch.setattr("shared_tmu.datasets.hand_meshes.find_landmarks", lambda *given: None)
+    monkeypatch.setattr("shared_tmu.datasets.hand_meshes.find_subject", lambda *given: None)
     _, (plain, record), _ = run("--r", "20x2", "--mask", "none,landmarks")
     assert (record["mask_missing"], record["mask_tokens"]) == (5, 0.0)
     assert record["pa_mpvpe_mm"] == plain["pa_mpvpe_mm"]
@@ -95,13 +96,16 @@ def test_samples_without_a_mask_are_counted_and_told(run, capsys, monkeypatch):
 
 def test_landmarks_are_what_the_detector_finds(data_dir, monkeypatch):
     points = np.full((21, 2), 28.0)
-    monkeypatch.setattr("shared_tmu.datasets.hand_meshes.find_landmarks", lambda *given: points)
+    monkeypatch.setattr(
+        "shared_tmu.datasets.hand_meshes.find_subject",
+        lambda *given: HandBox((0, 0, 9, 9), True, landmarks_px=points),
+    )
     data = open_dataset("freihand", data_dir, SetOptions(ToyHand().config))
     crop = data.load(0)
-    scene = data.scene(0, crop, with_landmarks=True)
+    scene = data.scene(0, crop, with_detector=True)
     at = scene.to_crop(points)[0]
     assert at.tolist() == pytest.approx([32.0, 32.0])  # the picture's middle is the crop's
-    assert data.scene(0, crop, with_landmarks=False).landmarks_px is None
+    assert data.scene(0, crop, with_detector=False).landmarks_px is None
     assert MASKS["keypoints"].draw(scene) is not None
 
 

@@ -14,6 +14,7 @@ from shared_tmu.masks import (
     MaskScene,
     Outline,
     PatchWindows,
+    Silhouette,
     cover_tokens,
     draw_box,
     draw_triangles,
@@ -121,3 +122,24 @@ def test_names() -> None:
     with pytest.raises(InputError, match="pictures have none"):
         find_mask("truth", with_truth=False)
     assert "truth" not in mask_names(with_truth=False)
+
+
+def test_a_silhouette_is_moved_from_its_view_into_the_crop() -> None:
+    mask = np.zeros((30, 40), bool)
+    mask[10:20, 5:15] = True
+    view = np.array(((2.0, 0, 100.0), (0, 2.0, 50.0)))  # columns 110 to 129, rows 70 to 89 of the picture
+    crop = np.array(((-0.5, 0, 140.0), (0, 0.5, 60.0)))  # mirrored: column u shows 140 - u / 2
+    scene = MaskScene((80, 80), crop, SKELETONS["body"], silhouette=Silhouette(mask, view))
+    drawn = MASKS["segmentation"].draw(scene)
+    assert drawn is not None
+    rows, columns = np.nonzero(drawn)
+    assert [rows.min(), rows.max()] == pytest.approx([2 * 10 - 1, 2 * 29], abs=2)
+    assert [columns.min(), columns.max()] == pytest.approx([2 * 11, 2 * 31], abs=2)
+    assert drawn.sum() == pytest.approx(40 * 40, rel=0.06)
+
+
+def test_rows_are_for_those_they_can_show() -> None:
+    assert "segmentation" in mask_names(subject="body")
+    assert "segmentation" not in mask_names(subject="hand")
+    with pytest.raises(InputError, match="cannot be had of a hand: use one of none, landmarks, box"):
+        find_mask("segmentation", subject="hand", with_truth=False)

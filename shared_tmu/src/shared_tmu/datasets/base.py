@@ -104,13 +104,13 @@ class EvalSet(Protocol):
             InputError: the picture cannot be read, or not to its end.
         """
 
-    def scene(self, index: int, crop: Mapping[str, Tensor], *, with_landmarks: bool) -> MaskScene:
+    def scene(self, index: int, crop: Mapping[str, Tensor], *, with_detector: bool) -> MaskScene:
         """What masks for a sample can be drawn from.
 
         Args:
             index: of the sample.
             crop: what `load` gave for it.
-            with_landmarks: look for landmarks as the demo does, which takes its time.
+            with_detector: let the demo's detector look for the subject, too, which takes its time.
 
         Raises:
             InputError: the picture cannot be read.

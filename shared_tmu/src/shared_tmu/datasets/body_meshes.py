@@ -16,7 +16,7 @@ from torch import Tensor
 from shared_tmu.body_models import load_smplx
 from shared_tmu.body_models.smplx_model import NUM_VERTICES
 from shared_tmu.datasets.base import Column, Outputs, SetOptions
-from shared_tmu.datasets.found import find_landmarks
+from shared_tmu.datasets.found import find_subject
 from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.files import replacing
 from shared_tmu.masks import SKELETONS, MaskScene, MaskSource, Outline
@@ -157,9 +157,10 @@ class BodyMeshSet:
         crop = body_crop(image, box, self.bbox_ratio, self.network_size)
         return {"img": torch.as_tensor(crop.img), "to_picture": torch.from_numpy(crop.to_picture)}
 
-    def scene(self, index: int, crop: Mapping[str, Tensor], *, with_landmarks: bool) -> MaskScene:
+    def scene(self, index: int, crop: Mapping[str, Tensor], *, with_detector: bool) -> MaskScene:
         """See `EvalSet`."""
         x1, y1, x2, y2 = (float(value) for value in self.boxes_xyxy[index])
+        found = find_subject(self.images[index], (x1, y1, x2, y2), "body") if with_detector else None
         outline = None
         if self.projections is not None:
             shown = project(read_ply_vertices(self.meshes[index]), self.projections[index])
@@ -169,9 +170,8 @@ class BodyMeshSet:
             to_picture=crop["to_picture"].numpy(),
             skeleton=SKELETONS["body"],
             box_xyxy=(x1, y1, x2, y2),
-            landmarks_px=find_landmarks(self.images[index], (x1, y1, x2, y2), "body")
-            if with_landmarks
-            else None,
+            landmarks_px=None if found is None else found.landmarks_px,
+            silhouette=None if found is None else found.silhouette,
             true_outline=outline,
         )
 

@@ -7,14 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shared_tmu.pictures.images import read_image
 
 
-def find_landmarks(picture: Path, box_xyxy: Sequence[float], subject: str) -> NDArray[np.float64] | None:
-    """Landmarks of the hand or person that a detector finds in a box, `[K, 2]` pixels; None if it finds none.
+def find_subject(picture: Path, box_xyxy: Sequence[float], subject: str) -> Any:
+    """The `HandBox` or `PersonBox` that the detector finds in a box, people segmented; None if it finds none.
 
     Args:
         picture: of any number of subjects.
@@ -29,8 +26,7 @@ def find_landmarks(picture: Path, box_xyxy: Sequence[float], subject: str) -> ND
     best = max(found, key=lambda box: shared_part(box.box_xyxy, box_xyxy), default=None)
     if best is None or shared_part(best.box_xyxy, box_xyxy) <= 0.0:
         return None
-    landmarks: NDArray[np.float64] | None = best.landmarks_px
-    return landmarks
+    return best
 
 
 def shared_part(a: Sequence[float], b: Sequence[float]) -> float:
@@ -52,7 +48,7 @@ def _detector(subject: str) -> Any:
     if subject == "body":
         from shared_tmu.detect.mediapipe_people import MediaPipePeople
 
-        return MediaPipePeople()
+        return MediaPipePeople(segments=True)
     from shared_tmu.detect.mediapipe_hands import MediaPipeDetector
 
     return MediaPipeDetector()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from shared_tmu.body_models import load_mano
 from shared_tmu.datasets.base import Column, Outputs, SetOptions
-from shared_tmu.datasets.found import find_landmarks
+from shared_tmu.datasets.found import find_subject
 from shared_tmu.detect.landmarks import box_of
 from shared_tmu.files import replacing
 from shared_tmu.masks import SKELETONS, MaskScene, MaskSource, Outline
@@ -122,16 +122,17 @@ class HandMeshSet:
         )
         return hand_input(crop)
 
-    def scene(self, index: int, crop: Mapping[str, Tensor], *, with_landmarks: bool) -> MaskScene:
+    def scene(self, index: int, crop: Mapping[str, Tensor], *, with_detector: bool) -> MaskScene:
         """See `EvalSet`. The box is that of the true mesh; true points are projected."""
         outline = self._project(self.verts_m[index], index)
         box = box_of(outline)
+        found = find_subject(self.images[index], box, "hand") if with_detector else None
         return MaskScene(
             size=(crop["img"].shape[-2], crop["img"].shape[-1]),
             to_picture=crop["to_picture"].numpy(),
             skeleton=SKELETONS["hand"],
             box_xyxy=box,
-            landmarks_px=find_landmarks(self.images[index], box, "hand") if with_landmarks else None,
+            landmarks_px=None if found is None else found.landmarks_px,
             true_keypoints_px=self._project(self.xyz_m[index], index),
             true_outline=Outline(outline, _faces()),
         )

@@ -113,9 +113,9 @@ class PhotoHands:
         corners = np.add(box.box_xyxy, np.tile(shift_px, 2))
         return hand_input(hand_crop(image, corners, box.is_right, image_size=self.image_size))
 
-    def scene(self, index: int, crop: Mapping[str, Tensor], *, with_landmarks: bool) -> MaskScene:
+    def scene(self, index: int, crop: Mapping[str, Tensor], *, with_detector: bool) -> MaskScene:
         """See `EvalSet`. Landmarks are those that judge the predictions, too; results say so."""
-        del with_landmarks  # they are there
+        del with_detector  # they are there
         box = self.boxes[index]
         size = (crop["img"].shape[-2], crop["img"].shape[-1])
         return MaskScene(

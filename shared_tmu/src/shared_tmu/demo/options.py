@@ -131,7 +131,7 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
         unmerge=not given.pop("no_unmerge"),
         protect=choose_protection(given.pop("protect")),
     )
-    run = replace(run, mask=choose_demo_mask(given.pop("mask"), run))
+    run = replace(run, mask=choose_demo_mask(given.pop("mask"), run, program.estimates.name))
     for flag in ("compare", "tokens"):
         if given[flag] and schedule.is_off:
             raise InputError(f"--{flag} was asked for with --r off, which merges nothing: try --r 5x20.")
@@ -223,7 +223,7 @@ def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         default="first",
         help="which tokens are protected: first, or last as in published TMU, which merges task tokens",
     )
-    names = ", ".join((AUTO, *mask_names(with_truth=False)))
+    names = ", ".join((AUTO, *mask_names(subject=program.estimates.name, with_truth=False)))
     add(
         "--mask",
         default=AUTO,

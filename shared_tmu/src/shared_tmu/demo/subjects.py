@@ -24,6 +24,7 @@ from shared_tmu.pictures.panels import denormalise, to_bgr
 from shared_tmu.programs import body_records
 from shared_tmu.programs import hand_records as records
 from shared_tmu.programs.estimates import BODY, HAND, Estimate
+from shared_tmu.programs.model_program import Run
 from shared_tmu.programs.tables import ImageCamera, Record, Table
 
 Image = NDArray[np.uint8]
@@ -49,6 +50,10 @@ class DetectorChoice(Protocol):
     @property
     def detector_dir(self) -> Path:
         """Where detectors' files are."""
+
+    @property
+    def run(self) -> Run:
+        """How tokens merge: its mask may ask the detector for more."""
 
     @property
     def body_detector(self) -> str:
@@ -218,7 +223,8 @@ class People:
         return choose_people_detector(options.detector_dir, options.boxes)
 
     def make_detector(self, name: str, options: DetectorChoice, device: str) -> Detector:
-        return make_people_detector(name, options.detector_dir, options.boxes, device)
+        segments = options.run.mask == "segmentation"
+        return make_people_detector(name, options.detector_dir, options.boxes, device, segments=segments)
 
     def scale_of(self, model: nn.Module) -> float:
         config: Any = model.config
@@ -228,7 +234,10 @@ class People:
         return body_crop(image, box.box_xyxy, scale, size)
 
     def scene(self, box: Any, crop: Any) -> MaskScene:
-        return MaskScene(crop.size, crop.to_picture, SKELETONS[BODY.name], box.box_xyxy, box.landmarks_px)
+        return MaskScene(
+            *(crop.size, crop.to_picture, SKELETONS[BODY.name], box.box_xyxy, box.landmarks_px),
+            silhouette=box.silhouette,
+        )
 
     def arrays(self, output: Mapping[str, Any]) -> dict[str, Tensor]:
         return {name: values for name, values in output.items() if name not in ("img", "smplx_joint_proj")}

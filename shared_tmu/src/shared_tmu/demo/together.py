@@ -15,7 +15,7 @@ AUTO_MASK = "landmarks"
 """What `--mask auto` stands for."""
 
 
-def choose_demo_mask(asked: str, run: Run) -> str:
+def choose_demo_mask(asked: str, run: Run, subject: str) -> str:
     """A row of the table of masks; `auto` is landmarks wherever a mask means something.
 
     Raises:
@@ -25,7 +25,7 @@ def choose_demo_mask(asked: str, run: Run) -> str:
         return NO_MASK if run.schedule.is_off or find_method(run.method).mixes else AUTO_MASK
     if asked != NO_MASK and run.schedule.is_off:
         raise InputError(f"--mask {asked} was asked for with --r off, which merges nothing: try --r 8x16.")
-    return choose_mask(asked, [run.method], with_truth=False)
+    return choose_mask(asked, [run.method], subject, with_truth=False)
 
 
 def require_something_to_save(given: Mapping[str, Any]) -> None:

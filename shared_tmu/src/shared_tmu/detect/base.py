@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.errors import InputError
+from shared_tmu.masks import Silhouette
 
 B = TypeVar("B", "HandBox", "PersonBox")
 
@@ -36,11 +37,15 @@ class HandBox:
 
 @dataclass(frozen=True)
 class PersonBox:
-    """One person in an image; see `HandBox` for the attributes. Landmarks are MediaPipe's 33."""
+    """One person in an image; see `HandBox` for the attributes.
+
+    Landmarks are MediaPipe's 33; `silhouette` is what the detector segmented, None if it did not.
+    """
 
     box_xyxy: tuple[float, float, float, float]
     score: float = 1.0
     landmarks_px: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    silhouette: Silhouette | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

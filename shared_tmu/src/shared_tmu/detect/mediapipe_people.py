@@ -18,6 +18,7 @@ from shared_tmu.detect.base import Detection, PersonBox, valid_boxes
 from shared_tmu.detect.landmarks import box_of
 from shared_tmu.detect.mediapipe_graph import import_mediapipe, quiet_native_stderr
 from shared_tmu.detect.tiles import Tile, cut, tile_windows
+from shared_tmu.masks import Silhouette
 
 TILE_PX = 640
 """Longer side of what the model is shown."""
@@ -37,6 +38,9 @@ MIN_VISIBILITY = 0.2
 
 HEAD = 1.0
 """The head reaches above the nose by this part of the distance from the shoulders to the nose."""
+
+MIN_SHARE = 0.5
+"""How sure the model is of a pixel that counts as the person's."""
 
 MIN_LANDMARKS = 6
 CLOSE_UP = 1.5
@@ -62,10 +66,12 @@ class PersonView:
     Attributes:
         points_px: 33 landmarks in pixels of the picture, `[33, 2]`; those out of sight are guesses.
         visibility: of each, 0 to 1, `[33]`.
+        silhouette: their pixels, if the model was asked to segment.
     """
 
     points_px: NDArray[np.float64]
     visibility: NDArray[np.float64]
+    silhouette: Silhouette | None = None
 
     @property
     def score(self) -> float:
@@ -99,14 +105,22 @@ class PersonView:
 
 
 class PoseGraph:
-    """MediaPipe's pose model in still-image mode; one thread at a time."""
+    """MediaPipe's pose model in still-image mode; one thread at a time.
 
-    def __init__(self) -> None:
+    Args:
+        segments: also say which pixels are the person's.
+    """
+
+    def __init__(self, segments: bool = False) -> None:
         mediapipe = import_mediapipe()
         with quiet_native_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._pose = mediapipe.solutions.pose.Pose(
-                static_image_mode=True, model_complexity=1, min_detection_confidence=MIN_DETECTION_SCORE
+                static_image_mode=True,
+                model_complexity=1,
+                enable_segmentation=segments,
+                smooth_segmentation=False,
+                min_detection_confidence=MIN_DETECTION_SCORE,
             )
             self._pose.process(np.zeros((64, 64, 3), np.uint8))  # the models load, and say so, on first use
 
@@ -119,16 +133,30 @@ class PoseGraph:
             return None
         marks = result.pose_landmarks.landmark
         points = np.array([(mark.x, mark.y) for mark in marks], dtype=np.float64)
-        return PersonView(tile.to_image(points), np.array([mark.visibility for mark in marks]))
+        visibility = np.array([mark.visibility for mark in marks])
+        return PersonView(tile.to_image(points), visibility, _silhouette(result.segmentation_mask, tile))
+
+
+def _silhouette(share: NDArray[np.float32] | None, tile: Tile) -> Silhouette | None:
+    """Where the model is more sure of a person than not, `[h, w]` of a tile."""
+    if share is None:
+        return None
+    scale, origin = np.array(tile.scale), np.array(tile.origin_px)
+    to_picture = np.column_stack((np.diag(scale), origin + (scale - 1) / 2))
+    return Silhouette(np.asarray(share) > MIN_SHARE, to_picture)
 
 
 class MediaPipePeople:
-    """Finds people with nothing downloaded. Deterministic; one thread at a time."""
+    """Finds people with nothing downloaded. Deterministic; one thread at a time.
+
+    Args:
+        segments: also say which pixels are whose.
+    """
 
     name = "mediapipe"
 
-    def __init__(self) -> None:
-        self._graph = PoseGraph()
+    def __init__(self, segments: bool = False) -> None:
+        self._graph = PoseGraph(segments)
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[PersonBox]:
         """People of one image `[H, W, 3]`, largest first; `image_name` is not used."""
@@ -142,7 +170,12 @@ class MediaPipePeople:
             if closer is not None and not _is_known(closer, people):
                 people.append(closer)
         boxes = [
-            PersonBox(_inside(person.box, width, height), min(1.0, person.score), person.seen_px)
+            PersonBox(
+                _inside(person.box, width, height),
+                min(1.0, person.score),
+                person.seen_px,
+                person.silhouette,
+            )
             for person in people
         ]
         boxes.sort(key=lambda box: -_area(box.box_xyxy))

@@ -41,7 +41,9 @@ def choose_people_detector(folder: Path, boxes: Path | None) -> str:
     return "mediapipe"
 
 
-def make_people_detector(name: str, folder: Path, boxes: Path | None = None, device: str = "cpu") -> Detector:
+def make_people_detector(
+    name: str, folder: Path, boxes: Path | None = None, device: str = "cpu", *, segments: bool = False
+) -> Detector:
     """Make a detector of people.
 
     Args:
@@ -49,6 +51,7 @@ def make_people_detector(name: str, folder: Path, boxes: Path | None = None, dev
         folder: where yolo's file is.
         boxes: the boxes file; needed by `boxes`, refused by the others.
         device: where yolo runs.
+        segments: let mediapipe say which pixels are whose.
 
     Raises:
         InputError: an unknown name, a missing or unreadable boxes file, or one that would not be used.
@@ -68,7 +71,7 @@ def make_people_detector(name: str, folder: Path, boxes: Path | None = None, dev
     if name == "mediapipe":
         from shared_tmu.detect.mediapipe_people import MediaPipePeople
 
-        return MediaPipePeople()
+        return MediaPipePeople(segments)
     if name == "yolo":
         return yolo.YoloPeople(folder / yolo.PEOPLE_FILE_NAME, device)
     if name == "whole-image":

@@ -18,9 +18,13 @@ from shared_tmu.programs.timing import synchronize
 TOKENS = "mask_tokens"
 """Kept with predictions: how many tokens of a sample a mask protects, `[N]`."""
 
-_LANDMARKS = "landmarks"
+_DETECTED = ("landmarks", "segmentation")
 _TIMED = 16  # samples
 _REPEATS = 5
+
+
+def _uses_detector(names: Sequence[str]) -> bool:
+    return any(name in _DETECTED for name in names)
 
 
 def masks_of(runs: Iterable[Run]) -> tuple[str, ...]:
@@ -43,7 +47,7 @@ def draw_masks(
     """
     if not names:
         return {}
-    scene = data.scene(index, crop, with_landmarks=_LANDMARKS in names)
+    scene = data.scene(index, crop, with_detector=_uses_detector(names))
     drawn = {name: MASKS[name].draw(scene) for name in names}
     return {
         key_of(name): torch.from_numpy(np.zeros(scene.size, bool) if mask is None else mask)
@@ -78,7 +82,7 @@ def measure_masks(
         return {run: {"mask_ms": None} for run in runs}
     crops = [data.load(index) for index in rows]
     scenes = [
-        data.scene(index, crop, with_landmarks=_LANDMARKS in names)
+        data.scene(index, crop, with_detector=_uses_detector(names))
         for index, crop in zip(rows, crops, strict=True)
     ]
     taken: dict[str, float] = {}

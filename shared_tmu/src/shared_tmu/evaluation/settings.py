@@ -94,7 +94,10 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
     device = choose_device(given.device)
     return EvalSettings(
         datasets=dataset_names(given.dataset, program.estimates.name),
-        runs=read_runs(given.r, given.method, given.protect, given.mask, unmerge=not given.no_unmerge),
+        runs=read_runs(
+            *(given.r, given.method, given.protect, given.mask, program.estimates.name),
+            unmerge=not given.no_unmerge,
+        ),
         data_dir=given.data_dir,
         results=given.results or program.results_dir,
         device=device,
@@ -154,7 +157,7 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add(
         "--mask",
         default=NO_MASK,
-        help=f"comma list of {', '.join(mask_names())}: which tokens merge last, see shared_tmu.masks",
+        help=f"comma list of {', '.join(mask_names(subject=subject.name))}: which tokens merge last",
     )
 
 
@@ -213,7 +216,13 @@ def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
 
 
 def read_runs(
-    schedules: str, methods: str, protect: str = "first", masks: str = NO_MASK, *, unmerge: bool
+    schedules: str,
+    methods: str,
+    protect: str = "first",
+    masks: str = NO_MASK,
+    subject: str = HAND.name,
+    *,
+    unmerge: bool,
 ) -> tuple[Run, ...]:
     """Every schedule, method, protection and mask of comma lists, no repeats; `off` only once.
 
@@ -226,7 +235,7 @@ def read_runs(
     parsed = [Schedule.parse(part) for part in split_list("--r", schedules)]
     rows = [find_method(part).name for part in split_list("--method", methods)]
     sides = [choose_protection(part) for part in split_list("--protect", protect)]
-    kinds = [choose_mask(part, rows) for part in split_list("--mask", masks)]
+    kinds = [choose_mask(part, rows, subject) for part in split_list("--mask", masks)]
     runs = [
         BASELINE if s.is_off else Run(s, method, unmerge, side, mask)
         for side in sides

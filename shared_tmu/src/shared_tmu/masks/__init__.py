@@ -6,7 +6,7 @@ background is left.
 """
 
 from .limbs import Limb, Mask, draw_box, draw_limbs, draw_triangles
-from .scene import MaskScene, Outline
+from .scene import MaskScene, Outline, Silhouette
 from .skeletons import SKELETONS, Skeleton
 from .sources import AUTO, MASKS, NO_MASK, MaskSource, find_mask, mask_names
 from .windows import PatchWindows, cover_tokens
@@ -22,6 +22,7 @@ __all__ = [
     "MaskSource",
     "Outline",
     "PatchWindows",
+    "Silhouette",
     "Skeleton",
     "cover_tokens",
     "draw_box",

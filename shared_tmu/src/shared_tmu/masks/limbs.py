@@ -97,6 +97,26 @@ def draw_box(corners_px: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
     return draw_triangles(corners_px, np.array([(0, 1, 2), (0, 2, 3)]), shape)
 
 
+def draw_moved(mask: Mask, reads: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
+    """Draw a mask that lies elsewhere.
+
+    Args:
+        mask: `[h, w]` bool; outside of it there is nothing.
+        reads: affine map `[2, 3]` from pixels (x, y) of what is drawn to those of `mask`.
+        shape: height and width of what is drawn.
+
+    Returns:
+        `[H, W]`, true where the nearest pixel of `mask` is.
+
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+    cv2 = _require_opencv()
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpAffine(mask.astype(np.uint8), reads, (shape[1], shape[0]), flags=flags)
+    return np.asarray(moved, bool)
+
+
 def _fixed(points_px: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
     """Points as OpenCV takes them; NaN where they are not finite."""
     limit = 8.0 * max(shape)  # beyond it OpenCV's numbers overflow; what is that far away is cut off anyway

@@ -26,6 +26,19 @@ class Outline:
 
 
 @dataclass(frozen=True, eq=False)
+class Silhouette:
+    """A mask that a detector made of somebody, in a view of its own.
+
+    Attributes:
+        mask: `[h, w]` bool.
+        to_picture: affine map `[2, 3]` from pixels (x, y) of the mask to those of the picture.
+    """
+
+    mask: NDArray[np.bool_]
+    to_picture: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class MaskScene:
     """What is known about the subject of one crop. Convention: pixels, pixel centres at integers.
 
@@ -36,6 +49,7 @@ class MaskScene:
         skeleton: of the subject.
         box_xyxy: the subject's box in the picture.
         landmarks_px: what the detector found, `[K, 2]` of the picture; NaN for what it does not see.
+        silhouette: what the detector found.
         true_keypoints_px: of a data set, `[K, 2]`.
         true_outline: of a data set.
     """
@@ -45,6 +59,7 @@ class MaskScene:
     skeleton: Skeleton
     box_xyxy: tuple[float, float, float, float] | None = None
     landmarks_px: Points | None = None
+    silhouette: Silhouette | None = None
     true_keypoints_px: Points | None = None
     true_outline: Outline | None = None
 

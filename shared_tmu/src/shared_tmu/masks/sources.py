@@ -5,6 +5,7 @@
 | none | nothing: every token may merge, as in published TMU |
 | landmarks | a detector that finds key points, as mediapipe does; the default of the demo where it does |
 | box | the subject's box |
+| segmentation | people, found by mediapipe, which segments them |
 | keypoints | true key points: data sets only |
 | truth | a true mesh: data sets only |
 
@@ -21,7 +22,7 @@ import numpy as np
 
 from shared_tmu.errors import InputError
 
-from .limbs import Mask, draw_box, draw_triangles
+from .limbs import Mask, draw_box, draw_moved, draw_triangles
 from .scene import MaskScene
 
 NO_MASK = "none"
@@ -37,12 +38,18 @@ class MaskSource:
         lacks: what is missing where it draws nothing, as messages say it.
         draw: `[H, W]` bool of the crop; None if what it needs is not known.
         of_truth: whether only data sets have what it needs.
+        subject: what it can show, `"hand"` or `"body"`; None for both.
     """
 
     name: str
     lacks: str
     draw: Callable[[MaskScene], Mask | None]
     of_truth: bool = False
+    subject: str | None = None
+
+    def is_for(self, subject: str | None, with_truth: bool) -> bool:
+        """Whether it can be had of such a subject (None: of any), with or without a data set's truth."""
+        return (with_truth or not self.of_truth) and (subject is None or self.subject in (None, subject))
 
 
 def _landmarks(scene: MaskScene) -> Mask | None:
@@ -63,6 +70,16 @@ def _box(scene: MaskScene) -> Mask | None:
     return draw_box(scene.to_crop(corners), scene.size)
 
 
+def _segmentation(scene: MaskScene) -> Mask | None:
+    found = scene.silhouette
+    if found is None:
+        return None
+    turn, shift = found.to_picture[:, :2], found.to_picture[:, 2:]
+    back = np.linalg.inv(turn)
+    reads = np.hstack((back @ scene.to_picture[:, :2], back @ (scene.to_picture[:, 2:] - shift)))
+    return draw_moved(found.mask, reads, scene.size)
+
+
 def _truth(scene: MaskScene) -> Mask | None:
     outline = scene.true_outline
     if outline is None:
@@ -76,6 +93,7 @@ MASKS = MappingProxyType(
         for source in (
             MaskSource("landmarks", "the detector gave no landmarks", _landmarks),
             MaskSource("box", "there is no box", _box),
+            MaskSource("segmentation", "the detector gave no segmentation", _segmentation, subject="body"),
             MaskSource("keypoints", "there are no true key points", _keypoints, of_truth=True),
             MaskSource("truth", "there is no true mesh", _truth, of_truth=True),
         )
@@ -84,26 +102,32 @@ MASKS = MappingProxyType(
 """Rows but `none`."""
 
 
-def find_mask(name: str, *, with_truth: bool = True) -> MaskSource | None:
+def find_mask(name: str, *, subject: str | None = None, with_truth: bool = True) -> MaskSource | None:
     """The row of a name; None for `none`.
 
+    Args:
+        name: what `--mask` was given.
+        subject: what is to be masked, `"hand"` or `"body"`; None for any.
+        with_truth: whether there is a data set's truth to draw from.
+
     Raises:
-        InputError: no such row, or one that needs the truth where there is none.
+        InputError: no such row, or one that cannot be had of such a subject or without truth.
     """
     if name == NO_MASK:
         return None
     found = MASKS.get(name)
+    if found is not None and found.is_for(subject, with_truth):
+        return found
+    known = ", ".join(mask_names(subject=subject, with_truth=with_truth))
     if found is None:
-        known = ", ".join(mask_names(with_truth=with_truth))
         raise InputError(f"there is no mask {name!r}: use one of {known}.")
-    if found.of_truth and not with_truth:
-        raise InputError(
-            f"mask {name!r} is drawn from the truth of a data set, and pictures have none: use one of "
-            f"{', '.join(mask_names(with_truth=False))}."
-        )
-    return found
+    if found.is_for(None, with_truth):
+        raise InputError(f"mask {name!r} cannot be had of a {subject}: use one of {known}.")
+    raise InputError(
+        f"mask {name!r} is drawn from the truth of a data set, and pictures have none: use one of {known}."
+    )
 
 
-def mask_names(*, with_truth: bool = True) -> tuple[str, ...]:
-    """All names, `none` first."""
-    return NO_MASK, *(row.name for row in MASKS.values() if with_truth or not row.of_truth)
+def mask_names(*, subject: str | None = None, with_truth: bool = True) -> tuple[str, ...]:
+    """All names that can be had, `none` first; see `find_mask`."""
+    return NO_MASK, *(row.name for row in MASKS.values() if row.is_for(subject, with_truth))

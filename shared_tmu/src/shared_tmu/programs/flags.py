@@ -79,18 +79,19 @@ def choose_protection(text: str) -> Protect:
     raise InputError(f"--protect {text!r} is not known: use first, or last to reproduce published TMU.")
 
 
-def choose_mask(text: str, methods: Sequence[str], *, with_truth: bool = True) -> str:
+def choose_mask(text: str, methods: Sequence[str], subject: str, *, with_truth: bool = True) -> str:
     """A row of the table of masks, or `none`.
 
     Args:
         text: its name.
         methods: rows of the table of methods that would be told of it.
+        subject: what is to be masked, `"hand"` or `"body"`.
         with_truth: whether there is a data set's truth to draw masks from.
 
     Raises:
         InputError: no such row, or a method that has no groups of tokens to keep apart.
     """
-    if find_mask(text, with_truth=with_truth) is not None:
+    if find_mask(text, subject=subject, with_truth=with_truth) is not None:
         mixing = next((name for name in methods if METHODS[name].mixes), None)
         if mixing is not None:
             raise InputError(
