@@ -130,8 +130,8 @@ def test_dropout_and_drop_path_work_in_training():
 
 def test_a_method_of_ones_own_needs_no_table(vit):
     def first_pairs(seen, r):
-        slots = torch.arange(seen.x.shape[1]).sub(r).clamp_min(0)
-        return Merge(MergePlan(slots.expand(len(seen.x), -1), seen.x.shape[1] - r))
+        slots = torch.arange(seen.shape[1]).sub(r).clamp_min(0)
+        return Merge(MergePlan(slots.expand(seen.shape[0], -1), seen.shape[1] - r))
 
     own = Method("first", Between(first_pairs), Needs.SIZES)
     _, plan = run_trunk(vit.blocks, torch.randn(1, 10, 32), "2x2", method=own)

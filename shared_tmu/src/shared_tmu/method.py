@@ -34,6 +34,10 @@ class Method:
             images.
         mixes: whether slots are mixtures of all tokens, so that there are no groups and no source map.
         learn: makes the module with its learned parts; None for methods that learn nothing.
+
+    Raises:
+        MethodError: the place cannot give what the method reads, or the method does not ask for what the
+            place needs.
     """
 
     name: str
@@ -45,6 +49,22 @@ class Method:
     reads: Literal["counts", "thresholds"] = "counts"
     mixes: bool = False
     learn: Learn | None = None
+
+    def __post_init__(self) -> None:
+        place = self.step
+        if not isinstance(place, Place):
+            return
+        kind = type(place).__name__
+        if late := self.needs & place.lacks:
+            raise MethodError(
+                f"method {self.name!r} reads {_say(late)}, and {kind} acts before attention has computed "
+                "it: use Between, After or Inside, or read TOKENS and SIZES only."
+            )
+        if missing := place.requires & ~self.needs:
+            raise MethodError(
+                f"method {self.name!r} acts in {kind}, which works on the attention map: add {_say(missing)} "
+                "to its needs, or use Between."
+            )
 
     @property
     def removes(self) -> bool:
@@ -70,3 +90,7 @@ class Method:
                 f"method {self.name!r} does not plan from a metric alone: run it with run_trunk or patch."
             )
         return self.step.plan
+
+
+def _say(needs: Needs) -> str:
+    return ", ".join(str(need.name) for need in needs)

@@ -1,8 +1,8 @@
 """Where in a block a method acts: each place turns a planning function into a step.
 
-A step runs one block, `step(block, seen, r)`: it takes the tokens from `seen.x`, and stores the block's
-output there. Methods that fit none of the places write a step of their own from the same parts: `attend`,
-`compress` and `transform`.
+A step runs one block, `step(block, seen, r)`: it takes the tokens from `seen.tokens`, and stores the
+block's output there. Methods that fit none of the places write a step of their own from the same parts:
+`attend`, `compress` and `transform`.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from torch import Tensor
 from . import blocks
 from .blocks import Block
 from .errors import MethodError
-from .ops import unmerge
-from .reductions import Planned, Reduction
-from .seen import Needs, Seen
+from .ops import merge, unmerge
+from .reductions import Planned, Reduction, require_reduction
+from .seen import OF_ATTENTION, Needs, Seen
 
 Plan = Callable[[Seen, int], Reduction | None]
-"""Decides how to remove r of the tokens of `seen`; None leaves them as they are."""
+"""Decides how to remove r of the tokens of `seen`; None leaves them as they are, where thresholds decide or
+the place undoes it at once."""
 Step = Callable[[Block, Seen, int], None]
 """Runs a block, removing r tokens in it."""
 
 
 def attend(block: Block, seen: Seen) -> None:
     """The first half of a block, `x + attn(norm1(x))`; keeps the tensors that the method lists."""
-    seen.x = seen.run("attention", _attend, block, seen)
+    seen.tokens = seen.run("attention", _attend, block, seen)
 
 
 def _attend(block: Block, seen: Seen) -> Tensor:
-    normed = block.norm1(seen.x)
+    normed = block.norm1(seen.tokens)
     q, k, v = blocks.project_qkv(block, normed)
     seen.keep(normed, q, k, v)
     if Needs.MAP in seen.needs:
@@ -40,20 +41,24 @@ def _attend(block: Block, seen: Seen) -> Tensor:
         heads = blocks.attend_by_map(block, weights, v)
     else:
         heads = blocks.attend(block, q, k, v, seen.weights)
-    return seen.x + blocks.attention_branch(block, heads)
+    return seen.tokens + blocks.attention_branch(block, heads)
 
 
-def compress(seen: Seen, plan: Plan, r: int) -> Reduction | None:
-    """Call a planning function, and apply the reduction that it returns."""
+def compress(seen: Seen, plan: Plan, r: int, carry: Needs = Needs.NOTHING) -> Reduction | None:
+    """Call a planning function, and apply the reduction that it returns.
+
+    A step may do this several times, for instance prune and then merge. `carry` lists the inputs of attention
+    that the next plan reads: they are reduced as the tokens; all others are given up, see `Seen.accept`.
+    """
     reduction: Reduction | None = seen.run("matching", plan, seen, r)
     if reduction is not None:
-        seen.accept(reduction)
+        seen.accept(reduction, carry)
     return reduction
 
 
 def transform(block: Block, seen: Seen) -> None:
     """The second half of a block, `x + mlp(norm2(x))`."""
-    seen.x = seen.run("MLP", blocks.mlp_half, block, seen.x)
+    seen.tokens = seen.run("MLP", blocks.mlp_half, block, seen.tokens)
 
 
 @dataclass(frozen=True)
@@ -63,10 +68,17 @@ class Place:
     Attributes:
         plan: what the method decides.
         undoes_at_once: whether the block returns as many tokens as it takes.
+        requires: needs without which the place cannot act.
     """
 
     plan: Plan
     undoes_at_once = False
+    requires = Needs.NOTHING
+
+    @property
+    def lacks(self) -> Needs:
+        """What a plan cannot read here, since it is computed later."""
+        return Needs.NOTHING
 
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""
@@ -85,6 +97,11 @@ class Between(Place):
 
 class Before(Place):
     """The method, then the whole block; the method cannot read queries, keys, values or attention."""
+
+    @property
+    def lacks(self) -> Needs:
+        """Everything of attention."""
+        return OF_ATTENTION
 
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""
@@ -107,23 +124,26 @@ class Inside(Place):
     """The attention map of all tokens, then the method, then attention with the reduced map.
 
     The weights of keys that share a slot are added; queries that share a slot are combined as their tokens
-    are; values are those of the slots. So the map is not computed twice. Needs `MAP`.
+    are if that is a mean (`Planned.is_mean`), else by size; values are those of the slots. So the map is not
+    computed twice. Needs `MAP`.
 
     Source: MCTF, Lee et al. 2024, arXiv:2403.10030, "one-step-ahead attention".
     """
 
+    requires = Needs.MAP
+
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""
         seen.run("attention", self._look, block, seen)
-        weights, size = seen.attention, seen.size
+        weights, size = seen.attention, seen.sizes
         reduction = compress(seen, self.plan, r)
         if reduction is not None:
             weights = seen.run("merging", fuse_map, weights, reduction, size)
-        seen.x = seen.run("attention", self._finish, block, seen.x, weights)
+        seen.tokens = seen.run("attention", self._finish, block, seen.tokens, weights)
         transform(block, seen)
 
     def _look(self, block: Block, seen: Seen) -> None:
-        normed = block.norm1(seen.x)
+        normed = block.norm1(seen.tokens)
         q, k, v = blocks.project_qkv(block, normed)
         seen.keep(normed, q, k, v)
         seen.parts[Needs.MAP] = blocks.attention_map(block, q, k, seen.weights)
@@ -135,6 +155,9 @@ class Inside(Place):
 
 def fuse_map(weights: Tensor, reduction: Reduction, size: Tensor | None) -> Tensor:
     """The attention map of the slots, `[B, H, M, M]`, from that of the tokens, `[B, H, N, N]`.
+
+    Its rows still add up to 1 if nothing is pruned: queries are combined by the reduction's own `reduce` if
+    that is a mean, else by the mean weighted by size.
 
     Raises:
         MethodError: the method mixes all tokens; a map of such slots has no meaning.
@@ -148,7 +171,7 @@ def fuse_map(weights: Tensor, reduction: Reduction, size: Tensor | None) -> Tens
     fused = weights.new_zeros(batch, heads, rows, plan.num_slots + plan.prunes)
     fused = fused.scatter_add(3, slot[:, None, None].expand_as(weights), weights)[..., : plan.num_slots]
     as_tokens = fused.transpose(1, 2).flatten(2)  # [B, N, H * M]
-    reduced, _ = reduction.reduce(as_tokens, size)
+    reduced, _ = reduction.reduce(as_tokens, size) if reduction.is_mean else merge(as_tokens, plan, size)
     return reduced.view(batch, plan.num_slots, heads, plan.num_slots).transpose(1, 2)
 
 
@@ -168,6 +191,11 @@ class Around(Place):
     part: str = "attention"
     undoes_at_once = True
 
+    @property
+    def lacks(self) -> Needs:
+        """Everything of attention, unless the sub-layer is the MLP."""
+        return OF_ATTENTION if self.part == "attention" else Needs.NOTHING
+
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""
         if self.part == "attention":
@@ -186,15 +214,16 @@ class Around(Place):
         branch: Callable[[Block, Tensor], Tensor],
     ) -> None:
         reduction: Reduction | None = seen.run("matching", self.plan, seen, r)
-        normed = norm(seen.x)
+        normed = norm(seen.tokens)
         if reduction is None:
-            seen.x = seen.x + seen.run(self.part, branch, block, normed)
+            seen.tokens = seen.tokens + seen.run(self.part, branch, block, normed)
             return
+        require_reduction(reduction, seen.method)
         if seen.watch is not None:
             seen.watch.planned(seen, reduction)
         short, _ = seen.run("merging", reduction.reduce, normed, None)
         added = seen.run(self.part, branch, block, short)
-        seen.x = seen.x + seen.run("unmerging", unmerge, added, reduction.route)
+        seen.tokens = seen.tokens + seen.run("unmerging", unmerge, added, reduction.route)
 
 
 def _attention_of(block: Block, normed: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .matching import APART, without_autocast
+from .matching import without_autocast
 from .ops import sum_dtype, take
 from .plan import MergePlan
 from .reductions import Prune
@@ -17,19 +17,22 @@ from .seen import Needs, Seen
 def prune_lowest(score: Tensor, r: int, seen: Seen) -> Prune:
     """Drop the r tokens of lowest score; those that stay keep their order.
 
-    A dropped token copies the kept one whose metric is most similar, by cosine, or the last kept one for
-    methods that list no keys. Prefix tokens stay, and are never copied. Protected tokens are dropped last.
+    A dropped token copies the kept one whose metric is most similar, by cosine; for methods that list no
+    keys, the kept one that is nearest to it in the sequence. Prefix tokens stay, and are never copied.
+    Protected tokens are dropped last, whatever the scores are.
 
     Args:
-        score: of the tokens after the prefix, `[B, N - T]`, from 0 to 1; of equal ones the last are dropped
+        score: of the tokens after the prefix, `[B, N - T]`, on any scale; of equal ones the last are dropped
             first.
         r: tokens to drop, fewer than N - T.
         seen: the block.
     """
-    prefix, (batch, num_tokens) = seen.num_prefix_tokens, seen.x.shape[:2]
-    if seen.protected is not None:
-        score = score + APART * seen.protected[:, prefix:]
-    order = score.sort(dim=1, descending=True, stable=True).indices + prefix  # [B, N - T]
+    prefix, (batch, num_tokens) = seen.num_prefix_tokens, seen.shape
+    order = score.sort(dim=1, descending=True, stable=True).indices  # [B, N - T]
+    if seen.protected is not None:  # protected ones first, both kinds in the order of their scores
+        flags = seen.protected[:, prefix:].gather(1, order).to(torch.uint8)
+        order = order.gather(1, flags.sort(dim=1, descending=True, stable=True).indices)
+    order = order + prefix
     num_kept = num_tokens - prefix - r
     patches, dropped = order[:, :num_kept].sort(dim=1).values, order[:, num_kept:]
     first = torch.arange(prefix, device=score.device).expand(batch, -1)
@@ -43,9 +46,12 @@ def prune_lowest(score: Tensor, r: int, seen: Seen) -> Prune:
 
 
 def _most_similar(seen: Seen, kept: Tensor, dropped: Tensor) -> Tensor:
-    """Which of the kept tokens `[B, K]` each dropped one `[B, R]` is most similar to, `[B, R]`."""
+    """Which of the kept tokens `[B, K]` each dropped one `[B, R]` is most similar to, `[B, R]`.
+
+    Without keys, the nearest one in the sequence, of two equally near ones the first.
+    """
     if Needs.KEYS not in seen.needs:
-        return torch.full_like(dropped, kept.shape[1] - 1)
+        return (dropped.unsqueeze(2) - kept.unsqueeze(1)).abs().argmin(dim=2)
     metric = seen.metric
     with without_autocast(metric.device):
         unit = torch.nn.functional.normalize(metric.to(sum_dtype(metric)), dim=-1)

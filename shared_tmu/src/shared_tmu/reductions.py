@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .errors import PlanError
+from .errors import MethodError, PlanError
 from .ops import merge, merge_and_compose, take, unmerge
 from .plan import MergePlan
 
@@ -54,9 +54,12 @@ class Planned(Reduction):
 
     Attributes:
         plan: which tokens go where.
+        is_mean: whether `reduce` is a mean with weights that depend on tokens only, so that it can be applied
+            to other rows than tokens, such as those of an attention map.
     """
 
     plan: MergePlan
+    is_mean = False
 
     @property
     def route(self) -> MergePlan:
@@ -73,6 +76,8 @@ class Planned(Reduction):
 
 class Merge(Planned):
     """Tokens that share a slot become their mean, weighted by size: `ops.merge`."""
+
+    is_mean = True
 
     def reduce(self, x: Tensor, size: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """See `ops.merge`."""
@@ -97,6 +102,7 @@ class Prune(Planned):
     """
 
     kept: Tensor
+    is_mean = True
 
     def reduce(self, x: Tensor, size: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The rows that stay; the sizes of dropped tokens are lost."""
@@ -212,3 +218,17 @@ def join(first: Route, second: Route) -> Route:
 
 def _parts(route: Route) -> tuple[MergePlan | Linear, ...]:
     return (route,) if isinstance(route, MergePlan) else route.parts
+
+
+def require_reduction(value: object, method: str) -> None:
+    """Refuse what a plan may not return.
+
+    Raises:
+        MethodError: it is no `Reduction`.
+    """
+    if not isinstance(value, Reduction):
+        example = "Merge(plan), or Prune" if isinstance(value, MergePlan) else "Merge, Prune, Linear"
+        raise MethodError(
+            f"{method!r} returned a {type(value).__name__}, and a plan returns a Reduction: {example} or a "
+            "class of your own, see reductions.py."
+        )

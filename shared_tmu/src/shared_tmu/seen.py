@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from .errors import MethodError, PlanError
-from .matching import MAX_SCORES, without_autocast
-from .ops import sum_dtype
+from .attention_rows import mean_keys, mean_rows
+from .errors import MethodError
 from .plan import MergePlan
-from .reductions import Reduction, Route
+from .reductions import Reduction, Route, require_reduction
 
 Grid = tuple[int, int]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Needs(Flag):
     """What a method reads; anything that it does not list is neither kept nor computed.
 
-    * `TOKENS`: the features in `seen.x` (every method may read its shape);
+    * `TOKENS`: the features in `seen.x` (every method may read `seen.shape`);
     * `SIZES`: how many original tokens each stands for. Without it no sizes are kept: means are not weighted,
       and attention is not proportional;
     * `NORMED`, `QUERIES`, `KEYS`, `VALUES`: the inputs of attention; `KEYS` also gives the metric;
@@ -38,6 +38,12 @@ class Needs(Flag):
     VALUES = auto()
     ROWS = auto()
     MAP = auto()
+
+
+PER_TOKEN = Needs.NORMED | Needs.QUERIES | Needs.KEYS | Needs.VALUES
+"""The inputs of attention, which have one row per token."""
+OF_ATTENTION = PER_TOKEN | Needs.ROWS | Needs.MAP
+"""All that is known only when attention has run."""
 
 
 class Watch:
@@ -71,21 +77,22 @@ class Seen:
     """One block in one forward pass. A step reads it, and stores the resulting tokens and sizes in it.
 
     Attributes:
-        x: the current tokens `[B, N, C]`: those that enter the block, later those after its attention, and so
-            on.
-        size: original tokens per token, `[B, N]`; None for ones, and where the method lists no `SIZES`.
+        tokens: the current tokens `[B, N, C]`: those that enter the block, later those after its attention,
+            and so on. Methods read them as `x`, which their needs have to list.
+        sizes: original tokens per token, `[B, N]`; None for ones, and where the method lists no `SIZES`.
+            Methods read them as `size`.
         layer: number of the block, from 0, of `depth`.
         num_prefix_tokens: T tokens at the front that stay first, and are never merged or pruned.
         protected: further tokens to protect while there are others, `[B, N]` bool; None for none.
         proportional: whether attention is proportional (weights keys by their size).
         grid: rows and columns of the patches, if they are known.
         thresholds: numbers for this block, of schedules that give no counts.
-        learned: the method's own module, for one that learns.
+        learned: the method's own module, for one that learns; `read_learned` gives it with its type.
         route: from the first tokens of the trunk to these; None before the first reduction.
     """
 
-    x: Tensor
-    size: Tensor | None = None
+    tokens: Tensor
+    sizes: Tensor | None = None
     layer: int = 0
     depth: int = 1
     num_prefix_tokens: int = 0
@@ -114,18 +121,44 @@ class Seen:
         return seen
 
     @property
+    def x(self) -> Tensor:
+        """The current tokens, `[B, N, C]`. For their shape and device alone: `shape`, `device`."""
+        self._require(Needs.TOKENS)
+        return self.tokens
+
+    @x.setter
+    def x(self, tokens: Tensor) -> None:
+        self.tokens = tokens
+
+    @property
+    def size(self) -> Tensor | None:
+        """Original tokens per token, `[B, N]`; None for ones."""
+        self._require(Needs.SIZES)
+        return self.sizes
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """B and N, images and current tokens."""
+        return self.tokens.shape[0], self.tokens.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Of the tokens."""
+        return self.tokens.device
+
+    @property
     def live(self) -> Tensor | None:
         """Which tokens are not padding, `[B, N]` bool; None if all are."""
         is_padded = isinstance(self.route, MergePlan) and self.route.is_padded
-        return None if not is_padded or self.size is None else self.size > 0
+        return None if not is_padded or self.sizes is None else self.sizes > 0
 
     @property
     def weights(self) -> Tensor | None:
         """Sizes for proportional attention, `[B, N]`: 0 for padding; None for plain attention."""
-        if self.proportional or self.size is None:
-            return self.size
+        if self.proportional or self.sizes is None:
+            return self.sizes
         live = self.live
-        return None if live is None else live.to(self.size.dtype)
+        return None if live is None else live.to(self.sizes.dtype)
 
     @property
     def metric(self) -> Tensor:
@@ -166,21 +199,46 @@ class Seen:
             rows: queries, such as `slice(0, 1)` for the class token's.
         """
         self._require(Needs.ROWS)
-        q, k = self.parts[Needs.QUERIES][:, :, rows], self.parts[Needs.KEYS]
+        q, k = self._find(Needs.QUERIES)[:, :, rows], self._find(Needs.KEYS)
         scale = k.shape[-1] ** -0.5 if self.scale is None else self.scale
         live = self.live
-        return _mean_rows(q, k, scale, self.weights, None if live is None else live[:, rows])
+        return mean_rows(q, k, scale, self.weights, None if live is None else live[:, rows])
 
     def get(self, part: Needs) -> Tensor:
         """One of the tensors that the method lists.
 
         Raises:
-            MethodError: its row does not list it, or attention has not run yet.
+            MethodError: its row does not list it, attention has not run yet, or the tokens have been reduced
+                since.
         """
         self._require(part)
-        if part not in self.parts:
+        return self._find(part)
+
+    def _find(self, part: Needs) -> Tensor:
+        if part in self.parts:
+            return self.parts[part]
+        if self.reduction is None:
             raise MethodError(f"{self.method!r} reads {part.name} before attention has run in this block.")
-        return self.parts[part]
+        raise MethodError(
+            f"{self.method!r} reads {part.name} after it has reduced the tokens of this block, and those are "
+            "of the tokens before: read it first, use the new tokens in seen.x, or let compress(..., "
+            "carry=Needs.KEYS) reduce keys, queries, values or the normed input as the tokens (an attention "
+            "map cannot be carried)."
+        )
+
+    def read_learned(self, kind: type[Module]) -> Module:
+        """The method's own module, `seen.read_learned(MyModule)`.
+
+        Raises:
+            MethodError: there is none, or it is of another class.
+        """
+        if not isinstance(self.learned, kind):
+            raise MethodError(
+                f"{self.method!r} reads a learned {kind.__name__}, and was given "
+                f"{'nothing' if self.learned is None else type(self.learned).__name__}: its row's `learn` "
+                "has to return one."
+            )
+        return self.learned
 
     def keep(self, normed: Tensor, q: Tensor, k: Tensor, v: Tensor) -> None:
         """Keep the tensors that the method lists."""
@@ -196,19 +254,41 @@ class Seen:
         """Call a function; if there is an observer, its time is counted for a part."""
         return function(*arguments) if self.watch is None else self.watch.call(part, function, *arguments)
 
-    def accept(self, reduction: Reduction) -> None:
-        """Reduce tokens and sizes; from here on the tokens are the slots."""
+    def accept(self, reduction: Reduction, carry: Needs = Needs.NOTHING) -> None:
+        """Reduce tokens and sizes; from here on the tokens are the slots.
+
+        Queries, keys and the rest belong to the tokens before, so they are given up, except those to carry.
+
+        Args:
+            reduction: what the method decided.
+            carry: which of `NORMED`, `QUERIES`, `KEYS`, `VALUES` to reduce as the tokens, by the reduction.
+
+        Raises:
+            MethodError: this is no reduction, or something to carry is not there or has no value per token.
+        """
+        require_reduction(reduction, self.method)
         if self.watch is not None:
             self.watch.planned(self, reduction)
-        before = self.x
-        self.x, size, self.route = self.run("merging", reduction.follow, self.x, self.size, self.route)
+        before = self.tokens
+        carried = {part: self._carry(reduction, part) for part in carry} if carry else {}
+        self.tokens, size, self.route = self.run("merging", reduction.follow, before, self.sizes, self.route)
         is_padded = isinstance(self.route, MergePlan) and self.route.is_padded
-        self.size = size if is_padded or Needs.SIZES in self.needs else None
+        self.sizes = size if is_padded or Needs.SIZES in self.needs else None
         if self.protected is not None:
             self.protected = reduction.carry(self.protected)
         if self.keeps_history:
-            self.history = (*self.history, Applied(reduction, before, self.x))
-        self.reduction = reduction
+            self.history = (*self.history, Applied(reduction, before, self.tokens))
+        self.reduction, self.parts = reduction, carried
+
+    def _carry(self, reduction: Reduction, part: Needs) -> Tensor:
+        if part not in PER_TOKEN:
+            raise MethodError(f"{self.method!r} carries {part.name}, which is not one row per token.")
+        rows = self.get(part)
+        if part is Needs.NORMED:
+            return reduction.reduce(rows, self.sizes)[0]
+        batch, heads, _, width = rows.shape
+        short, _ = reduction.reduce(rows.transpose(1, 2).flatten(2), self.sizes)  # [B, M, H * D]
+        return short.view(batch, -1, heads, width).transpose(1, 2)
 
     def _require(self, part: Needs) -> None:
         if part not in self.needs:
@@ -216,60 +296,3 @@ class Seen:
                 f"{self.method!r} reads {part.name}, which its row of the table does not list: add "
                 f"Needs.{part.name} to its needs."
             )
-
-
-def fit_mask(mask: Tensor, batch_size: int, num_tokens: int, num_prefix_tokens: int) -> Tensor:
-    """A mask of tokens to protect, as `[B, N]` bool.
-
-    Args:
-        mask: bool, for all N tokens or for those after the prefix; `[N]`, `[1, N]` or `[B, N]`.
-        batch_size: B.
-        num_tokens: N.
-        num_prefix_tokens: T.
-
-    Raises:
-        PlanError: it is not bool, or fits neither.
-    """
-    if mask.dtype != torch.bool:
-        raise PlanError(f"a mask of tokens to protect is bool, this one is {mask.dtype}: compare it first.")
-    wide = mask.unsqueeze(0) if mask.ndim == 1 else mask
-    if wide.ndim == 2 and wide.shape[1] == num_tokens - num_prefix_tokens:
-        wide = torch.nn.functional.pad(wide, (num_prefix_tokens, 0))
-    if wide.ndim != 2 or wide.shape[0] not in (1, batch_size) or wide.shape[1] != num_tokens:
-        raise PlanError(
-            f"a mask of tokens to protect is [B, N] = {[batch_size, num_tokens]}, or that without the "
-            f"{num_prefix_tokens} prefix tokens, this one is {list(mask.shape)}."
-        )
-    return wide.expand(batch_size, -1)
-
-
-@torch.no_grad()
-def mean_keys(keys: Tensor) -> Tensor:
-    """The metric: keys `[B, H, N, D]` averaged over heads, `[B, N, D]`, in float32 (float64 for float64)."""
-    return keys.mean(dim=1, dtype=sum_dtype(keys))
-
-
-@torch.no_grad()
-def _mean_rows(q: Tensor, k: Tensor, scale: float, weights: Tensor | None, live: Tensor | None) -> Tensor:
-    """Mean over heads and queries of `softmax(q k + log(weights))`, `[B, N]`.
-
-    Args:
-        q: queries, `[B, H, R, D]`.
-        k: keys, `[B, H, N, D]`.
-        scale: factor on the logits.
-        weights: sizes of the keys, `[B, N]`, or None.
-        live: which queries count, `[B, R]` bool, or None for all.
-    """
-    dtype = sum_dtype(q)
-    keys = k.to(dtype).mT * scale
-    bias = None if weights is None else weights.to(dtype).log()[:, None, None]
-    total = keys.new_zeros(k.shape[0], k.shape[2])
-    step = max(1, MAX_SCORES // max(1, k.shape[0] * k.shape[1] * k.shape[2]))
-    for first in range(0, q.shape[2], step):
-        part = slice(first, first + step)
-        with without_autocast(q.device):
-            logits = q[:, :, part].to(dtype) @ keys  # [B, H, R, N]
-        shares = (logits if bias is None else logits + bias).softmax(-1).mean(1)
-        total = total + (shares if live is None else shares * live[:, part].unsqueeze(2)).sum(1)
-    counted = q.shape[2] if live is None else live.sum(1, keepdim=True)
-    return total / counted

@@ -12,11 +12,13 @@ from .block_guard import call_whole
 from .blocks import Block, attention_half, mlp_half
 from .controls import front_to_last, last_to_front, turned
 from .errors import MethodError, PlanError
+from .method import Method
 from .ops import merge, unmerge
 from .plan import MergePlan
+from .protection import fit_mask
 from .reductions import Route
 from .schedule import count_removed, say_where_limited
-from .seen import Applied, Seen, Watch, fit_mask
+from .seen import Applied, Seen, Watch
 from .trunk_settings import TrunkSettings
 
 Mask = Tensor | Callable[[Tensor], Tensor]
@@ -118,19 +120,20 @@ class TrunkPass:
         if r == 0:
             return self._run_whole(block, seen)
         method.step(block, seen, r)
+        _require_removed(seen, method, x.shape[1], r)
         if seen.reduction is not None:
             assert seen.route is not None
             self._made = (*self._made, seen.route)
-            self._size, self._protected = seen.size, seen.protected
+            self._size, self._protected = seen.sizes, seen.protected
             self._history = (*self._history, *seen.history)
-        return seen.x
+        return seen.tokens
 
     def _run_whole(self, block: Block, seen: Seen) -> Tensor:
         """A block that removes nothing; run from its parts if attention is proportional."""
         weights = seen.weights
         if weights is None and not self._counts_sizes:
-            return call_whole(block, seen.x)
-        x, _ = seen.run("attention", attention_half, block, seen.x, weights)
+            return call_whole(block, seen.tokens)
+        x, _ = seen.run("attention", attention_half, block, seen.tokens, weights)
         whole: Tensor = seen.run("MLP", mlp_half, block, x)
         return whole
 
@@ -165,6 +168,20 @@ class TrunkPass:
                 settings.schedule, self.depth, x.shape[1], settings.num_prefix_tokens, settings.method.name,
                 settings.method.limit,
             )  # fmt: skip
+
+
+def _require_removed(seen: Seen, method: Method, num_tokens: int, r: int) -> None:
+    """Refuse a step that removed another number of tokens than it was asked to: counts, FLOPs and schedules
+    would be wrong."""
+    if method.reads == "thresholds":
+        return
+    removed, asked = num_tokens - seen.tokens.shape[1], r if method.removes else 0
+    if removed != asked:
+        raise MethodError(
+            f"method {method.name!r} removed {removed} of {num_tokens} tokens in block {seen.layer}, and was "
+            f"asked to remove {asked}: its plan has to remove r, or its limit has to say that it cannot, or "
+            'it reads="thresholds".'
+        )
 
 
 def _reduce_again(x: Tensor, route: Route) -> Tensor:

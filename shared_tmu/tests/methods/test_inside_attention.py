@@ -25,6 +25,7 @@ class Pooled(Planned):
     """The mean by other weights than sizes; sizes add up."""
 
     weights: Tensor
+    is_mean = True
 
     def reduce(self, x, size):
         batch, slots = len(x), self.plan.num_slots
@@ -38,7 +39,7 @@ class Pooled(Planned):
 
 def plan_mctf(seen: Seen, r: int, is_both_ways: bool = True) -> Pooled:
     """Similar, unimportant, small tokens join; then some of the others join those."""
-    x, (batch, count) = seen.x, seen.x.shape[:2]
+    x, (batch, count) = seen.x, seen.shape
     size = x.new_ones(batch, count) if seen.size is None else seen.size
     received = seen.attention.mean((1, 2))
     unit = F.normalize(x, dim=-1)

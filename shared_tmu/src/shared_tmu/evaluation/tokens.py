@@ -107,7 +107,7 @@ class _Pairs(Watch):
 
     def planned(self, seen: Seen, reduction: Reduction) -> None:
         """Look at the keys; the reduction says how many go."""
-        r = seen.x.shape[1] - reduction.route.num_slots
+        r = seen.shape[1] - reduction.route.num_slots
         self.found.append(_cosines(seen.metric, r, seen.num_prefix_tokens))
 
 

@@ -16,10 +16,11 @@ from ..errors import MethodError, PlanError
 from ..method import Method
 from ..places import After, Around, Between
 from ..plan import MergePlan
-from ..reductions import Planned
+from ..protection import fit_mask
+from ..reductions import Planned, require_reduction
 from ..schedule import Schedule, all_but_one, count_removed
 from ..schedule_text import read_count
-from ..seen import Needs, Seen, fit_mask
+from ..seen import Needs, Seen
 from .dct import plan_dct
 from .evit import plan_evit
 from .random_pairs import plan_random_pairs
@@ -123,6 +124,7 @@ def plan_merge(
         return MergePlan.identity(batch, num_tokens, metric.device)
     seen = Seen.of_metric(metric, num_prefix_tokens, spared, rule.name, rule.needs)
     reduction = plan(seen, count)
+    require_reduction(reduction, rule.name)
     if not isinstance(reduction, Planned):
         raise MethodError(f"method {rule.name!r} makes no plan: run it with run_trunk or patch.")
     return reduction.plan

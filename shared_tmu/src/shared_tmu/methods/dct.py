@@ -22,13 +22,12 @@ from ..seen import Seen
 @torch.no_grad()
 def plan_dct(seen: Seen, r: int) -> Linear:
     """Drop the r highest frequencies of the tokens after the prefix; protected tokens are left out of it."""
-    (batch, num_tokens), prefix = seen.x.shape[:2], seen.num_prefix_tokens
-    x = seen.x
+    (batch, num_tokens), prefix = seen.shape, seen.num_prefix_tokens
     if seen.protected is not None:
         return Linear(low_pass_around(_release(seen.protected, r, prefix), r), batch)
-    is_plain = type(x) is Tensor and x.device.type == "cpu" and not torch.compiler.is_compiling()
+    is_plain = type(seen.tokens) is Tensor and seen.device.type == "cpu" and not torch.compiler.is_compiling()
     make = _kept_low_pass if is_plain else low_pass
-    return Linear(make(num_tokens, r, prefix, x.device), batch)
+    return Linear(make(num_tokens, r, prefix, seen.device), batch)
 
 
 def low_pass(num_tokens: int, r: int, num_prefix_tokens: int, device: torch.device) -> Tensor:

@@ -26,8 +26,8 @@ def plan_random_pairs(seen: Seen, r: int, seed: int = 0) -> Merge:
         r: tokens to remove.
         seed: any integer from 0 to 2**31 - 1.
     """
-    (batch, num_tokens), prefix = seen.x.shape[:2], seen.num_prefix_tokens
-    position = torch.arange(num_tokens, device=seen.x.device).unsqueeze(0)  # [1, N]
+    (batch, num_tokens), prefix = seen.shape, seen.num_prefix_tokens
+    position = torch.arange(num_tokens, device=seen.device).unsqueeze(0)  # [1, N]
     sources, targets = halves(position, prefix)
     draw = hash_integers(hash_integers(sources + 4096 * num_tokens) + seed)  # [1, A], 0..2**31 - 1
     target = (hash_integers(draw + 1) % max(targets.shape[1], 1)).expand(batch, -1)

@@ -18,6 +18,8 @@ from ..seen import Seen
 class Slice(Planned):
     """The first tokens, as a view without a copy."""
 
+    is_mean = True
+
     def reduce(self, x: Tensor, size: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The first rows."""
         slots = self.plan.num_slots
@@ -26,11 +28,11 @@ class Slice(Planned):
 
 def plan_drop(seen: Seen, r: int) -> Planned:
     """Keep the first N - r tokens; the others copy the last of these when the grid is restored."""
-    batch, num_tokens = seen.x.shape[:2]
+    batch, num_tokens = seen.shape
     if seen.protected is not None:
-        position = torch.arange(num_tokens - seen.num_prefix_tokens, device=seen.x.device)
+        position = torch.arange(num_tokens - seen.num_prefix_tokens, device=seen.device)
         return prune_lowest(1 - position.expand(batch, -1) / num_tokens, r, seen)
-    device, slots = seen.x.device, num_tokens - r
+    device, slots = seen.device, num_tokens - r
 
     def make_maps() -> tuple[Tensor, Tensor]:
         position = torch.arange(num_tokens, device=device).expand(batch, -1)

@@ -34,9 +34,9 @@ def plan_tomesd(seen: Seen, r: int, cell: Grid = CELL, is_random: bool = True) -
     Raises:
         MethodError: the grid is not known, or is not that of the tokens.
     """
-    prefix, count = seen.num_prefix_tokens, seen.x.shape[1] - seen.num_prefix_tokens
+    prefix, count = seen.num_prefix_tokens, seen.shape[1] - seen.num_prefix_tokens
     grid = require_grid(seen.grid, count, seen.method)
-    is_target = find_destinations(grid, cell, seen.layer if is_random else None, seen.x.device)
+    is_target = find_destinations(grid, cell, seen.layer if is_random else None, seen.device)
     num_targets = (grid[0] // cell[0]) * (grid[1] // cell[1])
     r = min(r, count - num_targets)
     if r <= 0 or num_targets == 0:
