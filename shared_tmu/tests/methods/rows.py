@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from read_contributing import read_example
 from torch import Tensor, nn
 
-from shared_tmu import METHODS, MergePlan, run_trunk
+from shared_tmu import METHODS as LISTED
+from shared_tmu import MergePlan, run_trunk
+from shared_tmu.methods import table
 from shared_tmu.reductions import Chain, Linear
 
+METHODS = table(*LISTED.values(), read_example())  # what CONTRIBUTING shows has to pass as well
 EVERY = pytest.mark.parametrize("method", METHODS)
 
 
@@ -24,7 +28,7 @@ def options(method: str, patches: int, prefix: int = 0) -> dict[str, object]:
     """What the method needs to know beside the tokens; a grid with rows and columns where there is one."""
     rows = next(n for n in (4, 3, 2, 1) if patches % n == 0)
     grid = (patches // rows, rows) if patches else None
-    return {"method": method, "num_prefix_tokens": prefix, "grid": grid}
+    return {"method": METHODS[method], "num_prefix_tokens": prefix, "grid": grid}
 
 
 def run(vit: nn.Module, x: Tensor, schedule: str, method: str, prefix: int = 0, **more: object):

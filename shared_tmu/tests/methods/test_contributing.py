@@ -1,27 +1,15 @@
-"""What CONTRIBUTING says of adding a method is true: its example is a method that works."""
+"""What CONTRIBUTING says of adding a method is true: its example does what the text says.
+
+`test_methods` runs it through the tests of every row.
+"""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import torch
+from read_contributing import read_example
 from toy_vit import ToyViT
 
-from shared_tmu import Method, patch, run_trunk
-from shared_tmu.places import Between
-from shared_tmu.seen import Needs
-
-TEXT = (Path(__file__).parents[3] / "CONTRIBUTING.md").read_text()
-
-
-def read_example():
-    """The row that CONTRIBUTING shows, made of the file that it shows."""
-    chapter = TEXT.split("## Add a method")[1].split("\n## ")[0]
-    names = {"__name__": "shared_tmu.methods.third", "__package__": "shared_tmu.methods"}
-    exec(re.search(r"```python\n(.*?)```", chapter, re.DOTALL)[1], names)
-    row = re.search(r"its row is `(Method\(.*?\))`", chapter)[1]
-    return eval(row, {**names, "Method": Method, "Between": Between, "Needs": Needs})
+from shared_tmu import patch, run_trunk
 
 
 @torch.no_grad()

@@ -11,10 +11,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import EVERY, TOLERANCE, check, run, schedule_for
+from rows import EVERY, METHODS, TOLERANCE, check, run, schedule_for
 from torch import Tensor
 
-from shared_tmu import METHODS, MergePlan, Method, patch, plan_merge, run_trunk, unmerge
+from shared_tmu import MergePlan, Method, patch, plan_merge, run_trunk, unmerge
 from shared_tmu.errors import MethodError
 from shared_tmu.methods import table
 from shared_tmu.places import Place
@@ -113,7 +113,7 @@ def test_a_mask_of_one_image_does_not_touch_another(method, vit):
 @torch.no_grad()
 def test_protecting_the_last_is_protecting_the_first_in_another_order(method, vit):
     x = torch.randn(2, 5 + 32, 32)
-    settings = {"method": method, "num_prefix_tokens": 5, "grid": (8, 4)}
+    settings = {"method": METHODS[method], "num_prefix_tokens": 5, "grid": (8, 4)}
     if METHODS[method].learn is not None:
         settings["learned"] = METHODS[method].learn(list(vit.blocks))
     got, route = run_trunk(vit.blocks, x, schedule_for(method), protect="last", **settings)
@@ -132,7 +132,7 @@ def test_protecting_the_last_is_protecting_the_first_in_another_order(method, vi
 def test_a_patched_model(method, vit, tmp_path):
     model, x = copy.deepcopy(vit), torch.randn(2, 40, 32)
     plain, keys = model(x), list(model.state_dict())
-    with patch(model, schedule_for(method), method, grid=(8, 5), record=True) as handle:
+    with patch(model, schedule_for(method), METHODS[method], grid=(8, 5), record=True) as handle:
         want = model(x)
         assert want.shape == plain.shape
         assert not torch.equal(want, plain)
@@ -157,7 +157,7 @@ def test_compiled_in_one_graph(method, vit):
     if METHODS[method].reads == "thresholds":
         pytest.skip("counts follow from numbers, which a graph has not")
     model, x = copy.deepcopy(vit), torch.randn(2, 24, 32)
-    with patch(model, "5x2", method, grid=(6, 4)):
+    with patch(model, "5x2", METHODS[method], grid=(6, 4)):
         want = model(x)
         compiled = torch.compile(model, fullgraph=True, backend="eager")
         torch.testing.assert_close(compiled(x), want, atol=TOLERANCE, rtol=TOLERANCE)
@@ -180,7 +180,7 @@ def test_watching_changes_nothing(method, vit):
             self.planned_at.append(seen.layer)
 
     model, x, note = copy.deepcopy(vit), torch.randn(2, 24, 32), Note()
-    with patch(model, schedule_for(method), method, grid=(6, 4)) as handle:
+    with patch(model, schedule_for(method), METHODS[method], grid=(6, 4)) as handle:
         want = model(x)
         with handle.watching(note):
             assert torch.equal(model(x), want)
@@ -206,22 +206,34 @@ def test_plans_from_a_metric_compose(batch, prefix, patches, seed, method):
     total, count = MergePlan.identity(batch, prefix + patches), prefix + patches
     for r in (1, patches // 3, patches):
         metric = torch.randn(batch, count, 4).to(torch.float16 if r == 1 else torch.float32)
-        plan = plan_merge(metric, r, prefix, method)
-        assert torch.equal(plan_merge(metric.float(), r, prefix, method).source_map, plan.source_map)
+        plan = plan_merge(metric, r, prefix, METHODS[method])
+        assert torch.equal(plan_merge(metric.float(), r, prefix, METHODS[method]).source_map, plan.source_map)
         total = total.then(plan)
         count = plan.num_slots
         check(total, prefix)
     assert unmerge(tokens[:, : total.num_slots], total).shape == tokens.shape
 
 
+@given(st.integers(0, 999), st.integers(1, 5), st.sampled_from(PLANNERS))
+def test_ties_of_a_metric_do_not_depend_on_the_neighbours(seed, period, method):
+    torch.manual_seed(seed)
+    # rows of length 1 with a single number: products are exact, and so are ties
+    metric = torch.nn.functional.one_hot(torch.randint(0, 4, (3, 24)), 4).double()
+    metric[:, ::period] = metric[:, :1]
+    together = plan_merge(metric, 5, method=METHODS[method]).source_map
+    for image in range(3):
+        alone = plan_merge(metric[image : image + 1].clone(), 5, method=METHODS[method]).source_map
+        assert torch.equal(together[image : image + 1], alone)
+
+
 @EVERY
 def test_what_does_not_plan_from_a_metric_says_so(method):
     metric = torch.randn(2, 20, 4, requires_grad=True)
     if method in PLANNERS:
-        assert not plan_merge(metric, 3, method=method).source_map.requires_grad
+        assert not plan_merge(metric, 3, method=METHODS[method]).source_map.requires_grad
         return
     with pytest.raises(MethodError, match="run it with run_trunk or patch"):
-        plan_merge(metric, 3, method=method)
+        plan_merge(metric, 3, method=METHODS[method])
 
 
 def test_a_name_can_be_given_once():
