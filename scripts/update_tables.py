@@ -31,7 +31,13 @@ from shared_tmu.programs.console import run_program
 
 BLOCK = re.compile(r"(<!-- results:begin (?P<what>[^>]+) -->\n).*?(<!-- results:end -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
-TITLES = {"n": "samples", "pictures_with_hands": "pictures", "batch_size": "batch", "cpu_threads": "threads"}
+TITLES = {
+    "n": "samples",
+    "pictures_with_hands": "pictures",
+    "stability_n": "samples moved by a pixel",
+    "batch_size": "batch",
+    "cpu_threads": "threads",
+}
 
 
 class TableError(Exception):

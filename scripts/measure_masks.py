@@ -1,0 +1,87 @@
+"""Measure what masks change for a bundled model: errors, orientation, scale, stability, and what masks cost.
+
+    python scripts/measure_masks.py --model hamer
+    python scripts/measure_masks.py --model hamer --limit 1000 --photos ~/photographs
+
+Runs eval.py with every mask at 5x20, 8x16, 12x8+6x8 and 10x16 beside the unpatched model and plain TMU, on
+the first samples of the model's own set and on a folder of photographs, if one is given and the model
+estimates hands. Writes `assets/<model>_masks.jsonl` and fills the tables of the READMEs. The same command
+goes on after a stop.
+
+On photographs `landmarks` are also what judges the predictions: read `box` and `none` there.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import evaluate_bundled
+import update_tables
+from bundled import BUNDLED, Bundled
+from comparison import Run
+
+from shared_tmu.masks import MASKS
+from shared_tmu.programs.console import run_program
+from shared_tmu.programs.identity import file_sha256
+
+SCHEDULES = "5x20,8x16,12x8+6x8,10x16"
+NO_TRUE_KEYPOINTS = ("smplest-x",)
+"""Models whose sets have true meshes, and no key points in the detector's order."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure as the command line says; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", choices=BUNDLED, required=True, help="which of the bundled models")
+    add("--photos", type=Path, metavar="DIR", help="folder of photographs of hands")
+    add("--r", default=SCHEDULES, help=f"comma list of schedules beside off; default: {SCHEDULES}")
+    add("--limit", type=int, default=200, help="samples of the set that makes itself; default: 200")
+    add("--stability", type=int, default=50, help="samples whose box is moved by a pixel; default: 50")
+    add("--rounds", type=int, default=0, help="timed rounds per schedule; default: 0, not timed")
+    given = parser.parse_args(arguments)
+    model = BUNDLED[given.model]
+    shared = ["--r", f"off,{given.r}", "--stability", str(given.stability), "--rounds", str(given.rounds)]
+    own = ["--mask", ",".join(masks_for(given.model, with_truth=True)), "--limit", str(given.limit)]
+    commands, datasets = [[*shared, *own]], [model.dataset]
+    if given.photos is not None and model.photos:
+        named = ["--mask", ",".join(masks_for(given.model, with_truth=False))]
+        where = ["--dataset", "photos", "--data_dir", str(given.photos.resolve())]
+        commands.append([*shared, *named, *where])
+        datasets.append("photos")
+    if status := evaluate_bundled.run_all(model, commands, jobs=1):
+        return status
+    lines = [run for dataset in datasets for run in newest(model, dataset)]
+    evaluate_bundled.write_lines(model.lines("masks"), [{**run, "kind": "masks"} for run in lines])
+    return update_tables.main([])
+
+
+def masks_for(name: str, *, with_truth: bool) -> list[str]:
+    """Masks that a bundled model's set, or photographs, can have; `none` first."""
+    subject = "body" if name in NO_TRUE_KEYPOINTS else "hand"
+    rows = [row.name for row in MASKS.values() if row.is_for(subject, with_truth)]
+    return ["none", *(row for row in rows if row != "keypoints" or subject == "hand")]
+
+
+def newest(model: Bundled, dataset: str) -> list[Run]:
+    """The last lines of the bundled weights on a set, one for each schedule and mask, in order."""
+    weights = file_sha256(model.checkpoint)
+    found: dict[tuple[str, str], Run] = {}
+    for text in model.results(dataset).read_text(encoding="utf-8").splitlines():
+        run = json.loads(text)
+        is_plain = (run["method"], run["unmerge"], run["protect"]) == ("tome", True, "first")
+        if is_plain and run["checkpoint_sha256"] == weights and run.get("stability_n"):
+            key = run["schedule"], run["mask"]
+            found.pop(key, None)
+            found[key] = run
+    last = max((run["finished"] for run in found.values()), default="")
+    count = next((run["n"] for run in found.values() if run["finished"] == last), 0)
+    return [run for run in found.values() if run["n"] == count]
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

@@ -1,0 +1,73 @@
+"""measure_masks.py on a folder whose eval.py only writes lines."""
+
+import json
+from pathlib import Path
+
+import bundled
+import measure_masks
+import pytest
+import update_tables
+from bundled import BUNDLED, Bundled
+
+# Writes what eval.py would, masks included; an older line of the same settings comes first.
+EVAL = """
+import argparse, hashlib, json, pathlib
+parser = argparse.ArgumentParser()
+for flag in ("r", "rounds", "device", "stability", "limit", "mask", "dataset", "data_dir"):
+    parser.add_argument(f"--{flag}")
+given = parser.parse_args()
+weights = hashlib.sha256(pathlib.Path("weights/toy.safetensors").read_bytes()).hexdigest()
+pathlib.Path("results").mkdir(exist_ok=True)
+name = given.dataset or "synthhand"
+with pathlib.Path(f"results/toy-{name}.jsonl").open("a") as file:
+    for age in ("old", "new"):
+        for mask in given.mask.split(","):
+            for schedule in given.r.split(","):
+                if schedule == "off" and mask != "none":
+                    continue
+                line = {"model": "Toy", "dataset": name, "device": "cpu", "dtype": "float32"}
+                line |= {"schedule": schedule, "mask": mask, "method": "tome", "unmerge": True}
+                line |= {"protect": "first", "checkpoint_sha256": weights, "finished": age, "tokens_kept": 9}
+                line |= {"stability_n": int(given.stability), "stability_mm": 1.0, "n": 7, "mask_ms": 0.1}
+                masked = mask != "none"
+                line |= {"mask_tokens": 4.0 if masked else None, "mask_missing": 0 if masked else None}
+                line |= {"error_box" if given.dataset else "pa_mpvpe_mm": 1.0 if age == "new" else 2.0}
+                file.write(json.dumps(line) + "\\n")
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundled:
+    monkeypatch.setattr(bundled, "REPOSITORY", tmp_path)
+    folder = tmp_path / "Toy_TMU"
+    (folder / "weights").mkdir(parents=True)
+    (tmp_path / "assets").mkdir()
+    (folder / "eval.py").write_text(EVAL)
+    (folder / "weights" / "toy.safetensors").write_bytes(b"weights")
+    model = Bundled("Toy", folder, "toy", "toy.safetensors", "synthhand")
+    monkeypatch.setitem(BUNDLED, "toy", model)
+    return model
+
+
+def test_every_mask_beside_plain_merging_newest_lines_only(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(update_tables, "main", lambda arguments: 0)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    assert measure_masks.main(["--model", "toy", "--r", "5x20,8x16", "--photos", str(photos)]) == 0
+    lines = [json.loads(line) for line in toy.lines("masks").read_text().splitlines()]
+    assert {line["kind"] for line in lines} == {"masks"}
+    own = [(line["schedule"], line["mask"]) for line in lines if line["dataset"] == "synthhand"]
+    masks = ("none", "landmarks", "box", "keypoints", "truth")
+    assert own == [("off", "none")] + [(s, mask) for mask in masks for s in ("5x20", "8x16")]
+    assert all(line["pa_mpvpe_mm"] == 1.0 for line in lines if line["dataset"] == "synthhand")
+    told = {line["mask"] for line in lines if line["dataset"] == "photos"}
+    assert told == {"none", "landmarks", "box"}
+    table = update_tables.make_table(update_tables.read_results(toy.lines("masks")))
+    assert "| 8x16 | landmarks | 9 | 4 | 0 | 1.00 |" in table
+    assert "samples: 7; samples moved by a pixel: 50" in table
+
+
+def test_people_have_no_key_points_in_the_detectors_order():
+    assert measure_masks.masks_for("smplest-x", with_truth=True) == [
+        *("none", "landmarks", "box", "segmentation", "truth")
+    ]
