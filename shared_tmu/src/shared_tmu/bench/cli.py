@@ -32,8 +32,11 @@ from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import (
     DEVICE_HELP,
+    LEARNED_HELP,
     MAX_BATCH,
     choose_device,
+    choose_learned,
+    named_path,
     natural,
     positive,
     split_list,
@@ -79,6 +82,7 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     add("--device", default="auto", help=DEVICE_HELP)
     add("--scope", choices=SCOPES, default="model", help="the whole model, or its ViT alone")
     add("--method", default="tome", help=f"one of {', '.join(METHODS)}")
+    add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
     add("--no-unmerge", action="store_true", help="the head reads the short sequence")
     add("--rounds", type=positive, default=30, help="timed rounds")
     add("--warmup", type=natural, default=2, help="rounds before these")
@@ -225,7 +229,8 @@ def _find_pictures(program: ModelProgram, given: Path | None) -> Path:
 
 def _subject(program: ModelProgram, given: argparse.Namespace) -> MeasuredModel:
     device, method = choose_device(given.device), find_method(given.method).name
-    return MeasuredModel(program, given.size, device, given.scope, method, not given.no_unmerge)
+    learned = choose_learned(given.learned, [method])
+    return MeasuredModel(program, given.size, device, given.scope, method, not given.no_unmerge, learned)
 
 
 def _keep(records: Iterable[dict[str, Any]], path: Path | None) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -75,6 +76,7 @@ class MeasuredModel:
         scope: `model` for the whole model, `vit` for its backbone alone.
         method: row of `METHODS`.
         unmerge: whether the full sequence is restored after the last block.
+        learned: file of what the method has learned, for one that learns.
 
     Raises:
         InputError: the program has no such size.
@@ -88,12 +90,14 @@ class MeasuredModel:
         scope: str = "model",
         method: str = "tome",
         unmerge: bool = True,
+        learned: Path | None = None,
     ) -> None:
         if size not in program.sizes:
             raise InputError(f"{program.name} has no size {size!r}: use one of {', '.join(program.sizes)}.")
         assert scope in SCOPES
         self.program, self.size, self.device = program, size, device
         self.scope, self.method, self.unmerge = scope, method, unmerge
+        self.learned = learned
         self._models = {torch.float32: program.sizes[size]().eval().to(device)}
 
     def facts(self) -> dict[str, Any]:
@@ -114,7 +118,9 @@ class MeasuredModel:
             self._models[variant.dtype] = share_weights(self._models[torch.float32]).to(variant.dtype)
         model = share_weights(self._models[variant.dtype])
         if not variant.schedule.is_off:
-            self.program.patch(model, variant.schedule, self.method, unmerge=self.unmerge)
+            handle = self.program.patch(model, variant.schedule, self.method, unmerge=self.unmerge)
+            if self.learned is not None:
+                handle.load_learned(self.learned)
         if variant.is_floor and not variant.schedule.is_off:
             make_floor(model)
         return model

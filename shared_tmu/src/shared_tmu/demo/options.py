@@ -23,7 +23,9 @@ from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     DEVICE_HELP,
+    LEARNED_HELP,
     choose_device,
+    choose_learned,
     choose_protection,
     images_per_call,
     named_path,
@@ -125,11 +127,13 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
     flags = {"body_path": program.estimates.body_flag}
     require_places({flags.get(name, f"--{name}"): value for name, value in given.items()})
     schedule = Schedule.parse(given.pop("r"))
+    method = find_method(given.pop("method")).name
     run = Run(
         schedule,
-        find_method(given.pop("method")).name,
+        method,
         unmerge=not given.pop("no_unmerge"),
         protect=choose_protection(given.pop("protect")),
+        learned=choose_learned(given.pop("learned"), [method]),
     )
     run = replace(run, mask=choose_demo_mask(given.pop("mask"), run, program.estimates.name))
     for flag in ("compare", "tokens"):
@@ -212,6 +216,7 @@ def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add = parser.add_argument_group("token merging and the model").add_argument
     add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, 0.9x12, total:98, ...")
     add("--method", default="tome", help=f"how tokens are matched: {', '.join(METHODS)}")
+    add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
     add(
         "--no_unmerge",
         "--no-unmerge",

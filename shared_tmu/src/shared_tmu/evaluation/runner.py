@@ -187,6 +187,7 @@ class Evaluation:
             "annotations": data.fingerprint,
             "count": len(data),
             **data.facts,
+            **_learned_facts(run),
         }
         predictions = digest_of({**self.depends_on, **asked})
         pictures = [chunk.signature for chunk in chunks]
@@ -278,6 +279,7 @@ class Evaluation:
             "unmerge": job.run.unmerge,
             "protect": job.run.protect,
             "label": job.run.label,
+            **_learned_facts(job.run),
             **measured,
             "n": len(data),
             "n_official": data.official_count,
@@ -289,3 +291,8 @@ class Evaluation:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "key": job.key,
         }
+
+
+def _learned_facts(run: Run) -> dict[str, str]:
+    """Which file a method that learns has read; nothing for all others, whose digests stay as they are."""
+    return {} if run.learned is None else {"learned_sha256": file_sha256(run.learned)}

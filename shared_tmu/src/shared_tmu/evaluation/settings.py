@@ -18,7 +18,9 @@ from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     DEVICE_HELP,
+    LEARNED_HELP,
     choose_device,
+    choose_learned,
     choose_mask,
     choose_protection,
     images_per_call,
@@ -97,6 +99,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
         runs=read_runs(
             *(given.r, given.method, given.protect, given.mask, program.estimates.name),
             unmerge=not given.no_unmerge,
+            learned=given.learned,
         ),
         data_dir=given.data_dir,
         results=given.results or program.results_dir,
@@ -139,9 +142,10 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add(
         "--r",
         default="off,5x20",
-        help="comma list of schedules, tokens removed per layer: off, 5x20, 10x8+6x8",
+        help="comma list of schedules, tokens removed per layer: off, 5x20, 10x8+6x8, 0.9x12, total:98",
     )
     add("--method", default="tome", help=f"comma list of {', '.join(METHODS)}")
+    add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
     add(
         "--no-unmerge",
         "--no_unmerge",
@@ -223,6 +227,7 @@ def read_runs(
     subject: str = HAND.name,
     *,
     unmerge: bool,
+    learned: Path | None = None,
 ) -> tuple[Run, ...]:
     """Every schedule, method, protection and mask of comma lists, no repeats; `off` only once.
 
@@ -234,10 +239,12 @@ def read_runs(
     """
     parsed = [Schedule.parse(part) for part in split_list("--r", schedules)]
     rows = [find_method(part).name for part in split_list("--method", methods)]
+    learned = choose_learned(learned, rows)
+    files = {method: learned if find_method(method).learn else None for method in rows}
     sides = [choose_protection(part) for part in split_list("--protect", protect)]
     kinds = [choose_mask(part, rows, subject) for part in split_list("--mask", masks)]
     runs = [
-        BASELINE if s.is_off else Run(s, method, unmerge, side, mask)
+        BASELINE if s.is_off else Run(s, method, unmerge, side, mask, files[method])
         for side in sides
         for method in rows
         for mask in kinds

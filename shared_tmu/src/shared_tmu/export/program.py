@@ -18,6 +18,8 @@ from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
+    LEARNED_HELP,
+    choose_learned,
     images_per_call,
     named_path,
 )
@@ -45,7 +47,7 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, ...")
+    add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, 0.9x12, total:98, ...")
     add(
         "--out",
         type=named_path,
@@ -53,6 +55,7 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
         help="the .onnx file; large weights go to <file>.data beside it",
     )
     add("--method", default="tome", help=f"how tokens are matched: {', '.join(METHODS)}")
+    add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
     add(
         "--no-unmerge",
         "--no_unmerge",
@@ -74,7 +77,8 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
 def _export(program: ModelProgram, given: argparse.Namespace) -> int:
     schedule, method = Schedule.parse(given.r), find_method(given.method).name
     output_file(given.out)  # says what is wrong with it before any work
-    run = Run(schedule, method, unmerge=not given.no_unmerge)
+    learned = choose_learned(given.learned, [method])
+    run = Run(schedule, method, unmerge=not given.no_unmerge, learned=learned)
     model = program.load_model(given.checkpoint, given.body_path, given.config_path).eval()
     batch = program.estimates.crops(model, given.batch or _EXAMPLE_IMAGES)
     facts = {

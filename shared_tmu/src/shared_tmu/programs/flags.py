@@ -13,7 +13,7 @@ import torch
 from shared_tmu.errors import InputError
 from shared_tmu.files import shortened
 from shared_tmu.masks import find_mask
-from shared_tmu.methods import METHODS
+from shared_tmu.methods import METHODS, find_method
 from shared_tmu.trunk import Protect
 
 DEVICE_HELP = "auto, cpu, cuda, cuda:1, ..."
@@ -137,3 +137,27 @@ def positive_number(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
     return value
+
+
+LEARNED_HELP = "what a method that learns has learned: a file of handle.save_learned"
+
+
+def choose_learned(given: Path | None, methods: Sequence[str]) -> Path | None:
+    """The file of `--learned`, for one of these methods.
+
+    Raises:
+        InputError: a method that learns without a file, a file without such a method or for several, or no
+            such file.
+    """
+    learning = sorted({name for name in methods if find_method(name).learn is not None})
+    if given is None and learning:
+        raise InputError(
+            f"method {learning[0]!r} has learned parts, and no file of them was given: train them, write "
+            "them with handle.save_learned, and pass --learned FILE."
+        )
+    if given is not None and len(learning) != 1:
+        found = f"{', '.join(learning)} all learn" if learning else f"{', '.join(methods)} learns nothing"
+        raise InputError(f"--learned holds what one method has learned, and {found}: choose --method so.")
+    if given is not None and not given.is_file():
+        raise InputError(f"--learned {given} is not a file.")
+    return given

@@ -133,6 +133,8 @@ class Run:
         unmerge: whether the full sequence is restored; False is the merge-only control.
         protect: which tokens are protected, see `shared_tmu.run_trunk`; `"last"` is a control.
         mask: row of `shared_tmu.masks.MASKS`, or `none`: which tokens merge last.
+        learned: file of what the method has learned, of `handle.save_learned`; None for methods that learn
+            nothing.
     """
 
     schedule: Schedule
@@ -140,6 +142,7 @@ class Run:
     unmerge: bool
     protect: Protect = "first"
     mask: str = NO_MASK
+    learned: Path | None = None
 
     @property
     def label(self) -> str:
@@ -152,7 +155,14 @@ class Run:
     def patched(self, program: ModelProgram, model: nn.Module, *, record: bool = False) -> PatchHandle:
         """`model` patched this way, for a `with` block."""
         options = {"unmerge": self.unmerge, "protect": self.protect, "record": record}
-        return program.patch(model, self.schedule, self.method, **options)
+        handle = program.patch(model, self.schedule, self.method, **options)
+        if self.learned is not None:
+            try:
+                handle.load_learned(self.learned)
+            except BaseException:
+                handle.remove()
+                raise
+        return handle
 
     @contextmanager
     def applied(
