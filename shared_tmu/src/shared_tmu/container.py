@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .block_guard import guard_blocks, release_blocks
 from .errors import PatchError
-from .stepping import Run, refuse_arguments, refuse_stand_ins, unwrap_step
+from .stepping import SteppedRun, refuse_arguments, refuse_stand_ins, unwrap_step
 from .trunk import TrunkSettings, run_blocks
 from .trunk_state import Trunk
 
@@ -54,7 +54,7 @@ class MergedBlocks(nn.ModuleList):
         return self.trunk.settings
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Run all blocks on tokens `[B, N, C]`, with merging.
+        """SteppedRun all blocks on tokens `[B, N, C]`, with merging.
 
         Raises:
             PatchError: the model gives its blocks more than tokens.
@@ -96,7 +96,7 @@ class MergedBlocks(nn.ModuleList):
     def __iter__(self) -> Iterator[Any]:
         if not self._gives_steps:
             return iter(list(self._modules.values()))
-        run = Run(self.trunk, self._last)
+        run = SteppedRun(self.trunk, self._last)
         return iter([self._step(run, i, block) for i, block in enumerate(self._modules.values())])
 
     def children(self) -> Iterator[Any]:
@@ -109,7 +109,7 @@ class MergedBlocks(nn.ModuleList):
             return original[index]
         if isinstance(index, slice):
             return MergedBlocks(cast(Container, original[index]), self.trunk, self._numbers[index])
-        return self._step(Run(self.trunk, self.trunk.depth - 1), index, original[index])
+        return self._step(SteppedRun(self.trunk, self.trunk.depth - 1), index, original[index])
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, unwrap_step(value))
@@ -121,7 +121,7 @@ class MergedBlocks(nn.ModuleList):
     def _gives_steps(self) -> bool:
         return self.trunk.merges or self.trunk.record
 
-    def _step(self, run: Run, index: int, block: Any) -> Any:
+    def _step(self, run: SteppedRun, index: int, block: Any) -> Any:
         if len(self._numbers) != len(self._modules):
             raise PatchError(
                 f"this ViT was patched with {len(self._numbers)} blocks and has {len(self._modules)} now: "

@@ -65,7 +65,7 @@ class _Entry(NamedTuple):
     before: TrunkPass
 
 
-class Run:
+class SteppedRun:
     """One iteration over the blocks of a trunk.
 
     Args:
