@@ -54,7 +54,7 @@ class MergedBlocks(nn.ModuleList):
         return self.trunk.settings
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """SteppedRun all blocks on tokens `[B, N, C]`, with merging.
+        """Run all blocks on tokens `[B, N, C]`, with merging.
 
         Raises:
             PatchError: the model gives its blocks more than tokens.
