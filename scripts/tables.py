@@ -2,11 +2,29 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 
-from comparison import Run, interval_of
-
-from shared_tmu.masks import NO_MASK
+from comparison import Run
+from table_cells import (
+    field,
+    given,
+    interval,
+    is_absolute,
+    merged,
+    percent,
+    share,
+    show_change,
+    show_dtype,
+    show_evaluated_speedup,
+    show_ideal,
+    show_latency,
+    show_memory,
+    show_method,
+    show_overhead,
+    show_speedup,
+    show_vertices,
+    spread,
+    waiting,
+)
 
 
 @dataclass(frozen=True)
@@ -26,122 +44,6 @@ class TableKind:
     columns: tuple[tuple[str, Callable[[Run], str]], ...]
     context: tuple[str, ...]
     optional: tuple[str, ...] = ()
-
-
-def is_absolute(run: Run) -> bool:
-    """Whether absolute times mean something: on a named GPU; those of a CPU are shown as ratios only."""
-    return str(run["device"]).startswith("cuda")
-
-
-def field(name: str, form: str = "{}") -> Callable[[Run], str]:
-    """The text of a field; "-" if it is null."""
-    return lambda run: "-" if run[name] is None else form.format(run[name])
-
-
-def given(name: str, form: str) -> Callable[[Run], str]:
-    """The text of a field that only some sets have."""
-    return lambda run: form.format(run[name]) if name in run else ""
-
-
-def interval(name: str, form: str, of: str = "interval_95") -> Callable[[Run], str]:
-    """The text of a 95 % interval; nothing where a line has none."""
-
-    def show(run: Run) -> str:
-        found = interval_of(run, of, name)
-        return "" if found is None else f"{form} to {form}".format(*found)
-
-    return show
-
-
-def percent(name: str, form: str) -> Callable[[Run], str]:
-    """The text of a share, in per cent."""
-    return lambda run: form.format(100 * run[name])
-
-
-def merged(name: str, form: str) -> Callable[[Run], str]:
-    """The text of a field that says nothing about the unpatched model."""
-    return lambda run: "" if run["schedule"] == "off" else field(name, form)(run)
-
-
-def spread(name: str) -> Callable[[Run], str]:
-    """A ratio with its quartiles."""
-    return lambda run: "{:.2f}x ({:.2f}-{:.2f})".format(run[name], *run[f"{name}_quartiles"])
-
-
-def show_method(run: Run) -> str:
-    """The method, and how it differs from TMU."""
-    if run["schedule"] == "off":
-        return ""
-    last = ["protect last"] if run["protect"] == "last" else []
-    mask = [] if run["mask"] == NO_MASK else [f"mask {run['mask']}"]
-    return ", ".join([run["method"], *([] if run["unmerge"] else ["not unmerged"]), *last, *mask])
-
-
-def show_dtype(run: Run) -> str:
-    """The number format, and whether `auto` chose it."""
-    return run["dtype"] if run["dtype"] == run["dtype_asked"] else f"{run['dtype_asked']} ({run['dtype']})"
-
-
-def show_evaluated_speedup(run: Run) -> str:
-    """The speed-up of a line of eval.py. `off` is what the others are compared with, so it is 1.
-
-    Its own line holds the unpatched model timed twice, whose ratio is the noise of the timing.
-    """
-    is_base = run["schedule"] == "off" and run["speedup"] is not None
-    return "1" if is_base else field("speedup", "{:.2f}x")(run)
-
-
-def show_change(run: Run) -> str:
-    """How much more the error is than that of `off`, with the 95 % interval of the paired difference."""
-    if run["schedule"] == "off":
-        return ""
-    found = interval_of(run, "minus_off_interval_95", "pa_mpvpe_mm")
-    return "-" if found is None else "{:+.2f} to {:+.2f}".format(*found)
-
-
-def show_speedup(run: Run) -> str:
-    """The speed-up, and whether there is none."""
-    return spread("speedup")(run) + ("" if run["pays"] else ": does not pay")
-
-
-def show_ideal(run: Run) -> str:
-    """The ratio of FLOPs, and what share of it the speed-up reaches."""
-    return "" if run["schedule"] == "off" else f"{run['flop_ideal']:.2f}x ({100 * run['realised']:.0f} %)"
-
-
-def show_overhead(run: Run) -> str:
-    """Time over the slicing floor, less one, with quartiles, in per cent."""
-    if run["schedule"] == "off":
-        return ""
-    return "{:+.1f} % ({:+.1f} to {:+.1f})".format(
-        *(100 * value for value in (run["overhead"], *run["overhead_quartiles"]))
-    )
-
-
-def show_vertices(run: Run) -> str:
-    """Mean and largest distance of the vertices from float32's."""
-    error = run["vertex_error_mm"]
-    return "" if not error or not error["max"] else "{mean:.2f} (max {max:.2f})".format(**error)
-
-
-def show_latency(run: Run) -> str:
-    """Median time of a call, on a GPU."""
-    return f"{median(run['latency_ms']):.2f}" if is_absolute(run) else ""
-
-
-def share(part: str) -> Callable[[Run], str]:
-    """The share of a part of the whole."""
-    return lambda run: f"{100 * run['shares'][part]:.1f} %" if part in run["shares"] else ""
-
-
-def waiting(what: str) -> Callable[[Run], str]:
-    """The share of the wall time in which the model waited for something."""
-    return lambda run: f"{100 * run[f'waited_for_{what}_s'] / run['wall_s']:.1f} %"
-
-
-def show_memory(run: Run) -> str:
-    """Resident memory of all processes, the largest in each tenth of the images."""
-    return " ".join(map(str, map(sum, zip(run["memory_mb"], run["memory_of_drawing_mb"], strict=True))))
 
 
 TABLES = {

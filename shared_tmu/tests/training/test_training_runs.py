@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context
@@ -12,16 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 import toy_training
-from toy_training import STAGES, TASK, Model, PlainSet, setting, train, train_apart
+from toy_training import STAGES, TASK, Model, setting, train, train_apart
 
-from shared_tmu.errors import ConfigError, InputError
+from shared_tmu.errors import ConfigError
 from shared_tmu.synth import shards
-from shared_tmu.synth.scene import Difficulty
-from shared_tmu.synth.shards import is_there
 from shared_tmu.training import data, drawing
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.data_module import Feed, Order
-from shared_tmu.training.drawing import Scenes, ShardDrawer
 from shared_tmu.training.optim import warm_cosine
 from shared_tmu.training.settings import Stage
 from shared_tmu.training.stages import load_newest, read_end
@@ -272,40 +268,6 @@ def test_time_taken_is_remembered(tmp_path):
     assert rows[1] == before
     assert before < rows[3] < before + 30
     assert float(read_end(tmp_path / "out" / "first")["seconds"]) > before
-
-
-def test_a_drawer_knows_what_is_there(tmp_path):
-    scenes = Scenes(4, 20, Difficulty())
-    drawer = ShardDrawer(tmp_path, PlainSet.kind, [[scenes]], 1)
-    assert drawer.available(scenes) == 0
-    assert drawer.wait(scenes, 8) == 8
-    assert drawer.wait(scenes, 99, is_late=lambda: True) == 8
-    assert drawer.wait(scenes, 99) == 20
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_damaged_shard_is_drawn_again(tmp_path, caplog, damage):
-    scenes = Scenes(4, 20, Difficulty())
-    drawer = ShardDrawer(tmp_path, PlainSet.kind, [[scenes]], 1)
-    drawer.wait(scenes, 20)
-    path = next(tmp_path.glob("*/00000.npz"))
-    whole = path.read_bytes()
-    middle = len(whole) // 3
-    flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
-    path.write_bytes({"cut": whole[:-100], "flipped": flipped, "empty": b""}[damage])
-    assert not is_there(path)
-    assert "is damaged" in caplog.text
-    drawer.wait(scenes, 20)
-    assert path.read_bytes() == whole
-
-
-def test_a_drawing_process_that_was_ended_is_said_in_a_sentence(tmp_path):
-    drawer = ShardDrawer(tmp_path, PlainSet.kind, [[Scenes(4, 20, Difficulty())]], 4)
-    ended = Future()
-    ended.set_exception(BrokenProcessPool("a child was ended"))
-    drawer._jobs = [ended]
-    with pytest.raises(InputError, match=r"memory ran out.*draw_processes=2"):
-        drawer.available(Scenes(4, 20, Difficulty()))
 
 
 def test_fewer_pictures_than_a_batch_are_refused(tmp_path):
