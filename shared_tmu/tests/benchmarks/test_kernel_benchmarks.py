@@ -43,6 +43,7 @@ def test_no_speed_before_the_tests_are_green(runner, is_green, monkeypatch, caps
     monkeypatch.setattr(runner, "KERNELS", {"toy": kernel})
     monkeypatch.setattr(runner, "verify", lambda kernel, device: (is_green, "1 tests green"))
     monkeypatch.setattr(runner, "time_case", time_case)
+    monkeypatch.setattr(runner, "choose_device", torch.device)  # as if there were a GPU
     monkeypatch.setattr(runner, "describe_environment", lambda device, folder: {"commit": "abc"})
     out = tmp_path / "kernels.jsonl"
     assert runner.main(["--device", "cuda", "--json", str(out)]) == (0 if is_green else 1)
@@ -60,6 +61,7 @@ def test_a_case_that_breaks_takes_nothing_from_the_others(runner, monkeypatch, c
     monkeypatch.setattr(runner, "KERNELS", {"toy": kernel})
     monkeypatch.setattr(runner, "verify", lambda kernel, device: (True, "1 tests green"))
     monkeypatch.setattr(runner, "time_case", time_case)
+    monkeypatch.setattr(runner, "choose_device", torch.device)  # as if there were a GPU
     monkeypatch.setattr(runner, "describe_environment", lambda device, folder: {"commit": "abc"})
     out = tmp_path / "kernels.jsonl"
     assert runner.main(["--device", "cuda", "--json", str(out)]) == 1
