@@ -82,11 +82,21 @@ def test_landmarks_of_the_detector_are_the_default(demo, capsys, monkeypatch):
         assert np.abs(auto[name] - plain[name]).max() > 1e-6
 
 
-def test_compared_ways_have_the_same_mask(tmp_path, demo, capsys):
-    demo("compare", "--mask", "box", "--compare")
-    said = capsys.readouterr().out
-    assert "TMU 20x2 mask box" in said
-    assert "merge-only 20x2 mask box" in said
+def test_compared_ways_have_the_same_mask(demo, capsys):
+    _, alone = demo("alone", "--mask", "box")
+    capsys.readouterr()
+    _, compared = demo("compare", "--mask", "box", "--compare")
+    moved = {
+        line.split()[0]: line.split()[-1]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith(("baseline", "TMU"))
+    }
+    _, off = demo("off", "--r", "off", "--mask", "none")
+    distances = [np.linalg.norm(alone[n] - off[n], axis=-1).mean(axis=-1) for n in NAMES]
+    assert float(moved["TMU"]) == pytest.approx(1000 * np.concatenate(distances).mean(), abs=0.01)
+    assert moved["baseline"] == "0.00"
+    for name in NAMES:
+        np.testing.assert_allclose(compared[name], alone[name], atol=1e-6)
 
 
 def test_masks_that_cannot_be_are_refused(tmp_path):

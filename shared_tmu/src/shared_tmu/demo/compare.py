@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from shared_tmu.demo.predict import Prediction, Predictor
 from shared_tmu.demo.timeline import Timeline
-from shared_tmu.masks import NO_MASK, Mask
+from shared_tmu.masks import Mask
 from shared_tmu.programs.timing import Timing, measure_in_turn
 from shared_tmu.schedule import Schedule
 
@@ -107,8 +107,7 @@ class Comparer:
     def _label(self, name: str) -> str:
         run = self.runs[name]
         method = "" if run.method == "tome" else f" {run.method}"
-        mask = "" if run.mask == NO_MASK else f" mask {run.mask}"
-        return name if run.schedule.is_off else f"{name} {run.schedule}{method}{mask}"
+        return name if run.schedule.is_off else f"{name} {run.schedule}{method}"
 
     def _ms(self, name: str) -> float:
         return 1000.0 * self.timings[name].median_s / self.batch_size
