@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -154,5 +155,9 @@ def train_apart(folder: Path, sleep_s: float, environment: dict[str, str], **cha
     global SLEEP_S
     SLEEP_S = sleep_s
     os.environ |= environment
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(
+            signal.SIGHUP, signal.SIG_DFL
+        )  # whoever runs the tests may have it ignored, as nohup does
     with reported():
         train(folder, **changes)
