@@ -122,7 +122,7 @@ class ModelSuite:
             ({"depth": 1_000_000_000}, "depth must be from 1 to 256, found 1000000000"),
             ({"depth": True}, "depth should be like 32, found True"),
             ({"embed_dim": "9" * 4000}, "embed_dim should be like 1280, found '999"),
-            ({"embed_dim": 10**400}, "embed_dim should be like 1280, found 1000"),
+            ({"embed_dim": 10**400}, "embed_dim should be like 1280, found a number of 1329 bits"),
             ({"patch_padding": -1}, "patch_padding must be from 0 to 16"),
             ({"img_size": [256, float("inf")]}, r"img_size should be like \(256, 192\)"),
             ({"img_size": "ab"}, r"img_size should be like \(256, 192\), found 'ab'"),
