@@ -155,9 +155,8 @@ def train_apart(folder: Path, sleep_s: float, environment: dict[str, str], **cha
     global SLEEP_S
     SLEEP_S = sleep_s
     os.environ |= environment
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(
-            signal.SIGHUP, signal.SIG_DFL
-        )  # whoever runs the tests may have it ignored, as nohup does
+    # Tests may run under nohup or in the background of a shell, where these are ignored, and so inherited.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with reported():
         train(folder, **changes)
