@@ -3,7 +3,7 @@
 #
 #   bash scripts/test.sh                                     everything
 #   bash scripts/test.sh -k merge -x                         further arguments go to pytest
-#   bash scripts/test.sh shared_tmu/tests/test_ops.py        only this; other folders are left out
+#   bash scripts/test.sh shared_tmu/tests/test_trunk.py      only this; other folders are left out
 #
 # Test modules of the model folders have the same names, so each folder gets its own pytest.
 set -euo pipefail

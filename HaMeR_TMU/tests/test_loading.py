@@ -11,8 +11,8 @@ from suites.hand_loading import HandLoadingSuite
 from suites.hands import run
 
 from hamer_tmu.model import HaMeRConfig, load_hamer
-from shared_tmu.checkpoints import read_checkpoint
 from shared_tmu.errors import ConfigError
+from shared_tmu.files.checkpoints import read_checkpoint
 
 
 class TestLoading(HandLoadingSuite):

@@ -12,8 +12,8 @@ import yaml
 from folder import FOLDER
 from suites.loading import LoadingSuite
 
-from shared_tmu.checkpoints import read_checkpoint
 from shared_tmu.errors import BodyModelError, ConfigError, MissingAssetError
+from shared_tmu.files.checkpoints import read_checkpoint
 from smplest_x_tmu.model import SMPLestXConfig, load_smplest_x
 
 CONTAINER = FOLDER.golden / "container_example.pth.tar"

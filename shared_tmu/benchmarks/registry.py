@@ -14,10 +14,11 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from shared_tmu import MergePlan, ops
-from shared_tmu.attention import proportional_attention
-from shared_tmu.kernels import merging, size_channel, using
-from shared_tmu.matching import match_similar, plan_most_similar
+from shared_tmu import MergePlan
+from shared_tmu.blocks.attention import proportional_attention
+from shared_tmu.kernels import size_channel, using
+from shared_tmu.plans import fused, ops
+from shared_tmu.plans.matching import match_similar, plan_most_similar
 
 HEADS, WIDTH, PER_HEAD = 16, 1280, 80  # ViT-H, the trunk of HaMeR, WiLoR and SMPLest-X
 SHAPES = ((1, 192), (16, 192), (64, 192), (1, 4096))  # images, tokens
@@ -69,7 +70,7 @@ def _plans(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
         metric = torch.randn(batch, tokens, PER_HEAD, device=device)
         yield Case(
             f"{name}, r = {REMOVED}",
-            partial(merging.plan_most_similar, metric, REMOVED, 0),
+            partial(fused.plan_most_similar, metric, REMOVED, 0),
             partial(_torch, plan_most_similar, metric, REMOVED, 0),
         )
 
@@ -77,7 +78,7 @@ def _plans(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
 def _matches(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     for name, batch, tokens in _shapes():
         metric = torch.randn(batch, tokens, PER_HEAD, device=device)
-        yield Case(name, partial(merging.match_similar, metric, 0), partial(_torch, match_similar, metric, 0))
+        yield Case(name, partial(fused.match_similar, metric, 0), partial(_torch, match_similar, metric, 0))
 
 
 def _merges(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
@@ -90,7 +91,7 @@ def _merges(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
         size = torch.randint(1, 5, x.shape[:2], device=device).float()
         yield Case(
             f"{name}, r = {REMOVED}",
-            partial(merging.merge_and_compose, x, plan, size, first),
+            partial(fused.merge_and_compose, x, plan, size, first),
             partial(_torch, _merge_and_then, x, plan, size, first),
         )
 

@@ -7,6 +7,7 @@ to hide that two modules need each other.
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,16 @@ import shared_tmu
 
 ROOT = Path(shared_tmu.__file__).parent
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("core",),
+    ("dtypes", "errors"),
+    ("files", "flops", "kernels", "limits", "schedule_text"),
+    ("blocks", "plans", "schedule"),
+    ("method_parts",),
+    ("methods",),
+    ("trunk_settings",),
+    ("trunk_pass",),
+    ("trunk",),
+    ("patching",),
+    ("shared_tmu",),
     ("layers", "masks", "metrics", "pictures", "runtime"),
     ("body_models",),
     ("detect", "models", "synth"),
@@ -23,10 +33,10 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("export", "viz"),
     ("bench", "demo", "evaluation", "training"),
 )
-"""From the ground up: a room imports itself and rooms of lower rows. The core is the modules of the root,
-`methods` and `kernels`."""
+"""From the ground up: a room imports itself and rooms of lower rows. A room is a package or a module of the
+root; `shared_tmu` is the root itself, with the public names. Up to there it is the core, which needs only
+torch."""
 
-CORE = ("kernels", "methods")
 ROW = {room: number for number, rooms in enumerate(ORDER) for room in rooms}
 
 
@@ -65,9 +75,8 @@ def graph() -> dict[str, set[str]]:
 
 
 def room_of(name: str) -> str:
-    """The room of a module: the package below the root that it lies in."""
-    room = name.split(".")[1:2]
-    return room[0] if room and (ROOT / room[0]).is_dir() and room[0] not in CORE else "core"
+    """The room of a module: the package or module below the root that it is, or lies in."""
+    return ".".join(name.split(".")[1:2]) or name
 
 
 def test_every_room_has_its_place(graph: dict[str, set[str]]) -> None:
@@ -82,6 +91,27 @@ def test_no_import_goes_up_or_across(graph: dict[str, set[str]]) -> None:
         if room_of(name) != room_of(other) and ROW[room_of(other)] >= ROW[room_of(name)]
     ]
     assert bad == []
+
+
+def test_the_core_needs_only_torch() -> None:
+    """Outside of functions; Triton is imported by the modules that the first call of a kernel loads."""
+    allowed = {*sys.stdlib_module_names, "shared_tmu", "torch"}
+    lazy = {"shared_tmu.kernels.launch", "shared_tmu.kernels.device_code"}
+    for name, path in modules().items():
+        is_lazy = any(name == part or name.startswith(f"{part}.") for part in lazy)
+        if ROW[room_of(name)] <= ROW["shared_tmu"]:
+            assert packages_of(path) <= allowed | ({"triton"} if is_lazy else set()), name
+
+
+def packages_of(path: Path) -> set[str]:
+    """Packages that a module imports when it is loaded."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            found.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").split(".")[0])
+    return found
 
 
 def test_there_is_no_circle(graph: dict[str, set[str]]) -> None:

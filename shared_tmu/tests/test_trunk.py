@@ -10,13 +10,13 @@ from torch import nn
 from toy_vit import GammaBlock, ScaledBlock, ToyBlock, ToyViT
 
 from shared_tmu import MergePlan, Method, Schedule, run_trunk, schedule
-from shared_tmu.blocks import attention_half, find_misfit, mlp_half
+from shared_tmu.blocks.halves import attention_half, find_misfit, mlp_half
+from shared_tmu.blocks.verification import verify_block
 from shared_tmu.errors import PatchError, PlanError, ScheduleError
-from shared_tmu.places import Between
-from shared_tmu.reductions import Merge
-from shared_tmu.reference import attend_explicitly, match_loops, merge_loops, unmerge_loops
-from shared_tmu.seen import Needs
-from shared_tmu.verification import verify_block
+from shared_tmu.method_parts.places import Between
+from shared_tmu.method_parts.reductions import Merge
+from shared_tmu.method_parts.seen import Needs
+from shared_tmu.plans.reference import attend_explicitly, match_loops, merge_loops, unmerge_loops
 
 FAMILIES = pytest.mark.parametrize("family", [ToyBlock, ScaledBlock, GammaBlock])
 

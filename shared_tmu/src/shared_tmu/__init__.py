@@ -6,9 +6,9 @@ C channels, H heads, D channels per head (C = H * D), L layers, V vertices, J jo
 
 from .errors import TMUError
 from .methods import METHODS, Method, plan_merge
-from .ops import merge, unmerge
 from .patching import PatchHandle, patch
-from .plan import MergePlan
+from .plans.ops import merge, unmerge
+from .plans.plan import MergePlan
 from .schedule import Schedule
 from .trunk import run_trunk
 

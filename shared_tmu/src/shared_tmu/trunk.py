@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .blocks import Block, find_misfit
+from .blocks.halves import Block, find_misfit
+from .blocks.verification import find_positions
 from .errors import PatchError
-from .method import Method
+from .method_parts.method import Method
+from .method_parts.reductions import Route
+from .method_parts.seen import Grid
 from .methods import find_method
-from .plan import MergePlan
-from .reductions import Route
+from .plans.plan import MergePlan
 from .schedule import Schedule
-from .seen import Grid
 from .trunk_pass import Mask, TrunkPass
 from .trunk_settings import Protect, TrunkSettings, Unmerge
-from .verification import find_positions
 
 __all__ = ["Mask", "Protect", "TrunkPass", "TrunkSettings", "Unmerge", "run_blocks", "run_trunk"]
 

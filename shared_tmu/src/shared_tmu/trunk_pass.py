@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .block_guard import call_whole
-from .blocks import Block, attention_half, mlp_half
-from .controls import front_to_last, last_to_front, turned
+from .blocks.guard import call_whole
+from .blocks.halves import Block, attention_half, mlp_half
 from .errors import MethodError, PlanError
-from .method import Method
-from .ops import merge, unmerge
-from .plan import MergePlan
-from .protection import fit_mask
-from .reductions import Route
+from .method_parts.controls import front_to_last, last_to_front, turned
+from .method_parts.method import Method
+from .method_parts.protection import fit_mask
+from .method_parts.reductions import Route
+from .method_parts.seen import Applied, Seen, Watch
+from .plans.ops import merge, unmerge
+from .plans.plan import MergePlan
 from .schedule import count_removed, say_where_limited
-from .seen import Applied, Seen, Watch
 from .trunk_settings import TrunkSettings
 
 Mask = Tensor | Callable[[Tensor], Tensor]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .errors import PatchError, ScheduleError
-from .method import Method
-from .restores import Restore, find_restore
+from .method_parts.method import Method
+from .method_parts.restores import Restore, find_restore
+from .method_parts.seen import Grid, Watch
 from .schedule import Schedule
-from .seen import Grid, Watch
 
 Unmerge = bool | Literal["sparse"]
 Protect = Literal["first", "last"]

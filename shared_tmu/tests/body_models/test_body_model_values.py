@@ -59,7 +59,7 @@ def test_objects_beside_what_is_needed_are_left_alone(tmp_path: Path, suffix: st
 def test_pickles_of_millions_of_steps_end(
     tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared_tmu.pickles._Counted.left", 20_000)  # of the same kind, in less time
+    monkeypatch.setattr("shared_tmu.files.pickles._Counted.left", 20_000)  # of the same kind, in less time
     (tmp_path / "m.pkl").write_bytes(content)
     with pytest.raises(BodyModelError, match=r"takes more than .* steps"):
         load_mano(tmp_path / "m.pkl")

@@ -12,11 +12,10 @@ from launches import counted
 from torch import library
 from toy_vit import ToyViT
 
-import shared_tmu.ops
-from shared_tmu import METHODS, MergePlan, Schedule, run_trunk
-from shared_tmu.kernels import choice, merging, ops, size_channel, using
-from shared_tmu.matching import match_similar, plan_most_similar, plan_pairs
-from shared_tmu.reference import match_loops, merge_loops
+from shared_tmu import METHODS, MergePlan, Schedule, plans, run_trunk
+from shared_tmu.kernels import choice, ops, size_channel, using
+from shared_tmu.plans.matching import match_similar, plan_most_similar, plan_pairs
+from shared_tmu.plans.reference import match_loops, merge_loops
 
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
@@ -162,7 +161,7 @@ def test_lone_and_equal_tokens_come_out_as_they_were(device, dtype):
     x[:, 6:9] = x[:, 3:4]
     plan = MergePlan(torch.tensor([[0, 1, 2, 3, 4, 5, 3, 3, 3, 6, 7, 8]]), 9)
     size = torch.rand(1, 12).to(device) * 7 + 1
-    out, _ = merging.merge(x.to(device), MergePlan(plan.source_map.to(device), 9), size)
+    out, _ = plans.fused.merge(x.to(device), MergePlan(plan.source_map.to(device), 9), size)
     assert torch.equal(out.cpu()[0, plan.source_map[0]], x[0])
 
 
@@ -184,7 +183,7 @@ def test_merges_with_gaps_equal_the_loops(sized, device, dtype, tolerance, block
         leaves = [x.to(device).requires_grad_(), x.clone().requires_grad_()]
         grads = []
         for leaf, merge, where in zip(
-            leaves, (merging.merge, shared_tmu.ops.merge), (device, "cpu"), strict=True
+            leaves, (plans.fused.merge, plans.ops.merge), (device, "cpu"), strict=True
         ):
             here = MergePlan(source.to(where), 3, copy_map=source.clamp_min(0).to(where), is_padded=True)
             merged, _ = merge(leaf, here, None if size is None else size.to(where))
@@ -194,14 +193,14 @@ def test_merges_with_gaps_equal_the_loops(sized, device, dtype, tolerance, block
 
 def test_sums_are_taken_in_float32(device):
     plan = MergePlan(torch.zeros(1, 65, dtype=torch.int64, device=device), 1)
-    large, size = merging.merge(torch.full((1, 65, 1), 60000.0, dtype=torch.float16, device=device), plan)
+    large, size = plans.fused.merge(torch.full((1, 65, 1), 60000.0, dtype=torch.float16, device=device), plan)
     assert large.item() == 60000
     assert (size.item(), size.dtype) == (65, torch.float32)
 
 
 def test_no_images(device):
     plan = MergePlan(torch.zeros(0, 10, dtype=torch.int64, device=device), 6)
-    out, size = merging.merge(torch.randn(0, 10, 4, device=device), plan)
+    out, size = plans.fused.merge(torch.randn(0, 10, 4, device=device), plan)
     assert (out.shape, size.shape) == ((0, 6, 4), (0, 6))
     assert ops.plan_most_similar(torch.randn(0, 10, 4, device=device), 3, 0).shape == (0, 10)
 
@@ -213,7 +212,7 @@ def test_gradients_equal_those_of_torch(sized, device):
     x, size = torch.randn(2, 21, 6), torch.rand(2, 21) + 1
     weight, weight_of_size = torch.randn(2, 13, 6), torch.randn(2, 13)
     grads = []
-    for merge, where, plan_here in ((merging.merge, device, here), (shared_tmu.ops.merge, "cpu", plan)):
+    for merge, where, plan_here in ((plans.fused.merge, device, here), (plans.ops.merge, "cpu", plan)):
         leaves = [x.clone().to(where).requires_grad_(), size.clone().to(where).requires_grad_()]
         out, size_out = merge(leaves[0], plan_here, leaves[1] if sized else None)
         ((out * weight.to(where)).sum() + (size_out * weight_of_size.to(where) * sized).sum()).backward()

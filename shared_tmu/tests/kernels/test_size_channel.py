@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from shared_tmu.attention import proportional_attention
+from shared_tmu.blocks.attention import proportional_attention
 from shared_tmu.errors import KernelError
 from shared_tmu.kernels import attention_choice, current, using
 from shared_tmu.kernels.attention_choice import faster_path, prefers_channel
 from shared_tmu.kernels.size_channel import attend_by_channel, widen
-from shared_tmu.reference import attend_explicitly
+from shared_tmu.plans.reference import attend_explicitly
 
 SHAPES = [(1, 1, 1, 4), (2, 3, 17, 8), (1, 2, 33, 5), (2, 4, 92, 80), (1, 2, 50, 62), (1, 1, 20, 128)]
 

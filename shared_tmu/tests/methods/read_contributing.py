@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-from shared_tmu import Method, places, schedule
-from shared_tmu.seen import Needs
+from shared_tmu import Method, schedule
+from shared_tmu.method_parts import places
+from shared_tmu.method_parts.seen import Needs
 
 TEXT = (Path(__file__).parents[3] / "CONTRIBUTING.md").read_text()
 

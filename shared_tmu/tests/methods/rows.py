@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from shared_tmu import METHODS as LISTED
 from shared_tmu import MergePlan, run_trunk
+from shared_tmu.method_parts.reductions import Chain, Linear
 from shared_tmu.methods import table
-from shared_tmu.reductions import Chain, Linear
 
 METHODS = table(*LISTED.values(), read_example())  # what CONTRIBUTING shows has to pass as well
 EVERY = pytest.mark.parametrize("method", METHODS)

@@ -12,12 +12,12 @@ from toy_vit import SequentialViT, ToyViT
 from shared_tmu import Method, patch, run_trunk
 from shared_tmu.errors import ScheduleError
 from shared_tmu.kernels import using
-from shared_tmu.matching import halves, match_similar
-from shared_tmu.places import Between
-from shared_tmu.ragged import plan_groups
-from shared_tmu.reductions import Merge
+from shared_tmu.method_parts.places import Between
+from shared_tmu.method_parts.reductions import Merge
+from shared_tmu.method_parts.seen import Needs, Seen
+from shared_tmu.plans.matching import halves, match_similar
+from shared_tmu.plans.ragged import plan_groups
 from shared_tmu.schedule import all_but_one
-from shared_tmu.seen import Needs, Seen
 
 TENSORS, CASES = read_method("vit_ltmp")
 

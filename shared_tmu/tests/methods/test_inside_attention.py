@@ -12,9 +12,9 @@ from golden_vit import build_vit, embed, read_method
 from torch import Tensor
 
 from shared_tmu import MergePlan, Method, run_trunk
-from shared_tmu.places import Inside
-from shared_tmu.reductions import Planned
-from shared_tmu.seen import Needs, Seen
+from shared_tmu.method_parts.places import Inside
+from shared_tmu.method_parts.reductions import Planned
+from shared_tmu.method_parts.seen import Needs, Seen
 
 TENSORS, CASES = read_method("vit_mctf")
 TAUS = (1, 20, 40)

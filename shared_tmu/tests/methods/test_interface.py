@@ -9,14 +9,24 @@ from toy_vit import ToyViT
 
 from shared_tmu import MergePlan, Method, plan_merge, run_trunk
 from shared_tmu.errors import MethodError
-from shared_tmu.matching import plan_most_similar
+from shared_tmu.method_parts.places import (
+    After,
+    Around,
+    Before,
+    Between,
+    Inside,
+    attend,
+    compress,
+    fuse_map,
+    transform,
+)
+from shared_tmu.method_parts.pruning import prune_lowest
+from shared_tmu.method_parts.reductions import Merge, Planned
+from shared_tmu.method_parts.seen import Needs, Seen
 from shared_tmu.methods.evit import plan_evit
 from shared_tmu.methods.tome import plan_tome
-from shared_tmu.places import After, Around, Before, Between, Inside, attend, compress, fuse_map, transform
-from shared_tmu.pruning import prune_lowest
-from shared_tmu.reductions import Merge, Planned
+from shared_tmu.plans.matching import plan_most_similar
 from shared_tmu.schedule import all_but_one
-from shared_tmu.seen import Needs, Seen
 
 X = torch.randn(2, 24, 32, generator=torch.Generator().manual_seed(0))
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from shared_tmu import MergePlan, Method, patch, plan_merge, run_trunk, unmerge
 from shared_tmu.errors import MethodError
+from shared_tmu.method_parts.places import Place
+from shared_tmu.method_parts.reductions import Chain, Linear
 from shared_tmu.methods import table
-from shared_tmu.places import Place
-from shared_tmu.reductions import Chain, Linear
 
 # -- protection
 
@@ -166,7 +166,7 @@ def test_compiled_in_one_graph(method, vit):
 @EVERY
 @torch.no_grad()
 def test_watching_changes_nothing(method, vit):
-    from shared_tmu.seen import Watch
+    from shared_tmu.method_parts.seen import Watch
 
     class Note(Watch):
         def __init__(self):

@@ -7,9 +7,9 @@ import functools
 import torch
 
 from shared_tmu import Method, plan_merge
+from shared_tmu.method_parts.places import Between
+from shared_tmu.method_parts.seen import Needs, Seen
 from shared_tmu.methods.random_pairs import plan_random_pairs
-from shared_tmu.places import Between
-from shared_tmu.seen import Needs, Seen
 
 
 def test_random_differs_by_layer_seed_and_from_tome():

@@ -8,10 +8,10 @@ from golden_trunk import assert_golden, part
 from golden_vit import build_vit, embed, read_method
 
 from shared_tmu import merge, run_trunk, unmerge
-from shared_tmu.matching import join_best, match_sets
+from shared_tmu.method_parts.reductions import Linear
 from shared_tmu.methods.dct import cosines, low_pass
 from shared_tmu.methods.tomesd import find_destinations
-from shared_tmu.reductions import Linear
+from shared_tmu.plans.matching import join_best, match_sets
 
 CPU = torch.device("cpu")
 DCT, DCT_CASES = read_method("dct")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared_tmu import merge, plan_merge, unmerge
-from shared_tmu.matching import match_similar
-from shared_tmu.reference import match_loops
+from shared_tmu.plans.matching import match_similar
+from shared_tmu.plans.reference import match_loops
 
 
 @given(st.integers(0, 10**6), st.integers(0, 25), st.integers(0, 14), st.sampled_from([0, 3, 4, 18]))

@@ -11,13 +11,13 @@ import shared_tmu
 from shared_tmu import METHODS, Method, Schedule, patch
 from shared_tmu.errors import CheckpointError, InputError
 from shared_tmu.evaluation.settings import read_runs
-from shared_tmu.matching import plan_most_similar
+from shared_tmu.method_parts.places import Between
+from shared_tmu.method_parts.reductions import Merge
+from shared_tmu.method_parts.seen import Needs, Seen
 from shared_tmu.methods import table
-from shared_tmu.places import Between
+from shared_tmu.plans.matching import plan_most_similar
 from shared_tmu.programs.flags import choose_learned
 from shared_tmu.programs.model_program import Run
-from shared_tmu.reductions import Merge
-from shared_tmu.seen import Needs, Seen
 
 
 def plan_projected(seen: Seen, r: int) -> Merge:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from shared_tmu.body_models import load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
-from shared_tmu.checkpoints import read_checkpoint
 from shared_tmu.errors import ConfigError
+from shared_tmu.files.checkpoints import read_checkpoint
 
 from .hands import HandFolder, mano_standin, run
 from .loading import ZERO, LoadingSuite

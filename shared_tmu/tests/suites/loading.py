@@ -11,8 +11,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from shared_tmu.checkpoints import read_checkpoint
 from shared_tmu.errors import CheckpointError, ConfigError, MissingAssetError
+from shared_tmu.files.checkpoints import read_checkpoint
 
 from .folders import ModelFolder, check
 

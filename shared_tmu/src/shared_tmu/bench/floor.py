@@ -23,11 +23,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared_tmu.container import MergedBlocks
 from shared_tmu.errors import PatchError
+from shared_tmu.method_parts.places import Place
+from shared_tmu.method_parts.seen import Needs
 from shared_tmu.methods import METHODS, Method
-from shared_tmu.places import Place
-from shared_tmu.seen import Needs
+from shared_tmu.patching.container import MergedBlocks
 
 
 def drop_instead(method: Method) -> Method:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from shared_tmu.bench.costs import count_flops, peak_memory_mib
 from shared_tmu.bench.floor import make_floor
 from shared_tmu.bench.runtimes import Call, find_runtime
-from shared_tmu.container import MergedBlocks
 from shared_tmu.errors import InputError
 from shared_tmu.methods import count_tokens
+from shared_tmu.patching.container import MergedBlocks
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.random_models import share_weights
 from shared_tmu.schedule import Schedule

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from shared_tmu.blocks import find_misfit
-from shared_tmu.container import MergedBlocks
+from shared_tmu.blocks.halves import find_misfit
+from shared_tmu.method_parts.seen import Watch
+from shared_tmu.patching.container import MergedBlocks
 from shared_tmu.programs.timing import synchronize
-from shared_tmu.seen import Watch
 
 BLOCK_PARTS = {"norm1": "attention", "attn": "attention", "norm2": "MLP", "mlp": "MLP"}
 """Parts of a block that is called as a whole."""

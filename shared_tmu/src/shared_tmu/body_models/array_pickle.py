@@ -34,7 +34,7 @@ from shared_tmu.body_models.pickled_objects import (
 )
 from shared_tmu.errors import BodyModelError
 from shared_tmu.files import open_file, shortened
-from shared_tmu.pickles import PICKLE_ERRORS, BoundedFile, LimitedUnpickler, Passive
+from shared_tmu.files.pickles import PICKLE_ERRORS, BoundedFile, LimitedUnpickler, Passive
 
 MAX_BYTES = 1 << 30
 

@@ -18,17 +18,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.blocks import find_misfit
+from shared_tmu.blocks.halves import find_misfit
 from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.evaluation.predict import load_batch
 from shared_tmu.files import write_text
-from shared_tmu.matching import halves, match_similar
+from shared_tmu.method_parts.reductions import Reduction
+from shared_tmu.method_parts.seen import Seen, Watch
+from shared_tmu.plans.matching import halves, match_similar
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import file_sha256, weights_sha256
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import describe_environment
-from shared_tmu.reductions import Reduction
-from shared_tmu.seen import Seen, Watch
 
 _PARTS = 4  # of the trunk, a line for each
 

@@ -1,7 +1,7 @@
 """Fast paths for GPUs, each with a slow reference in torch.
 
-* `device_code`: the kernels, in Triton; `launch` launches them, `ops` registers them as operators;
-* `merging`: planning and merging with the signatures of `shared_tmu.matching` and `shared_tmu.ops`;
+* `device_code`: the kernels, in Triton; `launch` launches them, `ops` registers them as operators, and
+  `shared_tmu.plans.fused` calls those that plan and merge;
 * `size_channel`: proportional attention that flash kernels can run, `size_mask` by a mask;
 * `attention_choice`: which of the two runs, by measurement;
 * `choice`: lets a user choose the path.

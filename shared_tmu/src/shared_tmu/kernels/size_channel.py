@@ -29,7 +29,7 @@ LOG_OF_NONE = -1e4  # a number that float16 holds, and below which no other logi
 def attend_by_channel(
     q: Tensor, k: Tensor, v: Tensor, size: Tensor, scale: float | None = None, dropout: float = 0.0
 ) -> Tensor:
-    """`shared_tmu.attention.proportional_attention` for sizes `[B, N]`, without a mask.
+    """`shared_tmu.blocks.attention.proportional_attention` for sizes `[B, N]`, without a mask.
 
     Equal to the softmax written out up to the rounding of its dtype; gradients reach `size` too.
 

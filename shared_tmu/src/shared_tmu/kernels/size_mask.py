@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ops import sum_dtype
+from ..dtypes import sum_dtype
 
 
 def attend_by_mask(
     q: Tensor, k: Tensor, v: Tensor, size: Tensor, scale: float | None = None, dropout: float = 0.0
 ) -> Tensor:
-    """`shared_tmu.attention.proportional_attention` for sizes `[B, N]`, their logarithms in a mask.
+    """`shared_tmu.blocks.attention.proportional_attention` for sizes `[B, N]`, their logarithms in a mask.
 
     Args:
         q, k, v: `[B, H, N, D]`.

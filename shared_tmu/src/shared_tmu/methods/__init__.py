@@ -1,8 +1,8 @@
 """The table of token-compression methods: one file each, one row each.
 
-A row says where in a block a method acts (a place, from `shared_tmu.places`), which function makes the plan,
-what that function reads, and how many tokens it can remove. To add a method, write its file and list its row;
-`shared_tmu.method` explains the fields.
+A row says where in a block a method acts (a place, from `shared_tmu.method_parts.places`), which function
+makes the plan, what that function reads, and how many tokens it can remove. To add a method, write its file
+and list its row; `shared_tmu.method_parts.method` explains the fields.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from types import MappingProxyType
 from torch import Tensor
 
 from ..errors import MethodError, PlanError
-from ..method import Method
-from ..places import After, Around, Between
-from ..plan import MergePlan
-from ..protection import fit_mask
-from ..reductions import Planned, require_reduction
+from ..method_parts.method import Method
+from ..method_parts.places import After, Around, Between
+from ..method_parts.protection import fit_mask
+from ..method_parts.reductions import Planned, require_reduction
+from ..method_parts.seen import Needs, Seen
+from ..plans.plan import MergePlan
 from ..schedule import Schedule, all_but_one, count_removed
 from ..schedule_text import read_count
-from ..seen import Needs, Seen
 from .dct import plan_dct
 from .evit import plan_evit
 from .random_pairs import plan_random_pairs

@@ -15,8 +15,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ..reductions import Linear
-from ..seen import Seen
+from ..method_parts.reductions import Linear
+from ..method_parts.seen import Seen
 
 
 @torch.no_grad()

@@ -6,9 +6,9 @@ a pruned token copies the kept token with the most similar keys.
 
 from __future__ import annotations
 
-from ..pruning import prune_lowest
-from ..reductions import Prune
-from ..seen import Seen
+from ..method_parts.pruning import prune_lowest
+from ..method_parts.reductions import Prune
+from ..method_parts.seen import Seen
 
 
 def plan_evit(seen: Seen, r: int) -> Prune:

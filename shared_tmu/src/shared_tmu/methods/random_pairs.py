@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..matching import halves, plan_pairs
-from ..reductions import Merge
-from ..seen import Seen
+from ..method_parts.reductions import Merge
+from ..method_parts.seen import Seen
+from ..plans.matching import halves, plan_pairs
 
 
 def plan_random_pairs(seen: Seen, r: int, seed: int = 0) -> Merge:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..plan import MergePlan
-from ..pruning import prune_lowest
-from ..reductions import Planned
-from ..seen import Seen
+from ..method_parts.pruning import prune_lowest
+from ..method_parts.reductions import Planned
+from ..method_parts.seen import Seen
+from ..plans.plan import MergePlan
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..matching import plan_most_similar
-from ..reductions import Merge
-from ..seen import Seen
+from ..method_parts.reductions import Merge
+from ..method_parts.seen import Seen
+from ..plans.matching import plan_most_similar
 
 
 def plan_tome(seen: Seen, r: int) -> Merge:

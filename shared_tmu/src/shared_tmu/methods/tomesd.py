@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import MethodError
-from ..matching import join_best, match_sets
-from ..reductions import Merge
-from ..seen import Grid, Seen
+from ..method_parts.reductions import Merge
+from ..method_parts.seen import Grid, Seen
+from ..plans.matching import join_best, match_sets
 from .random_pairs import hash_integers
 
 CELL = (2, 2)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from shared_tmu.errors import ConfigError
+from shared_tmu.files.yaml_files import brief, read_yaml
 from shared_tmu.models.fields import build, expect, expect_published, expect_within, plain, section
-from shared_tmu.yaml_files import brief, read_yaml
 
 MAX_LAYERS, MAX_CHANNELS, MAX_SIDE_PX, MAX_PATCHES, MAX_MLP_RATIO = 256, 1 << 16, 1 << 14, 1 << 16, 64.0
 """Several times the largest existing ViTs: a larger configuration is a mistake, and building it would use up

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from shared_tmu.checkpoints import tensors_of
 from shared_tmu.files import shortened
+from shared_tmu.files.checkpoints import tensors_of
 
 _MAX_DEPTH = 4  # of dictionaries in dictionaries
 _ANYWHERE = frozenset(

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, cast
 
 from shared_tmu.errors import ConfigError
-from shared_tmu.yaml_files import brief
+from shared_tmu.files.yaml_files import brief
 
 T = TypeVar("T")
 

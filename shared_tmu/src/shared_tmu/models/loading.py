@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from shared_tmu.body_models.mano import ManoModel, load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
-from shared_tmu.checkpoints import load_weights, read_checkpoint, save_safetensors
 from shared_tmu.errors import CheckpointError, ConfigError, MissingAssetError
 from shared_tmu.files import is_file, shortened, write_text
+from shared_tmu.files.checkpoints import load_weights, read_checkpoint, save_safetensors
 from shared_tmu.models.config import ModelConfig
 from shared_tmu.models.contents import groups_of, identify
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.container import MergedBlocks
 from shared_tmu.errors import CaptureError
+from shared_tmu.patching.container import MergedBlocks
 
 WARMUP = 3  # forwards before the capture: kernels are compiled and chosen, workspaces allocated
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from shared_tmu.checkpoints import read_checkpoint
 from shared_tmu.errors import CheckpointError
+from shared_tmu.files.checkpoints import read_checkpoint
 from shared_tmu.training.checkpointing import check_fits
 from shared_tmu.training.grow import fold_normalisation, kept_blocks, resize_blocks
 from shared_tmu.training.tasks import Task

@@ -1,4 +1,4 @@
-"""Deciding which tokens merge; in torch, `shared_tmu.matching`.
+"""Deciding which tokens merge; in torch, `shared_tmu.plans.matching`.
 
 Scores are compared as int32 keys in the order of the floats, with -0 equal to 0 and NaN above everything, as
 in `torch.sort`: a plan is valid whatever the numbers are, since no comparison of keys is ever undecided.

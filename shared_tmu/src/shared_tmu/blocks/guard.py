@@ -1,0 +1,108 @@
+"""Detects calls of single blocks of a patched ViT that bypass its container.
+
+Code that finds a block by name, or has kept it since before the patch, would run it without merging and get a
+wrong result without any message. A hook on every block distinguishes such calls from those of a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import PatchError
+
+_running: ContextVar[nn.Module | None] = ContextVar("block that a pass is running", default=None)
+
+
+class Guarded(Protocol):
+    """The interface of the trunk that a guard uses."""
+
+    @property
+    def merges(self) -> bool:
+        """Whether any block has to run differently from its own forward."""
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether torch.compile has traced it: compiled code runs blocks without calling this guard."""
+
+
+class BlockGuard:
+    """A forward pre-hook that refuses calls of a block which no pass has made.
+
+    A single block that was copied or loaded from a file is not part of the ViT: its guard allows all calls,
+    until a container that is copied as a whole installs guards of its own.
+
+    Args:
+        trunk: what the block is part of; None lets everything pass.
+        number: of the block.
+    """
+
+    def __init__(self, trunk: Guarded | None, number: int) -> None:
+        self.trunk = trunk
+        self._number = number
+
+    def __call__(self, block: nn.Module, args: tuple[Any, ...]) -> None:
+        """Called by torch before the block runs.
+
+        Raises:
+            PatchError: the block was called by itself, and something merges.
+        """
+        if torch.compiler.is_compiling() or _running.get() is block:
+            return
+        if self.trunk is not None and self.trunk.merges and not self.trunk.is_traced:
+            raise PatchError(
+                f"block {self._number} of a ViT that merges was called by itself, found by name or kept "
+                "since before the patch, and would run without merging: iterate over, slice or index the "
+                "list of blocks (vit.blocks[i]), or use the schedule 'off'."
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BlockGuard, (None, self._number)
+
+
+def guard_blocks(blocks: Iterable[tuple[int, nn.Module]], trunk: Guarded) -> None:
+    """Install guards on blocks, given with their numbers; other threads may be running blocks that have
+    one."""
+    for number, block in blocks:
+        if not any(isinstance(hook, BlockGuard) and hook.trunk is trunk for hook in _hooks(block)):
+            release_blocks([block])
+            block.register_forward_pre_hook(BlockGuard(trunk, number), prepend=True)
+
+
+def release_blocks(blocks: Iterable[nn.Module]) -> None:
+    """Remove the guards of blocks."""
+    for block in blocks:
+        for key, hook in list(block._forward_pre_hooks.items()):
+            if isinstance(hook, BlockGuard):
+                del block._forward_pre_hooks[key]
+
+
+def call_whole(block: nn.Module, x: Tensor) -> Tensor:
+    """Call a block from the pass that it belongs to."""
+    if torch.compiler.is_compiling():
+        out: Tensor = block(x)
+        return out
+    token = _running.set(block)
+    try:
+        out = block(x)
+        return out
+    finally:
+        _running.reset(token)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a module has hooks other than guards."""
+    return bool(
+        module._forward_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or (module._forward_pre_hooks and not all(isinstance(hook, BlockGuard) for hook in _hooks(module)))
+    )
+
+
+def _hooks(block: nn.Module) -> list[Any]:
+    return list(block._forward_pre_hooks.values())

@@ -1,0 +1,240 @@
+"""Checks that a block computes what merging assumes: x + attn(norm1(x)), then x + mlp(norm2(x)).
+
+The parts alone do not distinguish a pre-norm block from one that normalises after attention, attends in
+windows or adds a bias of its own, so outputs are compared. Every block that differs from the blocks before it
+in structure, in settings or by a method replaced on the instance is run separately.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import PatchError
+from .arguments import Defaults, read_defaults
+from .halves import Block, attention_half, find_misfit, mlp_half
+from .probing import has_numbers, leaving_no_trace, random_tokens, randomise
+from .state import WITHOUT_EFFECT, BlockState
+
+_TOKENS = 49  # a square, for blocks that insist on one
+_MOST_TOKENS = 256
+
+
+class BlockCheck:
+    """Which blocks have been checked, and how to notice that one has changed since.
+
+    Args:
+        blocks: those of a trunk.
+        shape: tokens and channels that reach them, None where unknown.
+
+    Attributes:
+        defaults: what each block takes besides tokens.
+
+    Raises:
+        PatchError: a block, named by its number, computes something else.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], shape: tuple[int, int] | None = None) -> None:
+        self._shape = shape
+        self.defaults: list[Defaults] = []
+        self._seen: list[BlockState] = []
+        self._busy: set[tuple[int, int]] = set()  # blocks being checked, by number and thread
+        verified = set()
+        for number, block in enumerate(blocks):
+            kind = describe_structure(block)
+            if kind not in verified:
+                self._verify(number, block)
+                verified.add(kind)
+            self._seen.append(BlockState(block))
+            self.defaults.append(read_defaults(block))
+
+    def again(self, number: int, block: nn.Module) -> bool:
+        """Try a block out again if anything of it or its attention was replaced meanwhile; whether it was.
+
+        Raises:
+            PatchError: it computes something else now.
+        """
+        if self._seen[number].still_holds(block):
+            return False
+        busy = (number, threading.get_ident())
+        if busy in self._busy:  # a forward that was bound to a step of a run calls that step again
+            raise PatchError(f"block {number} was given a forward that calls the patched ViT it is part of.")
+        self._busy.add(busy)
+        try:
+            self._verify(number, block)
+        finally:
+            self._busy.discard(busy)
+        self._seen[number], self.defaults[number] = BlockState(block), read_defaults(block)
+        return True
+
+    def _verify(self, number: int, block: nn.Module) -> None:
+        try:
+            if _is_sharded(block):
+                raise PatchError(
+                    f"the weights of {type(block).__name__} are spread over processes: patch first, then "
+                    "fully_shard the model as a whole, not its blocks."
+                )
+            if misfit := find_misfit(block):
+                raise PatchError(f"{type(block).__name__} is not a ViT block that merging knows: {misfit}.")
+            verify_block(block, self._shape)
+        except PatchError as error:
+            raise PatchError(f"block {number}: {error}") from error
+
+
+def _is_sharded(module: nn.Module) -> bool:
+    """Whether weights are spread over processes; asked without importing what takes seconds to import."""
+    sharded = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
+    return any(isinstance(p, sharded) for p in module.parameters())
+
+
+def describe_structure(module: nn.Module) -> tuple[Any, ...]:
+    """The structure of a module without its weights: equal for two modules that compute the same from equal
+    weights.
+
+    Objects that are neither modules, tensors nor plain values count as different unless they are the same.
+    """
+    return tuple(_describe_part(name, part) for name, part in module.named_modules(remove_duplicate=False))
+
+
+def _describe_part(name: str, part: nn.Module) -> tuple[Any, ...]:
+    tensors = [*part._parameters.items(), *part._buffers.items()]
+    shapes = tuple((key, None if t is None else (*t.shape, t.dtype)) for key, t in tensors)
+    values = tuple(
+        (key, _describe_value(value))
+        for key, value in sorted(vars(part).items())
+        if key not in WITHOUT_EFFECT and (not key.startswith("_") or callable(value))
+    )
+    return name, type(part), shapes, values
+
+
+def _describe_value(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str | torch.dtype):
+        return value
+    if isinstance(value, tuple | list | torch.Size):
+        return tuple(_describe_value(v) for v in value)
+    return id(value)
+
+
+def verify_block(block: Block, shape: tuple[int, int] | None = None) -> None:
+    """Compare the block's own forward with its two halves, with random weights where possible: they must
+    agree.
+
+    It is run on the CPU in float32 if that works, else on its own device in its own dtype, and left
+    unchanged.
+
+    Args:
+        block: one for which `find_misfit` returns None; on the meta device it is not compared.
+        shape: tokens and channels that reach it, None where unknown.
+
+    Raises:
+        PatchError: the block computes something else, or cannot be run on tokens alone.
+    """
+    if not has_numbers(block):
+        return
+    kind = type(block).__name__
+    if needed := find_needed_arguments(block):
+        raise PatchError(
+            f"the forward of {kind} needs {', '.join(needed)} besides tokens, which merging does not pass on."
+        )
+    reasons = []
+    for x, weights in _attempts(block, shape):
+        with leaving_no_trace(block):
+            if weights is not None:
+                randomise(block, *weights)
+            try:
+                want = vars(block).get("forward", block.forward)(x)
+            except Exception as error:
+                reasons.append(f"{type(error).__name__}: {error}")
+                continue
+            got = mlp_half(block, attention_half(block, x)[0])
+            if not isinstance(want, Tensor) or want.shape != got.shape or not _agree(block, x, want, got):
+                raise PatchError(
+                    f"{kind} has the parts of a pre-norm ViT block, but does not compute x + attn(norm1(x)), "
+                    "then x + mlp(norm2(x)): merging inside it would change what the model is."
+                )
+            return
+    raise PatchError(
+        f"{kind} could not be run on tokens [B, N, C] to see what it computes: {'; '.join(reasons[:1])}"
+    )
+
+
+def find_needed_arguments(block: nn.Module) -> list[str]:
+    """Names of required arguments of a block's forward besides the tokens."""
+    return [name for name, is_needed in _other_arguments(block).items() if is_needed]
+
+
+def find_positions(block: nn.Module) -> list[str]:
+    """Names of the arguments through which a block's forward gets positions, and of its required
+    arguments."""
+    starts, ends = ("rope", "rot", "rel_pos", "pos_"), ("_rope", "_rel_pos", "_pos")
+    return [
+        name
+        for name, is_needed in _other_arguments(block).items()
+        if is_needed or name == "pos" or name.startswith(starts) or name.endswith(ends)
+    ]
+
+
+def takes_more_than_tokens(block: nn.Module) -> bool:
+    """Whether a block's forward may be given anything besides tokens."""
+    return bool(_other_arguments(block))
+
+
+def _other_arguments(block: nn.Module) -> dict[str, bool]:
+    try:
+        first, *others = inspect.signature(block.forward).parameters.values()
+    except (TypeError, ValueError):  # not written in Python, or takes nothing
+        return {}
+    if first.kind is first.VAR_POSITIONAL:
+        others = [first, *others]
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {p.name: p.default is p.empty and p.kind not in variable for p in others}
+
+
+def _attempts(
+    block: Block, shape: tuple[int, int] | None
+) -> Iterator[tuple[Tensor, tuple[torch.device | None, torch.dtype | None] | None]]:
+    """Test tokens, with device and dtype of the random weights to use with them, or None for the block's
+    own."""
+    counts = [_TOKENS] if shape is None else sorted({min(shape[0], _MOST_TOKENS), shape[0]})
+    own = next(iter([*block.parameters(), *block.buffers()]), torch.zeros(()))
+    cpu = torch.empty(0, device="cpu", dtype=torch.float32)
+    for channels in guess_channels(block, shape):
+        for count in counts:
+            yield random_tokens(2, count, channels, cpu), (cpu.device, cpu.dtype)
+            yield random_tokens(2, count, channels, own), (None, None)
+            yield random_tokens(2, count, channels, own), None
+
+
+def guess_channels(block: Block, shape: tuple[int, int] | None = None) -> list[int]:
+    """Likely numbers of channels, the likeliest first."""
+    guesses = [] if shape is None else [shape[1]]
+    for name in ("norm1", "norm2"):
+        norm = getattr(block, name)
+        guesses += list(getattr(norm, "normalized_shape", ()))[-1:]
+        guesses += [p.shape[-1] for p in norm.parameters() if p.ndim]
+    for part in (*block.attn.qkv.modules(), *block.attn.proj.modules()):
+        guesses += [n for n in (getattr(part, "in_features", None),) if isinstance(n, int)]
+    guesses += [p.shape[-1] for p in block.attn.qkv.parameters() if p.ndim == 2]
+    return list(dict.fromkeys(guesses))
+
+
+def _agree(block: Block, x: Tensor, want: Tensor, got: Tensor) -> bool:
+    if want.dtype == torch.float32 and torch.allclose(want, got, rtol=1e-3, atol=1e-3):
+        return True
+    if want.dtype == torch.float32 and not _rounds(block):
+        return False
+    want, got, x = want.float(), got.float(), x.float()
+    return bool((got - want).norm() <= 0.03 * (want - x).norm())
+
+
+def _rounds(block: nn.Module) -> bool:
+    """Whether something inside quantises, so that nearly equal values may come out one step apart."""
+    return any("quant" in type(part).__module__.lower() for part in block.modules()) or any(
+        not p.is_floating_point() for p in block.parameters()
+    )

@@ -1,0 +1,96 @@
+"""Method: a row of the table of token-compression methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from ..blocks.halves import Block
+from ..errors import MethodError
+from ..schedule import Limit, half
+from .places import Place, Plan, Step
+from .seen import Needs
+
+Learn = Callable[[Sequence[Block]], nn.Module]
+"""Makes the module of a method that learns, for the blocks of a trunk."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table.
+
+    Attributes:
+        name: what users type.
+        step: runs a block with the method in it: a place with a plan, `Between(plan)`, or a step of its own.
+        needs: what it reads; nothing else is computed for it.
+        limit: the largest number of tokens that it can remove in one block.
+        paper: arXiv number, None for controls.
+        proportional: whether attention is proportional (weights keys by their size), unless the user switches
+            it off.
+        reads: what a schedule has to give it per block: `counts`, or `thresholds` if the counts depend on the
+            images.
+        mixes: whether slots are mixtures of all tokens, so that there are no groups and no source map.
+        learn: makes the module with its learned parts; None for methods that learn nothing.
+
+    Raises:
+        MethodError: the place cannot give what the method reads, or the method does not ask for what the
+            place needs.
+    """
+
+    name: str
+    step: Step
+    needs: Needs = Needs.KEYS | Needs.SIZES
+    limit: Limit = half
+    paper: str | None = None
+    proportional: bool = True
+    reads: Literal["counts", "thresholds"] = "counts"
+    mixes: bool = False
+    learn: Learn | None = None
+
+    def __post_init__(self) -> None:
+        place = self.step
+        if not isinstance(place, Place):
+            return
+        kind = type(place).__name__
+        if late := self.needs & place.lacks:
+            raise MethodError(
+                f"method {self.name!r} reads {_say(late)}, and {kind} acts before attention has computed "
+                "it: use Between, After or Inside, or read TOKENS and SIZES only."
+            )
+        if missing := place.requires & ~self.needs:
+            raise MethodError(
+                f"method {self.name!r} acts in {kind}, which works on the attention map: add {_say(missing)} "
+                "to its needs, or use Between."
+            )
+
+    @property
+    def removes(self) -> bool:
+        """Whether blocks give fewer tokens than they take."""
+        return not (isinstance(self.step, Place) and self.step.undoes_at_once)
+
+    @property
+    def plans_from_metric(self) -> bool:
+        """Whether it reads a metric or nothing, so that it can make plans outside of a trunk."""
+        more = self.needs & ~(Needs.KEYS | Needs.SIZES)
+        is_plain = isinstance(self.step, Place) and Needs.SIZES in self.needs and not self.learn
+        return is_plain and not more and self.reads == "counts"
+
+    @property
+    def plan(self) -> Plan:
+        """The planning function, for methods that plan from a metric only.
+
+        Raises:
+            MethodError: the method reads more than that, or has a step of its own.
+        """
+        if not self.plans_from_metric or not isinstance(self.step, Place):
+            raise MethodError(
+                f"method {self.name!r} does not plan from a metric alone: run it with run_trunk or patch."
+            )
+        return self.step.plan
+
+
+def _say(needs: Needs) -> str:
+    return ", ".join(str(need.name) for need in needs)

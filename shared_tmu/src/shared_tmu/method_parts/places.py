@@ -1,0 +1,231 @@
+"""Where in a block a method acts: each place turns a planning function into a step.
+
+A step runs one block, `step(block, seen, r)`: it takes the tokens from `seen.tokens`, and stores the
+block's output there. Methods that fit none of the places write a step of their own from the same parts:
+`attend`, `compress` and `transform`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..blocks import halves
+from ..blocks.halves import Block
+from ..errors import MethodError
+from ..plans.ops import merge, unmerge
+from .reductions import Planned, Reduction, require_reduction
+from .seen import OF_ATTENTION, Needs, Seen
+
+Plan = Callable[[Seen, int], Reduction | None]
+"""Decides how to remove r of the tokens of `seen`; None leaves them as they are, where thresholds decide or
+the place undoes it at once."""
+Step = Callable[[Block, Seen, int], None]
+"""Runs a block, removing r tokens in it."""
+
+
+def attend(block: Block, seen: Seen) -> None:
+    """The first half of a block, `x + attn(norm1(x))`; keeps the tensors that the method lists."""
+    seen.tokens = seen.run("attention", _attend, block, seen)
+
+
+def _attend(block: Block, seen: Seen) -> Tensor:
+    normed = block.norm1(seen.tokens)
+    q, k, v = halves.project_qkv(block, normed)
+    seen.keep(normed, q, k, v)
+    if Needs.MAP in seen.needs:
+        weights = halves.attention_map(block, q, k, seen.weights)
+        seen.parts[Needs.MAP] = weights
+        heads = halves.attend_by_map(block, weights, v)
+    else:
+        heads = halves.attend(block, q, k, v, seen.weights)
+    return seen.tokens + halves.attention_branch(block, heads)
+
+
+def compress(seen: Seen, plan: Plan, r: int, carry: Needs = Needs.NOTHING) -> Reduction | None:
+    """Call a planning function, and apply the reduction that it returns.
+
+    A step may do this several times, for instance prune and then merge. `carry` lists the inputs of attention
+    that the next plan reads: they are reduced as the tokens; all others are given up, see `Seen.accept`.
+    """
+    reduction: Reduction | None = seen.run("matching", plan, seen, r)
+    if reduction is not None:
+        seen.accept(reduction, carry)
+    return reduction
+
+
+def transform(block: Block, seen: Seen) -> None:
+    """The second half of a block, `x + mlp(norm2(x))`."""
+    seen.tokens = seen.run("MLP", halves.mlp_half, block, seen.tokens)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A step with a plan in it.
+
+    Attributes:
+        plan: what the method decides.
+        undoes_at_once: whether the block returns as many tokens as it takes.
+        requires: needs without which the place cannot act.
+    """
+
+    plan: Plan
+    undoes_at_once = False
+    requires = Needs.NOTHING
+
+    @property
+    def lacks(self) -> Needs:
+        """What a plan cannot read here, since it is computed later."""
+        return Needs.NOTHING
+
+    def __call__(self, block: Block, seen: Seen, r: int) -> None:
+        """Run the block."""
+        raise NotImplementedError
+
+
+class Between(Place):
+    """Attention, then the method, then the MLP: where most methods act."""
+
+    def __call__(self, block: Block, seen: Seen, r: int) -> None:
+        """Run the block."""
+        attend(block, seen)
+        compress(seen, self.plan, r)
+        transform(block, seen)
+
+
+class Before(Place):
+    """The method, then the whole block; the method cannot read queries, keys, values or attention."""
+
+    @property
+    def lacks(self) -> Needs:
+        """Everything of attention."""
+        return OF_ATTENTION
+
+    def __call__(self, block: Block, seen: Seen, r: int) -> None:
+        """Run the block."""
+        compress(seen, self.plan, r)
+        attend(block, seen)
+        transform(block, seen)
+
+
+class After(Place):
+    """The whole block, then the method, which may read the block's queries, keys, values and attention."""
+
+    def __call__(self, block: Block, seen: Seen, r: int) -> None:
+        """Run the block."""
+        attend(block, seen)
+        transform(block, seen)
+        compress(seen, self.plan, r)
+
+
+class Inside(Place):
+    """The attention map of all tokens, then the method, then attention with the reduced map.
+
+    The weights of keys that share a slot are added; queries that share a slot are combined as their tokens
+    are if that is a mean (`Planned.is_mean`), else by size; values are those of the slots. So the map is not
+    computed twice. Needs `MAP`.
+
+    Source: MCTF, Lee et al. 2024, arXiv:2403.10030, "one-step-ahead attention".
+    """
+
+    requires = Needs.MAP
+
+    def __call__(self, block: Block, seen: Seen, r: int) -> None:
+        """Run the block."""
+        seen.run("attention", self._look, block, seen)
+        weights, size = seen.attention, seen.sizes
+        reduction = compress(seen, self.plan, r)
+        if reduction is not None:
+            weights = seen.run("merging", fuse_map, weights, reduction, size)
+        seen.tokens = seen.run("attention", self._finish, block, seen.tokens, weights)
+        transform(block, seen)
+
+    def _look(self, block: Block, seen: Seen) -> None:
+        normed = block.norm1(seen.tokens)
+        q, k, v = halves.project_qkv(block, normed)
+        seen.keep(normed, q, k, v)
+        seen.parts[Needs.MAP] = halves.attention_map(block, q, k, seen.weights)
+
+    def _finish(self, block: Block, x: Tensor, weights: Tensor) -> Tensor:
+        _, _, v = halves.project_qkv(block, block.norm1(x))
+        return x + halves.attention_branch(block, halves.attend_by_map(block, weights, v))
+
+
+def fuse_map(weights: Tensor, reduction: Reduction, size: Tensor | None) -> Tensor:
+    """The attention map of the slots, `[B, H, M, M]`, from that of the tokens, `[B, H, N, N]`.
+
+    Its rows still add up to 1 if nothing is pruned: queries are combined by the reduction's own `reduce` if
+    that is a mean, else by the mean weighted by size.
+
+    Raises:
+        MethodError: the method mixes all tokens; a map of such slots has no meaning.
+    """
+    if not isinstance(reduction, Planned):
+        raise MethodError(f"{type(reduction).__name__} mixes all tokens: it cannot act inside attention.")
+    (batch, heads, rows), plan = weights.shape[:3], reduction.plan
+    slot = plan.source_map
+    # weights of pruned keys are dropped
+    slot = slot.where(slot >= 0, plan.num_slots) if plan.prunes else slot
+    fused = weights.new_zeros(batch, heads, rows, plan.num_slots + plan.prunes)
+    fused = fused.scatter_add(3, slot[:, None, None].expand_as(weights), weights)[..., : plan.num_slots]
+    as_tokens = fused.transpose(1, 2).flatten(2)  # [B, N, H * M]
+    reduced, _ = reduction.reduce(as_tokens, size) if reduction.is_mean else merge(as_tokens, plan, size)
+    return reduced.view(batch, plan.num_slots, heads, plan.num_slots).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Around(Place):
+    """One sub-layer runs on fewer tokens, and its output is given back to all tokens immediately.
+
+    The plan sees the tokens that enter the sub-layer. There is nothing to undo at the end, and no sizes are
+    kept.
+
+    Attributes:
+        part: `attention` or `MLP`.
+
+    Source: tomesd, Bolya and Hoffman 2023, arXiv:2303.17604.
+    """
+
+    part: str = "attention"
+    undoes_at_once = True
+
+    @property
+    def lacks(self) -> Needs:
+        """Everything of attention, unless the sub-layer is the MLP."""
+        return OF_ATTENTION if self.part == "attention" else Needs.NOTHING
+
+    def __call__(self, block: Block, seen: Seen, r: int) -> None:
+        """Run the block."""
+        if self.part == "attention":
+            self._shorten(block, seen, r, block.norm1, _attention_of)
+            transform(block, seen)
+        else:
+            attend(block, seen)
+            self._shorten(block, seen, r, block.norm2, halves.mlp_branch)
+
+    def _shorten(
+        self,
+        block: Block,
+        seen: Seen,
+        r: int,
+        norm: Callable[[Tensor], Tensor],
+        branch: Callable[[Block, Tensor], Tensor],
+    ) -> None:
+        reduction: Reduction | None = seen.run("matching", self.plan, seen, r)
+        normed = norm(seen.tokens)
+        if reduction is None:
+            seen.tokens = seen.tokens + seen.run(self.part, branch, block, normed)
+            return
+        require_reduction(reduction, seen.method)
+        if seen.watch is not None:
+            seen.watch.planned(seen, reduction)
+        short, _ = seen.run("merging", reduction.reduce, normed, None)
+        added = seen.run(self.part, branch, block, short)
+        seen.tokens = seen.tokens + seen.run("unmerging", unmerge, added, reduction.route)
+
+
+def _attention_of(block: Block, normed: Tensor) -> Tensor:
+    q, k, v = halves.project_qkv(block, normed)
+    return halves.attention_branch(block, halves.attend(block, q, k, v))

@@ -1,0 +1,297 @@
+"""Patch a ViT so that its blocks run with merging, and remove the patch again.
+
+Every ViT runs its blocks by one line, `for block in self.blocks: x = block(x)` or `x = self.blocks(x)`. A
+patch replaces that container by one that holds the same blocks under the same names, but runs them with
+merging when it is called or iterated. Nothing else changes: embedding, final norm, heads, parameters, keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch import nn
+
+from ..blocks.verification import BlockCheck, takes_more_than_tokens
+from ..errors import PatchError
+from ..method_parts.learned import load_learned, make_learned, save_learned
+from ..method_parts.reductions import Route
+from ..method_parts.seen import Grid, Watch
+from ..methods import Method, find_method
+from ..schedule import Schedule
+from ..trunk import Mask, Protect, TrunkSettings, Unmerge
+from .arrival import Arrival, watch_arrival
+from .container import MergedBlocks
+from .grid import find_grid
+from .prefix import count_prefix, read_prefix
+from .search import FoundTrunk, find_trunk
+from .state import Trunk
+
+
+class PatchHandle:
+    """A patched ViT: change its schedule, read its plans, remove the patch (as leaving a `with` block
+    does)."""
+
+    def __init__(self, owner: nn.Module, name: str, places: Sequence[tuple[nn.Module, str]]) -> None:
+        self._owner = owner
+        self._name = name
+        self._places = tuple(places)
+        blocks = places[0][0]._modules[places[0][1]]
+        assert isinstance(blocks, MergedBlocks)
+        self._trunk = blocks.trunk
+
+    @classmethod
+    def find(cls, model: nn.Module) -> PatchHandle:
+        """The handle of a model that is already patched, for instance a deep copy or one loaded from a file.
+
+        Raises:
+            PatchError: no ViT in it is patched, or several are.
+        """
+        found: dict[Trunk, list[tuple[nn.Module, str]]] = {}
+        for owner in model.modules():
+            for name, child in owner._modules.items():
+                if isinstance(child, MergedBlocks):
+                    found.setdefault(child.trunk, []).append((owner, name))
+        if len(found) != 1:
+            raise PatchError(
+                f"{type(model).__name__} has {len(found)} patched ViTs, one is needed to find its handle."
+            )
+        (places,) = found.values()
+        return cls(*places[0], places)
+
+    def __enter__(self) -> PatchHandle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        state = f"'{self.schedule}'" if self.is_patched else f"'{self.schedule}', removed"
+        return f"PatchHandle({type(self._owner).__name__}.{self._name}, {state})"
+
+    @property
+    def is_patched(self) -> bool:
+        """Whether the patch is still in place."""
+        return self._trunk.is_active and any(self._find_blocks())
+
+    def remove(self) -> None:
+        """Remove the patch: the ViT is as it was before. A second call does nothing."""
+        if self.is_patched:
+            for owner, name, blocks in self._find_blocks():
+                owner._modules[name] = blocks.release()
+            self._trunk.is_active = False
+
+    def _find_blocks(self) -> list[tuple[nn.Module, str, MergedBlocks]]:
+        """Our containers, where they still are."""
+        held = ((owner, name, owner._modules.get(name)) for owner, name in self._places)
+        return [
+            (owner, name, blocks)
+            for owner, name, blocks in held
+            if isinstance(blocks, MergedBlocks) and blocks.trunk is self._trunk
+        ]
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule in force; set it from anything `Schedule.parse` reads.
+
+        Raises:
+            ScheduleError: unreadable, or for more layers than the ViT has; the old one stays in force.
+            PatchError: the patch has been removed.
+        """
+        return self._trunk.settings.schedule
+
+    @schedule.setter
+    def schedule(self, value: Any) -> None:
+        if not self.is_patched:
+            raise PatchError("this patch has been removed: patch the ViT again to give it a schedule.")
+        schedule = Schedule.parse(value)
+        schedule.per_layer(self._trunk.depth)
+        self._trunk.settings = replace(self._trunk.settings, schedule=schedule)
+
+    @property
+    def r(self) -> list[int]:
+        """Tokens each layer is asked to remove; setting it, ToMe's way, sets the schedule."""
+        return self.schedule.per_layer(self._trunk.depth)
+
+    @r.setter
+    def r(self, value: Any) -> None:
+        self.schedule = value
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """T, tokens in front of the patch tokens."""
+        return self._trunk.settings.num_prefix_tokens
+
+    @property
+    def plan(self) -> Route | None:
+        """The plan of the last forward, from its tokens to its last slots; None before the first forward.
+
+        With several threads, that of the last one to finish. Its `sizes()` are the sizes used in merging.
+
+        Raises:
+            PatchError: patched without `record=True`.
+        """
+        plans = self._recorded()
+        return plans[-1] if plans else None
+
+    @property
+    def plans(self) -> tuple[Route, ...]:
+        """One plan per block that merged in the last forward, each from the first tokens on.
+
+        Raises:
+            PatchError: patched without `record=True`.
+        """
+        plans = self._recorded() or ()
+        return plans if any(p.num_slots < p.num_tokens for p in plans) else ()
+
+    def masked(self, mask: Mask) -> AbstractContextManager[None]:
+        """Protect these tokens in every forward of this thread (or async task) inside the `with` block.
+
+        Other threads that run the same model at the same time have their own masks, or none. Gradient
+        checkpointing of the whole model would recompute it outside of the block, and is refused.
+
+        Args:
+            mask: `[B, N]` bool, or `[B, N - T]` of the tokens after the prefix, see `run_trunk`.
+        """
+        return self._trunk.masked(mask)
+
+    @property
+    def learned(self) -> nn.Module | None:
+        """The module of a method that learns: moved and cast with the model, but not in its state dict."""
+        return self._trunk.learned
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What the method learns, for an optimizer; nothing for methods that learn nothing."""
+        return iter(()) if self.learned is None else self.learned.parameters()
+
+    def save_learned(self, path: Path | str) -> None:
+        """Write what the method has learned as safetensors.
+
+        Raises:
+            PatchError: it learns nothing.
+        """
+        save_learned(self._trunk.settings.method.name, self.learned, Path(path))
+
+    def load_learned(self, path: Path | str) -> None:
+        """Read what `save_learned` wrote.
+
+        Raises:
+            PatchError: the method learns nothing.
+            CheckpointError: it is not such a file, or belongs to another method or model.
+        """
+        load_learned(self._trunk.settings.method.name, self.learned, Path(path))
+
+    @contextmanager
+    def watching(self, watch: Watch) -> Iterator[None]:
+        """Report every run of the ViT, by any thread, to an observer until the `with` block is left."""
+        before = self._trunk.settings.watch
+        self._trunk.settings = replace(self._trunk.settings, watch=watch)
+        try:
+            yield
+        finally:
+            self._trunk.settings = replace(self._trunk.settings, watch=before)
+
+    def _recorded(self) -> tuple[Route, ...] | None:
+        if not self._trunk.record:
+            raise PatchError("this patch keeps no plans: use patch(..., record=True).")
+        return self._trunk.plans
+
+
+def patch(
+    model: nn.Module,
+    schedule: Any,
+    method: str | Method = "tome",
+    *,
+    num_prefix_tokens: int | None = None,
+    unmerge: Unmerge = True,
+    proportional: bool = True,
+    protect: Protect = "first",
+    record: bool = False,
+    mask: Mask | None = None,
+    restore: str = "copy",
+    grid: Grid | None = None,
+) -> PatchHandle:
+    """Make a ViT merge tokens between its blocks, until the handle is removed or its `with` block left.
+
+    The ViT is `model` itself or a module inside it: whatever owns a ModuleList or Sequential of blocks that
+    `shared_tmu.blocks` recognises. If there are several, the one called `blocks` in `model` itself is used;
+    otherwise an error asks which. Every block is run once to check what it computes, and again after a
+    change. Blocks may be called all together or one by one, by iteration, slice or index: each returns all
+    tokens, so intermediate feature maps are complete. While the schedule merges anything, a call of a block
+    that was found by name (`get_submodule`), or kept since before the patch, is refused. Hooks on a block or
+    its `attn` that would not run raise an error in the forward; those on other parts run. Not supported:
+    `torch.vmap`, and `fully_shard` of single blocks.
+
+    Args:
+        model: the ViT, or a model that contains exactly one.
+        schedule: tokens to remove per layer, anything `Schedule.parse` reads.
+        method: row of `METHODS`.
+        num_prefix_tokens: tokens in front of the patch tokens (class, register, task), which never merge.
+            None uses the ViT's attribute of that name, which timm's have; else the number that a run on noise
+            up to the first block shows; else the attributes that published classes have for such tokens.
+        unmerge: restore the full sequence after the last block; False is merge-only, for heads that take any
+            length, and "sparse" its variant for heads that need the grid (see `run_trunk`).
+        proportional: use proportional attention: a token that stands for s tokens counts s times.
+        protect: "last" reproduces published TMU, which protects the last tokens (see `run_trunk`).
+        record: keep the plans of the last forward in `handle.plan` and `handle.plans`.
+        mask: further tokens to protect (see `run_trunk`) in every forward; for a different mask in each
+            forward, give a function of the tokens, or use `handle.masked`.
+        restore: row of `RESTORES`, how the grid is restored.
+        grid: rows and columns of the patches, for methods that use it; None reads them from the ViT.
+
+    Raises:
+        PatchError: already patched, wrapped in `nn.DataParallel`, or no, or more than one, ViT found; blocks
+            that compute something else or are given more than tokens; a prefix that cannot be known.
+        ScheduleError, MethodError: an unreadable schedule, or for too many layers; no such method.
+    """
+    schedule, rule = Schedule.parse(schedule), find_method(method)
+    _refuse_wrapped(model)
+    found = find_trunk(model)
+    count, arrival = _prefix_of(model, found, num_prefix_tokens)
+    grid = grid or find_grid(found.owner)
+    settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect, restore, grid)
+    settings.schedule.per_layer(len(found.blocks))
+    check = BlockCheck(found.blocks, None if arrival is None else arrival.shape)
+    learned = None if rule.learn is None else make_learned(rule.learn, found.blocks)
+    trunk = Trunk(settings, len(found.blocks), record, check, mask, learned)
+    for (owner, name), container, numbers in zip(found.places, found.containers, found.numbers, strict=True):
+        owner._modules[name] = MergedBlocks(container, trunk, numbers)
+    return PatchHandle(found.owner, found.name, found.places)
+
+
+def _prefix_of(model: nn.Module, found: FoundTrunk, given: int | None) -> tuple[int, Arrival | None]:
+    """How many tokens are in front, and what arrives at the first block where that had to be looked at."""
+    count = read_prefix(found.owner) if given is None else given
+    arrival = None
+    if count is None or any(takes_more_than_tokens(block) for block in found.blocks):
+        arrival = watch_arrival(model, found)
+    _refuse_arguments(found, arrival)
+    return count_prefix(found.owner, arrival) if count is None else count, arrival
+
+
+def _refuse_wrapped(model: nn.Module) -> None:
+    """Models that are patched already, or that copy themselves."""
+    for module in model.modules():
+        if isinstance(module, MergedBlocks):
+            raise PatchError(
+                f"this ViT is already patched with '{module.settings.schedule}'. "
+                "Leave that `with` block, or call handle.remove(), first."
+            )
+        if isinstance(module, nn.DataParallel):
+            raise PatchError(
+                "nn.DataParallel copies its model at every call: patch inside it, patch(model.module, ...)."
+            )
+
+
+def _refuse_arguments(found: FoundTrunk, arrival: Arrival | None) -> None:
+    if arrival is not None and arrival.others:
+        raise PatchError(
+            f"{type(found.owner).__name__} gives its blocks {', '.join(arrival.others)} besides tokens, made "
+            "for tokens that have not merged, which merging would ignore: this model cannot be patched."
+        )

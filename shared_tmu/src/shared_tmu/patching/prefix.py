@@ -1,0 +1,59 @@
+"""How many prefix tokens a ViT has in front of its patch tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import PatchError
+from .arrival import Arrival
+
+_ONE_EACH = ("cls_token", "class_token", "class_embedding", "dist_token")
+_REGISTERS = ("register_tokens", "reg_token", "reg_tokens")
+_TASKS = ("task_tokens",)
+
+
+def read_prefix(owner: nn.Module) -> int | None:
+    """A ViT's attribute `num_prefix_tokens`, which timm's and ours have; None if it has none."""
+    said = getattr(owner, "num_prefix_tokens", None)
+    return said if isinstance(said, int) and not isinstance(said, bool) and said >= 0 else None
+
+
+def count_prefix(owner: nn.Module, arrival: Arrival | None) -> int:
+    """Number of tokens in front of a ViT's patch tokens: measured, or else read from its attributes.
+
+    Args:
+        owner: the ViT.
+        arrival: the arguments of its first block, if a test run got there.
+
+    Raises:
+        PatchError: it cannot be determined, or such tokens are not at the front.
+    """
+    measured = None if arrival is None else arrival.count_prefix()
+    found = _count_held(owner) if measured is None else measured
+    if found is None:
+        raise PatchError(
+            f"{type(owner).__name__} does not say how many class, register or task tokens stand in front of "
+            "its patch tokens, and it could not be tried out: pass num_prefix_tokens (0 if there are none). "
+            "They must not merge."
+        )
+    return found
+
+
+def _count_held(owner: nn.Module) -> int | None:
+    """From the parameters and numbers that published classes have; None if there are none of them."""
+    held = [_length(getattr(owner, name, None)) for name in (*_ONE_EACH, *_REGISTERS, *_TASKS)]
+    total = sum(n for n in held if n is not None)
+    numbers = [getattr(owner, name, None) for name in ("num_tokens", "num_register_tokens", "num_reg_tokens")]
+    counts = [n for n in numbers if isinstance(n, int) and not isinstance(n, bool)]
+    if all(n is None for n in held) and not counts:
+        return None
+    return max(total, sum(counts))
+
+
+def _length(tokens: Any) -> int | None:
+    """T of a parameter `[1, T, C]`, `[T, C]` or `[C]`."""
+    if not isinstance(tokens, Tensor):
+        return None
+    return 1 if tokens.ndim == 1 else int(tokens.shape[-2])

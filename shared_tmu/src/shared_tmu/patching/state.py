@@ -1,0 +1,129 @@
+"""State that the containers of one patched ViT share: how it is run, and the current masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from ..blocks.guard import guard_blocks
+from ..blocks.verification import BlockCheck
+from ..errors import PatchError
+from ..method_parts.reductions import Route
+from ..plans.plan import MergePlan
+from ..trunk import Mask, TrunkPass, TrunkSettings
+
+_masks: ContextVar[tuple[tuple[Trunk, Mask], ...]] = ContextVar("masks of trunks", default=())
+
+
+class Trunk:
+    """State that the containers of one patched ViT share: its settings, and the passes in progress.
+
+    Attributes:
+        settings: how to merge; replaced as a whole, read once per pass.
+        depth: blocks.
+        record: whether to keep the plans of the last forward.
+        plans: those plans, None before the first forward.
+        is_active: False once the patch has been removed.
+        mask: tokens to protect in every forward, see `run_trunk`.
+        has_masks: whether `masked` has ever been used.
+        learned: the module of a method that learns. It is not a submodule of the model, so the model's
+            state-dict keys do not change.
+        is_traced: whether torch.compile has traced a pass.
+    """
+
+    def __init__(
+        self,
+        settings: TrunkSettings,
+        depth: int,
+        record: bool,
+        check: BlockCheck,
+        mask: Mask | None = None,
+        learned: nn.Module | None = None,
+    ) -> None:
+        self.settings = settings
+        self.mask = mask
+        self.has_masks = False
+        self.learned = learned
+        self.depth = depth
+        self.record = record
+        self.plans: tuple[Route, ...] | None = None
+        self.is_active = True
+        self.check = check
+        self.is_traced = False
+        self.passes = WeakTensorKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Plans and passes belong to a forward, so they are neither copied nor saved."""
+        return {name: value for name, value in vars(self).items() if name != "passes"} | {"plans": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.passes = WeakTensorKeyDictionary()
+
+    @property
+    def merges(self) -> bool:
+        """Whether any block has to run differently from its own forward."""
+        return self.is_active and self.settings.merges(self.depth)
+
+    def keep(self, plans: tuple[Route, ...], x: Tensor | torch.fx.Proxy) -> None:
+        """Keep the plans of a pass of tokens `[B, N, C]`, if recording is on."""
+        if self.record and not isinstance(x, torch.fx.Proxy):
+            self.plans = plans or (MergePlan.identity(x.shape[0], x.shape[1], x.device),)
+
+    @contextmanager
+    def masked(self, mask: Mask) -> Iterator[None]:
+        """Protect these tokens in every forward of this thread (or async task) inside the `with` block."""
+        self.has_masks = True
+        token = _masks.set((*_masks.get(), (self, mask)))
+        try:
+            yield
+        finally:
+            _masks.reset(token)
+
+    def find_mask(self) -> Mask | None:
+        """The mask for the pass that begins now.
+
+        Raises:
+            PatchError: a forward is recomputed for its gradients, and its mask is no longer known.
+        """
+        if not self.has_masks:
+            return self.mask
+        for trunk, mask in reversed(_masks.get()):
+            if trunk is self:
+                return mask
+        if is_in_backward():
+            raise PatchError(
+                "a forward under handle.masked(...) is computed again in the backward pass, where its mask "
+                "is not known: checkpoint single blocks, or give patch(mask=...) a function of the tokens."
+            )
+        return self.mask
+
+    def verify(self, number: int, block: nn.Module) -> None:
+        """See that a block is still what it was, or one that can take its place.
+
+        Raises:
+            PatchError: it computes something else now.
+        """
+        if self.check.again(number, block):
+            guard_blocks([(number, block)], self)
+
+    def begin(self) -> TrunkPass:
+        """A new pass."""
+        return TrunkPass(self.settings, self.depth, self.find_mask(), self.learned)
+
+    def begins(self, number: int) -> bool:
+        """Whether nothing merges before that block."""
+        return not any(self.settings.schedule.per_layer(self.depth)[:number])
+
+
+def is_in_backward() -> bool:
+    """Whether this thread is currently in a backward pass."""
+    task: int = torch._C._current_graph_task_id()
+    return task != -1
