@@ -1,4 +1,7 @@
-"""Licensed files that `fetch_assets.py` knows: their licences, where to get them, and where they belong."""
+"""Licensed and large files that the programs can use: licences, sources, places, and what needs them.
+
+`assets.py` is the program for this table.
+"""
 
 import re
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ class AssetPart:
     pattern: str
     sha256: str | None = None
     count: int = 1
+    optional: bool = False
 
     def match(self, path: str) -> str | None:
         """Return the place under data/ of the file at `path` (with `/`), or None if it is not this part."""
@@ -29,10 +33,22 @@ class AssetPart:
             if re.fullmatch(self.pattern, path.relative_to(folder).as_posix()) and path.is_file()
         ]
 
+    def state(self, data: Path) -> str:
+        """Return 'missing', or 'found', with a count if this part is many files."""
+        here = len(self.present(data))
+        if self.count == 1:
+            return "found" if here else "missing"
+        return f"{here} of {self.count} found" if here else "missing"
+
+    @property
+    def place(self) -> str:
+        """Where it belongs, below data/."""
+        return f"{self.folder}/{self.name}"
+
 
 @dataclass(frozen=True)
 class Asset:
-    """A set of files from one place under one licence."""
+    """A set of files from one place under one licence; `use` is the command that needs them."""
 
     title: str
     licence: str
@@ -53,7 +69,7 @@ MANO = Asset(
             "45d60aa3b27ef9107a7afd4e00808f307fd91111e1cfa35afd5c4a62de264767",
         ),
     ),
-    use="official checkpoints need it; it is read without executing pickle code",
+    use="official hand checkpoints, demo.py and eval.py --mano_path; read without executing pickle code",
 )
 HAMER = Asset(
     title="HaMeR, the official checkpoint",
@@ -108,10 +124,12 @@ YOLO = Asset(
 VITDET = Asset(
     title="the published demo's detectors: ViTDet, then ViTPose",
     licence="Apache-2.0 (code); the weights carry the terms of the data they were trained on",
-    where="model_final_f05665.pkl: https://github.com/facebookresearch/detectron2 (ViTDet-H Cascade); "
+    where="model_final_f05665.pkl (or model_final_ef3a80.pkl, for --body_detector regnety): "
+    "https://github.com/facebookresearch/detectron2 (ViTDet-H Cascade, RegNetY); "
     "wholebody.pth: in hamer_demo_data.tar.gz; its .py: https://github.com/ViTAE-Transformer/ViTPose",
     parts=(
         AssetPart("model_final_f05665.pkl", "detectors", r"model_final_f05665\.pkl"),
+        AssetPart("model_final_ef3a80.pkl", "detectors", r"model_final_ef3a80\.pkl", optional=True),
         AssetPart("wholebody.pth", "detectors", r"wholebody\.pth"),
         AssetPart("ViTPose_huge_wholebody_256x192.py", "detectors", r"ViTPose_huge_wholebody_256x192\.py"),
     ),
@@ -131,6 +149,50 @@ SMPLEST_X = Asset(
     parts=(AssetPart("smplest_x_h.pth.tar", "smplest_x", r"smplest_x_h\.pth\.tar"),),
     use="demo.py --checkpoint data/smplest_x/smplest_x_h.pth.tar --smplx_path data/smplx/SMPLX_NEUTRAL.npz",
 )
+HO3D_LIST = AssetPart("ho3d_val.npz", "ho3d_v3", r"ho3d_val\.npz", optional=True)  # HaMeR's
+HO3D_V2, HO3D_V3 = (
+    Asset(
+        title=f"HO3D {version}, evaluation split, and its ground truth (public since November 2024)",
+        licence="research use only; see the page of the dataset",
+        where="https://github.com/shreyashampali/ho3d names the archive in its README, and "
+        "evaluation_xyz.json and evaluation_verts.json",
+        parts=(
+            AssetPart("evaluation.txt", folder, r"evaluation\.txt"),
+            AssetPart(
+                f"evaluation/SEQ/rgb/*.{kind}", folder, rf"evaluation/\w+/rgb/\d+\.{kind}", count=count
+            ),
+            AssetPart("evaluation/SEQ/meta/*.pkl", folder, r"evaluation/\w+/meta/\d+\.pkl", count=count),
+            AssetPart("evaluation_*.json", folder, r"evaluation_(?:xyz|verts)\.json", count=2),
+            *extra,
+        ),
+        use=f"eval.py --dataset ho3d-{version}; give the archive and the two files one by one",
+    )
+    for version, folder, kind, count, extra in (
+        ("v2", "ho3d_v2", "png", 11524, ()),
+        (
+            "v3",
+            "ho3d_v3",
+            "jpg",
+            20137,
+            (AssetPart("ho3d_val.npz", "ho3d_v3", r"ho3d_val\.npz", optional=True),),
+        ),
+    )
+)
+HINT = Asset(
+    title="HInt: New Days, EPIC-KITCHENS VISOR and Ego4D, test pictures, and HaMeR's lists of them",
+    licence="see the page of the dataset; the Ego4D pictures are under Ego4D's licence, not in the archive",
+    where="https://github.com/ddshan/hint: HInt_annotation_partial.zip, and its script for Ego4D's pictures; "
+    "the lists TEST_*.npz are in HaMeR's evaluation data (https://github.com/geopavlakos/hamer, Evaluation)",
+    parts=(
+        *(
+            AssetPart(f"TEST_{part}_img/*.{suffix}", "hint", rf"TEST_{part}_img/[^/]+\.{suffix}", count=count)
+            for part, count in (("newdays", 1754), ("epick", 1906), ("ego4d", 1714))
+            for suffix in ("jpg", "json")
+        ),
+        AssetPart("TEST_*_img_*.npz", "hint", r"TEST_\w+_img_(?:all|vis|occ)\.npz", count=9, optional=True),
+    ),
+    use="eval.py --dataset hint-newdays, hint-epick or hint-ego4d; give the archives one by one",
+)
 EHF = Asset(
     title="EHF, and the regressors and vertex lists of its evaluation",
     licence="SMPL-X licence: non-commercial research, education and art; no redistribution",
@@ -139,6 +201,7 @@ EHF = Asset(
     parts=(
         AssetPart("NN_img.jpg", "EHF", r"\d{2,3}_img\.jpg", count=100),
         AssetPart("NN_align.ply", "EHF", r"\d{2,3}_align\.ply", count=100),
+        AssetPart("EHF.json", "EHF", r"EHF\.json", optional=True),
         AssetPart("SMPLX_to_J14.pkl", "smplx", r"SMPLX_to_J14\.pkl"),
         AssetPart("MANO_SMPLX_vertex_ids.pkl", "smplx", r"MANO_SMPLX_vertex_ids\.pkl"),
         AssetPart("SMPL-X__FLAME_vertex_ids.npy", "smplx", r"SMPL-X__FLAME_vertex_ids\.npy"),
@@ -161,6 +224,9 @@ ASSETS = {
     "vitdet": VITDET,
     "smplx": SMPLX,
     "smplest_x": SMPLEST_X,
+    "ho3d_v2": HO3D_V2,
+    "ho3d_v3": HO3D_V3,
+    "hint": HINT,
     "ehf": EHF,
     "yolo_person": YOLO_PERSON,
 }

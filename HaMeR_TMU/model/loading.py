@@ -14,8 +14,8 @@ FORMAT = HandFormat(
     config=HaMeRConfig,
     prefixes=("backbone.", "mano_head."),
     where="The official weights come with https://github.com/geopavlakos/hamer (its fetch_demo_data.sh puts "
-    "them at _DATA/hamer_ckpts/checkpoints/hamer.ckpt; scripts/fetch_assets.py hamer says how to place them "
-    "here); without a checkpoint the bundled weights are used.",
+    "them at _DATA/hamer_ckpts/checkpoints/hamer.ckpt; scripts/assets.py explain hamer says how to place "
+    "them here); without a checkpoint the bundled weights are used.",
 )
 
 

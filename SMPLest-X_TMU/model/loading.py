@@ -44,7 +44,7 @@ FORMAT = BodyFormat(
     config=SMPLestXConfig,
     prefixes=("encoder.", "decoder."),
     where="The official weights, smplest_x_h.pth.tar, are named in https://github.com/SMPLCap/SMPLest-X "
-    "(scripts/fetch_assets.py smplest_x says how to place them here); without a checkpoint the bundled "
+    "(scripts/assets.py explain smplest_x says how to place them here); without a checkpoint the bundled "
     "weights are used.",
 )
 

@@ -14,8 +14,8 @@ FORMAT = HandFormat(
     config=WiLoRConfig,
     prefixes=("backbone.", "refine_net."),
     where="The official weights come with https://github.com/rolpotamias/WiLoR (its README puts them at "
-    "pretrained_models/wilor_final.ckpt; scripts/fetch_assets.py wilor says how to place them here); without "
-    "a checkpoint the bundled weights are used.",
+    "pretrained_models/wilor_final.ckpt; scripts/assets.py explain wilor says how to place them here); "
+    "without a checkpoint the bundled weights are used.",
 )
 
 

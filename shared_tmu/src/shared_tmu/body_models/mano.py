@@ -26,7 +26,7 @@ SYNTHHAND_MEAN_PARAMS = ASSETS / "mano_mean_params.npz"
 OFFICIAL_NAME = "MANO_RIGHT.pkl"
 WHERE = (
     f"The official {OFFICIAL_NAME} is free for research after registration at https://mano.is.tue.mpg.de "
-    "(scripts/fetch_assets.py mano says how); without a path the bundled SynthHand is used."
+    "(scripts/assets.py explain mano says how); without a path the bundled SynthHand is used."
 )
 
 NUM_VERTICES, NUM_FACES, NUM_JOINTS, NUM_BETAS = 778, 1538, 16, 10

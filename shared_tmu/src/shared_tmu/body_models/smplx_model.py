@@ -24,7 +24,7 @@ OFFICIAL_NAMES = ("SMPLX_NEUTRAL.npz", "SMPLX_NEUTRAL.pkl")
 
 WHERE = (
     f"The official {OFFICIAL_NAMES[0]} is free for research after registration at "
-    "https://smpl-x.is.tue.mpg.de (scripts/fetch_assets.py smplx says how); without a path the bundled "
+    "https://smpl-x.is.tue.mpg.de (scripts/assets.py explain smplx says how); without a path the bundled "
     "SynthBody is used."
 )
 

@@ -97,7 +97,7 @@ def find_ehf(data_dir: Path, options: SetOptions) -> EhfFiles:
     if options.body_path is None:
         raise MissingAssetError(
             f"dataset 'ehf' is measured with SMPL-X's joint regressor: pass --smplx_path SMPLX_NEUTRAL.npz, "
-            f"free for research after registration at {_HOME} (scripts/fetch_assets.py smplx says how)."
+            f"free for research after registration at {_HOME} (scripts/assets.py explain smplx says how)."
         )
     places = [root, data_dir, root.parent, data_dir / "smplx", root.parent / "smplx"]
     places += [options.body_path if options.body_path.is_dir() else options.body_path.parent]

@@ -74,7 +74,7 @@ def find_freihand(data_dir: Path) -> Path:
     raise MissingAssetError(
         f"dataset 'freihand' was asked for, but {place} lacks {', '.join(missing)}. "
         f"FreiHAND v2 is free for research: accept its terms and download the evaluation set at {_HOME}. "
-        "Then scripts/fetch_assets.py freihand unpacks it, or do so yourself: "
+        "Then 'scripts/assets.py place freihand' unpacks it, or do so yourself: "
         f"{place / IMAGE_FOLDER / '00000000.jpg'} and {place / 'evaluation_xyz.json'} must exist. "
         "--data_dir names another folder; '--dataset synthhand' needs no files."
     )

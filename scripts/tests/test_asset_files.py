@@ -1,67 +1,29 @@
-"""fetch_assets.py: places what the user downloaded, refuses damaged files, never leaves half a file."""
+"""assets.py place: takes what a user downloaded, refuses damage, never leaves half a file."""
 
 import errno
-import hashlib
-import io
 import os
 import re
 import tarfile
 import zipfile
 from pathlib import Path
 
-import fetch_assets
+import asset_files
+import asset_table
 import pytest
+from toy_asset import CONTENT, DIGEST, download, run, state
 
-CONTENT = b"a body model" * 1000
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
-
-
-@pytest.fixture
-def asset(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Put an asset of two parts, one with a known checksum, into the table."""
-    parts = (
-        fetch_assets.AssetPart("model.pkl", "toy/checkpoints", r"model\.pkl", DIGEST),
-        fetch_assets.AssetPart("config.yaml", "toy", r"config\.yaml"),
-    )
-    toy = fetch_assets.Asset("a toy", "free for tests", "nowhere", parts, "nothing")
-    monkeypatch.setitem(fetch_assets.ASSETS, "toy", toy)
-    return "toy"
-
-
-def download(kind: str, folder: Path, content: bytes = CONTENT) -> Path:
-    """Write the two parts as a folder, a zip or a tar.gz, inside other folders and beside other files."""
-    files = {"x/toy/model.pkl": content, "x/config.yaml": b"a: 1\n", "x/._model.pkl": b"junk", "readme": b""}
-    if kind == "folder":
-        for name, data in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(data)
-        return folder / "x"
-    source = folder / f"download.{kind}"
-    if kind == "zip":
-        with zipfile.ZipFile(source, "w") as archive:
-            for name, data in files.items():
-                archive.writestr(name, data)
-    else:
-        with tarfile.open(source, "w:gz") as tar:
-            for name, data in files.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-    return source
-
-
-def run(*arguments: object) -> int:
-    return fetch_assets.main([str(a) for a in arguments])
+import assets
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
 def test_places_the_parts_of_a_download(kind: str, asset: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     data = tmp_path / "data"
-    assert run(asset, "--from", download(kind, tmp_path / "in"), "--data_dir", data) == 0
+    assert run("place", asset, "--from", download(kind, tmp_path / "in"), "--data_dir", data) == 0
     placed = {p.relative_to(data).as_posix(): p.read_bytes() for p in data.rglob("*") if p.is_file()}
     assert placed == {"toy/checkpoints/model.pkl": CONTENT, "toy/config.yaml": b"a: 1\n"}
-    assert fetch_assets.state_of(fetch_assets.ASSETS[asset], data, verify=True) == "present"
+    assert state(asset, data) == "found"
+    assert run("verify", asset, "--data_dir", data) == 0
 
 
 def test_places_a_checkpoint_that_is_itself_a_zip_file(
@@ -70,9 +32,9 @@ def test_places_a_checkpoint_that_is_itself_a_zip_file(
     source = tmp_path / "model.pkl"
     with zipfile.ZipFile(source, "w") as archive:
         archive.writestr("data.pkl", b"weights")
-    part = fetch_assets.AssetPart("model.pkl", "toy", r"model\.pkl")
-    monkeypatch.setitem(fetch_assets.ASSETS, asset, fetch_assets.Asset("a", "b", "c", (part,), "d"))
-    assert run(asset, "--from", source, "--data_dir", tmp_path / "data") == 0
+    part = asset_table.AssetPart("model.pkl", "toy", r"model\.pkl")
+    monkeypatch.setitem(assets.ASSETS, asset, asset_table.Asset("a", "b", "c", (part,), "d"))
+    assert run("place", asset, "--from", source, "--data_dir", tmp_path / "data") == 0
     assert (tmp_path / "data/toy/model.pkl").read_bytes() == source.read_bytes()
 
 
@@ -85,13 +47,15 @@ def test_refuses_a_wrong_checksum_and_keeps_what_was_there(
     target.write_bytes(CONTENT)
     (tmp_path / "in").mkdir()
     source = download("zip", tmp_path / "in", b"another version")
-    assert run(asset, "--from", source, "--data_dir", data) == 1
+    assert run("place", asset, "--from", source, "--data_dir", data) == 1
     assert DIGEST in capsys.readouterr().err
     assert target.read_bytes() == CONTENT
     assert not list(data.rglob("*.part"))
-    assert run(asset, "--from", source, "--data_dir", data, "--force") == 0
+    assert run("place", asset, "--from", source, "--data_dir", data, "--force") == 0
     assert target.read_bytes() == b"another version"
-    assert fetch_assets.state_of(fetch_assets.ASSETS[asset], data, verify=True) == "damaged"
+    assert state(asset, data) == "found"
+    assert run("verify", "--data_dir", data) == 1
+    assert re.search(r"^toy +damaged: SHA-256 +toy/checkpoints/model.pkl", capsys.readouterr().out, re.M)
 
 
 def test_says_what_is_wrong_with_a_source(
@@ -112,32 +76,14 @@ def test_says_what_is_wrong_with_a_source(
         (cut, "damaged"),
         (alone, "1 file(s) placed; not in"),
     ]:
-        assert run(asset, "--from", source, "--data_dir", data) == 1
+        assert run("place", asset, "--from", source, "--data_dir", data) == 1
         assert message in capsys.readouterr().err
     assert not list(data.rglob("*.part"))
 
 
-@pytest.mark.parametrize("name", sorted(fetch_assets.ASSETS))
-def test_says_licence_and_address_of_every_asset(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(name, "--data_dir", tmp_path) == 0
-    out = capsys.readouterr().out
-    assert "missing" in out
-    assert "https://" in out
-    assert fetch_assets.ASSETS[name].licence in out
-    assert run("--data_dir", tmp_path) == 0
-    assert name in capsys.readouterr().out
-
-
-def test_needs_a_name_for_a_source(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit):
-        run("--from", tmp_path)
-
-
 def refused(asset: str, source: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """The one sentence about `source`, of which nothing is kept."""
-    assert run(asset, "--from", source, "--data_dir", data) == 1
+    assert run("place", asset, "--from", source, "--data_dir", data) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
@@ -201,7 +147,7 @@ def test_tar_members_that_are_no_files(
 @pytest.mark.parametrize("name", ["../../model.pkl", "/elsewhere/model.pkl", "a/../../../model.pkl"])
 def test_names_cannot_lead_out_of_the_folder(name: str, asset: str, tmp_path: Path) -> None:
     zip_of(tmp_path / "x.zip", name)
-    run(asset, "--from", tmp_path / "x.zip", "--data_dir", tmp_path / "deep" / "data")
+    run("place", asset, "--from", tmp_path / "x.zip", "--data_dir", tmp_path / "deep" / "data")
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".zip"]
     assert files == [tmp_path / "deep/data/toy/checkpoints/model.pkl"]
 
@@ -209,7 +155,7 @@ def test_names_cannot_lead_out_of_the_folder(name: str, asset: str, tmp_path: Pa
 def test_an_archive_that_unpacks_to_far_too_much(
     asset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch_assets, "MIN_UNPACKED_BYTES", 1 << 16)
+    monkeypatch.setattr(asset_files, "MIN_UNPACKED_BYTES", 1 << 16)
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.pkl", bytes(10_000_000))
     assert "would unpack to 10000000 bytes" in refused(asset, tmp_path / "x.zip", tmp_path / "data", capsys)
@@ -237,7 +183,7 @@ def test_every_truncation(kind: str, asset: str, tmp_path: Path, capsys: pytest.
     content = source.read_bytes()
     for end in range(0, len(content) - 1, 40):
         source.write_bytes(content[:end])
-        run(asset, "--from", source, "--data_dir", tmp_path / "data")
+        run("place", asset, "--from", source, "--data_dir", tmp_path / "data")
         assert "Traceback" not in capsys.readouterr().err
 
 
@@ -255,7 +201,7 @@ def test_a_folder_that_cannot_be_looked_into_does_not_end_the_list(
         return look(self, pattern)
 
     monkeypatch.setattr(Path, "rglob", refuse)
-    assert run("--data_dir", tmp_path) == 1
+    assert run("status", "--data_dir", tmp_path) == 1
     out, err = capsys.readouterr()
     assert re.search(r"^mano +unreadable ", out, re.M)
     assert re.search(r"^toy +incomplete ", out, re.M)

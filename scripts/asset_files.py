@@ -1,16 +1,5 @@
-"""Put licensed files that you downloaded into data/, where demo.py and eval.py look for them.
+"""Takes licensed files out of what a user downloaded, a file, a folder or an archive, and checks them."""
 
-Nothing is downloaded here: most of these files are behind a licence that only you can accept. For each asset
-this program says what the licence allows, where to register and which file to take. Give it that file (or the
-archive, or a folder that holds it) with --from: it checks the SHA-256 where that is known and places what is
-needed.
-
-    python scripts/fetch_assets.py                                     what there is, and what you have
-    python scripts/fetch_assets.py mano                                licence, address, the next command
-    python scripts/fetch_assets.py mano --from ~/Downloads/mano_v1_2.zip
-"""
-
-import argparse
 import hashlib
 import lzma
 import os
@@ -24,11 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from asset_table import ASSETS, Asset, AssetPart
+from asset_table import Asset, AssetPart
 
-from shared_tmu.programs.console import run_program
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 CHUNK_BYTES = 1 << 20
 MIN_UNPACKED_BYTES = 1 << 28
 MAX_RATIO = 50  # times an archive's size; body models and pictures compress by less than ten
@@ -200,100 +186,10 @@ def place(asset: Asset, source: Path, data: Path, force: bool = False) -> list[P
                 if where is not None:
                     place_one(path, stream, part, data / where, force)
                     placed.append(data / where)
-    missing = [part.name for part in asset.parts if not part.present(data)]
+    missing = [part.name for part in asset.parts if not part.optional and not part.present(data)]
     if not placed:
         names = " or ".join(part.name for part in asset.parts)
         raise AssetError(f"there is no {names} in {shown(source)}; take it from: {asset.where}.")
     if missing:
         raise AssetError(f"{len(placed)} file(s) placed; not in {shown(source)}: {', '.join(missing)}.")
     return placed
-
-
-def state_of(asset: Asset, data: Path, verify: bool) -> str:
-    """Return 'missing', 'incomplete', 'present' or, with `verify`, 'damaged' for what lies under `data`."""
-    counts = []
-    for part in asset.parts:
-        here = part.present(data)
-        counts.append(len(here))
-        if verify and part.sha256 and any(sha256_of(path) != part.sha256 for path in here):
-            return "damaged"
-    if not any(counts):
-        return "missing"
-    complete = all(count >= part.count for count, part in zip(counts, asset.parts, strict=True))
-    return "present" if complete else "incomplete"
-
-
-def list_all(data: Path) -> int:
-    """Say what there is, one line each; 1 if some of it could not be looked at, which is said at the end."""
-    unseen: dict[str, None] = {}
-    for name, asset in ASSETS.items():
-        try:
-            state = state_of(asset, data, verify=False)
-        except OSError as error:
-            state, reason = "unreadable", error.strerror or str(error)
-            unseen[f"{shown(error.filename or data)} ({reason})"] = None
-        sys.stdout.write(f"{name:11} {state:11} {asset.title}\n")
-    if unseen:
-        sys.stderr.write(f"error: cannot look into {', '.join(unseen)}.\n")
-    return 1 if unseen else 0
-
-
-def describe(name: str, asset: Asset, data: Path) -> str:
-    """Return the licence, the address and the next command for one asset."""
-    return (
-        f"{name}: {asset.title}\n"
-        f"  state    {state_of(asset, data, verify=True)} in {data}\n"
-        f"  licence  {asset.licence}\n"
-        f"  where    {asset.where}\n"
-        f"  then     python scripts/fetch_assets.py {name} --from <the downloaded file, archive or folder>\n"
-        f"  use      {asset.use}\n"
-    )
-
-
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("asset", nargs="?", choices=sorted(ASSETS), help="which asset; none: list them all")
-    parser.add_argument("--from", dest="source", type=Path, help="the file, archive or folder you downloaded")
-    parser.add_argument(
-        "--data_dir", type=Path, default=REPOSITORY / "data", help="default: data/ of the repository"
-    )
-    parser.add_argument("--force", action="store_true", help="keep a file that has another checksum")
-    args = parser.parse_args(argv)
-    if args.source is not None and args.asset is None:
-        parser.error("--from needs the name of the asset: " + ", ".join(sorted(ASSETS)))
-    return args
-
-
-def main(argv: list[str] | None = None) -> int:
-    """List, describe or place; 0 on success, 1 with one sentence on standard error otherwise."""
-    args = parse_arguments(argv)
-    try:
-        return _run(args)
-    except AssetError as error:
-        sys.stderr.write(f"error: {error}\n")
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"error: {shown(error)}.\n")
-    return 1
-
-
-def _run(args: argparse.Namespace) -> int:
-    if args.asset is None:
-        return list_all(args.data_dir)
-    asset = ASSETS[args.asset]
-    if args.source is None:
-        sys.stdout.write(describe(args.asset, asset, args.data_dir))
-        return 0
-    placed = place(asset, args.source.expanduser(), args.data_dir, args.force)
-    sys.stdout.write(f"{len(placed)} file(s) placed in {shown(args.data_dir)}\n")
-    for part in asset.parts:
-        checked = "no checksum known" if part.sha256 is None else "not checked" if args.force else "verified"
-        sys.stdout.write(f"  {part.name}: {checked}\n")
-    sys.stdout.write(f"licence: {asset.licence}\nuse: {asset.use}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))
