@@ -12,6 +12,7 @@ from torch import Tensor
 from ..dtypes import sum_dtype
 from ..kernels.choice import uses_triton
 from . import fused
+from .ops import take
 from .plan import MergePlan, Moves
 from .sorting import sort_stably
 
@@ -61,14 +62,14 @@ def match_similar(
     if protected is None and live is None and uses_triton(metric):
         return fused.match_similar(metric, num_prefix_tokens)
     with without_autocast(metric.device):
-        sources, targets = halves(_unit(metric), num_prefix_tokens)
+        sources, targets = halves(normalise(metric), num_prefix_tokens)
         if protected is None and live is None:
             return _best_targets(sources, targets)
         spared = [_Spared.of(flags, num_prefix_tokens) for flags in (protected, live)]
         return _best_targets(sources, targets, *spared)
 
 
-def _unit(metric: Tensor) -> Tensor:
+def normalise(metric: Tensor) -> Tensor:
     """Rows of length 1, in the dtype of similarities."""
     metric = metric.to(sum_dtype(metric))
     length: Tensor = torch.linalg.vector_norm(metric, dim=-1, keepdim=True)
@@ -79,13 +80,17 @@ def _unit(metric: Tensor) -> Tensor:
 def match_sets(
     metric: Tensor, sources: Tensor, targets: Tensor, protected: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`match_similar` for sources and targets given as positions, `[A]` and `[T]`, the same for all
-    images."""
+    """`match_similar` for sources and targets given as positions, `[A]` and `[T]`, or `[B, A]` and `[B, T]`
+    if they differ between images."""
     with without_autocast(metric.device):
-        unit = _unit(metric)
-        sides = unit.index_select(1, sources), unit.index_select(1, targets)
-        flags = None if protected is None else _Spared(protected[:, sources], protected[:, targets])
+        unit = normalise(metric)
+        sides = _pick(unit, sources), _pick(unit, targets)
+        flags = None if protected is None else _Spared(_pick(protected, sources), _pick(protected, targets))
         return _best_targets(*sides, flags)
+
+
+def _pick(x: Tensor, positions: Tensor) -> Tensor:
+    return x.index_select(1, positions) if positions.ndim == 1 else take(x, positions)
 
 
 @torch.no_grad()
@@ -100,20 +105,21 @@ def join_best(
         score: how much each source wants to merge, `[B, A]`.
         target: number of its target, `[B, A]` int64.
         r: sources to merge, at most A.
-        sources: their positions, `[A]` int64.
-        targets: their positions, `[T]` int64; with the prefix, these are all tokens.
+        sources: their positions, `[A]` int64, or `[B, A]` if they differ between images.
+        targets: their positions, `[T]` or `[B, T]` int64; with the prefix, these are all tokens.
         num_prefix_tokens: tokens at the front that keep the first slots.
     """
     (batch, count), prefix = score.shape, num_prefix_tokens
-    order = score.sort(dim=1, descending=True, stable=True).indices
+    _, order = sort_stably(score, dim=1, descending=True)
     first_target = prefix + count - r
     staying = torch.arange(prefix, first_target, device=score.device).expand(batch, -1)
     slots = torch.empty_like(target).scatter_(1, order[:, r:], staying)
     slots = slots.scatter(1, order[:, :r], target.gather(1, order[:, :r]) + first_target)
-    num_tokens, num_slots = prefix + count + len(targets), first_target + len(targets)
+    num_tokens, num_slots = prefix + count + targets.shape[-1], first_target + targets.shape[-1]
     source_map = torch.arange(num_tokens, device=score.device).repeat(batch, 1)
-    source_map[:, sources] = slots
-    source_map[:, targets] = torch.arange(first_target, num_slots, device=score.device)
+    source_map = source_map.scatter(1, sources.expand(batch, -1), slots)
+    own = torch.arange(first_target, num_slots, device=score.device).expand(batch, -1)
+    source_map = source_map.scatter(1, targets.expand(batch, -1), own)
     return MergePlan(source_map, num_slots, validate=False)
 
 
