@@ -19,6 +19,7 @@ TOTALS = st.one_of(
     st.builds("total:{}".format, st.integers(0, 10**6)),
     st.builds("total:{}@{}".format, st.integers(0, 10**6), st.floats(-1, 1)),
     st.builds("total:{}^{}".format, st.integers(0, 10**6), st.floats(0, 9)),
+    st.builds("opentome:{}@{}".format, st.integers(0, 500), st.floats(-1, 2)),
 )
 LEVELS = st.lists(st.floats(-5, 5), min_size=1, max_size=2).map(lambda levels: "/".join(map(str, levels)))
 THRESHOLDS = st.lists(st.tuples(st.one_of(LEVELS, st.just("off")), st.integers(1, 4)), min_size=1, max_size=9)
@@ -82,6 +83,9 @@ SCHEDULES = st.one_of(
         ("total:98@0", "total:98"),
         ("total:98^2.0", "total:98^2"),
         ("total:0^2", "off"),
+        ("OpenToMe: 98@-0.50", "opentome:98@-0.5"),
+        ("opentome:98", "opentome:98"),
+        ("opentome:0@2", "off"),
         ("threshold:0.9x4", "threshold:0.9x4"),
         ("threshold:.9/0.010x2+offx1+1/-.5x3", "threshold:0.9/0.01x2+offx1+1/-0.5x3"),
         ("threshold:0.9", "threshold:0.9"),
@@ -130,6 +134,9 @@ def test_text_round_trip(value):
         ("total:9.5", "cannot read '9.5'"),
         ("total:98@-2", "inflection -2 in schedule 'total:98@-2' is outside -1..1"),
         ("total:98^-1", "cannot read '98^-1'"),
+        ("opentome:98^2", "cannot read '98^2' in schedule 'opentome:98^2': expected 'opentome:<tokens>'"),
+        ("opentome:98@-1.5", "inflection -1.5 in schedule 'opentome:98@-1.5' is outside -1..2"),
+        ("opentome:98@3", "outside -1..2"),
         ("threshold:", "cannot read ''"),
         ("threshold:0.9y3", "cannot read '0.9y3'"),
         ("threshold:0.9x0", "names 0 layers"),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
-from golden_trunk import read_golden, read_r
+from golden_trunk import GOLDEN, read_golden, read_r
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared_tmu import Schedule, schedule
 from shared_tmu.errors import ScheduleError
 from shared_tmu.flops import TrunkShape
+from shared_tmu.late import late_schedule
 from shared_tmu.schedule import all_but_one, half
+from shared_tmu.schedule_rules import divide_as_opentome, incline
 
 
 def test_too_many_layers_says_what_would_fit():
@@ -54,6 +57,65 @@ def test_pair_is_the_published_rule():
             Schedule.parse(read_r(case)).per_layer(case["layers"]) == tensors[f"{name}.r_per_layer"].tolist()
         )
     assert sum(Schedule.parse("5@-1").per_layer(32)) == 145
+
+
+RECORDED = json.loads((GOLDEN / "methods/schedules.json").read_text())
+
+
+@pytest.mark.parametrize("case", RECORDED["per_layer_schedule"])
+def test_tome_pairs_and_lists(case):
+    if case["inflect"] is None:
+        assert Schedule.parse(case["r"]).per_layer(case["layers"]) == case["r_per_layer"]
+    else:
+        assert incline(case["r"], case["inflect"], case["layers"]) == case["r_per_layer"]
+
+
+@pytest.mark.parametrize("case", RECORDED["total_to_r"])
+def test_totals_of_opentome(case):
+    total, inflection, depth = case["merge_num"], case["inflect"], case["layers"]
+    exact = case["r_per_layer_exact"]
+    assert incline(case["r"], inflection, depth) == case["r_per_layer"]
+    assert divide_as_opentome(total, inflection, depth) == exact
+    schedule = Schedule.parse(f"opentome:{total}@{inflection}")
+    assert schedule.per_layer(depth) == [max(r, 0) for r in exact]
+    assert schedule.num_layers is None
+
+
+@pytest.mark.parametrize("total", [1, 2, 7, 98])
+def test_totals_of_opentome_in_one_layer(total):
+    assert Schedule.parse(f"opentome:{total}@-0.5").per_layer(1) == [total]
+
+
+def test_counts_kept():
+    schedule = Schedule.keeping({3: 96, 6: 48, 9: 24}, 192 + 18, 18)
+    assert str(schedule) == "0x3+96x1+0x2+48x1+0x2+24x1"
+    counts = schedule.token_counts(12, 210, 18, all_but_one)
+    assert [count - 18 for count in counts] == [192] * 4 + [96] * 3 + [48] * 3 + [24] * 3
+    assert Schedule.keeping({}, 192).is_off
+    assert Schedule.keeping({2: 192}, 192).is_off
+    for bad in ({1: 0}, {1: 193}, {1: 90, 2: 91}, {-1: 5}):
+        with pytest.raises(ScheduleError, match="cannot keep"):
+            Schedule.keeping(bad, 192)
+
+
+def test_shares_of_all_tokens():
+    schedule = Schedule.parse("0.8x4")
+    assert schedule.token_counts(4, 65, 1) == [65, 53, 43, 35, 29]
+    assert schedule.token_counts(4, 65, 1, shares_all=True) == [65, 52, 42, 34, 28]
+
+
+@pytest.mark.parametrize("text", ["2", "3", "2x16", "2@-1", "total:30", "0.99"])
+def test_a_late_schedule_costs_the_same(text):
+    shape, flat = TrunkShape(32, 1280, 16, 192), Schedule.parse(text)
+    late = late_schedule(flat, shape)
+    costs = [sum(cost.flops for cost in schedule.layer_costs(shape)) for schedule in (flat, late)]
+    assert abs(costs[1] / costs[0] - 1) < 0.005
+    assert late.power == 2
+    assert late.total > 192 - flat.token_counts(32, 192)[-1]
+    assert late_schedule(Schedule.parse("off"), shape).is_off
+    with pytest.raises(ScheduleError, match=r"'8x16' costs 49% of .* power 2 cost at least 74%"):
+        late_schedule(Schedule.parse("8x16"), shape)
+    assert late_schedule(Schedule.parse("5x20"), shape, power=0.5).power == 0.5
 
 
 def test_token_counts():

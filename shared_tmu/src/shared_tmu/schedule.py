@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import ScheduleError
 from .flops import LayerCost, TrunkShape, count_costs
+from .schedule_rules import divide_as_opentome, incline, spread
 from .schedule_text import (
     Ask,
     Fields,
@@ -46,7 +47,7 @@ def all_but_one(num_tokens: int, num_prefix_tokens: int) -> int:
 class Schedule:
     """Tokens to remove per layer; `Schedule.parse` reads one, `str` writes it.
 
-    Seven forms, each with one canonical text:
+    Eight forms, each with one canonical text:
 
     * `"off"`: nothing merges.
     * `"10x8+6x8"`: 10 in each of the first 8 layers, 6 in the next 8, nothing after. Lists become this form.
@@ -59,6 +60,9 @@ class Schedule:
     * `"total:98"`: 98 in all layers together, as many in each; `"total:98@-1"` falling linearly,
       `"total:98^2"` late, in proportion to (l / L)^2. The sum over the first layers is rounded to whole
       tokens (halves up), and a layer removes what it adds: the sum over all is exact.
+    * `"opentome:98@-0.5"`: OpenToMe's rule for a total, inflection -1 to 2: the nearest pair, and the whole
+      remainder in the first layer if falling, else in the last. Where it gives a negative number, nothing is
+      removed, as there; then the sum is not exact.
     * `"threshold:0.9x12"`: thresholds, for methods that decide by them how many tokens to remove;
     `"0.9/0.01"` for two thresholds per layer.
 
@@ -68,6 +72,7 @@ class Schedule:
         inflection: slope of a pair or of a total, 0.0 otherwise.
         total: tokens of a total, 0 otherwise.
         power: exponent of a late total, 0.0 otherwise.
+        is_opentome: whether OpenToMe's rule divides the total.
     """
 
     terms: tuple[tuple[Ask, int], ...] = ()
@@ -75,6 +80,7 @@ class Schedule:
     inflection: float = 0.0
     total: int = 0
     power: float = 0.0
+    is_opentome: bool = False
 
     @classmethod
     def parse(cls, value: Any) -> Schedule:
@@ -109,7 +115,8 @@ class Schedule:
         return Fields(every=read_ask(value, value))
 
     def __str__(self) -> str:
-        return write_text(Fields(self.terms, self.every, self.inflection, self.total, self.power))
+        fields = self.terms, self.every, self.inflection, self.total, self.power, self.is_opentome
+        return write_text(Fields(*fields))
 
     def __repr__(self) -> str:
         return f"Schedule({str(self)!r})"
@@ -148,29 +155,23 @@ class Schedule:
                     f"use at most '{self._cut(depth)}'."
                 )
             return [ask for ask, layers in self.terms for _ in range(layers)] + [0] * (depth - named)
+        if self.is_opentome:
+            return [max(r, 0) for r in divide_as_opentome(self.total, self.inflection, depth)]
         if self.total:
-            return self._spread(depth)
-        if not self.inflection or depth == 1:
+            return spread(self.total, self.inflection, self.power, depth)
+        if not self.inflection:
             return [self.every] * depth
         assert isinstance(self.every, int)
-        first = int(self.every * (1 - self.inflection))
-        step = (2 * self.every - 2 * first) / (depth - 1)
-        return [int(first + layer * step) for layer in range(depth)]
-
-    def _spread(self, depth: int) -> list[int]:
-        """The total over the layers, by its profile."""
-        step = 2 * self.inflection / max(depth - 1, 1)
-        profile = [
-            ((layer + 1) / depth) ** self.power if self.power else 1 - self.inflection + layer * step
-            for layer in range(depth)
-        ]
-        if depth == 1:
-            profile = [1.0]
-        so_far = [math.floor(self.total * sum(profile[:n]) / sum(profile) + 0.5) for n in range(depth + 1)]
-        return [after - before for before, after in pairwise(so_far)]
+        return incline(self.every, self.inflection, depth)
 
     def token_counts(
-        self, depth: int, num_tokens: int, num_prefix_tokens: int = 0, limit: Limit = half
+        self,
+        depth: int,
+        num_tokens: int,
+        num_prefix_tokens: int = 0,
+        limit: Limit = half,
+        *,
+        shares_all: bool = False,
     ) -> list[int]:
         """Tokens before the first of `depth` layers and after each of them, `depth + 1` numbers.
 
@@ -179,6 +180,7 @@ class Schedule:
             num_tokens: tokens that enter it, prefix tokens included.
             num_prefix_tokens: tokens at the front that never merge.
             limit: of the method, ToMe's if not said.
+            shares_all: of the method: shares are of all tokens, prefix tokens included.
 
         Raises:
             ScheduleError: the schedule names more layers than there are, there are fewer tokens than prefix
@@ -192,8 +194,31 @@ class Schedule:
             raise ScheduleError(f"with schedule '{self}' token counts follow from the images, run it to see.")
         counts = [num_tokens]
         for ask in self.per_layer(depth):
-            counts.append(counts[-1] - count_removed(ask, counts[-1], num_prefix_tokens, limit))
+            removed = count_removed(ask, counts[-1], num_prefix_tokens, limit, shares_all)
+            counts.append(counts[-1] - removed)
         return counts
+
+    @classmethod
+    def keeping(cls, counts: Mapping[int, int], num_tokens: int, num_prefix_tokens: int = 0) -> Schedule:
+        """The schedule that leaves so many tokens after the prefix, as DiffRate and ATC publish theirs.
+
+        Args:
+            counts: tokens left after some layers, by the number of the layer.
+            num_tokens: tokens before the first layer, prefix tokens included.
+            num_prefix_tokens: T.
+
+        Raises:
+            ScheduleError: a layer would add tokens, or leave none.
+        """
+        asks, left = [0] * (max(counts, default=-1) + 1), num_tokens - num_prefix_tokens
+        for layer in sorted(counts):
+            if layer < 0 or not 0 < counts[layer] <= left:
+                raise ScheduleError(
+                    f"layer {layer} cannot keep {counts[layer]} tokens, {left} come to it: use 1 to {left}, "
+                    "and layers from 0 on."
+                )
+            asks[layer], left = left - counts[layer], counts[layer]
+        return cls(*of_list(asks))
 
     def layer_costs(self, shape: TrunkShape) -> list[LayerCost]:
         """Tokens and FLOPs of every block, with ToMe; `sum(cost.flops for cost in ...)` is one image's.
@@ -211,17 +236,20 @@ class Schedule:
         return Schedule(*of_terms([term for term in terms if term[1]]))
 
 
-def count_removed(ask: Ask, num_tokens: int, num_prefix_tokens: int, limit: Limit) -> int:
+def count_removed(
+    ask: Ask, num_tokens: int, num_prefix_tokens: int, limit: Limit, shares_all: bool = False
+) -> int:
     """Number of tokens that a layer removes: as the schedule says, within the limit of the method.
 
-    For thresholds, the limit.
+    For thresholds, the limit. `shares_all`: shares are of all tokens, not only of those after the prefix.
     """
     most = limit(num_tokens, num_prefix_tokens)
     if isinstance(ask, int):
         return min(ask, most)
     if isinstance(ask, tuple):
         return most
-    return min(_removed_by_share(ask, max(num_tokens - num_prefix_tokens, 0)), most)
+    counted = num_tokens if shares_all else max(num_tokens - num_prefix_tokens, 0)
+    return min(_removed_by_share(ask, counted), most)
 
 
 @lru_cache(maxsize=1024)
@@ -232,15 +260,21 @@ def _removed_by_share(share: float, num_tokens: int) -> int:
 
 @lru_cache(maxsize=256)
 def say_where_limited(
-    schedule: Schedule, depth: int, num_tokens: int, num_prefix_tokens: int, method: str, limit: Limit
+    schedule: Schedule,
+    depth: int,
+    num_tokens: int,
+    num_prefix_tokens: int,
+    method: str,
+    limit: Limit,
+    shares_all: bool = False,
 ) -> None:
     """Log, once per process for a schedule and trunk, how the method's limit changes the counts."""
     if schedule.reads_thresholds:
         return
-    counts = schedule.token_counts(depth, num_tokens, num_prefix_tokens, limit)
+    counts = schedule.token_counts(depth, num_tokens, num_prefix_tokens, limit, shares_all=shares_all)
     free = [count - num_prefix_tokens for count in counts]
     asked = [
-        ask if isinstance(ask, int) else _removed_by_share(ask, free[layer])
+        ask if isinstance(ask, int) else _removed_by_share(ask, counts[layer] if shares_all else free[layer])
         for layer, ask in enumerate(schedule.per_layer(depth))
     ]
     removed = [before - after for before, after in pairwise(counts)]

@@ -15,8 +15,8 @@ Ask = int | float | tuple[float, ...]
 
 FORMS = (
     "expected 'off', '<r>x<layers>' terms joined by '+', e.g. '10x8+6x8', '<r>' for every layer, "
-    "'<r>@<inflection>', e.g. '8@-1', shares to keep, e.g. '0.9x12', 'total:<tokens>', e.g. 'total:98', or "
-    "'threshold:<number>x<layers>'"
+    "'<r>@<inflection>', e.g. '8@-1', shares to keep, e.g. '0.9x12', 'total:<tokens>', e.g. 'total:98', "
+    "'opentome:<tokens>', or 'threshold:<number>x<layers>'"
 )
 _TERMS = "expected '<r>x<layers>' terms joined by '+', e.g. '10x8+6x8'"
 _DECIMAL = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
@@ -36,6 +36,7 @@ class Fields(NamedTuple):
     inflection: float = 0.0
     total: int = 0
     power: float = 0.0
+    is_opentome: bool = False
 
 
 def read_text(text: str) -> Fields:
@@ -50,6 +51,8 @@ def read_text(text: str) -> Fields:
     kind, colon, rest = bare.partition(":")
     if colon and kind.strip().lower() == "total":
         return _read_total(rest.strip(), text)
+    if colon and kind.strip().lower() == "opentome":
+        return _read_opentome(rest.strip(), text)
     if colon and kind.strip().lower() == "threshold":
         return _read_terms(rest.strip(), text, _read_levels)
     if bare.lower() == "off":
@@ -116,18 +119,33 @@ def _read_total(bare: str, text: str) -> Fields:
     return Fields(total=total, power=float(found[3]) if found[3] and total else 0.0)
 
 
-def read_slope(inflection: Any, asked: Any) -> float:
-    """An inflection as a number from -1 to 1.
+def _read_opentome(bare: str, text: str) -> Fields:
+    found = _TOTAL.fullmatch(bare)
+    if found is None or found[3]:
+        raise ScheduleError(
+            f"cannot read {bare!r} in schedule {text!r}: expected 'opentome:<tokens>', or "
+            "'opentome:<tokens>@<inflection>', e.g. 'opentome:98@-0.5'."
+        )
+    slope = read_slope(float(found[2]), text, 2) if found[2] else 0.0
+    return (
+        Fields(total=int(found[1]), inflection=slope or 0.0, is_opentome=True) if int(found[1]) else Fields()
+    )
+
+
+def read_slope(inflection: Any, asked: Any, most: int = 1) -> float:
+    """An inflection as a number from -1 to `most`.
 
     Raises:
         ScheduleError: it is none.
     """
     if isinstance(inflection, bool) or not hasattr(inflection, "__float__"):
-        raise ScheduleError(f"inflection {inflection!r} in schedule {asked!r} is not a number from -1 to 1.")
-    slope = float(inflection)
-    if not -1 <= slope <= 1:  # also false for NaN; beyond it, layers would be asked for a negative r
         raise ScheduleError(
-            f"inflection {slope:g} in schedule {asked!r} is outside -1..1: "
+            f"inflection {inflection!r} in schedule {asked!r} is not a number from -1 to {most}."
+        )
+    slope = float(inflection)
+    if not -1 <= slope <= most:  # also false for NaN; beyond it, layers would be asked for a negative r
+        raise ScheduleError(
+            f"inflection {slope:g} in schedule {asked!r} is outside -1..{most}: "
             "-1 falls from 2r to 0, 0 is constant, 1 rises from 0 to 2r."
         )
     return slope
@@ -182,7 +200,8 @@ def write_text(fields: Fields) -> str:
     """The canonical text of a schedule."""
     if fields.total:
         shape = f"@{_number(fields.inflection)}" if fields.inflection else ""
-        return f"total:{fields.total}" + (f"^{_number(fields.power)}" if fields.power else shape)
+        kind = "opentome" if fields.is_opentome else "total"
+        return f"{kind}:{fields.total}" + (f"^{_number(fields.power)}" if fields.power else shape)
     asks: Sequence[Ask] = [ask for ask, _ in fields.terms] or [fields.every]
     kind = "threshold:" if any(isinstance(ask, tuple) for ask in asks) else ""
     if fields.terms:

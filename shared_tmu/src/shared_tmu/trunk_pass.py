@@ -108,7 +108,7 @@ class TrunkPass:
         """
         settings, asked = self.settings, self._asked[number]
         method, prefix = settings.method, settings.num_prefix_tokens
-        r = count_removed(asked, x.shape[1], prefix, method.limit)
+        r = count_removed(asked, x.shape[1], prefix, method.limit, method.shares_all)
         if r == 0 and not self._made:
             return call_whole(block, x)
         seen = Seen(
@@ -166,7 +166,7 @@ class TrunkPass:
         if not torch.compiler.is_compiling():  # a log call would break the graph
             say_where_limited(
                 settings.schedule, self.depth, x.shape[1], settings.num_prefix_tokens, settings.method.name,
-                settings.method.limit,
+                settings.method.limit, settings.method.shares_all,
             )  # fmt: skip
 
 

@@ -34,6 +34,8 @@ class Method:
             images.
         mixes: whether slots are mixtures of all tokens, so that there are no groups and no source map.
         learn: makes the module with its learned parts; None for methods that learn nothing.
+        shares_all: whether a share that a schedule keeps is of all tokens, prefix tokens included, as the
+            original counts; else of those after the prefix.
 
     Raises:
         MethodError: the place cannot give what the method reads, or the method does not ask for what the
@@ -49,6 +51,7 @@ class Method:
     reads: Literal["counts", "thresholds"] = "counts"
     mixes: bool = False
     learn: Learn | None = None
+    shares_all: bool = False
 
     def __post_init__(self) -> None:
         place = self.step

@@ -1,0 +1,42 @@
+"""Late schedules: most tokens go in the last layers, at the cost of another schedule."""
+
+from __future__ import annotations
+
+from .errors import ScheduleError
+from .flops import TrunkShape
+from .schedule import Schedule
+
+
+def late_schedule(like: Schedule, shape: TrunkShape, power: float = 2.0) -> Schedule:
+    """The schedule `total:<tokens>^<power>` whose FLOPs are nearest to those of another schedule.
+
+    Layer l of L removes in proportion to (l / L)^power. Tokens live longer than with a flat schedule, so more
+    of them have to go for the same FLOPs.
+
+    Args:
+        like: whose FLOPs, with ToMe.
+        shape: of the trunk.
+        power: 2 in the paper.
+
+    Raises:
+        ScheduleError: no late schedule is as cheap: with power 2 a trunk saves at most about a quarter.
+
+    Source: arXiv:2610.07758, training-free.
+    """
+    if like.is_off:
+        return like
+    wanted = _count(like, shape)
+    late = [Schedule(total=total, power=power) for total in range(shape.num_tokens + 1)]
+    costs = [_count(schedule, shape) for schedule in late]
+    if wanted < min(costs):
+        whole = costs[0]
+        raise ScheduleError(
+            f"schedule '{like}' costs {wanted / whole:.0%} of the FLOPs without merging; late ones with "
+            f"power {power:g} cost at least {min(costs) / whole:.0%}: remove fewer tokens, or use a smaller "
+            "power."
+        )
+    return min(zip(costs, late, strict=True), key=lambda pair: abs(pair[0] - wanted))[1]
+
+
+def _count(schedule: Schedule, shape: TrunkShape) -> int:
+    return sum(cost.flops for cost in schedule.layer_costs(shape))
