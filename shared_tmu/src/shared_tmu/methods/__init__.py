@@ -26,6 +26,8 @@ from .evit import plan_evit
 from .random_pairs import plan_random_pairs
 from .slicing import plan_drop
 from .tome import plan_tome
+from .tome_kth import limit_kth, plan_kth
+from .tome_random import plan_tome_random
 from .tomesd import plan_tomesd
 
 __all__ = ["METHODS", "Method", "count_tokens", "find_method", "plan_merge", "table"]
@@ -51,6 +53,8 @@ METHODS: Mapping[str, Method] = table(
     Method("evit", Between(plan_evit), Needs.KEYS | Needs.ROWS, all_but_one, "arXiv:2202.07800"),
     Method("dct", After(plan_dct), Needs.NOTHING, all_but_one, "arXiv:2305.15099", mixes=True),
     Method("tomesd", Around(plan_tomesd), Needs.TOKENS, all_but_one, "arXiv:2303.17604"),
+    Method("tome-kth", Between(plan_kth), limit=limit_kth, paper="arXiv:2210.09461"),
+    Method("tome-random", Between(plan_tome_random), limit=all_but_one, paper="arXiv:2210.09461"),
     # the slicing floor: the lowest possible cost
     Method("drop", Between(plan_drop), Needs.NOTHING, all_but_one),
 )
