@@ -25,6 +25,7 @@ from .dct import plan_dct
 from .evit import plan_evit
 from .random_pairs import plan_random_pairs
 from .slicing import plan_drop
+from .tofu import plan_tofu, plan_tofu_pitome
 from .tome import plan_tome
 from .tome_kth import limit_kth, plan_kth
 from .tome_random import plan_tome_random
@@ -55,6 +56,8 @@ METHODS: Mapping[str, Method] = table(
     Method("tomesd", Around(plan_tomesd), Needs.TOKENS, all_but_one, "arXiv:2303.17604"),
     Method("tome-kth", Between(plan_kth), limit=limit_kth, paper="arXiv:2210.09461"),
     Method("tome-random", Between(plan_tome_random), limit=all_but_one, paper="arXiv:2210.09461"),
+    Method("tofu", Between(plan_tofu), Needs.KEYS, paper="arXiv:2312.01026", shares_all=True),
+    Method("tofu-pitome", Between(plan_tofu_pitome), Needs.KEYS, paper="arXiv:2312.01026", shares_all=True),
     # the slicing floor: the lowest possible cost
     Method("drop", Between(plan_drop), Needs.NOTHING, all_but_one),
 )
@@ -85,7 +88,9 @@ def count_tokens(
         MethodError: no such method.
     """
     rule = find_method(method)
-    counts = schedule.token_counts(depth, num_tokens, num_prefix_tokens, rule.limit)
+    counts = schedule.token_counts(
+        depth, num_tokens, num_prefix_tokens, rule.limit, shares_all=rule.shares_all
+    )
     return counts if rule.removes else [num_tokens] * (depth + 1)
 
 
