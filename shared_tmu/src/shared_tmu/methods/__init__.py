@@ -23,6 +23,7 @@ from ..schedule import Schedule, all_but_one, count_removed
 from ..schedule_text import read_count
 from .dct import plan_dct
 from .evit import plan_evit
+from .pitome import plan_pitome
 from .random_pairs import plan_random_pairs
 from .slicing import plan_drop
 from .tofu import plan_tofu, plan_tofu_pitome
@@ -58,6 +59,7 @@ METHODS: Mapping[str, Method] = table(
     Method("tome-random", Between(plan_tome_random), limit=all_but_one, paper="arXiv:2210.09461"),
     Method("tofu", Between(plan_tofu), Needs.KEYS, paper="arXiv:2312.01026", shares_all=True),
     Method("tofu-pitome", Between(plan_tofu_pitome), Needs.KEYS, paper="arXiv:2312.01026", shares_all=True),
+    Method("pitome", Between(plan_pitome), paper="arXiv:2405.16148", proportional=False),
     # the slicing floor: the lowest possible cost
     Method("drop", Between(plan_drop), Needs.NOTHING, all_but_one),
 )
