@@ -120,16 +120,21 @@ class After(Place):
         compress(seen, self.plan, r)
 
 
+@dataclass(frozen=True)
 class Inside(Place):
     """The attention map of all tokens, then the method, then attention with the reduced map.
 
     The weights of keys that share a slot are added; queries that share a slot are combined as their tokens
-    are if that is a mean (`Planned.is_mean`), else by size; values are those of the slots. So the map is not
-    computed twice. Needs `MAP`.
+    are where that can be done (`Planned.takes_any_rows`), else by size; values are those of the slots. So the
+    map is not computed twice. Needs `MAP`.
+
+    Attributes:
+        reuses_map: False computes attention again, from the slots.
 
     Source: MCTF, Lee et al. 2024, arXiv:2403.10030, "one-step-ahead attention".
     """
 
+    reuses_map: bool = True
     requires = Needs.MAP
 
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
@@ -137,9 +142,12 @@ class Inside(Place):
         seen.run("attention", self._look, block, seen)
         weights, size = seen.attention, seen.sizes
         reduction = compress(seen, self.plan, r)
-        if reduction is not None:
-            weights = seen.run("merging", fuse_map, weights, reduction, size)
-        seen.tokens = seen.run("attention", self._finish, block, seen.tokens, weights)
+        if self.reuses_map:
+            if reduction is not None:
+                weights = seen.run("merging", fuse_map, weights, reduction, size)
+            seen.tokens = seen.run("attention", self._finish, block, seen.tokens, weights)
+        else:
+            attend(block, seen)
         transform(block, seen)
 
     def _look(self, block: Block, seen: Seen) -> None:
@@ -156,8 +164,8 @@ class Inside(Place):
 def fuse_map(weights: Tensor, reduction: Reduction, size: Tensor | None) -> Tensor:
     """The attention map of the slots, `[B, H, M, M]`, from that of the tokens, `[B, H, N, N]`.
 
-    Its rows still add up to 1 if nothing is pruned: queries are combined by the reduction's own `reduce` if
-    that is a mean, else by the mean weighted by size.
+    Queries are combined by the reduction's own `reduce` if it takes any rows, else by the mean weighted by
+    size. If that is a mean, and nothing is pruned, rows still add up to 1.
 
     Raises:
         MethodError: the method mixes all tokens; a map of such slots has no meaning.
@@ -171,7 +179,9 @@ def fuse_map(weights: Tensor, reduction: Reduction, size: Tensor | None) -> Tens
     fused = weights.new_zeros(batch, heads, rows, plan.num_slots + plan.prunes)
     fused = fused.scatter_add(3, slot[:, None, None].expand_as(weights), weights)[..., : plan.num_slots]
     as_tokens = fused.transpose(1, 2).flatten(2)  # [B, N, H * M]
-    reduced, _ = reduction.reduce(as_tokens, size) if reduction.is_mean else merge(as_tokens, plan, size)
+    reduced, _ = (
+        reduction.reduce(as_tokens, size) if reduction.takes_any_rows else merge(as_tokens, plan, size)
+    )
     return reduced.view(batch, plan.num_slots, heads, plan.num_slots).transpose(1, 2)
 
 

@@ -54,12 +54,12 @@ class Planned(Reduction):
 
     Attributes:
         plan: which tokens go where.
-        is_mean: whether `reduce` is a mean with weights that depend on tokens only, so that it can be applied
+        takes_any_rows: whether `reduce` works channel by channel, the same in each, so that it can be applied
             to other rows than tokens, such as those of an attention map.
     """
 
     plan: MergePlan
-    is_mean = False
+    takes_any_rows = False
 
     @property
     def route(self) -> MergePlan:
@@ -77,7 +77,7 @@ class Planned(Reduction):
 class Merge(Planned):
     """Tokens that share a slot become their mean, weighted by size: `ops.merge`."""
 
-    is_mean = True
+    takes_any_rows = True
 
     def reduce(self, x: Tensor, size: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """See `ops.merge`."""
@@ -102,7 +102,7 @@ class Prune(Planned):
     """
 
     kept: Tensor
-    is_mean = True
+    takes_any_rows = True
 
     def reduce(self, x: Tensor, size: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The rows that stay; the sizes of dropped tokens are lost."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import MethodError, PlanError
 from ..method_parts.method import Method
-from ..method_parts.places import After, Around, Between
+from ..method_parts.places import After, Around, Between, Inside
 from ..method_parts.protection import fit_mask
 from ..method_parts.reductions import Planned, require_reduction
 from ..method_parts.seen import Needs, Seen
@@ -23,6 +23,7 @@ from ..schedule import Schedule, all_but_one, count_removed
 from ..schedule_text import read_count
 from .dct import plan_dct
 from .evit import plan_evit
+from .mctf import limit_mctf, plan_mctf
 from .pitome import plan_pitome
 from .random_pairs import plan_random_pairs
 from .slicing import plan_drop
@@ -60,6 +61,7 @@ METHODS: Mapping[str, Method] = table(
     Method("tofu", Between(plan_tofu), Needs.KEYS, paper="arXiv:2312.01026", shares_all=True),
     Method("tofu-pitome", Between(plan_tofu_pitome), Needs.KEYS, paper="arXiv:2312.01026", shares_all=True),
     Method("pitome", Between(plan_pitome), paper="arXiv:2405.16148", proportional=False),
+    Method("mctf", Inside(plan_mctf), Needs.TOKENS | Needs.SIZES | Needs.MAP, limit_mctf, "arXiv:2403.10030"),
     # the slicing floor: the lowest possible cost
     Method("drop", Between(plan_drop), Needs.NOTHING, all_but_one),
 )

@@ -18,7 +18,7 @@ from ..plans.plan import MergePlan
 class Slice(Planned):
     """The first tokens, as a view without a copy."""
 
-    is_mean = True
+    takes_any_rows = True
 
     def reduce(self, x: Tensor, size: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The first rows."""
