@@ -21,6 +21,7 @@ from ..method_parts.seen import Needs, Seen
 from ..plans.plan import MergePlan
 from ..schedule import Schedule, all_but_one, count_removed
 from ..schedule_text import read_count
+from .atc import plan_atc
 from .dct import plan_dct
 from .evit import plan_evit
 from .mctf import limit_mctf, plan_mctf
@@ -62,6 +63,7 @@ METHODS: Mapping[str, Method] = table(
     Method("tofu-pitome", Between(plan_tofu_pitome), Needs.KEYS, paper="arXiv:2312.01026", shares_all=True),
     Method("pitome", Between(plan_pitome), paper="arXiv:2405.16148", proportional=False),
     Method("mctf", Inside(plan_mctf), Needs.TOKENS | Needs.SIZES | Needs.MAP, limit_mctf, "arXiv:2403.10030"),
+    Method("atc", Between(plan_atc), limit=all_but_one, paper="arXiv:2409.11923"),
     # the slicing floor: the lowest possible cost
     Method("drop", Between(plan_drop), Needs.NOTHING, all_but_one),
 )
