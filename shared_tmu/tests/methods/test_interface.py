@@ -22,7 +22,7 @@ from shared_tmu.method_parts.places import (
 )
 from shared_tmu.method_parts.pruning import prune_lowest
 from shared_tmu.method_parts.reductions import Merge, Planned
-from shared_tmu.method_parts.seen import Needs, Seen
+from shared_tmu.method_parts.seen import OF_ATTENTION, Needs, Seen
 from shared_tmu.methods.evit import plan_evit
 from shared_tmu.methods.tome import plan_tome
 from shared_tmu.plans.matching import plan_most_similar
@@ -100,7 +100,7 @@ def test_a_map_cannot_be_carried():
 # -- places and needs
 
 
-@pytest.mark.parametrize("need", [n for n in Needs if n not in (Needs.TOKENS, Needs.SIZES)])
+@pytest.mark.parametrize("need", list(OF_ATTENTION))
 @pytest.mark.parametrize("place", [Before, Around])
 def test_places_before_attention_cannot_read_it(place, need):
     with pytest.raises(MethodError, match=f"reads {need.name}, and {place.__name__} acts before attention"):

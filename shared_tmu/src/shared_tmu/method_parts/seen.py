@@ -26,7 +26,8 @@ class Needs(Flag):
       and attention is not proportional;
     * `NORMED`, `QUERIES`, `KEYS`, `VALUES`: the inputs of attention; `KEYS` also gives the metric;
     * `ROWS`: some rows of the attention map, computed on demand, in addition to the fused kernel;
-    * `MAP`: the whole attention map. Attention is then computed without the fused kernel, from this map.
+    * `MAP`: the whole attention map. Attention is then computed without the fused kernel, from this map;
+    * `GRID`: rows and columns of the patches, without which the method cannot run.
     """
 
     NOTHING = 0
@@ -38,6 +39,7 @@ class Needs(Flag):
     VALUES = auto()
     ROWS = auto()
     MAP = auto()
+    GRID = auto()
 
 
 PER_TOKEN = Needs.NORMED | Needs.QUERIES | Needs.KEYS | Needs.VALUES

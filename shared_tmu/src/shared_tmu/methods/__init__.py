@@ -33,6 +33,7 @@ from .tome import plan_tome
 from .tome_kth import limit_kth, plan_kth
 from .tome_random import plan_tome_random
 from .tomesd import plan_tomesd
+from .window import plan_window
 
 __all__ = ["METHODS", "Method", "count_tokens", "find_method", "plan_merge", "table"]
 
@@ -56,7 +57,7 @@ METHODS: Mapping[str, Method] = table(
     Method("random", Between(plan_random_pairs), Needs.SIZES),  # the control that every comparison needs
     Method("evit", Between(plan_evit), Needs.KEYS | Needs.ROWS, all_but_one, "arXiv:2202.07800"),
     Method("dct", After(plan_dct), Needs.NOTHING, all_but_one, "arXiv:2305.15099", mixes=True),
-    Method("tomesd", Around(plan_tomesd), Needs.TOKENS, all_but_one, "arXiv:2303.17604"),
+    Method("tomesd", Around(plan_tomesd), Needs.TOKENS | Needs.GRID, all_but_one, "arXiv:2303.17604"),
     Method("tome-kth", Between(plan_kth), limit=limit_kth, paper="arXiv:2210.09461"),
     Method("tome-random", Between(plan_tome_random), limit=all_but_one, paper="arXiv:2210.09461"),
     Method("tofu", Between(plan_tofu), Needs.KEYS, paper="arXiv:2312.01026", shares_all=True),
@@ -64,6 +65,7 @@ METHODS: Mapping[str, Method] = table(
     Method("pitome", Between(plan_pitome), paper="arXiv:2405.16148", proportional=False),
     Method("mctf", Inside(plan_mctf), Needs.TOKENS | Needs.SIZES | Needs.MAP, limit_mctf, "arXiv:2403.10030"),
     Method("atc", Between(plan_atc), limit=all_but_one, paper="arXiv:2409.11923"),
+    Method("window", Between(plan_window), Needs.KEYS | Needs.SIZES | Needs.GRID),
     # the slicing floor: the lowest possible cost
     Method("drop", Between(plan_drop), Needs.NOTHING, all_but_one),
 )
