@@ -17,9 +17,9 @@ import shared_tmu
 ROOT = Path(shared_tmu.__file__).parent
 ORDER: tuple[tuple[str, ...], ...] = (
     ("dtypes", "errors"),
-    ("files", "flops", "kernels", "limits", "schedule_text"),
+    ("files", "flops", "kernels", "limits", "schedule_rules", "schedule_text"),
     ("blocks", "plans", "schedule"),
-    ("method_parts",),
+    ("late", "method_parts"),
     ("methods",),
     ("trunk_settings",),
     ("trunk_pass",),
