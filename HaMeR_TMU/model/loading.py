@@ -1,5 +1,6 @@
 """Load HaMeR: the bundled weights, the official checkpoint, or one of our own."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -32,6 +33,11 @@ def load_hamer(
     return FORMAT.load(checkpoint, mano_path, config_path, dtype, BUNDLED)
 
 
-def save_hamer(model: HaMeR, path: Path | str, dtype: torch.dtype = torch.float16) -> None:
+def save_hamer(
+    model: HaMeR,
+    path: Path | str,
+    dtype: torch.dtype = torch.float16,
+    facts: Mapping[str, str] | None = None,
+) -> None:
     """Write weights and configuration; see `ModelFormat.save`."""
-    FORMAT.save(model, path, dtype)
+    FORMAT.save(model, path, dtype, facts)

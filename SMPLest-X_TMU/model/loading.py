@@ -1,5 +1,6 @@
 """Load SMPLest-X: the bundled weights, the official checkpoint, or one of our own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def load_smplest_x(
     return FORMAT.load(checkpoint, smplx_path, config_path, dtype, BUNDLED)
 
 
-def save_smplest_x(model: SMPLestX, path: Path | str, dtype: torch.dtype = torch.float16) -> None:
+def save_smplest_x(
+    model: SMPLestX,
+    path: Path | str,
+    dtype: torch.dtype = torch.float16,
+    facts: Mapping[str, str] | None = None,
+) -> None:
     """Write weights and configuration; see `ModelFormat.save`."""
-    FORMAT.save(model, path, dtype)
+    FORMAT.save(model, path, dtype, facts)

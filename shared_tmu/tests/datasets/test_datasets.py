@@ -10,6 +10,7 @@ from freihand_folder import write_freihand
 from shared_tmu.datasets import dataset_names, open_dataset, picture_signature, set_sha256
 from shared_tmu.datasets.freihand import open_freihand
 from shared_tmu.errors import InputError, MissingAssetError
+from shared_tmu.programs.estimates import BODY, HAND
 
 FILES = ("evaluation_K.json", "evaluation_xyz.json", "evaluation_verts.json")
 
@@ -164,6 +165,19 @@ def test_synthhand_truth_is_where_the_pictures_show_it(tmp_path, monkeypatch, na
     np.testing.assert_array_equal(
         opened.xyz_m[:, [4, 8, 12, 16, 20]], opened.verts_m[:, [744, 320, 443, 554, 671]]
     )
+
+
+@pytest.mark.parametrize("subject", ["hand", "body"])
+def test_sets_for_decisions_share_no_sample_with_those_for_evaluation(tmp_path, monkeypatch, subject):
+    monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path))
+    for name in ("OFFICIAL_COUNT", "CALIB_COUNT"):
+        monkeypatch.setattr(f"shared_tmu.datasets.synth{subject}.{name}", 2)
+    kind = {"hand": HAND, "body": BODY}[subject]
+    pair = [open_dataset(name, tmp_path) for name in (kind.dataset, kind.calibration)]
+    assert [data.name for data in pair] == [f"synth{subject}", f"synth{subject}-calib"]
+    assert [len(data) for data in pair] == [2, 2]
+    pictures = {path.read_bytes() for data in pair for path in data.images}
+    assert len(pictures) == 4
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):

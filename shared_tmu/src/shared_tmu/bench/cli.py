@@ -75,6 +75,7 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
         )
     choices = f"one of {', '.join(sizes)}" if sizes else "such as vit-h (random weights) or thin"
     add("--size", default=sizes[0] if sizes else None, help=f"{choices}; default: the first the model has")
+    add("--checkpoint", type=named_path, metavar="FILE", help="weights to time instead of a --size")
     add("--r", default="5x20,8x16,10x16,12x8+6x8", help="comma list of schedules")
     add("--batch", default="2,8", help="comma list of crops per call")
     add("--dtype", default="float32", help=f"comma list of auto, {', '.join(DTYPES)}")
@@ -230,7 +231,9 @@ def _find_pictures(program: ModelProgram, given: Path | None) -> Path:
 def _subject(program: ModelProgram, given: argparse.Namespace) -> MeasuredModel:
     device, method = choose_device(given.device), find_method(given.method).name
     learned = choose_learned(given.learned, [method])
-    return MeasuredModel(program, given.size, device, given.scope, method, not given.no_unmerge, learned)
+    size = given.size if given.checkpoint is None else given.checkpoint.stem
+    how = (device, given.scope, method, not given.no_unmerge, learned, given.checkpoint)
+    return MeasuredModel(program, size, *how)
 
 
 def _keep(records: Iterable[dict[str, Any]], path: Path | None) -> list[dict[str, Any]]:

@@ -77,9 +77,11 @@ class MeasuredModel:
         method: row of `METHODS`.
         unmerge: whether the full sequence is restored after the last block.
         learned: file of what the method has learned, for one that learns.
+        checkpoint: weights to measure instead; `size` is then what results call them.
 
     Raises:
         InputError: the program has no such size.
+        TMUError: the checkpoint cannot be loaded.
     """
 
     def __init__(
@@ -91,14 +93,16 @@ class MeasuredModel:
         method: str = "tome",
         unmerge: bool = True,
         learned: Path | None = None,
+        checkpoint: Path | None = None,
     ) -> None:
-        if size not in program.sizes:
+        if checkpoint is None and size not in program.sizes:
             raise InputError(f"{program.name} has no size {size!r}: use one of {', '.join(program.sizes)}.")
         assert scope in SCOPES
         self.program, self.size, self.device = program, size, device
         self.scope, self.method, self.unmerge = scope, method, unmerge
         self.learned = learned
-        self._models = {torch.float32: program.sizes[size]().eval().to(device)}
+        model = program.sizes[size]() if checkpoint is None else program.load_model(checkpoint)
+        self._models = {torch.float32: model.eval().to(device)}
 
     def facts(self) -> dict[str, Any]:
         """The facts about it that records contain."""

@@ -13,8 +13,8 @@ from shared_tmu.datasets.base import EvalSet, SetOptions
 from shared_tmu.datasets.ehf import find_ehf, open_ehf
 from shared_tmu.datasets.freihand import find_freihand, open_freihand
 from shared_tmu.datasets.photos import find_photos, open_photos
-from shared_tmu.datasets.synthbody import open_synthbody, open_synthbody_varied
-from shared_tmu.datasets.synthhand import open_synthhand, open_synthhand_varied
+from shared_tmu.datasets.synthbody import open_synthbody, open_synthbody_calib, open_synthbody_varied
+from shared_tmu.datasets.synthhand import open_synthhand, open_synthhand_calib, open_synthhand_varied
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.files import shortened
 
@@ -62,6 +62,13 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
                 lambda data_dir, options: open_synthhand_varied(data_dir).opened_with(options),
             ),
             DatasetSpec(
+                "synthhand-calib",
+                "hand",
+                (),
+                _nothing_to_check,
+                lambda data_dir, options: open_synthhand_calib(data_dir).opened_with(options),
+            ),
+            DatasetSpec(
                 "freihand",
                 "hand",
                 ("FREIHAND-VAL", "FREIHAND-EVAL"),
@@ -83,6 +90,7 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
                 _nothing_to_check,
                 open_synthbody_varied,
             ),
+            DatasetSpec("synthbody-calib", "body", (), _nothing_to_check, open_synthbody_calib),
             DatasetSpec("ehf", "body", ("EHF-VAL", "EHF-EVAL"), find_ehf, open_ehf),
         )
     }

@@ -1,4 +1,5 @@
-"""SynthBody-Eval and -Varied: our own renders in EHF's layout, made on first use into a cache folder."""
+"""SynthBody-Eval, -Varied and -Calib: our own renders in EHF's layout, made on first use into a cache
+folder."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from shared_tmu.datasets.synthhand import cache_folder
 from shared_tmu.errors import InputError
 
 OFFICIAL_COUNT = 1000
+CALIB_COUNT = 200
 _log = logging.getLogger(__name__)
 
 
@@ -47,22 +49,44 @@ def open_synthbody_varied(data_dir: Path, options: SetOptions) -> BodyMeshSet:
     return _opened("synthbody-varied", "SynthBody-Varied", "synthbody_varied", options, variety=1.0)
 
 
-def _opened(name: str, title: str, folder_name: str, options: SetOptions, variety: float) -> BodyMeshSet:
+def open_synthbody_calib(data_dir: Path, options: SetOptions) -> BodyMeshSet:
+    """Open SynthBody-Calib, people like those of SynthBody-Eval and none of them, for decisions such as which
+    layers to merge; as `open_synthbody` does.
+
+    Raises:
+        InputError: see `open_synthbody`.
+    """
+    del data_dir
+    from shared_tmu.synth.evalset import CALIB_SEED
+
+    more = (0.0, CALIB_SEED, CALIB_COUNT)
+    return _opened("synthbody-calib", "SynthBody-Calib", "synthbody_calib", options, *more)
+
+
+def _opened(
+    name: str,
+    title: str,
+    folder_name: str,
+    options: SetOptions,
+    variety: float,
+    seed: int | None = None,
+    count: int | None = None,
+) -> BodyMeshSet:
     from shared_tmu.synth.body import write_body_eval_set
+    from shared_tmu.synth.evalset import EVAL_SEED
 
     if options.body_path is not None:
         raise InputError(
             f"{title} shows the bundled SynthBody; a model with {options.body_path.name} predicts "
             "other vertices. Leave --smplx_path out, or choose --dataset ehf."
         )
+    count = OFFICIAL_COUNT if count is None else count
     folder = cache_folder() / folder_name
-    _log.info("%s: %d pictures in %s, made now if they are not there.", title, OFFICIAL_COUNT, folder)
+    _log.info("%s: %d pictures in %s, made now if they are not there.", title, count, folder)
     try:
-        write_body_eval_set(folder, count=OFFICIAL_COUNT, variety=variety)
+        write_body_eval_set(folder, count=count, seed=EVAL_SEED if seed is None else seed, variety=variety)
         parts = parts_by_weight(load_smplx())
-        opened = read_ehf_layout(
-            folder, name, parts, np.eye(3), OFFICIAL_COUNT, {"parts": "by skinning weights"}
-        )
+        opened = read_ehf_layout(folder, name, parts, np.eye(3), count, {"parts": "by skinning weights"})
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(

@@ -1,4 +1,5 @@
-"""SynthHand-Eval and -Varied: our own renders in FreiHAND's layout, made on first use into a cache folder."""
+"""SynthHand-Eval, -Varied and -Calib: our own renders in FreiHAND's layout, made on first use into a cache
+folder."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from shared_tmu.datasets.hand_meshes import HandMeshSet
 from shared_tmu.errors import InputError
 
 OFFICIAL_COUNT = 1000
+CALIB_COUNT = 400
 _log = logging.getLogger(__name__)
 
 
@@ -42,14 +44,36 @@ def open_synthhand_varied(data_dir: Path) -> HandMeshSet:
     return _opened("synthhand-varied", "SynthHand-Varied", "synthhand_varied", variety=1.0)
 
 
-def _opened(name: str, title: str, folder_name: str, variety: float) -> HandMeshSet:
-    from shared_tmu.synth import write_eval_set
+def open_synthhand_calib(data_dir: Path) -> HandMeshSet:
+    """Open SynthHand-Calib, hands like those of SynthHand-Eval and none of them, for decisions such as which
+    layers to merge; as `open_synthhand` does.
 
+    Raises:
+        InputError: the cache cannot be written, or was damaged since.
+    """
+    del data_dir
+    from shared_tmu.synth.evalset import CALIB_SEED
+
+    return _opened("synthhand-calib", "SynthHand-Calib", "synthhand_calib", 0.0, CALIB_SEED, CALIB_COUNT)
+
+
+def _opened(
+    name: str,
+    title: str,
+    folder_name: str,
+    variety: float,
+    seed: int | None = None,
+    count: int | None = None,
+) -> HandMeshSet:
+    from shared_tmu.synth import write_eval_set
+    from shared_tmu.synth.evalset import EVAL_SEED
+
+    count = OFFICIAL_COUNT if count is None else count
     folder = cache_folder() / folder_name
-    _log.info("%s: %d pictures in %s, made now if they are not there.", title, OFFICIAL_COUNT, folder)
+    _log.info("%s: %d pictures in %s, made now if they are not there.", title, count, folder)
     try:
-        write_eval_set(folder, count=OFFICIAL_COUNT, variety=variety)
-        return read_freihand_layout(folder, name, OFFICIAL_COUNT)
+        write_eval_set(folder, count=count, seed=EVAL_SEED if seed is None else seed, variety=variety)
+        return read_freihand_layout(folder, name, count)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(

@@ -197,10 +197,3 @@ def _resident_mb(pids: Sequence[int]) -> float | None:
             if line.startswith("VmRSS:"):
                 total_kb += int(line.split()[1])
     return total_kb / 1024
-
-
-def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of texts in aligned columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)

@@ -31,7 +31,7 @@ from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.predict import Predictor
 from shared_tmu.demo.prefetch import Feeder
 from shared_tmu.demo.progress import progress
-from shared_tmu.demo.report import Report, format_table
+from shared_tmu.demo.report import Report
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.sinks import ImageSink
 from shared_tmu.demo.sources import ImageSource
@@ -45,6 +45,7 @@ from shared_tmu.methods import count_tokens
 from shared_tmu.pictures.listing import Source
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import append_record, describe_environment
+from shared_tmu.programs.rows import format_rows
 
 _log = logging.getLogger(__name__)
 
@@ -218,9 +219,9 @@ class Session:
         rows.append(("number format", f"{self.options.dtype_name} ({self.options.dtype_reason})"))
         if predictor.dtype_error is not None:
             rows.append(("vertices off float32", str(predictor.dtype_error)))
-        lines = [format_table(rows), "", format_table(self.timeline.rows(self.subject.many))]
+        lines = [format_rows(rows), "", format_rows(self.timeline.rows(self.subject.many))]
         if self.comparer is not None and self.comparer.timings:
-            lines += ["", format_table(self.comparer.table())]
+            lines += ["", format_rows(self.comparer.table())]
         lines += list_of(failures)
         made = report.shown if pictures_of(self.options) else report.images + report.kept
         lines += ["", last_line(self.options, f"{made} of {self.source.total} {report.unit}", self.folder)]

@@ -116,7 +116,7 @@ def predict_missing(
                 bar.update(len(rows))
             if rows.stop == chunk.stop:
                 for run in needed[chunk] if not problems[chunk] else ():
-                    folders[run].save(chunk, _join(parts[run]))
+                    folders[run].save(chunk, join(parts[run]))
                 parts = {run: [] for run in folders}
     _raise_for(data, [problem for found in problems.values() for problem in found])
 
@@ -125,7 +125,7 @@ def assemble(folder: RunFolder, chunks: Sequence[Chunk]) -> Arrays | None:
     """All predictions of a run, `[N, ...]` each; None if a chunk is missing."""
     parts = [folder.load(chunk) for chunk in chunks]
     there = [part for part in parts if part is not None]
-    return _join(there) if len(there) == len(parts) else None
+    return join(there) if len(there) == len(parts) else None
 
 
 @torch.inference_mode()
@@ -135,13 +135,21 @@ def _predict(
     pixels = batch.get(key_of(run.mask))
     with run.applied(program, model, pixels):
         output = model(batch)
-    found = {name: output[name] if name in output else batch[name] for name in kept}
+    found = to_arrays(output, batch, kept)
     if pixels is not None:
-        found[TOKENS] = program.estimates.cover(model, pixels).sum(dim=1)
+        covered = program.estimates.cover(model, pixels).sum(dim=1)
+        found[TOKENS] = np.asarray(covered.float().cpu().numpy())
+    return found
+
+
+def to_arrays(output: Mapping[str, Any], batch: Mapping[str, Tensor], kept: Sequence[str]) -> Arrays:
+    """What is kept of a model's output and of its input, `[B, ...]` each."""
+    found = {name: output[name] if name in output else batch[name] for name in kept}
     return {name: np.asarray(values.float().cpu().numpy()) for name, values in found.items()}
 
 
-def _join(parts: Sequence[Arrays]) -> Arrays:
+def join(parts: Sequence[Arrays]) -> Arrays:
+    """Predictions of several batches or chunks, one after the other."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -28,6 +28,7 @@ from shared_tmu.evaluation.masking import (
 )
 from shared_tmu.evaluation.number_format import measure_dtype_error
 from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
+from shared_tmu.evaluation.recipes import facts_of_files, require_recipes
 from shared_tmu.evaluation.report import finished_records, say
 from shared_tmu.evaluation.settings import EvalSettings, parse_settings
 from shared_tmu.evaluation.speed import count_tokens, measure_speeds
@@ -115,8 +116,10 @@ class Evaluation:
             TMUError: no usable weights, or a run that does not fit the model.
         """
         model = program.load_model(settings.checkpoint, settings.body_path, settings.config_path).eval()
+        require_recipes(program, model, settings.runs)
         for run in settings.runs:
-            run.patched(program, model).remove()
+            with run.shortened(program, model):
+                run.patched(program, model).remove()
         weights = weights_sha256(model)
         model.to(device=settings.device)
         exact = copy.deepcopy(model) if settings.dtype != torch.float32 else None
@@ -187,7 +190,7 @@ class Evaluation:
             "annotations": data.fingerprint,
             "count": len(data),
             **data.facts,
-            **_learned_facts(run),
+            **facts_of_files(run),
         }
         predictions = digest_of({**self.depends_on, **asked})
         pictures = [chunk.signature for chunk in chunks]
@@ -279,7 +282,7 @@ class Evaluation:
             "unmerge": job.run.unmerge,
             "protect": job.run.protect,
             "label": job.run.label,
-            **_learned_facts(job.run),
+            **facts_of_files(job.run),
             **measured,
             "n": len(data),
             "n_official": data.official_count,
@@ -291,8 +294,3 @@ class Evaluation:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "key": job.key,
         }
-
-
-def _learned_facts(run: Run) -> dict[str, str]:
-    """Which file a method that learns has read; nothing for all others, whose digests stay as they are."""
-    return {} if run.learned is None else {"learned_sha256": file_sha256(run.learned)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_meshes import TIPS
+from shared_tmu.evaluation.recipes import read_recipe_of
 from shared_tmu.masks import NO_MASK, mask_names
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.estimates import HAND
@@ -34,6 +35,7 @@ from shared_tmu.runtime.packing import PACKED_HELP
 from shared_tmu.runtime.precision import DTYPES, choose_dtype, name_of
 from shared_tmu.schedule import Schedule
 
+NO_LAYERS = "none"
 _THESIS = "off,5x20,8x16,10x16,10x8+6x8,12x8+6x8"
 
 
@@ -100,6 +102,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
             *(given.r, given.method, given.protect, given.mask, program.estimates.name),
             unmerge=not given.no_unmerge,
             learned=given.learned,
+            layers=given.layers,
         ),
         data_dir=given.data_dir,
         results=given.results or program.results_dir,
@@ -128,7 +131,7 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_what(parser, program)
-    _add_model(parser, program)
+    add_model_flags(parser, program)
     _add_how(parser, program)
     return parser
 
@@ -163,10 +166,16 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         default=NO_MASK,
         help=f"comma list of {', '.join(mask_names(subject=subject.name))}: which tokens merge last",
     )
+    add(
+        "--layers",
+        default=NO_LAYERS,
+        help=f"comma list of {NO_LAYERS} and files of scripts/merge_layers.py, made of these weights: the "
+        "same runs with fewer layers beside those with all of them",
+    )
 
 
-def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
-    """Weights, body model, number format."""
+def add_model_flags(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
+    """Add the flags for weights, body model and number format."""
     add, subject = parser.add_argument, program.estimates
     add(
         "--checkpoint",
@@ -228,14 +237,17 @@ def read_runs(
     *,
     unmerge: bool,
     learned: Path | None = None,
+    layers: str = NO_LAYERS,
 ) -> tuple[Run, ...]:
-    """Every schedule, method, protection and mask of comma lists, no repeats; `off` only once.
+    """Every schedule, method, protection, mask and recipe of layers of comma lists, no repeats; `off` only
+    once for each recipe.
 
     Raises:
         ScheduleError: a schedule that cannot be read.
         MethodError: a method that does not exist.
         InputError: an empty list, a protection or mask that does not exist, or a mask for a method without
             groups of tokens.
+        LayersError: a file that has no recipe.
     """
     parsed = [Schedule.parse(part) for part in split_list("--r", schedules)]
     rows = [find_method(part).name for part in split_list("--method", methods)]
@@ -243,8 +255,14 @@ def read_runs(
     files = {method: learned if find_method(method).learn else None for method in rows}
     sides = [choose_protection(part) for part in split_list("--protect", protect)]
     kinds = [choose_mask(part, rows, subject) for part in split_list("--mask", masks)]
+    recipes = [
+        None if part == NO_LAYERS else read_recipe_of(Path(part)) for part in split_list("--layers", layers)
+    ]
     runs = [
-        BASELINE if s.is_off else Run(s, method, unmerge, side, mask, files[method])
+        replace(BASELINE, layers=recipe)
+        if s.is_off
+        else Run(s, method, unmerge, side, mask, files[method], recipe)
+        for recipe in recipes
         for side in sides
         for method in rows
         for mask in kinds

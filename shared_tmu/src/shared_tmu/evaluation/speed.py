@@ -23,7 +23,7 @@ _BUDGET_S = 15.0  # for each run and for the baseline
 @torch.inference_mode()
 def count_tokens(program: ModelProgram, model: nn.Module, run: Run, img: Tensor) -> dict[str, Any]:
     """Tokens of one image before the trunk and at its end, read off the plan of a forward pass."""
-    with run.patched(program, model, record=True) as handle:
+    with run.shortened(program, model), run.patched(program, model, record=True) as handle:
         model({"img": img[:1]})
         plan = handle.plan
     assert plan is not None, "a forward pass leaves a plan"

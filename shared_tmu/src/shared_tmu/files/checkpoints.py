@@ -68,6 +68,28 @@ def save_safetensors(
         beside.chmod(0o644)
 
 
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """The texts that a safetensors file holds beside its tensors; none in a file of another kind.
+
+    Raises:
+        MissingAssetError: there is no such file.
+        CheckpointError: it cannot be opened.
+    """
+    path = Path(path)
+    with open_file(path, CheckpointError, what="checkpoint") as file:
+        head = file.read(64)
+    if head.startswith((ZIP_MAGIC, LEGACY_MAGIC)) or not _is_safetensors(path, head):
+        return {}
+    _safetensors()
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}.") from error
+
+
 def tensors_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the entries of a checkpoint, or of a part of it, that are tensors under a name."""
     return {

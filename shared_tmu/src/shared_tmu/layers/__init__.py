@@ -6,13 +6,17 @@ Source: FastHMR, Mehraban et al. 2025, arXiv:2510.10868, section 3.2 and Algorit
 
 from .operators import VARIANTS, merge_blocks
 from .partition import Partition, check_partition, describe_partition, singles
+from .recipe import METADATA, LayerRecipe, read_recipe
 from .search import Search, Trial, find_windows
+from .shorter import shortened
 from .similarity import linear_cka
 from .surgery import BlocksOf, merge_layers
 
 __all__ = [
+    "METADATA",
     "VARIANTS",
     "BlocksOf",
+    "LayerRecipe",
     "Partition",
     "Search",
     "Trial",
@@ -22,5 +26,7 @@ __all__ = [
     "linear_cka",
     "merge_blocks",
     "merge_layers",
+    "read_recipe",
+    "shortened",
     "singles",
 ]

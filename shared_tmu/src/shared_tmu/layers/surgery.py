@@ -38,10 +38,14 @@ class BlocksOf:
         owner = clone
         for part in owners:
             owner._modules[part] = owner = _shallow(owner.get_submodule(part))
-        container = self.model.get_submodule(self.path)
-        other = nn.Sequential(*blocks) if isinstance(container, nn.Sequential) else nn.ModuleList(blocks)
-        owner._modules[name] = other.train(container.training)
+        owner._modules[name] = self.container(blocks)
         return clone
+
+    def container(self, blocks: Sequence[nn.Module]) -> nn.Module:
+        """Other blocks in a container of the kind, and in the mode, of the one that is there."""
+        own = self.model.get_submodule(self.path)
+        other = nn.Sequential(*blocks) if isinstance(own, nn.Sequential) else nn.ModuleList(blocks)
+        return other.train(own.training)
 
 
 def merge_layers(place: BlocksOf, partition: Partition, variant: str = "eq4") -> nn.Module:

@@ -3,6 +3,7 @@ models."""
 
 from __future__ import annotations
 
+import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -17,11 +18,13 @@ from shared_tmu.body_models.mano import ManoModel, load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.errors import CheckpointError, ConfigError, MissingAssetError
 from shared_tmu.files import is_file, shortened, write_text
-from shared_tmu.files.checkpoints import load_weights, read_checkpoint, save_safetensors
+from shared_tmu.files.checkpoints import load_weights, read_checkpoint, read_metadata, save_safetensors
 from shared_tmu.models.config import ModelConfig
 from shared_tmu.models.contents import groups_of, identify
 
 log = logging.getLogger(__name__)
+_CONFIG = "config"
+"""The entry of a safetensors file's metadata that holds the model's sizes as JSON."""
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -105,16 +108,23 @@ class ModelFormat(ABC, Generic[M]):
         model.to(dtype).eval()
         return model
 
-    def save(self, model: M, path: Path | str, dtype: torch.dtype = torch.float16) -> None:
+    def save(
+        self,
+        model: M,
+        path: Path | str,
+        dtype: torch.dtype = torch.float16,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
         """Write weights as safetensors and sizes as YAML of the same name beside them, atomically.
 
         The body model, and what only training needs, are left out: `load` takes the body model from its own
-        file.
+        file. The sizes are in the safetensors, too, in case the YAML is lost.
 
         Args:
             model: the model to save.
             path: the `.safetensors` file.
             dtype: of the floating-point weights in the file.
+            facts: further texts for the file's metadata, such as how the model was made.
         """
         import yaml
 
@@ -127,7 +137,8 @@ class ModelFormat(ABC, Generic[M]):
         }
         content = config.for_inference().to_dict()
         write_text(path.with_suffix(".yaml"), yaml.safe_dump(content, sort_keys=False))
-        save_safetensors(tensors, path, {"model": self.config.key()})
+        own = {"model": self.config.key(), _CONFIG: json.dumps(content)}
+        save_safetensors(tensors, path, {**own, **(facts or {})})
 
     @abstractmethod
     def load_body(self, path: Path | str | None) -> Any:
@@ -189,7 +200,19 @@ class ModelFormat(ABC, Generic[M]):
         embedded = content.get("hyper_parameters", {})
         if isinstance(embedded, Mapping) and isinstance(embedded.get("cfg"), Mapping):
             return self.config.from_dict(embedded["cfg"], f"the configuration inside {path}")
+        if sizes := read_metadata(path).get(_CONFIG):
+            return self.config.from_dict(_parsed(sizes, path), f"the configuration inside {path}")
         return self.undescribed(path, ", ".join(str(place) for place in places))
+
+
+def _parsed(sizes: str, path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(sizes)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise ConfigError(f"the configuration inside {path} is no JSON object: name another with --config.")
+    return content
 
 
 def _places_of_config(path: Path) -> list[Path]:

@@ -24,6 +24,7 @@ class Estimate:
         name: `"hand"` or `"body"`; decides which evaluation sets there are.
         one, many: its name in messages and tables, singular and plural.
         dataset: the evaluation set that is rendered on first use.
+        calibration: the set for decisions, rendered on first use too; no picture of it is in `dataset`.
         body_flag: the flag for the body model's file.
         body_file: the usual name of that file.
         bundled: the body model that is used without it.
@@ -40,6 +41,7 @@ class Estimate:
     one: str
     many: str
     dataset: str
+    calibration: str
     body_flag: str
     body_file: str
     bundled: str
@@ -133,6 +135,7 @@ HAND = Estimate(
     one="hand",
     many="hands",
     dataset="synthhand",
+    calibration="synthhand-calib",
     body_flag="--mano_path",
     body_file="MANO_RIGHT.pkl",
     bundled="the bundled hand",
@@ -149,6 +152,7 @@ BODY = Estimate(
     one="person",
     many="people",
     dataset="synthbody",
+    calibration="synthbody-calib",
     body_flag="--smplx_path",
     body_file="SMPLX_NEUTRAL.npz",
     bundled="the bundled person",

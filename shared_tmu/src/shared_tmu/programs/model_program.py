@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from shared_tmu.errors import InputError
+from shared_tmu.layers import BlocksOf, LayerRecipe, shortened
 from shared_tmu.masks import NO_MASK
 from shared_tmu.patching import PatchHandle
 from shared_tmu.programs.estimates import HAND, Estimate
@@ -79,6 +80,10 @@ class ModelProgram:
             "tiny": lambda: self.build_random(self.narrow(self.config.official())),
         }
 
+    def blocks_of(self, model: nn.Module) -> BlocksOf:
+        """Where the blocks of the model's ViT are."""
+        return BlocksOf(model, f"{self.estimates.backbone}.blocks")
+
     def build_random(self, config: Any) -> nn.Module:
         """A model with random weights: how long it takes does not depend on them."""
         return build_random(lambda: self.build(config, *self.estimates.load_bodies()))
@@ -135,6 +140,7 @@ class Run:
         mask: row of `shared_tmu.masks.MASKS`, or `none`: which tokens merge last.
         learned: file of what the method has learned, of `handle.save_learned`; None for methods that learn
             nothing.
+        layers: which blocks of the model become one first; None leaves all as they are.
     """
 
     schedule: Schedule
@@ -143,17 +149,24 @@ class Run:
     protect: Protect = "first"
     mask: str = NO_MASK
     learned: Path | None = None
+    layers: LayerRecipe | None = None
 
     @property
     def label(self) -> str:
-        """For tables and files: `5x20`, `random-5x20`, `5x20-merge-only`, `8x16-mask-box` ..."""
+        """For tables and files: `5x20`, `random-5x20`, `5x20-merge-only`, `8x16-mask-box`,
+        `off-28-layers-3fa2` ..."""
         parts = [] if self.method == "tome" else [self.method]
         parts += [str(self.schedule), *([] if self.unmerge else ["merge-only"])]
         parts += [] if self.protect == "first" else [f"protect-{self.protect}"]
-        return "-".join([*parts, *([] if self.mask == NO_MASK else [f"mask-{self.mask}"])])
+        parts += [] if self.mask == NO_MASK else [f"mask-{self.mask}"]
+        return "-".join([*parts, *([] if self.layers is None else [self.layers.name])])
+
+    def shortened(self, program: ModelProgram, model: nn.Module) -> AbstractContextManager[None]:
+        """`model` with the layers of this run, for a `with` block around everything else."""
+        return shortened(program.blocks_of(model), self.layers)
 
     def patched(self, program: ModelProgram, model: nn.Module, *, record: bool = False) -> PatchHandle:
-        """`model` patched this way, for a `with` block."""
+        """`model` patched this way, for a `with` block; its layers are those that it has now."""
         options = {"unmerge": self.unmerge, "protect": self.protect, "record": record}
         handle = program.patch(model, self.schedule, self.method, **options)
         if self.learned is not None:
@@ -168,18 +181,19 @@ class Run:
     def applied(
         self, program: ModelProgram, model: nn.Module, pixels: Tensor | None = None
     ) -> Iterator[None]:
-        """As `patched`, but `off` leaves the model alone: it is the baseline itself.
+        """As `patched`, with the layers of this run; `off` does not patch: it is the baseline itself.
 
         Args:
             program: of the model.
             model: to run.
             pixels: what the crops of this batch show of their subjects, `[B, H, W]` bool; None for no masks.
         """
-        if self.schedule.is_off:
-            yield
-            return
-        with self.patched(program, model) as handle, masked(handle, program, model, pixels):
-            yield
+        with self.shortened(program, model):
+            if self.schedule.is_off:
+                yield
+                return
+            with self.patched(program, model) as handle, masked(handle, program, model, pixels):
+                yield
 
 
 def masked(

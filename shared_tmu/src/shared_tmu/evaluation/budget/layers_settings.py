@@ -1,0 +1,142 @@
+"""The command line that merges layers, the same for every model."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from shared_tmu.datasets import DATASETS, dataset_names
+from shared_tmu.datasets.hand_meshes import TIPS
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation.budget.samples import metric_name
+from shared_tmu.evaluation.settings import EvalSettings, add_model_flags
+from shared_tmu.layers import VARIANTS
+from shared_tmu.programs.estimates import HAND
+from shared_tmu.programs.flags import choose_device, named_path, natural, positive, positive_number
+from shared_tmu.programs.model_program import ModelProgram
+from shared_tmu.runtime.precision import DTYPES, choose_dtype
+
+
+@dataclass(frozen=True)
+class LayerSettings:
+    """Everything a command line decides.
+
+    Args:
+        common: model, device, data and so on, as for an evaluation.
+        dataset: the calibration set.
+        limit: its first so many samples.
+        check: a set on which to look at the result afterwards; None for none.
+        check_limit: its first so many samples.
+        threshold_mm: how much more error a trial may have, less than this.
+        metric: as in result lines.
+        variant: row of `VARIANTS`.
+        flush: also commit a window that reaches the first block.
+        out: the file to write; None chooses one in the folder of results.
+        file_dtype: of the weights in it.
+    """
+
+    common: EvalSettings
+    dataset: str
+    limit: int
+    check: str | None
+    check_limit: int
+    threshold_mm: float
+    metric: str
+    variant: str
+    flush: bool
+    out: Path | None
+    file_dtype: torch.dtype
+
+    def out_for(self, program: ModelProgram) -> Path:
+        """Where the model goes."""
+        checkpoint = self.common.checkpoint or program.default_checkpoint
+        name = f"{checkpoint.stem}-eclm-{self.threshold_mm:g}mm.safetensors"
+        return self.out or self.common.results / "layers" / name
+
+
+def parse_layer_settings(program: ModelProgram, arguments: Sequence[str] | None = None) -> LayerSettings:
+    """Read a command line; None reads the process's own.
+
+    Raises:
+        TMUError: a value that cannot be what it should be.
+        SystemExit: `--help`, an unknown flag, or a value of the wrong type.
+    """
+    given = build_layer_parser(program).parse_args(arguments)
+    names = dataset_names(given.dataset, program.estimates.name)
+    if len(names) != 1:
+        raise InputError(f"--dataset {given.dataset}: layers are merged by the error on one set, name one.")
+    if given.out is not None and given.out.suffix != ".safetensors":
+        raise InputError(f"--out {given.out} is written as safetensors: let its name end with .safetensors.")
+    device = choose_device(given.device)
+    common = EvalSettings(
+        datasets=names,
+        runs=(),
+        data_dir=given.data_dir,
+        results=given.results or program.results_dir,
+        device=device,
+        dtype=choose_dtype(given.dtype, device).dtype,
+        checkpoint=given.checkpoint,
+        config_path=given.config_path,
+        body_path=given.body_path,
+        batch_size=given.batch_size,
+        tips=getattr(given, "tips", "model"),
+        packed=given.packed,
+    )
+    return LayerSettings(
+        common=common,
+        dataset=names[0],
+        limit=given.limit,
+        check=_choose_check(given.check, names[0], program),
+        check_limit=given.check_limit,
+        threshold_mm=given.threshold,
+        metric=metric_name(given.metric),
+        variant=given.variant,
+        flush=given.flush,
+        out=given.out,
+        file_dtype=DTYPES[given.file_dtype],
+    )
+
+
+def _choose_check(asked: str, calibration: str, program: ModelProgram) -> str | None:
+    """The set to look at afterwards; `auto` is the evaluation set that goes with our own calibration set."""
+    if asked == "none":
+        return None
+    if asked == "auto":
+        return program.estimates.dataset if calibration == program.estimates.calibration else None
+    names = dataset_names(asked, program.estimates.name)
+    if names == (calibration,):
+        raise InputError(f"--check {asked} is the set that layers are merged by: name another, or none.")
+    return names[0]
+
+
+def build_layer_parser(program: ModelProgram) -> argparse.ArgumentParser:
+    """The parser of `parse_layer_settings`; defaults are in its help."""
+    parser = argparse.ArgumentParser(
+        prog=f"merge_layers.py --model {program.name.lower()}",
+        description=f"Merge neighbouring blocks of {program.name}'s ViT while its error on a calibration set "
+        "stays within a bound (ECLM, arXiv:2510.10868). The result is an ordinary model with fewer blocks. "
+        "The same command goes on after a stop, and trials that are known are not made again.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add, subject = parser.add_argument, program.estimates
+    sets = ", ".join(spec.name for spec in DATASETS.values() if spec.subject == subject.name)
+    add("--threshold", type=positive_number, default=0.1, metavar="MM", help="more error that is allowed")
+    add("--metric", default="PA-MPVPE", help="which error: a name of eval.py's results in millimetres")
+    add("--dataset", default=subject.calibration, help=f"the calibration set, one of {sets}")
+    add("--data_dir", type=named_path, default=program.data_dir, help="folder that holds datasets")
+    add("--limit", type=positive, default=200, help="its first so many samples")
+    add("--check", default="auto", help="set to look at the result on; auto: the one for evaluation, if any")
+    add("--check_limit", type=natural, default=200, help="its first so many samples; 0: all")
+    add("--variant", choices=VARIANTS, default="eq4", help="how a window becomes one block")
+    add("--flush", action="store_true", help="keep the last window where it reaches the first block")
+    add("--out", type=named_path, help="the .safetensors to write; without it one in the folder of results")
+    add("--file_dtype", choices=DTYPES, default="float32", help="number format of the weights in it")
+    add("--results", type=named_path, help="folder of results; without it the model folder's")
+    if subject is HAND:
+        add("--tips", choices=TIPS, default="model", help="whose tips enter joint errors; published: model")
+    add_model_flags(parser, program)
+    return parser

@@ -1,0 +1,135 @@
+"""Samples with their truth, cut once and tried again and again with other ways of merging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shared_tmu.datasets import EvalSet, SetOptions, open_dataset
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation.predict import join, load_batch, to_arrays
+from shared_tmu.evaluation.settings import EvalSettings
+from shared_tmu.evaluation.store import Arrays
+
+Batch = Mapping[str, Tensor]
+Errors = NDArray[np.float64]
+MAX_BYTES = 2 << 30
+"""Samples beyond this are cut again each time."""
+
+
+class Samples:
+    """The first samples of a set as a model takes them.
+
+    Args:
+        data: the set.
+        batch_size: samples per model call.
+        device: where batches go; they wait in the memory of the CPU.
+        masks: rows of `shared_tmu.masks.MASKS` to draw, too.
+    """
+
+    def __init__(
+        self, data: EvalSet, batch_size: int, device: torch.device, masks: Sequence[str] = ()
+    ) -> None:
+        self.data, self.device, self.masks = data, device, tuple(masks)
+        self._rows = [
+            range(start, min(start + batch_size, len(data))) for start in range(0, len(data), batch_size)
+        ]
+        self._kept: dict[int, dict[str, Tensor]] = {}
+        self._bytes = 0
+
+    @classmethod
+    def of_set(
+        cls, name: str, limit: int | None, settings: EvalSettings, model: nn.Module, masks: Sequence[str] = ()
+    ) -> Samples:
+        """Open a set for a model.
+
+        Args:
+            name: canonical name of the set.
+            limit: only the first so many samples.
+            settings: where it is, and how it is read.
+            model: has a configuration.
+            masks: see above.
+
+        Raises:
+            TMUError: it cannot be opened.
+        """
+        options: SetOptions = settings.set_options(getattr(model, "config", None))
+        data = open_dataset(name, settings.data_dir, options)
+        return cls(data.head(limit) if limit else data, settings.batch_size, settings.device, masks)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def num_batches(self) -> int:
+        """Model calls for all of them."""
+        return len(self._rows)
+
+    def batches(self) -> Iterator[dict[str, Tensor]]:
+        """All batches in order, on the device.
+
+        Raises:
+            InputError: a picture cannot be read.
+        """
+        for number in range(self.num_batches):
+            yield self.batch(number)
+
+    def batch(self, number: int) -> dict[str, Tensor]:
+        """One batch, on the device; see `batches`."""
+        found = self._kept.get(number)
+        if found is None:
+            found = load_batch(self.data, self._rows[number], torch.device("cpu"), self.masks)
+            size = sum(values.nbytes for values in found.values())
+            if self._bytes + size <= MAX_BYTES:
+                self._kept[number] = found
+                self._bytes += size
+        return {name: values.to(self.device) for name, values in found.items()}
+
+    @torch.inference_mode()
+    def predict(self, call: Callable[[int, Batch], Mapping[str, Any]], first: int | None = None) -> Arrays:
+        """What a set keeps of a model's outputs, `[N, ...]` each.
+
+        Args:
+            call: from the number of a batch, and the batch, to the model's output.
+            first: only so many batches.
+        """
+        numbers = range(self.num_batches if first is None else min(first, self.num_batches))
+        parts = []
+        for number in numbers:
+            batch = self.batch(number)
+            parts.append(to_arrays(call(number, batch), batch, self.data.kept))
+        return join(parts)
+
+    def errors(self, outputs: Arrays, metric: str) -> Errors:
+        """An error of every sample, `[N]` millimetres; all NaN if any output is not finite.
+
+        Args:
+            outputs: of `predict`, of the first N samples.
+            metric: as in result lines.
+
+        Raises:
+            InputError: the set has no such error.
+        """
+        count = len(next(iter(outputs.values())))
+        if not all(np.isfinite(values).all() for values in outputs.values()):
+            return np.full(count, np.nan)
+        data = self.data if count == len(self.data) else self.data.head(count)
+        found = data.score(outputs).per_sample
+        if metric not in found:
+            known = ", ".join(name for name in found if name.endswith("_mm"))
+            raise InputError(
+                f"--metric {metric} is no error that {self.data.name} has in millimetres: "
+                f"{f'use one of {known}' if known else 'it has none, use a set with true meshes'}."
+            )
+        return np.asarray(found[metric], np.float64)
+
+
+def metric_name(text: str) -> str:
+    """The name in result lines of what a user calls `PA-MPVPE`, `pa_mpvpe` or `pa_mpvpe_mm`."""
+    name = text.strip().lower().replace("-", "_")
+    return name if name.endswith("_mm") else f"{name}_mm"
