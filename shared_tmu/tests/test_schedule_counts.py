@@ -14,6 +14,7 @@ from shared_tmu import Schedule, schedule
 from shared_tmu.errors import ScheduleError
 from shared_tmu.flops import TrunkShape
 from shared_tmu.late import late_schedule
+from shared_tmu.methods import count_costs
 from shared_tmu.schedule import all_but_one, half
 from shared_tmu.schedule_rules import divide_as_opentome, incline
 
@@ -106,9 +107,9 @@ def test_shares_of_all_tokens():
 
 @pytest.mark.parametrize("text", ["2", "3", "2x16", "2@-1", "total:30", "0.99"])
 def test_a_late_schedule_costs_the_same(text):
-    shape, flat = TrunkShape(32, 1280, 16, 192), Schedule.parse(text)
+    shape, flat = TrunkShape(32, 1280, 192), Schedule.parse(text)
     late = late_schedule(flat, shape)
-    costs = [sum(cost.flops for cost in schedule.layer_costs(shape)) for schedule in (flat, late)]
+    costs = [sum(cost.flops for cost in count_costs("tome", one, shape)) for one in (flat, late)]
     assert abs(costs[1] / costs[0] - 1) < 0.005
     assert late.power == 2
     assert late.total > 192 - flat.token_counts(32, 192)[-1]
@@ -143,23 +144,19 @@ def test_limit_is_said_once_with_real_counts(caplog):
 
 
 def test_costs_of_vit_h():
-    shape = TrunkShape(depth=32, width=1280, num_heads=16, num_tokens=192)
-    off = Schedule.parse("off").layer_costs(shape)
-    assert {cost.matching for cost in off} == {0}
+    shape = TrunkShape(depth=32, width=1280, num_tokens=192)
+    off = count_costs("tome", Schedule.parse("off"), shape)
     # by hand: qkv 3, projection 1, MLP 8 times C^2 per token, logits and values 2 N C per token; times two
     assert off[0].flops == 2 * 192 * (12 * 1280**2 + 2 * 192 * 1280)
     total = sum(cost.flops for cost in off)
-    first = Schedule.parse("5x20").layer_costs(shape)[0]
-    assert (first.tokens_in, first.tokens_out, first.matching) == (192, 187, 2 * 96 * 96 * 80)
+    first = count_costs("tome", Schedule.parse("5x20"), shape)[0]
+    assert (first.tokens_in, first.tokens_out) == (192, 187)
     assert first.mlp == 2 * 187 * 8 * 1280**2
-    assert total / sum(cost.flops for cost in Schedule.parse("5x20").layer_costs(shape)) == pytest.approx(
-        1.58, abs=0.01
-    )
-    assert total / sum(cost.flops for cost in Schedule.parse("10x16").layer_costs(shape)) == pytest.approx(
-        2.72, abs=0.01
-    )
+    for text, ratio in (("5x20", 1.58), ("10x16", 2.72)):
+        costs = count_costs("tome", Schedule.parse(text), shape)
+        assert total / sum(cost.flops for cost in costs) == pytest.approx(ratio, abs=0.01)
     with pytest.raises(ScheduleError):
-        Schedule.parse("5x33").layer_costs(shape)
+        count_costs("tome", Schedule.parse("5x33"), shape)
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,20 @@
-"""FLOPs of a trunk, counted, not measured; use it through `Schedule.layer_costs`."""
+"""FLOPs of a trunk, counted from the tokens that each part of a block sees; `shared_tmu.methods.count_costs`
+counts them for a method and a schedule."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 
 @dataclass(frozen=True)
 class TrunkShape:
-    """The sizes on which the cost of a ViT's blocks depends; ViT-H at 256 x 192 is `TrunkShape(32, 1280, 16,
-    192)`.
+    """The sizes on which the cost of a ViT's blocks depends.
+
+    ViT-H at 256 x 192 is `TrunkShape(32, 1280, 192)`.
 
     Attributes:
         depth: L, blocks.
         width: C, channels.
-        num_heads: H.
         num_tokens: N, prefix tokens included.
         num_prefix_tokens: T tokens that never merge.
         mlp_ratio: hidden width of the MLP over C.
@@ -23,50 +22,67 @@ class TrunkShape:
 
     depth: int
     width: int
-    num_heads: int
     num_tokens: int
     num_prefix_tokens: int = 0
     mlp_ratio: float = 4.0
 
 
 @dataclass(frozen=True)
-class LayerCost:
-    """One block, one image; a multiply-accumulate counts as two FLOPs. Only matrix products are counted.
+class Work:
+    """What the matrix products of one block work on, for one image: tokens, or pairs of a query and a key.
 
     Attributes:
-        tokens_in: N, tokens its attention sees.
-        tokens_out: M, tokens its MLP sees.
+        qkv: tokens that are projected to queries, keys and values.
+        logits: pairs that are compared.
+        values: pairs in the sums of values weighted by attention.
+        out: tokens that the projection after attention sees.
+        mlp: tokens that the MLP sees.
+    """
+
+    qkv: int
+    logits: int
+    values: int
+    out: int
+    mlp: int
+
+    @classmethod
+    def of(cls, attention: int, mlp: int) -> Work:
+        """Attention among some tokens, and the MLP on the same or others."""
+        return cls(attention, attention**2, attention**2, attention, mlp)
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One block, one image; a multiply-accumulate counts as two FLOPs. Only the block's own matrix products
+    are counted: what a method computes to decide and to merge is not.
+
+    Attributes:
+        tokens_in: tokens that enter the block.
+        tokens_out: tokens that leave it.
+        work: what its parts work on.
         attention: FLOPs of qkv, logits, weighted values and projection.
         mlp: FLOPs of the MLP's two layers.
-        matching: FLOPs of the similarities between sources and targets, 0 where nothing merges.
     """
 
     tokens_in: int
     tokens_out: int
+    work: Work
     attention: int
     mlp: int
-    matching: int
 
     @property
     def flops(self) -> int:
         """All of them."""
-        return self.attention + self.mlp + self.matching
+        return self.attention + self.mlp
 
 
-def count_costs(token_counts: Sequence[int], shape: TrunkShape) -> list[LayerCost]:
-    """Tokens and FLOPs of every block, from the tokens before the first block and after each."""
+def cost_of(work: Work, tokens_in: int, tokens_out: int, shape: TrunkShape) -> LayerCost:
+    """FLOPs of one block of a trunk."""
     width, hidden = shape.width, round(shape.width * shape.mlp_ratio)
-    costs = []
-    for before, after in pairwise(token_counts):
-        targets = (before - shape.num_prefix_tokens) // 2
-        sources = before - shape.num_prefix_tokens - targets
-        costs.append(
-            LayerCost(
-                tokens_in=before,
-                tokens_out=after,
-                attention=2 * before * 4 * width**2 + 2 * 2 * before**2 * width,
-                mlp=2 * 2 * after * width * hidden,
-                matching=2 * sources * targets * (width // shape.num_heads) if after < before else 0,
-            )
-        )
-    return costs
+    return LayerCost(
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        work=work,
+        attention=2 * (3 * work.qkv + work.out) * width**2 + 2 * (work.logits + work.values) * width,
+        mlp=2 * 2 * work.mlp * width * hidden,
+    )

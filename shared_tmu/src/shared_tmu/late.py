@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from .errors import ScheduleError
 from .flops import TrunkShape
+from .methods import Method, count_costs
 from .schedule import Schedule
 
 
-def late_schedule(like: Schedule, shape: TrunkShape, power: float = 2.0) -> Schedule:
+def late_schedule(
+    like: Schedule, shape: TrunkShape, power: float = 2.0, method: str | Method = "tome"
+) -> Schedule:
     """The schedule `total:<tokens>^<power>` whose FLOPs are nearest to those of another schedule.
 
     Layer l of L removes in proportion to (l / L)^power. Tokens live longer than with a flat schedule, so more
     of them have to go for the same FLOPs.
 
     Args:
-        like: whose FLOPs, with ToMe.
+        like: whose FLOPs.
         shape: of the trunk.
         power: 2 in the paper.
+        method: row of `METHODS`, which says where in a block tokens go.
 
     Raises:
         ScheduleError: no late schedule is as cheap: with power 2 a trunk saves at most about a quarter.
@@ -25,9 +29,13 @@ def late_schedule(like: Schedule, shape: TrunkShape, power: float = 2.0) -> Sche
     """
     if like.is_off:
         return like
-    wanted = _count(like, shape)
+
+    def count(schedule: Schedule) -> int:
+        return sum(cost.flops for cost in count_costs(method, schedule, shape))
+
+    wanted = count(like)
     late = [Schedule(total=total, power=power) for total in range(shape.num_tokens + 1)]
-    costs = [_count(schedule, shape) for schedule in late]
+    costs = [count(schedule) for schedule in late]
     if wanted < min(costs):
         whole = costs[0]
         raise ScheduleError(
@@ -36,7 +44,3 @@ def late_schedule(like: Schedule, shape: TrunkShape, power: float = 2.0) -> Sche
             "power."
         )
     return min(zip(costs, late, strict=True), key=lambda pair: abs(pair[0] - wanted))[1]
-
-
-def _count(schedule: Schedule, shape: TrunkShape) -> int:
-    return sum(cost.flops for cost in schedule.layer_costs(shape))

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Any
 
 from .errors import ScheduleError
-from .flops import LayerCost, TrunkShape, count_costs
 from .schedule_rules import divide_as_opentome, incline, spread
 from .schedule_text import (
     Ask,
@@ -219,14 +218,6 @@ class Schedule:
                 )
             asks[layer], left = left - counts[layer], counts[layer]
         return cls(*of_list(asks))
-
-    def layer_costs(self, shape: TrunkShape) -> list[LayerCost]:
-        """Tokens and FLOPs of every block, with ToMe; `sum(cost.flops for cost in ...)` is one image's.
-
-        Raises:
-            ScheduleError: as `token_counts`.
-        """
-        return count_costs(self.token_counts(shape.depth, shape.num_tokens, shape.num_prefix_tokens), shape)
 
     def _cut(self, depth: int) -> Schedule:
         terms, left = [], depth

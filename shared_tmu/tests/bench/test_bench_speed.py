@@ -14,6 +14,7 @@ from shared_tmu.bench.floor import make_floor
 from shared_tmu.bench.measured_model import Variant
 from shared_tmu.bench.speed import OFF, REFERENCE, compare_variant
 from shared_tmu.flops import TrunkShape
+from shared_tmu.methods import count_costs
 from shared_tmu.programs.timing import Comparison, Timing
 
 SCHEDULES = ("off", "1x1", "5x3", "2x2+7x1+0x1+3x2", "0x2+6x1", "9", "100", "6@-1", "3@0.7", "20x1", "4x6")
@@ -127,9 +128,8 @@ def test_torch_counts_the_flops_of_the_cost_model(schedule, prefix):
     with torch.inference_mode(), patch(vit, schedule, num_prefix_tokens=prefix):
         make_floor(vit)
         found = count_flops(lambda: vit(torch.randn(1, tokens, 32)))
-    shape = TrunkShape(4, 32, 4, tokens + prefix, prefix, mlp_ratio=3)
-    costs = Schedule.parse(schedule).layer_costs(shape)
-    assert found == sum(cost.attention + cost.mlp for cost in costs)
+    shape = TrunkShape(4, 32, tokens + prefix, prefix, mlp_ratio=3)
+    assert found == sum(cost.flops for cost in count_costs("tome", Schedule.parse(schedule), shape))
 
 
 def test_torch_counts_fused_attention_too():

@@ -22,8 +22,8 @@ _MIB = 2**20
 def count_flops(call: Callable[[], object]) -> int:
     """FLOPs of the matrix products and convolutions of a call, attention included, as torch counts them.
 
-    A multiply-accumulate counts as two; for a trunk this equals the sum of `Schedule.layer_costs` without
-    matching.
+    A multiply-accumulate counts as two; for the slicing floor of a trunk this equals the sum of
+    `shared_tmu.methods.count_costs`.
     """
     with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
         call()

@@ -1,13 +1,13 @@
 """The slicing floor: the speed that this hardware would reach if merging itself cost nothing.
 
-It is the same trunk, with the same number of tokens in every attention and every MLP; but its method is
-`drop`, which keeps the first tokens and drops the rest, at the place where the measured method acts. It has
-no similarities, no merging, no sizes and therefore no term in the attention logits. Its outputs mean nothing,
-only its time: `overhead` is how much longer the merged trunk takes.
+It is the same trunk, with the same number of tokens in every attention and every MLP; but wherever the
+measured method would decide which tokens to merge, the first tokens are kept and the rest is dropped, as
+`drop` does. It has no similarities, no merging, no sizes and therefore no term in the attention logits. Its
+outputs mean nothing, only its time: `overhead` is how much longer the merged trunk takes.
 
 What makes the comparison fair:
 
-* tokens are dropped where they would merge, between attention and MLP, as a view without a copy;
+* tokens are dropped where they would merge, by the method's own step, as a view without a copy;
 * a block that the trunk calls as a whole is called as a whole here, one that it runs in halves in halves;
 * where the trunk unmerges, the floor pads with zeros to the original number of tokens, so that the norm and
   the head after it do the same work. These rows have to be written in any case; zeros are the cheapest.
@@ -24,28 +24,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared_tmu.errors import PatchError
-from shared_tmu.method_parts.places import Place
-from shared_tmu.method_parts.seen import Needs
-from shared_tmu.methods import METHODS, Method
+from shared_tmu.method_parts.seen import Watch
+from shared_tmu.methods.slicing import plan_drop
 from shared_tmu.patching.container import MergedBlocks
 
 
-def drop_instead(method: Method) -> Method:
-    """`drop`, at the place where that method acts, and with its limit on the tokens to remove."""
-    drop = METHODS["drop"]
-    if not isinstance(method.step, Place) or not isinstance(drop.step, Place):
-        return replace(drop, limit=method.limit)
-    step = replace(method.step, plan=drop.step.plan)
-    return replace(drop, step=step, needs=method.needs & Needs.MAP, limit=method.limit)
+class DropInstead(Watch):
+    """Lets `drop` decide in place of the method, wherever in a block its step asks for a decision."""
+
+    def call(self, part: str, function: Any, *arguments: Any) -> Any:
+        """Run a part; `matching` is called with what is seen and the number of tokens to remove."""
+        return (plan_drop if part == "matching" else function)(*arguments)
 
 
 class FloorBlocks(MergedBlocks):
-    """The blocks of a patched ViT, run as its slicing floor: the same trunk with the method `drop`."""
+    """The blocks of a patched ViT, run as its slicing floor: the same trunk, which drops tokens."""
 
     def __init__(self, merged: MergedBlocks) -> None:
         settings, trunk = merged.settings, copy.copy(merged.trunk)
-        method = drop_instead(settings.method)
-        trunk.settings = replace(settings, method=method, unmerge=False, restore="copy", protect="first")
+        drop = DropInstead()
+        trunk.settings = replace(settings, unmerge=False, restore="copy", protect="first", watch=drop)
         super().__init__(merged.unmerged(), trunk, range(len(merged)))
         self.fills_up = settings.unmerge is not False
 

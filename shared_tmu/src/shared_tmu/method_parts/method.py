@@ -10,6 +10,7 @@ from torch import nn
 
 from ..blocks.halves import Block
 from ..errors import MethodError
+from ..flops import Work
 from ..schedule import Limit, half
 from .places import Place, Plan, Step
 from .seen import Needs
@@ -73,6 +74,19 @@ class Method:
     def removes(self) -> bool:
         """Whether blocks give fewer tokens than they take."""
         return not (isinstance(self.step, Place) and self.step.undoes_at_once)
+
+    def work(self, before: int, after: int) -> Work:
+        """What the parts of a block work on in which the method leaves `after` of `before` tokens.
+
+        Raises:
+            MethodError: the method has a step of its own that is a function.
+        """
+        if not isinstance(self.step, Place):
+            raise MethodError(
+                f"method {self.name!r} has a function as its step, which does not say how many tokens the "
+                "parts of a block see: derive a class from Place, with `work`."
+            )
+        return self.step.work(before, after)
 
     @property
     def plans_from_metric(self) -> bool:

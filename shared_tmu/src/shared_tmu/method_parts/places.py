@@ -15,6 +15,7 @@ from torch import Tensor
 from ..blocks import halves
 from ..blocks.halves import Block
 from ..errors import MethodError
+from ..flops import Work
 from ..plans.ops import merge, unmerge
 from .reductions import Planned, Reduction, require_reduction
 from .seen import OF_ATTENTION, Needs, Seen
@@ -80,6 +81,10 @@ class Place:
         """What a plan cannot read here, since it is computed later."""
         return Needs.NOTHING
 
+    def work(self, before: int, after: int) -> Work:
+        """What the parts of a block work on in which the method leaves `after` of `before` tokens."""
+        raise NotImplementedError
+
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""
         raise NotImplementedError
@@ -87,6 +92,10 @@ class Place:
 
 class Between(Place):
     """Attention, then the method, then the MLP: where most methods act."""
+
+    def work(self, before: int, after: int) -> Work:
+        """Attention among all tokens, the MLP on those that are left."""
+        return Work.of(before, after)
 
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""
@@ -103,6 +112,10 @@ class Before(Place):
         """Everything of attention."""
         return OF_ATTENTION
 
+    def work(self, before: int, after: int) -> Work:
+        """The whole block on the tokens that are left."""
+        return Work.of(after, after)
+
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""
         compress(seen, self.plan, r)
@@ -112,6 +125,10 @@ class Before(Place):
 
 class After(Place):
     """The whole block, then the method, which may read the block's queries, keys, values and attention."""
+
+    def work(self, before: int, after: int) -> Work:
+        """The whole block on all tokens."""
+        return Work.of(before, before)
 
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""
@@ -136,6 +153,10 @@ class Inside(Place):
 
     reuses_map: bool = True
     requires = Needs.MAP
+
+    def work(self, before: int, after: int) -> Work:
+        """The map of all tokens; values, from a second projection, and the MLP for those that are left."""
+        return Work(qkv=before + after, logits=before**2, values=after**2, out=after, mlp=after)
 
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""
@@ -205,6 +226,10 @@ class Around(Place):
     def lacks(self) -> Needs:
         """Everything of attention, unless the sub-layer is the MLP."""
         return OF_ATTENTION if self.part == "attention" else Needs.NOTHING
+
+    def work(self, before: int, after: int) -> Work:
+        """One of the two on fewer tokens, the other on all."""
+        return Work.of(after, before) if self.part == "attention" else Work.of(before, after)
 
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""

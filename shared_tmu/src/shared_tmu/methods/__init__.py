@@ -8,11 +8,13 @@ and list its row; `shared_tmu.method_parts.method` explains the fields.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from types import MappingProxyType
 
 from torch import Tensor
 
 from ..errors import MethodError, PlanError
+from ..flops import LayerCost, TrunkShape, Work, cost_of
 from ..method_parts.method import Method
 from ..method_parts.places import After, Around, Between, Inside
 from ..method_parts.protection import fit_mask
@@ -36,7 +38,7 @@ from .tome_random import plan_tome_random
 from .tomesd import plan_tomesd
 from .window import plan_window
 
-__all__ = ["METHODS", "Method", "count_tokens", "find_method", "plan_merge", "table"]
+__all__ = ["METHODS", "Method", "count_costs", "count_tokens", "find_method", "plan_merge", "table"]
 
 
 def table(*rows: Method) -> Mapping[str, Method]:
@@ -102,6 +104,25 @@ def count_tokens(
         depth, num_tokens, num_prefix_tokens, rule.limit, shares_all=rule.shares_all
     )
     return counts if rule.removes else [num_tokens] * (depth + 1)
+
+
+def count_costs(method: str | Method, schedule: Schedule, shape: TrunkShape) -> list[LayerCost]:
+    """Tokens and FLOPs of every block for one image, by the place at which the method acts.
+
+    `sum(cost.flops for cost in count_costs(...))` is the whole trunk's.
+
+    Raises:
+        ScheduleError: as `Schedule.token_counts`.
+        MethodError: no such method, or its step does not say what the parts of a block work on.
+    """
+    rule, prefix = find_method(method), shape.num_prefix_tokens
+    counts = count_tokens(rule, schedule, shape.depth, shape.num_tokens, prefix)
+    costs = []
+    for ask, (before, after) in zip(schedule.per_layer(shape.depth), pairwise(counts), strict=True):
+        r = count_removed(ask, before, prefix, rule.limit, rule.shares_all)
+        work = rule.work(before, before - r) if r else Work.of(before, before)
+        costs.append(cost_of(work, before, after, shape))
+    return costs
 
 
 def plan_merge(
