@@ -7,6 +7,9 @@ import cv2
 import numpy as np
 from toy_demo import BOXES, SIZES, results, run, write_boxes
 
+from shared_tmu.demo.tokens import PATCH_PX
+from shared_tmu.pictures.panels import CAPTION_PX
+
 
 def test_files_and_table(program, images, boxes, out, capsys):
     assert run(program, images, out, "--side_view", "--save_mesh", "--tokens", boxes=boxes) == 0
@@ -28,6 +31,26 @@ def test_files_and_table(program, images, boxes, out, capsys):
     assert [hand["is_right"] for hand in record["hands"]] == [True, False, True, False]
     assert (record["image"], record["schedule"], record["detector"]) == ("d.jpg", "4x3", "boxes")
     assert len(json.loads((out / "c.json").read_text())["hands"]) == 0
+
+
+def test_token_pictures_show_whom_pruned_patches_copy(program, images, boxes, out):
+    """Each of the 12 is dark, in a colour that outlines one of the patches that are left."""
+    arguments = ("--file_type", "b.png", "--tokens", "--method", "evit")
+    assert run(program, images, out, *arguments, boxes=boxes) == 0
+    picture = cv2.imread(str(out / "b_0_tokens.png"))[CAPTION_PX:].astype(float)
+    before, after = (
+        panel.reshape(8, PATCH_PX, 8, PATCH_PX, 3).swapaxes(1, 2).reshape(64, PATCH_PX, PATCH_PX, 3)
+        for panel in (picture[:, : 8 * PATCH_PX], picture[:, -8 * PATCH_PX :])
+    )
+    inside = np.s_[:, 2:-2, 2:-2]
+    is_kept = (before[inside] == after[inside]).all((1, 2, 3))
+    assert is_kept.sum() == 52
+    outlines = ((after - 0.1 * before) / 0.9)[is_kept][:, :, 0].mean(1)
+    for tint in ((after - 0.25 * before) / 0.35)[~is_kept]:
+        colour = tint.mean((0, 1))
+        np.testing.assert_allclose(tint, np.broadcast_to(colour, tint.shape), atol=3)
+        assert colour.max() > 240 > 80 > colour.min()
+        assert np.abs(outlines - colour).max(1).min() < 3
 
 
 def test_overlays_show_the_mesh_on_the_hand(program, images, boxes, out):

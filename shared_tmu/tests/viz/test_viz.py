@@ -39,13 +39,20 @@ def test_pruned_patches_are_dark_and_prefix_tokens_left_out(image):
 
 
 def test_pruned_patches_show_whom_they_copy(image):
+    """Patches 1 and 2 copy 7 and 30, which are outlined in the same colours; all others stay as they are."""
     slots = np.arange(192)
     slots[[1, 2]] = -1
-    copies = np.where(slots < 0, [0, 7, 9, *[0] * 189], slots)
+    copies = np.where(slots < 0, [0, 7, 30, *[0] * 189], slots)
     dark, shown = draw_groups(image, slots), draw_groups(image, slots, copy_map=copies)
-    assert not np.array_equal(dark[:4, 4:12], shown[:4, 4:12])
-    assert np.array_equal(dark[4:], shown[4:])
-    assert not np.allclose(shown[1, 5].astype(int) - dark[1, 5], shown[1, 9].astype(int) - dark[1, 9])
+    changed = (dark != shown).any(-1).reshape(16, 4, 12, 4).any((1, 3))  # by patch
+    assert np.argwhere(changed.reshape(-1))[:, 0].tolist() == [1, 2, 7, 30]
+    black = np.zeros_like(image)
+    tints = draw_groups(black, slots, copy_map=copies)
+    assert np.array_equal(tints[9:11, 25:27], black[9:11, 25:27])  # the inside of 30 is the picture's
+    for pruned, copied in ((tints[1, 5], tints[0, 28]), (tints[1, 9], tints[8, 24])):
+        assert pruned.any()
+        np.testing.assert_allclose(pruned / 0.35, copied / 0.9, atol=3)
+    assert not np.allclose(tints[1, 5], tints[1, 9], atol=10)
 
 
 def test_a_recorded_plan_can_be_drawn(vit, tokens, image):

@@ -15,6 +15,7 @@ from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.errors import InputError
 from shared_tmu.masks import NO_MASK, Mask
 from shared_tmu.patching import PatchHandle
+from shared_tmu.plans.plan import MergePlan
 from shared_tmu.programs.model_program import ModelProgram, Run, masked
 from shared_tmu.programs.timing import synchronize
 from shared_tmu.runtime.packing import PackHandle, pack_if_possible
@@ -26,17 +27,30 @@ _COMPARED = 4  # crops that also run in float32, to report the error of another 
 
 
 @dataclass(frozen=True)
+class TokenGroups:
+    """Where the patch tokens of one image are after a block that merged or pruned.
+
+    Attributes:
+        slots: the slot that carries each of them, -1 for a pruned one, `[P]` int64.
+        copies: the slot whose feature each of them gets back, `[P]` int64.
+    """
+
+    slots: NDArray[np.int64]
+    copies: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The model's prediction for one hand.
 
     Attributes:
         output: the published keys that the subject keeps, without the batch dimension.
-        slots: slot of every patch token after each block that merged, `[P]` int64; empty unless recorded.
+        groups: of tokens, after each block that merged; empty unless recorded.
         others: the same as `output` for other merging settings, by their caption; empty unless compared.
     """
 
     output: Arrays
-    slots: tuple[NDArray[np.int64], ...] = ()
+    groups: tuple[TokenGroups, ...] = ()
     others: Mapping[str, Arrays] = field(default_factory=dict)
 
 
@@ -122,7 +136,7 @@ class Predictor:
             self._convert(pixels[there], None if shown is None else shown[there])
             handle = self._patched(how)
             output, seconds = self._timed(pixels, handle, shown)
-            slots = _slots(handle) if handle is not None and self.record else None
+            groups = _groups(handle) if handle is not None and self.record else None
             kept = self.subject.arrays(output).items()
             arrays = {name: np.asarray(values.float().cpu().numpy()) for name, values in kept}
         except torch.cuda.OutOfMemoryError as error:
@@ -136,7 +150,7 @@ class Predictor:
         return [
             Prediction(
                 {name: values[row] for name, values in arrays.items()},
-                tuple(stage[row] for stage in slots) if slots else (),
+                groups[row] if groups else (),
             )
             for row in range(len(images))
         ]
@@ -221,7 +235,17 @@ class Predictor:
         return output, time.perf_counter() - started
 
 
-def _slots(handle: PatchHandle) -> list[NDArray[np.int64]]:
-    """The slots of the patch tokens only; task tokens have no position in the picture."""
-    maps = [plan.source_map for plan in handle.plans]
-    return [slots[:, handle.num_prefix_tokens :].cpu().numpy() for slots in maps if slots is not None]
+def _groups(handle: PatchHandle) -> list[tuple[TokenGroups, ...]]:
+    """For each image the groups after each block that merged; task tokens have no position in the picture.
+
+    Methods that mix all tokens make no groups.
+    """
+    plans = [plan for plan in handle.plans if isinstance(plan, MergePlan)]
+    maps = [
+        [tokens[:, handle.num_prefix_tokens :].cpu().numpy() for tokens in (plan.source_map, plan.copy_map)]
+        for plan in plans
+    ]
+    return [
+        tuple(TokenGroups(slots[row], copies[row]) for slots, copies in maps)
+        for row in range(len(maps[0][0]) if maps else 0)
+    ]

@@ -108,7 +108,7 @@ class ImageFiles:
                 files[f".{suffix}"] = content
         if self.options.tokens:
             seen = self.job.crops[index]
-            drawn = draw_stages(self.subject, seen, self.job.predictions[index].slots, self.drawer.grid)
+            drawn = draw_stages(self.subject, seen, self.job.predictions[index].groups, self.drawer.grid)
             files["_tokens.png"] = encode(drawn, ".png")
         if self.options.compare:
             files["_compare.png"] = encode(self._comparison(index), ".png")

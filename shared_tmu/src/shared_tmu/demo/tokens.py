@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared_tmu.demo.predict import TokenGroups
 from shared_tmu.demo.subjects import DemoSubject
 from shared_tmu.pictures.panels import side_by_side, with_caption
 from shared_tmu.viz import draw_groups
@@ -17,7 +18,7 @@ PATCH_PX = 24
 
 
 def draw_stages(
-    subject: DemoSubject, crop: Any, slots: Sequence[NDArray[np.int64]], grid: tuple[int, int]
+    subject: DemoSubject, crop: Any, groups: Sequence[TokenGroups], grid: tuple[int, int]
 ) -> NDArray[np.uint8]:
     """What the model sees, then its groups of tokens after up to six of the blocks that merged, the last
     among them.
@@ -25,7 +26,7 @@ def draw_stages(
     Args:
         subject: what the crop shows.
         crop: the network input; a left hand is shown as it is in the photograph, not mirrored.
-        slots: slot of every patch token after each block that merged, `[P]` each.
+        groups: of patch tokens, after each block that merged.
         grid: rows and columns of patches.
 
     Returns:
@@ -34,14 +35,15 @@ def draw_stages(
     seen = _enlarged(subject.seen(crop, grid), grid)
     is_mirrored = subject.is_mirrored(crop)
     panels = [with_caption(_upright(seen, is_mirrored), f"{grid[0] * grid[1]} tokens")]
-    count = len(slots)
+    count = len(groups)
     stages = (
         sorted({round(step) for step in np.linspace(0, count - 1, min(count, MAX_STAGES))}) if count else []
     )
     for stage in stages:
-        kept = len(np.unique(slots[stage]))
-        drawn = _upright(draw_groups(seen, slots[stage], grid), is_mirrored)
-        panels.append(with_caption(drawn, f"merge {stage + 1} of {count}: {kept} tokens"))
+        slots, copies = groups[stage].slots, groups[stage].copies
+        kept = len(np.unique(slots[slots >= 0]))
+        drawn = _upright(draw_groups(seen, slots, grid, copy_map=copies), is_mirrored)
+        panels.append(with_caption(drawn, f"step {stage + 1} of {count}: {kept} tokens"))
     return side_by_side(panels)
 
 

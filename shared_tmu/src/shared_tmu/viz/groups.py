@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ def draw_groups(
 ) -> NDArray[np.uint8]:
     """Fill each merged group of patches with its mean colour, tinted and outlined in a colour of its own.
 
-    Patches that did not merge show the picture; pruned ones (-1 in the map) are darkened and, if a copy map
-    is given, tinted with the colour of the slot that they copy.
+    Patches that did not merge show the picture. Pruned ones (-1 in the map) are darkened; if a copy map is
+    given, they are tinted with the colour of the slot that they copy, and what this slot carries is outlined
+    in that colour.
 
     Args:
         image: what the model saw, `[H, W, 3]` uint8, any channel order.
@@ -54,6 +56,7 @@ def draw_groups(
     columns = np.arange(width) * grid[1] // width
     slot_of_pixel = slots[rows[:, None], columns[None, :]]  # [H, W]
     canvas = image.astype(np.float64)
+    copied_slots = set() if copied is None else {int(slot) for slot in copied[slots < 0]}
     for slot in np.unique(slots):
         members = int((slots == slot).sum())
         here = slot_of_pixel == slot
@@ -63,7 +66,7 @@ def draw_groups(
                 _tint_copies(canvas, here, copied[rows[:, None], columns[None, :]])
         elif members > 1:
             canvas[here] = (1 - _TINT) * canvas[here].mean(axis=0) + _TINT * _colour(int(slot))
-    _outline(canvas, slot_of_pixel, slots)
+    _outline(canvas, slot_of_pixel, _merged(slots) | copied_slots)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
 
 
@@ -93,15 +96,19 @@ def _colour(slot: int) -> NDArray[np.float64]:
     return 255.0 * np.array(colorsys.hsv_to_rgb(slot * 0.61803398875 % 1.0, 0.75, 1.0))
 
 
-def _outline(canvas: NDArray[np.float64], slot_of_pixel: NDArray[np.int64], slots: NDArray[np.int64]) -> None:
-    """Draw the border of each merged group in its colour, in place."""
-    sizes = {int(slot): int((slots == slot).sum()) for slot in np.unique(slots)}
+def _merged(slots: NDArray[np.int64]) -> set[int]:
+    """Slots that carry several patches."""
+    found, sizes = np.unique(slots, return_counts=True)
+    return {int(slot) for slot, size in zip(found, sizes, strict=True) if slot >= 0 and size > 1}
+
+
+def _outline(canvas: NDArray[np.float64], slot_of_pixel: NDArray[np.int64], slots: Iterable[int]) -> None:
+    """Draw the border of the patches of some slots in the slot's colour, in place."""
     padded = np.pad(slot_of_pixel, 1, mode="edge")
     core = padded[1:-1, 1:-1]
     is_edge = np.zeros(core.shape, bool)
     for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
         is_edge |= padded[1 + dy : padded.shape[0] - 1 + dy, 1 + dx : padded.shape[1] - 1 + dx] != core
-    for slot, size in sizes.items():
-        if slot >= 0 and size > 1:
-            edge = is_edge & (slot_of_pixel == slot)
-            canvas[edge] = (1 - _OUTLINE) * canvas[edge] + _OUTLINE * _colour(slot)
+    for slot in slots:
+        edge = is_edge & (slot_of_pixel == slot)
+        canvas[edge] = (1 - _OUTLINE) * canvas[edge] + _OUTLINE * _colour(slot)
