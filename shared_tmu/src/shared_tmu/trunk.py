@@ -56,10 +56,10 @@ def run_trunk(
         protect: "first", or "last": protect as many tokens at the end instead of those at the front, as
             published TMU does although task tokens are at the front. This merges them; for comparison.
         mask: further tokens to protect, `[B, N]` bool, which may differ between images; or `[B, N - T]`, for
-            the tokens after the prefix; or a function that computes it from the tokens `[B, N, C]`. The rule
-            is "background first", the same for every method: as many tokens are removed as without a mask,
-            and a protected token is removed, or receives another, only if too few other tokens are left;
-            protected tokens are then removed in the method's own order.
+            the tokens after the prefix; or a function that computes it from the tokens `[B, N, C]`, or a
+            `ReadMask`, which does so at a block. The rule, "background first", is that of every method: as
+            many tokens are removed as without a mask, and a protected token is removed, or receives another,
+            only if too few others are left; protected tokens are then removed in the method's own order.
         restore: row of `RESTORES`, how the full grid is restored.
         grid: rows and columns of the patches, for methods that use it.
         learned: the module of a method that learns, `method.learn(blocks)`.

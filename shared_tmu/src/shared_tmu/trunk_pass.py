@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from .blocks.guard import call_whole
 from .blocks.halves import Block, attention_half, mlp_half
-from .errors import MethodError, PlanError
+from .errors import MethodError, PatchError, PlanError
 from .method_parts.controls import front_to_last, last_to_front, turned
 from .method_parts.method import Method
 from .method_parts.protection import fit_mask
+from .method_parts.read_masks import ReadMask
 from .method_parts.reductions import Route
 from .method_parts.seen import Applied, Seen, Watch
 from .plans.ops import merge, unmerge
@@ -21,9 +22,9 @@ from .plans.plan import MergePlan
 from .schedule import count_removed, say_where_limited
 from .trunk_settings import TrunkSettings
 
-Mask = Tensor | Callable[[Tensor], Tensor]
+Mask = Tensor | ReadMask | Callable[[Tensor], Tensor]
 """Tokens to protect, `[B, N]` bool, or a function that computes this from the tokens `[B, N, C]` that enter a
-trunk."""
+trunk, or a mask that is read at a block."""
 
 
 class TrunkPass:
@@ -65,6 +66,7 @@ class TrunkPass:
         self._history: tuple[Applied, ...] = ()
         self._size: Tensor | None = None
         self._protected: Tensor | None = None
+        self._has_read = False
 
     @property
     def plans(self) -> tuple[Route, ...]:
@@ -89,11 +91,17 @@ class TrunkPass:
             x = last_to_front(x, prefix)
         if self._made:
             return self._run("merging", _reduce_again, x, self._made[-1])  # type: ignore[no-any-return]
-        if self._mask is not None and self._protected is None:
-            given = self._mask if isinstance(self._mask, Tensor) else self._mask(x)
+        if self._protected is None and (given := self._given(x)) is not None:
             mask = fit_mask(given.to(x.device), x.shape[0], x.shape[1], prefix)
             self._protected = last_to_front(mask, prefix) if is_turned else mask
         return x
+
+    def _given(self, x: Tensor) -> Tensor | None:
+        """The mask that is known when the tokens `[B, N, C]` enter the trunk."""
+        mask = self._mask
+        if isinstance(mask, ReadMask):
+            return mask.begin()
+        return mask if mask is None or isinstance(mask, Tensor) else mask(x)
 
     def step(self, number: int, block: Block, x: Tensor) -> Tensor:
         """Run a block on the current slots, removing as many as the schedule says for it.
@@ -106,6 +114,7 @@ class TrunkPass:
         Returns:
             Slots after the block, as many or fewer.
         """
+        self._read_mask(number, block, x)
         settings, asked = self.settings, self._asked[number]
         method, prefix = settings.method, settings.num_prefix_tokens
         r = count_removed(asked, x.shape[1], prefix, method.limit, method.shares_all)
@@ -127,6 +136,22 @@ class TrunkPass:
             self._size, self._protected = seen.sizes, seen.protected
             self._history = (*self._history, *seen.history)
         return seen.tokens
+
+    def _read_mask(self, number: int, block: Block, x: Tensor) -> None:
+        """Read the mask of the slots `[B, M, C]` that enter a block, if this is the block for it."""
+        mask = self._mask
+        if not isinstance(mask, ReadMask) or self._has_read or number < mask.block:
+            return
+        if number > mask.block:
+            raise PatchError(
+                f"the mask of this ViT is read from the tokens that enter block {mask.block}, and this pass "
+                f"began at block {number}: run all blocks, or hand each what the block before returned."
+            )
+        prefix, before = self.settings.num_prefix_tokens, self._protected
+        own = None if before is None else before[:, prefix:]
+        shown = self._run("matching", mask, x[:, prefix:], block, own)
+        self._protected = fit_mask(shown, x.shape[0], x.shape[1], prefix)
+        self._has_read = True
 
     def _run_whole(self, block: Block, seen: Seen) -> Tensor:
         """A block that removes nothing; run from its parts if attention is proportional."""

@@ -76,22 +76,23 @@ class MergedBlocks(nn.ModuleList):
         return out
 
     def train(self, mode: bool = True) -> Self:
-        """Put the blocks into training mode, and with them what the method learns."""
-        if self._holds_learned and self.trunk.learned is not None:
-            self.trunk.learned.train(mode)
+        """Put the blocks into training mode, and with them what follows them."""
+        for part in self._followers:
+            part.train(mode)
         return super().train(mode)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the blocks, and with them what the method learns."""
-        if self._holds_learned and self.trunk.learned is not None:
-            self.trunk.learned._apply(fn)  # type: ignore[no-untyped-call]
+        """Move or cast the blocks, and with them what follows them."""
+        for part in self._followers:
+            part._apply(fn)  # type: ignore[no-untyped-call]
         moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return moved
 
     @property
-    def _holds_learned(self) -> bool:
-        """Whether this is the first container of its trunk; only that one moves the learned module."""
-        return 0 in self._numbers
+    def _followers(self) -> tuple[nn.Module, ...]:
+        """What a method has learned and a mask that is read; only the first container of a trunk moves
+        them."""
+        return self.trunk.followers if 0 in self._numbers else ()
 
     def __iter__(self) -> Iterator[Any]:
         if not self._gives_steps:

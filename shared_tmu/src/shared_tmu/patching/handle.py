@@ -19,12 +19,14 @@ from torch import nn
 from ..blocks.verification import BlockCheck, takes_more_than_tokens
 from ..errors import PatchError
 from ..method_parts.learned import load_learned, make_learned, save_learned
+from ..method_parts.read_masks import ReadMask
 from ..method_parts.reductions import Route
 from ..method_parts.seen import Grid, Watch
 from ..methods import Method, find_method
 from ..schedule import Schedule
 from ..trunk import Mask, Protect, TrunkSettings, Unmerge
 from .arrival import Arrival, watch_arrival
+from .checks import refuse_arguments, refuse_wrapped
 from .container import MergedBlocks
 from .grid import find_grid
 from .prefix import count_prefix, read_prefix
@@ -122,6 +124,11 @@ class PatchHandle:
     @r.setter
     def r(self, value: Any) -> None:
         self.schedule = value
+
+    @property
+    def mask(self) -> Mask | None:
+        """What is protected in every forward, on the device of the ViT; None for nothing."""
+        return self._trunk.mask
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -241,24 +248,24 @@ def patch(
         protect: "last" reproduces published TMU, which protects the last tokens (see `run_trunk`).
         record: keep the plans of the last forward in `handle.plan` and `handle.plans`.
         mask: further tokens to protect (see `run_trunk`) in every forward; for a different mask in each
-            forward, give a function of the tokens, or use `handle.masked`.
+            forward, give a function of the tokens or a `ReadMask`, or use `handle.masked`.
         restore: row of `RESTORES`, how the grid is restored.
-        grid: rows and columns of the patches, for methods that use it; None reads them from the ViT.
+        grid: rows and columns of the patches, for methods that use it; None reads the ViT.
 
     Raises:
         PatchError: already patched, wrapped in `nn.DataParallel`, or no, or more than one, ViT found; blocks
             that compute something else or are given more than tokens; a prefix that cannot be known.
         ScheduleError, MethodError: an unreadable schedule, or for too many layers; no such method.
     """
-    schedule, rule = Schedule.parse(schedule), find_method(method)
-    _refuse_wrapped(model)
-    found = find_trunk(model)
+    refuse_wrapped(model)
+    schedule, rule, found = Schedule.parse(schedule), find_method(method), find_trunk(model)
     count, arrival = _prefix_of(model, found, num_prefix_tokens)
     grid = grid or find_grid(found.owner)
     settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect, restore, grid)
     settings.schedule.per_layer(len(found.blocks))
     check = BlockCheck(found.blocks, None if arrival is None else arrival.shape)
     learned = None if rule.learn is None else make_learned(rule.learn, found.blocks)
+    mask = mask.placed(found.blocks) if isinstance(mask, ReadMask) else mask
     trunk = Trunk(settings, len(found.blocks), record, check, mask, learned)
     for (owner, name), container, numbers in zip(found.places, found.containers, found.numbers, strict=True):
         owner._modules[name] = MergedBlocks(container, trunk, numbers)
@@ -271,27 +278,5 @@ def _prefix_of(model: nn.Module, found: FoundTrunk, given: int | None) -> tuple[
     arrival = None
     if count is None or any(takes_more_than_tokens(block) for block in found.blocks):
         arrival = watch_arrival(model, found)
-    _refuse_arguments(found, arrival)
+    refuse_arguments(found, arrival)
     return count_prefix(found.owner, arrival) if count is None else count, arrival
-
-
-def _refuse_wrapped(model: nn.Module) -> None:
-    """Models that are patched already, or that copy themselves."""
-    for module in model.modules():
-        if isinstance(module, MergedBlocks):
-            raise PatchError(
-                f"this ViT is already patched with '{module.settings.schedule}'. "
-                "Leave that `with` block, or call handle.remove(), first."
-            )
-        if isinstance(module, nn.DataParallel):
-            raise PatchError(
-                "nn.DataParallel copies its model at every call: patch inside it, patch(model.module, ...)."
-            )
-
-
-def _refuse_arguments(found: FoundTrunk, arrival: Arrival | None) -> None:
-    if arrival is not None and arrival.others:
-        raise PatchError(
-            f"{type(found.owner).__name__} gives its blocks {', '.join(arrival.others)} besides tokens, made "
-            "for tokens that have not merged, which merging would ignore: this model cannot be patched."
-        )

@@ -72,6 +72,11 @@ class Trunk:
         """Whether any block has to run differently from its own forward."""
         return self.is_active and self.settings.merges(self.depth)
 
+    @property
+    def followers(self) -> tuple[nn.Module, ...]:
+        """Modules beside the model that are moved, cast and put into a mode with it."""
+        return tuple(part for part in (self.learned, self.mask) if isinstance(part, nn.Module))
+
     def keep(self, plans: tuple[Route, ...], x: Tensor | torch.fx.Proxy) -> None:
         """Keep the plans of a pass of tokens `[B, N, C]`, if recording is on."""
         if self.record and not isinstance(x, torch.fx.Proxy):

@@ -1,0 +1,78 @@
+"""Masks that are read inside a trunk, from the tokens that enter one of its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+from torch import Tensor, nn
+
+from ..blocks.halves import Block
+from ..errors import PatchError
+
+
+class ReadMask(nn.Module):
+    """A mask of tokens to protect that needs no detector: the ViT's own tokens say what they show.
+
+    It is read once per forward, from what enters a block. Blocks before it that merge do so without a mask,
+    and the slots that they leave are read. Given to `patch`, it moves with the model, and is not part of the
+    model's state dict.
+
+    Args:
+        block: number of that block, from 0; 0 is right after the patch embedding, so that nothing merges
+            without the mask.
+    """
+
+    def __init__(self, block: int = 0) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+        """Which patch tokens to protect: `[B, M, C]` to `[B, M]` bool.
+
+        Args:
+            x: tokens that enter `block`, without the prefix.
+            block: the block.
+            before: what was protected until then, `[B, M]` bool; None for nothing.
+        """
+        raise NotImplementedError
+
+    def begin(self) -> Tensor | None:
+        """Patch tokens to protect until the block is reached, `[B, P]` bool; None for none."""
+        return None
+
+    def placed(self, blocks: Sequence[nn.Module]) -> Self:
+        """The same, on the device of the blocks of the ViT that it is for.
+
+        Raises:
+            PatchError: it does not fit them.
+        """
+        if not 0 <= self.block < len(blocks):
+            raise PatchError(
+                f"this mask is read at block {self.block}, and the ViT has {len(blocks)}: use 0 to "
+                f"{len(blocks) - 1}."
+            )
+        return self.to(next(blocks[0].parameters()).device)
+
+
+class GivenOrRead(ReadMask):
+    """Masks that are given for some images of a batch; those of the others are read.
+
+    Args:
+        given: `[B, P]` bool of the patch tokens; images without any `True` are those to read.
+        other: how.
+    """
+
+    def __init__(self, given: Tensor, other: ReadMask) -> None:
+        super().__init__(other.block)
+        self.given, self.other = given, other
+        self.is_known = given.any(dim=1, keepdim=True)
+
+    def begin(self) -> Tensor | None:
+        """See `ReadMask`, also for the others."""
+        return self.given
+
+    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+        """Those given where they are known."""
+        read: Tensor = self.other(x, block)
+        return read if before is None else before.where(self.is_known, read)

@@ -1,0 +1,41 @@
+"""Models that cannot be patched, refused before anything is changed."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..errors import PatchError
+from .arrival import Arrival
+from .container import MergedBlocks
+from .search import FoundTrunk
+
+
+def refuse_wrapped(model: nn.Module) -> None:
+    """Refuse models that are patched already, or that copy themselves.
+
+    Raises:
+        PatchError: it is one.
+    """
+    for module in model.modules():
+        if isinstance(module, MergedBlocks):
+            raise PatchError(
+                f"this ViT is already patched with '{module.settings.schedule}'. "
+                "Leave that `with` block, or call handle.remove(), first."
+            )
+        if isinstance(module, nn.DataParallel):
+            raise PatchError(
+                "nn.DataParallel copies its model at every call: patch inside it, patch(model.module, ...)."
+            )
+
+
+def refuse_arguments(found: FoundTrunk, arrival: Arrival | None) -> None:
+    """Refuse a ViT that gives its blocks more than tokens.
+
+    Raises:
+        PatchError: it does; the message names what.
+    """
+    if arrival is not None and arrival.others:
+        raise PatchError(
+            f"{type(found.owner).__name__} gives its blocks {', '.join(arrival.others)} besides tokens, made "
+            "for tokens that have not merged, which merging would ignore: this model cannot be patched."
+        )
