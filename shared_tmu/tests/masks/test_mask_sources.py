@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from shared_tmu.errors import InputError
 from shared_tmu.masks import (
     MASKS,
     SKELETONS,
+    MaskPlace,
     MaskScene,
     Outline,
     PatchWindows,
@@ -18,7 +21,7 @@ from shared_tmu.masks import (
     cover_tokens,
     draw_box,
     draw_triangles,
-    find_mask,
+    find_masks,
     mask_names,
 )
 from shared_tmu.pictures.body_crops import body_crop
@@ -110,18 +113,47 @@ def test_meshes_and_boxes_are_filled_whichever_way_they_look() -> None:
     assert np.array_equal(drawn, box)
 
 
+PICTURES = MaskPlace("hand", has_truth=False, is_video=False)
+
+
 def test_names() -> None:
-    assert find_mask("none") is None
+    assert not find_masks("none")
     assert mask_names()[0] == "none"
     for name in mask_names()[1:]:
-        found = find_mask(name)
-        assert found is not None
-        assert found.name == name
+        assert find_masks(name).names == (name,)
+        assert str(find_masks(name)) == name
     with pytest.raises(InputError, match="use one of none, landmarks, box"):
-        find_mask("magic")
+        find_masks("magic")
     with pytest.raises(InputError, match="pictures have none"):
-        find_mask("truth", with_truth=False)
-    assert "truth" not in mask_names(with_truth=False)
+        find_masks("truth", PICTURES)
+    with pytest.raises(InputError, match="only videos have"):
+        find_masks("previous", PICTURES)
+    assert not {"truth", "previous"} & set(mask_names(PICTURES))
+
+
+def test_a_choice_is_the_first_that_is_known() -> None:
+    choice = find_masks("landmarks+box")
+    corner, points = (2.0, 3.0, 6.0, 9.0), np.full((21, 2), np.nan)
+    scene = MaskScene((20, 20), np.eye(2, 3), SKELETONS["hand"], box_xyxy=corner)
+    drawn, name = choice.draw(scene)
+    assert drawn is not None
+    assert (name, drawn.sum()) == ("box", 5 * 7)
+    points[1:3] = 15.0
+    points[2, 0] = 18.0
+    assert choice.draw(replace(scene, landmarks_px=points))[1] == "landmarks"
+    away = replace(scene, landmarks_px=points + 100.0)  # outside the crop: it shows nothing
+    assert choice.draw(away)[1] == "box"
+    assert find_masks("landmarks").draw(scene) == (None, "none")
+    assert find_masks("landmarks+probe").draw(scene) == (None, "probe")
+    for text, message in (
+        ("probe+box", "would never be used: put it last"),
+        ("box+box", "twice"),
+        ("box+none", "'none' goes with no other"),
+        ("box+", "no mask ''"),
+        ("box+truth", "pictures have none"),
+    ):
+        with pytest.raises(InputError, match=message):
+            find_masks(text, PICTURES)
 
 
 def test_a_silhouette_is_moved_from_its_view_into_the_crop() -> None:
@@ -139,7 +171,7 @@ def test_a_silhouette_is_moved_from_its_view_into_the_crop() -> None:
 
 
 def test_rows_are_for_those_they_can_show() -> None:
-    assert "segmentation" in mask_names(subject="body")
-    assert "segmentation" not in mask_names(subject="hand")
+    assert "segmentation" in mask_names(MaskPlace("body"))
+    assert "segmentation" not in mask_names(MaskPlace("hand"))
     with pytest.raises(InputError, match="cannot be had of a hand: use one of none, landmarks, box"):
-        find_mask("segmentation", subject="hand", with_truth=False)
+        find_masks("segmentation", PICTURES)

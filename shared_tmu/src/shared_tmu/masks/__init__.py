@@ -5,29 +5,39 @@ A mask is true at the foreground. When a mask is given to `patch`, its tokens do
 background is left.
 """
 
+from .attention import AttentionMask
+from .choice import MaskChoice, find_masks, mask_names
 from .limbs import Limb, Mask, draw_box, draw_limbs, draw_triangles
+from .probe import ProbeFacts, TokenProbe, weights_before
 from .scene import MaskScene, Outline, Silhouette
 from .skeletons import SKELETONS, Skeleton
-from .sources import AUTO, MASKS, NO_MASK, MaskSource, find_mask, mask_names
+from .sources import ANYWHERE, AUTO, MASKS, NO_MASK, MaskPlace, MaskSource
 from .windows import PatchWindows, cover_tokens
 
 __all__ = [
+    "ANYWHERE",
     "AUTO",
     "MASKS",
     "NO_MASK",
     "SKELETONS",
+    "AttentionMask",
     "Limb",
     "Mask",
+    "MaskChoice",
+    "MaskPlace",
     "MaskScene",
     "MaskSource",
     "Outline",
     "PatchWindows",
+    "ProbeFacts",
     "Silhouette",
     "Skeleton",
+    "TokenProbe",
     "cover_tokens",
     "draw_box",
     "draw_limbs",
     "draw_triangles",
-    "find_mask",
+    "find_masks",
     "mask_names",
+    "weights_before",
 ]

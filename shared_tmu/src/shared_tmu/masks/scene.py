@@ -50,6 +50,7 @@ class MaskScene:
         box_xyxy: the subject's box in the picture.
         landmarks_px: what the detector found, `[K, 2]` of the picture; NaN for what it does not see.
         silhouette: what the detector found.
+        previous: the same subject's mesh in the frame before, moved with its box.
         true_keypoints_px: of a data set, `[K, 2]`.
         true_outline: of a data set.
     """
@@ -60,6 +61,7 @@ class MaskScene:
     box_xyxy: tuple[float, float, float, float] | None = None
     landmarks_px: Points | None = None
     silhouette: Silhouette | None = None
+    previous: Outline | None = None
     true_keypoints_px: Points | None = None
     true_outline: Outline | None = None
 

@@ -5,28 +5,56 @@
 | none | nothing: every token may merge, as in published TMU |
 | landmarks | a detector that finds key points, as mediapipe does; the default of the demo where it does |
 | box | the subject's box |
-| segmentation | people, found by mediapipe, which segments them |
+| previous | a video: the mesh of the same subject in the frame before, moved with its box |
+| probe | nothing but a probe for these weights, which reads the model's own tokens |
+| attention | nothing: the model's own attention |
+| segmentation | people, segmented by mediapipe or by yolo |
 | keypoints | true key points: data sets only |
 | truth | a true mesh: data sets only |
 
-A row draws the subject's pixels in the model's input crop; `cover_tokens` converts them to tokens.
+Most rows draw the subject's pixels in the model's input crop; `cover_tokens` converts them to tokens. The
+masks of `probe` and `attention` are read inside the model's trunk, see `shared_tmu.read_masks`.
+
+Names joined by `+` are a choice: the first of them that is known of a crop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from shared_tmu.errors import InputError
+from shared_tmu.read_masks import ReadMask
 
+from .attention import AttentionMask
 from .limbs import Mask, draw_box, draw_moved, draw_triangles
-from .scene import MaskScene
+from .probe import TokenProbe
+from .scene import MaskScene, Outline
 
 NO_MASK = "none"
 AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class MaskPlace:
+    """Where masks are asked for.
+
+    Attributes:
+        subject: what is to be masked, `"hand"` or `"body"`; None for any.
+        has_truth: whether there is a data set's truth to draw from.
+        is_video: whether there are frames in order.
+    """
+
+    subject: str | None = None
+    has_truth: bool = True
+    is_video: bool = True
+
+
+ANYWHERE = MaskPlace()
+"""Where everything can be had."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +66,9 @@ class MaskSource:
         lacks: what is missing where it draws nothing, as messages say it.
         draw: `[H, W]` bool of the crop; None if what it needs is not known.
         of_truth: whether only data sets have what it needs.
+        of_video: whether only videos have it.
+        reader: of masks that are read inside the model and never drawn: makes one, from the file of a probe
+            if it needs one.
         subject: what it can show, `"hand"` or `"body"`; None for both.
     """
 
@@ -45,16 +76,46 @@ class MaskSource:
     lacks: str
     draw: Callable[[MaskScene], Mask | None]
     of_truth: bool = False
+    of_video: bool = False
+    reader: Callable[[Path | None], ReadMask] | None = None
     subject: str | None = None
 
-    def is_for(self, subject: str | None, with_truth: bool) -> bool:
-        """Whether it can be had of such a subject (None: of any), with or without a data set's truth."""
-        return (with_truth or not self.of_truth) and (subject is None or self.subject in (None, subject))
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether it is known of every crop, but only inside the model."""
+        return self.reader is not None
+
+    def lacks_in(self, place: MaskPlace) -> str | None:
+        """Why it cannot be had there; None if it can."""
+        if self.subject is not None and place.subject not in (None, self.subject):
+            return f"cannot be had of a {place.subject}"
+        if self.of_truth and not place.has_truth:
+            return "is drawn from the truth of a data set, and pictures have none"
+        if self.of_video and not place.is_video:
+            return "is drawn from the frame before, which only videos have"
+        return None
 
 
 def _landmarks(scene: MaskScene) -> Mask | None:
     found = scene.landmarks_px
     return None if found is None else scene.skeleton.draw(scene.to_crop(found), scene.size)
+
+
+def _previous(scene: MaskScene) -> Mask | None:
+    return _drawn(scene, scene.previous)
+
+
+def _nothing(scene: MaskScene) -> Mask | None:
+    return None
+
+
+def _read_probe(file: Path | None) -> TokenProbe:
+    assert file is not None, "programs have found it"
+    return TokenProbe.load(file)[0]
+
+
+def _read_attention(file: Path | None) -> AttentionMask:
+    return AttentionMask()
 
 
 def _keypoints(scene: MaskScene) -> Mask | None:
@@ -81,7 +142,10 @@ def _segmentation(scene: MaskScene) -> Mask | None:
 
 
 def _truth(scene: MaskScene) -> Mask | None:
-    outline = scene.true_outline
+    return _drawn(scene, scene.true_outline)
+
+
+def _drawn(scene: MaskScene, outline: Outline | None) -> Mask | None:
     if outline is None:
         return None
     return draw_triangles(scene.to_crop(outline.points_px), outline.faces, scene.size)
@@ -93,6 +157,9 @@ MASKS = MappingProxyType(
         for source in (
             MaskSource("landmarks", "the detector gave no landmarks", _landmarks),
             MaskSource("box", "there is no box", _box),
+            MaskSource("previous", "the frame before shows no such subject", _previous, of_video=True),
+            MaskSource("probe", "there is no probe", _nothing, reader=_read_probe),
+            MaskSource("attention", "there is no attention", _nothing, reader=_read_attention),
             MaskSource("segmentation", "the detector gave no segmentation", _segmentation, subject="body"),
             MaskSource("keypoints", "there are no true key points", _keypoints, of_truth=True),
             MaskSource("truth", "there is no true mesh", _truth, of_truth=True),
@@ -100,34 +167,3 @@ MASKS = MappingProxyType(
     }
 )
 """Rows but `none`."""
-
-
-def find_mask(name: str, *, subject: str | None = None, with_truth: bool = True) -> MaskSource | None:
-    """The row of a name; None for `none`.
-
-    Args:
-        name: what `--mask` was given.
-        subject: what is to be masked, `"hand"` or `"body"`; None for any.
-        with_truth: whether there is a data set's truth to draw from.
-
-    Raises:
-        InputError: no such row, or one that cannot be had of such a subject or without truth.
-    """
-    if name == NO_MASK:
-        return None
-    found = MASKS.get(name)
-    if found is not None and found.is_for(subject, with_truth):
-        return found
-    known = ", ".join(mask_names(subject=subject, with_truth=with_truth))
-    if found is None:
-        raise InputError(f"there is no mask {name!r}: use one of {known}.")
-    if found.is_for(None, with_truth):
-        raise InputError(f"mask {name!r} cannot be had of a {subject}: use one of {known}.")
-    raise InputError(
-        f"mask {name!r} is drawn from the truth of a data set, and pictures have none: use one of {known}."
-    )
-
-
-def mask_names(*, subject: str | None = None, with_truth: bool = True) -> tuple[str, ...]:
-    """All names that can be had, `none` first; see `find_mask`."""
-    return NO_MASK, *(row.name for row in MASKS.values() if row.is_for(subject, with_truth))
