@@ -22,7 +22,7 @@ import update_tables
 from bundled import BUNDLED, Bundled
 from comparison import Run
 
-from shared_tmu.masks import MASKS
+from shared_tmu.masks import MaskPlace, mask_names
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import file_sha256
 
@@ -63,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def masks_for(name: str, *, with_truth: bool) -> list[str]:
     """Masks that a bundled model's set, or photographs, can have; `none` first."""
     subject = "body" if name in NO_TRUE_KEYPOINTS else "hand"
-    rows = [row.name for row in MASKS.values() if row.is_for(subject, with_truth)]
-    return ["none", *(row for row in rows if row != "keypoints" or subject == "hand")]
+    names = mask_names(MaskPlace(subject, has_truth=with_truth, is_video=False))
+    return [name for name in names if name != "keypoints" or subject == "hand"]
 
 
 def newest(model: Bundled, dataset: str) -> list[Run]:

@@ -57,11 +57,11 @@ def test_every_mask_beside_plain_merging_newest_lines_only(toy, tmp_path, monkey
     lines = [json.loads(line) for line in toy.lines("masks").read_text().splitlines()]
     assert {line["kind"] for line in lines} == {"masks"}
     own = [(line["schedule"], line["mask"]) for line in lines if line["dataset"] == "synthhand"]
-    masks = ("none", "landmarks", "box", "keypoints", "truth")
+    masks = ("none", "landmarks", "box", "probe", "attention", "keypoints", "truth")
     assert own == [("off", "none")] + [(s, mask) for mask in masks for s in ("5x20", "8x16")]
     assert all(line["pa_mpvpe_mm"] == 1.0 for line in lines if line["dataset"] == "synthhand")
     told = {line["mask"] for line in lines if line["dataset"] == "photos"}
-    assert told == {"none", "landmarks", "box"}
+    assert told == {"none", "landmarks", "box", "probe", "attention"}
     table = update_tables.make_table(update_tables.read_results(toy.lines("masks")))
     assert "| 8x16 | landmarks | 9 | 4 | 0 | 1.00 |" in table
     assert "samples: 7; samples moved by a pixel: 50" in table
@@ -69,5 +69,5 @@ def test_every_mask_beside_plain_merging_newest_lines_only(toy, tmp_path, monkey
 
 def test_people_have_no_key_points_in_the_detectors_order():
     assert measure_masks.masks_for("smplest-x", with_truth=True) == [
-        *("none", "landmarks", "box", "segmentation", "truth")
+        *("none", "landmarks", "box", "probe", "attention", "segmentation", "truth")
     ]

@@ -12,7 +12,7 @@ from toy_vit import SequentialViT, ToyViT
 from shared_tmu import patch, run_trunk
 from shared_tmu.errors import PatchError
 from shared_tmu.masks import AttentionMask, TokenProbe
-from shared_tmu.read_masks import GivenOrRead, ReadMask
+from shared_tmu.method_parts.read_masks import GivenOrRead, ReadMask
 
 VITS = pytest.mark.parametrize("build", [ToyViT, SequentialViT])
 PREFIX = 3

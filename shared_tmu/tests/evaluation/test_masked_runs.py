@@ -12,7 +12,7 @@ from shared_tmu.errors import InputError
 from shared_tmu.evaluation import main, parse_settings
 from shared_tmu.evaluation.masking import key_of
 from shared_tmu.evaluation.predict import load_batch
-from shared_tmu.masks import MASKS
+from shared_tmu.masks import MASKS, ProbeFacts, TokenProbe, weights_before
 from shared_tmu.programs.results import read_records
 
 
@@ -52,10 +52,11 @@ def test_masks_are_runs_of_their_own_and_say_what_they_did(run, data_dir):
     assert [r["mask"] for r in records] == ["none", "none", "box", "truth"]
     assert [r["tokens_kept"] for r in records] == [64, 24, 24, 24]
     _, plain, box, truth = records
-    assert (plain["mask_tokens"], plain["mask_missing"], plain["mask_ms"]) == (None, None, None)
+    assert (plain["mask_tokens"], plain["mask_missing"], plain["mask_share"]) == (None, None, None)
     assert 0 < truth["mask_tokens"] <= box["mask_tokens"] < 64
     assert truth["mask_missing"] == box["mask_missing"] == 2  # hands outside their small pictures
     assert truth["mask_ms"] > 0
+    assert truth["mask_share_quartiles"][0] <= truth["mask_share"] <= truth["mask_share_quartiles"][1]
     for record in records:
         assert record["stability_n"] == 2
         assert record["orientation_error_deg"] >= 0
@@ -80,7 +81,7 @@ def test_a_finished_mask_is_kept_and_another_is_done(run):
     run("--r", "20x2", "--mask", "box")
     _, records, model = run("--r", "20x2", "--mask", "box,truth")
     assert [r["mask"] for r in records] == ["box", "truth"]
-    assert model.calls <= 4  # two batches, and what counts tokens
+    assert model.calls <= 4 + 9  # two batches, and what counts tokens; what times the mask
 
 
 def test_samples_without_a_mask_are_counted_and_told(run, capsys, monkeypatch):
@@ -92,6 +93,37 @@ def test_samples_without_a_mask_are_counted_and_told(run, capsys, monkeypatch):
         "20x2-mask-landmarks: 5 of 5 samples merged without a mask (the detector gave"
         in capsys.readouterr().out
     )
+
+
+def test_masks_that_are_read_and_choices(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("shared_tmu.datasets.hand_meshes.find_subject", lambda *given: None)
+    vit, folder = ToyHand().backbone, tmp_path / "toy"
+    folder.mkdir()
+    file = folder / "toy.probe.safetensors"
+    probe = TokenProbe(torch.ones(16), torch.tensor(0.0))
+    probe.save(file, ProbeFacts("Toy", weights_before(vit, 0), {}))
+    status, records, _ = run(
+        *("--r", "20x2", "--mask", "probe,attention,landmarks+probe,landmarks+box,box,box+probe"),
+        *("--stability", "2"),
+    )
+    assert status == 0
+    by_mask = {record["mask"]: record for record in records}
+    assert list(by_mask) == ["probe", "attention", "landmarks+probe", "landmarks+box", "box", "box+probe"]
+    score, name = "pa_mpvpe_mm", "mask_tokens"
+    assert by_mask["probe"][score] == by_mask["landmarks+probe"][score]  # no landmarks are found
+    assert by_mask["box"][score] == by_mask["landmarks+box"][score]
+    assert len({by_mask[mask][score] for mask in ("probe", "attention", "box", "box+probe")}) == 4
+    assert 0 < by_mask["probe"][name] < 64
+    assert by_mask["box"]["mask_missing"] == 2
+    assert by_mask["box+probe"]["mask_missing"] == 0
+    assert by_mask["box+probe"][name] > by_mask["box"][name]
+    for record in records:
+        assert record["mask_share"] > 0
+        assert record["stability_mm"] > 0
+        assert ("probe_sha256" in record) == ("probe" in record["mask"])
+    assert run("--r", "20x2", "--mask", "probe")[0] == 0
+    probe.save(file, ProbeFacts("Toy", "other", {}))
+    assert run("--r", "20x2", "--mask", "probe")[0] == 1
 
 
 def test_landmarks_are_what_the_detector_finds(data_dir, monkeypatch):
@@ -115,6 +147,12 @@ def test_masks_that_cannot_be_are_refused_by_name(run, tmp_path, monkeypatch, ca
         parse_settings(program, ["--mask", "magic"])
     with pytest.raises(InputError, match="'dct' mixes all"):
         parse_settings(program, ["--mask", "box", "--method", "dct"])
+    with pytest.raises(InputError, match="only videos have"):
+        parse_settings(program, ["--mask", "previous"])
+    with pytest.raises(InputError, match="is not a file: train one with python -m"):
+        parse_settings(program, ["--mask", "probe"])
+    with pytest.raises(InputError, match="no mask reads it"):
+        parse_settings(program, ["--mask", "box", "--probe", "p.safetensors"])
     monkeypatch.setattr(
         "shared_tmu.datasets.hand_meshes.HandMeshSet.lacking",
         lambda self, source: "there is none" if source.of_truth else None,

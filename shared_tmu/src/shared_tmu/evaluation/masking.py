@@ -1,40 +1,40 @@
-"""Masks of an evaluation: drawn for each sample as the runs need them, and the time that this takes."""
+"""Masks of an evaluation: drawn for each sample as the runs need them, or read inside the model."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from shared_tmu.blocks.halves import Block
 from shared_tmu.datasets import EvalSet
-from shared_tmu.masks import MASKS, NO_MASK
-from shared_tmu.programs.model_program import ModelProgram, Run
-from shared_tmu.programs.timing import synchronize
+from shared_tmu.masks import NO_MASK, MaskChoice, find_masks
+from shared_tmu.method_parts.read_masks import ReadMask
+from shared_tmu.programs.model_program import Run
 
 TOKENS = "mask_tokens"
 """Kept with predictions: how many tokens of a sample a mask protects, `[N]`."""
 
-_DETECTED = ("landmarks", "segmentation")
-_TIMED = 16  # samples
-_REPEATS = 5
+_DETECTED = {"landmarks", "segmentation"}
 
 
-def _uses_detector(names: Sequence[str]) -> bool:
-    return any(name in _DETECTED for name in names)
+def uses_detector(masks: Iterable[MaskChoice]) -> bool:
+    """Whether one of them is drawn from what the demo's detector finds."""
+    return any(_DETECTED.intersection(mask.names) for mask in masks)
 
 
 def masks_of(runs: Iterable[Run]) -> tuple[str, ...]:
-    """Rows that runs need, without repeats."""
-    return tuple(dict.fromkeys(run.mask for run in runs if run.mask != NO_MASK))
+    """Masks that have to be drawn for runs, without repeats: what is read in the model is left out."""
+    drawn = (str(run.masks.drawn) for run in runs)
+    return tuple(dict.fromkeys(name for name in drawn if name != NO_MASK))
 
 
 def key_of(mask: str) -> str:
     """The key in a batch for the pixels `[B, H, W]` of a mask."""
-    return f"mask_{mask}"
+    return f"mask_{find_masks(mask).drawn}"
 
 
 def draw_masks(
@@ -47,12 +47,54 @@ def draw_masks(
     """
     if not names:
         return {}
-    scene = data.scene(index, crop, with_detector=_uses_detector(names))
-    drawn = {name: MASKS[name].draw(scene) for name in names}
+    masks = {name: find_masks(name) for name in names}
+    scene = data.scene(index, crop, with_detector=uses_detector(masks.values()))
+    drawn = {name: mask.draw(scene)[0] for name, mask in masks.items()}
     return {
         key_of(name): torch.from_numpy(np.zeros(scene.size, bool) if mask is None else mask)
         for name, mask in drawn.items()
     }
+
+
+class Counted(ReadMask):
+    """A mask that remembers how many tokens of each image it protected.
+
+    Args:
+        mask: what it does.
+    """
+
+    def __init__(self, mask: ReadMask) -> None:
+        super().__init__(mask.block)
+        self.mask = mask
+        self.found: Tensor | None = None
+
+    @classmethod
+    def of(cls, mask: Tensor | ReadMask | None) -> Counted:
+        """Of the mask of a batch; None protects nothing."""
+        assert mask is not None, "runs with a mask have one"
+        return cls(Given(mask) if isinstance(mask, Tensor) else mask)
+
+    def begin(self) -> Tensor | None:
+        """See `ReadMask`, also for the others."""
+        return self.mask.begin()
+
+    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+        """As the mask."""
+        shown: Tensor = self.mask(x, block, before)
+        self.found = shown.sum(dim=1)
+        return shown
+
+
+class Given(ReadMask):
+    """A mask of tokens that is known before, `[B, P]` bool."""
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.mask = mask
+
+    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+        """See `ReadMask`."""
+        return self.mask
 
 
 def describe_masks(run: Run, found: np.ndarray[Any, Any] | None) -> dict[str, Any]:
@@ -68,42 +110,13 @@ def describe_masks(run: Run, found: np.ndarray[Any, Any] | None) -> dict[str, An
     return {"mask": run.mask, TOKENS: float(found.mean()), "mask_missing": missing}
 
 
-def measure_masks(
-    program: ModelProgram, model: nn.Module, data: EvalSet, runs: Sequence[Run], device: torch.device
-) -> dict[Run, dict[str, Any]]:
-    """For each run `mask_ms`: milliseconds per crop from what is known of it to a token mask on `device`.
-
-    Medians; None without a mask. What a detector takes to find landmarks does not count: the demo has found
-    them already.
-    """
-    rows = range(min(len(data), _TIMED))
-    names = masks_of(runs)
-    if not names:
-        return {run: {"mask_ms": None} for run in runs}
-    crops = [data.load(index) for index in rows]
-    scenes = [
-        data.scene(index, crop, with_detector=_uses_detector(names))
-        for index, crop in zip(rows, crops, strict=True)
-    ]
-    taken: dict[str, float] = {}
-    for name in names:
-        seconds = []
-        for _ in range(_REPEATS):
-            started = time.perf_counter()
-            drawn = [MASKS[name].draw(scene) for scene in scenes]
-            pixels = [
-                np.zeros(scene.size, bool) if m is None else m for scene, m in zip(scenes, drawn, strict=True)
-            ]
-            program.estimates.cover(model, torch.from_numpy(np.stack(pixels)).to(device))
-            synchronize(device)
-            seconds.append(time.perf_counter() - started)
-        taken[name] = 1000.0 * float(np.median(seconds)) / len(scenes)
-    return {run: {"mask_ms": taken.get(run.mask)} for run in runs}
-
-
 def without_masks_lacking(data: EvalSet, runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """The runs whose masks a set may have, and a sentence for each of the others."""
-    reasons = {name: data.lacking(MASKS[name]) for name in masks_of(runs)}
-    possible = [run for run in runs if reasons.get(run.mask) is None]
-    refused = [f"{run.label} on {data.name}: {reasons[run.mask]}." for run in runs if run not in possible]
+    possible, refused = [], []
+    for run in runs:
+        reasons = [reason for source in run.masks.sources if (reason := data.lacking(source)) is not None]
+        if reasons:
+            refused.append(f"{run.label} on {data.name}: {reasons[0]}.")
+        else:
+            possible.append(run)
     return possible, refused

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from shared_tmu.datasets import EvalSet
 from shared_tmu.errors import InputError, MissingDependencyError
-from shared_tmu.evaluation.masking import TOKENS, draw_masks, key_of, masks_of
+from shared_tmu.evaluation.masking import TOKENS, Counted, draw_masks, key_of, masks_of
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
-from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.programs.model_program import ModelProgram, Run, batch_mask
 
 _log = logging.getLogger(__name__)
 _Loaded = tuple[dict[str, Tensor], list[str]]
@@ -132,13 +132,19 @@ def assemble(folder: RunFolder, chunks: Sequence[Chunk]) -> Arrays | None:
 def _predict(
     program: ModelProgram, model: nn.Module, run: Run, batch: Mapping[str, Tensor], kept: Sequence[str]
 ) -> Arrays:
-    pixels = batch.get(key_of(run.mask))
-    with run.applied(program, model, pixels):
-        output = model(batch)
+    pixels, counts = batch.get(key_of(run.mask)), None
+    if run.masks:
+        with run.patched(program, model) as handle:
+            counted = Counted.of(batch_mask(handle, program, model, pixels))
+            with handle.masked(counted):
+                output = model(batch)
+        counts = counted.found
+    else:
+        with run.applied(program, model):
+            output = model(batch)
     found = to_arrays(output, batch, kept)
-    if pixels is not None:
-        covered = program.estimates.cover(model, pixels).sum(dim=1)
-        found[TOKENS] = np.asarray(covered.float().cpu().numpy())
+    if counts is not None:
+        found[TOKENS] = np.asarray(counts.float().cpu().numpy())
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from shared_tmu.datasets.base import Column, EvalSet
 from shared_tmu.evaluation.intervals import PER_SAMPLE, is_damaged
-from shared_tmu.masks import MASKS
+from shared_tmu.masks import find_masks
 from shared_tmu.programs.results import read_records
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def format_unmasked(records: Sequence[Mapping[str, Any]]) -> str:
     """A line for each run that merged some samples without their mask."""
     return "".join(
         f"{record['label']}: {record['mask_missing']} of {record['n']} samples merged without a mask "
-        f"({MASKS[record['mask']].lacks}, or it covers no token).\n"
+        f"({find_masks(record['mask']).lacks}, or it covers no token).\n"
         for record in records
         if record.get("mask_missing")
     )

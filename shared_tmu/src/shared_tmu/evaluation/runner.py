@@ -19,11 +19,11 @@ from torch import nn
 from shared_tmu.datasets import EvalSet, check_dataset, open_dataset, picture_signature, set_sha256
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.evaluation.intervals import PER_SAMPLE, read_intervals, read_per_sample
+from shared_tmu.evaluation.mask_costs import measure_masks
 from shared_tmu.evaluation.masking import (
     TOKENS,
     describe_masks,
     masks_of,
-    measure_masks,
     without_masks_lacking,
 )
 from shared_tmu.evaluation.number_format import measure_dtype_error
@@ -119,7 +119,7 @@ class Evaluation:
         require_recipes(program, model, settings.runs)
         for run in settings.runs:
             with run.shortened(program, model):
-                run.patched(program, model).remove()
+                run.check(program, model)
         weights = weights_sha256(model)
         model.to(device=settings.device)
         exact = copy.deepcopy(model) if settings.dtype != torch.float32 else None

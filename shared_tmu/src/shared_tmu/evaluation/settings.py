@@ -13,21 +13,24 @@ import torch
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_meshes import TIPS
 from shared_tmu.evaluation.recipes import read_recipe_of
-from shared_tmu.masks import NO_MASK, mask_names
+from shared_tmu.masks import NO_MASK, MaskPlace, mask_names
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     DEVICE_HELP,
     LEARNED_HELP,
+    PROBE_HELP,
     choose_device,
     choose_learned,
     choose_mask,
+    choose_probe,
     choose_protection,
     images_per_call,
     named_path,
     natural,
     positive,
+    refuse_unused_probe,
     split_list,
 )
 from shared_tmu.programs.model_program import BASELINE, ModelProgram, Run
@@ -103,6 +106,8 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
             unmerge=not given.no_unmerge,
             learned=given.learned,
             layers=given.layers,
+            probe=given.probe,
+            checkpoint=given.checkpoint or program.default_checkpoint,
         ),
         data_dir=given.data_dir,
         results=given.results or program.results_dir,
@@ -164,8 +169,10 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add(
         "--mask",
         default=NO_MASK,
-        help=f"comma list of {', '.join(mask_names(subject=subject.name))}: which tokens merge last",
+        help=f"comma list of {', '.join(mask_names(_place(subject.name)))}: which tokens merge last; "
+        "landmarks+box: the first that is known of a sample",
     )
+    add("--probe", type=named_path, metavar="FILE", help=PROBE_HELP)
     add(
         "--layers",
         default=NO_LAYERS,
@@ -238,6 +245,8 @@ def read_runs(
     unmerge: bool,
     learned: Path | None = None,
     layers: str = NO_LAYERS,
+    probe: Path | None = None,
+    checkpoint: Path = Path(),
 ) -> tuple[Run, ...]:
     """Every schedule, method, protection, mask and recipe of layers of comma lists, no repeats; `off` only
     once for each recipe.
@@ -245,8 +254,8 @@ def read_runs(
     Raises:
         ScheduleError: a schedule that cannot be read.
         MethodError: a method that does not exist.
-        InputError: an empty list, a protection or mask that does not exist, or a mask for a method without
-            groups of tokens.
+        InputError: an empty list, a protection or mask that does not exist, a mask for a method without
+            groups of tokens, or a probe that is not there or would not be used.
         LayersError: a file that has no recipe.
     """
     parsed = [Schedule.parse(part) for part in split_list("--r", schedules)]
@@ -254,14 +263,16 @@ def read_runs(
     learned = choose_learned(learned, rows)
     files = {method: learned if find_method(method).learn else None for method in rows}
     sides = [choose_protection(part) for part in split_list("--protect", protect)]
-    kinds = [choose_mask(part, rows, subject) for part in split_list("--mask", masks)]
+    kinds = [choose_mask(part, rows, _place(subject)) for part in split_list("--mask", masks)]
+    probes = {mask: choose_probe(probe, mask, checkpoint) for mask in kinds}
+    refuse_unused_probe(probe, probes.values())
     recipes = [
         None if part == NO_LAYERS else read_recipe_of(Path(part)) for part in split_list("--layers", layers)
     ]
     runs = [
         replace(BASELINE, layers=recipe)
         if s.is_off
-        else Run(s, method, unmerge, side, mask, files[method], recipe)
+        else Run(s, method, unmerge, side, mask, files[method], recipe, probes[mask])
         for recipe in recipes
         for side in sides
         for method in rows
@@ -269,6 +280,11 @@ def read_runs(
         for s in parsed
     ]
     return tuple(dict.fromkeys(runs))
+
+
+def _place(subject: str) -> MaskPlace:
+    """What an evaluation can mask."""
+    return MaskPlace(subject, has_truth=True, is_video=False)
 
 
 def _shown(folder: Path) -> str:

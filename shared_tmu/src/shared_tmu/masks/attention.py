@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from shared_tmu import blocks
-from shared_tmu.attention_rows import mean_rows
-from shared_tmu.blocks import Block
-from shared_tmu.read_masks import ReadMask
+from shared_tmu.blocks import halves as blocks
+from shared_tmu.blocks.halves import Block
+from shared_tmu.method_parts.attention_rows import mean_rows
+from shared_tmu.method_parts.read_masks import ReadMask
 
 
 class AttentionMask(ReadMask):

@@ -16,11 +16,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.blocks import Block
-from shared_tmu.checkpoints import read_checkpoint, read_metadata, save_safetensors
+from shared_tmu.blocks.halves import Block
 from shared_tmu.errors import CheckpointError, PatchError
 from shared_tmu.files import shortened
-from shared_tmu.read_masks import ReadMask
+from shared_tmu.files.checkpoints import read_checkpoint, read_metadata, save_safetensors
+from shared_tmu.method_parts.read_masks import ReadMask
 
 KIND = "tmu-token-probe-1"
 _ABOUT = "about"

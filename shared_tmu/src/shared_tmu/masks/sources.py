@@ -13,7 +13,7 @@
 | truth | a true mesh: data sets only |
 
 Most rows draw the subject's pixels in the model's input crop; `cover_tokens` converts them to tokens. The
-masks of `probe` and `attention` are read inside the model's trunk, see `shared_tmu.read_masks`.
+masks of `probe` and `attention` are read inside the model's trunk, see `shared_tmu.method_parts.read_masks`.
 
 Names joined by `+` are a choice: the first of them that is known of a crop.
 """
@@ -27,7 +27,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from shared_tmu.read_masks import ReadMask
+from shared_tmu.method_parts.read_masks import ReadMask
 
 from .attention import AttentionMask
 from .limbs import Mask, draw_box, draw_moved, draw_triangles

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from shared_tmu.errors import InputError
 from shared_tmu.layers import BlocksOf, LayerRecipe, shortened
-from shared_tmu.masks import NO_MASK
+from shared_tmu.masks import NO_MASK, MaskChoice, TokenProbe, find_masks
+from shared_tmu.method_parts.read_masks import GivenOrRead, ReadMask
 from shared_tmu.patching import PatchHandle
 from shared_tmu.programs.estimates import HAND, Estimate
 from shared_tmu.programs.random_models import build_random
@@ -137,10 +138,11 @@ class Run:
         method: row of `shared_tmu.METHODS`.
         unmerge: whether the full sequence is restored; False is the merge-only control.
         protect: which tokens are protected, see `shared_tmu.run_trunk`; `"last"` is a control.
-        mask: row of `shared_tmu.masks.MASKS`, or `none`: which tokens merge last.
+        mask: which tokens merge last, see `shared_tmu.masks.find_masks`.
         learned: file of what the method has learned, of `handle.save_learned`; None for methods that learn
             nothing.
         layers: which blocks of the model become one first; None leaves all as they are.
+        probe: file of the probe, for masks that read it.
     """
 
     schedule: Schedule
@@ -150,6 +152,12 @@ class Run:
     mask: str = NO_MASK
     learned: Path | None = None
     layers: LayerRecipe | None = None
+    probe: Path | None = None
+
+    @property
+    def masks(self) -> MaskChoice:
+        """The sources of its mask."""
+        return find_masks(self.mask)
 
     @property
     def label(self) -> str:
@@ -167,7 +175,9 @@ class Run:
 
     def patched(self, program: ModelProgram, model: nn.Module, *, record: bool = False) -> PatchHandle:
         """`model` patched this way, for a `with` block; its layers are those that it has now."""
-        options = {"unmerge": self.unmerge, "protect": self.protect, "record": record}
+        read = self.masks.read
+        mask = None if read is None or read.reader is None else read.reader(self.probe)
+        options = {"unmerge": self.unmerge, "protect": self.protect, "record": record, "mask": mask}
         handle = program.patch(model, self.schedule, self.method, **options)
         if self.learned is not None:
             try:
@@ -176,6 +186,17 @@ class Run:
                 handle.remove()
                 raise
         return handle
+
+    def check(self, program: ModelProgram, model: nn.Module) -> None:
+        """See that it fits a model.
+
+        Raises:
+            TMUError: it does not, or its probe was trained for other weights.
+        """
+        self.patched(program, model).remove()
+        if self.probe is not None:
+            probe, facts = TokenProbe.load(self.probe)
+            probe.require_fit(facts, program.estimates.vit(model), self.probe)
 
     @contextmanager
     def applied(
@@ -196,11 +217,31 @@ class Run:
                 yield
 
 
+def batch_mask(
+    handle: PatchHandle, program: ModelProgram, model: nn.Module, pixels: Tensor | None
+) -> Tensor | ReadMask | None:
+    """The mask of a batch: tokens that see its subjects, or what is read in the model; None for none.
+
+    Args:
+        handle: of a model patched by `Run.patched`.
+        program: of the model.
+        model: knows which pixels its tokens see.
+        pixels: what the crops show of their subjects, `[B, H, W]` bool; crops without a pixel have the mask
+            that is read in the model, if there is one. None for no masks in pixels.
+    """
+    read = handle.mask if isinstance(handle.mask, ReadMask) else None
+    if pixels is None:
+        return read
+    covered = program.estimates.cover(model, pixels)
+    return covered if read is None else GivenOrRead(covered, read)
+
+
 def masked(
     handle: PatchHandle, program: ModelProgram, model: nn.Module, pixels: Tensor | None
 ) -> AbstractContextManager[None]:
-    """Spare what a batch shows of its subjects, `[B, H, W]` bool; None spares nothing."""
-    return nullcontext() if pixels is None else handle.masked(program.estimates.cover(model, pixels))
+    """Apply the `batch_mask` of these pixels."""
+    mask = batch_mask(handle, program, model, pixels)
+    return nullcontext() if mask is None else handle.masked(mask)
 
 
 BASELINE = Run(Schedule.parse("off"), "tome", unmerge=True)
