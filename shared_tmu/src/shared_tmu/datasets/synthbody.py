@@ -63,6 +63,18 @@ def open_synthbody_calib(data_dir: Path, options: SetOptions) -> BodyMeshSet:
     return _opened("synthbody-calib", "SynthBody-Calib", "synthbody_calib", options, *more)
 
 
+def open_more_synthbody(
+    purpose: str, count: int, seed: int, variety: float, options: SetOptions
+) -> BodyMeshSet:
+    """Open renders beside those of evaluations, see `open_more_synthhand`.
+
+    Raises:
+        InputError: see `open_synthbody`.
+    """
+    place = f"synthbody_{purpose}_{count}"
+    return _opened(f"synthbody-{purpose}", place, place, options, variety, seed, count)
+
+
 def _opened(
     name: str,
     title: str,

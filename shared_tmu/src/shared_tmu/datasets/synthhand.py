@@ -7,6 +7,7 @@ import logging
 import os
 from pathlib import Path
 
+from shared_tmu.datasets.base import SetOptions
 from shared_tmu.datasets.freihand import read_freihand_layout
 from shared_tmu.datasets.hand_meshes import HandMeshSet
 from shared_tmu.errors import InputError
@@ -42,6 +43,25 @@ def open_synthhand_varied(data_dir: Path) -> HandMeshSet:
     """
     del data_dir
     return _opened("synthhand-varied", "SynthHand-Varied", "synthhand_varied", variety=1.0)
+
+
+def open_more_synthhand(
+    purpose: str, count: int, seed: int, variety: float, options: SetOptions
+) -> HandMeshSet:
+    """Open renders beside those of evaluations, made first if the cache lacks them.
+
+    Args:
+        purpose: what they are for; names them.
+        count: of pictures.
+        seed: names the sequence of scenes; that of evaluations is `synth.evalset.EVAL_SEED`.
+        variety: share of pictures with a photograph-like appearance.
+        options: how they are read.
+
+    Raises:
+        InputError: as `open_synthhand`.
+    """
+    place = f"synthhand_{purpose}_{count}"
+    return _opened(f"synthhand-{purpose}", place, place, variety, seed, count).opened_with(options)
 
 
 def open_synthhand_calib(data_dir: Path) -> HandMeshSet:
