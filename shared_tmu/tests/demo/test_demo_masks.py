@@ -1,7 +1,10 @@
 """Masks in the demo: drawn with the crops, told where there are none, refused where they cannot be."""
 
+import json
+
 import numpy as np
 import pytest
+import torch
 from toy_demo import BOXES, demo_program, run, write_boxes, write_pictures
 
 from shared_tmu.demo import main
@@ -9,7 +12,8 @@ from shared_tmu.demo.options import parse_options
 from shared_tmu.demo.subjects import HANDS, PEOPLE
 from shared_tmu.detect import Detection, HandBox, PersonBox
 from shared_tmu.errors import InputError
-from shared_tmu.masks import MASKS
+from shared_tmu.masks import MASKS, ProbeFacts, TokenProbe, weights_before
+from shared_tmu.programs.flags import probe_beside
 
 NAMES = ("a", "b", "d")  # pictures with hands
 
@@ -43,16 +47,67 @@ def test_a_mask_changes_what_merges_and_is_told(demo, capsys):
             np.testing.assert_allclose(other[name], boxed[name], atol=1e-5)
 
 
-def test_without_landmarks_auto_merges_as_none_does_and_says_so(demo, capsys):
-    _, plain = demo("plain", "--mask", "none")
+def masks_in(folder):
+    """What the `.json` files say of every hand."""
+    return {name: json.loads((folder / f"{name}.json").read_text())["masks"] for name in NAMES}
+
+
+def test_without_landmarks_auto_takes_what_is_known_and_says_so(demo, capsys, tmp_path):
+    _, boxed = demo("boxed", "--mask", "box")
     capsys.readouterr()
     status, auto = demo("auto")
     assert status == 0
     count = sum(map(len, BOXES.values()))
-    line = f"landmarks; none for {count} of {count} hands: the detector gave no landmarks"
+    assert f"box for {count} of {count} hands" in capsys.readouterr().out
+    assert {name for names in masks_in(tmp_path / "auto").values() for name in names} == {"box"}
+    for name in NAMES:
+        np.testing.assert_array_equal(boxed[name], auto[name])
+    _, plain = demo("plain", "--mask", "none")
+    capsys.readouterr()
+    status, lost = demo("lost", "--mask", "landmarks")
+    line = f"none for {count} of {count} hands: the detector gave no landmarks"
     assert line in capsys.readouterr().out
     for name in NAMES:
-        np.testing.assert_array_equal(plain[name], auto[name])
+        np.testing.assert_array_equal(plain[name], lost[name])
+
+
+def write_probe(folder, block=0):
+    """A probe for the toy model that likes bright red, beside its weights."""
+    program = demo_program(folder)
+    vit = program.load_model(None).backbone
+    weight = vit.patch_embed.weight[:, 0].sum((1, 2)).detach()
+    probe = TokenProbe(weight, torch.tensor(0.0), block)
+    path = probe_beside(program.default_checkpoint)
+    probe.save(path, ProbeFacts("Toy", weights_before(vit, block), {}))
+    return path
+
+
+def test_a_probe_needs_no_detector_and_fills_what_landmarks_leave(demo, capsys, monkeypatch, tmp_path):
+    _, boxed = demo("boxed")
+    write_probe(tmp_path / "toy")
+    _, probed = demo("probed", "--mask", "probe")
+    capsys.readouterr()
+    _, auto = demo("auto")
+    assert "probe for 7 of 7 hands" in capsys.readouterr().out
+    monkeypatch.setattr(HANDS, "make_detector", lambda *given: Marked(), raising=False)
+    _, mixed = demo("mixed", boxes=None)
+    assert "landmarks for 6 of 7 hands, probe for 1 of 7 hands" in capsys.readouterr().out
+    assert masks_in(tmp_path / "mixed") == {"a": ["landmarks"] * 2, "b": ["probe"], "d": ["landmarks"] * 4}
+    for name in NAMES:
+        np.testing.assert_array_equal(auto[name], probed[name])
+        assert np.abs(probed[name] - boxed[name]).max() > 1e-6
+    np.testing.assert_allclose(mixed["b"], probed["b"], atol=1e-6)
+    assert np.abs(mixed["a"] - probed["a"]).max() > 1e-6
+
+
+def test_a_probe_for_other_weights_is_refused(demo, tmp_path, caplog):
+    path = write_probe(tmp_path / "toy")
+    probe, _ = TokenProbe.load(path)
+    probe.save(path, ProbeFacts("Other", "0" * 64, {}))
+    program = demo_program(tmp_path / "toy")
+    images, boxes = write_pictures(tmp_path / "images"), write_boxes(tmp_path / "boxes.json")
+    assert run(program, images, tmp_path / "out", "--r", "20x2", boxes=boxes) == 1
+    assert "was trained for other weights (Other)" in caplog.text
 
 
 class Marked:
@@ -76,9 +131,8 @@ def test_landmarks_of_the_detector_are_the_default(demo, capsys, monkeypatch):
     capsys.readouterr()
     status, auto = demo("auto", boxes=None)
     assert status == 0
-    assert "landmarks; none for 1 of 7 hands: the detector gave no landmarks" in capsys.readouterr().out
-    np.testing.assert_allclose(auto["b"], plain["b"], atol=1e-6)
-    for name in ("a", "d"):
+    assert "landmarks for 6 of 7 hands, box for 1 of 7 hands" in capsys.readouterr().out
+    for name in NAMES:
         assert np.abs(auto[name] - plain[name]).max() > 1e-6
 
 
@@ -103,6 +157,9 @@ def test_masks_that_cannot_be_are_refused(tmp_path):
     program = demo_program(tmp_path / "toy")
     for flags, message in (
         (("--mask", "truth"), "pictures have none"),
+        (("--mask", "previous"), "only videos have"),
+        (("--mask", "probe"), "is not a file"),
+        (("--mask", "box", "--probe", "p.safetensors"), "no mask reads it"),
         (("--mask", "magic"), "use one of none, landmarks, box"),
         (("--mask", "box", "--r", "off"), "merges nothing"),
         (("--mask", "box", "--method", "dct"), "mixes all"),
@@ -112,7 +169,8 @@ def test_masks_that_cannot_be_are_refused(tmp_path):
     assert main(program, ["--mask", "magic"]) == 1
     assert parse_options(program, ["--r", "off"]).run.mask == "none"
     assert parse_options(program, ["--method", "dct"]).run.mask == "none"
-    assert parse_options(program, []).run.mask == "landmarks"
+    assert parse_options(program, []).run.mask == "landmarks+box"
+    assert parse_options(program, ["--video", "clip.mp4"]).run.mask == "landmarks+previous+box"
 
 
 @pytest.mark.parametrize("is_right", [True, False])

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from shared_tmu.demo.predict import Prediction
 from shared_tmu.detect import Detection
-from shared_tmu.masks import Mask
+from shared_tmu.masks import Mask, MaskScene
 from shared_tmu.pictures.listing import Source
 
 MAX_WAITING_PIXELS = 80_000_000
@@ -37,6 +37,22 @@ MAX_WAITING_EMPTY = 64
 
 
 @dataclass
+class CropMask:
+    """What a crop shows of its subject.
+
+    Attributes:
+        mask: `[h, w]` bool; None where it is not known, or read in the model.
+        source: name of its source, `none` if there is no mask.
+        waits: box and scene, where a mask from the frame before comes first: it can be drawn when that has
+            been predicted.
+    """
+
+    mask: Mask | None
+    source: str
+    waits: tuple[Any, MaskScene] | None = None
+
+
+@dataclass
 class Job:
     """One image on its way.
 
@@ -47,8 +63,7 @@ class Job:
         image: its pixels `[H, W, 3]`, BGR; None where nothing will be drawn over them.
         detection: what was found in it.
         crops: one per hand or person, as the subject cuts them.
-        masks: pixels of each crop that show its subject, `[h, w]` bool, None where that is not known; None
-            in place of all of them if no mask was asked for.
+        masks: of each crop; None if no mask was asked for.
         predictions: filled as batches are run, in the order of the crops.
     """
 
@@ -58,7 +73,7 @@ class Job:
     image: NDArray[np.uint8] | None
     detection: Detection[Any]
     crops: list[Any]
-    masks: list[Mask | None] | None = None
+    masks: list[CropMask | None] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
 
     @property
@@ -76,7 +91,7 @@ class _Place:
     job: Job | None
     crop: Any
     pixels: int
-    mask: Mask | None = None
+    mask: CropMask | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -95,7 +110,7 @@ class Batch:
 
     images: tuple[NDArray[np.float32] | None, ...]
     jobs: tuple[Job | None, ...]
-    masks: tuple[Mask | None, ...]
+    masks: tuple[CropMask | None, ...]
 
     def completed(self, predictions: Sequence[Prediction]) -> Iterator[Job]:
         """Give the predictions, one per place, to their images; the images that are complete by now."""

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,6 +37,7 @@ from shared_tmu.demo.clip_writer import ClipWriter
 from shared_tmu.demo.disk_arrays import GrowingArrays
 from shared_tmu.demo.frames import FrameDrawer, FrameOrder, Rows, clip_table
 from shared_tmu.demo.ledger import OutputFolder
+from shared_tmu.demo.masking import count_sources
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.saving import Drawer
@@ -66,6 +68,7 @@ class ClipSink:
         self.clip, self.reader = source.clip, source.reader
         self.digest = file_sha256(source.clip.path)
         self.lost: set[int] = set()
+        self.masks: Counter[str] = Counter()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -100,6 +103,7 @@ class ClipSink:
 
     def save(self, job: Job, drawn: Mapping[str, bytes], release: Callable[[], None]) -> None:
         index, (width, height) = int(job.source.key), job.size_px
+        self.masks.update(count_sources(job.masks))
         frame, rows = drawn.get("frame"), self._rows(index, drawn.get("arrays"))
         picture = None if frame is None else np.frombuffer(frame, np.uint8).reshape(height, width, 3)
         self._put(index, picture, rows, release)
@@ -149,4 +153,5 @@ class ClipSink:
         path = self.folder.staging / "clip.npz"
         self.rows.save(path, [one.name for one in table.fields], whole)
         about = {"video": self.clip.path.name, "frames": len(reader.times_s), table.many: found}
+        about |= {"masks": dict(self.masks)}
         return {f"{key}.npz": path, f"{key}.json": table.to_json(whole, {**drawer.facts, **about})}

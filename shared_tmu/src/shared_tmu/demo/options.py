@@ -11,26 +11,30 @@ import torch
 
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.demo.together import (
-    AUTO_MASK,
+    auto_mask,
     choose_demo_mask,
     require_flags_of_clips,
     require_something_to_save,
 )
 from shared_tmu.detect import BODY_DETECTORS
 from shared_tmu.errors import InputError
-from shared_tmu.masks import AUTO, mask_names
+from shared_tmu.masks import AUTO, MaskPlace, mask_names
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     DEVICE_HELP,
     LEARNED_HELP,
+    PROBE_HELP,
     choose_device,
     choose_learned,
+    choose_probe,
     choose_protection,
     images_per_call,
     named_path,
     natural,
     positive_number,
+    probe_beside,
+    refuse_unused_probe,
 )
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.programs.places import require_places
@@ -135,7 +139,11 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
         protect=choose_protection(given.pop("protect")),
         learned=choose_learned(given.pop("learned"), [method]),
     )
-    run = replace(run, mask=choose_demo_mask(given.pop("mask"), run, program.estimates.name))
+    place = MaskPlace(program.estimates.name, has_truth=False, is_video=given["video"] is not None)
+    checkpoint, probe = given["checkpoint"] or program.default_checkpoint, given.pop("probe")
+    mask = choose_demo_mask(given.pop("mask"), run, place, probe or probe_beside(checkpoint))
+    run = replace(run, mask=mask, probe=choose_probe(probe, mask, checkpoint))
+    refuse_unused_probe(probe, [run.probe])
     for flag in ("compare", "tokens"):
         if given[flag] and schedule.is_off:
             raise InputError(f"--{flag} was asked for with --r off, which merges nothing: try --r 5x20.")
@@ -228,13 +236,15 @@ def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         default="first",
         help="which tokens are protected: first, or last as in published TMU, which merges task tokens",
     )
-    names = ", ".join((AUTO, *mask_names(subject=program.estimates.name, with_truth=False)))
+    names = ", ".join((AUTO, *mask_names(MaskPlace(program.estimates.name, has_truth=False))))
     add(
         "--mask",
         default=AUTO,
-        help=f"what merges last: {names}; auto: {AUTO_MASK} where the detector finds them, none where not; "
+        help=f"what merges last: {names}; a+b: the first of them that is known of a crop; auto: "
+        f"{auto_mask(probe_beside(program.default_checkpoint), is_video=False)}, with previous for videos; "
         "none: all tokens alike, as published TMU",
     )
+    add("--probe", type=named_path, metavar="FILE", help=PROBE_HELP)
     add("--device", default="auto", help=DEVICE_HELP)
     about = "number format of the weights; auto: bfloat16 where the device computes in it"
     add("--dtype", choices=("auto", *DTYPES), default="float32", help=about)

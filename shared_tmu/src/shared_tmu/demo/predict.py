@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.errors import InputError
-from shared_tmu.masks import NO_MASK, Mask
+from shared_tmu.masks import Mask
 from shared_tmu.patching import PatchHandle
 from shared_tmu.plans.plan import MergePlan
 from shared_tmu.programs.model_program import ModelProgram, Run, masked
@@ -186,7 +186,7 @@ class Predictor:
 
     def stacked_masks(self, masks: Sequence[Mask | None], run: Run) -> Tensor | None:
         """Masks as `[B, h, w]` bool on the device, empty where not known; None for a run without."""
-        if run.mask == NO_MASK or not masks:
+        if not run.masks.drawn or not masks:
             return None
         nothing = np.zeros(self.input_size, bool)
         pixels = np.stack([nothing if mask is None else mask for mask in masks])

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from shared_tmu.demo import batching
 from shared_tmu.demo.batching import Batch, Batcher, Job
 from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
+from shared_tmu.demo.masking import Masker
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.read_ahead import Loaded
@@ -19,7 +20,6 @@ from shared_tmu.demo.sources import ImageSource
 from shared_tmu.demo.subjects import DemoSubject
 from shared_tmu.detect import Detection, Detector
 from shared_tmu.errors import InputError, TMUError
-from shared_tmu.masks import find_mask
 from shared_tmu.pictures.listing import Source
 
 BATCHES_AHEAD = 2
@@ -70,6 +70,7 @@ class Feeder:
         self.subject, self.input_size, self.kept = subject, input_size, kept
         self.progress, self.report, self.machine = progress, report, machine
         self.budget = PixelBudget(batching.MAX_WAITING_PIXELS)
+        self._masker = Masker(options.run.masks, subject)
         self._batcher = Batcher(options.batch_size, keep_crops=options.tokens)
         self._ready: Channel[Batch | Job] = Channel(BATCHES_AHEAD)
         self._thread = threading.Thread(target=self._work, name="feed", daemon=True)
@@ -137,6 +138,8 @@ class Feeder:
             return
         if job.image is None:
             self.budget.give_back(loaded.pixels)
+        if any(mask is not None and mask.waits for mask in job.masks):
+            yield from self._batcher.finish()  # the frame before has to be predicted first
         if job.crops:
             yield from self._batcher.add(job)
             if not self.source.keeps_order and loaded.pixels > batching.LARGE_PIXELS:
@@ -181,18 +184,16 @@ class Feeder:
         assert loaded.picture is not None
         image = loaded.picture.bgr
         boxes, crops, masks, problems = [], [], [], list(detection.problems)
-        source = find_mask(self.options.run.mask)
         scale = self.options.rescale_factor
         assert scale is not None, "the model has said it"
         for box in detection.boxes:
             try:
                 crop = self.subject.crop(image, box, scale, self.input_size)
-                masks.append(None if source is None else source.draw(self.subject.scene(box, crop)))
+                masks.append(self._masker.of(box, crop))
                 crops.append(crop)
                 boxes.append(box)
             except InputError as error:
                 problems.append(str(error))
         kept = image if self.options.draws_on_photographs else None
         usable = Detection(tuple(boxes), tuple(problems))
-        drawn = None if source is None else masks
-        return Job(loaded.source, loaded.digest, loaded.picture.size_px, kept, usable, crops, drawn)
+        return Job(loaded.source, loaded.digest, loaded.picture.size_px, kept, usable, crops, masks)

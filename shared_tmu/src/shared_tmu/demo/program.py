@@ -63,7 +63,7 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
         if options.rescale_factor is None:
             options = replace(options, rescale_factor=subject.scale_of(model))
         # a schedule that does not fit raises its error before any work
-        options.run.patched(program, model).remove()
+        options.run.check(program, model)
         folder.options = options_digest(options, detector, model)
         sink = _sink(source, folder, options)
         if (note := sink.all_kept()) is not None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared_tmu.masks import MaskSource
+from shared_tmu.masks import NO_MASK, MaskChoice
 
 STAGES = {
     "read": "reading",
@@ -39,7 +40,8 @@ class Report:
         kept: images that an earlier run had finished.
         shown: of both, those that there are pictures or meshes of.
         empty: images in which none was found.
-        unmasked: of those found, how many merged without the mask that was asked for.
+        masks: of those found, how many had a mask of each source, `none` among them; empty if no mask was
+            asked for.
         failures: names of images and what was wrong with them, one sentence each.
         unlisted: how many more there were.
         seconds: by stage; "model" is the time during which a forward pass of the model was running.
@@ -59,7 +61,7 @@ class Report:
     kept: int = 0
     shown: int = 0
     empty: int = 0
-    unmasked: int = 0
+    masks: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
     unlisted: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -157,12 +159,20 @@ class Report:
             rows.append(("tokens kept", f"{tokens[1]} of {tokens[0]} ({100 * tokens[1] / tokens[0]:.0f} %)"))
         return rows
 
-    def say_mask(self, source: MaskSource) -> str:
-        """Which mask there was, and for how many there was none."""
-        if not self.unmasked:
-            return source.name
-        without = f"{self.unmasked} of {self.found} {self.many}" if self.found > 1 else "what was found"
-        return f"{source.name}; none for {without}: {source.lacks}"
+    def count_masks(self, sources: Counter[str]) -> None:
+        """Add to the counts by source."""
+        with self._lock:
+            self.masks.update(sources)
+
+    def say_masks(self, choice: MaskChoice) -> str:
+        """Which masks there were, for how many, and for how many there was none."""
+        counted = {name: self.masks[name] for name in (*choice.names, NO_MASK) if self.masks[name]}
+        if set(counted) <= {choice.names[0]}:
+            return choice.names[0]
+        found = sum(counted.values())
+        parts = [f"{name} for {count} of {found} {self.many}" for name, count in counted.items()]
+        why = f": {choice.lacks}" if NO_MASK in counted else ""
+        return ", ".join(parts) + why
 
     def record(self) -> dict[str, Any]:
         """The same for a JSON-lines file."""
@@ -170,7 +180,7 @@ class Report:
             self.unit: self.images,
             self.many: self.found,
             "kept": self.kept,
-            "unmasked": self.unmasked,
+            "masks": dict(self.masks),
             "failures": len(self.failures),
             "model_busy": self.busy,
             "wall_s": self.wall_s,

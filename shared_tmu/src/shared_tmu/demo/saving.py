@@ -15,6 +15,7 @@ from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.subjects import HANDS, DemoSubject
 from shared_tmu.demo.tokens import draw_stages
 from shared_tmu.errors import InputError
+from shared_tmu.masks import NO_MASK
 from shared_tmu.pictures.hand_crops import hand_crop
 from shared_tmu.pictures.overlays import Mesh, View, draw_meshes, draw_side_view
 from shared_tmu.pictures.panels import denormalise, encode, side_by_side, with_caption
@@ -80,8 +81,9 @@ class ImageFiles:
         if self.options.save_params:
             arrays = self.subject.image_arrays(self.records, self.camera, self.drawer.faces)
             files[f"{key}.npz"] = to_npz(arrays)
+            masks = [NO_MASK if mask is None else mask.source for mask in self.job.masks]
             files[f"{key}.json"] = self.subject.table.to_json(
-                arrays, {"image": self.job.source.name, **self.drawer.facts}
+                arrays, {"image": self.job.source.name, **self.drawer.facts, "masks": masks}
             )
         return files
 

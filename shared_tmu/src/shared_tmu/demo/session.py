@@ -26,6 +26,7 @@ from shared_tmu.demo.digest import facts_of
 from shared_tmu.demo.draw_worker import Drawn
 from shared_tmu.demo.drawing import Finisher
 from shared_tmu.demo.ledger import OutputFolder, ResultError
+from shared_tmu.demo.masking import PreviousFrame, count_sources
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.predict import Predictor
@@ -40,7 +41,6 @@ from shared_tmu.demo.summary import last_line, list_of, pictures_of
 from shared_tmu.demo.timeline import Timeline
 from shared_tmu.detect import Detector
 from shared_tmu.errors import InputError
-from shared_tmu.masks import find_mask
 from shared_tmu.methods import count_tokens
 from shared_tmu.pictures.listing import Source
 from shared_tmu.programs.model_program import ModelProgram
@@ -86,6 +86,7 @@ class Session:
         self.timeline = timeline
         self.comparer = Comparer(self.predictor, self.machine, timeline) if options.compare else None
         self.subject: DemoSubject = self.predictor.subject
+        self.previous = self._previous_frame()
         self.report = Report(self.subject.many, source.unit)
 
     def process(self) -> int:
@@ -135,7 +136,12 @@ class Session:
                 jobs = [item]
             else:
                 with self.timeline.part("comparing" if self.comparer else "handing"):
-                    jobs = list(item.completed(predict(item.images, item.masks)))
+                    if self.previous is not None:
+                        self.previous.complete(item)
+                    masks = [None if mask is None else mask.mask for mask in item.masks]
+                    jobs = list(item.completed(predict(item.images, masks)))
+            if self.previous is not None:
+                self.previous.remember(jobs)
             with self.timeline.part("waiting_for_files"):
                 for job in jobs:
                     self.finisher.put(job)
@@ -152,6 +158,13 @@ class Session:
             self.report,
             self.machine,
         )
+
+    def _previous_frame(self) -> PreviousFrame | None:
+        """What masks are drawn from that come from the frame before; None if there are none."""
+        if "previous" not in self.options.run.masks.names:
+            return None
+        faces = self.program.estimates.faces(self.predictor.model)
+        return PreviousFrame(self.subject, faces, self.options.focal_px)
 
     def _drawer(self) -> Drawer:
         subject, estimates, model = self.subject, self.program.estimates, self.predictor.model
@@ -196,8 +209,7 @@ class Session:
         """An image is done."""
         is_shown = bool(job.crops) or self.sink.shows_empty
         self.report.count(images=1, found=len(job.crops), shown=int(is_shown))
-        if job.masks is not None:
-            self.report.count(unmasked=sum(mask is None for mask in job.masks))
+        self.report.count_masks(count_sources(job.masks))
         self.bar.set_postfix_str(f"{self.report.found} {self.subject.many}", refresh=False)
         self.bar.update()
         self.report.sample_memory(self.bar.n / max(self.source.expected or 1, self.bar.n), self.finisher.pids)
@@ -214,8 +226,8 @@ class Session:
             tokens = count_tokens(run.method, run.schedule, depth, count, tasks)
             kept = tokens[0], tokens[-1]
         rows = report.rows(predictor.crops, kept)
-        if (source := find_mask(run.mask)) is not None:
-            rows.append(("mask", self.report.say_mask(source)))
+        if run.masks:
+            rows.append(("mask", self.report.say_masks(run.masks)))
         rows.append(("number format", f"{self.options.dtype_name} ({self.options.dtype_reason})"))
         if predictor.dtype_error is not None:
             rows.append(("vertices off float32", str(predictor.dtype_error)))

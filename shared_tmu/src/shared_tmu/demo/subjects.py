@@ -223,7 +223,7 @@ class People:
         return choose_people_detector(options.detector_dir, options.boxes)
 
     def make_detector(self, name: str, options: DetectorChoice, device: str) -> Detector:
-        segments = options.run.mask == "segmentation"
+        segments = "segmentation" in options.run.masks.names
         return make_people_detector(name, options.detector_dir, options.boxes, device, segments=segments)
 
     def scale_of(self, model: nn.Module) -> float:

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from shared_tmu.errors import InputError
-from shared_tmu.masks import AUTO, NO_MASK
+from shared_tmu.masks import AUTO, NO_MASK, MaskPlace
 from shared_tmu.methods import find_method
 from shared_tmu.programs.flags import choose_mask
 from shared_tmu.programs.model_program import Run
 
-AUTO_MASK = "landmarks"
-"""What `--mask auto` stands for."""
+
+def auto_mask(probe: Path, *, is_video: bool) -> str:
+    """What `--mask auto` stands for where tokens merge: the first of these that is known of a crop.
+
+    Args:
+        probe: where one for the model's weights would be.
+        is_video: whether there are frames in order.
+    """
+    last = "probe" if probe.is_file() else "box"
+    return "+".join(("landmarks", *(("previous",) if is_video else ()), last))
 
 
-def choose_demo_mask(asked: str, run: Run, subject: str) -> str:
-    """A row of the table of masks; `auto` is landmarks wherever a mask means something.
+def choose_demo_mask(asked: str, run: Run, place: MaskPlace, probe: Path) -> str:
+    """A choice of masks; see `auto_mask` for `auto`, which is none where a mask would mean nothing.
 
     Raises:
         InputError: no such mask for pictures, or one for a run that has no use for it.
     """
     if asked == AUTO:
-        return NO_MASK if run.schedule.is_off or find_method(run.method).mixes else AUTO_MASK
+        is_useless = run.schedule.is_off or find_method(run.method).mixes
+        return NO_MASK if is_useless else auto_mask(probe, is_video=place.is_video)
     if asked != NO_MASK and run.schedule.is_off:
         raise InputError(f"--mask {asked} was asked for with --r off, which merges nothing: try --r 8x16.")
-    return choose_mask(asked, [run.method], subject, with_truth=False)
+    return choose_mask(asked, [run.method], place)
 
 
 def require_something_to_save(given: Mapping[str, Any]) -> None:
