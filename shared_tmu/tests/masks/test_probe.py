@@ -7,9 +7,9 @@ import torch
 from freihand_folder import write_freihand
 from toy_hand_model import ToyHand, toy_program
 
-from shared_tmu.checkpoints import save_safetensors
 from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.errors import CheckpointError, InputError, MissingAssetError
+from shared_tmu.files.checkpoints import save_safetensors
 from shared_tmu.masks import ProbeFacts, TokenProbe, weights_before
 from shared_tmu.programs.flags import choose_probe, probe_beside
 from shared_tmu.programs.model_program import Run

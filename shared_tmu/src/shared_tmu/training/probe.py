@@ -27,7 +27,7 @@ from shared_tmu.datasets import EvalSet, SetOptions
 from shared_tmu.datasets.synthbody import open_more_synthbody
 from shared_tmu.datasets.synthhand import open_more_synthhand
 from shared_tmu.errors import InputError
-from shared_tmu.masks import MASKS, ProbeFacts, TokenProbe, weights_before
+from shared_tmu.masks import MASKS, Mask, MaskScene, ProbeFacts, TokenProbe, weights_before
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import CONFIG_HELP, named_path, natural, positive, probe_beside
@@ -176,16 +176,20 @@ def collect(program: ModelProgram, model: nn.Module, data: EvalSet, block: int) 
         for start in range(0, len(data), _BATCH):
             rows = range(start, min(start + _BATCH, len(data)))
             crops = [data.load(index) for index in rows]
-            drawn = [
-                MASKS["truth"].draw(data.scene(index, crop, with_detector=False))
-                for index, crop in zip(rows, crops, strict=True)
-            ]
-            shows.append(program.estimates.cover(model, torch.from_numpy(np.stack(drawn))))
+            scenes = [data.scene(i, crop, with_detector=False) for i, crop in zip(rows, crops, strict=True)]
+            pixels = torch.from_numpy(np.stack([_truth(scene) for scene in scenes]))
+            shows.append(program.estimates.cover(model, pixels))
             with suppress(_Reached):
                 model({"img": torch.stack([crop["img"] for crop in crops])})
     finally:
         hook.remove()
     return Labelled(torch.cat(seen), torch.cat(shows))
+
+
+def _truth(scene: MaskScene) -> Mask:
+    drawn = MASKS["truth"].draw(scene)
+    assert drawn is not None, "renders have true meshes"
+    return drawn
 
 
 def fit(labelled: Labelled) -> tuple[Tensor, Tensor]:
@@ -208,7 +212,7 @@ def fit(labelled: Labelled) -> tuple[Tensor, Tensor]:
 def area_under_curve(score: Tensor, shows: Tensor) -> float:
     """Chance that a token of the subject scores above one of the background; 0.5 for a score that says
     nothing."""
-    _, number, count = score.flatten().unique(return_inverse=True, return_counts=True)
+    _, number, count = torch.unique(score.flatten(), return_inverse=True, return_counts=True)
     last = count.cumsum(0).double()
     rank = (last - (count - 1) / 2)[number]  # ties share the middle of their ranks
     is_shown = shows.flatten()
