@@ -1,6 +1,7 @@
 """The bundled models: where their programs, weights and published results are."""
 
-from collections.abc import Mapping
+import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,6 +81,27 @@ BUNDLED = {
     ),
 }
 """By the name that users type."""
+
+
+def parse_model(about: str | None, arguments: Sequence[str] | None) -> tuple[str, list[str]]:
+    """The name in `--model`, and all flags but that one, for a program that reads them.
+
+    Args:
+        about: what the help says if there is no model.
+        arguments: None reads the process's own.
+    """
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False
+    )
+    parser.add_argument("--model", choices=BUNDLED, help="which of the bundled models")
+    parser.add_argument("-h", "--help", action="store_true", help="with --model: all flags")
+    given, more = parser.parse_known_args(arguments)
+    if given.model is None and given.help:
+        parser.print_help()
+        raise SystemExit
+    if given.model is None:
+        parser.error(f"--model is missing: {', '.join(BUNDLED)}")
+    return given.model, [*more, *(["--help"] if given.help else [])]
 
 
 def aims_of(name: str) -> Mapping[str, float]:

@@ -1,0 +1,144 @@
+"""How similar the layers of a model are (linear CKA over tokens), which tells how many could be merged.
+
+`scripts/measure_cka.py` runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shared_tmu.datasets import DATASETS, dataset_names, set_sha256
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation.budget.samples import Batch, Samples
+from shared_tmu.evaluation.settings import EvalSettings, add_model_flags
+from shared_tmu.files import write_text
+from shared_tmu.layers import BlocksOf, linear_cka
+from shared_tmu.programs.console import run_program
+from shared_tmu.programs.flags import choose_device, named_path, positive
+from shared_tmu.programs.identity import file_sha256, weights_sha256
+from shared_tmu.programs.model_program import ModelProgram
+from shared_tmu.programs.results import describe_environment, require_writable
+from shared_tmu.runtime.precision import choose_dtype
+from shared_tmu.viz.layers import draw_similarity
+
+DIGITS = 5
+
+
+def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
+    """Measure, write the JSON and the figure; the exit status."""
+    return run_program(lambda: _measure(program, arguments))
+
+
+def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
+    given = build_similarity_parser(program).parse_args(arguments)
+    device = choose_device(given.device)
+    for path in filter(None, (given.out, given.figure)):
+        require_writable(path)
+    names = dataset_names(given.dataset, program.estimates.name)
+    if len(names) != 1:
+        raise InputError(f"--dataset {given.dataset}: layers are compared on one set, name one.")
+    settings = EvalSettings(
+        names,
+        (),
+        given.data_dir,
+        given.out.parent,
+        device,
+        choose_dtype(given.dtype, device).dtype,
+        body_path=given.body_path,
+        batch_size=given.batch_size,
+    )
+    model = program.load_model(given.checkpoint, given.body_path, given.config_path).eval()
+    samples = Samples.of_set(names[0], given.limit, settings, model)
+    facts = {
+        **{"kind": "cka", "model": program.name, "dataset": samples.data.name, "n": len(samples)},
+        "weights_sha256": weights_sha256(model),
+        "checkpoint_sha256": file_sha256(given.checkpoint or program.default_checkpoint),
+        "dataset_sha256": set_sha256(samples.data),
+        **describe_environment(device, program.folder),
+    }
+    model.to(device=device, dtype=settings.dtype)
+    features = collect_features(samples, program.blocks_of(model), given.tokens)
+    matrix = linear_cka(features)
+    record: dict[str, Any] = {
+        **facts,
+        "tokens": features[0].shape[0],
+        "layers": len(features),
+        "cka": [[round(float(value), DIGITS) for value in row] for row in matrix],
+    }
+    write_text(given.out, json.dumps(record) + "\n")
+    if given.figure is not None:
+        draw_similarity(record, given.figure)
+    sys.stdout.write("\n".join([say_similarity(matrix), str(given.out)]) + "\n")
+
+
+@torch.inference_mode()
+def collect_features(samples: Samples, place: BlocksOf, most: int) -> list[Tensor]:
+    """Tokens after every block, `[S, C]` each, on the CPU: the same S tokens, drawn evenly at random.
+
+    Args:
+        samples: pictures.
+        place: the model and where its blocks are.
+        most: S at most; all tokens of all samples if these are fewer.
+    """
+    found: list[list[Tensor]] = [[] for _ in place.blocks]
+    chance = torch.Generator().manual_seed(0)
+    chosen: list[Tensor] = []
+
+    def keep(layer: int, out: Tensor) -> None:
+        tokens = out.flatten(0, 1)  # [B N, C]
+        if layer == 0:
+            share = most / len(samples) * out.shape[0]
+            count = min(tokens.shape[0], max(1, round(share)))
+            chosen[:] = [torch.randperm(tokens.shape[0], generator=chance)[:count]]
+        found[layer].append(tokens[chosen[0].to(tokens.device)].float().cpu())
+
+    hooks = [
+        block.register_forward_hook(lambda _, given, out, layer=layer: keep(layer, out))
+        for layer, block in enumerate(place.blocks)
+    ]
+    try:
+
+        def call(_: int, batch: Batch) -> Any:
+            return place.model(batch)
+
+        samples.predict(call)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [torch.cat(parts) for parts in found]
+
+
+def say_similarity(matrix: Tensor) -> str:
+    """The least and the mean similarity of neighbours, and how many layers are alike at three levels."""
+    neighbours = matrix.diagonal(1)
+    parts = [f"{len(matrix)} layers; neighbours: mean {neighbours.mean():.4f}, least {neighbours.min():.4f}"]
+    for level in (0.999, 0.99, 0.95):
+        parts.append(f"{int((neighbours > level).sum())} pairs of neighbours above {level}")
+    return "; ".join(parts) + "."
+
+
+def build_similarity_parser(program: ModelProgram) -> argparse.ArgumentParser:
+    """The command line; defaults are in its help."""
+    parser = argparse.ArgumentParser(
+        prog=f"measure_cka.py --model {program.name.lower()}",
+        description="How similar the tokens after each block are to those after each other one: linear CKA, "
+        "1 for equal up to turning and scaling.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add, subject = parser.add_argument, program.estimates
+    sets = ", ".join(spec.name for spec in DATASETS.values() if spec.subject == subject.name)
+    add("--dataset", default=subject.calibration, help=f"pictures, one of {sets}")
+    add("--data_dir", type=named_path, default=program.data_dir, help="folder that holds datasets")
+    add("--limit", type=positive, default=200, help="the first so many pictures")
+    add("--tokens", type=positive, default=8192, help="tokens of them that are compared, drawn at random")
+    add("--out", type=named_path, required=True, help="JSON file, replaced")
+    add("--figure", type=named_path, help="figure, by suffix: png, pdf, svg")
+    add_model_flags(parser, program)
+    return parser
