@@ -108,20 +108,21 @@ class LayerSuite:
         """eval.py with the file as weights, and beside the model that it was made of: with masks, too."""
         shared = (*data, "--results", results, "--device", "cpu", "--rounds", 0, "--batch_size", 16)
         alone = ("--checkpoint", out, "--r", "off,20x2", "--mask", "none,box")
-        beside = ("--checkpoint", checkpoint, "--r", "off,20x2", "--layers", f"none,{out}")
+        beside = (*alone[2:], "--checkpoint", checkpoint, "--layers", f"none,{out}")
         evaluate = self.folder.module("eval").run
         assert evaluate([*map(str, (*shared, *alone))]) == 0
         assert evaluate([*map(str, (*shared, *beside))]) == 0
         lines = (results / f"{self.folder.slug}-{self.folder.SET}.jsonl").read_text().splitlines()
         found = {(line["checkpoint"], line["label"]): line for line in map(json.loads, lines)}
-        assert len(found) == 7
+        assert len(found) == 9
         base, shorter = found["idle.safetensors", "off"], found["shorter.safetensors", "off"]
         assert base[told["metric"]] == pytest.approx(told["base_mm"], abs=1e-3)
         assert shorter[told["metric"]] == pytest.approx(told["error_mm"], abs=1e-3)
         twins = [line for (_, label), line in found.items() if "layers" in label]
-        assert [line["layers"]["partition"] for line in twins] == [told["partition"]] * 2
+        assert [line["layers"]["partition"] for line in twins] == [told["partition"]] * 3
+        assert len({line[told["metric"]] for line in twins}) == 3
         for line in twins:
-            alike = found["shorter.safetensors", line["schedule"]]
+            alike = found["shorter.safetensors", line["label"].partition(f"-{told['layers']}-layers")[0]]
             assert line[told["metric"]] == pytest.approx(alike[told["metric"]], abs=1e-3)
             assert line["tokens_kept"] == alike["tokens_kept"]
 

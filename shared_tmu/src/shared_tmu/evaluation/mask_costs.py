@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -64,19 +64,23 @@ def measure_masks(
     timed = _Timed(lambda: model(batch))
     contenders: dict[Any, Callable[[], AbstractContextManager[None]]] = {}
     for run in masked:
-        if run.mask not in contenders:
-            contenders[run.mask] = partial(
-                timed.choose, _mask_call(program, model, run, scenes, batch, device)
-            )
-        plain = replace(run, mask=NO_MASK, probe=None)
-        contenders.setdefault(run.schedule, partial(plain.applied, program, model))
+        mask, plain = _mask_key(run), replace(run, mask=NO_MASK, probe=None)
+        if mask not in contenders:
+            contenders[mask] = partial(timed.choose, _mask_call(program, model, run, scenes, batch, device))
+        contenders.setdefault(plain, partial(plain.applied, program, model))
     times = measure_in_turn(timed, contenders, device, rounds=_ROUNDS, warmup=1)
     found: dict[Run, dict[str, Any]] = {run: dict.fromkeys(_FIELDS) for run in runs}
     for run in masked:
-        share = compare_times(times[run.mask], times[run.schedule])
-        values = (1000.0 * times[run.mask].median_s / len(rows), share.speedup, list(share.quartiles))
+        taken = times[_mask_key(run)]
+        share = compare_times(taken, times[replace(run, mask=NO_MASK, probe=None)])
+        values = (1000.0 * taken.median_s / len(rows), share.speedup, list(share.quartiles))
         found[run] = dict(zip(_FIELDS, values, strict=True))
     return found
+
+
+def _mask_key(run: Run) -> Hashable:
+    """Tells masks apart that take different times; one that is read reads other tokens in other layers."""
+    return run.mask, run.layers if run.masks.read else None
 
 
 class _Timed:
@@ -139,7 +143,7 @@ def _tokens_read(
     program: ModelProgram, model: nn.Module, run: Run, batch: Mapping[str, Tensor]
 ) -> _Seen | None:
     """The mask of a run that is read, with what it was given for a batch; None for others."""
-    with run.patched(program, model) as handle:
+    with run.shortened(program, model), run.patched(program, model) as handle:
         if not isinstance(handle.mask, ReadMask):
             return None
         seen = _Seen(handle.mask)

@@ -134,7 +134,7 @@ def _predict(
 ) -> Arrays:
     pixels, counts = batch.get(key_of(run.mask)), None
     if run.masks:
-        with run.patched(program, model) as handle:
+        with run.shortened(program, model), run.patched(program, model) as handle:
             counted = Counted.of(batch_mask(handle, program, model, pixels))
             with handle.masked(counted):
                 output = model(batch)

@@ -264,16 +264,15 @@ def read_runs(
     files = {method: learned if find_method(method).learn else None for method in rows}
     sides = [choose_protection(part) for part in split_list("--protect", protect)]
     kinds = [choose_mask(part, rows, _place(subject)) for part in split_list("--mask", masks)]
-    probes = {mask: choose_probe(probe, mask, checkpoint) for mask in kinds}
+    shorter = [None if part == NO_LAYERS else Path(part) for part in split_list("--layers", layers)]
+    recipes = {path: None if path is None else read_recipe_of(path) for path in shorter}
+    probes = {(m, path): choose_probe(probe, m, path or checkpoint) for m in kinds for path in shorter}
     refuse_unused_probe(probe, probes.values())
-    recipes = [
-        None if part == NO_LAYERS else read_recipe_of(Path(part)) for part in split_list("--layers", layers)
-    ]
     runs = [
         replace(BASELINE, layers=recipe)
         if s.is_off
-        else Run(s, method, unmerge, side, mask, files[method], recipe, probes[mask])
-        for recipe in recipes
+        else Run(s, method, unmerge, side, mask, files[method], recipe, probes[mask, path])
+        for path, recipe in recipes.items()
         for side in sides
         for method in rows
         for mask in kinds
