@@ -8,7 +8,7 @@ from golden_trunk import assert_golden, part
 from golden_vit import assert_classified, build_vit, embed, read_method, see
 
 from shared_tmu import METHODS, run_trunk, unmerge
-from shared_tmu.methods.tofu import plan_tofu
+from shared_tmu.methods.tofu import plan_tofu, plan_tofu_pitome
 
 TENSORS, CASES = read_method("tofu")
 
@@ -24,8 +24,8 @@ def test_one_step(name):
     assert size is None
     assert torch.equal(out, want["out_prune"])
     assert torch.equal(unmerge(out, pruned.plan).gather(1, _rows(want)), _targets(want))
-    for by_target, expected in ((False, "out_mlerp"), (True, "out_tofu_code")):
-        merged = plan_tofu(seen, case["r"], prunes_until=-1, by_target=by_target)
+    for plan, expected in ((plan_tofu, "out_mlerp"), (plan_tofu_pitome, "out_tofu_code")):
+        merged = plan(seen, case["r"], prunes_until=-1)
         assert torch.equal(merged.plan.check().source_map, want["map"])
         assert_golden(merged.reduce(want["x"], None)[0], want[expected], 1e-5)
 

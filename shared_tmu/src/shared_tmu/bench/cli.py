@@ -28,12 +28,13 @@ from shared_tmu.bench.speed import SpeedSettings, measure_speed
 from shared_tmu.bench.suites import SUITES, run_suite
 from shared_tmu.errors import InputError
 from shared_tmu.files import shortened
-from shared_tmu.methods import METHODS, find_method
+from shared_tmu.methods import find_method
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import (
     DEVICE_HELP,
     LEARNED_HELP,
     MAX_BATCH,
+    METHOD_HELP,
     choose_device,
     choose_learned,
     named_path,
@@ -82,7 +83,7 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     add("--runtime", default="eager", help=f"comma list of {', '.join(RUNTIMES)}")
     add("--device", default="auto", help=DEVICE_HELP)
     add("--scope", choices=SCOPES, default="model", help="the whole model, or its ViT alone")
-    add("--method", default="tome", help=f"one of {', '.join(METHODS)}")
+    add("--method", default="tome", help=f"one of {METHOD_HELP}")
     add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
     add("--no-unmerge", action="store_true", help="the head reads the short sequence")
     add("--rounds", type=positive, default=30, help="timed rounds")

@@ -19,11 +19,12 @@ from shared_tmu.demo.together import (
 from shared_tmu.detect import BODY_DETECTORS
 from shared_tmu.errors import InputError
 from shared_tmu.masks import AUTO, MaskPlace, mask_names
-from shared_tmu.methods import METHODS, find_method
+from shared_tmu.methods import find_method
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     DEVICE_HELP,
     LEARNED_HELP,
+    METHOD_HELP,
     PROBE_HELP,
     choose_device,
     choose_learned,
@@ -223,7 +224,7 @@ def _add_published(parser: argparse.ArgumentParser, program: ModelProgram, subje
 def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add = parser.add_argument_group("token merging and the model").add_argument
     add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, 0.9x12, total:98, ...")
-    add("--method", default="tome", help=f"how tokens are matched: {', '.join(METHODS)}")
+    add("--method", default="tome", help=f"how tokens are matched: {METHOD_HELP}")
     add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
     add(
         "--no_unmerge",

@@ -14,12 +14,13 @@ from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_meshes import TIPS
 from shared_tmu.evaluation.recipes import read_recipe_of
 from shared_tmu.masks import NO_MASK, MaskPlace, mask_names
-from shared_tmu.methods import METHODS, find_method
+from shared_tmu.methods import find_method
 from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     DEVICE_HELP,
     LEARNED_HELP,
+    METHOD_HELP,
     PROBE_HELP,
     choose_device,
     choose_learned,
@@ -152,7 +153,7 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         default="off,5x20",
         help="comma list of schedules, tokens removed per layer: off, 5x20, 10x8+6x8, 0.9x12, total:98",
     )
-    add("--method", default="tome", help=f"comma list of {', '.join(METHODS)}")
+    add("--method", default="tome", help=f"comma list of {METHOD_HELP}")
     add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
     add(
         "--no-unmerge",

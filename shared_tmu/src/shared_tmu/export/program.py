@@ -14,11 +14,12 @@ from shared_tmu.errors import ExportError
 from shared_tmu.export.onnx_export import export_onnx, output_file
 from shared_tmu.export.onnx_model import OnnxModel
 from shared_tmu.export.outputs import flatten_output
-from shared_tmu.methods import METHODS, find_method
+from shared_tmu.methods import find_method
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     LEARNED_HELP,
+    METHOD_HELP,
     choose_learned,
     images_per_call,
     named_path,
@@ -54,7 +55,7 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
         required=True,
         help="the .onnx file; large weights go to <file>.data beside it",
     )
-    add("--method", default="tome", help=f"how tokens are matched: {', '.join(METHODS)}")
+    add("--method", default="tome", help=f"how tokens are matched: {METHOD_HELP}")
     add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
     add(
         "--no-unmerge",

@@ -8,6 +8,7 @@ and list its row; `shared_tmu.method_parts.method` explains the fields.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -20,6 +21,7 @@ from ..method_parts.places import After, Around, Between, Inside
 from ..method_parts.protection import fit_mask
 from ..method_parts.reductions import Planned, require_reduction
 from ..method_parts.seen import Needs, Seen
+from ..method_parts.variants import vary
 from ..plans.plan import MergePlan
 from ..schedule import Schedule, all_but_one, count_removed
 from ..schedule_text import read_count
@@ -76,18 +78,27 @@ METHODS: Mapping[str, Method] = table(
 
 
 def find_method(method: str | Method) -> Method:
-    """The row of that name; a `Method` of your own passes through.
+    """The row of that name, which options may follow (`pitome:variant=bsm`, see `method_parts.variants`); a
+    `Method` of your own passes through.
 
     Raises:
-        MethodError: no such row.
+        MethodError: no such row, or option.
     """
     if isinstance(method, Method):
         return method
-    if method not in METHODS:
+    name, colon, options = method.partition(":")
+    if name.strip() not in METHODS:
         raise MethodError(
             f"there is no method {method!r}: use one of {', '.join(METHODS)}, or pass a Method."
         )
-    return METHODS[method]
+    row = METHODS[name.strip()]
+    return _vary(row, options) if colon else row
+
+
+@lru_cache(maxsize=256)
+def _vary(row: Method, options: str) -> Method:
+    """`vary`; the same method for the same text, as for a row."""
+    return vary(row, options)
 
 
 def count_tokens(

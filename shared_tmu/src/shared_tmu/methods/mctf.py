@@ -19,12 +19,13 @@ with the same scores, targets join some of the sources that are left, and take a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from ..dtypes import sum_dtype
+from ..limits import Limit
 from ..method_parts.reductions import Planned
 from ..method_parts.seen import Seen
 from ..plans.matching import APART, halves, normalise, without_autocast
@@ -36,6 +37,7 @@ from ..schedule import half
 FEWEST = 10
 """Tokens that are left at least."""
 
+Tau = Annotated[float, Limit(0, 1e6)]
 Pooling = Literal["info", "size", "mean", "max"]
 
 
@@ -73,9 +75,9 @@ class Largest(Planned):
 def plan_mctf(
     seen: Seen,
     r: int,
-    tau_sim: float = 1,
-    tau_info: float = 20,
-    tau_size: float = 40,
+    tau_sim: Tau = 1,
+    tau_info: Tau = 20,
+    tau_size: Tau = 40,
     goes_both_ways: bool = True,
     pooling: Pooling = "info",
 ) -> Pooled | Largest:

@@ -22,21 +22,24 @@ It computes the similarities of all pairs, four times as many as ToMe.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
+from ..limits import Limit
 from ..method_parts.reductions import Merge
 from ..method_parts.seen import Seen
 from ..plans.matching import MAX_SCORES, join_best, match_sets, normalise, without_autocast
 from ..plans.sorting import sort_stably
 
 Variant = Literal["split", "bsm", "text"]
+Margin = Annotated[float, Limit(-1, 0.99)]
+Alpha = Annotated[float, Limit(0, 100)]
 
 
 def plan_pitome(
-    seen: Seen, r: int, variant: Variant | None = None, margin: float | None = None, alpha: float = 1.0
+    seen: Seen, r: int, variant: Variant | None = None, margin: Margin | None = None, alpha: Alpha = 1.0
 ) -> Merge:
     """r of the most redundant tokens join similar ones.
 

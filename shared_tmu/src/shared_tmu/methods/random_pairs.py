@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
+from ..limits import Limit
 from ..method_parts.reductions import Merge
 from ..method_parts.seen import Seen
 from ..plans.matching import halves, plan_pairs
 
+Seed = Annotated[int, Limit(0, 2**31 - 1)]
 
-def plan_random_pairs(seen: Seen, r: int, seed: int = 0) -> Merge:
+
+def plan_random_pairs(seen: Seen, r: int, seed: Seed = 0) -> Merge:
     """Join each of r random sources to a random target; apart from this choice it works like `tome`.
 
     The choice depends on the seed, the number of tokens and the number of prefix tokens: it is the same for
     every image, on every device and in every thread, differs between layers, and uses no random number
-    generator. For other draws, `Between(functools.partial(plan_random_pairs, seed=1))`. A protected token
+    generator. For other draws, `random:seed=1`. A protected token
     becomes a target only if there is no other, and a source only if there are no others.
 
     This differs from the random matching in ToMe's own ablations, which still joins every source to its most

@@ -17,16 +17,20 @@ shrinks norms. It needs no training.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from ..dtypes import sum_dtype
+from ..limits import Limit
 from ..method_parts.reductions import Planned, Prune
 from ..method_parts.seen import Seen
 from ..plans.matching import halves, plan_most_similar
 from ..plans.ops import merge, take
 from ..plans.plan import MergePlan
+
+Layer = Annotated[int, Limit(-1, 4096)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +58,23 @@ class Rescaled(Planned):
         return (mean * scale.unsqueeze(2)).to(x.dtype), None
 
 
-def plan_tofu(
-    seen: Seen, r: int, prunes_until: int | None = None, by_target: bool = False
-) -> Prune | Rescaled:
+def plan_tofu(seen: Seen, r: int, prunes_until: Layer | None = None) -> Prune | Rescaled:
     """The r sources most similar to their best target are dropped, or join it.
 
     Args:
         seen: the block.
         r: tokens to remove.
         prunes_until: last block that prunes, -1 for none; L // 2 if not said.
-        by_target: PiToMe's deviation, see `Rescaled`.
     """
+    return _plan(seen, r, prunes_until, by_target=False)
+
+
+def plan_tofu_pitome(seen: Seen, r: int, prunes_until: Layer | None = None) -> Prune | Rescaled:
+    """`plan_tofu` with the norm that PiToMe's code divides by."""
+    return _plan(seen, r, prunes_until, by_target=True)
+
+
+def _plan(seen: Seen, r: int, prunes_until: int | None, by_target: bool) -> Prune | Rescaled:
     prefix, last = seen.num_prefix_tokens, seen.depth // 2 if prunes_until is None else prunes_until
     plan = plan_most_similar(seen.metric, r, prefix, seen.protected)
     targets, is_source = find_targets(plan, prefix)
@@ -72,11 +82,6 @@ def plan_tofu(
         return Rescaled(plan, targets, by_target)
     pruned = plan.source_map.where(~is_source, -1)
     return Prune(MergePlan(pruned, plan.num_slots, validate=False, copy_map=plan.source_map), targets)
-
-
-def plan_tofu_pitome(seen: Seen, r: int, prunes_until: int | None = None) -> Prune | Rescaled:
-    """`plan_tofu` with the norm that PiToMe's code divides by."""
-    return plan_tofu(seen, r, prunes_until, by_target=True)
 
 
 def find_targets(plan: MergePlan, num_prefix_tokens: int) -> tuple[Tensor, Tensor]:

@@ -14,17 +14,21 @@ Every k-th token is a target, and all others join the target most similar to the
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 
+from ..limits import Limit
 from ..method_parts.reductions import Merge
 from ..method_parts.seen import Seen
 from ..plans.matching import join_best, match_sets
 from ..plans.plan import MergePlan
 
 K = 3
+Every = Annotated[int, Limit(2, 4096)]
 
 
-def plan_kth(seen: Seen, r: int, k: int = K, cuts_tail: bool = False) -> Merge:
+def plan_kth(seen: Seen, r: int, k: Every = K, cuts_tail: bool = False) -> Merge:
     """The r tokens most similar to a k-th one join it.
 
     Args:
@@ -50,7 +54,7 @@ def plan_kth(seen: Seen, r: int, k: int = K, cuts_tail: bool = False) -> Merge:
     return Merge(MergePlan(source_map, plan.num_slots, validate=False, copy_map=plan.source_map))
 
 
-def limit_kth(num_tokens: int, num_prefix_tokens: int, k: int = K) -> int:
+def limit_kth(num_tokens: int, num_prefix_tokens: int, k: Every = K) -> int:
     """All but every k-th of the tokens after the prefix."""
     free = max(num_tokens - num_prefix_tokens, 0)
     return free - free // k if free >= k else 0

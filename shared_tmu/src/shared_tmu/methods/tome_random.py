@@ -21,10 +21,10 @@ from ..method_parts.seen import Seen
 from ..plans.matching import join_best, match_sets
 from ..plans.plan import MergePlan
 from ..plans.sorting import sort_stably
-from .random_pairs import hash_integers
+from .random_pairs import Seed, hash_integers
 
 
-def plan_tome_random(seen: Seen, r: int, seed: int = 0) -> Merge:
+def plan_tome_random(seen: Seen, r: int, seed: Seed = 0) -> Merge:
     """r random tokens join the most similar one of the others.
 
     The draw depends on the seed, the number of tokens and the number of prefix tokens. Protected tokens are

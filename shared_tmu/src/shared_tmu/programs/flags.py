@@ -91,7 +91,7 @@ def choose_mask(text: str, methods: Sequence[str], place: MaskPlace) -> str:
         InputError: no such mask, or a method that has no groups of tokens to keep apart.
     """
     if find_masks(text, place):
-        mixing = next((name for name in methods if METHODS[name].mixes), None)
+        mixing = next((name for name in methods if find_method(name).mixes), None)
         if mixing is not None:
             raise InputError(
                 f"--mask {text} keeps tokens of the subject apart, and method {mixing!r} mixes all of them: "
@@ -178,6 +178,7 @@ def positive_number(text: str) -> float:
     return value
 
 
+METHOD_HELP = f"{', '.join(METHODS)}; a method's options follow it, as in pitome:variant=bsm"
 LEARNED_HELP = "what a method that learns has learned: a file of handle.save_learned"
 
 
