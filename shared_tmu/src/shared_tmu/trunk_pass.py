@@ -15,8 +15,8 @@ from .method_parts.controls import front_to_last, last_to_front, turned
 from .method_parts.method import Method
 from .method_parts.protection import fit_mask
 from .method_parts.read_masks import ReadMask
-from .method_parts.reductions import Route
-from .method_parts.seen import Applied, Seen, Watch
+from .method_parts.reductions import Applied, Route
+from .method_parts.seen import Seen, Watch
 from .plans.ops import merge, unmerge
 from .plans.plan import MergePlan
 from .schedule import count_removed, say_where_limited
@@ -133,7 +133,7 @@ class TrunkPass:
         if seen.reduction is not None:
             assert seen.route is not None
             self._made = (*self._made, seen.route)
-            self._size, self._protected = seen.sizes, seen.protected
+            self._size, self._protected = seen.sizes, seen.mask
             self._history = (*self._history, *seen.history)
         return seen.tokens
 

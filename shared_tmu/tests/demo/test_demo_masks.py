@@ -13,7 +13,7 @@ from shared_tmu.demo.subjects import HANDS, PEOPLE
 from shared_tmu.detect import Detection, HandBox, PersonBox
 from shared_tmu.errors import InputError
 from shared_tmu.masks import MASKS, ProbeFacts, TokenProbe, weights_before
-from shared_tmu.programs.flags import probe_beside
+from shared_tmu.programs.mask_flags import probe_beside
 
 NAMES = ("a", "b", "d")  # pictures with hands
 

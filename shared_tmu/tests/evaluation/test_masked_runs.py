@@ -13,6 +13,7 @@ from shared_tmu.evaluation import main, parse_settings
 from shared_tmu.evaluation.masking import key_of
 from shared_tmu.evaluation.predict import load_batch
 from shared_tmu.masks import MASKS, ProbeFacts, TokenProbe, weights_before
+from shared_tmu.method_parts.protection import WEIGHT
 from shared_tmu.programs.results import read_records
 
 
@@ -67,12 +68,12 @@ def test_masks_are_runs_of_their_own_and_say_what_they_did(run, data_dir):
     batch = load_batch(data, range(2), torch.device("cpu"), ("box",))
     tokens = torch.nn.functional.max_pool2d(batch[key_of("box")].float()[:, None], 8).bool().flatten(1)
     moved = []
-    with torch.inference_mode(), patch(model, "20x2") as handle, handle.masked(tokens):
+    with torch.inference_mode(), patch(model, "20x2") as handle, handle.masked(WEIGHT * tokens):
         still = model(batch)["pred_keypoints_3d"]
         for shift in ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)):
             away = load_batch(data, range(2), torch.device("cpu"), ("box",), shift)
             shifted = torch.nn.functional.max_pool2d(away[key_of("box")].float()[:, None], 8)
-            with handle.masked(shifted.bool().flatten(1)):
+            with handle.masked(WEIGHT * shifted.flatten(1)):
                 moved.append((model(away)["pred_keypoints_3d"] - still).norm(dim=-1).mean())
     assert box["stability_mm"] == pytest.approx(1000 * float(torch.stack(moved).mean()), rel=1e-4)
 
@@ -117,10 +118,15 @@ def test_masks_that_are_read_and_choices(run, monkeypatch, tmp_path):
     assert by_mask["box"]["mask_missing"] == 2
     assert by_mask["box+probe"]["mask_missing"] == 0
     assert by_mask["box+probe"][name] > by_mask["box"][name]
+    assert {record["mask_weight"] for record in records} == {WEIGHT}
     for record in records:
         assert record["mask_share"] > 0
         assert record["stability_mm"] > 0
         assert ("probe_sha256" in record) == ("probe" in record["mask"])
+    _, records, _ = run("--r", "20x2", "--mask", "none,box", "--background", "first")
+    assert [r["label"] for r in records[-2:]] == ["20x2", "20x2-mask-box-first"]
+    assert [r["mask_weight"] for r in records[-2:]] == [None, None]
+    assert records[-1][score] != by_mask["box"][score]
     assert run("--r", "20x2", "--mask", "probe")[0] == 0
     probe.save(file, ProbeFacts("Toy", "other", {}))
     assert run("--r", "20x2", "--mask", "probe")[0] == 1

@@ -12,7 +12,7 @@ from toy_vit import SequentialViT, ToyViT
 from shared_tmu import patch, run_trunk
 from shared_tmu.errors import PatchError
 from shared_tmu.masks import AttentionMask, TokenProbe
-from shared_tmu.method_parts.read_masks import GivenOrRead, ReadMask
+from shared_tmu.method_parts.read_masks import GivenOrRead, ReadMask, Weighed
 
 VITS = pytest.mark.parametrize("build", [ToyViT, SequentialViT])
 PREFIX = 3
@@ -105,6 +105,27 @@ def test_block_by_block_compiled_copied_and_cast(build, tokens):
         vit.to(torch.float64)
         assert handle.mask.weight.dtype == torch.float64
         assert vit(tokens.double()).dtype == torch.float64
+
+
+@torch.no_grad()
+def test_weighed_masks_are_read_and_given_in_one_unit(tokens):
+    vit = ToyViT(depth=4).eval()
+    given = torch.zeros(len(tokens), tokens.shape[1] - PREFIX, dtype=torch.bool)
+    given[0, :12] = True
+    for block in (0, 2):
+        read = FirstChannel(block)
+        with patch(vit, "6x4", num_prefix_tokens=PREFIX, mask=Weighed(read, 0.25)) as handle:
+            alone = vit(tokens)
+            with handle.masked(given * 0.25):
+                known = vit(tokens)
+            with handle.masked(Weighed(GivenOrRead(given, read), 0.25)):
+                both = vit(tokens)
+        torch.testing.assert_close(both[0], known[0])
+        torch.testing.assert_close(both[1], alone[1])
+    with patch(vit, "6x4", num_prefix_tokens=PREFIX, mask=Weighed(FirstChannel(), None)) as handle:
+        strict = vit(tokens)
+    with patch(vit, "6x4", num_prefix_tokens=PREFIX, mask=FirstChannel()):
+        torch.testing.assert_close(vit(tokens), strict)
 
 
 def test_what_does_not_fit_is_refused(tokens):

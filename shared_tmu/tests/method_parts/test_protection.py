@@ -11,8 +11,10 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from toy_vit import MapViT, SequentialViT, ToyViT
 
-from shared_tmu import MergePlan, patch, plan_merge, run_trunk
+from shared_tmu import METHODS, MergePlan, Method, patch, plan_merge, run_trunk
 from shared_tmu.errors import PatchError, PlanError
+from shared_tmu.method_parts.places import Between
+from shared_tmu.methods.tome import plan_tome
 from shared_tmu.plans.matching import match_similar
 
 VITS = pytest.mark.parametrize("build", [ToyViT, SequentialViT])
@@ -117,7 +119,7 @@ def test_masks_that_do_not_fit_are_refused(vit, tokens):
     for mask, message in (
         (torch.zeros(2, 7, dtype=torch.bool), r"is \[B, N\] = \[2, 58\], or that without the 18 prefix"),
         (torch.zeros(3, 58, dtype=torch.bool), r"this one is \[3, 58\]"),
-        (torch.zeros(2, 58), "is bool, this one is torch.float32"),
+        (torch.zeros(2, 58, dtype=torch.int64), "is bool, or float with weights, this one is torch.int64"),
     ):
         with patch(vit, "5x2", num_prefix_tokens=18, mask=mask), pytest.raises(PlanError, match=message):
             vit(tokens)
@@ -168,3 +170,62 @@ def test_person_tokens_stay_alone_while_background_lasts():
     full, plan = run_trunk(vit.blocks, x, [40, 40, 22], mask=torch.ones(192, dtype=torch.bool))
     assert plan.num_slots == 90
     assert full.isfinite().all()
+
+
+def similar_pair(cosine):
+    """Two unit vectors."""
+    return torch.tensor([[1.0, 0.0], [cosine, (1 - cosine**2) ** 0.5]])
+
+
+def test_weights_are_taken_off_similarities():
+    # sources 0, 2; targets 1, 3: pairs (0, 1) and (2, 3) are alike, all others nearly at right angles
+    alike, less = similar_pair(0.95), similar_pair(0.8)
+    metric = torch.zeros(1, 4, 4)
+    metric[0, :2, :2], metric[0, 2:, 2:] = alike, less
+    subject = torch.tensor([[True, False, False, False]])
+    score, target = match_similar(metric, 0, subject * 0.25)
+    torch.testing.assert_close(score, torch.tensor([[0.70, 0.80]]))
+    assert target.tolist() == [[0, 1]]
+    for weight, first in ((0.1, 0), (0.25, 2)):  # equal tokens of the subject may come before others
+        for mask in (subject * weight, subject * 2 * weight / 2):
+            plan = plan_merge(metric, 1, protected=mask)
+            assert plan.source_map[0, first] == plan.source_map[0, first + 1]
+    strict = plan_merge(metric, 1, protected=subject)
+    assert strict.source_map[0, 2] == strict.source_map[0, 3]
+    both = torch.tensor([[0.3, 0.2, 0.0, 0.1]])  # the larger of the two counts
+    torch.testing.assert_close(match_similar(metric, 0, both)[0], torch.tensor([[0.65, 0.70]]))
+
+
+@pytest.mark.parametrize("method", [name for name, row in METHODS.items() if row.reads == "counts"])
+@torch.no_grad()
+def test_weights_of_zero_change_nothing_and_large_ones_are_the_rule_first(method, tokens):
+    vit = ToyViT(depth=3).eval()
+    options = {"method": method, "grid": (5, 8), "num_prefix_tokens": 0}
+    if METHODS[method].learn is not None:
+        options["learned"] = METHODS[method].learn(vit.blocks)
+    mask = random_mask(5)
+    plain, _ = run_trunk(vit.blocks, tokens, "4x3", **options)
+    strict, _ = run_trunk(vit.blocks, tokens, "4x3", mask=mask, **options)
+    nothing, _ = run_trunk(vit.blocks, tokens, "4x3", mask=mask * 0.0, **options)
+    heavy, _ = run_trunk(vit.blocks, tokens, "4x3", mask=mask * 8.0, **options)
+    torch.testing.assert_close(nothing, plain)
+    torch.testing.assert_close(heavy, strict, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_slots_keep_the_largest_weight(tokens):
+    weights = torch.rand(2, 40, generator=torch.Generator().manual_seed(2))
+    seen = []
+
+    def plan(given, r):
+        seen.append(given.mask)
+        return plan_tome(given, r)
+
+    blocks, spy = ToyViT(depth=2).eval().blocks, Method("spy", Between(plan))
+    run_trunk(blocks, tokens, "15x2", method=spy, mask=weights)
+    first, second = seen
+    assert torch.equal(first, weights)
+    for image in range(2):
+        assert second.shape == (2, 25)
+        assert second[image].max() == weights[image].max()
+        assert set(second[image].tolist()) <= set(weights[image].tolist())

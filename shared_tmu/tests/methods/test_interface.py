@@ -171,7 +171,7 @@ def test_protection_holds_on_any_scale(scale):
     score = torch.rand(2, 24) * scale
     protected = torch.zeros(2, 24, dtype=torch.bool)
     protected[:, score.argsort(1)[0, :5]] = True
-    plan = prune_lowest(score, 19, Seen(X, protected=protected)).plan
+    plan = prune_lowest(score, 19, Seen(X, mask=protected)).plan
     assert torch.equal(plan.source_map >= 0, protected)
 
 

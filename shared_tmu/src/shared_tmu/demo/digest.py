@@ -37,6 +37,7 @@ def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
         "unmerge": run.unmerge,
         "protect": run.protect,
         "mask_asked": run.mask,
+        "mask_weight": run.weight if run.masks else None,
         "dtype": options.dtype_name,
         "packed": options.packed and options.device.type == "cpu",
         "detector": detector,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,9 +12,9 @@ import torch
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.demo.together import (
     auto_mask,
-    choose_demo_mask,
     require_flags_of_clips,
     require_something_to_save,
+    with_mask,
 )
 from shared_tmu.detect import BODY_DETECTORS
 from shared_tmu.errors import InputError
@@ -25,18 +25,15 @@ from shared_tmu.programs.flags import (
     DEVICE_HELP,
     LEARNED_HELP,
     METHOD_HELP,
-    PROBE_HELP,
     choose_device,
     choose_learned,
-    choose_probe,
     choose_protection,
     images_per_call,
     named_path,
     natural,
     positive_number,
-    probe_beside,
-    refuse_unused_probe,
 )
+from shared_tmu.programs.mask_flags import add_mask_flags, probe_beside
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.programs.places import require_places
 from shared_tmu.runtime.packing import PACKED_HELP
@@ -140,11 +137,7 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
         protect=choose_protection(given.pop("protect")),
         learned=choose_learned(given.pop("learned"), [method]),
     )
-    place = MaskPlace(program.estimates.name, has_truth=False, is_video=given["video"] is not None)
-    checkpoint, probe = given["checkpoint"] or program.default_checkpoint, given.pop("probe")
-    mask = choose_demo_mask(given.pop("mask"), run, place, probe or probe_beside(checkpoint))
-    run = replace(run, mask=mask, probe=choose_probe(probe, mask, checkpoint))
-    refuse_unused_probe(probe, [run.probe])
+    run = with_mask(run, given, program)
     for flag in ("compare", "tokens"):
         if given[flag] and schedule.is_off:
             raise InputError(f"--{flag} was asked for with --r off, which merges nothing: try --r 5x20.")
@@ -245,7 +238,7 @@ def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         f"{auto_mask(probe_beside(program.default_checkpoint), is_video=False)}, with previous for videos; "
         "none: all tokens alike, as published TMU",
     )
-    add("--probe", type=named_path, metavar="FILE", help=PROBE_HELP)
+    add_mask_flags(add)
     add("--device", default="auto", help=DEVICE_HELP)
     about = "number format of the weights; auto: bfloat16 where the device computes in it"
     add("--dtype", choices=("auto", *DTYPES), default="float32", help=about)

@@ -229,7 +229,7 @@ class Predictor:
         if handle is None:
             output = self.forward(pixels)
         else:
-            with masked(handle, self.program, self.model, shown):
+            with masked(handle, self.program, self.model, shown, self.run.weight):
                 output = self.forward(pixels)
         synchronize(self.device)
         return output, time.perf_counter() - started

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from shared_tmu.errors import InputError
 from shared_tmu.masks import AUTO, NO_MASK, MaskPlace
 from shared_tmu.methods import find_method
-from shared_tmu.programs.flags import choose_mask
-from shared_tmu.programs.model_program import Run
+from shared_tmu.programs.mask_flags import (
+    choose_mask,
+    choose_probe,
+    choose_weight,
+    probe_beside,
+    refuse_unused_probe,
+)
+from shared_tmu.programs.model_program import ModelProgram, Run
 
 
 def auto_mask(probe: Path, *, is_video: bool) -> str:
@@ -36,6 +43,21 @@ def choose_demo_mask(asked: str, run: Run, place: MaskPlace, probe: Path) -> str
     if asked != NO_MASK and run.schedule.is_off:
         raise InputError(f"--mask {asked} was asked for with --r off, which merges nothing: try --r 8x16.")
     return choose_mask(asked, [run.method], place)
+
+
+def with_mask(run: Run, given: dict[str, Any], program: ModelProgram) -> Run:
+    """A run with the mask of a command line, whose flags on masks are taken out of `given`.
+
+    Raises:
+        InputError: see `choose_demo_mask`; or a probe that is not there or would not be used.
+    """
+    place = MaskPlace(program.estimates.name, has_truth=False, is_video=given["video"] is not None)
+    asked, probe, weight = given.pop("mask"), given.pop("probe"), choose_weight(given.pop("background"))
+    checkpoint = given["checkpoint"] or program.default_checkpoint
+    mask = choose_demo_mask(asked, run, place, probe or probe_beside(checkpoint))
+    found = choose_probe(probe, mask, checkpoint)
+    refuse_unused_probe(probe, [found])
+    return replace(run, mask=mask, probe=found, weight=weight)
 
 
 def require_something_to_save(given: Mapping[str, Any]) -> None:

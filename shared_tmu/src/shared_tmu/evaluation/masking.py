@@ -57,22 +57,23 @@ def draw_masks(
 
 
 class Counted(ReadMask):
-    """A mask that remembers how many tokens of each image it protected.
+    """A mask that remembers how many tokens of each image it protected, or more likely than not.
 
     Args:
         mask: what it does.
+        weight: see `Run`.
     """
 
-    def __init__(self, mask: ReadMask) -> None:
+    def __init__(self, mask: ReadMask, weight: float | None) -> None:
         super().__init__(mask.block)
-        self.mask = mask
+        self.mask, self.least = mask, 1.0 if weight is None else weight / 2
         self.found: Tensor | None = None
 
     @classmethod
-    def of(cls, mask: Tensor | ReadMask | None) -> Counted:
-        """Of the mask of a batch; None protects nothing."""
+    def of(cls, mask: Tensor | ReadMask | None, weight: float | None) -> Counted:
+        """Of the mask of a batch."""
         assert mask is not None, "runs with a mask have one"
-        return cls(Given(mask) if isinstance(mask, Tensor) else mask)
+        return cls(Given(mask) if isinstance(mask, Tensor) else mask, weight)
 
     def begin(self) -> Tensor | None:
         """See `ReadMask`, also for the others."""
@@ -81,7 +82,7 @@ class Counted(ReadMask):
     def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
         """As the mask."""
         shown: Tensor = self.mask(x, block, before)
-        self.found = shown.sum(dim=1)
+        self.found = (shown >= self.least).sum(dim=1)
         return shown
 
 
@@ -98,16 +99,17 @@ class Given(ReadMask):
 
 
 def describe_masks(run: Run, found: np.ndarray[Any, Any] | None) -> dict[str, Any]:
-    """The entries of a result line on a run's mask.
+    """The entries of a result line on a run's mask; a `mask_weight` of None is the rule `first`, or no mask.
 
     Args:
         run: says which mask.
         found: number of tokens that it protected, `[N]`.
     """
     if found is None:
-        return {"mask": run.mask, TOKENS: None, "mask_missing": None}
+        return {"mask": run.mask, "mask_weight": None, TOKENS: None, "mask_missing": None}
     missing = int((found == 0).sum())
-    return {"mask": run.mask, TOKENS: float(found.mean()), "mask_missing": missing}
+    said = {"mask": run.mask, "mask_weight": run.weight}
+    return {**said, TOKENS: float(found.mean()), "mask_missing": missing}
 
 
 def without_masks_lacking(data: EvalSet, runs: Sequence[Run]) -> tuple[list[Run], list[str]]:

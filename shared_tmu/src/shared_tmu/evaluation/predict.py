@@ -135,7 +135,7 @@ def _predict(
     pixels, counts = batch.get(key_of(run.mask)), None
     if run.masks:
         with run.shortened(program, model), run.patched(program, model) as handle:
-            counted = Counted.of(batch_mask(handle, program, model, pixels))
+            counted = Counted.of(batch_mask(handle, program, model, pixels, run.weight), run.weight)
             with handle.masked(counted):
                 output = model(batch)
         counts = counted.found

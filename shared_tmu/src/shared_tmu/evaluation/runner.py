@@ -186,6 +186,7 @@ class Evaluation:
             "unmerge": run.unmerge,
             "protect": run.protect,
             "mask": run.mask,
+            "weight": run.weight if run.masks else None,
             "dataset": data.name,
             "annotations": data.fingerprint,
             "count": len(data),

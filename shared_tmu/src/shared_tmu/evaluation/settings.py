@@ -14,6 +14,7 @@ from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_meshes import TIPS
 from shared_tmu.evaluation.recipes import read_recipe_of
 from shared_tmu.masks import NO_MASK, MaskPlace, mask_names
+from shared_tmu.method_parts.protection import WEIGHT
 from shared_tmu.methods import find_method
 from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import (
@@ -21,18 +22,21 @@ from shared_tmu.programs.flags import (
     DEVICE_HELP,
     LEARNED_HELP,
     METHOD_HELP,
-    PROBE_HELP,
     choose_device,
     choose_learned,
-    choose_mask,
-    choose_probe,
     choose_protection,
     images_per_call,
     named_path,
     natural,
     positive,
-    refuse_unused_probe,
     split_list,
+)
+from shared_tmu.programs.mask_flags import (
+    add_mask_flags,
+    choose_mask,
+    choose_probe,
+    choose_weight,
+    refuse_unused_probe,
 )
 from shared_tmu.programs.model_program import BASELINE, ModelProgram, Run
 from shared_tmu.runtime.packing import PACKED_HELP
@@ -108,6 +112,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
             learned=given.learned,
             layers=given.layers,
             probe=given.probe,
+            weight=choose_weight(given.background),
             checkpoint=given.checkpoint or program.default_checkpoint,
         ),
         data_dir=given.data_dir,
@@ -173,7 +178,7 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         help=f"comma list of {', '.join(mask_names(_place(subject.name)))}: which tokens merge last; "
         "landmarks+box: the first that is known of a sample",
     )
-    add("--probe", type=named_path, metavar="FILE", help=PROBE_HELP)
+    add_mask_flags(add)
     add(
         "--layers",
         default=NO_LAYERS,
@@ -247,6 +252,7 @@ def read_runs(
     learned: Path | None = None,
     layers: str = NO_LAYERS,
     probe: Path | None = None,
+    weight: float | None = WEIGHT,
     checkpoint: Path = Path(),
 ) -> tuple[Run, ...]:
     """Every schedule, method, protection, mask and recipe of layers of comma lists, no repeats; `off` only
@@ -272,7 +278,7 @@ def read_runs(
     runs = [
         replace(BASELINE, layers=recipe)
         if s.is_off
-        else Run(s, method, unmerge, side, mask, files[method], recipe, probes[mask, path])
+        else Run(s, method, unmerge, side, mask, files[method], recipe, probes[mask, path], weight)
         for path, recipe in recipes.items()
         for side in sides
         for method in rows

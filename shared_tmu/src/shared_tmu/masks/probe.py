@@ -42,11 +42,11 @@ class ProbeFacts:
 
 
 class TokenProbe(ReadMask):
-    """Protects tokens whose score `x @ weight + bias` is above 0.
+    """How sure it is that tokens show the subject: the sigmoid of `x @ weight + bias`, 0 to 1.
 
     Args:
         weight: one number per channel, `[C]`.
-        bias: holds the threshold, too.
+        bias: a number.
         block: its tokens are read as they enter it.
     """
 
@@ -59,8 +59,7 @@ class TokenProbe(ReadMask):
         self.register_buffer("bias", bias.float())
 
     def score(self, x: Tensor) -> Tensor:
-        """Logarithm of the odds that a token shows the subject, less the threshold: `[B, M, C]` to
-        `[B, M]`.
+        """Logarithm of the odds that a token shows the subject: `[B, M, C]` to `[B, M]`.
 
         Raises:
             PatchError: tokens of another width.
@@ -88,7 +87,7 @@ class TokenProbe(ReadMask):
     @torch.no_grad()
     def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
         """See `ReadMask`."""
-        return self.score(x) > 0
+        return self.score(x).sigmoid()
 
     def save(self, path: Path, facts: ProbeFacts) -> None:
         """Write it as safetensors."""

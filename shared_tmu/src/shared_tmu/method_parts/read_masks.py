@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..blocks.halves import Block
 from ..errors import PatchError
+from .protection import weigh
 
 
 class ReadMask(nn.Module):
@@ -28,17 +29,17 @@ class ReadMask(nn.Module):
         self.block = block
 
     def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
-        """Which patch tokens to protect: `[B, M, C]` to `[B, M]` bool.
+        """The mask of the patch tokens: `[B, M, C]` to `[B, M]` bool, or float, see `protection`.
 
         Args:
             x: tokens that enter `block`, without the prefix.
             block: the block.
-            before: what was protected until then, `[B, M]` bool; None for nothing.
+            before: the mask until then, `[B, M]`; None for none.
         """
         raise NotImplementedError
 
     def begin(self) -> Tensor | None:
-        """Patch tokens to protect until the block is reached, `[B, P]` bool; None for none."""
+        """The mask of the patch tokens until the block is reached, `[B, P]`; None for none."""
         return None
 
     def placed(self, blocks: Sequence[nn.Module]) -> Self:
@@ -59,14 +60,14 @@ class GivenOrRead(ReadMask):
     """Masks that are given for some images of a batch; those of the others are read.
 
     Args:
-        given: `[B, P]` bool of the patch tokens; images without any `True` are those to read.
+        given: `[B, P]` of the patch tokens, bool or 0 to 1; images with zeros only are those to read.
         other: how.
     """
 
     def __init__(self, given: Tensor, other: ReadMask) -> None:
         super().__init__(other.block)
         self.given, self.other = given, other
-        self.is_known = given.any(dim=1, keepdim=True)
+        self.is_known = (given != 0).any(dim=1, keepdim=True)
 
     def begin(self) -> Tensor | None:
         """See `ReadMask`, also for the others."""
@@ -75,4 +76,28 @@ class GivenOrRead(ReadMask):
     def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
         """Those given where they are known."""
         read: Tensor = self.other(x, block)
-        return read if before is None else before.where(self.is_known, read)
+        return read if before is None else before.to(read.dtype).where(self.is_known, read)
+
+
+class Weighed(ReadMask):
+    """Another mask, of 0 to 1, by one of the rules of `protection`.
+
+    Args:
+        mask: what it says of tokens.
+        weight: see `weigh`.
+    """
+
+    def __init__(self, mask: ReadMask, weight: float | None) -> None:
+        super().__init__(mask.block)
+        self.mask, self.weight = mask, weight
+
+    def begin(self) -> Tensor | None:
+        """See `ReadMask`, also for the others."""
+        shares = self.mask.begin()
+        return None if shares is None else weigh(shares, self.weight)
+
+    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+        """The mask, weighed."""
+        if before is not None and self.weight is not None:
+            before = before / self.weight
+        return weigh(self.mask(x, block, before), self.weight)

@@ -38,7 +38,8 @@ class Reduction(ABC):
 
     @abstractmethod
     def carry(self, flags: Tensor) -> Tensor:
-        """Which slots have a flagged token in them: booleans `[B, N]` to `[B, M]`."""
+        """Which slots have a flagged token in them: booleans `[B, N]` to `[B, M]`. Of weights, float, the
+        largest."""
 
     def follow(
         self, x: Tensor, size: Tensor | None, before: MergePlan | Chain | None
@@ -46,6 +47,21 @@ class Reduction(ABC):
         """`reduce`, and the route from the first tokens on; `before` leads to these, None if they are."""
         x, size = self.reduce(x, size)
         return x, size, self.route if before is None else join(before, self.route)
+
+
+@dataclass(frozen=True, eq=False)
+class Applied:
+    """One reduction of a forward pass, kept for a restore that asks for its history.
+
+    Attributes:
+        reduction: what was done.
+        before: the tokens before it, `[B, N, C]`.
+        after: the slots after it, `[B, M, C]`.
+    """
+
+    reduction: Reduction
+    before: Tensor
+    after: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +83,11 @@ class Planned(Reduction):
         return self.plan
 
     def carry(self, flags: Tensor) -> Tensor:
-        """Which slots have a flagged token in them: booleans `[B, N]` to `[B, M]`."""
+        """See `Reduction`."""
         slots = self.plan.source_map
+        if flags.is_floating_point():
+            zeros = flags.new_zeros(flags.shape[0], self.plan.num_slots)
+            return zeros.scatter_reduce_(1, slots.clamp_min(0), flags.where(slots >= 0, 0.0), "amax")
         counted = (flags & (slots >= 0)).to(torch.int64)
         zeros = counted.new_zeros(flags.shape[0], self.plan.num_slots)
         return zeros.scatter_add_(1, slots.clamp_min(0), counted) > 0
@@ -147,9 +166,12 @@ class Linear(Reduction):
         return self.matrix.to(x).mT @ x
 
     def carry(self, flags: Tensor) -> Tensor:
-        """Which slots are a flagged token: booleans `[B, N]` to `[B, M]`."""
-        share = self.matrix @ flags.to(self.matrix.dtype).unsqueeze(2)  # [B, M, 1]
-        return share.squeeze(2) > 0.5
+        """Which slots are a flagged token: booleans `[B, N]` to `[B, M]`. Of weights, those of such slots."""
+        share = (self.matrix @ flags.to(self.matrix.dtype).unsqueeze(2)).squeeze(2)  # [B, M]
+        if not flags.is_floating_point():
+            return share > 0.5
+        is_token = self.matrix.amax(dim=-1) > 0.999  # its row is all its own
+        return share.where(is_token, 0.0).to(flags.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,7 @@ from ..errors import PatchError
 from ..plans.ops import unmerge
 from ..plans.plan import MergePlan
 from .controls import unmerge_sparse
-from .reductions import Route
-from .seen import Applied
+from .reductions import Applied, Route
 
 
 @dataclass(frozen=True)

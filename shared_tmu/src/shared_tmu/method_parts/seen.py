@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ..errors import MethodError
 from ..plans.plan import MergePlan
 from .attention_rows import mean_keys, mean_rows
-from .reductions import Reduction, Route, require_reduction
+from .protection import to_flags
+from .reductions import Applied, Reduction, Route, require_reduction
 
 Grid = tuple[int, int]
 Module = TypeVar("Module", bound=nn.Module)
@@ -59,21 +60,6 @@ class Watch:
         """Called after a method has decided, and before the tokens are reduced."""
 
 
-@dataclass(frozen=True, eq=False)
-class Applied:
-    """One reduction of a forward pass, kept for a restore that asks for its history.
-
-    Attributes:
-        reduction: what was done.
-        before: the tokens before it, `[B, N, C]`.
-        after: the slots after it, `[B, M, C]`.
-    """
-
-    reduction: Reduction
-    before: Tensor
-    after: Tensor
-
-
 @dataclass(eq=False)
 class Seen:
     """One block in one forward pass. A step reads it, and stores the resulting tokens and sizes in it.
@@ -85,7 +71,8 @@ class Seen:
             Methods read them as `size`.
         layer: number of the block, from 0, of `depth`.
         num_prefix_tokens: T tokens at the front that stay first, and are never merged or pruned.
-        protected: further tokens to protect while there are others, `[B, N]` bool; None for none.
+        mask: further tokens to protect, `[B, N]` bool or float, see `protection`; None for none. Methods that
+            compare similarities by `plans.matching` read it, all others `protected`.
         proportional: whether attention is proportional (weights keys by their size).
         grid: rows and columns of the patches, if they are known.
         thresholds: numbers for this block, of schedules that give no counts.
@@ -98,7 +85,7 @@ class Seen:
     layer: int = 0
     depth: int = 1
     num_prefix_tokens: int = 0
-    protected: Tensor | None = None
+    mask: Tensor | None = None
     proportional: bool = True
     grid: Grid | None = None
     thresholds: tuple[float, ...] = ()
@@ -118,7 +105,7 @@ class Seen:
         cls, metric: Tensor, num_prefix_tokens: int, protected: Tensor | None, method: str, needs: Needs
     ) -> Seen:
         """The input of a method outside of a trunk: a metric `[B, N, D]`, in place of the keys."""
-        seen = cls(metric, num_prefix_tokens=num_prefix_tokens, protected=protected)
+        seen = cls(metric, num_prefix_tokens=num_prefix_tokens, mask=protected)
         seen.method, seen.needs, seen.parts = method, needs, {Needs.KEYS: metric.unsqueeze(1)}
         return seen
 
@@ -147,6 +134,11 @@ class Seen:
     def device(self) -> torch.device:
         """Of the tokens."""
         return self.tokens.device
+
+    @property
+    def protected(self) -> Tensor | None:
+        """Tokens to protect while there are others, `[B, N]` bool; None for none."""
+        return None if self.mask is None else to_flags(self.mask)
 
     @property
     def live(self) -> Tensor | None:
@@ -276,8 +268,8 @@ class Seen:
         self.tokens, size, self.route = self.run("merging", reduction.follow, before, self.sizes, self.route)
         is_padded = isinstance(self.route, MergePlan) and self.route.is_padded
         self.sizes = size if is_padded or Needs.SIZES in self.needs else None
-        if self.protected is not None:
-            self.protected = reduction.carry(self.protected)
+        if self.mask is not None:
+            self.mask = reduction.carry(self.mask)
         if self.keeps_history:
             self.history = (*self.history, Applied(reduction, before, self.tokens))
         self.reduction, self.parts = reduction, carried

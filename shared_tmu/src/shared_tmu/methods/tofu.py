@@ -76,7 +76,7 @@ def plan_tofu_pitome(seen: Seen, r: int, prunes_until: Layer | None = None) -> P
 
 def _plan(seen: Seen, r: int, prunes_until: int | None, by_target: bool) -> Prune | Rescaled:
     prefix, last = seen.num_prefix_tokens, seen.depth // 2 if prunes_until is None else prunes_until
-    plan = plan_most_similar(seen.metric, r, prefix, seen.protected)
+    plan = plan_most_similar(seen.metric, r, prefix, seen.mask)
     targets, is_source = find_targets(plan, prefix)
     if seen.layer > last:
         return Rescaled(plan, targets, by_target)

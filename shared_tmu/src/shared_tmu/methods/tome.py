@@ -9,4 +9,4 @@ from ..plans.matching import plan_most_similar
 
 def plan_tome(seen: Seen, r: int) -> Merge:
     """The r sources most similar to their best target join it; every second token is a source."""
-    return Merge(plan_most_similar(seen.metric, r, seen.num_prefix_tokens, seen.protected))
+    return Merge(plan_most_similar(seen.metric, r, seen.num_prefix_tokens, seen.mask))

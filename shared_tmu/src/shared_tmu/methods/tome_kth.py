@@ -43,7 +43,7 @@ def plan_kth(seen: Seen, r: int, k: Every = K, cuts_tail: bool = False) -> Merge
     order = is_target.to(torch.uint8).argsort(stable=True) + prefix  # sources first, both in their order
     num_targets, tail = len(position) // k, len(position) % k
     sources, targets = order[: len(position) - num_targets], order[len(position) - num_targets :]
-    score, target = match_sets(seen.metric, sources, targets, seen.protected)
+    score, target = match_sets(seen.metric, sources, targets, seen.mask)
     if not cuts_tail or not tail:
         return Merge(join_best(score, target, r, sources, targets, prefix))
     score[:, -tail:] = torch.inf

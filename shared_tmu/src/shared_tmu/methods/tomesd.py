@@ -43,7 +43,7 @@ def plan_tomesd(seen: Seen, r: int, cell: Grid = CELL, is_random: bool = True) -
         return None
     order = is_target.to(torch.uint8).argsort(stable=True) + prefix  # sources first, both in their order
     sources, targets = order[: count - num_targets], order[count - num_targets :]
-    score, target = match_sets(seen.x, sources, targets, seen.protected)
+    score, target = match_sets(seen.x, sources, targets, seen.mask)
     return Merge(join_best(score, target, r, sources, targets, prefix))
 
 

@@ -51,7 +51,8 @@ def match_similar(
         metric: `[B, N, D]`; scaling a row changes nothing.
         num_prefix_tokens: tokens at the front that take no part.
         protected: further tokens to protect, `[B, N]` bool. A pair with one of them ranks below every pair
-            without (its score is lowered by `APART`): background merges first.
+            without (its score is lowered by `APART`): background merges first. Or float: by how much the
+            score of a pair with that token is lowered, the larger of the two.
         live: which tokens are not padding, `[B, N]` bool; padding is never a target, and as a source has the
             score -inf.
 
@@ -124,7 +125,7 @@ def join_best(
 
 
 class _Spared(NamedTuple):
-    """Flags of the sources `[B, A]` and of the targets `[B, T]`."""
+    """Flags, or weights, of the sources `[B, A]` and of the targets `[B, T]`."""
 
     sources: Tensor
     targets: Tensor
@@ -168,8 +169,11 @@ def _best_targets(
 
 def _best(scores: Tensor, protected: _Spared | None, live: _Spared | None) -> tuple[Tensor, Tensor]:
     if protected is not None:
-        is_spared = protected.sources.unsqueeze(2) | protected.targets.unsqueeze(1)
-        scores = torch.where(is_spared, scores - APART, scores)
+        of_sources, of_targets = protected.sources.unsqueeze(2), protected.targets.unsqueeze(1)
+        if of_sources.dtype == torch.bool:
+            scores = torch.where(of_sources | of_targets, scores - APART, scores)
+        else:
+            scores = scores - torch.maximum(of_sources, of_targets).to(scores.dtype)
     if live is not None:
         scores = scores.masked_fill(~(live.sources.unsqueeze(2) & live.targets.unsqueeze(1)), -torch.inf)
     best = scores.max(dim=-1)
@@ -185,7 +189,7 @@ def plan_most_similar(
         metric: `[B, N, D]`.
         r: tokens to remove, at most half of those after the prefix.
         num_prefix_tokens: tokens at the front that stay as they are.
-        protected: further tokens to protect while there are others, `[B, N]` bool; see `match_similar`.
+        protected: further tokens to protect, `[B, N]` bool or float; see `match_similar`.
     """
     if protected is None and uses_triton(metric):
         return fused.plan_most_similar(metric, r, num_prefix_tokens)

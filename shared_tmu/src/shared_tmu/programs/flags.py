@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from shared_tmu.errors import InputError
 from shared_tmu.files import shortened
-from shared_tmu.masks import MaskPlace, find_masks
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.trunk import Protect
 
@@ -77,67 +76,6 @@ def choose_protection(text: str) -> Protect:
     if text in ("first", "last"):
         return "first" if text == "first" else "last"
     raise InputError(f"--protect {text!r} is not known: use first, or last to reproduce published TMU.")
-
-
-def choose_mask(text: str, methods: Sequence[str], place: MaskPlace) -> str:
-    """A choice of masks such as `none`, `box` or `landmarks+probe`.
-
-    Args:
-        text: what was given.
-        methods: rows of the table of methods that would be told of it.
-        place: what is to be masked, and where.
-
-    Raises:
-        InputError: no such mask, or a method that has no groups of tokens to keep apart.
-    """
-    if find_masks(text, place):
-        mixing = next((name for name in methods if find_method(name).mixes), None)
-        if mixing is not None:
-            raise InputError(
-                f"--mask {text} keeps tokens of the subject apart, and method {mixing!r} mixes all of them: "
-                "use --mask none, or another method."
-            )
-    return text
-
-
-PROBE_HELP = "for --mask probe: a file of shared_tmu.training.probe; without it the one beside the weights"
-
-
-def probe_beside(checkpoint: Path) -> Path:
-    """Where the probe for a checkpoint is looked for."""
-    return checkpoint.with_name(f"{checkpoint.stem}.probe.safetensors")
-
-
-def choose_probe(given: Path | None, mask: str, checkpoint: Path) -> Path | None:
-    """The file of the probe that a mask reads; None for masks that read none.
-
-    Args:
-        given: of `--probe`.
-        mask: a choice of masks.
-        checkpoint: the model's weights.
-
-    Raises:
-        InputError: there is no such file.
-    """
-    if "probe" not in find_masks(mask).names:
-        return None
-    found = given or probe_beside(checkpoint)
-    if not found.is_file():
-        raise InputError(
-            f"--mask {mask} reads tokens with a probe for {checkpoint.name}, and {found} is not a file: "
-            "train one with python -m shared_tmu.training.probe (minutes), or use --mask box."
-        )
-    return found
-
-
-def refuse_unused_probe(given: Path | None, chosen: Iterable[Path | None]) -> None:
-    """Refuse `--probe` where no mask reads it.
-
-    Raises:
-        InputError: none does.
-    """
-    if given is not None and not any(chosen):
-        raise InputError("--probe was given, and no mask reads it: add --mask probe, or leave it out.")
 
 
 def split_list(flag: str, text: str) -> list[str]:

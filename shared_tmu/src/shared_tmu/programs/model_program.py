@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from shared_tmu.errors import InputError
 from shared_tmu.layers import BlocksOf, LayerRecipe, shortened
 from shared_tmu.masks import NO_MASK, MaskChoice, TokenProbe, find_masks
-from shared_tmu.method_parts.read_masks import GivenOrRead, ReadMask
+from shared_tmu.method_parts.protection import WEIGHT, weigh
+from shared_tmu.method_parts.read_masks import GivenOrRead, ReadMask, Weighed
 from shared_tmu.patching import PatchHandle
 from shared_tmu.programs.estimates import HAND, Estimate
 from shared_tmu.programs.random_models import build_random
@@ -143,6 +144,8 @@ class Run:
             nothing.
         layers: which blocks of the model become one first; None leaves all as they are.
         probe: file of the probe, for masks that read it.
+        weight: of tokens that surely show the subject; None for `background first`, see
+            `method_parts.protection`.
     """
 
     schedule: Schedule
@@ -153,6 +156,7 @@ class Run:
     learned: Path | None = None
     layers: LayerRecipe | None = None
     probe: Path | None = None
+    weight: float | None = WEIGHT
 
     @property
     def masks(self) -> MaskChoice:
@@ -167,6 +171,8 @@ class Run:
         parts += [str(self.schedule), *([] if self.unmerge else ["merge-only"])]
         parts += [] if self.protect == "first" else [f"protect-{self.protect}"]
         parts += [] if self.mask == NO_MASK else [f"mask-{self.mask}"]
+        rule = "first" if self.weight is None else f"weight-{self.weight:g}"
+        parts += [] if self.mask == NO_MASK or self.weight == WEIGHT else [rule]
         return "-".join([*parts, *([] if self.layers is None else [self.layers.name])])
 
     def shortened(self, program: ModelProgram, model: nn.Module) -> AbstractContextManager[None]:
@@ -176,7 +182,7 @@ class Run:
     def patched(self, program: ModelProgram, model: nn.Module, *, record: bool = False) -> PatchHandle:
         """`model` patched this way, for a `with` block; its layers are those that it has now."""
         read = self.masks.read
-        mask = None if read is None or read.reader is None else read.reader(self.probe)
+        mask = None if read is None or read.reader is None else Weighed(read.reader(self.probe), self.weight)
         options = {"unmerge": self.unmerge, "protect": self.protect, "record": record, "mask": mask}
         handle = program.patch(model, self.schedule, self.method, **options)
         if self.learned is not None:
@@ -213,12 +219,16 @@ class Run:
             if self.schedule.is_off:
                 yield
                 return
-            with self.patched(program, model) as handle, masked(handle, program, model, pixels):
+            with self.patched(program, model) as handle, masked(handle, program, model, pixels, self.weight):
                 yield
 
 
 def batch_mask(
-    handle: PatchHandle, program: ModelProgram, model: nn.Module, pixels: Tensor | None
+    handle: PatchHandle,
+    program: ModelProgram,
+    model: nn.Module,
+    pixels: Tensor | None,
+    weight: float | None = WEIGHT,
 ) -> Tensor | ReadMask | None:
     """The mask of a batch: tokens that see its subjects, or what is read in the model; None for none.
 
@@ -228,19 +238,24 @@ def batch_mask(
         model: knows which pixels its tokens see.
         pixels: what the crops show of their subjects, `[B, H, W]` bool; crops without a pixel have the mask
             that is read in the model, if there is one. None for no masks in pixels.
+        weight: see `Run`.
     """
-    read = handle.mask if isinstance(handle.mask, ReadMask) else None
+    read = handle.mask if isinstance(handle.mask, Weighed) else None
     if pixels is None:
         return read
     covered = program.estimates.cover(model, pixels)
-    return covered if read is None else GivenOrRead(covered, read)
+    return weigh(covered, weight) if read is None else Weighed(GivenOrRead(covered, read.mask), weight)
 
 
 def masked(
-    handle: PatchHandle, program: ModelProgram, model: nn.Module, pixels: Tensor | None
+    handle: PatchHandle,
+    program: ModelProgram,
+    model: nn.Module,
+    pixels: Tensor | None,
+    weight: float | None = WEIGHT,
 ) -> AbstractContextManager[None]:
     """Apply the `batch_mask` of these pixels."""
-    mask = batch_mask(handle, program, model, pixels)
+    mask = batch_mask(handle, program, model, pixels, weight)
     return nullcontext() if mask is None else handle.masked(mask)
 
 

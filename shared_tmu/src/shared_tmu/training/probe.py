@@ -5,9 +5,8 @@
 
 The probe is a logistic regression from the tokens that enter a block to whether a token's window shows the
 subject, fitted on renders with known meshes (seed 2000003, half of them with varied appearance; no
-evaluation or training uses these scenes). The threshold is the one at which the given share of the subject's
-tokens is found on the renders that were held out. The file lies beside the weights, where `--mask probe`
-looks for it.
+evaluation or training uses these scenes); a quarter of them is held out to measure it. The file lies beside
+the weights, where `--mask probe` looks for it.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from shared_tmu.errors import InputError
 from shared_tmu.masks import MASKS, Mask, MaskScene, ProbeFacts, TokenProbe, weights_before
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.estimates import HAND
-from shared_tmu.programs.flags import CONFIG_HELP, named_path, natural, positive, probe_beside
+from shared_tmu.programs.flags import CONFIG_HELP, named_path, natural, positive
+from shared_tmu.programs.mask_flags import probe_beside
 from shared_tmu.programs.model_program import ModelProgram, find_program
 
 SEED = 2_000_003
 VARIETY = 0.5
 BLOCK = 1
-RECALL = 0.95
 _HELD_OUT = 0.25
 _BATCH = 16
 _PENALTY = 1e-3  # on the squared weights of standardised channels, per token
@@ -77,18 +76,15 @@ def _run(arguments: Sequence[str] | None) -> None:
     add(
         "--block", type=natural, default=BLOCK, help=f"its tokens are read as they enter it; default: {BLOCK}"
     )
-    add("--recall", type=float, default=RECALL, help=f"share of tokens to find; default: {RECALL}")
     add("--count", type=positive, default=400, help="pictures; default: 400")
     add("--out", type=named_path, help="the file; without it beside the weights")
     given = parser.parse_args(arguments)
-    if not 0.0 < given.recall < 1.0:
-        raise InputError(f"--recall is a share above 0 and below 1, not {given.recall:g}.")
     if given.count < 8:
         raise InputError(f"--count {given.count} is too few pictures to hold some out: use at least 8.")
     program = find_program(given.model)
     model = program.load_model(given.checkpoint, given.body, given.config).eval()
     data = open_renders(program, model, given.count)
-    probe, measured = train_probe(program, model, data, given.block, given.recall)
+    probe, measured = train_probe(program, model, data, given.block)
     path = given.out or probe_beside(given.checkpoint or program.default_checkpoint)
     weights = weights_before(program.estimates.vit(model), given.block)
     probe.save(path, ProbeFacts(program.name, weights, measured))
@@ -108,7 +104,7 @@ def open_renders(program: ModelProgram, model: nn.Module, count: int) -> EvalSet
 
 
 def train_probe(
-    program: ModelProgram, model: nn.Module, data: EvalSet, block: int, recall: float
+    program: ModelProgram, model: nn.Module, data: EvalSet, block: int
 ) -> tuple[TokenProbe, dict[str, float]]:
     """Fit a probe, and measure it on pictures that were held out.
 
@@ -117,11 +113,10 @@ def train_probe(
         model: in eval mode.
         data: with true meshes.
         block: whose tokens are read.
-        recall: share of the subject's tokens to find.
 
     Returns:
-        The probe, and `auc`, `recall`, `precision` and `tokens` (protected per picture) on the pictures held
-        out, with how many `pictures` it was fitted on.
+        The probe, and on the pictures held out `auc`, and `recall`, `precision` and `tokens` (per picture) of
+        shares above one half, with how many `pictures` it was fitted on.
 
     Raises:
         InputError: there is no such block, or nothing to find in the pictures.
@@ -135,8 +130,7 @@ def train_probe(
             f"none of the {len(data) - fitted} pictures held out shows a {program.estimates.one}."
         )
     score = held_out.tokens @ weight + bias
-    threshold = torch.quantile(score[held_out.shows], 1.0 - recall)
-    found = score > threshold
+    found = score > 0
     measured = {
         "auc": round(area_under_curve(score, held_out.shows), 4),
         "recall": round(float((found & held_out.shows).sum() / held_out.shows.sum()), 4),
@@ -144,7 +138,7 @@ def train_probe(
         "tokens": round(float(found.sum(dim=1).float().mean()), 2),
         "pictures": fitted,
     }
-    return TokenProbe(weight, bias - threshold, block).placed(program.estimates.vit(model).blocks), measured
+    return TokenProbe(weight, bias, block).placed(program.estimates.vit(model).blocks), measured
 
 
 class _Reached(Exception):
