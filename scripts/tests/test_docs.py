@@ -2,12 +2,16 @@
 
 import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from wilor_tmu.model import loading
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -140,25 +144,34 @@ def test_every_command_names_existing_files(folder: Path, words: list[str]) -> N
 
 
 @pytest.mark.parametrize("program", programs(), ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_documented_program_has_help(program: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, program, "--help"], cwd=program.parent, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout) > 100
+def test_every_documented_program_has_help(
+    program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Run here: a process for each would load torch each time."""
+    monkeypatch.chdir(program.parent)
+    monkeypatch.syspath_prepend(program.parent)
+    monkeypatch.setattr(sys, "argv", [program.name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(program), run_name="__main__")
+    assert not ended.value.code
+    assert len(capsys.readouterr().out) > 100
 
 
-def run_snippet(code: str, folder: Path) -> None:
-    """Run code as a user's own file in `folder`."""
-    (folder / "snippet.py").write_text(code, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "snippet.py"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, f"{code}\n{done.stderr}"
+@pytest.fixture
+def run_snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Runs code as a user's own file in a folder of its own."""
+    before = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def run(code: str) -> None:
+        (tmp_path / "snippet.py").write_text(code, encoding="utf-8")
+        runpy.run_path("snippet.py", run_name="__main__")
+        for name in set(sys.modules) - before:
+            if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+                del sys.modules[name]
+
+    return run
 
 
 def snippets(page: str) -> list[str]:
@@ -168,11 +181,13 @@ def snippets(page: str) -> list[str]:
 @pytest.mark.parametrize(
     "code", [c for page in ("README.md", LIBRARY) for c in snippets(page) if "hamer.models" not in c]
 )
-def test_the_snippets_of_the_readme_and_the_library_run(code: str, tmp_path: Path) -> None:
-    run_snippet(GIVEN + code, tmp_path)
+def test_the_snippets_of_the_readme_and_the_library_run(
+    code: str, run_snippet: Callable[[str], None]
+) -> None:
+    run_snippet(GIVEN + code)
 
 
-def test_the_snippet_for_the_published_hamer_runs(tmp_path: Path) -> None:
+def test_the_snippet_for_the_published_hamer_runs(tmp_path: Path, run_snippet: Callable[[str], None]) -> None:
     (code,) = [c for c in snippets(LIBRARY) if "hamer.models" in c]
     (tmp_path / "hamer").mkdir()
     (tmp_path / "hamer/__init__.py").write_text("")
@@ -184,12 +199,12 @@ assert out.shape == (2, 16, 16, 12)
 merged = out.flatten(2).transpose(1, 2)[0].unique(dim=0)
 assert len(merged) == 92, len(merged)
 """
-    run_snippet(code + check, tmp_path)
+    run_snippet(code + check)
 
 
 @pytest.mark.parametrize("code", snippets("HaMeR_TMU/README.md"))
-def test_the_snippets_of_hamer_run(code: str, tmp_path: Path) -> None:
-    run_snippet(GIVEN + code, tmp_path)
+def test_the_snippets_of_hamer_run(code: str, run_snippet: Callable[[str], None]) -> None:
+    run_snippet(GIVEN + code)
 
 
 # WiLoR's snippets load the bundled weights: here a tiny model stands for them.
@@ -208,11 +223,14 @@ img = torch.randn(2, 3, 256, 256)
 
 
 @pytest.mark.parametrize("code", [c for c in snippets("WiLoR_TMU/README.md") if "wilor.models" not in c])
-def test_the_snippets_of_wilor_run(code: str, tmp_path: Path) -> None:
-    run_snippet(GIVEN_WILOR + code, tmp_path)
+def test_the_snippets_of_wilor_run(
+    code: str, run_snippet: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "BUNDLED", loading.BUNDLED)  # put back afterwards
+    run_snippet(GIVEN_WILOR + code)
 
 
-def test_the_snippet_for_the_published_wilor_runs(tmp_path: Path) -> None:
+def test_the_snippet_for_the_published_wilor_runs(tmp_path: Path, run_snippet: Callable[[str], None]) -> None:
     (code,) = [c for c in snippets("WiLoR_TMU/README.md") if "wilor.models" in c]
     (tmp_path / "wilor").mkdir()
     (tmp_path / "wilor/__init__.py").write_text("")
@@ -225,7 +243,7 @@ out = model.backbone(torch.randn(1, 210, 16))[0]
 assert len(out[:18].unique(dim=0)) == 18
 assert len(out.unique(dim=0)) == 110
 """
-    run_snippet(code + check, tmp_path)
+    run_snippet(code + check)
 
 
 # SMPLest-X's snippet loads official files: here a tiny model and the bundled person stand for them.
@@ -250,8 +268,8 @@ img = torch.rand(2, 3, 512, 384)
 
 
 @pytest.mark.parametrize("code", snippets("SMPLest-X_TMU/README.md"))
-def test_the_snippets_of_smplest_x_run(code: str, tmp_path: Path) -> None:
-    run_snippet(GIVEN_SMPLEST_X + code, tmp_path)
+def test_the_snippets_of_smplest_x_run(code: str, run_snippet: Callable[[str], None]) -> None:
+    run_snippet(GIVEN_SMPLEST_X + code)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
