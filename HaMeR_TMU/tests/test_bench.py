@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import Ended, run_command
 
 from hamer_tmu.tmu.program import PROGRAM
 from shared_tmu.bench.cli import main
@@ -39,11 +40,17 @@ def test_the_command_writes_and_prints_its_results(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_the_command_knows_its_models_and_runs_inside_the_folder_too() -> None:
-    unknown = run(FOLDER, "--model nobody")
-    assert unknown.returncode == 1
+def test_the_command_knows_its_models_and_runs_inside_the_folder_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(options: str) -> Ended:
+        return run_command("shared_tmu.bench", options.split(), monkeypatch, capsys)
+
+    monkeypatch.chdir(FOLDER)
+    unknown = run("--model nobody")
+    assert unknown.code == 1
     assert re.fullmatch(r"InputError: there is no model 'nobody': use one of .*hamer.*\n", unknown.stderr)
-    assert "vit-h, thin, tiny" in run(FOLDER, "--model hamer --help").stdout
+    assert "vit-h, thin, tiny" in run("--model hamer --help").stdout
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,9 @@
 """Settings of train.py that cannot be: each is refused in one sentence, before anything begins."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import run_command
 from folder import FOLDER
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -208,18 +206,11 @@ def test_errors_of_hydra_are_one_sentence(name, text):
     "words",
     [["--config-name", "nope"], ["stages.easy.images=-1", "stages.easy.seed=-1"]],
 )
-def test_the_command_says_one_line_and_fails(words, tmp_path):
+def test_the_command_says_one_line_and_fails(words, tmp_path, monkeypatch, capsys):
     """Hydra's own errors and ours, as a user sees them."""
-    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
-    done = subprocess.run(
-        [sys.executable, str(FOLDER.root / "train.py"), f"out={tmp_path}", *words],
-        cwd=FOLDER.root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 1
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    done = run_command(FOLDER.root / "train.py", [f"out={tmp_path}", *words], monkeypatch, capsys)
+    assert done.code == 1
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert done.stderr.startswith("ConfigError: ")
     assert not list(Path(tmp_path).iterdir())

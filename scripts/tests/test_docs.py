@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import run_command
 
 from wilor_tmu.model import loading
 
@@ -147,14 +148,9 @@ def test_every_command_names_existing_files(folder: Path, words: list[str]) -> N
 def test_every_documented_program_has_help(
     program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Run here: a process for each would load torch each time."""
-    monkeypatch.chdir(program.parent)
-    monkeypatch.syspath_prepend(program.parent)
-    monkeypatch.setattr(sys, "argv", [program.name, "--help"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(program), run_name="__main__")
-    assert not ended.value.code
-    assert len(capsys.readouterr().out) > 100
+    done = run_command(program, ["--help"], monkeypatch, capsys)
+    assert done.code == 0
+    assert len(done.stdout) > 100
 
 
 @pytest.fixture

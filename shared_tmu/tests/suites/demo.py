@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 import pytest
+from commands import run_command
 
 from .folders import ModelFolder
 
@@ -203,10 +204,9 @@ class DemoSuite:
         assert message in caplog.text
         assert not (tmp_path / "out").exists()
 
-    def test_help_from_the_command_line(self) -> None:
-        done = subprocess.run(
-            [sys.executable, "demo.py", "--help"],
-            cwd=self.folder.root, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+    def test_help_from_the_command_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        done = run_command(self.folder.root / "demo.py", ["--help"], monkeypatch, capsys)
         for flag in (*FLAGS.split(), self.folder.BODY_FLAG):
             assert flag in done.stdout

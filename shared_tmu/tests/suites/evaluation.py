@@ -1,13 +1,12 @@
 """A folder's `eval.py` end to end: a tiny model with random weights on a tiny set in a published layout."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from commands import run_command
 
 from .folders import ModelFolder
 
@@ -116,11 +115,10 @@ class EvalSuite:
         assert self.run(*given, self.folder.BODY_FLAG, tmp_path / "missing.pkl") == 1
         assert "missing.pkl is not in" in caplog.text
 
-    def test_help_from_the_command_line(self) -> None:
-        done = subprocess.run(
-            [sys.executable, "eval.py", "--help"],
-            cwd=self.folder.root, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+    def test_help_from_the_command_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        done = run_command(self.folder.root / "eval.py", ["--help"], monkeypatch, capsys)
         flags = "--dataset --data_dir --protect --r --method --no-unmerge --checkpoint --rounds --fresh"
         for flag in (*flags.split(), self.folder.BODY_FLAG):
             assert flag in done.stdout
