@@ -31,6 +31,7 @@ from .evit import plan_evit
 from .mctf import limit_mctf, plan_mctf
 from .pitome import plan_pitome
 from .pool import plan_pool
+from .quadtree import plan_quadtree
 from .random_pairs import plan_random_pairs
 from .slicing import plan_drop
 from .tofu import plan_tofu, plan_tofu_pitome
@@ -71,6 +72,7 @@ METHODS: Mapping[str, Method] = table(
     Method("mctf", Inside(plan_mctf), Needs.TOKENS | Needs.SIZES | Needs.MAP, limit_mctf, "arXiv:2403.10030"),
     Method("atc", Between(plan_atc), limit=all_but_one, paper="arXiv:2409.11923"),
     Method("window", Between(plan_window), Needs.KEYS | Needs.SIZES | Needs.GRID),
+    Method("quadtree", Between(plan_quadtree), Needs.KEYS | Needs.SIZES | Needs.GRID, all_but_one),
     Method("pool", Between(plan_pool), Needs.SIZES, all_but_one),  # the best that can be done without looking
     # the slicing floor: the lowest possible cost
     Method("drop", Between(plan_drop), Needs.NOTHING, all_but_one),

@@ -60,15 +60,25 @@ def count_windows(grid: Grid | None, window: Grid) -> int:
 
 def find_windows(seen: Seen, window: Grid) -> Tensor:
     """The window of every token after the prefix, `[B, n]` int64: that of its first patch."""
-    (batch, num_tokens), prefix, route = seen.shape, seen.num_prefix_tokens, seen.route
-    count = (num_tokens if route is None else route.num_tokens) - prefix
+    count = (seen.shape[1] if seen.route is None else seen.route.num_tokens) - seen.num_prefix_tokens
     rows, columns = require_grid(seen.grid, count, seen.method)
     patch = torch.arange(rows * columns, device=seen.device)
     across = -(-columns // window[1])
-    home = (patch // columns // window[0] * across + patch % columns // window[1]).expand(batch, -1)
+    home = patch // columns // window[0] * across + patch % columns // window[1]
+    return take(home.expand(seen.shape[0], -1), least_of(seen, patch))
+
+
+def least_of(seen: Seen, values: Tensor) -> Tensor:
+    """The least of the values of the patches that each token after the prefix stands for, `[B, n]`.
+
+    Args:
+        seen: the block.
+        values: one for each patch, `[P]` int64.
+    """
+    (batch, num_tokens), prefix, route = seen.shape, seen.num_prefix_tokens, seen.route
+    each = values.expand(batch, -1)
     if not isinstance(route, MergePlan):
-        return home
+        return each
     slots = route.source_map[:, prefix:] - prefix
-    first = slots.new_full((batch, num_tokens - prefix), count)
-    first = first.scatter_reduce(1, slots, patch.expand(batch, -1), "amin")
-    return take(home, first)
+    least = slots.new_full((batch, num_tokens - prefix), torch.iinfo(slots.dtype).max)
+    return least.scatter_reduce(1, slots, each, "amin")
