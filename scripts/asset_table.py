@@ -215,6 +215,13 @@ YOLO_PERSON = Asset(
     parts=(AssetPart("yolov8x.pt", "detectors", r"yolov8x\.pt"),),
     use="SMPLest-X's demo.py --detector yolo, after pip install ultralytics",
 )
+YOLO_SEGMENTER = Asset(
+    title="YOLO11n-seg, which segments people for --mask segmentation",
+    licence="AGPL-3.0, like the ultralytics package that runs it",
+    where="https://github.com/ultralytics/assets/releases: yolo11n-seg.pt",
+    parts=(AssetPart("yolo11n-seg.pt", "detectors", r"yolo11n-seg\.pt"),),
+    use="SMPLest-X's demo.py --mask segmentation, after pip install ultralytics",
+)
 ASSETS = {
     "mano": MANO,
     "hamer": HAMER,
@@ -229,4 +236,5 @@ ASSETS = {
     "hint": HINT,
     "ehf": EHF,
     "yolo_person": YOLO_PERSON,
+    "yolo_segmenter": YOLO_SEGMENTER,
 }

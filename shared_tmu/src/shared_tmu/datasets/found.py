@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from shared_tmu.detect.base import shared_part
 from shared_tmu.pictures.images import read_image
 
 
@@ -27,14 +28,6 @@ def find_subject(picture: Path, box_xyxy: Sequence[float], subject: str) -> Any:
     if best is None or shared_part(best.box_xyxy, box_xyxy) <= 0.0:
         return None
     return best
-
-
-def shared_part(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection of two boxes over their union."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    both = max(width, 0.0) * max(height, 0.0)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    return both / max(areas - both, 1e-9)
 
 
 @lru_cache(maxsize=128)

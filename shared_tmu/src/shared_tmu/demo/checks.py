@@ -9,6 +9,7 @@ from pathlib import Path
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
+from shared_tmu.detect.segmenter import finder
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source
 
@@ -37,6 +38,7 @@ def require_apart(options: DemoOptions) -> None:
 
 def warn_of_unused_boxes(detector: Detector, sources: Sequence[Source]) -> None:
     """Name images of a boxes file that are not there."""
+    detector = finder(detector)
     if isinstance(detector, BoxesDetector) and (unused := detector.unused([s.name for s in sources])):
         _log.warning(
             "the boxes file has boxes for %s, of which none is among the images.", ", ".join(unused[:10])

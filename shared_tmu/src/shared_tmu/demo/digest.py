@@ -14,6 +14,7 @@ from torch import nn
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
+from shared_tmu.detect.segmenter import finder
 from shared_tmu.programs.identity import digest_of, file_sha256, weights_sha256
 from shared_tmu.schedule import Schedule
 
@@ -49,14 +50,17 @@ def options_digest(options: DemoOptions, detector: Detector, model: nn.Module) -
     """A digest of everything except the image that decides the contents of the result files: every option
     counts, also a future one, unless it is named above.
     """
+    finds = finder(detector)
     left_out = {*PLACES, *PACE, *BY_CONTENT}
     counted = [field.name for field in fields(options) if field.name not in left_out]
     return digest_of(
         {
             "facts": facts_of(options, detector.name),
             "options": {name: _plain(getattr(options, name)) for name in counted},
-            "boxes": detector.entries if isinstance(detector, BoxesDetector) else None,
-            "detector_files": _detector_files(detector.name, options.detector_dir),
+            "boxes": finds.entries if isinstance(finds, BoxesDetector) else None,
+            "detector_files": _detector_files(
+                detector.name, options.detector_dir, "segmentation" in options.run.masks.names
+            ),
             "weights": weights_sha256(model),
         }
     )
@@ -77,9 +81,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _detector_files(name: str, folder: Path) -> list[list[Any]]:
+def _detector_files(name: str, folder: Path, segments: bool) -> list[list[Any]]:
     """Name, size and time of change of all files that such a detector may read."""
-    if name not in ("yolo", "vitdet") or not folder.is_dir():
+    if (name not in ("yolo", "vitdet") and not segments) or not folder.is_dir():
         return []
     found = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
     return [[path.relative_to(folder).as_posix(), at.st_size, at.st_mtime_ns] for path, at in found]

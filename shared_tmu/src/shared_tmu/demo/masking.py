@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from shared_tmu.datasets.found import shared_part
 from shared_tmu.demo.batching import Batch, CropMask, Job
 from shared_tmu.demo.subjects import DemoSubject, Faces
+from shared_tmu.detect.base import shared_part
 from shared_tmu.masks import MASKS, Mask, MaskChoice, MaskScene, Outline
 from shared_tmu.programs.tables import ImageCamera
 

@@ -13,6 +13,7 @@ from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.read_ahead import Loaded, read_ahead, run_ahead
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
+from shared_tmu.detect.segmenter import finder
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source, list_images
 
@@ -125,7 +126,7 @@ class VideoSource:
         return len(self.reader.times_s)
 
     def check_boxes(self, detector: Detector) -> None:
-        name = self.clip.path.name
+        name, detector = self.clip.path.name, finder(detector)
         if isinstance(detector, BoxesDetector) and not any(
             entry == name or entry.rpartition(":")[0] == name for entry in detector.entries
         ):

@@ -107,3 +107,11 @@ def valid_boxes(boxes: Sequence[B], image_bgr: NDArray[np.uint8]) -> Detection[B
         else:
             good.append(box)
     return Detection(tuple(good), tuple(problems))
+
+
+def shared_part(a: Sequence[float] | NDArray[np.float64], b: Sequence[float] | NDArray[np.float64]) -> float:
+    """Intersection of two boxes over their union."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    both = max(width, 0.0) * max(height, 0.0)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return float(both / max(areas - both, 1e-9))

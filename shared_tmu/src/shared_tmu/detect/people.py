@@ -14,9 +14,9 @@ import logging
 from importlib.util import find_spec
 from pathlib import Path
 
-from shared_tmu.detect import yolo
+from shared_tmu.detect import segmenter, yolo
 from shared_tmu.detect.base import Detector
-from shared_tmu.errors import InputError
+from shared_tmu.errors import InputError, MissingAssetError
 
 PEOPLE_DETECTORS = ("auto", "mediapipe", "yolo", "boxes", "whole-image")
 
@@ -51,7 +51,8 @@ def make_people_detector(
         folder: where yolo's file is.
         boxes: the boxes file; needed by `boxes`, refused by the others.
         device: where yolo runs.
-        segments: let mediapipe say which pixels are whose.
+        segments: let a segmentation network in the folder say which pixels are whose, or mediapipe without
+            one.
 
     Raises:
         InputError: an unknown name, a missing or unreadable boxes file, or one that would not be used.
@@ -60,6 +61,14 @@ def make_people_detector(
     """
     if name == "auto":
         name = choose_people_detector(folder, boxes)
+    if segments and (network := folder / segmenter.FILE_NAME).is_file():
+        found = make_people_detector(name, folder, boxes, device)
+        return segmenter.Segmented(found, segmenter.YoloSegmenter(network, device))
+    if segments and name != "mediapipe":
+        raise MissingAssetError(
+            f"--mask segmentation was asked for, and --detector {name} segments nobody: put ultralytics' "
+            f"{segmenter.FILE_NAME} into {folder}, or use --detector mediapipe, which segments people itself."
+        )
     if name == "boxes":
         from shared_tmu.detect.boxes import BoxesDetector
 

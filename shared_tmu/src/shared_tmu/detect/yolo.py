@@ -27,7 +27,7 @@ FILE_NAME, MIN_SCORE = "detector.pt", 0.3
 PEOPLE_FILE_NAME, MIN_PERSON_SCORE, MAX_OVERLAP = "yolov8x.pt", 0.5, 0.5
 """The person detector of the published SMPLest-X demo; overlap is intersection over union."""
 
-_PERSON = 0  # class
+PERSON = 0  # class
 _QUIET = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
 
 
@@ -66,11 +66,11 @@ class YoloPeople:
             image_bgr,
             conf=MIN_PERSON_SCORE,
             iou=MAX_OVERLAP,
-            classes=[_PERSON],
+            classes=[PERSON],
             verbose=False,
             device=self._device,
         )[0].boxes
-        people = [PersonBox(box, score) for box, kind, score in _rows(found) if round(kind) == _PERSON]
+        people = [PersonBox(box, score) for box, kind, score in _rows(found) if round(kind) == PERSON]
         return valid_boxes(people, image_bgr)
 
 
