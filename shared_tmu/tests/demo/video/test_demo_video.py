@@ -49,9 +49,10 @@ def test_a_clip_gives_the_numbers_of_its_frames_as_pictures(program, clip, boxes
         cv2.imwrite(str(folder / f"{index}.png"), frame)
     entries = {f"{index}.png": BOXES.get(f"clip.mp4:{index}", [RIGHT]) for index in range(FRAMES)}
     pictures = write_boxes(tmp_path / "pictures.json", entries)
-    assert run(program, clip, out, "--no-overlays", boxes=boxes) == 0
+    flags = ("--no-overlays", "--mask", "box")
+    assert run(program, clip, out, *flags, boxes=boxes) == 0
     arguments = ["--img_folder", folder, "--out_folder", tmp_path / "b", "--r", "4x3", "--batch_size", 3]
-    arguments += ["--device", "cpu", "--boxes", pictures, "--no-overlays"]
+    arguments += ["--device", "cpu", "--boxes", pictures, *flags]
     assert main(program, [str(argument) for argument in arguments]) == 0
     saved = np.load(out / "clip.npz")
     single = [np.load(tmp_path / "b" / f"{index}.npz") for index in range(FRAMES)]
