@@ -12,8 +12,10 @@ from shared_tmu.errors import InputError
 from shared_tmu.evaluation import main, parse_settings
 from shared_tmu.evaluation.masking import key_of
 from shared_tmu.evaluation.predict import load_batch
+from shared_tmu.evaluation.stability import add_noise
 from shared_tmu.masks import MASKS, ProbeFacts, TokenProbe, weights_before
 from shared_tmu.method_parts.protection import WEIGHT
+from shared_tmu.pictures.hand_crops import STD
 from shared_tmu.programs.results import read_records
 
 
@@ -63,7 +65,8 @@ def test_masks_are_runs_of_their_own_and_say_what_they_did(run, data_dir):
         assert record["orientation_error_deg"] >= 0
         assert record["scale_error_pct"] >= abs(record["scale_bias_pct"]) - 1e-9
         assert "orientation_error_deg" in record["interval_95"]
-    assert len({r["stability_mm"] for r in records}) == 4
+    for name in ("stability_mm", "noise_mm"):
+        assert len({r[name] for r in records}) == 4
     data = open_dataset("freihand", data_dir, SetOptions(model.config))
     batch = load_batch(data, range(2), torch.device("cpu"), ("box",))
     tokens = torch.nn.functional.max_pool2d(batch[key_of("box")].float()[:, None], 8).bool().flatten(1)
@@ -76,6 +79,18 @@ def test_masks_are_runs_of_their_own_and_say_what_they_did(run, data_dir):
             with handle.masked(WEIGHT * shifted.flatten(1)):
                 moved.append((model(away)["pred_keypoints_3d"] - still).norm(dim=-1).mean())
     assert box["stability_mm"] == pytest.approx(1000 * float(torch.stack(moved).mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("is_normalised", [True, False])
+def test_noise_is_one_grey_level_whatever_is_in_a_batch(is_normalised):
+    img = torch.rand(3, 3, 8, 6)
+    noisy = add_noise(img, range(4, 7), is_normalised=is_normalised)
+    alone = add_noise(img[1:2], range(5, 6), is_normalised=is_normalised)
+    assert torch.equal(noisy[1], alone[0])
+    std = torch.tensor(STD if is_normalised else (1.0, 1.0, 1.0)).view(3, 1, 1)
+    levels = 255 * std * (noisy - img)
+    torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)
+    assert set(levels.round().flatten().tolist()) == {-1.0, 0.0, 1.0}
 
 
 def test_a_finished_mask_is_kept_and_another_is_done(run):

@@ -231,7 +231,7 @@ def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         type=natural,
         default=0,
         metavar="N",
-        help="on N samples, how far joints jump when the box moves by one pixel; 0: not measured",
+        help="on N samples, how far joints jump when the box moves by a pixel or values by a grey level",
     )
     add(
         "--results",

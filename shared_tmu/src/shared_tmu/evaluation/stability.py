@@ -1,4 +1,8 @@
-"""How far a prediction moves when its crop moves by one pixel, which causes jitter in videos."""
+"""How far a prediction moves when hardly anything has changed, which causes jitter in videos.
+
+Two changes: the box moves by one pixel of its picture, and the last bit of the crop's values changes, as
+another decoder, processor or compression would change it.
+"""
 
 from __future__ import annotations
 
@@ -15,36 +19,62 @@ from shared_tmu.evaluation.predict import load_batch
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.metrics.distances import MM_PER_M
+from shared_tmu.pictures.hand_crops import STD
 from shared_tmu.programs.model_program import ModelProgram, Run
 
 SHIFTS_PX = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
 """Shifts of the boxes in their pictures."""
+_GREY = 1.0 / 255.0  # one level of an 8-bit picture
 
 
 @torch.inference_mode()
 def measure_stability(
     program: ModelProgram, model: nn.Module, data: EvalSet, runs: Sequence[Run], settings: EvalSettings
 ) -> dict[Run, dict[str, Any]]:
-    """Mean movement of joints, millimetres, unaligned, when the box moves by one pixel of its picture.
+    """Mean movement of joints, millimetres, unaligned.
 
     Returns:
-        For each run `stability_mm`, its 95 % interval over samples, and `stability_n`; nothing if the
-        settings ask for none.
+        For each run `stability_mm`, when the box moves by one pixel of its picture, and `noise_mm`, when each
+        value of the crop stays, rises or falls by one grey level, at random; the 95 % intervals of both over
+        samples, and `stability_n`. Nothing if the settings ask for none.
 
     Raises:
         InputError: a picture cannot be read.
     """
     count, names = min(settings.stability, len(data)), masks_of(runs)
     moved: dict[Run, list[Tensor]] = {run: [] for run in runs}
+    shaken: dict[Run, list[Tensor]] = {run: [] for run in runs}
     for start in range(0, count, settings.batch_size):
         rows = range(start, min(start + settings.batch_size, count))
         still = load_batch(data, rows, settings.device, names)
         shifted = [load_batch(data, rows, settings.device, names, shift) for shift in SHIFTS_PX]
+        noisy = {**still, "img": add_noise(still["img"], rows, is_normalised=program.estimates.is_normalised)}
         for run in runs:
             joints = _joints(program, model, run, still)
             away = [_joints(program, model, run, batch) - joints for batch in shifted]
             moved[run].append(torch.stack(away).norm(dim=-1).mean(dim=(0, 2)))  # [B]
-    return {run: _summary(parts) for run, parts in moved.items()}
+            shaken[run].append((_joints(program, model, run, noisy) - joints).norm(dim=-1).mean(dim=1))
+    if not count:
+        return {run: {} for run in runs}
+    return {
+        run: {**_summary("stability", moved[run]), **_summary("noise", shaken[run]), "stability_n": count}
+        for run in runs
+    }
+
+
+def add_noise(img: Tensor, rows: range, *, is_normalised: bool) -> Tensor:
+    """Pictures `[B, 3, H, W]` with each value one grey level higher, lower, or as it is.
+
+    Args:
+        img: RGB in 0..1, or normalised.
+        rows: their numbers in the set, which the noise of each depends on.
+        is_normalised: which of the two.
+    """
+    signs = [
+        torch.randint(-1, 2, img.shape[1:], generator=torch.Generator().manual_seed(row)) for row in rows
+    ]
+    level = _GREY / torch.tensor(STD if is_normalised else (1.0, 1.0, 1.0)).view(3, 1, 1)
+    return img + (torch.stack(signs) * level).to(img)
 
 
 def _joints(program: ModelProgram, model: nn.Module, run: Run, batch: dict[str, Tensor]) -> Tensor:
@@ -52,9 +82,9 @@ def _joints(program: ModelProgram, model: nn.Module, run: Run, batch: dict[str, 
         return program.estimates.joints(model(batch)).float()
 
 
-def _summary(parts: Sequence[Tensor]) -> dict[str, Any]:
-    if not parts:
-        return {}
+def _summary(name: str, parts: Sequence[Tensor]) -> dict[str, Any]:
     rows = MM_PER_M * torch.cat(list(parts)).double().cpu().numpy()
-    interval = list(bootstrap_interval(np.asarray(rows)))
-    return {"stability_mm": float(rows.mean()), "stability_interval_95": interval, "stability_n": len(rows)}
+    return {
+        f"{name}_mm": float(rows.mean()),
+        f"{name}_interval_95": list(bootstrap_interval(np.asarray(rows))),
+    }
