@@ -211,7 +211,8 @@ def outputs_of(opened, rng):
 def test_joints_and_vertices_are_placed_by_one_translation_that_reprojects(root):
     opened = open_freihand(root)
     outputs = outputs_of(opened, np.random.default_rng(1))
-    xyz, verts = opened.place(outputs)
+    placed = opened.place(outputs)
+    xyz, verts = placed["xyz_m"], placed["verts_m"]
     shift = xyz - outputs["pred_keypoints_3d"]
     np.testing.assert_allclose(shift, np.broadcast_to(shift[:, :1], shift.shape), atol=1e-8)
     np.testing.assert_allclose(verts - outputs["pred_vertices"], shift[:, :1].repeat(778, 1), atol=1e-8)
@@ -227,8 +228,9 @@ def test_tips_of_the_dataset_come_from_its_vertices(root):
 
     opened = open_freihand(root)
     outputs = outputs_of(opened, np.random.default_rng(2))
-    own, verts = opened.place(outputs)
-    theirs, _ = replace(opened, tips="freihand").place(outputs)
+    placed = opened.place(outputs)
+    own, verts = placed["xyz_m"], placed["verts_m"]
+    theirs = replace(opened, tips="freihand").place(outputs)["xyz_m"]
     np.testing.assert_array_equal(theirs[:, [4, 8, 12, 16, 20]], verts[:, [744, 320, 443, 555, 672]])
     rest = [i for i in range(21) if i not in (4, 8, 12, 16, 20)]
     np.testing.assert_array_equal(theirs[:, rest], own[:, rest])
@@ -240,12 +242,13 @@ def test_the_prediction_file_scores_as_the_predictions_do(root, tmp_path):
     opened = open_freihand(root)
     outputs = outputs_of(opened, np.random.default_rng(3))
     path = tmp_path / "new" / "pred.json"
-    opened.write_predictions(outputs, path.parent)
+    placed = opened.place(outputs)
+    opened.write_predictions(placed, path.parent)
     xyz, verts = (np.array(part) for part in json.loads(path.read_text()))
     assert xyz.shape == (3, 21, 3)
     assert verts.shape == (3, 778, 3)
     from_file = score_freihand(xyz, verts, opened.xyz_m, opened.verts_m)
-    assert from_file.scores_txt() == opened.score(outputs).scores_txt()
+    assert from_file.scores_txt() == opened.score(placed).scores_txt()
     assert [p.name for p in path.parent.iterdir()] == ["pred.json"]
 
 

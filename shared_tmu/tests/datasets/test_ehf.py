@@ -133,10 +133,11 @@ def test_scores_are_those_of_a_direct_computation(root: Path, body_path: Path, t
     rng = np.random.default_rng(2)
     truth = opened.true_vertices(slice(0, COUNT))
     predicted = (truth * 1.1 + 0.3 + rng.normal(0, 0.01, truth.shape)).astype(np.float32)
-    sizes = dict.fromkeys(opened.kept, 3) | {"smplx_body_pose": 63, "smplx_shape": 10}
-    outputs = {name: rng.normal(size=(COUNT, n)).astype(np.float32) for name, n in sizes.items()}
+    sizes = dict.fromkeys(opened.kept, (3,)) | {"smplx_body_pose": (63,), "to_picture": (2, 3)}
+    outputs = {name: rng.normal(size=(COUNT, *n)).astype(np.float32) for name, n in sizes.items()}
     outputs["smplx_mesh_cam"] = predicted
-    scores = opened.score(outputs)
+    placed = opened.place(outputs)
+    scores = opened.score(placed)
     aligned = align_similarity(predicted, truth, reflection=False)
     want = 1000 * np.linalg.norm(aligned - truth, axis=2).mean()
     assert scores.headline["pa_mpvpe_mm"] == pytest.approx(want, abs=1e-9)
@@ -144,12 +145,14 @@ def test_scores_are_those_of_a_direct_computation(root: Path, body_path: Path, t
     assert scores.official() == pytest.approx({name: values.mean() for name, values in direct.items()})
     assert set(scores.headline) >= {"pa_mpvpe_hand_mm", "pa_mpvpe_face_mm", "mpvpe_mm", "pa_mpjpe_mm"}
     assert scores.scores_txt().splitlines()[0] == f"pa_mpvpe_all: {want:f}"
-    opened.write_predictions(outputs, tmp_path)
+    opened.write_predictions(placed, tmp_path)
     with np.load(tmp_path / "pred.npz") as saved:
         assert np.array_equal(saved["smplx_body_pose"], outputs["smplx_body_pose"])
-    outputs["smplx_mesh_cam"][1, 5] = np.nan
+    again = opened.read_predictions(tmp_path / "pred.npz")
+    assert opened.score(again).scores_txt() == scores.scores_txt()
+    placed["vertices_m"][1, 5] = np.nan
     with pytest.raises(InputError, match="1 of 3 samples have predicted vertices that are not finite: 1"):
-        opened.score(outputs)
+        opened.score(placed)
 
 
 def test_parts(root: Path) -> None:

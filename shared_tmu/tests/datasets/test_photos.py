@@ -38,11 +38,11 @@ def outputs_for(data, points_px):
 
 def test_the_landmarks_themselves_are_perfect_and_moved_ones_are_not(opened):
     truth = opened.landmarks_px
-    scores = opened.score(outputs_for(opened, truth)).headline
+    scores = opened.score(opened.place(outputs_for(opened, truth))).headline
     assert scores["error_box"] < 1e-5
     assert scores["pck_10"] == 1.0
     moved = truth + np.array([0.17, 0.0]) * opened.unit_px[:, None, None]
-    scores = opened.score(outputs_for(opened, moved))
+    scores = opened.score(opened.place(outputs_for(opened, moved)))
     assert scores.headline["error_box"] == pytest.approx(0.17, abs=1e-4)
     assert (scores.headline["pck_15"], scores.headline["pck_20"]) == (0.0, 1.0)
     assert scores.per_sample["error_box"].shape == (len(opened),)
@@ -88,7 +88,7 @@ def test_the_crop_is_the_demo_s(opened):
 
 
 def test_predictions_are_written_beside_the_landmarks(opened, tmp_path):
-    opened.write_predictions(outputs_for(opened, opened.landmarks_px), tmp_path)
+    opened.write_predictions(opened.place(outputs_for(opened, opened.landmarks_px)), tmp_path)
     with np.load(tmp_path / "keypoints.npz") as saved:
         np.testing.assert_allclose(saved["prediction_px"], saved["landmarks_px"], atol=1e-2)
         assert saved["is_right"].tolist() == [box.is_right for box in opened.boxes]

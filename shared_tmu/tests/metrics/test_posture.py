@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from shared_tmu.metrics import orientation_error_deg, scale_errors
+from shared_tmu.metrics import orientation_error_deg, picture_errors
 
 
 def test_orientation_is_the_angle_of_the_turn_whatever_the_scale():
@@ -21,6 +21,9 @@ def test_orientation_is_the_angle_of_the_turn_whatever_the_scale():
 def test_scale_is_how_large_it_looks_wherever_it_lies():
     truth = np.random.default_rng(0).normal(size=(3, 21, 2))
     prediction = np.array([0.9, 1.0, 1.2])[:, None, None] * truth + 30.0
-    found = scale_errors(prediction, truth)
+    found = picture_errors(prediction, truth)
     assert found["scale_bias_pct"].tolist() == pytest.approx([-10.0, 0.0, 20.0], abs=1e-9)
     assert found["scale_error_pct"].tolist() == pytest.approx([10.0, 0.0, 20.0], abs=1e-9)
+    size = np.sqrt(((truth - truth.mean(1, keepdims=True)) ** 2).sum(-1).mean(1))
+    away = np.linalg.norm((prediction - truth).mean(1), axis=-1)
+    np.testing.assert_allclose(found["place_error_pct"], 100 * away / size)

@@ -17,6 +17,8 @@ from shared_tmu.masks import MaskScene, MaskSource
 from shared_tmu.pictures.images import PictureFile
 
 Outputs = Mapping[str, NDArray[np.float32]]
+Placed = dict[str, NDArray[np.floating[Any]]]
+"""Predictions as a set scores them and its prediction file holds them, `[N, ...]` each."""
 Column = tuple[str, str, str]
 """Title, name in a result line, format: one column of a printed table."""
 
@@ -69,6 +71,10 @@ class EvalSet(Protocol):
         """One picture per sample."""
 
     @property
+    def sample_ids(self) -> tuple[str, ...]:
+        """Names of the samples, each once."""
+
+    @property
     def fingerprint(self) -> str:
         """Of the name and all annotations; see `picture_signature` for the pictures."""
 
@@ -119,19 +125,36 @@ class EvalSet(Protocol):
     def lacking(self, source: MaskSource) -> str | None:
         """Why no sample of this set has this mask; None if some may have it."""
 
-    def posture(self, outputs: Outputs) -> dict[str, NDArray[np.float64]]:
+    def place(self, outputs: Outputs) -> Placed:
+        """What models say of all samples, the `kept` arrays, as predictions of this set."""
+
+    def posture(self, placed: Placed) -> dict[str, NDArray[np.float64]]:
         """Errors that alignment hides, `[N]` each, as in `shared_tmu.metrics.posture`, as far as they can be
         computed."""
 
-    def score(self, outputs: Outputs) -> Scores:
-        """The official table of these predictions; `outputs` are the `kept` arrays of all samples.
+    def score(self, placed: Placed) -> Scores:
+        """The official table of these predictions.
 
         Raises:
             InputError: predictions that must not enter a mean, such as NaN.
         """
 
-    def write_predictions(self, outputs: Outputs, folder: Path) -> None:
-        """Write the prediction file, official where there is one."""
+    def shown_px(self, placed: Placed, index: int) -> NDArray[np.float64] | None:
+        """Where predictions of a sample are in its picture, `[P, 2]` pixels; None if that is not known."""
+
+    def true_px(self, index: int) -> NDArray[np.float64] | None:
+        """The same points of the truth; NaN for those that are not known."""
+
+    def write_predictions(self, placed: Placed, folder: Path) -> Path:
+        """Write the prediction file, official where there is one; returns its place."""
+
+    def read_predictions(self, path: Path) -> Placed:
+        """Predictions from such a file.
+
+        Raises:
+            MissingAssetError: there is no such file.
+            InputError: it is not one of this set.
+        """
 
 
 def picture_signature(images: Sequence[Path]) -> str:

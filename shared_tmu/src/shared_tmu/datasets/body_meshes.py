@@ -14,63 +14,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared_tmu.body_models import load_smplx
-from shared_tmu.body_models.smplx_model import NUM_VERTICES
-from shared_tmu.datasets.base import Column, Outputs, SetOptions
+from shared_tmu.datasets.base import Column, Outputs, Placed, SetOptions
+from shared_tmu.datasets.body_scores import BodyScores
 from shared_tmu.datasets.found import find_subject
-from shared_tmu.errors import InputError, MissingDependencyError
+from shared_tmu.datasets.keypoint_files import read_npz
+from shared_tmu.datasets.ply_meshes import project, read_ply_vertices
+from shared_tmu.errors import InputError
 from shared_tmu.files import replacing
 from shared_tmu.masks import SKELETONS, MaskScene, MaskSource, Outline
-from shared_tmu.metrics import BodyParts, orientation_error_deg, score_ehf
+from shared_tmu.metrics import BodyParts, orientation_error_deg, picture_errors, score_ehf
 from shared_tmu.metrics.hand_table import expect_finite
 from shared_tmu.pictures.body_crops import BBOX_RATIO, NETWORK_SIZE, body_crop
 from shared_tmu.pictures.images import read_image
 
 _AT_ONCE = 32  # samples scored together: a whole set of meshes in float64 need not fit in memory
+NEAREST_M = 1e-3  # what is nearer to the camera, or behind it, is shown as if it were here
+FOCAL_PX = (5000.0, 5000.0)
+"""As published."""
 _PARAMETERS = (
     "smplx_root_pose", "smplx_body_pose", "smplx_lhand_pose", "smplx_rhand_pose", "smplx_jaw_pose",
     "smplx_shape", "smplx_expr", "cam_trans",
 )  # fmt: skip
-
-
-_HEADLINE = {"pa_mpvpe_all": "pa_mpvpe", "pa_mpjpe_body": "pa_mpjpe", "mpvpe_all": "mpvpe"}
-LARGEST_M = 1000.0
-
-
-@dataclass(frozen=True)
-class BodyScores:
-    """Every EHF measure of every sample.
-
-    Args:
-        errors_mm: arrays `[N]` by measure, in millimetres; see `score_ehf`.
-    """
-
-    errors_mm: dict[str, NDArray[np.float64]]
-
-    @property
-    def headline(self) -> dict[str, float]:
-        """Means in millimetres; `pa_mpvpe_mm` is of the whole body, `pa_mpjpe_mm` of its 14 joints."""
-        means = {name: float(values.mean()) for name, values in self.per_sample.items()}
-        return {**{f"{name}_mm": means[f"{name}_mm"] for name in _HEADLINE.values()}, **means}
-
-    @property
-    def per_sample(self) -> dict[str, NDArray[np.float64]]:
-        """Arrays `[N]` in millimetres, named as in `headline`."""
-        return {f"{_HEADLINE.get(name, name)}_mm": values for name, values in self.errors_mm.items()}
-
-    def official(self) -> dict[str, float]:
-        """Mean of each measure over samples, in millimetres."""
-        return {name: float(values.mean()) for name, values in self.errors_mm.items()}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything in plain types."""
-        return {
-            name: {"mean_mm": mean, "per_sample_mm": self.errors_mm[name].tolist()}
-            for name, mean in self.official().items()
-        }
-
-    def scores_txt(self) -> str:
-        """One `name: value` per line, millimetres. (EHF has no score file of its own.)"""
-        return "".join(f"{name}: {value:f}\n" for name, value in self.official().items())
 
 
 @dataclass(frozen=True)
@@ -92,6 +56,8 @@ class BodyMeshSet:
         bbox_ratio: boxes grow by this factor.
         projections: from meshes in the frame of the set to pixels of their pictures, `[N, 3, 4]`; None where
             they are not known.
+        focal_px: of the model's camera (x, y), for a picture of `network_size`, whose middle is its principal
+            point.
     """
 
     name: str
@@ -106,8 +72,9 @@ class BodyMeshSet:
     network_size: tuple[int, int] = NETWORK_SIZE
     bbox_ratio: float = BBOX_RATIO
     projections: NDArray[np.float64] | None = None
+    focal_px: tuple[float, float] = FOCAL_PX
 
-    kept: ClassVar[tuple[str, ...]] = ("smplx_mesh_cam", *_PARAMETERS)
+    kept: ClassVar[tuple[str, ...]] = ("smplx_mesh_cam", "to_picture", *_PARAMETERS)
     columns: ClassVar[tuple[Column, ...]] = (
         ("PA-MPVPE mm", "pa_mpvpe_mm", ".2f"),
         ("PA hands", "pa_mpvpe_hand_mm", ".2f"),
@@ -122,6 +89,11 @@ class BodyMeshSet:
         return len(self.images)
 
     @property
+    def sample_ids(self) -> tuple[str, ...]:
+        """The numbers of the pictures."""
+        return tuple(path.name.partition("_")[0] for path in self.images)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """See `EvalSet`."""
         return {**self.how, "bbox_ratio": self.bbox_ratio}
@@ -131,7 +103,9 @@ class BodyMeshSet:
         encoder = getattr(options.config, "encoder", None)
         height, width = getattr(encoder, "img_size", self.network_size)
         ratio = float(getattr(options.config, "bbox_ratio", self.bbox_ratio))
-        return replace(self, network_size=(int(height), int(width)), bbox_ratio=ratio)
+        focal = getattr(options.config, "focal_px", self.focal_px)
+        size = (int(height), int(width))
+        return replace(self, network_size=size, bbox_ratio=ratio, focal_px=(float(focal[0]), float(focal[1])))
 
     def head(self, count: int) -> BodyMeshSet:
         """The first `count` samples, or all if there are fewer."""
@@ -182,22 +156,35 @@ class BodyMeshSet:
             f"of {self.name} it is not known: {source.lacks}" if source.of_truth and not has_truth else None
         )
 
-    def posture(self, outputs: Outputs) -> dict[str, NDArray[np.float64]]:
-        """See `EvalSet`; of the whole mesh. A camera's scale is not known of body models."""
-        predicted = outputs["smplx_mesh_cam"]
+    def place(self, outputs: Outputs) -> Placed:
+        """`vertices_m` `[N, V, 3]` in the frame of the crop's camera, SMPL-X's parameters, and `to_picture`
+        `[N, 2, 3]`, from pixels of the crop to those of the picture."""
+        beside = {name: np.asarray(outputs[name]) for name in ("to_picture", *_PARAMETERS)}
+        return {"vertices_m": np.asarray(outputs["smplx_mesh_cam"]), **beside}
+
+    def posture(self, placed: Placed) -> dict[str, NDArray[np.float64]]:
+        """See `EvalSet`; of the whole mesh, as the model's and the picture's camera see it."""
+        predicted = placed["vertices_m"]
         parts = [
             orientation_error_deg(predicted[rows], self.true_vertices(rows))
             for rows in self._slices(len(predicted))
         ]
-        return {"orientation_error_deg": np.concatenate(parts)}
+        turned = {"orientation_error_deg": np.concatenate(parts)}
+        if self.projections is None or "to_picture" not in placed:
+            return turned
+        seen = [
+            picture_errors(self.shown_px(placed, i)[None], self.true_px(i)[None])  # type: ignore[index]
+            for i in range(len(self))
+        ]
+        return turned | {name: np.concatenate([rows[name] for rows in seen]) for name in seen[0]}
 
-    def score(self, outputs: Outputs) -> BodyScores:
-        """EHF's measures; `outputs` are the `kept` arrays of all samples.
+    def score(self, placed: Placed) -> BodyScores:
+        """EHF's measures.
 
         Raises:
             InputError: predictions of another shape or that are not finite; the samples are named.
         """
-        predicted = outputs["smplx_mesh_cam"]
+        predicted = placed["vertices_m"]
         expect_finite("predicted vertices", predicted)
         parts = [
             score_ehf(predicted[rows], self.true_vertices(rows), self.parts)
@@ -207,64 +194,49 @@ class BodyMeshSet:
 
     def true_vertices(self, rows: slice) -> NDArray[np.float64]:
         """True meshes of some samples, turned into the camera's frame, `[n, 10475, 3]` metres."""
-        stored = np.stack([read_ply_vertices(path) for path in self.meshes[rows]])
+        stored = np.stack([read_ply_vertices(path, self.parts.num_vertices) for path in self.meshes[rows]])
         turned: NDArray[np.float64] = stored @ self.rotation.T
         return turned
 
-    def write_predictions(self, outputs: Outputs, folder: Path) -> None:
-        """Write `pred.npz`: SMPL-X's parameters, in picture order, from which SMPL-X can compute the meshes
-        again."""
-        with replacing(folder / "pred.npz") as beside:
-            np.savez_compressed(beside, **{name: outputs[name] for name in _PARAMETERS})
+    def shown_px(self, placed: Placed, index: int) -> NDArray[np.float64] | None:
+        """See `EvalSet`: the vertices."""
+        if "to_picture" not in placed:
+            return None
+        points = np.asarray(placed["vertices_m"][index], np.float64)
+        middle = np.array(self.network_size[::-1]) / 2
+        in_crop = points[:, :2] / np.maximum(points[:, 2:], NEAREST_M) * self.focal_px + middle
+        turn = np.asarray(placed["to_picture"][index], np.float64)
+        pixels: NDArray[np.float64] = in_crop @ turn[:, :2].T + turn[:, 2]
+        return pixels
+
+    def true_px(self, index: int) -> NDArray[np.float64] | None:
+        """See `EvalSet`: the vertices."""
+        if self.projections is None:
+            return None
+        mesh = read_ply_vertices(self.meshes[index], self.parts.num_vertices)
+        return project(mesh, self.projections[index])
+
+    def write_predictions(self, placed: Placed, folder: Path) -> Path:
+        """Write `pred.npz`: vertices and SMPL-X's parameters, in picture order."""
+        path = folder / "pred.npz"
+        with replacing(path) as beside:
+            np.savez_compressed(beside, **placed)
+        return path
+
+    def read_predictions(self, path: Path) -> Placed:
+        """See `EvalSet`; vertices are enough."""
+        found = read_npz(path, ("vertices_m",), ("to_picture",))
+        shape, wanted = found["vertices_m"].shape, (len(self), self.parts.num_vertices, 3)
+        if shape != wanted:
+            raise InputError(f"{path}: vertices_m has shape {shape}; this set needs {wanted}.")
+        return found
 
     @staticmethod
     def _slices(count: int) -> Iterator[slice]:
         return (slice(start, min(start + _AT_ONCE, count)) for start in range(0, count, _AT_ONCE))
 
 
-def project(points_m: NDArray[np.float64], projection: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points `[P, 3]` in pixels `[P, 2]`, by a matrix `[3, 4]`."""
-    rays = points_m @ projection[:, :3].T + projection[:, 3]
-    pixels: NDArray[np.float64] = rays[:, :2] / rays[:, 2:]
-    return pixels
-
-
 @cache
 def _faces() -> NDArray[np.int64]:
     """Triangles of any mesh in SMPL-X's layout, `[F, 3]`."""
     return np.asarray(load_smplx().faces).astype(np.int64)
-
-
-def read_ply_vertices(path: Path) -> NDArray[np.float64]:
-    """Vertices of an SMPL-X mesh in its own order, `[10475, 3]`.
-
-    Raises:
-        InputError: the file is damaged, or another mesh.
-    """
-    try:
-        import trimesh
-    except ImportError as error:
-        raise MissingDependencyError(
-            "reading .ply meshes needs trimesh: pip install 'shared_tmu[eval]'."
-        ) from error
-    try:
-        with path.open("rb") as file:
-            content = trimesh.exchange.ply.load_ply(file)
-        vertices = np.asarray(content["vertices"], dtype=np.float64)
-    except (
-        ValueError,
-        KeyError,
-        OSError,
-        IndexError,
-        AttributeError,
-        TypeError,
-        ArithmeticError,
-        MemoryError,
-    ) as error:
-        raise InputError(f"{path} cannot be read as a .ply mesh: {error}.") from error
-    if vertices.shape != (NUM_VERTICES, 3) or not (np.abs(vertices) <= LARGEST_M).all():
-        raise InputError(
-            f"{path} holds {len(vertices)} vertices; an SMPL-X mesh has {NUM_VERTICES}, all less than "
-            f"{LARGEST_M:g} m away."
-        )
-    return vertices

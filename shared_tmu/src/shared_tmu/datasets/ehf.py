@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from shared_tmu.body_models import load_smplx
 from shared_tmu.datasets.base import SetOptions
-from shared_tmu.datasets.body_meshes import BodyMeshSet, project, read_ply_vertices
+from shared_tmu.datasets.body_meshes import BodyMeshSet
 from shared_tmu.datasets.body_parts import OFFICIAL_FILES, read_official_parts
+from shared_tmu.datasets.ply_meshes import project, read_ply_vertices
 from shared_tmu.errors import InputError, MissingAssetError
 from shared_tmu.files import is_file, shortened
 from shared_tmu.metrics import BodyParts

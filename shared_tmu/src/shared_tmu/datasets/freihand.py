@@ -13,13 +13,10 @@ Source: Zimmermann et al. 2019, "FreiHAND: A Dataset for Markerless Capture of H
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from shared_tmu.datasets.annotations import read_json_array
 from shared_tmu.datasets.hand_meshes import HandMeshSet
 from shared_tmu.errors import InputError, MissingAssetError
 
@@ -29,8 +26,6 @@ ANNOTATIONS = {
     "evaluation_xyz.json": (21, 3),
     "evaluation_verts.json": (778, 3),
 }
-LARGEST = 1e6
-"""More pixels or metres than any annotation has."""
 IMAGE_FOLDER = Path("evaluation") / "rgb"
 _HOME = "https://lmb.informatik.uni-freiburg.de/projects/freihand/"
 _log = logging.getLogger(__name__)
@@ -92,7 +87,7 @@ def read_freihand_layout(root: Path, name: str, official_count: int | None) -> H
         InputError: a file is damaged, or counts and shapes do not agree.
     """
     digest = hashlib.sha256(name.encode())
-    arrays = {file: _read_array(root / file, shape, digest) for file, shape in ANNOTATIONS.items()}
+    arrays = {file: read_json_array(root / file, shape, digest) for file, shape in ANNOTATIONS.items()}
     counts = {file: len(array) for file, array in arrays.items()}
     if len(set(counts.values())) != 1:
         found = ", ".join(f"{file} {count}" for file, count in counts.items())
@@ -112,36 +107,6 @@ def read_freihand_layout(root: Path, name: str, official_count: int | None) -> H
 def _missing(root: Path) -> list[str]:
     missing = [file for file in ANNOTATIONS if not (root / file).is_file()]
     return missing + ([] if (root / IMAGE_FOLDER).is_dir() else [f"{IMAGE_FOLDER}/00000000.jpg and so on"])
-
-
-def _read_array(path: Path, shape: tuple[int, ...], digest: hashlib._Hash) -> NDArray[np.float64]:
-    content = path.read_bytes()
-    digest.update(content)
-    try:
-        array = np.asarray(json.loads(content), dtype=np.float64)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise InputError(
-            f"cannot read {path} as a list of {_text(shape)} numbers ({error}): "
-            "it is damaged or another file; unpack the dataset again."
-        ) from error
-    if array.ndim != 1 + len(shape) or array.shape[1:] != shape or not len(array):
-        raise InputError(
-            f"{path} holds an array of shape {array.shape}; expected (samples, {_text(shape, ', ')})."
-        )
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
-    if bad.size:
-        raise InputError(f"{path} holds numbers that are not finite, first in sample {bad[0]}.")
-    large = np.flatnonzero((np.abs(array) > LARGEST).any(axis=tuple(range(1, array.ndim))))
-    if large.size:
-        raise InputError(
-            f"{path} holds numbers above {LARGEST:,.0f}, which are no pixels or metres, first in sample "
-            f"{large[0]}: it is damaged or another file."
-        )
-    return array
-
-
-def _text(shape: tuple[int, ...], joint: str = " x ") -> str:
-    return joint.join(map(str, shape))
 
 
 def _numbered_images(folder: Path, count: int) -> tuple[Path, ...]:

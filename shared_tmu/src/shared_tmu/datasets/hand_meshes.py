@@ -1,10 +1,9 @@
-"""A set of single hands with true joints and meshes, read from pictures and scored as FreiHAND is."""
+"""A set of single hands with true joints and meshes, read from pictures and scored as FreiHAND or HO3D is."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,19 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared_tmu.body_models import load_mano
-from shared_tmu.datasets.base import Column, Outputs, SetOptions
+from shared_tmu.datasets.base import Column, Outputs, Placed, SetOptions
 from shared_tmu.datasets.found import find_subject
+from shared_tmu.datasets.hand_files import read_hand_file, write_hand_file
+from shared_tmu.datasets.hand_rules import FREIHAND, TIP_ROWS, TIP_VERTICES, HandRules
 from shared_tmu.detect.landmarks import box_of
-from shared_tmu.files import replacing
 from shared_tmu.masks import SKELETONS, MaskScene, MaskSource, Outline
-from shared_tmu.metrics import HandScores, orientation_error_deg, scale_errors, score_freihand
+from shared_tmu.metrics import HandScores, hand_posture
 from shared_tmu.pictures.geometry import crop_camera_to_full
 from shared_tmu.pictures.hand_crops import HandCrop, hand_crop
 from shared_tmu.pictures.images import read_image
 
-TIP_ROWS = (4, 8, 12, 16, 20)  # of the OpenPose order: thumb, index, middle, ring, pinky
-FREIHAND_TIP_VERTICES = (744, 320, 443, 555, 672)
-TIPS = ("model", "freihand")
 NEAREST_M = 1e-3
 """What is nearer to the camera, or behind it, is shown as if it were here."""
 _DECIMALS = 9  # of metres, in the prediction file
@@ -35,7 +32,7 @@ _DECIMALS = 9  # of metres, in the prediction file
 
 @dataclass(frozen=True)
 class HandMeshSet:
-    """An evaluation set of right hands that fill their pictures.
+    """An evaluation set of right hands, one in each picture.
 
     Args:
         name: canonical name.
@@ -46,8 +43,14 @@ class HandMeshSet:
         fingerprint: of the name and all annotations; see `picture_signature` for the pictures.
         official_count: samples of the complete set; None if there is no such number.
         tips: whose fingertips enter the predicted joints: the `model`'s own, as in published tables, or
-            those that `freihand` takes from the vertices.
+            those that a data set takes from the vertices.
         image_size: side of the model's input, pixels.
+        rules: joint order, frame, table and file of the benchmark.
+        sample_ids: names of the samples; those of the pictures if not given.
+        boxes_xyxy: `[N, 4]` pixels; None takes the whole pictures.
+        wrists_m: where the set says that wrists are, `[N, 3]`, for sets that give it: predictions are moved
+            there.
+        how: where boxes come from, in plain values.
     """
 
     name: str
@@ -59,6 +62,11 @@ class HandMeshSet:
     official_count: int | None = None
     tips: str = "model"
     image_size: int = 256
+    rules: HandRules = FREIHAND
+    sample_ids: tuple[str, ...] = ()
+    boxes_xyxy: NDArray[np.float64] | None = None
+    wrists_m: NDArray[np.float64] | None = None
+    how: Mapping[str, Any] = field(default_factory=dict)
 
     #: what must be kept of each batch and each model output to score and export predictions
     kept: ClassVar[tuple[str, ...]] = (
@@ -68,13 +76,16 @@ class HandMeshSet:
         "box_center",
         "box_size",
     )
-    columns: ClassVar[tuple[Column, ...]] = (
-        ("PA-MPVPE mm", "pa_mpvpe_mm", ".3f"),
-        ("PA-MPJPE mm", "pa_mpjpe_mm", ".3f"),
-        ("F@5", "f5", ".3f"),
-        ("F@15", "f15", ".3f"),
-        ("AUC", "pa_mpvpe_auc", ".3f"),
-    )
+
+    def __post_init__(self) -> None:
+        """Samples are named as their pictures if nothing else is said."""
+        if not self.sample_ids:
+            object.__setattr__(self, "sample_ids", tuple(path.stem for path in self.images))
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """See `EvalSet`."""
+        return self.rules.columns
 
     def __len__(self) -> int:
         return len(self.images)
@@ -92,12 +103,15 @@ class HandMeshSet:
             intrinsics=self.intrinsics[:count],
             xyz_m=self.xyz_m[:count],
             verts_m=self.verts_m[:count],
+            sample_ids=self.sample_ids[:count],
+            boxes_xyxy=None if self.boxes_xyxy is None else self.boxes_xyxy[:count],
+            wrists_m=None if self.wrists_m is None else self.wrists_m[:count],
         )
 
     @property
     def facts(self) -> dict[str, Any]:
         """See `EvalSet`."""
-        return {"tips": self.tips}
+        return {"tips": self.tips, **self.how}
 
     def opened_with(self, options: SetOptions) -> HandMeshSet:
         """The same set, read as a command line and a model ask."""
@@ -105,7 +119,7 @@ class HandMeshSet:
         return replace(self, tips=options.tips, image_size=size)
 
     def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:
-        """One model input: the whole picture grown to 192:256, as published evaluations crop this set.
+        """One model input: the box (or picture) grown to 192:256, as published evaluations crop.
 
         Returns:
             `img` `[3, S, S]` normalised RGB; `box_center` `[2]` and `box_size` `[]` in picture pixels;
@@ -116,9 +130,10 @@ class HandMeshSet:
         """
         image = read_image(self.images[index]).bgr
         height, width = image.shape[:2]
-        whole = np.array([0, 0, width, height], dtype=np.float64) + np.tile(shift_px, 2)
+        whole = np.array([0, 0, width, height], dtype=np.float64)
+        box = (whole if self.boxes_xyxy is None else self.boxes_xyxy[index]) + np.tile(shift_px, 2)
         crop = hand_crop(
-            image, whole, right=True, rescale_factor=-1, image_size=self.image_size, antialias=False
+            image, box, right=True, rescale_factor=-1, image_size=self.image_size, antialias=False
         )
         return hand_input(crop)
 
@@ -141,15 +156,17 @@ class HandMeshSet:
         """See `EvalSet`: this set has everything."""
         return None
 
-    def posture(self, outputs: Outputs) -> dict[str, NDArray[np.float64]]:
-        """See `EvalSet`; scale by the vertices in the picture, with the true intrinsics."""
-        _, verts = self.place(outputs)
-        rows = range(len(verts))
-        shown, true = (
-            np.stack([self._project(points[i], i) for i in rows]) for points in (verts, self.verts_m)
-        )
-        turned = {"orientation_error_deg": orientation_error_deg(verts, self.verts_m)}
-        return turned | scale_errors(shown, true)
+    def posture(self, placed: Placed) -> dict[str, NDArray[np.float64]]:
+        """See `EvalSet`; what needs the camera is left out where a file does not say where that put hands."""
+        return hand_posture(placed, self.xyz_m, self.verts_m, self._project)
+
+    def shown_px(self, placed: Placed, index: int) -> NDArray[np.float64]:
+        """See `EvalSet`: the vertices."""
+        return self._project(placed["verts_m"][index], index)
+
+    def true_px(self, index: int) -> NDArray[np.float64]:
+        """See `EvalSet`: the vertices."""
+        return self._project(self.verts_m[index], index)
 
     def _project(self, points_m: NDArray[np.float64], index: int) -> NDArray[np.float64]:
         """Points `[P, 3]` of the camera frame in pixels of a sample's picture, `[P, 2]`."""
@@ -157,19 +174,20 @@ class HandMeshSet:
         pixels: NDArray[np.float64] = rays[:, :2] / np.maximum(rays[:, 2:], NEAREST_M)
         return pixels
 
-    def place(self, outputs: Outputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Predicted joints and vertices in the camera frame, as they go into the prediction file.
+    def place(self, outputs: Outputs) -> Placed:
+        """Predicted joints and vertices in the camera frame.
 
         The model's crop camera becomes one translation per sample with the true intrinsics, and the same
         translation moves joints and vertices. (The published evaluator saves wrist-relative joints beside
         unmoved vertices, so that only aligned numbers of its file mean anything; aligned numbers are the
-        same.)
+        same.) Where the set gives the wrists, joints and vertices are moved there together.
 
         Args:
             outputs: the `kept` arrays, `[N, ...]`.
 
         Returns:
-            Joints `[N, 21, 3]` and vertices `[N, 778, 3]`, metres.
+            `xyz_m` `[N, 21, 3]` and `verts_m` `[N, 778, 3]` in OpenPose order and our frame, rounded as the
+            prediction file is; `camera_wrist_m` `[N, 3]`, where the camera puts the wrists.
         """
         camera, centre, size = (
             torch.as_tensor(outputs[name], dtype=torch.float64)
@@ -180,25 +198,32 @@ class HandMeshSet:
         moved = crop_camera_to_full(camera, centre, size, 2 * principal, focal_px).numpy()[:, None]
         verts = outputs["pred_vertices"].astype(np.float64)
         xyz = outputs["pred_keypoints_3d"].astype(np.float64)
-        if self.tips == "freihand":
-            xyz[:, TIP_ROWS] = verts[:, FREIHAND_TIP_VERTICES]
-        return np.round(xyz + moved, _DECIMALS), np.round(verts + moved, _DECIMALS)
+        wrists = xyz[:, 0] + moved[:, 0]
+        if self.wrists_m is not None:
+            moved = self.wrists_m[:, None] - xyz[:, :1]
+        if self.tips in TIP_VERTICES:
+            xyz[:, TIP_ROWS] = verts[:, TIP_VERTICES[self.tips]]
+        placed = {"xyz_m": xyz + moved, "verts_m": verts + moved, "camera_wrist_m": wrists}
+        return {name: np.round(points, _DECIMALS) for name, points in placed.items()}
 
-    def score(self, outputs: Outputs) -> HandScores:
-        """The official table of these predictions; `outputs` are the `kept` arrays of all samples."""
-        xyz, verts = self.place(outputs)
-        return score_freihand(xyz, verts, self.xyz_m, self.verts_m)
+    def score(self, placed: Placed) -> HandScores:
+        """See `EvalSet`."""
+        official = self.rules.official
+        return self.rules.score(
+            *official(placed["xyz_m"], placed["verts_m"]), *official(self.xyz_m, self.verts_m)
+        )
 
-    def write_predictions(self, outputs: Outputs, folder: Path) -> None:
-        """Write the official `pred.json`: `[xyz_list, verts_list]`, metres, in picture order."""
-        with replacing(folder / "pred.json") as beside, beside.open("w", encoding="ascii") as file:
-            file.write("[")
-            for i, points in enumerate(self.place(outputs)):
-                file.write(", [" if i else "[")
-                for n, sample in enumerate(points):
-                    file.write((",\n" if n else "\n") + json.dumps(sample.tolist(), allow_nan=False))
-                file.write("]")
-            file.write("]\n")
+    def write_predictions(self, placed: Placed, folder: Path) -> Path:
+        """Write the official file: `[xyz_list, verts_list]`, metres, in the order and frame of the set."""
+        path = folder / self.rules.file_name
+        write_hand_file(path, *self.rules.official(placed["xyz_m"], placed["verts_m"]))
+        return path
+
+    def read_predictions(self, path: Path) -> Placed:
+        """See `EvalSet`. A file with given wrists does not say where the camera put them."""
+        xyz, verts = self.rules.common(*read_hand_file(path, len(self)))
+        wrists = {"camera_wrist_m": xyz[:, 0]} if self.wrists_m is None else {}
+        return {"xyz_m": xyz, "verts_m": verts, **wrists}
 
 
 def hand_input(crop: HandCrop) -> dict[str, Tensor]:

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from shared_tmu.body_models import load_mano, load_mean_params
 from shared_tmu.body_models.mano_layer import ManoLayer
-from shared_tmu.datasets.base import Column, Outputs, SetOptions
+from shared_tmu.datasets.base import Column, Outputs, Placed, SetOptions
 from shared_tmu.datasets.hand_meshes import hand_input
+from shared_tmu.datasets.keypoint_files import read_keypoints, write_keypoints
 from shared_tmu.detect.base import HandBox
 from shared_tmu.errors import InputError, MissingAssetError
-from shared_tmu.files import replacing
 from shared_tmu.masks import SKELETONS, MaskScene, MaskSource
-from shared_tmu.metrics import scale_errors
+from shared_tmu.metrics import picture_errors
 from shared_tmu.metrics.hint import crop_to_picture
 from shared_tmu.metrics.landmarks import MEAN_HAND, LandmarkScores, score_landmarks
 from shared_tmu.models.hand import mano_params
@@ -126,14 +126,33 @@ class PhotoHands:
         """See `EvalSet`."""
         return f"photographs have no truth: {source.lacks}" if source.of_truth else None
 
-    def posture(self, outputs: Outputs) -> dict[str, NDArray[np.float64]]:
-        """See `EvalSet`; scale by the key points and the landmarks, orientations are not known."""
-        return scale_errors(self.place(outputs), self.landmarks_px)
+    @property
+    def sample_ids(self) -> tuple[str, ...]:
+        """The picture of each hand, and which of its hands it is."""
+        seen: dict[str, int] = {}
+        names = []
+        for path in self.images:
+            seen[path.name] = seen.get(path.name, 0) + 1
+            names.append(f"{path.name}#{seen[path.name]}")
+        return tuple(names)
 
-    def place(self, outputs: Outputs) -> NDArray[np.float64]:
-        """Predicted key points in picture pixels, `[N, 21, 2]`."""
-        points = outputs["pred_keypoints_2d"]
-        return crop_to_picture(points, outputs["box_center"], outputs["box_size"], outputs["right"])
+    def posture(self, placed: Placed) -> dict[str, NDArray[np.float64]]:
+        """See `EvalSet`; scale by the key points and the landmarks, orientations are not known."""
+        return picture_errors(placed["keypoints_px"], self.landmarks_px)
+
+    def place(self, outputs: Outputs) -> Placed:
+        """`keypoints_px` `[N, 21, 2]` in the pictures."""
+        names = ("pred_keypoints_2d", "box_center", "box_size", "right")
+        return {"keypoints_px": crop_to_picture(*(outputs[name] for name in names))}
+
+    def shown_px(self, placed: Placed, index: int) -> NDArray[np.float64]:
+        """See `EvalSet`: the key points."""
+        return np.asarray(placed["keypoints_px"][index], np.float64)
+
+    def true_px(self, index: int) -> NDArray[np.float64]:
+        """See `EvalSet`: the landmarks."""
+        points: NDArray[np.float64] = self.landmarks_px[index]
+        return points
 
     def mean_hands(self) -> NDArray[np.float64]:
         """The control that uses only the boxes: the mean hand, mirrored for left hands, placed in each
@@ -147,21 +166,24 @@ class PhotoHands:
             placed.append((points - (low + high) / 2) * unit / (high - low).max() + middle)
         return np.stack(placed)
 
-    def score(self, outputs: Outputs) -> LandmarkScores:
-        """Agreement with the landmarks; `outputs` are the `kept` arrays of all samples."""
+    def score(self, placed: Placed) -> LandmarkScores:
+        """Agreement with the landmarks."""
         controls = {MEAN_HAND: self.mean_hands()}
-        return score_landmarks(self.place(outputs), self.landmarks_px, self.unit_px, controls)
+        return score_landmarks(placed["keypoints_px"], self.landmarks_px, self.unit_px, controls)
 
-    def write_predictions(self, outputs: Outputs, folder: Path) -> None:
+    def write_predictions(self, placed: Placed, folder: Path) -> Path:
         """Write `keypoints.npz`: predictions and landmarks in picture pixels, boxes, sides."""
-        with replacing(folder / "keypoints.npz") as beside:
-            np.savez(
-                beside,
-                prediction_px=self.place(outputs),
-                landmarks_px=self.landmarks_px,
-                boxes_xyxy=np.array([box.box_xyxy for box in self.boxes]),
-                is_right=np.array([box.is_right for box in self.boxes]),
-            )
+        return write_keypoints(
+            folder,
+            placed["keypoints_px"],
+            landmarks_px=self.landmarks_px,
+            boxes_xyxy=np.array([box.box_xyxy for box in self.boxes]),
+            is_right=np.array([box.is_right for box in self.boxes]),
+        )
+
+    def read_predictions(self, path: Path) -> Placed:
+        """See `EvalSet`."""
+        return {"keypoints_px": read_keypoints(path, len(self))}
 
 
 def find_photos(data_dir: Path) -> list[Path]:

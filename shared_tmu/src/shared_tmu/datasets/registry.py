@@ -12,6 +12,9 @@ from types import MappingProxyType
 from shared_tmu.datasets.base import EvalSet, SetOptions
 from shared_tmu.datasets.ehf import find_ehf, open_ehf
 from shared_tmu.datasets.freihand import find_freihand, open_freihand
+from shared_tmu.datasets.hand_keypoints import SUBSETS
+from shared_tmu.datasets.hint import PARTS, HintPart, find_hint, open_hint
+from shared_tmu.datasets.ho3d import V2, V3, Ho3dVersion, find_ho3d, open_ho3d
 from shared_tmu.datasets.photos import find_photos, open_photos
 from shared_tmu.datasets.synthbody import open_synthbody, open_synthbody_calib, open_synthbody_varied
 from shared_tmu.datasets.synthhand import open_synthhand, open_synthhand_calib, open_synthhand_varied
@@ -41,6 +44,28 @@ class DatasetSpec:
 
 def _nothing_to_check(data_dir: Path, options: SetOptions) -> None:
     """The check of sets that are rendered on first use."""
+
+
+def _ho3d(version: Ho3dVersion, aliases: tuple[str, ...]) -> DatasetSpec:
+    """`HO3D-VAL` of published configurations reads a list of v3."""
+    return DatasetSpec(
+        version.name,
+        "hand",
+        (*aliases, f"{version.name}-evaluation".upper()),
+        lambda data_dir, options: find_ho3d(data_dir, version),
+        lambda data_dir, options: open_ho3d(data_dir, version).opened_with(options),
+    )
+
+
+def _hint(part: HintPart) -> DatasetSpec:
+    """One pass scores all, visible and occluded points, which published configurations name apart."""
+    return DatasetSpec(
+        part.name,
+        "hand",
+        tuple(f"{part.folder}-TEST-{subset}".upper() for subset in SUBSETS),
+        lambda data_dir, options: find_hint(data_dir, part),
+        lambda data_dir, options: open_hint(data_dir, part).opened_with(options),
+    )
 
 
 DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
@@ -75,6 +100,8 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
                 lambda data_dir, options: find_freihand(data_dir),
                 lambda data_dir, options: open_freihand(data_dir).opened_with(options),
             ),
+            *(_ho3d(version, names) for version, names in ((V2, ()), (V3, ("HO3D-VAL",)))),
+            *(_hint(part) for part in PARTS),
             DatasetSpec(
                 "photos",
                 "hand",

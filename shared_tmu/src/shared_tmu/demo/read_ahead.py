@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -128,7 +129,7 @@ def _load(
             if is_finished(source, digest):
                 yield Loaded(source, digest, is_finished=True, read_s=spent())
                 return
-            pixels, before = file.pixels(), time.perf_counter()
+            pixels, before = math.prod(file.size_px()), time.perf_counter()
             if pixels > batching.LARGE_PIXELS:
                 yield Loaded(source)
             if budget is not None:

@@ -12,11 +12,11 @@ from shared_tmu.metrics.ehf import BodyParts, score_ehf
 from shared_tmu.metrics.freihand import score_freihand
 from shared_tmu.metrics.fscore import FScores, f_scores
 from shared_tmu.metrics.hand_table import FamilyScores, HandScores
-from shared_tmu.metrics.hint import KeypointPck, crop_to_picture, keypoint_pck
+from shared_tmu.metrics.hint import KeypointPck, KeypointScores, crop_to_picture, keypoint_pck, score_hint
 from shared_tmu.metrics.ho3d import score_ho3d
 from shared_tmu.metrics.landmarks import LandmarkScores, score_landmarks
 from shared_tmu.metrics.pck import area_under_pck, pck_curve
-from shared_tmu.metrics.posture import orientation_error_deg, scale_errors
+from shared_tmu.metrics.posture import hand_posture, orientation_error_deg, picture_errors
 
 __all__ = [
     "BodyParts",
@@ -24,6 +24,7 @@ __all__ = [
     "FamilyScores",
     "HandScores",
     "KeypointPck",
+    "KeypointScores",
     "LandmarkScores",
     "Similarity",
     "align_root",
@@ -33,15 +34,17 @@ __all__ = [
     "crop_to_picture",
     "f_scores",
     "fit_similarity",
+    "hand_posture",
     "keypoint_pck",
     "mean_error_mm",
     "mean_of_median_error_mm",
     "orientation_error_deg",
     "pck_curve",
+    "picture_errors",
     "point_distances",
-    "scale_errors",
     "score_ehf",
     "score_freihand",
+    "score_hint",
     "score_ho3d",
     "score_landmarks",
 ]

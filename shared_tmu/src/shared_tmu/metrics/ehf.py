@@ -41,6 +41,11 @@ class BodyParts:
     right_hand_vertex_ids: NDArray[np.int64]
     face_vertex_ids: NDArray[np.int64]
 
+    @property
+    def num_vertices(self) -> int:
+        """V."""
+        return int(self.joint_regressor.shape[1])
+
 
 def score_ehf(pred_verts: ArrayLike, gt_verts: ArrayLike, parts: BodyParts) -> dict[str, Rows]:
     """Per-sample errors of every EHF measure; the table holds their means.

@@ -16,6 +16,8 @@ from shared_tmu.metrics.fscore import FScores, f_scores
 from shared_tmu.metrics.pck import area_under_pck, pck_curve
 
 THRESHOLDS_M = np.linspace(0.0, 0.05, 100)
+SCALE_TRANSLATION = "xyz_scale_translation_aligned"
+"""A family that only HO3D has."""
 F_THRESHOLDS_M = MappingProxyType({5: 0.005, 15: 0.015})
 
 
@@ -73,7 +75,9 @@ class HandScores:
     @property
     def headline(self) -> dict[str, float]:
         """The numbers that papers print, under the names of our result lines."""
+        scaled = self.families.get(SCALE_TRANSLATION)
         return {
+            **({} if scaled is None else {"scale_trans_mpjpe_mm": scaled.mean_error_mm}),
             "pa_mpvpe_mm": self.families["mesh_aligned"].mean_error_mm,
             "pa_mpjpe_mm": self.families[self.pa_joints].mean_error_mm,
             "pa_mpvpe_auc": self.families["mesh_aligned"].auc,
@@ -87,7 +91,9 @@ class HandScores:
     @property
     def per_sample(self) -> dict[str, NDArray[np.float64]]:
         """One array `[N]` per headline number that exists per sample, for comparing runs in pairs."""
+        scaled = self.families.get(SCALE_TRANSLATION)
         return {
+            **({} if scaled is None else {"scale_trans_mpjpe_mm": scaled.per_sample_mean_error_mm}),
             "pa_mpvpe_mm": self.families["mesh_aligned"].per_sample_mean_error_mm,
             "pa_mpjpe_mm": self.families[self.pa_joints].per_sample_mean_error_mm,
             "f5": self.f["aligned"][5].per_sample,

@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from shared_tmu.errors import InputError
 from shared_tmu.metrics.alignments import align_similarity
-from shared_tmu.metrics.hand_table import FamilyScores, HandScores, checked_pair, f_by_mm
+from shared_tmu.metrics.hand_table import SCALE_TRANSLATION, FamilyScores, HandScores, checked_pair, f_by_mm
 
 _LABELS = {
     "xyz": "xyz",
     "xyz_procrustes_aligned": "xyz_procrustes_al",
-    "xyz_scale_translation_aligned": "xyz_scale_trans_al",
+    SCALE_TRANSLATION: "xyz_scale_trans_al",
     "mesh": "mesh",
     "mesh_aligned": "mesh_al",
 }
@@ -44,7 +44,7 @@ def score_ho3d(
     families = {
         "xyz": FamilyScores.of(*xyz),
         "xyz_procrustes_aligned": FamilyScores.of(align_similarity(*xyz, reflection=True), xyz[1]),
-        "xyz_scale_translation_aligned": FamilyScores.of(align_scale_translation(*xyz), xyz[1]),
+        SCALE_TRANSLATION: FamilyScores.of(align_scale_translation(*xyz), xyz[1]),
         "mesh": FamilyScores.of(*verts),
         "mesh_aligned": FamilyScores.of(aligned_verts, verts[1]),
     }

@@ -1,13 +1,53 @@
-"""Errors that alignment hides: the rotation of a prediction, and its size in the picture."""
+"""Errors that alignment hides: rotation, distance from the wrist, and size and place in the picture."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shared_tmu.metrics.alignments import fit_similarity
+from shared_tmu.metrics.distances import MM_PER_M, point_distances
 
 Rows = NDArray[np.float64]
+WRIST = 0
+Project = Callable[[Rows, int], Rows]
+"""Points `[P, 3]` of a sample's camera frame to pixels `[P, 2]` of its picture."""
+
+
+def hand_posture(
+    placed: Mapping[str, NDArray[np.floating[Any]]], true_xyz: Rows, true_verts: Rows, project: Project
+) -> dict[str, Rows]:
+    """All of these errors of predicted hands, `[N]` each.
+
+    Args:
+        placed: `xyz_m` `[N, 21, 3]` (wrist first) and `verts_m` `[N, 778, 3]`, and `camera_wrist_m` `[N, 3]`,
+            where the model's camera puts the wrist, if that is known.
+        true_xyz: `[N, 21, 3]` metres, camera frame.
+        true_verts: `[N, 778, 3]`.
+        project: the pictures' own cameras.
+
+    Returns:
+        `wrist_mpvpe_mm`, vertices with the wrists together; `orientation_error_deg`; with a known camera
+        also `translation_error_mm`, of the wrist, and `picture_errors`.
+    """
+    xyz, verts = (np.asarray(placed[name], np.float64) for name in ("xyz_m", "verts_m"))
+    relative, true = verts - xyz[:, WRIST, None], true_verts - true_xyz[:, WRIST, None]
+    errors = {
+        "wrist_mpvpe_mm": point_distances(relative, true).mean(axis=1) * MM_PER_M,
+        "orientation_error_deg": orientation_error_deg(verts, true_verts),
+    }
+    if "camera_wrist_m" not in placed:
+        return errors
+    wrists = np.asarray(placed["camera_wrist_m"], np.float64)
+    shown, seen = (
+        np.stack([project(points, index) for index, points in enumerate(rows)])
+        for rows in (relative + wrists[:, None], true_verts)
+    )
+    away = np.linalg.norm(wrists - true_xyz[:, WRIST], axis=-1) * MM_PER_M
+    return {**errors, "translation_error_mm": away, **picture_errors(shown, seen)}
 
 
 def orientation_error_deg(prediction: ArrayLike, truth: ArrayLike) -> Rows:
@@ -24,8 +64,9 @@ def orientation_error_deg(prediction: ArrayLike, truth: ArrayLike) -> Rows:
     return angles
 
 
-def scale_errors(prediction_px: ArrayLike, truth_px: ArrayLike) -> dict[str, Rows]:
-    """How much larger predictions are in the picture than the ground truth: the scale error of the camera.
+def picture_errors(prediction_px: ArrayLike, truth_px: ArrayLike) -> dict[str, Rows]:
+    """How much larger predictions are in the picture than the ground truth, and how far away: what is wrong
+    with the camera.
 
     The size of points is their root mean square distance to their mean.
 
@@ -35,14 +76,17 @@ def scale_errors(prediction_px: ArrayLike, truth_px: ArrayLike) -> dict[str, Row
 
     Returns:
         `scale_bias_pct`: how much larger, in per cent, negative for too small, `[N]`; its mean shows a drift.
-        `scale_error_pct`: the same without sign.
+        `scale_error_pct`: the same without sign. `place_error_pct`: distance of the means, in per cent of the
+        true size.
     """
-    bias: Rows = 100.0 * (_spread(prediction_px) / _spread(truth_px) - 1.0)
-    return {"scale_bias_pct": bias, "scale_error_pct": np.abs(bias)}
+    predicted, true = np.asarray(prediction_px, np.float64), np.asarray(truth_px, np.float64)
+    size = _spread(true)
+    bias: Rows = 100.0 * (_spread(predicted) / size - 1.0)
+    away: Rows = 100.0 * np.linalg.norm((predicted - true).mean(axis=-2), axis=-1) / size
+    return {"scale_bias_pct": bias, "scale_error_pct": np.abs(bias), "place_error_pct": away}
 
 
-def _spread(points: ArrayLike) -> Rows:
-    rows = np.asarray(points, np.float64)
-    moved = rows - rows.mean(axis=-2, keepdims=True)
+def _spread(points: Rows) -> Rows:
+    moved = points - points.mean(axis=-2, keepdims=True)
     size: Rows = np.sqrt((moved**2).sum(axis=-1).mean(axis=-1))
     return size

@@ -18,8 +18,8 @@ from shared_tmu.pictures.picture_file import MAX_DECODE_BYTES, MAX_SIDE_PX, Pict
 __all__ = ["MAX_DECODE_BYTES", "MAX_SIDE_PX", "Picture", "PictureFile", "decode_image", "read_image"]
 
 
-def read_image(path: Path) -> Picture:
-    """Decode an image file, the first picture if it holds several.
+def read_image(path: Path, *, upright: bool = True) -> Picture:
+    """Decode an image file, the first picture if it holds several; `upright`: see `PictureFile.decode`.
 
     Raises:
         InputError: the file is missing, empty, truncated, not an image of a kind that is read, or its
@@ -27,7 +27,7 @@ def read_image(path: Path) -> Picture:
         MissingDependencyError: Pillow or OpenCV is not installed.
     """
     with PictureFile.open(path) as file:
-        return file.decode()
+        return file.decode(upright=upright)
 
 
 def decode_image(data: bytes, name: str) -> Picture:

@@ -113,22 +113,22 @@ class PictureFile:
         except OSError as error:
             raise InputError(f"cannot read {self.name}: {error.strerror or error}.") from error
 
-    def pixels(self) -> int:
-        """How many it has, from its header.
+    def size_px(self) -> tuple[int, int]:
+        """Width and height as stored, from its header.
 
         Raises:
             InputError: see `read_image`.
         """
         self._guarded(self._look)
-        width, height = self._size_px
-        return width * height
+        return self._size_px
 
-    def decode(self) -> Picture:
-        """The picture.
+    def decode(self, *, upright: bool = True) -> Picture:
+        """The picture; `upright=False` leaves a JPEG or PNG as it is stored, whatever its EXIF says.
 
         Raises:
             InputError: see `read_image`.
         """
+        self._upright = upright
         self._guarded(self._look)
         bgr: NDArray[np.uint8] = self._guarded(self._decode)
         return Picture(bgr, ", ".join(note for note in self._notes if note))
@@ -256,7 +256,7 @@ class PictureFile:
         return max(head[at + 4 : at + 7][: 1 if image.mode.startswith("I") else 3]) if at > 0 else None
 
     def _orientation(self, image: PilImage.Image) -> int:
-        if image.format in _ALREADY_UPRIGHT:
+        if not self._upright or image.format in _ALREADY_UPRIGHT:
             return 1
         if not is_sound_exif(image.info.get("exif", b"")):
             self._notes.append("its damaged EXIF data is ignored")
