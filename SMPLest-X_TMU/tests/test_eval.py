@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 from folder import FOLDER
+from official_sets import write_ehf
 from suites.evaluation import COUNT, EvalSuite
 
 from shared_tmu.datasets import synthbody
+from shared_tmu.evaluation.per_sample import read_per_sample
 
 
 class TestEval(EvalSuite):
@@ -23,11 +25,28 @@ class TestEval(EvalSuite):
         assert (line["parts"], line["boxes"]) == ("official", "EHF.json")
         folder = tmp_path / line["files"]
         assert np.load(folder / "pred.npz")["smplx_body_pose"].shape == (COUNT, 63)
-        per_sample = np.load(folder / "per_sample.npz")
-        assert per_sample["pa_mpvpe_mm"].mean() == pytest.approx(line["pa_mpvpe_mm"], abs=1e-9)
+        per_sample = read_per_sample(folder)
+        assert per_sample.samples == ("01", "02", "03")
+        assert per_sample.errors["pa_mpvpe_mm"].mean() == pytest.approx(line["pa_mpvpe_mm"], abs=1e-9)
         low, high = line["interval_95"]["pa_mpvpe_mm"]
         assert low <= line["pa_mpvpe_mm"] <= high
         assert "PA hands" in capsys.readouterr().out
+
+    def test_ehf_in_its_official_layout(
+        self, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        flags = ("--dataset", "ehf", "--data_dir", tmp_path, *write_ehf(tmp_path, 2), "--rounds", 0)
+        given = (*flags, "--checkpoint", checkpoint, "--results", tmp_path, "--device", "cpu", "--r", "20x3")
+        assert self.run(*given) == 0
+        (line,) = self.lines(tmp_path)
+        assert (line["parts"], line["boxes"], line["n"]) == ("official", "EHF.json", 2)
+        rows = read_per_sample(tmp_path / line["files"])
+        assert {"scale_error_pct", "place_error_pct", "orientation_error_deg"} <= set(rows.errors)
+        before = capsys.readouterr().out.splitlines()
+        predictions = tmp_path / line["files"] / "pred.npz"
+        assert self.run(*given, "--predictions", predictions) == 0
+        assert f"{line['pa_mpvpe_mm']:.2f}" in capsys.readouterr().out
+        assert any("PA hands" in text for text in before)
 
     @pytest.mark.parametrize(
         ("name", "named"), [("synthbody", ()), ("synthbody-varied", ("--dataset", "SynthBody-Varied"))]

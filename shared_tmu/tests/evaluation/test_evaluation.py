@@ -8,6 +8,7 @@ import torch
 
 from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.evaluation.intervals import read_intervals
+from shared_tmu.evaluation.per_sample import PerSample, read_per_sample, write_per_sample
 from shared_tmu.metrics import score_freihand
 from shared_tmu.metrics.bootstrap import bootstrap_interval
 
@@ -48,24 +49,26 @@ def test_numbers_and_files_agree_with_a_plain_loop_over_the_set(run, results, da
             output = {**sample, **model(sample)}
             parts.append({name: output[name].numpy() for name in data.kept})
     outputs = {name: np.concatenate([p[name] for p in parts]) for name in data.kept}
-    want = data.score(outputs)
+    want = data.score(data.place(outputs))
     assert record["pa_mpvpe_mm"] == pytest.approx(want.headline["pa_mpvpe_mm"], abs=1e-4)
     folder = results / record["files"]
     xyz, verts = (np.array(part) for part in json.loads((folder / "pred.json").read_text()))
     official = score_freihand(xyz, verts, data.xyz_m, data.verts_m)
     assert (folder / "scores.txt").read_text() == official.scores_txt()
     assert record["scores_txt"] == pytest.approx(official.official(), abs=1e-9)
-    per_sample = np.load(folder / "per_sample.npz")
-    assert per_sample["image"].tolist() == [f"{i:08d}.jpg" for i in range(5)]
-    assert per_sample["pa_mpvpe_mm"].mean() == pytest.approx(record["pa_mpvpe_mm"], abs=1e-9)
+    per_sample = read_per_sample(folder)
+    assert per_sample.samples == tuple(f"{i:08d}" for i in range(5))
+    assert per_sample.images == tuple(f"{i:08d}.jpg" for i in range(5))
+    assert per_sample.about["dataset_sha256"] == record["dataset_sha256"]
+    assert per_sample.about["predictions"] == "pred.json"
+    assert per_sample.errors["pa_mpvpe_mm"].mean() == pytest.approx(record["pa_mpvpe_mm"], abs=1e-9)
     assert sorted(p.name for p in folder.iterdir()) == [
-        "per_sample.npz", "pred.json", "scores.json", "scores.txt"
+        "per_sample.parquet", "pred.json", "scores.json", "scores.txt"
     ]  # fmt: skip
 
 
 def per_sample(results, record):
-    with np.load(results / record["files"] / "per_sample.npz") as archive:
-        return archive["pa_mpvpe_mm"]
+    return read_per_sample(results / record["files"]).errors["pa_mpvpe_mm"]
 
 
 def test_lines_hold_intervals_of_errors_and_of_paired_differences(run, results):
@@ -93,7 +96,8 @@ def test_photographs_are_compared_with_the_mean_hand_in_pairs(tmp_path):
     rows = {"error_box": np.array([0.25, 0.75, 0.5]), "mean_hand_error_box": np.array([0.5, 0.5, 0.5])}
     for name, images in (("run", "aab"), ("off", "aab"), ("other", "abb")):
         (tmp_path / name).mkdir()
-        np.savez(tmp_path / name / "per_sample.npz", image=np.array(list(images)), **rows)
+        names = tuple(f"{image}#{i}" for i, image in enumerate(images))
+        write_per_sample(tmp_path / name, PerSample(names, tuple(images), rows, {}))
     headline = {"error_box": 0.5, "mean_hand_error_box": 0.5, "another": 1.0}
     found = read_intervals(tmp_path / "run", tmp_path / "off", headline)
     assert set(found["interval_95"]) == {"error_box", "mean_hand_error_box"}

@@ -160,7 +160,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path, data_dir):
     assert again.returncode == 0, again.stderr.decode()
     assert len(read_records(tmp_path / "toy" / "results" / "toy-freihand.jsonl")) == 2
     left = {path.name for path in folder.rglob("*") if path.is_file()}
-    assert left == {"per_sample.npz", "pred.json", "scores.json", "scores.txt"}
+    assert left == {"per_sample.parquet", "pred.json", "scores.json", "scores.txt"}
 
 
 def test_a_bad_picture_fails_the_set_by_name_and_keeps_the_rest(run, tmp_path, results, caplog, monkeypatch):

@@ -10,7 +10,7 @@ from toy_vit import ToyViT
 import shared_tmu
 from shared_tmu import METHODS, Method, Schedule, patch
 from shared_tmu.errors import CheckpointError, InputError
-from shared_tmu.evaluation.settings import read_runs
+from shared_tmu.evaluation.run_lists import read_runs
 from shared_tmu.method_parts.places import Between
 from shared_tmu.method_parts.reductions import Merge
 from shared_tmu.method_parts.seen import Needs, Seen

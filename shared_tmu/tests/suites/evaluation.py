@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 from commands import run_command
+
+from shared_tmu.evaluation.per_sample import read_per_sample
 
 from .folders import ModelFolder
 
@@ -63,8 +64,9 @@ class EvalSuite:
             assert line["model"] == self.folder.name
             assert line["n"] == COUNT
         assert len({line["pa_mpvpe_mm"] for line in lines}) == len(lines)
-        per_sample = np.load(tmp_path / lines[1]["files"] / "per_sample.npz")
-        assert all(len(values) == COUNT for values in per_sample.values())
+        per_sample = read_per_sample(tmp_path / lines[1]["files"])
+        assert len(per_sample.samples) == COUNT
+        assert all(len(values) == COUNT for values in per_sample.errors.values())
         assert "speed-up" in capsys.readouterr().out
 
     def test_protecting_first_and_last_side_by_side(

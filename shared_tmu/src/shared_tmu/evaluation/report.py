@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from shared_tmu.datasets.base import Column, EvalSet
-from shared_tmu.evaluation.intervals import PER_SAMPLE, is_damaged
+from shared_tmu.evaluation.intervals import is_damaged
+from shared_tmu.evaluation.per_sample import PER_SAMPLE
 from shared_tmu.masks import find_masks
 from shared_tmu.programs.results import read_records
 
@@ -92,10 +93,15 @@ def _row(record: Mapping[str, Any], errors: Sequence[Column]) -> tuple[str, ...]
     return (
         record["label"],
         f"{record['tokens_kept']}/{record['tokens']}",
-        *(format(record[name], form) for _, name, form in errors),
+        *(shown_value(record, name, form) for _, name, form in errors),
         _with_spread(record["images_per_s"], record["images_per_s_quartiles"], 1),
         _with_spread(record["speedup"], record["speedup_quartiles"], 2),
     )
+
+
+def shown_value(record: Mapping[str, Any], name: str, form: str) -> str:
+    """A number of a result line, or that it is undefined on these samples."""
+    return "undefined" if name in record.get("undefined", ()) else format(record[name], form)
 
 
 def _with_spread(value: float | None, quartiles: Sequence[float] | None, digits: int) -> str:

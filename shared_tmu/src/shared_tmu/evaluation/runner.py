@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -12,13 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from shared_tmu.datasets import EvalSet, check_dataset, open_dataset, picture_signature, set_sha256
 from shared_tmu.errors import InputError, TMUError
-from shared_tmu.evaluation.intervals import PER_SAMPLE, read_intervals, read_per_sample
+from shared_tmu.evaluation.intervals import read_intervals
+from shared_tmu.evaluation.loaded import LoadedModel
 from shared_tmu.evaluation.mask_costs import measure_masks
 from shared_tmu.evaluation.masking import (
     TOKENS,
@@ -27,9 +24,12 @@ from shared_tmu.evaluation.masking import (
     without_masks_lacking,
 )
 from shared_tmu.evaluation.number_format import measure_dtype_error
+from shared_tmu.evaluation.per_sample import find_per_sample, require_pyarrow
 from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
-from shared_tmu.evaluation.recipes import facts_of_files, require_recipes
-from shared_tmu.evaluation.report import finished_records, say
+from shared_tmu.evaluation.prediction_file import score_prediction_file
+from shared_tmu.evaluation.recipes import facts_of_files
+from shared_tmu.evaluation.report import finished_records, say, shown_value
+from shared_tmu.evaluation.scoring import score_run
 from shared_tmu.evaluation.settings import EvalSettings, parse_settings
 from shared_tmu.evaluation.speed import count_tokens, measure_speeds
 from shared_tmu.evaluation.stability import measure_stability
@@ -42,12 +42,10 @@ from shared_tmu.evaluation.store import (
     require_folder,
     results_file,
 )
-from shared_tmu.files import replacing, write_text
 from shared_tmu.programs.console import run_program
-from shared_tmu.programs.identity import code_sha256, digest_of, file_sha256, sizes_of, weights_sha256
+from shared_tmu.programs.identity import digest_of
 from shared_tmu.programs.model_program import BASELINE, ModelProgram, Run
-from shared_tmu.programs.results import append_record, describe_environment, require_writable
-from shared_tmu.runtime.packing import PackHandle, pack_if_possible
+from shared_tmu.programs.results import append_record, require_writable
 
 _TRIES = 5  # to read predictions that another run removes
 _log = logging.getLogger(__name__)
@@ -74,11 +72,14 @@ def evaluate(program: ModelProgram, settings: EvalSettings) -> int:
     for name in settings.datasets:
         check_dataset(name, settings.data_dir, settings.set_options())
     require_folder(settings.results)
+    require_pyarrow()
+    if settings.predictions is not None:
+        return score_prediction_file(settings.predictions, program.name, settings)
     for name in settings.datasets:
         require_writable(results_file(settings.results, program.name, name))
-    evaluation = Evaluation.start(program, settings)
+    evaluation = Evaluation(LoadedModel.load(program, settings), settings)
     failures: list[str] = []
-    with evaluation.packing:
+    with evaluation.loaded.packing:
         for name in settings.datasets:
             try:
                 failures += evaluation.evaluate_set(name)
@@ -91,65 +92,20 @@ def evaluate(program: ModelProgram, settings: EvalSettings) -> int:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A loaded model and the facts that its results depend on.
+    """What is evaluated, and how."""
 
-    Args:
-        facts: go into every record.
-        depends_on: facts that decide, with the set and the run, whether finished work is still valid.
-        packing: handle of the packed weights, removed when all is done.
-        exact: the same model in float32, None if that is its dtype.
-    """
-
-    program: ModelProgram
+    loaded: LoadedModel
     settings: EvalSettings
-    model: nn.Module
-    facts: Mapping[str, Any]
-    depends_on: Mapping[str, Any]
-    packing: PackHandle
-    exact: nn.Module | None = None
 
-    @classmethod
-    def start(cls, program: ModelProgram, settings: EvalSettings) -> Evaluation:
-        """Load the model and apply every run's patch once.
+    @property
+    def program(self) -> ModelProgram:
+        """Of the model."""
+        return self.loaded.program
 
-        Raises:
-            TMUError: no usable weights, or a run that does not fit the model.
-        """
-        model = program.load_model(settings.checkpoint, settings.body_path, settings.config_path).eval()
-        require_recipes(program, model, settings.runs)
-        for run in settings.runs:
-            with run.shortened(program, model):
-                run.check(program, model)
-        weights = weights_sha256(model)
-        model.to(device=settings.device)
-        exact = copy.deepcopy(model) if settings.dtype != torch.float32 else None
-        model.to(dtype=settings.dtype)
-        packing = pack_if_possible(model) if settings.packed else PackHandle([])
-        environment = describe_environment(settings.device, program.folder)
-        checkpoint = settings.checkpoint or program.default_checkpoint
-        shared = {
-            "model": program.name,
-            "weights_sha256": weights,
-            "dtype": settings.dtype_name,
-            "device": settings.device.type,
-            "batch_size": settings.batch_size,
-            "packed": packing.num_layers > 0,
-        }
-        facts = {
-            **shared,
-            "checkpoint": checkpoint.name,
-            "checkpoint_sha256": file_sha256(checkpoint) if checkpoint.is_file() else None,
-            "body_model": settings.body_path.name if settings.body_path else None,
-            **environment,
-        }
-        depends_on = {
-            **shared,
-            "config": sizes_of(model),
-            "code": code_sha256(program.folder),
-            "torch": torch.__version__,
-            "processor": environment["machine"]["processor"],
-        }
-        return cls(program, settings, model, facts, depends_on, packing, exact)
+    @property
+    def model(self) -> nn.Module:
+        """On its device."""
+        return self.loaded.module
 
     def evaluate_set(self, name: str) -> list[str]:
         """Evaluate all runs on one set, print its table, and return what failed.
@@ -193,9 +149,9 @@ class Evaluation:
             **data.facts,
             **facts_of_files(run),
         }
-        predictions = digest_of({**self.depends_on, **asked})
+        predictions = digest_of({**self.loaded.depends_on, **asked})
         pictures = [chunk.signature for chunk in chunks]
-        threads = self.facts["machine"]["cpu_threads"]
+        threads = self.loaded.facts["machine"]["cpu_threads"]
         rest = {"r": settings.rounds, "s": settings.stability, "t": threads}
         key = digest_of({"p": predictions, "i": pictures, **rest})
         place = f"{self.program.name}-{data.name}".lower()
@@ -229,11 +185,11 @@ class Evaluation:
         costs = measure_masks(self.program, self.model, data, runs, self.settings.device)
         jumps = measure_stability(self.program, self.model, data, runs, self.settings)
         off = self._job(data, BASELINE, chunks).folder.path
-        if read_per_sample(off) is None:
+        if find_per_sample(off) is None:
             _log.info("Without 'off' among the results there are no intervals of differences to it.")
         for job, errors in scored.items():
             tokens = count_tokens(self.program, self.model, job.run, batch["img"])
-            moved = measure_dtype_error(self.program, self.model, self.exact, job.run, batch)
+            moved = measure_dtype_error(self.program, self.model, self.loaded.exact, job.run, batch)
             intervals = read_intervals(job.folder.path, None if job.run == BASELINE else off, errors)
             beside = {**tokens, **speeds[job.run], **jumps[job.run], **costs[job.run], **moved}
             record = self._record(data, job, {**errors, **intervals, **beside})
@@ -260,19 +216,17 @@ class Evaluation:
 
     def _score(self, data: EvalSet, job: SetRun, outputs: Arrays) -> dict[str, Any]:
         """Score a run, write its files, and return the numbers of its record."""
-        scores, posture = data.score(outputs), data.posture(outputs)
-        folder = job.folder.path
-        data.write_predictions(outputs, folder)
-        write_text(folder / "scores.txt", scores.scores_txt())
-        write_text(folder / "scores.json", json.dumps(scores.as_dict(), allow_nan=False))
-        with replacing(folder / PER_SAMPLE) as beside:
-            names = np.array([image.name for image in data.images])
-            np.savez(beside, image=names, **scores.per_sample, **posture)
+        placed = data.place(outputs)
+        about = {
+            "model": self.program.name,
+            "label": job.run.label,
+            "checkpoint": self.loaded.facts["checkpoint"],
+            "weights_sha256": self.loaded.facts["weights_sha256"],
+        }
+        found = score_run(data, placed, job.folder.path, about)
         title, key, form = data.columns[0]
-        _log.info("%s on %s: %s %s", job.run.label, data.name, title, format(scores.headline[key], form))
-        means = {name: float(values.mean()) for name, values in posture.items()}
-        masks = describe_masks(job.run, outputs.get(TOKENS))
-        return {**scores.headline, **means, **masks, "scores_txt": scores.official()}
+        _log.info("%s on %s: %s %s", job.run.label, data.name, title, shown_value(found, key, form))
+        return {**found, **describe_masks(job.run, outputs.get(TOKENS))}
 
     def _record(self, data: EvalSet, job: SetRun, measured: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -290,7 +244,7 @@ class Evaluation:
             "limit": self.settings.limit,
             "dataset_sha256": set_sha256(data),
             **data.facts,
-            **self.facts,
+            **self.loaded.facts,
             "files": str(job.folder.path.relative_to(self.settings.results)),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "key": job.key,

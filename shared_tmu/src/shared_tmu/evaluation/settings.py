@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
-from shared_tmu.datasets.hand_meshes import TIPS
-from shared_tmu.evaluation.recipes import read_recipe_of
-from shared_tmu.masks import NO_MASK, MaskPlace, mask_names
-from shared_tmu.method_parts.protection import WEIGHT
-from shared_tmu.methods import find_method
+from shared_tmu.datasets.hand_rules import TIPS
+from shared_tmu.evaluation.run_lists import NO_LAYERS, mask_place, read_runs
+from shared_tmu.masks import NO_MASK, mask_names
 from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
@@ -23,27 +21,19 @@ from shared_tmu.programs.flags import (
     LEARNED_HELP,
     METHOD_HELP,
     choose_device,
-    choose_learned,
-    choose_protection,
     images_per_call,
     named_path,
     natural,
     positive,
-    split_list,
 )
 from shared_tmu.programs.mask_flags import (
     add_mask_flags,
-    choose_mask,
-    choose_probe,
     choose_weight,
-    refuse_unused_probe,
 )
-from shared_tmu.programs.model_program import BASELINE, ModelProgram, Run
+from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.runtime.packing import PACKED_HELP
 from shared_tmu.runtime.precision import DTYPES, choose_dtype, name_of
-from shared_tmu.schedule import Schedule
 
-NO_LAYERS = "none"
 _THESIS = "off,5x20,8x16,10x16,10x8+6x8,12x8+6x8"
 
 
@@ -63,6 +53,7 @@ class EvalSettings:
         tips: whose fingertips enter the joint errors, see `HandMeshSet`.
         rounds: timed rounds per schedule; 0 measures no speed.
         stability: samples on which to measure how far joints jump, see `measure_stability`; 0 for none.
+        predictions: a prediction file to score instead of running the model; None runs it.
         fresh: do everything again, whatever is already there.
         packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.runtime.packing`.
     """
@@ -82,6 +73,7 @@ class EvalSettings:
     tips: str = "model"
     rounds: int = 50
     stability: int = 0
+    predictions: Path | None = None
     fresh: bool = False
     packed: bool = True
 
@@ -128,6 +120,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
         tips=getattr(given, "tips", "model"),
         rounds=given.rounds,
         stability=given.stability,
+        predictions=given.predictions,
         fresh=given.fresh,
         packed=given.packed,
     )
@@ -175,7 +168,7 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add(
         "--mask",
         default=NO_MASK,
-        help=f"comma list of {', '.join(mask_names(_place(subject.name)))}: which tokens merge last; "
+        help=f"comma list of {', '.join(mask_names(mask_place(subject.name)))}: which tokens merge last; "
         "landmarks+box: the first that is known of a sample",
     )
     add_mask_flags(add)
@@ -238,59 +231,13 @@ def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         type=named_path,
         help=f"folder for *.jsonl and files; without it {_shown(program.results_dir)}",
     )
+    add(
+        "--predictions",
+        type=named_path,
+        metavar="FILE",
+        help="score this prediction file, in the set's own format, instead of running the model",
+    )
     add("--fresh", action="store_true", help="compute and time again what is already there")
-
-
-def read_runs(
-    schedules: str,
-    methods: str,
-    protect: str = "first",
-    masks: str = NO_MASK,
-    subject: str = HAND.name,
-    *,
-    unmerge: bool,
-    learned: Path | None = None,
-    layers: str = NO_LAYERS,
-    probe: Path | None = None,
-    weight: float | None = WEIGHT,
-    checkpoint: Path = Path(),
-) -> tuple[Run, ...]:
-    """Every schedule, method, protection, mask and recipe of layers of comma lists, no repeats; `off` only
-    once for each recipe.
-
-    Raises:
-        ScheduleError: a schedule that cannot be read.
-        MethodError: a method that does not exist.
-        InputError: an empty list, a protection or mask that does not exist, a mask for a method without
-            groups of tokens, or a probe that is not there or would not be used.
-        LayersError: a file that has no recipe.
-    """
-    parsed = [Schedule.parse(part) for part in split_list("--r", schedules)]
-    rows = [find_method(part).name for part in split_list("--method", methods)]
-    learned = choose_learned(learned, rows)
-    files = {method: learned if find_method(method).learn else None for method in rows}
-    sides = [choose_protection(part) for part in split_list("--protect", protect)]
-    kinds = [choose_mask(part, rows, _place(subject)) for part in split_list("--mask", masks)]
-    shorter = [None if part == NO_LAYERS else Path(part) for part in split_list("--layers", layers)]
-    recipes = {path: None if path is None else read_recipe_of(path) for path in shorter}
-    probes = {(m, path): choose_probe(probe, m, path or checkpoint) for m in kinds for path in shorter}
-    refuse_unused_probe(probe, probes.values())
-    runs = [
-        replace(BASELINE, layers=recipe)
-        if s.is_off
-        else Run(s, method, unmerge, side, mask, files[method], recipe, probes[mask, path], weight)
-        for path, recipe in recipes.items()
-        for side in sides
-        for method in rows
-        for mask in kinds
-        for s in parsed
-    ]
-    return tuple(dict.fromkeys(runs))
-
-
-def _place(subject: str) -> MaskPlace:
-    """What an evaluation can mask."""
-    return MaskPlace(subject, has_truth=True, is_video=False)
 
 
 def _shown(folder: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from shared_tmu.datasets import DATASETS, dataset_names
-from shared_tmu.datasets.hand_meshes import TIPS
+from shared_tmu.datasets.hand_rules import TIPS
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.budget.samples import metric_name
 from shared_tmu.evaluation.settings import EvalSettings, add_model_flags

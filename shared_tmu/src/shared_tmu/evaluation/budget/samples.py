@@ -119,7 +119,7 @@ class Samples:
         if not all(np.isfinite(values).all() for values in outputs.values()):
             return np.full(count, np.nan)
         data = self.data if count == len(self.data) else self.data.head(count)
-        found = data.score(outputs).per_sample
+        found = data.score(data.place(outputs)).per_sample
         if metric not in found:
             known = ", ".join(name for name in found if name.endswith("_mm"))
             raise InputError(
