@@ -3,18 +3,18 @@
     python scripts/measure_masks.py --model hamer
     python scripts/measure_masks.py --model hamer --limit 1000 --photos ~/photographs
 
-Runs eval.py with every mask at 5x20, 8x16, 12x8+6x8 and 10x16 beside the unpatched model and plain TMU, on
-the first samples of the model's own set and on a folder of photographs, if one is given and the model
-estimates hands. Writes `assets/<model>_masks.jsonl` and fills the tables of the READMEs. The same command
-goes on after a stop.
+Runs eval.py with every mask at 5x20, 8x16, 12x8+6x8 and 10x16 beside the unpatched model and plain TMU, and
+some masks by the rule `background first` at two of these schedules: on the first samples of the model's own
+set, and on a folder of photographs, if one is given and the model estimates hands. Writes
+`assets/<model>_masks.jsonl` and fills the tables of the READMEs. The same command goes on after a stop.
 
-On photographs `landmarks` are also what judges the predictions: read `box` and `none` there.
+On photographs `landmarks` are also what judges the predictions: read `box`, `probe` and `none` there.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import evaluate_bundled
@@ -27,6 +27,10 @@ from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import file_sha256
 
 SCHEDULES = "5x20,8x16,12x8+6x8,10x16"
+SCHEDULES_FIRST, FIRST = "8x16,12x8+6x8", "box,probe,truth"
+DEFAULT = "landmarks+probe"
+"""What the demo takes for pictures."""
+
 NO_TRUE_KEYPOINTS = ("smplest-x",)
 """Models whose sets have true meshes, and no key points in the detector's order."""
 
@@ -40,42 +44,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--model", choices=BUNDLED, required=True, help="which of the bundled models")
     add("--photos", type=Path, metavar="DIR", help="folder of photographs of hands")
     add("--r", default=SCHEDULES, help=f"comma list of schedules beside off; default: {SCHEDULES}")
+    add("--r_first", default=SCHEDULES_FIRST, help="the same by the rule background first")
     add("--limit", type=int, default=200, help="samples of the set that makes itself; default: 200")
-    add("--stability", type=int, default=50, help="samples whose box is moved by a pixel; default: 50")
+    add("--stability", type=int, default=24, help="samples whose box is moved by a pixel; default: 24")
     add("--rounds", type=int, default=0, help="timed rounds per schedule; default: 0, not timed")
     given = parser.parse_args(arguments)
     model = BUNDLED[given.model]
-    shared = ["--r", f"off,{given.r}", "--stability", str(given.stability), "--rounds", str(given.rounds)]
-    own = ["--mask", ",".join(masks_for(given.model, with_truth=True)), "--limit", str(given.limit)]
-    commands, datasets = [[*shared, *own]], [model.dataset]
+    shared = ["--stability", str(given.stability), "--rounds", str(given.rounds)]
+    weighed, first = ["--r", f"off,{given.r}"], ["--r", given.r_first, "--background", "first"]
+    own = ["--limit", str(given.limit)]
+    all_masks = ["--mask", ",".join(masks_for(given.model, with_truth=True))]
+    strict = ["--mask", FIRST]
+    commands = [[*shared, *weighed, *all_masks, *own], [*shared, *first, *strict, *own]]
+    datasets = [model.dataset]
     if given.photos is not None and model.photos:
         named = ["--mask", ",".join(masks_for(given.model, with_truth=False))]
         where = ["--dataset", "photos", "--data_dir", str(given.photos.resolve())]
-        commands.append([*shared, *named, *where])
+        commands.append([*shared, *weighed, *named, *where])
         datasets.append("photos")
     if status := evaluate_bundled.run_all(model, commands, jobs=1):
         return status
-    lines = [run for dataset in datasets for run in newest(model, dataset)]
+    order = ["off", *given.r.split(",")]
+    lines = [run for dataset in datasets for run in sorted(newest(model, dataset), key=by_schedule(order))]
     evaluate_bundled.write_lines(model.lines("masks"), [{**run, "kind": "masks"} for run in lines])
     return update_tables.main([])
+
+
+def by_schedule(order: Sequence[str]) -> Callable[[Run], int]:
+    """A key by which lines of one schedule come together, in the order of the command line."""
+    return lambda run: order.index(run["schedule"]) if run["schedule"] in order else len(order)
 
 
 def masks_for(name: str, *, with_truth: bool) -> list[str]:
     """Masks that a bundled model's set, or photographs, can have; `none` first."""
     subject = "body" if name in NO_TRUE_KEYPOINTS else "hand"
     names = mask_names(MaskPlace(subject, has_truth=with_truth, is_video=False))
-    return [name for name in names if name != "keypoints" or subject == "hand"]
+    return [name for name in (*names, DEFAULT) if name != "keypoints" or subject == "hand"]
 
 
 def newest(model: Bundled, dataset: str) -> list[Run]:
-    """The last lines of the bundled weights on a set, one for each schedule and mask, in order."""
+    """The last lines of the bundled weights on a set, one for each schedule, mask and rule."""
     weights = file_sha256(model.checkpoint)
-    found: dict[tuple[str, str], Run] = {}
+    found: dict[tuple[str, str, float | None], Run] = {}
     for text in model.results(dataset).read_text(encoding="utf-8").splitlines():
         run = json.loads(text)
         is_plain = (run["method"], run["unmerge"], run["protect"]) == ("tome", True, "first")
         if is_plain and run["checkpoint_sha256"] == weights and run.get("stability_n"):
-            key = run["schedule"], run["mask"]
+            key = run["schedule"], run["mask"], run.get("mask_weight")
             found.pop(key, None)
             found[key] = run
     last = max((run["finished"] for run in found.values()), default="")

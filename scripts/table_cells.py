@@ -6,6 +6,7 @@ from statistics import median
 from comparison import Run, interval_of
 
 from shared_tmu.masks import NO_MASK
+from shared_tmu.method_parts.protection import WEIGHT
 
 
 def is_absolute(run: Run) -> bool:
@@ -46,6 +47,25 @@ def merged(name: str, form: str) -> Callable[[Run], str]:
 def spread(name: str) -> Callable[[Run], str]:
     """A ratio with its quartiles."""
     return lambda run: "{:.2f}x ({:.2f}-{:.2f})".format(run[name], *run[f"{name}_quartiles"])
+
+
+def show_mask(run: Run) -> str:
+    """The mask, and its rule where that is not the usual one."""
+    if run["schedule"] == "off":
+        return ""
+    weight = run.get("mask_weight")
+    if run["mask"] == NO_MASK or weight == WEIGHT:
+        return str(run["mask"])
+    rule = "background first" if weight is None else f"weight {weight:g}"
+    return f"{run['mask']}, {rule}"
+
+
+def show_mask_cost(run: Run) -> str:
+    """The time of a mask over that of the forward pass, in per cent, with its quartiles."""
+    if run.get("mask_share") is None:
+        return ""
+    share, (low, high) = run["mask_share"], run["mask_share_quartiles"]
+    return f"{100 * share:.2g} ({100 * low:.2g} to {100 * high:.2g})"
 
 
 def show_method(run: Run) -> str:

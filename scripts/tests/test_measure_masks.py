@@ -15,6 +15,7 @@ import argparse, hashlib, json, pathlib
 parser = argparse.ArgumentParser()
 for flag in ("r", "rounds", "device", "stability", "limit", "mask", "dataset", "data_dir"):
     parser.add_argument(f"--{flag}")
+parser.add_argument("--background", default="0.25")
 given = parser.parse_args()
 weights = hashlib.sha256(pathlib.Path("weights/toy.safetensors").read_bytes()).hexdigest()
 pathlib.Path("results").mkdir(exist_ok=True)
@@ -28,9 +29,12 @@ with pathlib.Path(f"results/toy-{name}.jsonl").open("a") as file:
                 line = {"model": "Toy", "dataset": name, "device": "cpu", "dtype": "float32"}
                 line |= {"schedule": schedule, "mask": mask, "method": "tome", "unmerge": True}
                 line |= {"protect": "first", "checkpoint_sha256": weights, "finished": age, "tokens_kept": 9}
-                line |= {"stability_n": int(given.stability), "stability_mm": 1.0, "n": 7, "mask_ms": 0.1}
+                line |= {"stability_n": int(given.stability), "stability_mm": 1.0, "n": 7}
                 masked = mask != "none"
                 line |= {"mask_tokens": 4.0 if masked else None, "mask_missing": 0 if masked else None}
+                weight = None if given.background == "first" or not masked else float(given.background)
+                line |= {"mask_weight": weight, "mask_share": 0.002 if masked else None}
+                line |= {"mask_share_quartiles": [0.001, 0.003]}
                 line |= {"error_box" if given.dataset else "pa_mpvpe_mm": 1.0 if age == "new" else 2.0}
                 file.write(json.dumps(line) + "\\n")
 """
@@ -56,18 +60,26 @@ def test_every_mask_beside_plain_merging_newest_lines_only(toy, tmp_path, monkey
     assert measure_masks.main(["--model", "toy", "--r", "5x20,8x16", "--photos", str(photos)]) == 0
     lines = [json.loads(line) for line in toy.lines("masks").read_text().splitlines()]
     assert {line["kind"] for line in lines} == {"masks"}
-    own = [(line["schedule"], line["mask"]) for line in lines if line["dataset"] == "synthhand"]
-    masks = ("none", "landmarks", "box", "probe", "attention", "keypoints", "truth")
-    assert own == [("off", "none")] + [(s, mask) for mask in masks for s in ("5x20", "8x16")]
+    own = [
+        (line["schedule"], line["mask"], line["mask_weight"])
+        for line in lines
+        if line["dataset"] == "synthhand"
+    ]
+    masks = ("landmarks", "box", "probe", "attention", "keypoints", "truth", "landmarks+probe")
+    weighed = [(s, [(s, "none", None), *((s, mask, 0.25) for mask in masks)]) for s in ("5x20", "8x16")]
+    first = [(s, mask, None) for s in ("8x16", "12x8+6x8") for mask in ("box", "probe", "truth")]
+    assert own == [("off", "none", None), *weighed[0][1], *weighed[1][1], *first]
     assert all(line["pa_mpvpe_mm"] == 1.0 for line in lines if line["dataset"] == "synthhand")
     told = {line["mask"] for line in lines if line["dataset"] == "photos"}
-    assert told == {"none", "landmarks", "box", "probe", "attention"}
+    assert told == {"none", "landmarks", "box", "probe", "attention", "landmarks+probe"}
     table = update_tables.make_table(update_tables.read_results(toy.lines("masks")))
     assert "| 8x16 | landmarks | 9 | 4 | 0 | 1.00 |" in table
-    assert "samples: 7; samples moved by a pixel: 50" in table
+    assert "| 8x16 | box, background first | 9 | 4 | 0 | 1.00 |" in table
+    assert "| 0.2 (0.1 to 0.3) |" in table
+    assert "samples: 7; samples moved by a pixel: 24" in table
 
 
 def test_people_have_no_key_points_in_the_detectors_order():
     assert measure_masks.masks_for("smplest-x", with_truth=True) == [
-        *("none", "landmarks", "box", "probe", "attention", "segmentation", "truth")
+        *("none", "landmarks", "box", "probe", "attention", "segmentation", "truth", "landmarks+probe")
     ]
