@@ -68,8 +68,8 @@ def test_the_command_knows_its_models_and_runs_inside_the_folder_too(
         ("--size tiny --r 1x40", "names 40 layers, this trunk has 32"),
         ("--size tiny --json .", ". is a folder, which is not replaced: name a file to write."),
         ("--size tiny --json /proc/none/speed.jsonl", "results cannot be written to /proc/none"),
-        ("--size tiny --profile --pictures nowhere", "--pictures nowhere is not there"),
-        ("--size tiny --resume", "--resume continues a results file: name it with --json"),
+        ("--size tiny --profile --pictures nowhere", "--pictures nowhere does not exist"),
+        ("--size tiny --resume", "--resume continues a results file, but none was named"),
         pytest.param(
             "--size tiny --device cuda",
             "--device cuda cannot be used here",
@@ -126,4 +126,4 @@ def test_a_profile_of_the_bundled_model_has_every_part(
 
 def test_a_suite_for_gpus_says_so_elsewhere(caplog: pytest.LogCaptureFixture) -> None:
     assert main(PROGRAM, ["--size", "tiny", "--device", "cpu", "--suite", "gpu"]) == 1
-    assert "is for cuda, this would run on cpu" in caplog.text
+    assert "is for cuda, but the device is cpu" in caplog.text

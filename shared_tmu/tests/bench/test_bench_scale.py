@@ -100,7 +100,7 @@ class Stub:
 
 
 def test_a_suite_refuses_another_device():
-    with pytest.raises(TMUError, match="the suite 'gpu' is for cuda, this would run on cpu"):
+    with pytest.raises(TMUError, match="suite 'gpu' is for cuda, but the device is cpu"):
         list(run_suite(GPU, None, Stub()))
 
 
@@ -115,7 +115,7 @@ def test_a_suite_runs_its_measurements_and_names_them(monkeypatch):
     assert records[0]["given"] == ("program", subject, settings, ())
     (two,) = run_suite(suite, "program", subject, [{}], ["two"])
     assert two["measurement"] == "two"
-    with pytest.raises(TMUError, match="no measurement 'three': use some of one, two"):
+    with pytest.raises(TMUError, match="no measurement 'three': choose from one, two"):
         list(run_suite(suite, "program", subject, (), ["three"]))
 
 

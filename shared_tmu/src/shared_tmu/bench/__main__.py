@@ -24,7 +24,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     if known.scale and known.model is None:
         return cli.run_scale(arguments)
     if known.scale or known.model is None:
-        cli.make_parser().parse_args(arguments)  # prints the help, or what is wrong
+        cli.make_parser().parse_args(arguments)  # prints the help, or the error
     return cli.main(find_program(known.model), rest)
 
 

@@ -54,14 +54,14 @@ _MOST = {"--batch": MAX_BATCH, "--tokens": 1 << 16, "--depth": 256}
 
 _ABOUT = """
 Time a model with token merging and compare it with three references: the unpatched model, the slicing floor
-(the same blocks, which simply drop tokens to the same counts: the best that this hardware could give), and
-the ratio of FLOPs. The variants that a row compares are run in turn in one process, after a warm-up; figures
-are medians and quartiles of the ratios within a round.
+(the same blocks, which only drop tokens down to the same counts: the best possible speed on this hardware),
+and the ratio of FLOPs. The variants of a row run in turn in one process, after a warm-up; figures are medians
+and quartiles of the ratios within a round.
 """
 
 
 def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The options; without `sizes`, of the command that still has to find the model."""
+    """The parser of the options; without `sizes` it only has to find out which model is named."""
     parser = argparse.ArgumentParser(
         prog="python -m shared_tmu.bench",
         description=_ABOUT,
@@ -72,36 +72,36 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--model", help="an installed model: hamer, wilor, smplest-x")
         what.add_argument(
-            "--scale", action="store_true", help="a trunk of growing size; --scale --help has more"
+            "--scale", action="store_true", help="time a trunk of growing size; see --scale --help"
         )
     choices = f"one of {', '.join(sizes)}" if sizes else "such as vit-h (random weights) or thin"
-    add("--size", default=sizes[0] if sizes else None, help=f"{choices}; default: the first the model has")
+    add("--size", default=sizes[0] if sizes else None, help=f"{choices}; default: the model's first")
     add("--checkpoint", type=named_path, metavar="FILE", help="weights to time instead of a --size")
-    add("--r", default="5x20,8x16,10x16,12x8+6x8", help="comma list of schedules")
-    add("--batch", default="2,8", help="comma list of crops per call")
+    add("--r", default="5x20,8x16,10x16,12x8+6x8", help="comma-separated list of schedules")
+    add("--batch", default="2,8", help="comma-separated list of crops per call")
     add("--dtype", default="float32", help=f"comma list of auto, {', '.join(DTYPES)}")
     add("--runtime", default="eager", help=f"comma list of {', '.join(RUNTIMES)}")
     add("--device", default="auto", help=DEVICE_HELP)
-    add("--scope", choices=SCOPES, default="model", help="the whole model, or its ViT alone")
+    add("--scope", choices=SCOPES, default="model", help="the whole model, or only its ViT")
     add("--method", default="tome", help=f"one of {METHOD_HELP}")
     add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
-    add("--no-unmerge", action="store_true", help="the head reads the short sequence")
+    add("--no-unmerge", action="store_true", help="the head reads the merged tokens")
     add("--rounds", type=positive, default=30, help="timed rounds")
-    add("--warmup", type=natural, default=2, help="rounds before these")
+    add("--warmup", type=natural, default=2, help="untimed rounds before these")
     add("--budget", type=float, default=60.0, metavar="SECONDS", help="per row; at least 5 rounds")
     add(
         "--suite",
         choices=SUITES,
-        help="a whole set of measurements and its targets; --r and so on do not count",
+        help="run a named set of measurements with targets; --r, --batch, --dtype and --runtime are ignored",
     )
-    add("--only", default="", metavar="NAMES", help="for --suite: comma list of its measurements")
-    add("--profile", action="store_true", help="where the time goes, part by part, on pictures")
+    add("--only", default="", metavar="NAMES", help="for --suite: comma-separated list of its measurements")
+    add("--profile", action="store_true", help="time each part of the pipeline, on pictures")
     add("--pictures", type=Path, metavar="FOLDER", help="for --profile; default: the sample pictures")
     add("--json", type=Path, metavar="FILE", help="append each result as soon as it is measured")
     add(
         "--resume",
         action="store_true",
-        help="leave out what FILE has already of this commit, machine and versions",
+        help="skip results that FILE already has for this commit, machine and versions",
     )
     return parser
 
@@ -115,9 +115,14 @@ def _run_model(program: ModelProgram, arguments: Sequence[str] | None) -> None:
     parser = make_parser(list(program.sizes))
     given = parser.parse_args(arguments)
     if given.only and not given.suite:
-        parser.error("--only chooses among the measurements of a --suite, which was not asked for")
+        parser.error(
+            "--only selects measurements of a --suite, but there is no --suite: add it, or leave --only out"
+        )
     if given.profile and (given.suite or given.resume):
-        parser.error(f"--profile does not go with {'--suite' if given.suite else '--resume'}: leave one out")
+        parser.error(
+            f"--profile cannot be combined with {'--suite' if given.suite else '--resume'}: leave one of "
+            "the two out"
+        )
     _require_writable(given.json)
     run = _run_suite if given.suite else _run_profile if given.profile else _run_speed
     run(program, given)
@@ -137,19 +142,20 @@ def run_scale(arguments: Sequence[str] | None = None) -> int:
 def _scale_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m shared_tmu.bench --scale",
-        description="How time and memory grow with tokens, images and blocks, in a narrow trunk of its own.",
+        description="How time and memory grow with tokens, images and blocks, for a narrow trunk made for "
+        "this purpose.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("--scale", action="store_true", help=argparse.SUPPRESS)
     for axis, values in AXES.items():
-        add(f"--{axis}", default=",".join(map(str, values)), help="comma list, default %(default)s")
+        add(f"--{axis}", default=",".join(map(str, values)), help="comma-separated list, default %(default)s")
     add("--device", default="auto", help=DEVICE_HELP)
     add("--dtype", default="float32", help=f"one of auto, {', '.join(DTYPES)}")
     add("--rounds", type=positive, default=20, help="timed rounds per point")
     add("--budget", type=float, default=5.0, metavar="SECONDS", help="per point; at least 5 rounds")
     add("--json", type=Path, metavar="FILE", help="append one line per point")
-    add("--plot", type=Path, metavar="FILE", help="draw it, by suffix: png, pdf, svg")
+    add("--plot", type=Path, metavar="FILE", help="draw a figure; the suffix gives the format: png, pdf, svg")
     return parser
 
 
@@ -218,14 +224,16 @@ def _find_pictures(program: ModelProgram, given: Path | None) -> Path:
     """The pictures to profile on.
 
     Raises:
-        InputError: they are not there, or would not be looked at.
+        InputError: they do not exist, or would not be used.
     """
     if given is None:
         return program.folder.parent / "assets" / "samples"
     if program.estimates.name not in PIPELINES:
-        raise InputError(f"{program.name} is profiled alone, on random crops: leave --pictures out.")
+        raise InputError(
+            f"{program.name} is profiled without pictures, on random crops: leave --pictures out."
+        )
     if not given.exists():
-        raise InputError(f"--pictures {given} is not there: name a folder of pictures, or one picture.")
+        raise InputError(f"--pictures {given} does not exist: name a folder of pictures, or one picture.")
     return given
 
 
@@ -238,7 +246,7 @@ def _subject(program: ModelProgram, given: argparse.Namespace) -> MeasuredModel:
 
 
 def _keep(records: Iterable[dict[str, Any]], path: Path | None) -> list[dict[str, Any]]:
-    """All records, each appended to the file as soon as it is measured."""
+    """All records; each is appended to the file as soon as it is measured."""
     kept = []
     for record in records:
         kept.append(record)
@@ -251,12 +259,12 @@ def _known(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Records of results that need not be measured again.
 
     Raises:
-        InputError: `--resume` without a file to go on with.
+        InputError: `--resume` is given without a results file.
     """
     if not given.resume:
         return []
     if given.json is None:
-        raise InputError("--resume continues a results file: name it with --json.")
+        raise InputError("--resume continues a results file, but none was named: add --json FILE.")
     return read_records(given.json)
 
 
@@ -264,7 +272,7 @@ def _write_speed(records: Sequence[dict[str, Any]]) -> None:
     if records:
         _write([format_title(records[0]), "", format_table(records), *say_what_does_not_pay(records)])
     else:
-        _write(["The file has all of these results already."])
+        _write(["The file already has all these results."])
 
 
 def _write(lines: Sequence[str]) -> None:
@@ -272,10 +280,10 @@ def _write(lines: Sequence[str]) -> None:
 
 
 def _read_list(flag: str, text: str, read: Callable[[str], T]) -> list[T]:
-    """A comma list without repeats.
+    """The items of a comma-separated list, without repeats.
 
     Raises:
-        InputError: it is empty.
+        InputError: the list is empty.
     """
     return list(dict.fromkeys(read(part) for part in split_list(flag, text)))
 

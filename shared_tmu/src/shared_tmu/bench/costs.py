@@ -13,14 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from shared_tmu.programs.timing import synchronize
 
 MEMORY_MEANS = {
-    "cpu": "most memory that torch held at once for one call, weights not counted, nor libraries' scratch",
-    "cuda": "torch.cuda.max_memory_allocated while preparing and calling, less what was allocated before",
+    "cpu": "largest amount of memory that torch held at once for one call, without weights or libraries' own",
+    "cuda": "torch.cuda.max_memory_allocated during preparation and call, minus what was allocated before",
 }
 _MIB = 2**20
 
 
 def count_flops(call: Callable[[], object]) -> int:
-    """FLOPs of the matrix products and convolutions of a call, attention included, as torch counts them.
+    """FLOPs of the matrix products and convolutions of a call, including attention, as torch counts them.
 
     A multiply-accumulate counts as two; for the slicing floor of a trunk this equals the sum of
     `shared_tmu.methods.count_costs`.
@@ -38,9 +38,8 @@ _CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _a
 
 
 def peak_memory_mib(call: Callable[[], object], device: torch.device) -> float | None:
-    """Most memory that torch's allocator held at once during a call, beyond what it held before; MiB.
-
-    None for devices without such a count. See `MEMORY_MEANS`.
+    """Largest amount of memory that torch's allocator held at once during a call, beyond what it held before;
+    MiB. None for devices without such a count. See `MEMORY_MEANS`.
     """
     if device.type == "cuda":
         synchronize(device)
@@ -56,7 +55,7 @@ def _peak_on_cpu(call: Callable[[], object]) -> int:
     """Running sum of the allocations and releases that torch's profiler saw; bytes."""
     from torch.profiler import ProfilerActivity, profile
 
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it reports its own start and end on stderr
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it reports its own start and end on stderr
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         output = call()
@@ -72,6 +71,6 @@ def _peak_on_cpu(call: Callable[[], object]) -> int:
 
 @torch.no_grad()
 def vertex_error_mm(found: Tensor, reference: Tensor) -> dict[str, float]:
-    """Mean and largest distance between two sets of vertices `[B, V, 3]` in metres; millimetres."""
+    """Mean and largest distance in millimetres between two sets of vertices `[B, V, 3]` in metres."""
     distance = (found.double().cpu() - reference.double().cpu()).norm(dim=-1) * 1000  # [B, V]
     return {"mean": float(distance.mean()), "max": float(distance.max())}

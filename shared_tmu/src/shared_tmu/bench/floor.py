@@ -1,16 +1,17 @@
 """The slicing floor: the speed that this hardware would reach if merging itself cost nothing.
 
 It is the same trunk, with the same number of tokens in every attention and every MLP; but wherever the
-measured method would decide which tokens to merge, the first tokens are kept and the rest is dropped, as
-`drop` does. It has no similarities, no merging, no sizes and therefore no term in the attention logits. Its
-outputs mean nothing, only its time: `overhead` is how much longer the merged trunk takes.
+measured method would decide which tokens to merge, the first tokens are kept and the rest is dropped, as by
+`drop`. It computes no similarities, merges nothing, and has no sizes and therefore no term in the attention
+logits. Its outputs have no meaning, only its time has: `overhead` is how much longer the merged trunk takes.
 
 What makes the comparison fair:
 
 * tokens are dropped where they would merge, by the method's own step, as a view without a copy;
-* a block that the trunk calls as a whole is called as a whole here, one that it runs in halves in halves;
+* a block that the trunk calls as a whole is called as a whole here, and a block that it runs in two halves is
+  run in two halves;
 * where the trunk unmerges, the floor pads with zeros to the original number of tokens, so that the norm and
-  the head after it do the same work. These rows have to be written in any case; zeros are the cheapest.
+  the head after it do the same work. These rows must be written in any case; zeros are the cheapest.
 """
 
 from __future__ import annotations
@@ -48,13 +49,14 @@ class FloorBlocks(MergedBlocks):
         self.fills_up = settings.unmerge is not False
 
     def _guard(self) -> None:
-        """Blocks keep the guards of the patched ViT, whose blocks they are again soon."""
+        """The blocks keep the guards of the patched ViT, to which they belong again afterwards."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Run all blocks on tokens `[B, N, C]`: the trunk, and zeros where it would restore the others.
+        """Run all blocks on tokens `[B, N, C]`, then add zeros where the trunk would restore the other
+        tokens.
 
         Returns:
-            `[B, N, C]` as the trunk does, or `[B, M, C]` where it does not unmerge.
+            `[B, N, C]` like the trunk, or `[B, M, C]` if it does not unmerge.
         """
         if not self.trunk.merges:
             for block in self._modules.values():
@@ -70,7 +72,7 @@ class FloorBlocks(MergedBlocks):
 
 
 def make_floor(model: nn.Module) -> None:
-    """Turn a patched model into its slicing floor, for good.
+    """Turn a patched model into its slicing floor; this cannot be undone.
 
     Raises:
         PatchError: the model is not patched.
@@ -82,6 +84,9 @@ def make_floor(model: nn.Module) -> None:
         if isinstance(child, MergedBlocks)
     ]
     if not places:
-        raise PatchError(f"{type(model).__name__} is not patched: its slicing floor needs a schedule.")
+        raise PatchError(
+            f"{type(model).__name__} is not patched, but a slicing floor needs a schedule: call `patch` "
+            "first."
+        )
     for owner, name, child in places:
         owner._modules[name] = FloorBlocks(child)

@@ -43,7 +43,7 @@ class Variant:
 
     @property
     def dtype_name(self) -> str:
-        """Such as `float32`."""
+        """The number format's name, such as `float32`."""
         return str(self.dtype).removeprefix("torch.")
 
     def floor(self) -> Variant:
@@ -57,8 +57,8 @@ class FirstRun:
 
     Args:
         call: runs it again.
-        output: what it gave.
-        memory_mib: see `peak_memory_mib`; None where torch cannot tell.
+        output: its output.
+        memory_mib: see `peak_memory_mib`; None if torch cannot measure it.
     """
 
     call: Call
@@ -70,13 +70,13 @@ class MeasuredModel:
     """A program's model at one size.
 
     Args:
-        program: brings the model.
+        program: description of the model.
         size: one of its sizes.
-        device: where everything runs.
-        scope: `model` for the whole model, `vit` for its backbone alone.
+        device: device on which everything runs.
+        scope: `model` for the whole model, `vit` for only its backbone.
         method: row of `METHODS`.
         unmerge: whether the full sequence is restored after the last block.
-        learned: file of what the method has learned, for one that learns.
+        learned: file with the method's trained parts, for a method that learns.
         checkpoint: weights to measure instead; `size` is then what results call them.
 
     Raises:
@@ -105,7 +105,7 @@ class MeasuredModel:
         self._models = {torch.float32: model.eval().to(device)}
 
     def facts(self) -> dict[str, Any]:
-        """The facts about it that records contain."""
+        """The facts about the model that records contain."""
         return {
             "model": self.program.name,
             "size": self.size,
@@ -117,7 +117,7 @@ class MeasuredModel:
         }
 
     def build(self, variant: Variant) -> nn.Module:
-        """The model as the variant says, with modules of its own on shared weights."""
+        """The model set up for a variant, with its own modules on shared weights."""
         if variant.dtype not in self._models:
             self._models[variant.dtype] = share_weights(self._models[torch.float32]).to(variant.dtype)
         model = share_weights(self._models[variant.dtype])
@@ -130,7 +130,7 @@ class MeasuredModel:
         return model
 
     def target(self, variant: Variant, batch_size: int) -> tuple[nn.Module, Arguments]:
-        """The module that is timed, and what it is called with."""
+        """The module that is timed, and its arguments."""
         model = self.build(variant)
         batch = {n: v.to(self.device) for n, v in self.program.estimates.crops(model, batch_size).items()}
         if self.scope == "model":
@@ -139,10 +139,10 @@ class MeasuredModel:
         return backbone, catch_arguments(backbone, lambda: model(batch))
 
     def prepare(self, variant: Variant, batch_size: int) -> Call:
-        """A function that runs the variant on a batch of its own, under `torch.inference_mode`.
+        """A function that runs the variant on its own batch, under `torch.inference_mode`.
 
         Raises:
-            InputError: no such runtime, or not on this device.
+            InputError: there is no such runtime, or it does not work on this device.
         """
         runtime = find_runtime(variant.runtime, self.device)
         module, arguments = self.target(variant, batch_size)
@@ -150,7 +150,7 @@ class MeasuredModel:
             return runtime.prepare(module, arguments, variant.schedule)
 
     def run_first(self, variant: Variant, batch_size: int) -> FirstRun:
-        """Prepare the variant, run it once, and measure how much memory that takes; see `prepare`."""
+        """Prepare the variant, run it once, and measure how much memory this takes; see `prepare`."""
         calls: list[Call] = []
         outputs: list[object] = []
 
@@ -165,7 +165,7 @@ class MeasuredModel:
             prepare()
             run()
 
-        if self.device.type == "cuda":  # a graph takes its memory when it is captured
+        if self.device.type == "cuda":  # a graph allocates its memory when it is captured
             memory = peak_memory_mib(prepare_and_run, self.device)
         else:
             prepare()
@@ -193,22 +193,23 @@ class MeasuredModel:
 
     @cached_property
     def _trunk(self) -> tuple[int, int, int]:
-        """Blocks, tokens that enter them, prefix tokens."""
+        """Number of blocks, of tokens that enter them, and of prefix tokens."""
         model = share_weights(self._models[torch.float32])
         handle = self.program.patch(model, Schedule.parse("off"), self.method)
         blocks = next(module for module in model.modules() if isinstance(module, MergedBlocks))
         batch = {n: v.to(self.device) for n, v in self.program.estimates.crops(model, 1).items()}
-        (x,) = catch_arguments(blocks[0], lambda: model(batch))  # with nothing to merge, the block itself
+        # with nothing to merge, this is the block itself
+        (x,) = catch_arguments(blocks[0], lambda: model(batch))
         handle.remove()
         return len(blocks), int(x.shape[1]), blocks.settings.num_prefix_tokens
 
 
 class _Caught(Exception):
-    """Ends a forward as soon as a module's arguments are known."""
+    """Ends a forward pass as soon as a module's arguments are known."""
 
 
 def catch_arguments(module: nn.Module, run: Callable[[], object]) -> Arguments:
-    """The positional arguments of the first call of `module` while `run` runs, which ends there."""
+    """The positional arguments of the first call of `module` inside `run`, which is ended there."""
     caught: list[Arguments] = []
 
     def catch(_: nn.Module, arguments: Arguments) -> None:

@@ -17,16 +17,15 @@ from shared_tmu.patching.container import MergedBlocks
 from shared_tmu.programs.timing import synchronize
 
 BLOCK_PARTS = {"norm1": "attention", "attn": "attention", "norm2": "MLP", "mlp": "MLP"}
-"""Parts of a block that is called as a whole."""
+"""Parts of a block that the trunk calls as a whole."""
 
 
 class PartClock:
-    """Sums up time by part; a part inside another counts for the inner one only.
+    """Adds up time by part; the time of a part inside another one is counted for the inner part only.
 
     Args:
         device: synchronised wherever a part begins or ends, so that time is counted for the right part. On a
-            GPU this removes the overlap of CPU and GPU work, so the total time should also be measured
-            without parts.
+            GPU this removes the overlap of CPU and GPU work, so measure the total time also without parts.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -47,7 +46,7 @@ class PartClock:
             self._open.pop()
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, its time counted for a part."""
+        """The function, with its time counted for a part."""
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             with self.part(name):
@@ -57,15 +56,13 @@ class PartClock:
 
     @contextmanager
     def watching(self, vit: nn.Module, modules: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
-        """Count what a model does, patched or not, until the `with` block is left.
+        """Time the parts of a model, patched or not, inside the `with` block.
 
-        Parts of a merged trunk are those that it names to a `Watch`; other modules have their forward
-        replaced meanwhile.
+        A merged trunk reports its parts to a `Watch`; the forward of other modules is replaced meanwhile.
 
         Args:
-            vit: the backbone; time in it that no part covers (embedding, residuals, norm) is `rest of the
-                ViT`.
-            modules: other modules, by their part.
+            vit: the backbone; its time that no part covers (embedding, residuals, norm) is `rest of the ViT`.
+            modules: other modules, by part.
         """
         inside = [
             (name, getattr(block, part))
@@ -80,12 +77,12 @@ class PartClock:
                 if isinstance(blocks, MergedBlocks):
                     settings = replace(blocks.settings, watch=_Timing(self))
                     undo.enter_context(_replaced(blocks.trunk, "settings", settings))
-                    # the timing wrappers look like replaced functions: the blocks need not be checked again
+                    # the timing wrappers look like replaced functions: blocks must not be checked again
                     undo.enter_context(_replaced(blocks.trunk.check, "again", lambda *_: None))
             yield
 
     def _turn(self) -> None:
-        """Give the time since the last turn to the part that was running, if any."""
+        """Add the time since the last change of part to the part that was running, if any."""
         synchronize(self.device)
         now = time.perf_counter()
         if self._open:
@@ -95,7 +92,7 @@ class PartClock:
 
 
 class _Timing(Watch):
-    """Counts the parts of a trunk for a clock."""
+    """Reports the parts of a trunk to a clock."""
 
     def __init__(self, clock: PartClock) -> None:
         self.clock = clock
@@ -111,7 +108,7 @@ _MISSING = object()
 
 @contextmanager
 def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """`owner.name` is `value` until the `with` block is left, then exactly what it was."""
+    """Replace `owner.name` by `value` inside the `with` block, then restore it exactly."""
     before = vars(owner).get(name, _MISSING)
     setattr(owner, name, value)
     try:

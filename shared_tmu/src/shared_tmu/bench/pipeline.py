@@ -20,14 +20,14 @@ CROP_PICTURE_PX = 384  # side of the picture of one hand, as in the demo
 
 
 class Pipeline(Protocol):
-    """What `--profile` runs: one batch from pictures to overlays."""
+    """What `--profile` runs: one batch, from pictures to overlays."""
 
     def run(self, model: nn.Module, clock: PartClock) -> None:
-        """Process the batch once; stages around the model are parts of the clock."""
+        """Process the batch once; the stages before and after the model are parts of the clock."""
 
 
 class ModelPipeline:
-    """The model alone, on a batch of random crops: for models whose pictures have no pipeline here.
+    """Only the model, on a batch of random crops: for models that have no pipeline here.
 
     Args:
         batch: the model's argument.
@@ -42,12 +42,13 @@ class ModelPipeline:
 
 
 class HandPipeline:
-    """Find hands, cut them out, run the model, draw every hand's mesh over its picture and over its crop.
+    """Finds hands, crops them, runs the model, and draws every hand's mesh over its picture and over its
+    crop.
 
     Args:
         pictures: `[H, W, 3]` uint8 BGR, by name; taken in turn until the batch is full.
-        batch_size: hands.
-        detector: of `shared_tmu.detect`.
+        batch_size: number of hands.
+        detector: one of the detectors of `shared_tmu.detect`.
 
     Raises:
         InputError: too few hands are found in all pictures together.
@@ -68,10 +69,10 @@ class HandPipeline:
 
     @classmethod
     def from_folder(cls, folder: Path, batch_size: int) -> HandPipeline:
-        """Pictures of a folder, and the detector that needs no files.
+        """The pipeline for the pictures of a folder, with the detector that needs no files.
 
         Raises:
-            InputError: no pictures, one that cannot be read, or none with a hand.
+            InputError: there are no pictures, one cannot be read, or none shows a hand.
         """
         from shared_tmu.detect import make_detector
         from shared_tmu.pictures.images import read_image
@@ -109,7 +110,7 @@ class HandPipeline:
 
 
 PIPELINES: dict[str, Callable[[Path, int], Pipeline]] = {HAND.name: HandPipeline.from_folder}
-"""By what models estimate: `(folder of pictures, batch_size)` to what `--profile` runs around the model."""
+"""Pipelines by what models estimate; each is made from the folder of pictures and the batch size."""
 
 
 def _tensors(output: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
@@ -121,7 +122,7 @@ def _tensors(output: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _draw(image: Image, hand: Any, crop: Any, output: Mapping[str, NDArray[np.float32]], model: Any) -> None:
-    """The hand over its picture, and over the picture of its crop, as the demo draws them."""
+    """Draw the hand over its picture and over the picture of its crop, as the demo does."""
     from shared_tmu.pictures.overlays import Mesh, View, draw_meshes
     from shared_tmu.programs.hand_records import make_record
     from shared_tmu.programs.tables import ImageCamera

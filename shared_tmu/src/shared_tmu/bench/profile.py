@@ -1,4 +1,4 @@
-"""Where the time goes, part by part, from the picture to the overlay.
+"""Times each part of the pipeline, from the picture to the overlay.
 
 A round runs the pipeline twice for every schedule: once unchanged, which gives the total time, and once under
 a `PartClock`. The parts are those of the second run; the rest of its time is `unaccounted`.
@@ -27,7 +27,7 @@ PARTS = (
     "detection", "crop", "attention", "MLP", "matching", "merging", "unmerging", "rest of the ViT", "head",
     "body model", "rendering",
 )  # fmt: skip
-"""In the order of a run; attention to `rest of the ViT` are the ViT."""
+"""The parts in the order of a run; those from attention to `rest of the ViT` belong to the ViT."""
 MAX_UNACCOUNTED = 0.05
 """Largest share of the time that may be unaccounted for."""
 
@@ -37,12 +37,12 @@ class ProfileSettings:
     """What to profile.
 
     Args:
-        schedules: `off` comes first in any case.
-        batch_sizes: hands or people per batch.
-        dtypes: by the name the user gave.
+        schedules: schedules to measure; `off` is always measured first.
+        batch_sizes: numbers of hands or people per batch.
+        dtypes: number formats, by the names that the user gave.
         pictures: folder with pictures.
         rounds: how often every schedule is run, with and without parts.
-        warmup: rounds before these that do not count.
+        warmup: untimed rounds before these.
     """
 
     schedules: tuple[Schedule, ...]
@@ -62,7 +62,9 @@ class _Runs:
     parts: list[dict[str, float]] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """Means, so that parts add up; every part with its share of the total time of the run with parts."""
+        """Mean times, because means add up; every part has its share of the total time of the run with
+        parts.
+        """
         total = fmean(self.watched)
         names = [name for name in PARTS if any(name in parts for parts in self.parts)]
         seconds = {name: fmean(parts.get(name, 0.0) for parts in self.parts) for name in names}
@@ -82,7 +84,7 @@ def profile_parts(subject: MeasuredModel, settings: ProfileSettings) -> Iterator
 
     Raises:
         InputError: the pictures cannot be used.
-        ScheduleError: a schedule for more layers than the model has.
+        ScheduleError: a schedule has more layers than the model.
     """
     facts = {**subject.facts(), **describe_environment(subject.device, subject.program.folder)}
     schedules = tuple(dict.fromkeys((Schedule(), *settings.schedules)))

@@ -1,4 +1,4 @@
-"""Results as a table for the terminal, with a sentence for every schedule that brings no speed-up."""
+"""Results as a table for the terminal, with a sentence for every schedule that gives no speed-up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLUMNS = (
 
 
 def format_title(record: Mapping[str, Any]) -> str:
-    """What the rows of a table share, in one line."""
+    """What all rows of a table have in common, in one line."""
     what = record["model"] if record["scope"] == "model" else f"{record['model']}'s ViT"
     return (
         f"{what}, {record['size']} ({record['parameters'] / 1e6:.0f} M parameters), on "
@@ -29,10 +29,10 @@ def format_table(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def say_what_does_not_pay(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One sentence for every row that is not faster than its unpatched model, beyond the spread."""
+    """One sentence for every row that is not clearly faster than its unpatched model (beyond the spread)."""
     sentences = (
-        f"{r['schedule']} does not pay here at batch {r['batch_size']} in {r['dtype']} with {r['runtime']}: "
-        f"{_spread(r, 'speedup')} the speed of the unpatched model."
+        f"{r['schedule']} gives no speed-up here at batch {r['batch_size']} in {r['dtype']} with "
+        f"{r['runtime']}: {_spread(r, 'speedup')} the speed of the unpatched model."
         for r in records
         if not r["pays"]
     )
@@ -76,18 +76,18 @@ def format_profile(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def say_what_is_unaccounted(records: Sequence[Mapping[str, Any]], limit: float) -> list[str]:
-    """A sentence on whether the parts add up, and on the cost of timing them."""
+    """A sentence about whether the parts add up, and about the cost of timing them."""
     worst = max(abs(r["unaccounted"]) for r in records)
     cost = max(r["watching_costs"] for r in records)
     verdict = "add up to" if worst <= limit else "do NOT add up to"
     return [
         f"The parts {verdict} the whole within {100 * limit:.0f} %: at most {100 * worst:.1f} % is "
-        f"unaccounted. Watching them made runs slower by at most {100 * cost:.1f} %."
+        f"unaccounted. Timing the parts made runs slower by at most {100 * cost:.1f} %."
     ]
 
 
 def format_scale(records: Sequence[Mapping[str, Any]]) -> str:
-    """One row per point; times are relative to the first point of the axis."""
+    """One row per point; times are relative to the first point of its axis."""
     head = ("growing", "to", "time", "merged", "one matching", "speed-up", "overhead", "peak MiB", "merged",
             "one matching", "scores MiB")  # fmt: skip
     rows = [

@@ -1,4 +1,4 @@
-"""Ways to run a model that is to be timed: one row each, `--runtime` names them.
+"""Ways to run a model that is timed: one row each; `--runtime` names them.
 
 To add one, write a function `(module, arguments, schedule) -> call` and list its row.
 """
@@ -22,7 +22,8 @@ from shared_tmu.runtime.packing import pack_weights
 from shared_tmu.schedule import Schedule
 
 Call = Callable[[], object]
-_MAX_VARIANTS = 1024  # all variants of a model share its code: torch's limit would leave the ninth uncompiled
+# all variants of a model share code, and torch's default limit would leave the ninth uncompiled
+_MAX_VARIANTS = 1024
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ class Runtime:
         about: one line for `--help`.
         prepare: `(module, arguments, schedule)` to a function that runs `module(*arguments)` and returns its
             output. The module is already patched (or the unpatched model, or its slicing floor), in eval
-            mode, on the device, in its dtype; it is the caller's to change, though its tensors are shared.
-            Compiling, capturing and exporting happen here, outside the clock, under `torch.inference_mode`.
-        devices: device types it works on.
-        is_torch: whether its tensors are torch's, so that torch's count of memory holds for it.
-        release: gives back what a process keeps of all models prepared this way, once none is needed.
+            mode, on the device, in its dtype. The function may change the module, but its tensors are shared.
+            Compiling, capturing and exporting happen here, untimed, under `torch.inference_mode`.
+        devices: device types on which it works.
+        is_torch: whether its tensors are torch's, so that torch's memory count is valid.
+        release: frees what the process keeps of all models prepared this way, when none is needed any more.
     """
 
     name: str
@@ -50,18 +51,20 @@ class Runtime:
 
 
 def prepare_eager(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
-    """Call the module as it is."""
+    """Call the module unchanged."""
     return lambda: module(*arguments)
 
 
 def prepare_packed(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
-    """Call the module, the weights of its linear layers packed for the CPU's matrix products."""
+    """Call the module with the weights of its linear layers packed for the CPU's matrix products."""
     pack_weights(module)
     return lambda: module(*arguments)
 
 
 def prepare_compiled(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
-    """`torch.compile` with inductor: for these shapes, on a CPU with weights packed and any batch."""
+    """`torch.compile` with inductor, for these shapes; on a CPU with packed weights and for any batch
+    size.
+    """
     import torch._dynamo
 
     if next(module.parameters()).device.type == "cpu":
@@ -75,13 +78,13 @@ def prepare_compiled(module: nn.Module, arguments: tuple[Any, ...], schedule: Sc
 
 
 def prepare_graph(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
-    """A CUDA graph of the whole forward; copying the arguments in and the outputs out is timed with it."""
+    """A CUDA graph of the whole forward pass; the time includes copying arguments in and outputs out."""
     captured = capture(module, *arguments)
     return lambda: captured(*arguments)
 
 
 def prepare_compiled_graph(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
-    """A CUDA graph of what `torch.compile` makes of the module."""
+    """A CUDA graph of the module compiled by `torch.compile`."""
     import torch._dynamo
 
     with torch._dynamo.config.patch(recompile_limit=_MAX_VARIANTS):
@@ -90,13 +93,13 @@ def prepare_compiled_graph(module: nn.Module, arguments: tuple[Any, ...], schedu
 
 
 def prepare_onnx(module: nn.Module, arguments: tuple[Any, ...], schedule: Schedule) -> Call:
-    """An ONNX file for this batch size, run by onnxruntime; it is gone once it has been read.
+    """An ONNX file for this batch size, run by onnxruntime; the file is removed after loading.
 
     Raises:
-        InputError: the module takes something else than a dictionary of tensors, as a model does.
+        InputError: the module's argument is not a dictionary of tensors, which models take.
     """
     if len(arguments) != 1 or not isinstance(arguments[0], Mapping):
-        raise InputError("runtime 'onnx' runs whole models: use --scope model.")
+        raise InputError("runtime 'onnx' runs only whole models: use --scope model.")
     (batch,) = arguments
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
@@ -127,10 +130,10 @@ RUNTIMES: Mapping[str, Runtime] = table(
 
 
 def find_runtime(name: str, device: torch.device) -> Runtime:
-    """The row of that name, on the device that it is to run on.
+    """The runtime of that name, if it works on this device.
 
     Raises:
-        InputError: no such row, or not for this device.
+        InputError: there is no such runtime, or it does not work on this device.
     """
     if name not in RUNTIMES:
         raise InputError(f"there is no runtime {name!r}: use one of {', '.join(RUNTIMES)}.")

@@ -1,8 +1,9 @@
-"""How time and memory grow with tokens, images and blocks: a trunk of its own, half of whose tokens merge.
+"""How time and memory grow with tokens, images and blocks, for a trunk made for this, in which half of the
+tokens merge.
 
 The trunk is narrow, so that many points take only minutes on a small CPU. Merging costs relatively more in a
-narrow trunk (the cost of matching grows with tokens squared, that of the rest mostly with width squared), so
-overheads here are larger than those of a real model; this measurement shows how they grow.
+narrow trunk (the cost of matching grows with the square of the tokens, the cost of the rest mostly with the
+square of the width), so overheads here are larger than in a real model; this measurement shows how they grow.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ AXES = {
     "batch": (1, 2, 4, 8, 16),
     "depth": (2, 4, 8, 16, 32),
 }
-"""What grows, and its values; the others stay as in `ScalePoint`."""
+"""The axes, with their values; other settings stay as in `ScalePoint`."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,11 @@ class ScaleSettings:
     """How to measure.
 
     Args:
-        device: where.
-        dtype: of weights and tokens.
+        device: device to measure on.
+        dtype: number format of weights and tokens.
         axes: values of tokens, batch and depth.
         rounds: how often every point is timed.
-        budget_s: stop a point early; not before five rounds.
+        budget_s: time after which a point is stopped early, but not before five rounds.
     """
 
     device: torch.device
@@ -77,7 +78,7 @@ class ScaleSettings:
 
 
 class _Trunk(nn.Module):
-    """Blocks and nothing else; `[B, N, C]` to the same."""
+    """Only blocks; maps `[B, N, C]` to the same shape."""
 
     num_prefix_tokens = 0
 
@@ -97,11 +98,11 @@ class _Trunk(nn.Module):
 def measure_scale(settings: ScaleSettings, folder: Path) -> Iterator[dict[str, Any]]:
     """One record per point, axis by axis.
 
-    Times are given relative to the first point of their axis; `latency_ms` has them in full.
+    Times are relative to the first point of their axis; `latency_ms` has the times themselves.
 
     Args:
-        settings: how.
-        folder: inside the checkout whose commit is recorded.
+        settings: how to measure.
+        folder: a folder inside the checkout whose commit is recorded.
     """
     facts = {
         "kind": "scale",
@@ -190,10 +191,10 @@ def draw_scale(records: Sequence[dict[str, Any]], path: Path) -> None:
             panel.set_xlabel(axis)
             panel.set_xticks(values, [str(value) for value in values], rotation=45)
             low, high = panel.get_ylim()
-            panel.set_ylim(min(low, high / 16), 1.2 * high)  # or small differences would look large
+            panel.set_ylim(min(low, high / 16), 1.2 * high)  # otherwise small differences would look large
             panel.grid(alpha=0.3)
             panel.legend(fontsize=8)
-    panels[0, 0].set_ylabel("time, of the first unpatched point")
+    panels[0, 0].set_ylabel("time, relative to the first unpatched point")
     panels[1, 0].set_ylabel("peak memory of a call, MiB")
     with replacing(path) as beside:
         figure.savefig(beside, dpi=120)

@@ -1,9 +1,9 @@
 """How much faster a patched model is, compared with the slicing floor and the ratio of FLOPs.
 
-A row is one batch size, dtype, runtime and schedule, and is given as soon as it is measured: the patched
+A row is one batch size, dtype, runtime and schedule, and is yielded as soon as it is measured: the patched
 model, its slicing floor and the unpatched model of the same dtype and runtime, timed in the same rounds. The
-first row of a dtype and runtime has the unpatched model in eager float32 in its rounds as well; all others
-are compared with that through their own unpatched model.
+rounds of the first row of a dtype and runtime also include the unpatched model in eager float32; all other
+rows are compared with it through their own unpatched model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shared_tmu.schedule import Schedule
 
 OFF = Schedule()
 REFERENCE = Variant(torch.float32, "eager", OFF)
-"""The reference of every row besides its own baseline: the model as published."""
+"""The reference of every row in addition to its own baseline: the model as published."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class SpeedSettings:
     """What to measure.
 
     Args:
-        schedules: to compare with the unpatched model.
+        schedules: schedules to compare with the unpatched model.
         batch_sizes: crops per call.
-        dtypes: of weights and inputs, by the name the user gave (`auto` is one).
+        dtypes: number formats of weights and inputs, by the names that the user gave (`auto` is one).
         runtimes: rows of `RUNTIMES`.
-        rounds: how often everything in a row is timed.
-        warmup: rounds before these that do not count.
+        rounds: how often every variant of a row is timed.
+        warmup: untimed rounds before these.
         budget_s: stop early when the timed rounds of one row have taken this long.
     """
 
@@ -57,18 +57,18 @@ def measure_speed(
     settings: SpeedSettings,
     known: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[dict[str, Any]]:
-    """One record per batch size, dtype, runtime and schedule, `off` first, each when it is measured.
+    """One record per batch size, dtype, runtime and schedule, `off` first, each as soon as it is measured.
 
     Args:
-        program: brings the model.
+        program: description of the model.
         subject: the model at one size.
         settings: what to measure.
-        known: records of earlier runs; what they say of the same commit, machine and versions is neither
-            measured nor given again. A checkout with changes is always measured.
+        known: records of earlier runs; those of the same commit, machine and versions are neither measured
+            nor returned again. A checkout with uncommitted changes is always measured.
 
     Raises:
-        InputError: a runtime that does not exist, or not on this device.
-        ScheduleError: a schedule for more layers than the model has.
+        InputError: a runtime does not exist or does not work on this device.
+        ScheduleError: a schedule has more layers than the model.
     """
     schedules = tuple(dict.fromkeys((OFF, *settings.schedules)))
     for name in settings.runtimes:
@@ -119,17 +119,17 @@ def compare_variant(
     """The figures of one row.
 
     Args:
-        variant: which row.
-        times: of it, of its slicing floor, and of `off` in the same dtype and runtime.
-        flop_ideal: speed-up if time were proportional to FLOPs and merging cost nothing.
+        variant: the variant of the row.
+        times: times of the variant, its slicing floor, and `off` in the same dtype and runtime.
+        flop_ideal: speed-up if time were proportional to FLOPs and merging were free.
         off_over_reference: how much faster that `off` is than `REFERENCE`.
 
     Returns:
         `speedup` over `off`; `floor_speedup`, the floor's over `off`; `overhead` = time / floor - 1;
         `flop_ideal`; `realised` = speedup / flop_ideal; `speedup_over_reference` = speedup *
-        `off_over_reference`; each measured one with the quartiles of its ratio within the rounds (of the
-        product, those of both factors multiplied); `pays`, whether more than three quarters of the rounds
-        were faster than `off`; and all times.
+        `off_over_reference`; each measured value with the quartiles of its ratio within the rounds (for the
+        product, the quartiles of both factors multiplied); `pays`, whether more than three quarters of the
+        rounds were faster than `off`; and all times.
     """
     off = times[Variant(variant.dtype, variant.runtime, OFF)]
     own = times[variant]
@@ -161,7 +161,7 @@ def _milliseconds(timing: Timing) -> list[float]:
 
 
 class _Group:
-    """All rows of one batch size; no more than four variants are held at a time."""
+    """All rows of one batch size; at most four variants are in memory at a time."""
 
     def __init__(self, subject: MeasuredModel, settings: SpeedSettings, batch_size: int) -> None:
         self.subject, self.settings, self.batch_size = subject, settings, batch_size
@@ -174,17 +174,17 @@ class _Group:
     def rows(
         self, variants: Sequence[Variant], known: Mapping[Variant, Mapping[str, Any]]
     ) -> Iterator[tuple[Variant, dict[str, Any]]]:
-        """Measure the variants of one dtype and runtime, `off` first among them, and give their figures.
+        """Measure the variants of one dtype and runtime, `off` first, and return their figures.
 
         Args:
             variants: the rows.
-            known: those not to measure, with their records.
+            known: variants that need no measurement, with their records.
         """
         off = variants[0]
         wanted = [variant for variant in variants if variant not in known]
         first = next((variant for variant in wanted if variant != off), off)
         for variant in wanted:
-            # it may be measured already: `auto` stands for one of the dtypes
+            # it may be measured already: `auto` is one of the dtypes
             if variant not in self._figures:
                 self._measure(first if variant == off else variant, off, known.get(off))
             yield variant, self._figures[variant]
@@ -207,7 +207,7 @@ class _Group:
         self._forget(keep=[REFERENCE, off] if RUNTIMES[off.runtime].release is None else [REFERENCE])
 
     def _time(self, variants: Sequence[Variant]) -> dict[Variant, Timing]:
-        """Prepare what is not ready, and time everything in turn."""
+        """Prepare variants that are not ready, and time all of them in turn."""
         for variant in variants:
             if variant not in self._calls:
                 self._prepare(variant)
@@ -222,7 +222,7 @@ class _Group:
             )
 
     def _prepare(self, variant: Variant) -> None:
-        """Make it ready to be called, run it once, and note what records say beside times."""
+        """Prepare a variant, run it once, and store the values of its record other than times."""
         if variant.is_floor:
             call = self._calls[variant] = self.subject.prepare(variant, self.batch_size)
             with torch.inference_mode():
@@ -237,7 +237,7 @@ class _Group:
         }
 
     def _forget(self, keep: Sequence[Variant]) -> None:
-        """Release all other variants, and what their runtimes keep."""
+        """Free all other variants, and what their runtimes keep."""
         for variant in [variant for variant in self._calls if variant not in keep]:
             del self._calls[variant]
             if (release := RUNTIMES[variant.runtime].release) is not None:
@@ -250,7 +250,7 @@ class _Group:
         return self._flops[OFF] / self._flops[variant.schedule]
 
     def _vertex_error(self, variant: Variant, output: Any) -> dict[str, float] | None:
-        """Distance of its vertices from those of eager float32 with the same schedule."""
+        """Distance of a variant's vertices from those of eager float32 with the same schedule."""
         find = self.subject.program.estimates.vertices
         if self.subject.scope != "model":
             return None

@@ -24,9 +24,9 @@ class Verdict:
 
     Attributes:
         target: its name.
-        is_reached: None where it was not measured.
+        is_reached: whether it is reached; None if it was not measured.
         found: the worst of the figures that the target covers.
-        limit: what that may be at most, or at least.
+        limit: the largest, or smallest, allowed figure.
         where: the row with the worst figure.
     """
 
@@ -45,14 +45,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Target:
-    """What a figure should reach.
+    """A limit for a figure.
 
     Args:
-        name: in words.
-        selects: which records of the suite it is about.
-        figure: the field.
-        limit: the least, or the most, it may be.
-        is_most: whether `limit` is the most.
+        name: description in words.
+        selects: function that selects the records of the suite to which it applies.
+        figure: name of the field.
+        limit: the smallest, or largest, allowed value.
+        is_most: whether `limit` is the largest.
     """
 
     name: str
@@ -79,9 +79,9 @@ class Suite:
 
     Args:
         name: what users type.
-        device_type: where it makes sense.
+        device_type: type of device for which it is meant.
         measurements: settings by name.
-        targets: what the results are compared with.
+        targets: limits with which the results are compared.
     """
 
     name: str
@@ -146,7 +146,7 @@ GPU = Suite(
     ),
 )
 TRIAL = Suite("trial", "cpu", dict.fromkeys(GPU.measurements, _TRIED), GPU.targets)
-"""A tiny suite to test on a CPU the code that runs the other suite; its figures mean nothing."""
+"""A tiny suite that tests the code of suites on a CPU; its figures have no meaning."""
 SUITES: Mapping[str, Suite] = MappingProxyType({suite.name: suite for suite in (GPU, TRIAL)})
 
 
@@ -157,28 +157,28 @@ def run_suite(
     known: Sequence[Mapping[str, Any]] = (),
     only: Sequence[str] = (),
 ) -> Iterator[dict[str, Any]]:
-    """All records but the `known` ones, each with the names of its `suite` and `measurement`.
+    """All records except the `known` ones, each with the names of its `suite` and `measurement`.
 
     Args:
         suite: what to measure.
-        program: brings the model.
+        program: description of the model.
         subject: the model at one size.
         known: see `measure_speed`.
-        only: names of the measurements to make; none means all.
+        only: names of the measurements to make; empty for all.
 
-    Raises:
-        InputError: the device is not of the kind that the suite is for, or it has no such measurement; else
-            as `measure_speed`.
+        Raises:
+        InputError: the suite is for another type of device, or has no such measurement; otherwise as in
+            `measure_speed`.
     """
     if unknown := [name for name in only if name not in suite.measurements]:
         raise InputError(
-            f"suite {suite.name!r} has no measurement {unknown[0]!r}: use some of "
+            f"suite {suite.name!r} has no measurement {unknown[0]!r}: choose from "
             f"{', '.join(suite.measurements)}."
         )
     if subject.device.type != suite.device_type:
         raise InputError(
-            f"the suite {suite.name!r} is for {suite.device_type}, this would run on {subject.device.type}: "
-            "use a machine with such a device, or leave --suite out."
+            f"suite {suite.name!r} is for {suite.device_type}, but the device is {subject.device.type}: use "
+            "a machine with such a device, or leave --suite out."
         )
     for name in only or suite.measurements:
         for record in measure_speed(program, subject, suite.measurements[name], known):
