@@ -184,7 +184,7 @@ def test_predictions_that_never_stay_are_said(run, monkeypatch, caplog):
     monkeypatch.setattr(RunFolder, "load", lambda self, chunk: None)
     status, found, _ = run("--r", "3x2")
     assert (status, found) == (1, [])
-    assert "vanish while they are read" in caplog.text
+    assert "are removed while they are read" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["nowhere", "circle", "folder"])

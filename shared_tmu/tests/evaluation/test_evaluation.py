@@ -86,7 +86,7 @@ def test_differences_need_the_unpatched_model_in_any_earlier_run(run, caplog):
     with caplog.at_level("INFO"):
         _, (alone,), _ = run("--r", "3x2", "--rounds", "0")
     assert alone["minus_off_interval_95"] is None
-    assert "Without 'off'" in caplog.text
+    assert "There is no result for 'off'" in caplog.text
     run("--r", "off", "--rounds", "0")
     _, records, _ = run("--r", "3x2", "--method", "random", "--rounds", "0")
     assert records[-1]["minus_off_interval_95"]["pa_mpvpe_mm"]

@@ -41,7 +41,7 @@ def test_finished_schedules_are_not_computed_again(run, capsys):
     again = ToyHand()
     status, records, _ = run("--r", "off,3x2", model=again)
     assert (status, again.calls, len(records)) == (0, 0, 2)
-    assert "2 of 2 rows were there already" in capsys.readouterr().out
+    assert "2 of 2 rows are from an earlier run" in capsys.readouterr().out
     _, records, _ = run("--r", "off,3x2,4x2", model=again)
     assert [r["schedule"] for r in records] == ["off", "3x2", "4x2"]
     assert again.calls > 0
@@ -220,7 +220,7 @@ def test_what_is_refused_before_any_work(run, results, caplog, flags, message):
 def test_results_that_cannot_be_written(run, tmp_path, caplog):
     (tmp_path / "shut").mkdir(mode=0o500)
     assert run("--results", str(tmp_path / "shut" / "in"))[0] == 1
-    assert "choose --results" in caplog.text
+    assert "choose another folder with --results" in caplog.text
 
 
 def test_results_in_the_place_of_a_file(run, tmp_path, caplog):

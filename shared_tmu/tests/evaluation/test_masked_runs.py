@@ -170,7 +170,7 @@ def test_masks_that_cannot_be_are_refused_by_name(run, tmp_path, monkeypatch, ca
         parse_settings(program, ["--mask", "box", "--method", "dct"])
     with pytest.raises(InputError, match="only videos have"):
         parse_settings(program, ["--mask", "previous"])
-    with pytest.raises(InputError, match="is not a file: train one with python -m"):
+    with pytest.raises(InputError, match="does not exist: train one with python -m"):
         parse_settings(program, ["--mask", "probe"])
     with pytest.raises(InputError, match="no mask reads it"):
         parse_settings(program, ["--mask", "box", "--probe", "p.safetensors"])

@@ -96,7 +96,7 @@ class EvalSuite:
         before = self.lines(tmp_path)
         capsys.readouterr()
         assert self.run(*given, "--rounds", 0, "--r", "off,20x3") == 0
-        assert "1 of 2 rows were there already" in capsys.readouterr().out
+        assert "1 of 2 rows are from an earlier run" in capsys.readouterr().out
         assert self.lines(tmp_path)[0] == before[0]
 
     def test_a_schedule_for_more_layers_is_refused_first(

@@ -1,4 +1,4 @@
-"""Masks of an evaluation: drawn for each sample as the runs need them, or read inside the model."""
+"""Masks of an evaluation: drawn for each sample if a run needs them, or read inside the model."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ from shared_tmu.method_parts.read_masks import ReadMask
 from shared_tmu.programs.model_program import Run
 
 TOKENS = "mask_tokens"
-"""Kept with predictions: how many tokens of a sample a mask protects, `[N]`."""
+"""Saved with predictions: number of tokens that a mask protects in each sample, `[N]`."""
 
 _DETECTED = {"landmarks", "segmentation"}
 
 
 def uses_detector(masks: Iterable[MaskChoice]) -> bool:
-    """Whether one of them is drawn from what the demo's detector finds."""
+    """Whether one of the masks is drawn from results of the demo's detector."""
     return any(_DETECTED.intersection(mask.names) for mask in masks)
 
 
 def masks_of(runs: Iterable[Run]) -> tuple[str, ...]:
-    """Masks that have to be drawn for runs, without repeats: what is read in the model is left out."""
+    """Masks that must be drawn for the runs, without repeats; masks that are read in the model are left
+    out.
+    """
     drawn = (str(run.masks.drawn) for run in runs)
     return tuple(dict.fromkeys(name for name in drawn if name != NO_MASK))
 
 
 def key_of(mask: str) -> str:
-    """The key in a batch for the pixels `[B, H, W]` of a mask."""
+    """The key of a mask's pixels `[B, H, W]` in a batch."""
     return f"mask_{find_masks(mask).drawn}"
 
 
 def draw_masks(
     data: EvalSet, index: int, crop: Mapping[str, Tensor], names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Masks of a sample, `[H, W]` bool each; without foreground if the inputs of a mask are not known.
+    """Masks of a sample, `[H, W]` bool each; without foreground if the inputs of a mask are unknown.
 
     Raises:
         InputError: the picture cannot be read.
@@ -76,18 +78,18 @@ class Counted(ReadMask):
         return cls(Given(mask) if isinstance(mask, Tensor) else mask, weight)
 
     def begin(self) -> Tensor | None:
-        """See `ReadMask`, also for the others."""
+        """See `ReadMask`, also for the other methods."""
         return self.mask.begin()
 
     def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
-        """As the mask."""
+        """Protect the tokens of the mask, and count them."""
         shown: Tensor = self.mask(x, block, before)
         self.found = (shown >= self.least).sum(dim=1)
         return shown
 
 
 class Given(ReadMask):
-    """A mask of tokens that is known before, `[B, P]` bool."""
+    """A mask of tokens that is known in advance, `[B, P]` bool."""
 
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
@@ -113,7 +115,7 @@ def describe_masks(run: Run, found: np.ndarray[Any, Any] | None) -> dict[str, An
 
 
 def without_masks_lacking(data: EvalSet, runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """The runs whose masks a set may have, and a sentence for each of the others."""
+    """The runs whose masks can be drawn for a set, and one sentence for each of the other runs."""
     possible, refused = [], []
     for run in runs:
         reasons = [reason for source in run.masks.sources if (reason := data.lacking(source)) is not None]

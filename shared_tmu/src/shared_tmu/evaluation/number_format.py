@@ -1,4 +1,4 @@
-"""The error of number formats other than float32."""
+"""The error that number formats other than float32 cause."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def measure_dtype_error(
     """How far vertices are from those in float32, for the samples of one batch.
 
     Args:
-        program: of the models.
-        model: in the number format of an evaluation.
-        exact: the same in float32; None if the format is float32, for which there is nothing to say.
-        run: how tokens merge.
+        program: description of the models.
+        model: the model in the number format of an evaluation.
+        exact: the model in float32; None if the evaluation is in float32, so that there is nothing to
+            compare.
+        run: the merging setting.
         batch: samples.
     """
     if exact is None:

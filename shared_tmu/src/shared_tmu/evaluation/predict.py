@@ -1,4 +1,4 @@
-"""Predictions of every run over a set: each picture is read once, and finished chunks are left alone."""
+"""Predictions of every run on a set: each picture is read once, and finished chunks are kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Loaded = tuple[dict[str, Tensor], list[str]]
 
 
 class _Crops(Dataset[tuple[dict[str, Tensor], str]]):
-    """Samples of a set; for a picture that cannot be read, an error message instead."""
+    """Samples of a set; an error message in place of a picture that cannot be read."""
 
     def __init__(
         self, data: EvalSet, masks: Sequence[str], shift_px: tuple[float, float] = (0.0, 0.0)
@@ -59,10 +59,10 @@ def load_batch(
 
     Args:
         data: the set.
-        rows: its samples.
-        device: where they go.
-        masks: rows of `shared_tmu.masks.MASKS` to draw, too.
-        shift_px: by which boxes are moved, see `EvalSet.load`.
+        rows: numbers of the samples.
+        device: device of the batch.
+        masks: rows of `shared_tmu.masks.MASKS` to draw too.
+        shift_px: shift of the boxes, see `EvalSet.load`.
 
     Raises:
         InputError: a picture cannot be read.
@@ -82,14 +82,15 @@ def predict_missing(
     chunks: Sequence[Chunk],
     settings: EvalSettings,
 ) -> None:
-    """Fill every chunk that a run lacks.
+    """Predict every chunk that a run lacks.
 
     Args:
-        folders: the runs to predict for, and where their chunks lie.
-        chunks: cover the set.
+        folders: the runs, with the folders of their chunks.
+        chunks: ranges that cover the set.
 
-    Raises:
-        InputError: pictures that cannot be read, all of them named; the chunks without them are kept.
+        Raises:
+        InputError: pictures cannot be read; the message names all of them. Chunks without such pictures are
+            kept.
     """
     needed = {chunk: [run for run in folders if folders[run].load(chunk) is None] for chunk in chunks}
     batches = [(c, rows) for c, runs in needed.items() if runs for rows in c.batches(settings.batch_size)]
@@ -163,8 +164,9 @@ def _raise_for(data: EvalSet, problems: Sequence[str]) -> None:
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise InputError(
-            f"{len(problems)} of {len(data)} pictures of {data.name} cannot be read, and its table needs all "
-            f"of them: nothing was scored. Replace them and run the same command, the rest is kept.{listed}"
+            f"{len(problems)} of {len(data)} pictures of {data.name} cannot be read, and scores need all of "
+            "them: nothing was scored. Replace these files and run the same command again; the rest is "
+            f"kept.{listed}"
         )
 
 

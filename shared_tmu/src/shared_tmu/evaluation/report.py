@@ -24,7 +24,7 @@ def format_table(records: Sequence[Mapping[str, Any]], errors: Sequence[Column])
 
     Args:
         records: result lines of one set.
-        errors: which errors to show.
+        errors: names of the errors to show.
     """
     title = ("schedule", "tokens", *(title for title, _, _ in errors), "img/s", "speed-up")
     rows = [title, *(_row(record, errors) for record in records)]
@@ -35,7 +35,7 @@ def format_table(records: Sequence[Mapping[str, Any]], errors: Sequence[Column])
 
 
 def format_title(record: Mapping[str, Any]) -> str:
-    """What the rows of a table share, in one line."""
+    """What all rows of a table have in common, in one line."""
     whole = record["n_official"]
     samples = f"{record['n']} samples" if record["n"] == whole else f"only {record['n']} of {whole} samples"
     if whole is None:
@@ -47,7 +47,7 @@ def format_title(record: Mapping[str, Any]) -> str:
 
 
 def format_unmasked(records: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each run that merged some samples without their mask."""
+    """One line for each run that merged some samples without a mask."""
     return "".join(
         f"{record['label']}: {record['mask_missing']} of {record['n']} samples merged without a mask "
         f"({find_masks(record['mask']).lacks}, or it covers no token).\n"
@@ -59,12 +59,13 @@ def format_unmasked(records: Sequence[Mapping[str, Any]]) -> str:
 def finished_records(
     lines: Path, folders: Mapping[str, Path], errors: Sequence[Column]
 ) -> dict[str, dict[str, Any]]:
-    """Results of earlier runs that still hold, by key; what is incomplete or damaged is to be done again.
+    """Results of earlier runs that are still valid, by key; incomplete or damaged ones are left out, to be
+    computed again.
 
     Args:
-        lines: the results of a set.
-        folders: where the files of each run lie, by key.
-        errors: what a table of the set shows.
+        lines: the result lines of a set.
+        folders: folder of each run's files, by key.
+        errors: errors that a table of the set shows.
     """
     found = {}
     for record in read_records(lines):
@@ -72,7 +73,7 @@ def finished_records(
         if not isinstance(key, str) or key not in folders:
             continue
         if not is_complete(record, errors):
-            _log.warning("A line of %s lacks numbers; its schedule is evaluated again.", lines)
+            _log.warning("A line of %s is incomplete; its schedule is evaluated again.", lines)
         elif is_damaged(folders[key]):
             _log.warning("%s is damaged; its schedule is evaluated again.", folders[key] / PER_SAMPLE)
         else:
@@ -81,7 +82,7 @@ def finished_records(
 
 
 def is_complete(record: Mapping[str, Any], errors: Sequence[Column]) -> bool:
-    """Whether a result line has everything that a table shows, each of the right kind."""
+    """Whether a result line has all values that a table shows, each of the right type."""
     try:
         _ = format_title(record), format_table([record], errors)
         return isinstance(record["files"], str) and all(isinstance(record[k], int) for k in _COUNTS)
@@ -115,16 +116,16 @@ def say(data: EvalSet, records: Sequence[Mapping[str, Any]], kept: int, lines: P
 
     Args:
         data: the set.
-        records: lines of its runs.
-        kept: how many of them were there already.
-        lines: the file that they are in.
+        records: result lines of its runs.
+        kept: how many of them an earlier run had made.
+        lines: the file of the lines.
     """
     if not records:
         return
     table = format_table(records, data.columns) + format_unmasked(records)
     text = f"\n{format_title(records[0])}\n\n{table}\n"
     if kept:
-        text += f"{kept} of {len(records)} rows were there already (--fresh does them again).\n"
+        text += f"{kept} of {len(records)} rows are from an earlier run (--fresh computes them again).\n"
     files = lines.parent / Path(records[0]["files"]).parent
     text += f"Lines: {lines}\nPredictions, scores and per-sample errors: {files}\n"
     sys.stdout.write(text)

@@ -22,7 +22,7 @@ _BUDGET_S = 15.0  # for each run and for the baseline
 
 @torch.inference_mode()
 def count_tokens(program: ModelProgram, model: nn.Module, run: Run, img: Tensor) -> dict[str, Any]:
-    """Tokens of one image before the trunk and at its end, read off the plan of a forward pass."""
+    """Tokens of one image before the trunk and at its end, from the plan of a forward pass."""
     with run.shortened(program, model), run.patched(program, model, record=True) as handle:
         model({"img": img[:1]})
         plan = handle.plan
@@ -38,13 +38,13 @@ def measure_speeds(
     batch: Mapping[str, Tensor],
     settings: EvalSettings,
 ) -> dict[Run, dict[str, Any]]:
-    """Time the model call alone on one batch: every round times the unpatched model, then each run once.
+    """Time only the model call on one batch: every round times the unpatched model, then each run once.
 
     The run `off` is the unpatched model a second time: its speed-up is 1 except for measurement noise.
 
     Returns:
-        For each run `images_per_s` and `speedup` from medians, each with its quartiles, and the times
-        themselves; all None if no rounds were asked for.
+        For each run, `images_per_s` and `speedup` from medians, each with quartiles, and the times; all None
+        if no rounds were asked for.
     """
     if settings.rounds == 0:
         return {run: dict.fromkeys(_FIELDS) for run in runs}

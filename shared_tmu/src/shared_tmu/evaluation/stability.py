@@ -23,7 +23,7 @@ from shared_tmu.pictures.hand_crops import STD
 from shared_tmu.programs.model_program import ModelProgram, Run
 
 SHIFTS_PX = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
-"""Shifts of the boxes in their pictures."""
+"""Shifts of the boxes in their pictures, pixels."""
 _GREY = 1.0 / 255.0  # one level of an 8-bit picture
 
 

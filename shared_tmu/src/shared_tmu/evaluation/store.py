@@ -1,4 +1,4 @@
-"""Predictions of one run on disk until the run is finished, in chunks that are complete or absent."""
+"""Stores predictions of one run on disk until the run is finished, in chunks that are complete or absent."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ UNREADABLE = (
     OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, RuntimeError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""What numpy raises for a file that is not there, damaged or no archive of arrays."""
+"""Errors that numpy raises for a file that does not exist, is damaged or is not an archive of arrays."""
 _IMAGES_PER_CHUNK = 256
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Samples `start` to `stop`, and the signature of their pictures."""
+    """Samples from `start` up to `stop`, and the signature of their pictures."""
 
     start: int
     stop: int
     signature: str
 
     def batches(self, batch_size: int) -> Iterator[range]:
-        """The chunk's samples, at most `batch_size` at a time."""
+        """The chunk's samples in batches of at most `batch_size`."""
         for first in range(self.start, self.stop, batch_size):
             yield range(first, min(first + batch_size, self.stop))
 
 
 def chunk_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
-    """Ranges that cover `count` samples; batches do not straddle them."""
+    """Ranges that cover `count` samples; no batch crosses their borders."""
     step = batch_size * max(1, _IMAGES_PER_CHUNK // batch_size)
     return [(start, min(start + step, count)) for start in range(0, count, step)]
 
@@ -50,13 +50,13 @@ class RunFolder:
     """The files of one run.
 
     Args:
-        path: made when the first file is written.
+        path: folder, created when the first file is written.
     """
 
     path: Path
 
     def save(self, chunk: Chunk, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-        """Keep the predictions of a chunk, in one step."""
+        """Save the predictions of a chunk, in one step."""
         with replacing(self._file(chunk)) as beside:
             np.savez(beside, signature=np.array(chunk.signature), **arrays)
 
@@ -73,7 +73,7 @@ class RunFolder:
         return arrays if complete else None
 
     def drop_chunks(self) -> None:
-        """Remove the chunks of a finished run, and what a kill left half-written."""
+        """Remove the chunks of a finished run, and half-written files of a killed one."""
         for path in self.path.glob("chunk-*.npz"):
             path.unlink(missing_ok=True)
         drop_halves(self.path)
@@ -84,7 +84,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class SetRun:
-    """A run on a set: where its files lie, and what tells it from others in the results."""
+    """A run on a set: the folder of its files, and its key among the results."""
 
     run: Run
     folder: RunFolder
@@ -92,20 +92,22 @@ class SetRun:
 
 
 def results_file(results: Path, model: str, dataset: str) -> Path:
-    """Where the lines of a model on a set go."""
+    """The file for the result lines of a model on a set."""
     return results / f"{model}-{dataset}.jsonl".lower()
 
 
 def require_folder(folder: Path) -> None:
-    """Refuse a folder for results that cannot be made or written to.
+    """Refuse a folder for results that cannot be created or written to.
 
     Raises:
-        InputError: says why not.
+        InputError: it cannot be used; the message says why.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):  # of a name of its own: others may look at the same time
+        with TemporaryFile(dir=folder):  # with its own name: other processes may check at the same time
             pass
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"results cannot be written to {folder} ({reason}): choose --results.") from error
+        raise InputError(
+            f"results cannot be written to {folder} ({reason}): choose another folder with --results."
+        ) from error

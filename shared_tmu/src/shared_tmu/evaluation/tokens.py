@@ -1,7 +1,7 @@
-"""How similar the tokens of a trained model are, and how much its blocks change them: why merging costs
-little accuracy.
+"""How similar the tokens of a trained model are, and how much its blocks change them: this explains why
+merging costs little accuracy.
 
-`scripts/measure_tokens.py` runs it for a bundled model.
+`scripts/measure_tokens.py` runs this for a bundled model.
 """
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ from shared_tmu.programs.identity import file_sha256, weights_sha256
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import describe_environment
 
-_PARTS = 4  # of the trunk, a line for each
+_PARTS = 4  # of the trunk, one line for each
 
 
 @dataclass(frozen=True)
 class BlockFacts:
-    """One block.
+    """Measurements of one block.
 
     Args:
-        merged_cosine: mean cosine of the keys of pairs that merge in it.
-        random_cosine: of all pairs that could, which is what random merging gets.
-        task_cosine: of all pairs of task tokens; None if there are fewer than two.
-        change: mean length of what the unpatched block adds to tokens over the mean length of the tokens.
+        merged_cosine: mean cosine between the keys of pairs that merge in the block.
+        random_cosine: the same over all pairs that could merge, which is the expected value for random
+            merging.
+        task_cosine: the same over all pairs of task tokens; None if there are fewer than two.
+        change: mean length of what the unpatched block adds to tokens, divided by the mean length of the
+            tokens.
     """
 
     merged_cosine: float
@@ -51,14 +53,18 @@ class BlockFacts:
 
 
 def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
-    """Measure, write one JSON line for each part of the trunk and one for all of it; the exit status."""
+    """Measure, and write one JSON line for each part of the trunk and one for all of it; returns the exit
+    status.
+    """
     return run_program(lambda: _measure(program, arguments))
 
 
 def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--r", default="5", help="schedule that removes tokens in every block")
-    parser.add_argument("--limit", type=int, default=64, help="how many samples of the set that makes itself")
+    parser.add_argument(
+        "--limit", type=int, default=64, help="number of samples of the generated evaluation set"
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSON-lines file, replaced")
     given = parser.parse_args(arguments)
     model = program.load_model(None, None).eval()
@@ -82,13 +88,13 @@ def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
 def measure_blocks(
     program: ModelProgram, model: nn.Module, batch: Mapping[str, Tensor], schedule: str
 ) -> list[BlockFacts]:
-    """Look at every block on the samples of a batch.
+    """Measure every block on the samples of a batch.
 
     Args:
-        program: of the model.
-        model: unpatched.
-        batch: as the model takes it.
-        schedule: merges in every block; what is said of pairs holds for it.
+        program: description of the model.
+        model: the unpatched model.
+        batch: input of the model.
+        schedule: schedule that merges in every block; it decides which pairs are measured.
     """
     changes: list[float] = []
     with _watched(model, changes):
@@ -100,13 +106,13 @@ def measure_blocks(
 
 
 class _Pairs(Watch):
-    """Cosines of the pairs of every block, taken when it decides which of them merge."""
+    """Cosines of the pairs in every block, measured where the block decides which of them merge."""
 
     def __init__(self) -> None:
         self.found: list[tuple[float, float, float | None]] = []
 
     def planned(self, seen: Seen, reduction: Reduction) -> None:
-        """Look at the keys; the reduction says how many go."""
+        """Measure the keys; the reduction tells how many tokens are removed."""
         r = seen.shape[1] - reduction.route.num_slots
         self.found.append(_cosines(seen.metric, r, seen.num_prefix_tokens))
 
