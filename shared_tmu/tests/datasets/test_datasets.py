@@ -61,7 +61,7 @@ def test_the_places_where_it_is_found(pristine, tmp_path, place):
 
 def test_a_short_set_is_said_to_be_short(root, caplog):
     open_freihand(root)
-    assert "3 samples, FreiHAND's evaluation split 3960" in caplog.text
+    assert "3 samples, but FreiHAND's evaluation split has 3960" in caplog.text
 
 
 def test_nothing_there(tmp_path):
@@ -149,7 +149,7 @@ def test_synthhand_is_made_once_in_the_cache(tmp_path, monkeypatch, name):
     assert (again.images[0].stat().st_mtime_ns, again.fingerprint) == (made, opened.fingerprint)
     assert opened.load(0)["img"].shape == (3, 256, 256)
     picture.unlink()
-    with pytest.raises(InputError, match=r"00000000\.jpg.*makes itself: delete"):
+    with pytest.raises(InputError, match=r"00000000\.jpg.*is generated: delete"):
         open_dataset(name, tmp_path / "nowhere")
 
 
@@ -183,7 +183,7 @@ def test_sets_for_decisions_share_no_sample_with_those_for_evaluation(tmp_path, 
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="name another place with SHARED_TMU_CACHE"):
+    with pytest.raises(InputError, match="name another folder with SHARED_TMU_CACHE"):
         open_dataset("synthhand", tmp_path)
 
 

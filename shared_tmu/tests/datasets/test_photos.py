@@ -103,7 +103,7 @@ def test_what_goes_wrong_is_said(tmp_path):
         open_dataset("photos", tmp_path)
     (tmp_path / "broken.jpg").unlink()
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((120, 160, 3), 90, np.uint8))
-    with pytest.raises(InputError, match="no hand was found on the 1 pictures"):
+    with pytest.raises(InputError, match="no hand was found in the 1 pictures"):
         open_dataset("photos", tmp_path)
 
 

@@ -137,7 +137,7 @@ def test_what_goes_wrong_is_said(tmp_path):
     with pytest.raises(MissingAssetError, match=r"photos=\S+ was asked for[\s\S]*leave photos out"):
         keep_hands(tmp_path, tmp_path / "cache")
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((120, 160, 3), 90, np.uint8))
-    with pytest.raises(InputError, match="no hand was found on the 1 pictures"):
+    with pytest.raises(InputError, match="no hand was found in the 1 pictures"):
         keep_hands(tmp_path, tmp_path / "cache")
     stage = Stage("one", 1, images=64, seed=1, count=64)
     with pytest.raises(ConfigError, match=r"photos_share=1\.5 was asked for"):

@@ -1,4 +1,4 @@
-"""Which vertices are hands and face, and which points are joints, on a mesh of SMPL-X's layout."""
+"""Which vertices are hands and face, and which points are joints, in a mesh of SMPL-X's layout."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def read_official_parts(body: SmplxModel, files: Mapping[str, Path]) -> BodyPart
 
     Args:
         body: the neutral SMPL-X model, for its joint regressor.
-        files: where `OFFICIAL_FILES` lie.
+        files: paths of `OFFICIAL_FILES`.
 
-    Raises:
-        MissingAssetError: a file is not there.
-        BodyModelError: a file is not what its name says.
+        Raises:
+        MissingAssetError: a file does not exist.
+        BodyModelError: a file does not have the content that its name promises.
     """
     hands = read_array_pickle(files[HANDS_FILE])
     return BodyParts(
@@ -59,7 +59,8 @@ def read_official_parts(body: SmplxModel, files: Mapping[str, Path]) -> BodyPart
 def parts_by_weight(body: SmplxModel) -> BodyParts:
     """Parts of any mesh of SMPL-X's layout: a vertex belongs to the joint that moves it most.
 
-    Hands are wrist and fingers, the face is the whole head with the neck. Joints are those of the tree.
+    Hands are wrist and fingers, the face is the whole head with the neck. Joints are those of the kinematic
+    tree.
     """
     strongest = np.asarray(body.weights).argmax(axis=1)
     joints = np.asarray(body.J_regressor, dtype=np.float64)
@@ -94,11 +95,11 @@ def _take(value: Any, shape: Sequence[int], path: Path) -> NDArray[Any]:
 
 def _ids(value: Any, path: Path, count: int | None) -> NDArray[np.int64]:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu" or value.ndim != 1:
-        raise BodyModelError(f"{path} holds no list of vertices where one is expected.")
+        raise BodyModelError(f"{path} holds no list of vertices: get this file again from SMPL-X's site.")
     if count is not None and len(value) != count:
         raise BodyModelError(f"{path} lists {len(value)} vertices of a hand, expected {count}.")
     if not len(value) or value.min() < 0 or value.max() >= NUM_VERTICES:
-        raise BodyModelError(f"{path} names vertices outside 0..{NUM_VERTICES - 1}, or none.")
+        raise BodyModelError(f"{path} lists no vertices, or vertices outside 0..{NUM_VERTICES - 1}.")
     return value.astype(np.int64)
 
 

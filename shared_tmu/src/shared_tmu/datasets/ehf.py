@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EhfFiles:
-    """Where EHF and what its evaluation needs lie."""
+    """Paths of EHF and of the files that its evaluation needs."""
 
     root: Path
     part_files: Mapping[str, Path]
@@ -56,20 +56,21 @@ def open_ehf(data_dir: Path, options: SetOptions) -> BodyMeshSet:
     """Open EHF under `data_dir`.
 
     Args:
-        data_dir: EHF's folder itself, or a folder that holds it as `EHF`; regressors and vertex lists beside
-            it, in it, in `smplx` or beside the body model.
-        options: `body_path` must name the neutral SMPL-X model, whose joint regressor enters the measures.
+        data_dir: EHF's folder itself, or a folder that contains it as `EHF`; regressors and vertex lists lie
+            beside it, in it, in `smplx` or beside the body model.
+        options: `body_path` must name the neutral SMPL-X model, whose joint regressor the metrics use.
 
-    Raises:
-        MissingAssetError: says which files are missing, where they belong and where they come from.
+        Raises:
+        MissingAssetError: files are missing; the message says which, where they belong and where they come
+            from.
         InputError: a file is damaged, or pictures, boxes and meshes do not belong together.
-        BodyModelError: a file that comes with SMPL-X is not what its name says.
+        BodyModelError: a file that comes with SMPL-X does not have the content that its name promises.
     """
     files = find_ehf(data_dir, options)
     parts = read_official_parts(load_smplx(options.body_path), files.part_files)
     opened = read_ehf_layout(files.root, "ehf", parts, ehf_rotation(), OFFICIAL_COUNT, {"parts": "official"})
     if len(opened) != OFFICIAL_COUNT:
-        warning = "%s holds %d samples, EHF %d: this is not the official table."
+        warning = "%s has %d samples, but EHF has %d: results are not comparable with published ones."
         _log.warning(warning, files.root, len(opened), OFFICIAL_COUNT)
     if opened.how["boxes"] != BOX_FILE:
         _log.warning(
@@ -81,23 +82,24 @@ def open_ehf(data_dir: Path, options: SetOptions) -> BodyMeshSet:
 
 
 def find_ehf(data_dir: Path, options: SetOptions) -> EhfFiles:
-    """Find EHF's folder and the files its evaluation needs, by name.
+    """Find EHF's folder and the files that its evaluation needs, by name.
 
     Raises:
-        MissingAssetError: says which files are missing, where they belong and where they come from.
+        MissingAssetError: files are missing; the message says which, where they belong and where they come
+            from.
     """
     data_dir = data_dir.expanduser().absolute()
     roots = [data_dir, *(p for p in _folders(data_dir) if p.name.casefold() == "ehf")]
     root = next((place for place in roots if any(place.glob(f"*{MESH_SUFFIX}"))), None)
     if root is None:
         raise MissingAssetError(
-            f"dataset 'ehf' was asked for, but neither {data_dir} nor {data_dir / 'EHF'} holds "
+            f"dataset 'ehf' was asked for, but neither {data_dir} nor {data_dir / 'EHF'} contains "
             f"01{MESH_SUFFIX}. EHF is free for research after registration at {_HOME}: unpack it to "
             f"{data_dir / 'EHF'}. --data_dir names another folder; '--dataset synthbody' needs no files."
         )
     if options.body_path is None:
         raise MissingAssetError(
-            f"dataset 'ehf' is measured with SMPL-X's joint regressor: pass --smplx_path SMPLX_NEUTRAL.npz, "
+            "dataset 'ehf' needs SMPL-X's joint regressor: pass --smplx_path SMPLX_NEUTRAL.npz, which is "
             f"free for research after registration at {_HOME} (scripts/assets.py explain smplx says how)."
         )
     places = [root, data_dir, root.parent, data_dir / "smplx", root.parent / "smplx"]
@@ -113,7 +115,7 @@ def find_ehf(data_dir: Path, options: SetOptions) -> EhfFiles:
 
 
 def ehf_rotation() -> NDArray[np.float64]:
-    """From the scanner's frame to the camera's, `[3, 3]`; the same for all pictures."""
+    """Rotation from the scanner's frame to the camera's, `[3, 3]`; the same for all pictures."""
     vector = np.array(ROTATION_AXIS_ANGLE)
     angle = np.linalg.norm(vector)
     x, y, z = vector / angle
@@ -130,15 +132,15 @@ def read_ehf_layout(
     official_count: int | None,
     how: Mapping[str, Any],
 ) -> BodyMeshSet:
-    """Read a folder in EHF's layout; pictures and meshes themselves are read when they are needed.
+    """Read a folder in EHF's layout; pictures and meshes themselves are read later.
 
     Args:
-        root: holds pictures, meshes and, if there is one, `EHF.json`.
+        root: folder with pictures, meshes and, optionally, `EHF.json`.
         name: canonical name of the set.
         parts: hands, face and joints of its meshes.
-        rotation: from the meshes' frame to the camera's.
-        official_count: samples of the complete set.
-        how: goes into the results, with where the boxes come from.
+        rotation: rotation from the meshes' frame to the camera's.
+        official_count: number of samples of the complete set.
+        how: facts for the results; the origin of the boxes is added.
 
     Raises:
         InputError: a file is damaged, or pictures, boxes and meshes do not belong together.
@@ -192,13 +194,13 @@ def _read_boxes(path: Path) -> tuple[tuple[Path, ...], NDArray[np.float64]]:
         raise InputError(f"{path}: every body_bbox needs a width and a height above 0.")
     names = [name for name, _ in rows]
     if len(set(names)) != len(names):
-        raise InputError(f"{path} names a picture more than once; EHF has one person in each.")
+        raise InputError(f"{path} lists a picture more than once, but each picture of EHF shows one person.")
     boxes[:, 2:] += boxes[:, :2]
     return tuple(_find_picture(path.parent, name) for name in names), boxes
 
 
 def _find_picture(root: Path, name: str) -> Path:
-    """`file_name` is given relative to EHF's folder, or to the one above."""
+    """`file_name` is relative to EHF's folder, or to its parent folder."""
     places = (root / name, root.parent / name, root / Path(name).name)
     found = next((place for place in places if is_file(place)), None)
     if found is None:
@@ -243,7 +245,7 @@ def _box_of_mesh(mesh: Path) -> NDArray[np.float64]:
 
 
 def _projection() -> NDArray[np.float64]:
-    """From the scanner's frame to pixels, `[3, 4]`."""
+    """Projection matrix from the scanner's frame to pixels, `[3, 4]`."""
     camera = np.array(((FOCAL_PX, 0.0, CENTRE_PX[0]), (0.0, FOCAL_PX, CENTRE_PX[1]), (0.0, 0.0, 1.0)))
     projection: NDArray[np.float64] = camera @ np.column_stack((ehf_rotation(), TRANSLATION_M))
     return projection

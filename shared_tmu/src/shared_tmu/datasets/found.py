@@ -1,4 +1,4 @@
-"""What the demo's detector finds on a picture of a set with labels of its own: for masks as in the demo."""
+"""What the demo's detector finds in a picture of an evaluation set, for masks like those of the demo."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from shared_tmu.pictures.images import read_image
 
 
 def find_subject(picture: Path, box_xyxy: Sequence[float], subject: str) -> Any:
-    """The `HandBox` or `PersonBox` that the detector finds in a box, people segmented; None if it finds none.
+    """The `HandBox` or `PersonBox` that the detector finds at a box, with people segmented; None if it finds
+    none.
 
     Args:
-        picture: of any number of subjects.
-        box_xyxy: of the one that is meant: its box has most in common with what is found.
+        picture: file with any number of subjects.
+        box_xyxy: box of the subject; the detection that overlaps it most is returned.
         subject: `"hand"` or `"body"`.
 
     Raises:
@@ -37,7 +38,7 @@ def _find(picture: Path, subject: str) -> tuple[Any, ...]:
 
 @lru_cache(maxsize=2)
 def _detector(subject: str) -> Any:
-    """One in each process, made when it is first needed."""
+    """One per process, created on first use."""
     if subject == "body":
         from shared_tmu.detect.mediapipe_people import MediaPipePeople
 

@@ -1,4 +1,4 @@
-"""Which evaluation sets exist, by which names, and how each is opened."""
+"""The table of evaluation sets: their names, and how each is opened."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class DatasetSpec:
         name: the canonical name, used in results and file names.
         subject: what it shows, `"hand"` or `"body"`.
         aliases: further names, such as those of published configurations.
-        check: `(data_dir, options) -> None`, quick; raises `MissingAssetError` with what is missing and where
-            it comes from.
-        open: `(data_dir, options) -> set`; raises what `check` raises.
+        check: `(data_dir, options) -> None`, quick; raises `MissingAssetError`, which names what is missing
+            and where it comes from.
+        open: `(data_dir, options) -> set`; raises the same errors as `check`.
     """
 
     name: str
@@ -125,16 +125,17 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
 
 
 def dataset_names(text: str, subject: str | None = None) -> tuple[str, ...]:
-    """Canonical names of a comma list such as `"FreiHAND-VAL, synthhand"`, in its order, without repeats.
+    """Canonical names in a comma-separated list such as `"FreiHAND-VAL, synthhand"`, in its order, without
+    repeats.
 
-    Case, spaces, `-` and `_` do not matter.
+    Case, spaces, `-` and `_` are ignored.
 
     Args:
         text: the list.
         subject: what the sets must show, `"hand"` or `"body"`; None takes any.
 
     Raises:
-        InputError: a name that no such set has, or an empty list.
+        InputError: a name is unknown, or the list is empty.
     """
     specs = [spec for spec in DATASETS.values() if subject in (None, spec.subject)]
     by_key = {_key(n): s.name for s in specs for n in (s.name, *s.aliases)}
@@ -142,26 +143,26 @@ def dataset_names(text: str, subject: str | None = None) -> tuple[str, ...]:
     for part in filter(None, (p.strip() for p in text.split(","))):
         if _key(part) not in by_key:
             known = "; ".join(f"{s.name} (also {', '.join(s.aliases)})" for s in specs)
-            raise InputError(f"there is no dataset '{part}' in '{text}'. Known: {known}.")
+            raise InputError(f"there is no dataset '{part}' (in '{text}'): use one of {known}.")
         names[by_key[_key(part)]] = None
     if not names:
-        raise InputError(f"no dataset is named in '{text}': try {' or '.join(s.name for s in specs)}.")
+        raise InputError(f"'{text}' names no dataset: try {' or '.join(s.name for s in specs)}.")
     return tuple(names)
 
 
 def open_dataset(name: str, data_dir: Path, options: SetOptions | None = None) -> EvalSet:
-    """Open the set with this canonical name; our own sets are rendered now if they do not exist yet.
+    """Open the set with this canonical name; generated sets are rendered now if they do not exist yet.
 
     Raises:
-        MissingAssetError: files that the user has to supply are not there.
-        InputError: files exist but are not what they should be.
+        MissingAssetError: files that the user must supply do not exist.
+        InputError: files exist but have wrong contents.
     """
     with _told(data_dir):
         return DATASETS[name].open(data_dir, options or SetOptions())
 
 
 def check_dataset(name: str, data_dir: Path, options: SetOptions) -> None:
-    """Find out quickly whether a set can be opened.
+    """Check quickly whether a set can be opened.
 
     Raises:
         TMUError: see `open_dataset`.
@@ -181,8 +182,8 @@ def _told(data_dir: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.strerror:
             where = error.filename or data_dir
             text = f"{shortened(str(where))} cannot be read ({error.strerror})"
-        else:  # a path with a NUL, the home of nobody, links in a circle
-            text = f"{shortened(repr(str(data_dir)))} cannot be looked up ({error})"
+        else:  # a path with a NUL, a home folder of an unknown user, circular links
+            text = f"{shortened(repr(str(data_dir)))} cannot be a folder ({error})"
         raise InputError(f"{text}: name the folder of the datasets with --data_dir.") from error
 
 

@@ -1,5 +1,6 @@
-"""SynthBody-Eval, -Varied and -Calib: our own renders in EHF's layout, made on first use into a cache
-folder."""
+"""SynthBody-Eval, -Varied and -Calib: our own renders in EHF's layout, rendered on first use into a cache
+folder.
+"""
 
 from __future__ import annotations
 
@@ -26,21 +27,21 @@ _log = logging.getLogger(__name__)
 
 
 def open_synthbody(data_dir: Path, options: SetOptions) -> BodyMeshSet:
-    """Open SynthBody-Eval, made first if the cache lacks it; `data_dir` is not read.
+    """Open SynthBody-Eval, rendered first if it is not in the cache; `data_dir` is not used.
 
     Meshes are SynthBody's, in the camera's frame; the vertices of hands and face are selected by its skinning
     weights.
 
     Raises:
-        InputError: the cache cannot be written, or was damaged since; or another body model is asked for.
+        InputError: the cache cannot be written to or is damaged, or another body model is asked for.
     """
     del data_dir
     return _opened("synthbody", "SynthBody-Eval", "synthbody_eval", options, variety=0.0)
 
 
 def open_synthbody_varied(data_dir: Path, options: SetOptions) -> BodyMeshSet:
-    """Open SynthBody-Varied, the same held-out people with a photograph-like appearance, as `open_synthbody`
-    does.
+    """Open SynthBody-Varied, the same held-out people with a photograph-like appearance; see
+    `open_synthbody`.
 
     Raises:
         InputError: see `open_synthbody`.
@@ -50,8 +51,8 @@ def open_synthbody_varied(data_dir: Path, options: SetOptions) -> BodyMeshSet:
 
 
 def open_synthbody_calib(data_dir: Path, options: SetOptions) -> BodyMeshSet:
-    """Open SynthBody-Calib, people like those of SynthBody-Eval and none of them, for decisions such as which
-    layers to merge; as `open_synthbody` does.
+    """Open SynthBody-Calib, people similar to those of SynthBody-Eval but all different, for decisions such
+    as which layers to merge; see `open_synthbody`.
 
     Raises:
         InputError: see `open_synthbody`.
@@ -66,7 +67,7 @@ def open_synthbody_calib(data_dir: Path, options: SetOptions) -> BodyMeshSet:
 def open_more_synthbody(
     purpose: str, count: int, seed: int, variety: float, options: SetOptions
 ) -> BodyMeshSet:
-    """Open renders beside those of evaluations, see `open_more_synthhand`.
+    """Open further renders, apart from the evaluation sets; see `open_more_synthhand`.
 
     Raises:
         InputError: see `open_synthbody`.
@@ -94,7 +95,7 @@ def _opened(
         )
     count = OFFICIAL_COUNT if count is None else count
     folder = cache_folder() / folder_name
-    _log.info("%s: %d pictures in %s, made now if they are not there.", title, count, folder)
+    _log.info("%s: %d pictures in %s, rendered now if they do not exist.", title, count, folder)
     try:
         write_body_eval_set(folder, count=count, seed=EVAL_SEED if seed is None else seed, variety=variety)
         parts = parts_by_weight(load_smplx())
@@ -102,15 +103,17 @@ def _opened(
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"{title} cannot be kept in {folder} ({reason}): name another place with SHARED_TMU_CACHE."
+            f"{title} cannot be saved in {folder} ({reason}): name another folder with SHARED_TMU_CACHE."
         ) from error
     except InputError as error:
-        raise InputError(f"{error} This set makes itself: delete {folder} and run again.") from error
+        raise InputError(
+            f"{error} This set is generated: delete {folder} and run the command again to render it anew."
+        ) from error
     return replace(opened, projections=_projections(folder, opened.images)).opened_with(options)
 
 
 def _projections(folder: Path, images: Sequence[Path]) -> NDArray[np.float64]:
-    """Of the pictures' own cameras, `[N, 3, 4]`."""
+    """Projection matrices of the pictures' cameras, `[N, 3, 4]`."""
     from shared_tmu.synth.body.evalset import CAMERAS
 
     cameras = json.loads((folder / CAMERAS).read_bytes())["cameras"]

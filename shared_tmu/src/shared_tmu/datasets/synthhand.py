@@ -1,5 +1,6 @@
-"""SynthHand-Eval, -Varied and -Calib: our own renders in FreiHAND's layout, made on first use into a cache
-folder."""
+"""SynthHand-Eval, -Varied and -Calib: our own renders in FreiHAND's layout, rendered on first use into a
+cache folder.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +19,27 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Where generated data lives: `$SHARED_TMU_CACHE`, or `shared_tmu` in the user's cache folder."""
+    """The folder for generated data: `$SHARED_TMU_CACHE`, or `shared_tmu` in the user's cache folder."""
     if named := os.environ.get("SHARED_TMU_CACHE"):
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "shared_tmu"
 
 
 def open_synthhand(data_dir: Path) -> HandMeshSet:
-    """Open SynthHand-Eval, made first if the cache lacks it; `data_dir` is not read.
+    """Open SynthHand-Eval, rendered first if it is not in the cache; `data_dir` is not used.
 
     Raises:
-        InputError: the cache cannot be written, or was damaged since.
+        InputError: the cache cannot be written to or is damaged.
     """
     del data_dir
     return _opened("synthhand", "SynthHand-Eval", "synthhand_eval", variety=0.0)
 
 
 def open_synthhand_varied(data_dir: Path) -> HandMeshSet:
-    """Open SynthHand-Varied, the same held-out hands with a photograph-like appearance, as `open_synthhand`
-    does.
+    """Open SynthHand-Varied, the same held-out hands with a photograph-like appearance; see `open_synthhand`.
 
     Raises:
-        InputError: the cache cannot be written, or was damaged since.
+        InputError: the cache cannot be written to or is damaged.
     """
     del data_dir
     return _opened("synthhand-varied", "SynthHand-Varied", "synthhand_varied", variety=1.0)
@@ -48,28 +48,28 @@ def open_synthhand_varied(data_dir: Path) -> HandMeshSet:
 def open_more_synthhand(
     purpose: str, count: int, seed: int, variety: float, options: SetOptions
 ) -> HandMeshSet:
-    """Open renders beside those of evaluations, made first if the cache lacks them.
+    """Open further renders, apart from the evaluation sets, rendered first if they are not in the cache.
 
     Args:
-        purpose: what they are for; names them.
-        count: of pictures.
-        seed: names the sequence of scenes; that of evaluations is `synth.evalset.EVAL_SEED`.
+        purpose: their purpose, which is part of their name.
+        count: number of pictures.
+        seed: selects the sequence of scenes; evaluation sets use `synth.evalset.EVAL_SEED`.
         variety: share of pictures with a photograph-like appearance.
         options: how they are read.
 
     Raises:
-        InputError: as `open_synthhand`.
+        InputError: as in `open_synthhand`.
     """
     place = f"synthhand_{purpose}_{count}"
     return _opened(f"synthhand-{purpose}", place, place, variety, seed, count).opened_with(options)
 
 
 def open_synthhand_calib(data_dir: Path) -> HandMeshSet:
-    """Open SynthHand-Calib, hands like those of SynthHand-Eval and none of them, for decisions such as which
-    layers to merge; as `open_synthhand` does.
+    """Open SynthHand-Calib, hands similar to those of SynthHand-Eval but all different, for decisions such as
+    which layers to merge; see `open_synthhand`.
 
     Raises:
-        InputError: the cache cannot be written, or was damaged since.
+        InputError: the cache cannot be written to or is damaged.
     """
     del data_dir
     from shared_tmu.synth.evalset import CALIB_SEED
@@ -90,14 +90,16 @@ def _opened(
 
     count = OFFICIAL_COUNT if count is None else count
     folder = cache_folder() / folder_name
-    _log.info("%s: %d pictures in %s, made now if they are not there.", title, count, folder)
+    _log.info("%s: %d pictures in %s, rendered now if they do not exist.", title, count, folder)
     try:
         write_eval_set(folder, count=count, seed=EVAL_SEED if seed is None else seed, variety=variety)
         return read_freihand_layout(folder, name, count)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"{title} cannot be kept in {folder} ({reason}): name another place with SHARED_TMU_CACHE."
+            f"{title} cannot be saved in {folder} ({reason}): name another folder with SHARED_TMU_CACHE."
         ) from error
     except InputError as error:
-        raise InputError(f"{error} This set makes itself: delete {folder} and run again.") from error
+        raise InputError(
+            f"{error} This set is generated: delete {folder} and run the command again to render it anew."
+        ) from error
