@@ -44,8 +44,9 @@ def test_sizes_are_read_from_the_configuration(estimates, fields, size, grid):
 def test_a_configuration_that_says_nothing_is_an_error_and_no_guess(estimates, size):
     for fields in ({}, {"backbone": SimpleNamespace()}, {"encoder": SimpleNamespace()}):
         with pytest.raises(
-            ConfigError, match=rf"config\.{size} of the model was asked for, and ToyHand has none"
+            ConfigError,
+            match=rf"config\.{size} is needed to cut crops and to draw tokens, and this ToyHand has none",
         ):
             estimates.input_size(configured(**fields))
-        with pytest.raises(ConfigError, match=r"config\.\w+\.grid of the model"):
+        with pytest.raises(ConfigError, match=r"config\.\w+\.grid is needed"):
             estimates.grid(configured(**fields))

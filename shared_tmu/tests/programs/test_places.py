@@ -11,7 +11,9 @@ from shared_tmu.programs.places import require_places
 @pytest.mark.parametrize(
     "text", ["rtsp://10.0.0.1/stream", "http://a.b/c.mp4", "https://a.b", "udp://@:1234", "file:///a.mp4"]
 )
-@pytest.mark.parametrize(("flag", "words"), [("--video", "not supported yet"), ("--img_folder", "network")])
+@pytest.mark.parametrize(
+    ("flag", "words"), [("--video", "not supported yet"), ("--img_folder", "downloaded")]
+)
 def test_addresses_are_no_files(text, flag, words):
     with pytest.raises(InputError, match=words) as caught:
         require_places({flag: Path(text)})
@@ -41,5 +43,5 @@ def test_files_of_such_names_are_files(tmp_path, monkeypatch):
 def test_names_that_cannot_be_looked_up(tmp_path, flag):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for path in (tmp_path / ("x" * 300), Path("/" + "y/" * 5000), tmp_path / "loop" / "a"):
-        with pytest.raises(InputError, match=f"{flag} .* cannot be looked up"):
+        with pytest.raises(InputError, match=f"{flag} .* cannot be a file"):
             require_places({flag: path})

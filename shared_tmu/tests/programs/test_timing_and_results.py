@@ -114,7 +114,7 @@ def test_a_torn_line_is_closed_skipped_and_reported(tmp_path, caplog):
         file.write(whole[:4])
     append_record(path, {"n": 3})
     assert read_records(path) == [{"n": 1}, {"n": 3}]
-    assert "line 2 is not a whole record" in caplog.text
+    assert "line 2 is not a complete record" in caplog.text
 
 
 def test_what_json_cannot_say_is_refused_and_the_file_left_alone(tmp_path):

@@ -1,1 +1,1 @@
-"""What several programs (demo, evaluation, bench, export, training) share; imports none of them."""
+"""Code that several programs (demo, evaluation, bench, export, training) share; it imports none of them."""

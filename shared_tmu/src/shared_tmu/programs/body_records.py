@@ -13,13 +13,13 @@ One `.npz` and one `.json` per image, as for hands (see `records`); K people, 0 
 | crop_xywh_px | [K, 4] | px | the crop that the model saw: left, top, width, height |
 | global_orient_axis_angle | [K, 3] | rad | rotation of the pelvis in the camera frame, axis times angle |
 | body_pose_axis_angle | [K, 21, 3] | rad | rotations of the body joints in SMPL-X's order, to their parents |
-| left_hand_pose_axis_angle | [K, 15, 3] | rad | finger joints; SMPL-X's mean hand pose is to be added |
-| right_hand_pose_axis_angle | [K, 15, 3] | rad | the same of the right hand |
+| left_hand_pose_axis_angle | [K, 15, 3] | rad | finger joints, without SMPL-X's mean hand pose |
+| right_hand_pose_axis_angle | [K, 15, 3] | rad | the same for the right hand |
 | jaw_pose_axis_angle | [K, 3] | rad | rotation of the jaw |
 | betas | [K, 10] | | SMPL-X shape coefficients |
 | expression | [K, 10] | | SMPL-X expression coefficients |
 | crop_translation_m | [K, 3] | m | the model's own translation, for the camera of its crop |
-| translation_m | [K, 3] | m | what moves the person into the whole image's camera frame |
+| translation_m | [K, 3] | m | moves the person into the whole image's camera frame |
 | vertices_m | [K, 10475, 3] | m | mesh, before the translation |
 | joints_3d_m | [K, 137, 3] | m | SMPLest-X's key points, before the translation |
 | joints_2d_px | [K, 137, 2] | px | (joints_3d_m + translation_m) projected with camera_matrix |
@@ -27,7 +27,7 @@ One `.npz` and one `.json` per image, as for hands (see `records`); K people, 0 
 
 Convention: camera frame x right, y down, z forward; pixel centres at whole numbers. The model has a camera
 for each crop (focal length 5000 px at 256 x 192 px); here all people of an image share the image's camera,
-and the translation is the one that puts each pelvis to the same pixels at the same size.
+and each translation is chosen so that the pelvis stays at the same pixels and the person keeps the same size.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ TABLE = Table(
 def make_record(
     output: Mapping[str, NDArray[np.float32]], box: PersonBox, crop: BodyCrop, camera: ImageCamera
 ) -> Record:
-    """Turn one row of a model's output into the person it stands for.
+    """Convert one row of a model's output into a person.
 
     Args:
         output: SMPLest-X's output for the crop; see `SMPLestX.forward`.
         box: where the person was found.
-        crop: what the model saw.
-        camera: of the whole image.
+        crop: the crop that the model saw.
+        camera: camera of the whole image.
     """
     own = output["cam_trans"].astype(np.float64)
     vertices = output["smplx_mesh_cam"] - output["cam_trans"]
@@ -114,8 +114,8 @@ def make_record(
 
 
 def to_image_camera(point_m: NDArray[np.float64], crop: BodyCrop, camera: ImageCamera) -> NDArray[np.float64]:
-    """Where a point `[3]` of the crop's camera frame lies in the image's: at the same pixel, at the distance
-    at which things have the same size.
+    """Move a point `[3]` from the crop's camera frame to the image's: to the same pixel, at the distance at
+    which objects keep their size.
     """
     height, width = crop.size
     own = full_image_camera(crop.crop_xywh, CROP_FOCAL_PX, (width / 2, height / 2), (height, width))

@@ -1,9 +1,9 @@
-"""Start and end of every program: errors as one sentence, and standard streams that may be closed, full, or a
-pipe whose reader has ended.
+"""Start and end of every program: errors become one sentence, and the standard streams may be closed, on a
+full disk, or a pipe whose reader has ended.
 
-Work is never lost because its messages cannot be written: such output is dropped, reported once on stderr if
-possible, and the work continues. If output was lost by an error (a full disk), the exit status is 1; a stream
-that the user closed, or a reader that stopped reading, does not change it.
+A message that cannot be written never stops the work: such output is dropped, and this is reported once on
+stderr if possible. If output was lost by an error (a full disk), the exit status is 1; a stream that the user
+closed, or a reader that stopped reading, does not change it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def run_program(work: Callable[[], int | None], interrupted: Callable[[], str] |
 
     Args:
         work: the program; returns its exit status, None for 0.
-        interrupted: the message after Ctrl-C.
+        interrupted: the message to show after Ctrl-C.
 
     Raises:
         SystemExit: `work` ended itself, for example because of `--help` or a wrong command line.
@@ -63,18 +63,18 @@ class GuardedStream:
         self._is_missed = False
 
     def write(self, text: str) -> int:
-        """Write, with names that the encoding does not have spelled out."""
+        """Write text; characters that the encoding does not have are written as escape sequences."""
         fitting = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
         self._try(lambda stream: stream.write(fitting))
         return len(text)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what is buffered."""
         if self._error is None:
             self._try(lambda stream: stream.flush())
 
     def settle(self) -> bool:
-        """Report once that something could not be written; returns whether an error was the reason."""
+        """Report once if something could not be written; returns whether this was an error of the system."""
         self.flush()
         if not self._is_missed or self._error is None:
             return False
@@ -85,14 +85,14 @@ class GuardedStream:
         return number not in (errno.EPIPE, errno.EBADF)
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Whether the stream is a terminal."""
         with suppress(ValueError, OSError):
             return self._error is None and self._stream is not None and self._stream.isatty()
         return False
 
     @property
     def encoding(self) -> str:
-        """Of the stream."""
+        """The stream's encoding."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def __getattr__(self, name: str) -> Any:
@@ -126,7 +126,7 @@ def _guarded_streams() -> Iterator[GuardedStream]:
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:  # closed: the next opened file would get its descriptor, and then the messages
+        except OSError:  # closed: the next file to be opened would get this descriptor, and the messages
             _lead_nowhere(descriptor)
     before = sys.stdout, sys.stderr
     output, errors = GuardedStream(before[0], 1), GuardedStream(before[1], 2)

@@ -1,4 +1,4 @@
-"""What models estimate, a hand or a body: everything by which programs for the two differ, in one place."""
+"""What models estimate, a hand or a body: everything in which programs for the two differ, in one place."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from shared_tmu.masks import PatchWindows, cover_tokens
 
 @dataclass(frozen=True)
 class Estimate:
-    """A kind of thing that models estimate.
+    """What a model estimates: hands or bodies.
 
     Args:
-        name: `"hand"` or `"body"`; decides which evaluation sets there are.
-        one, many: its name in messages and tables, singular and plural.
+        name: `"hand"` or `"body"`; decides which evaluation sets are available.
+        one, many: the name in messages and tables, singular and plural.
         dataset: the evaluation set that is rendered on first use.
         calibration: the set for decisions, rendered on first use too; no picture of it is in `dataset`.
         body_flag: the flag for the body model's file.
         body_file: the usual name of that file.
-        bundled: the body model that is used without it.
+        bundled: the body model that is used if no file is given.
         backbone: the attribute of models and configurations that holds the ViT.
         body_layer: the attribute of models that holds the body model.
         size: the entry of a configuration with the input size, one side or height and width.
         is_normalised: whether pictures have mean 0 and deviation 1, or are in 0..1.
         vertices: function from a model's output to its vertices `[B, V, 3]` in metres.
-        joints: to its joints `[B, J, 3]` in metres, where its camera does not enter.
-        load_bodies: the bundled files that a model is built with, after its configuration.
+        joints: function from a model's output to its joints `[B, J, 3]` in metres, independent of the camera.
+        load_bodies: loads the bundled body models, the arguments with which a model is built after its
+            configuration.
     """
 
     name: str
@@ -77,11 +78,11 @@ class Estimate:
         return int(rows), int(columns)
 
     def cover(self, model: nn.Module, mask: Tensor) -> Tensor:
-        """Which patch tokens see a mask's foreground.
+        """Which patch tokens cover a mask's foreground.
 
         Args:
             model: knows which pixels of a crop its ViT sees.
-            mask: pixels of crops as the model is given them, `[B, H, W]` bool.
+            mask: foreground pixels of the crops that the model gets, `[B, H, W]` bool.
 
         Returns:
             `[B, P]` bool.
@@ -102,17 +103,17 @@ class Estimate:
 
 
 def _configured(model: nn.Module, name: str) -> Any:
-    """A value of a model's configuration by its dotted name.
+    """A value in a model's configuration, by its dotted name.
 
     Raises:
-        ConfigError: it is not there.
+        ConfigError: the configuration does not have it.
     """
     found: Any = model
     for part in ("config", *name.split(".")):
         if not hasattr(found, part):
             raise ConfigError(
-                f"config.{name} of the model was asked for, and {type(model).__name__} has none: crops are "
-                "cut and tokens drawn by it, so give the model's configuration that field."
+                f"config.{name} is needed to cut crops and to draw tokens, and this {type(model).__name__} "
+                "has none: add this field to the model's configuration."
             )
         found = getattr(found, part)
     return found

@@ -16,15 +16,17 @@ from shared_tmu.methods import METHODS, find_method
 from shared_tmu.trunk import Protect
 
 DEVICE_HELP = "auto, cpu, cuda, cuda:1, ..."
-CONFIG_HELP = "the checkpoint's model_config.yaml, or one in our layout, where it does not lie beside it"
+CONFIG_HELP = (
+    "the checkpoint's model_config.yaml, or a configuration in our layout, if it is not beside the checkpoint"
+)
 MAX_BATCH = 4096
-"""Largest number of images per call: beyond it a program would run out of memory on any device."""
+"""Largest number of images per model call: with more, a program would run out of memory on any device."""
 
 _DEVICE = re.compile(r"cpu|cuda(?::(\d{1,3}))?", re.ASCII)
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that `--device` names; `auto` is the first CUDA device if there is one.
+    """The device that `--device` names; `auto` is the first CUDA device if there is one, else the CPU.
 
     Raises:
         InputError: there is no such device here, or merging does not support it.
@@ -53,9 +55,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def named_path(text: str) -> Path:
-    """A path; an empty text, as of a variable that is not set, would be the current folder."""
+    """A path; an empty text is refused, because it would mean the current folder (a shell variable may be
+    unset).
+    """
     if not text.strip():
-        raise argparse.ArgumentTypeError("is empty: name a file or folder (a dot for this one)")
+        raise argparse.ArgumentTypeError("is empty: name a file or folder (. for the current one)")
     return Path(text)
 
 
@@ -79,19 +83,19 @@ def choose_protection(text: str) -> Protect:
 
 
 def split_list(flag: str, text: str) -> list[str]:
-    """The parts of a comma list.
+    """The items of a comma-separated list.
 
     Raises:
-        InputError: there is none.
+        InputError: the list is empty.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
-        raise InputError(f"{flag} is empty: name at least one, separated by commas.")
+        raise InputError(f"{flag} is empty: name at least one value; separate several by commas.")
     return parts
 
 
 def natural(text: str) -> int:
-    """A whole number of at least 0, as `argparse` takes types."""
+    """A whole number of at least 0: a `type` for `argparse`."""
     if not text.strip().isdecimal() or len(text) > 18:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {shortened(text, 40)!r}")
     return int(text)
@@ -117,25 +121,30 @@ def positive_number(text: str) -> float:
 
 
 METHOD_HELP = f"{', '.join(METHODS)}; a method's options follow it, as in pitome:variant=bsm"
-LEARNED_HELP = "what a method that learns has learned: a file of handle.save_learned"
+LEARNED_HELP = "file with the trained parts of a method that learns, written by handle.save_learned"
 
 
 def choose_learned(given: Path | None, methods: Sequence[str]) -> Path | None:
     """The file of `--learned`, for one of these methods.
 
     Raises:
-        InputError: a method that learns without a file, a file without such a method or for several, or no
-            such file.
+        InputError: a method learns and no file is given, a file is given and not exactly one method learns,
+            or the file does not exist.
     """
     learning = sorted({name for name in methods if find_method(name).learn is not None})
     if given is None and learning:
         raise InputError(
-            f"method {learning[0]!r} has learned parts, and no file of them was given: train them, write "
+            f"method {learning[0]!r} has learned parts, and no file with them was given: train them, save "
             "them with handle.save_learned, and pass --learned FILE."
         )
     if given is not None and len(learning) != 1:
-        found = f"{', '.join(learning)} all learn" if learning else f"{', '.join(methods)} learns nothing"
-        raise InputError(f"--learned holds what one method has learned, and {found}: choose --method so.")
+        found = f"{', '.join(learning)} all learn" if learning else f"{', '.join(methods)} has none"
+        raise InputError(
+            f"--learned names the learned parts of one method, but {found}: choose exactly one --method "
+            "that learns."
+        )
     if given is not None and not given.is_file():
-        raise InputError(f"--learned {given} is not a file.")
+        raise InputError(
+            f"--learned {given} does not exist, or is not a file: name a file written by handle.save_learned."
+        )
     return given

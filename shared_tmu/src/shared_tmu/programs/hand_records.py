@@ -1,8 +1,8 @@
 """What is known about each hand after prediction, and how it is saved.
 
 One `.npz` and one `.json` per image. The `.npz` holds arrays with the hands along the first dimension (K
-hands, 0 if none was found); the `.json` holds the same by hand, without vertices and faces, and says in its
-`fields` what each name means. Names, shapes and units:
+hands, 0 if none was found); the `.json` holds the same values for each hand, without vertices and faces, and
+explains each name in its `fields`. Names, shapes and units:
 
 | name | shape | unit | meaning |
 |---|---|---|---|
@@ -21,17 +21,17 @@ hands, 0 if none was found); the `.json` holds the same by hand, without vertice
 | hand_pose_axis_angle | [K, 15, 3] | rad | the same as axis times angle; MANO's mean pose is not subtracted |
 | betas | [K, 10] | | MANO shape coefficients |
 | weak_camera | [K, 3] | | (s, tx, ty): scale and shift of the weak-perspective camera of the crop |
-| translation_m | [K, 3] | m | what moves the hand into the whole image's camera frame |
+| translation_m | [K, 3] | m | moves the hand into the whole image's camera frame |
 | vertices_m | [K, 778, 3] | m | mesh, before the translation |
 | joints_3d_m | [K, 21, 3] | m | joints in OpenPose's order, before the translation |
 | joints_2d_px | [K, 21, 2] | px | (joints_3d_m + translation_m) projected with camera_matrix |
 | faces_right | [F, 3] | | triangles of right hands, counter-clockwise from outside |
 | faces_left | [F, 3] | | triangles of left hands |
 
-Convention: camera frame x right, y down, z forward; pixel centres at whole numbers. Left hands are true left
-hands: the model sees them mirrored, and everything it says is mirrored back - vertices and joints in x, the
-camera's tx, rotations R as M R M with M = diag(-1, 1, 1), axis-angle (x, y, z) as (x, -y, -z) - so they pose
-a left MANO model (`shared_tmu.body_models.load_mano(..., side="left")`) with the same betas.
+Convention: camera frame x right, y down, z forward; pixel centres at whole numbers. Left hands are saved as
+left hands: the model sees them mirrored, and all its outputs are mirrored back - vertices and joints in x,
+the camera's tx, rotations R as M R M with M = diag(-1, 1, 1), axis-angle (x, y, z) as (x, -y, -z) - so the
+parameters fit a left MANO model (`shared_tmu.body_models.load_mano(..., side="left")`) with the same betas.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ TABLE = Table(
 def make_record(
     output: Mapping[str, NDArray[np.float32]], box: HandBox, crop: HandCrop, camera: ImageCamera
 ) -> Record:
-    """Turn one row of a model's output into the hand it stands for.
+    """Convert one row of a model's output into a hand.
 
     Args:
         output: `pred_cam` [3], `global_orient` [1, 3, 3], `hand_pose` [15, 3, 3], `betas` [10],
             `pred_vertices` [V, 3] and `pred_keypoints_3d` [21, 3], all of the right hand in the crop.
         box: where it was found.
-        crop: what the model saw.
-        camera: of the whole image.
+        crop: the crop that the model saw.
+        camera: camera of the whole image.
     """
     sign = 1.0 if box.is_right else -1.0
     mirror = np.array([sign, 1.0, 1.0])

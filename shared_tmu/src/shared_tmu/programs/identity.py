@@ -1,4 +1,4 @@
-"""Digests of everything that a result depends on: finished work is reused exactly as long as they match."""
+"""Digests of everything that a result depends on: finished work is reused only if they match."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 import shared_tmu
 from shared_tmu.models.config import ModelConfig
 
-# parts of shared_tmu on which predictions and scores do not depend
+# parts of shared_tmu that do not affect predictions and scores
 _BESIDE = ("bench", "demo", "detect", "evaluation", "programs", "synth", "viz", "assets")
 
 
@@ -40,7 +40,9 @@ def weights_sha256(model: nn.Module) -> str:
 
 
 def code_sha256(model_folder: Path) -> str:
-    """SHA-256 over the sources of predictions and scores: the core and the model folder's packages."""
+    """SHA-256 over the source code that decides predictions and scores: the core and the model folder's
+    packages.
+    """
     core = Path(shared_tmu.__file__).parent
     files = [p for p in core.rglob("*.py") if p.relative_to(core).parts[0] not in _BESIDE]
     packages = [p.parent for p in model_folder.glob("*/__init__.py")]
@@ -53,7 +55,8 @@ def code_sha256(model_folder: Path) -> str:
 
 
 def sizes_of(model: nn.Module) -> Any:
-    """The model's configuration as plain values: entries such as cameras are not weights, but affect
-    results."""
+    """The model's configuration as plain values: entries such as the camera are not weights, but affect
+    results.
+    """
     config = getattr(model, "config", None)
     return config.to_dict() if isinstance(config, ModelConfig) else None

@@ -36,7 +36,7 @@ def choose_mask(text: str, methods: Sequence[str], place: MaskPlace) -> str:
         mixing = next((name for name in methods if find_method(name).mixes), None)
         if mixing is not None:
             raise InputError(
-                f"--mask {text} keeps tokens of the subject apart, and method {mixing!r} mixes all of them: "
+                f"--mask {text} keeps tokens of the subject apart, but method {mixing!r} mixes all tokens: "
                 "use --mask none, or another method."
             )
     return text
@@ -68,11 +68,13 @@ def choose_weight(text: str) -> float | None:
     return weight
 
 
-_PROBE_HELP = "for --mask probe: a file of shared_tmu.training.probe; without it the one beside the weights"
+_PROBE_HELP = (
+    "for --mask probe: a file written by shared_tmu.training.probe; default: the one beside the weights"
+)
 
 
 def probe_beside(checkpoint: Path) -> Path:
-    """Where the probe for a checkpoint is looked for."""
+    """The file in which the probe for a checkpoint is looked for."""
     return checkpoint.with_name(f"{checkpoint.stem}.probe.safetensors")
 
 
@@ -92,7 +94,7 @@ def choose_probe(given: Path | None, mask: str, checkpoint: Path) -> Path | None
     found = given or probe_beside(checkpoint)
     if not found.is_file():
         raise InputError(
-            f"--mask {mask} reads tokens with a probe for {checkpoint.name}, and {found} is not a file: "
+            f"--mask {mask} reads tokens with a probe for {checkpoint.name}, but {found} does not exist: "
             "train one with python -m shared_tmu.training.probe (minutes), or use --mask box."
         )
     return found
@@ -105,4 +107,4 @@ def refuse_unused_probe(given: Path | None, chosen: Iterable[Path | None]) -> No
         InputError: none does.
     """
     if given is not None and not any(chosen):
-        raise InputError("--probe was given, and no mask reads it: add --mask probe, or leave it out.")
+        raise InputError("--probe was given, but no mask reads it: add --mask probe, or leave --probe out.")

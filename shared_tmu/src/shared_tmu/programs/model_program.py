@@ -1,4 +1,4 @@
-"""The description of a model folder that every program reads; finding it by name; and one merging setting."""
+"""The description of a model folder that every program reads, its lookup by name, and a merging setting."""
 
 from __future__ import annotations
 
@@ -45,16 +45,15 @@ class ModelProgram:
 
     Args:
         name: the model's name in results, e.g. `"HaMeR"`.
-        folder: the model folder; its sources count when deciding whether finished work still holds.
+        folder: the model folder; if its source code changes, finished work is computed again.
         config: the model's configuration class; `config.official()` has the published sizes.
         build: makes an untrained model from a configuration and `estimates.load_bodies()`.
         load_model: `(checkpoint, body model file, configuration, each or None) -> model` in eval mode; the
             model maps a batch with `img` to a dictionary with the published keys, and has its `config`.
-        save_model: writes a model to a `.safetensors`, its sizes beside it.
+        save_model: writes a model to a `.safetensors` file, with its configuration beside it.
         patch: the folder's `tmu.patch`.
         default_checkpoint: the file that `load_model(None, ...)` reads.
-        narrow: function from a configuration to one with the same depth and a small width, to try a command
-            with.
+        narrow: function from a configuration to one with the same depth and a small width, for quick trials.
         estimates: what the model estimates.
         parts: the model's modules after the ViT, by the name of their part in a profile.
         published: name of the file with the published training recipe; None if there is none.
@@ -75,7 +74,7 @@ class ModelProgram:
 
     @property
     def sizes(self) -> Mapping[str, Callable[[], nn.Module]]:
-        """Models to time by name, on the CPU in float32 and eval mode; the first is the default."""
+        """Models for timing, by name: on the CPU, in float32, in eval mode. The first is the default."""
         return {
             "vit-h": lambda: self.build_random(self.config.official()),
             "thin": lambda: self.load_model(None),
@@ -83,21 +82,23 @@ class ModelProgram:
         }
 
     def blocks_of(self, model: nn.Module) -> BlocksOf:
-        """Where the blocks of the model's ViT are."""
+        """The place of the blocks of the model's ViT."""
         return BlocksOf(model, f"{self.estimates.backbone}.blocks")
 
     def build_random(self, config: Any) -> nn.Module:
-        """A model with random weights: how long it takes does not depend on them."""
+        """A model with random weights: its speed does not depend on their values."""
         return build_random(lambda: self.build(config, *self.estimates.load_bodies()))
 
     @property
     def data_dir(self) -> Path:
-        """Where data and detectors are looked for: in the repository, or where an installed model runs."""
+        """The folder in which data and detectors are looked for: in the repository, or, for an installed
+        model, the current folder.
+        """
         return Path("data") if self._is_installed else self.folder.parent / "data"
 
     @property
     def results_dir(self) -> Path:
-        """Where evaluations are kept."""
+        """The folder for results of evaluations."""
         return Path("results") if self._is_installed else self.folder / "results"
 
     @property
@@ -107,14 +108,14 @@ class ModelProgram:
 
 
 MODELS = "shared_tmu.models"
-"""Entry points that installed model packages declare."""
+"""The group of entry points in which installed model packages declare themselves."""
 
 
 def find_program(name: str) -> ModelProgram:
-    """An installed model; capitals and punctuation of its name do not count.
+    """The installed model of this name; case and punctuation are ignored.
 
     Raises:
-        InputError: no such model; the message names those that are installed.
+        InputError: no such model is installed; the message names those that are.
     """
     found = {_plain(entry.name): entry for entry in entry_points(group=MODELS)}
     if not found:
@@ -132,7 +133,7 @@ def _plain(name: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One line of results: a merging setting.
+    """A merging setting; each gives one line of results.
 
     Args:
         schedule: tokens to remove per layer.
@@ -140,9 +141,9 @@ class Run:
         unmerge: whether the full sequence is restored; False is the merge-only control.
         protect: which tokens are protected, see `shared_tmu.run_trunk`; `"last"` is a control.
         mask: which tokens merge last, see `shared_tmu.masks.find_masks`.
-        learned: file of what the method has learned, of `handle.save_learned`; None for methods that learn
-            nothing.
-        layers: which blocks of the model become one first; None leaves all as they are.
+        learned: file with the method's trained parts, written by `handle.save_learned`; None for methods that
+            learn nothing.
+        layers: blocks of the model that are merged into one first; None keeps all blocks.
         probe: file of the probe, for masks that read it.
         weight: of tokens that surely show the subject; None for `background first`, see
             `method_parts.protection`.
@@ -194,10 +195,10 @@ class Run:
         return handle
 
     def check(self, program: ModelProgram, model: nn.Module) -> None:
-        """See that it fits a model.
+        """Check that the setting fits a model.
 
         Raises:
-            TMUError: it does not, or its probe was trained for other weights.
+            TMUError: it does not fit, or its probe was trained for other weights.
         """
         self.patched(program, model).remove()
         if self.probe is not None:
@@ -208,12 +209,13 @@ class Run:
     def applied(
         self, program: ModelProgram, model: nn.Module, pixels: Tensor | None = None
     ) -> Iterator[None]:
-        """As `patched`, with the layers of this run; `off` does not patch: it is the baseline itself.
+        """Like `patched`, with the layers of this run; `off` does not patch: it is the baseline itself.
 
         Args:
-            program: of the model.
-            model: to run.
-            pixels: what the crops of this batch show of their subjects, `[B, H, W]` bool; None for no masks.
+            program: description of the model.
+            model: the model to run.
+            pixels: pixels of this batch's crops that show their subjects, `[B, H, W]` bool; None for no
+                masks.
         """
         with self.shortened(program, model):
             if self.schedule.is_off:
@@ -230,14 +232,15 @@ def batch_mask(
     pixels: Tensor | None,
     weight: float | None = WEIGHT,
 ) -> Tensor | ReadMask | None:
-    """The mask of a batch: tokens that see its subjects, or what is read in the model; None for none.
+    """The mask of a batch: tokens that cover its subjects, or a mask that is read in the model; None for no
+    mask.
 
     Args:
-        handle: of a model patched by `Run.patched`.
-        program: of the model.
-        model: knows which pixels its tokens see.
-        pixels: what the crops show of their subjects, `[B, H, W]` bool; crops without a pixel have the mask
-            that is read in the model, if there is one. None for no masks in pixels.
+        handle: handle of a model patched by `Run.patched`.
+        program: description of the model.
+        model: the model, which knows the pixels of its tokens.
+        pixels: pixels of the crops that show their subjects, `[B, H, W]` bool; crops without such a pixel use
+            the mask that is read in the model, if there is one. None for no masks in pixels.
         weight: see `Run`.
     """
     read = handle.mask if isinstance(handle.mask, Weighed) else None
@@ -260,4 +263,4 @@ def masked(
 
 
 BASELINE = Run(Schedule.parse("off"), "tome", unmerge=True)
-"""The unpatched model, which every other run is compared with."""
+"""The unpatched model, with which every other run is compared."""

@@ -1,5 +1,4 @@
-"""Detects command-line paths that cannot be files: URLs, cameras, names that the file system does not
-allow."""
+"""Detects command-line values that cannot be files: URLs, cameras, names that no file system allows."""
 
 from __future__ import annotations
 
@@ -18,10 +17,10 @@ _CAMERA = re.compile(
 
 
 def require_places(given: Mapping[str, Any]) -> None:
-    """Refuse values that look like files but are not.
+    """Refuse values that are not files but could be taken for them.
 
     Args:
-        given: values by flag, such as `--video`; all but paths are left alone.
+        given: values by flag, such as `--video`; values that are not paths are ignored.
 
     Raises:
         InputError: an address, a camera, or a path that cannot be looked up.
@@ -39,15 +38,17 @@ def _require_place(flag: str, path: Path) -> None:
         mode = 0
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{flag} {_short(text)} cannot be looked up ({reason}): name another.") from error
+        raise InputError(
+            f"{flag} {_short(text)} cannot be a file ({reason}): name a file on this machine."
+        ) from error
     if mode == 0 and _ADDRESS.match(text):
         address = text if "://" in text else text.replace(":/", "://", 1)  # a path has single slashes
-        what = "streams are not supported yet" if flag == "--video" else "nothing is fetched from a network"
-        raise InputError(f"{flag} {_short(address)} is an address: {what}; name a file on this machine.")
+        what = "streams are not supported yet" if flag == "--video" else "nothing is downloaded"
+        raise InputError(f"{flag} {_short(address)} is a URL: {what}; name a file on this machine.")
     if flag == "--video" and (stat.S_ISCHR(mode) or (mode == 0 and _CAMERA.fullmatch(text))):
         raise InputError(
             f"{flag} {_short(text)} is a camera or another device: cameras are not supported yet; "
-            "record a clip, then name its file."
+            "record a clip and name its file."
         )
 
 

@@ -1,4 +1,4 @@
-"""Models to time: random weights at full size in seconds, and copies that share their weights."""
+"""Models for timing: random weights at full size within seconds, and copies that share their weights."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class _NoDraws(TorchFunctionMode):
-    """Inside, random initialisation writes a constant: otherwise a large model would draw most weights twice.
+    """Inside the `with` block, random initialisation writes a constant: a large model would otherwise draw
+    most weights twice.
 
-    Normal draws become their mean, because `trunc_normal_` draws again until every value is within bounds.
+    Normal draws return their mean, because `trunc_normal_` repeats its draw until every value is within
+    bounds.
     """
 
     def __torch_function__(
@@ -33,15 +35,15 @@ class _NoDraws(TorchFunctionMode):
 
 
 def build_random(make: Callable[[], M], seed: int = 0) -> M:
-    """A model in eval mode with random weights, for timing: ViT-H takes seconds, not minutes.
+    """A model in eval mode with random weights, for timing: building ViT-H takes seconds instead of minutes.
 
-    Matrices are normal with standard deviation 0.02, vectors keep the zeros and ones that `make` gives, or
-    become zeros where it would draw. The values say nothing about the model; how long it takes does not
-    depend on them.
+    Matrices are normal with standard deviation 0.02, vectors keep the zeros and ones that `make` gives them,
+    or become zeros where it would draw random numbers. The outputs have no meaning; the speed does not depend
+    on the values.
 
     Args:
-        make: builds the model; the drawing of random numbers inside it is skipped.
-        seed: of the weights.
+        make: builds the model; random numbers are not drawn inside it.
+        seed: seed of the weights.
     """
     with _NoDraws():
         model = make()
@@ -57,7 +59,7 @@ def build_random(make: Callable[[], M], seed: int = 0) -> M:
 
 
 def share_weights(model: M) -> M:
-    """A copy with modules and parameters of its own, whose values lie in the same memory.
+    """A copy with its own modules and parameters, whose values share the original's memory.
 
     So it can be patched, compiled or converted to another dtype without changing the original.
     """

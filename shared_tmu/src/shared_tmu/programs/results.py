@@ -22,12 +22,12 @@ _PACKAGES = ("shared_tmu", "torch", "numpy", "scipy", "opencv-contrib-python", "
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one line to a JSON-lines file, in a single write that is on disk when this returns.
+    """Append one line to a JSON-lines file, in a single write that is on disk when this returns.
 
-    An incomplete line from an earlier crash is ended first, so that this record starts on a line of its own.
+    An incomplete line from an earlier crash is ended first, so that this record starts on its own line.
 
     Raises:
-        ValueError: the record holds NaN or infinity, which JSON cannot say.
+        ValueError: the record holds NaN or infinity, which JSON cannot represent.
         OSError: the file cannot be written.
     """
     line = json.dumps(record, allow_nan=False, ensure_ascii=False)
@@ -46,9 +46,9 @@ def require_writable(path: Path) -> None:
     """Refuse a results file that cannot be written, before hours are spent on its contents.
 
     Raises:
-        InputError: it is no regular file, or cannot be opened or made there; it is left as it was.
+        InputError: it is not a regular file, or cannot be opened or created; nothing is changed.
     """
-    target = write_target(path)  # a link may lead to a file that is not there yet
+    target = write_target(path)  # a link may point to a file that does not exist yet
     is_new = not target.exists()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def require_writable(path: Path) -> None:
             target.unlink()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"results cannot be written to {path} ({reason}): name another file.") from error
+        raise InputError(f"results cannot be written to {path} ({reason}): choose another file.") from error
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror}): name another place for results."
+            f"{path} cannot be read ({error.strerror}): choose another file or folder for the results."
         ) from error
     records = []
     for number, line in enumerate(content.splitlines(), start=1):
@@ -88,16 +88,16 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         if isinstance(record, dict):
             records.append(record)
         else:
-            _log.warning("%s, line %d is not a whole record and is left out.", path, number)
+            _log.warning("%s, line %d is not a complete record and is ignored.", path, number)
     return records
 
 
 def describe_environment(device: torch.device, folder: Path) -> dict[str, Any]:
-    """What a result depends on besides the model: `versions`, `machine` and `commit`.
+    """What a result depends on apart from the model: `versions`, `machine` and `commit`.
 
     Args:
         device: where the model runs; its product name is part of `machine`.
-        folder: inside the checkout whose commit is asked for.
+        folder: a folder inside the checkout whose commit is recorded.
     """
     return {
         "versions": {
@@ -136,7 +136,7 @@ def _version(package: str) -> str | None:
 def _commit(folder: Path) -> str | None:
     """The checkout's commit, with `-dirty` if tracked files differ from it; None outside a git checkout.
 
-    Results and documents do not count: writing the first result must not make another checkout of it.
+    Results and documents are ignored: the first result that is written must not make the checkout dirty.
     """
     where = ("--", ":(top)", *(f":(top,exclude){pattern}" for pattern in ("assets", "*.md")))
     try:

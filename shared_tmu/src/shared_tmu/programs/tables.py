@@ -28,7 +28,7 @@ class Field:
     meaning: str
 
     def nothing(self) -> NDArray[Any]:
-        """The array of an image in which nothing was found, `[0, ...]`."""
+        """The array for an image in which nothing was found, `[0, ...]`."""
         sizes = [int(size) for size in self.shape.strip("[]").split(",")[1:]]
         return np.zeros((0, *sizes), bool if self.name.startswith("is_") else np.float64)
 
@@ -38,9 +38,9 @@ class Table:
     """All names that are saved for an image.
 
     Attributes:
-        fields: in order.
-        per_image: those that an image has once; all others have what was found along their first dimension.
-        npz_only: those that are too large for the `.json`.
+        fields: the names, in order.
+        per_image: names that an image has once; the first dimension of all others is the hand or person.
+        npz_only: names that are too large for the `.json`.
         many: name of the list of hands or people in the `.json`.
         extra: further entries of every `.json`, such as names of joints.
     """
@@ -53,7 +53,7 @@ class Table:
 
     @property
     def per_item(self) -> tuple[Field, ...]:
-        """Those that every hand or person has."""
+        """The names that every hand or person has."""
         return tuple(one for one in self.fields if one.name not in self.per_image)
 
     def arrays(self, records: Sequence[Record], once: Arrays) -> dict[str, NDArray[Any]]:
@@ -61,7 +61,7 @@ class Table:
 
         Args:
             records: what was found.
-            once: those of `per_image`.
+            once: the values of `per_image`.
         """
         arrays = dict(once)
         for one in self.per_item:
@@ -70,8 +70,8 @@ class Table:
         return {one.name: arrays[one.name] for one in self.fields}
 
     def to_json(self, arrays: Arrays, facts: Mapping[str, Any]) -> bytes:
-        """The `.json`: `facts` about the image and the model, `fields`, and what was found one by one (unless
-        all that is in the `.npz` only).
+        """The `.json`: `facts` about the image and the model, `fields`, and the hands or people one by one
+        (unless all their values are in the `.npz` only).
         """
         kept = [one for one in self.fields if one.name not in self.npz_only]
         items = [one.name for one in kept if one.name not in self.per_image]
@@ -103,9 +103,7 @@ def parse_fields(doc: str | None) -> tuple[Field, ...]:
 
 @dataclass(frozen=True)
 class Record:
-    """One predicted hand or person in the whole image's camera frame; the values are those of the table,
-    for one item.
-    """
+    """One predicted hand or person in the whole image's camera frame, with the values of the table."""
 
     box: Any
     values: Mapping[str, NDArray[Any]]
@@ -118,7 +116,7 @@ class Record:
 
 @dataclass(frozen=True)
 class ImageCamera:
-    """The pinhole camera that a whole image is taken to have."""
+    """The pinhole camera that is assumed for a whole image."""
 
     width: int
     height: int
@@ -140,7 +138,7 @@ class ImageCamera:
         return np.asarray(points[:, :2] / points[:, 2:] * self.focal_px + self.principal_point_px)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What every table has once per image: `image_size_px`, `focal_px`, `principal_point_px`,
+        """What every table holds once per image: `image_size_px`, `focal_px`, `principal_point_px`,
         `camera_matrix`.
         """
         (cx, cy), f = self.principal_point_px, self.focal_px
@@ -160,7 +158,7 @@ def to_npz(arrays: Arrays) -> bytes:
 
 
 def _layout(value: Any, depth: int, indent: str = "") -> str:
-    """JSON with the outer `depth` levels one item per line and the rest compact."""
+    """JSON with one item per line in the outer `depth` levels and the rest compact."""
     deeper = indent + "  "
     if depth and isinstance(value, dict) and value:
         items = [f"{json.dumps(key)}: {_layout(item, depth - 1, deeper)}" for key, item in value.items()]

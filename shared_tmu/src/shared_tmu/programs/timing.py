@@ -1,6 +1,6 @@
 """Time several variants in turn, so that anything that slows the machine down affects all of them.
 
-A round times every variant (contender) once; rounds are repeated. The first rounds are discarded (lazy
+A round times every variant ("contender") once; rounds are repeated. The first rounds are discarded (lazy
 initialisation, kernel selection), the device is synchronised before and after every call, and the results are
 medians and quartiles of the ratios within a round.
 """
@@ -42,7 +42,7 @@ class Timing:
         return _quartiles(self.seconds)
 
     def per_second(self, items: int) -> float:
-        """Items (images) per second if each call handles `items` of them, from the median."""
+        """Items (images) per second, from the median, if each call handles `items` of them."""
         return items / self.median_s
 
 
@@ -78,17 +78,19 @@ def measure_in_turn(
     warmup: int = 3,
     budget_s: float = 30.0,
 ) -> dict[Name, Timing]:
-    """Time `call` inside each contender's context, in turn: A B, B A, A B, ...; entering is not timed.
+    """Time `call` inside each contender's context, in turn: A B, B A, A B, ...; entering the context is not
+    timed.
 
     Every second round runs in reverse order, so that neither drift nor the order favours a contender.
 
     Args:
         call: what is timed; its result is dropped.
-        contenders: name to a function that makes the context to call in, e.g. `lambda: patch(model, "5x20")`.
+        contenders: by name, functions that make the context for the call, e.g. `lambda: patch(model,
+            "5x20")`.
         device: synchronised before and after every call.
         rounds: how often each contender is timed.
-        warmup: rounds before these that do not count.
-        budget_s: stop early when the timed rounds have taken this long, though not before five of them.
+        warmup: untimed rounds before these.
+        budget_s: stop when the timed rounds have taken this long, but not before five of them.
 
     Returns:
         One `Timing` per contender, all with the same number of rounds.
