@@ -165,7 +165,7 @@ def test_boxes_and_detector_must_agree(tmp_path):
         make_people_detector("boxes", tmp_path)
     with pytest.raises(InputError, match="not used by --detector mediapipe"):
         make_people_detector("mediapipe", tmp_path, boxes=tmp_path / "b.json")
-    with pytest.raises(InputError, match="unknown detector of people 'vitdet'"):
+    with pytest.raises(InputError, match="unknown person detector 'vitdet'"):
         make_people_detector("vitdet", tmp_path)
 
 

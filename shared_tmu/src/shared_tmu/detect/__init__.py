@@ -1,11 +1,11 @@
-"""Hand detectors behind one interface; each imports its own packages only when it is made.
+"""Hand detectors behind one interface; each imports its packages only when it is created.
 
 | name | needs | finds |
 |---|---|---|
 | mediapipe | nothing to download | hands of any size, over a pyramid of tiles |
 | yolo | `detector.pt`, ultralytics | hands, in one network |
 | vitdet | three files, detectron2, mmpose | people, then their hands, as in HaMeR's published demo |
-| boxes | a JSON file (see `boxes`) | what the file says |
+| boxes | a JSON file (see `boxes`) | the boxes in the file |
 | whole-image | nothing | one right hand that fills the picture |
 """
 
@@ -56,7 +56,7 @@ def choose_detector(folder: Path, boxes: Path | None, body_detector: str = "vitd
         if not missing:
             return name
         _log.warning(
-            "%s is there, but the %s detector also needs %s, which is not installed: using mediapipe.",
+            "%s exists, but the %s detector also needs %s, which is not installed: using mediapipe.",
             files[0],
             name,
             " and ".join(missing),
@@ -67,18 +67,18 @@ def choose_detector(folder: Path, boxes: Path | None, body_detector: str = "vitd
 def make_detector(
     name: str, folder: Path, boxes: Path | None = None, body_detector: str = "vitdet", device: str = "cpu"
 ) -> Detector:
-    """Make a detector.
+    """Create a detector.
 
     Args:
         name: one of `DETECTORS`.
-        folder: where the files of yolo and vitdet are.
+        folder: folder of the files of yolo and vitdet.
         boxes: the boxes file; needed by `boxes`, refused by the others.
-        body_detector: which network finds people for `vitdet`, one of `BODY_DETECTORS`.
-        device: where yolo and vitdet run.
+        body_detector: network that finds people for `vitdet`, one of `BODY_DETECTORS`.
+        device: device of yolo and vitdet.
 
-    Raises:
-        InputError: an unknown name, a missing or unreadable boxes file, or one that would not be used.
-        MissingAssetError: a file that the detector needs is not there.
+        Raises:
+        InputError: the name is unknown, or the boxes file is missing, unreadable or would not be used.
+        MissingAssetError: a file that the detector needs does not exist.
         MissingDependencyError: a package that the detector needs is not installed.
     """
     if name == "auto":
@@ -87,10 +87,10 @@ def make_detector(
         from shared_tmu.detect.boxes import BoxesDetector
 
         if boxes is None:
-            raise InputError("--detector boxes was asked for without a file: add --boxes FILE.json.")
+            raise InputError("--detector boxes needs a boxes file: add --boxes FILE.json.")
         return BoxesDetector.from_file(boxes)
     if boxes is not None:
-        raise InputError(f"--boxes {boxes} is not used by --detector {name}: leave one of them out.")
+        raise InputError(f"--boxes {boxes} is not used by --detector {name}: leave one of the two out.")
     if name == "mediapipe":
         from shared_tmu.detect.mediapipe_hands import MediaPipeDetector
 

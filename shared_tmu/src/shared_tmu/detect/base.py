@@ -21,12 +21,11 @@ class HandBox:
     """One hand in an image.
 
     Attributes:
-        box_xyxy: tight box (x1, y1, x2, y2) in pixels, x1 < x2 and y1 < y2; it may reach over the image's
-            border.
-        is_right: whether it is the person's right hand.
-        score: confidence in [0, 1]; 1 where a user gave the box.
-        landmarks_px: its 21 key points (x, y) in OpenPose's order, `[21, 2]`, NaN where it is not known; None
-            from detectors that find boxes only.
+        box_xyxy: tight box (x1, y1, x2, y2) in pixels, x1 < x2 and y1 < y2; it may extend beyond the image.
+            is_right: whether it is the person's right hand.
+        score: confidence in [0, 1]; 1 if a user gave the box.
+        landmarks_px: its 21 key points (x, y) in OpenPose's order, `[21, 2]`, NaN if unknown; None from
+            detectors that find only boxes.
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -39,7 +38,7 @@ class HandBox:
 class PersonBox:
     """One person in an image; see `HandBox` for the attributes.
 
-    Landmarks are MediaPipe's 33; `silhouette` is what the detector segmented, None if it did not.
+    Landmarks are MediaPipe's 33; `silhouette` is the detector's segmentation, None if it made none.
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -50,10 +49,10 @@ class PersonBox:
 
 @dataclass(frozen=True)
 class Detection(Generic[B]):
-    """What was found in one image, and the problems of boxes that were left out.
+    """What was found in one image, and why boxes were left out.
 
     Attributes:
-        boxes: usable ones, in a fixed order.
+        boxes: usable boxes, in a fixed order.
         problems: one sentence for each box that could not be used.
     """
 
@@ -67,15 +66,15 @@ class Detector(Protocol):
     name: str
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[Any]:
-        """Hands or people in one image `[H, W, 3]`; `image_name` is its path under the image folder."""
+        """Hands or people in one image `[H, W, 3]`; `image_name` is its path inside the image folder."""
         ...
 
 
 def check_box(box_xyxy: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
-    """A box that can be cropped: four finite numbers, not upside down, and some of it inside the image.
+    """A box that can be cropped: four finite numbers, x1 < x2 and y1 < y2, and partly inside the image.
 
     Raises:
-        InputError: it is not; the message names the numbers and the rule.
+        InputError: it cannot be cropped; the message names the numbers and the rule.
     """
     if len(box_xyxy) != 4 or not all(math.isfinite(value) for value in box_xyxy):
         raise InputError(f"box {_text(box_xyxy)}: expected four finite numbers x1, y1, x2, y2 in pixels.")
@@ -95,7 +94,7 @@ def _text(box: Sequence[float]) -> str:
 
 
 def valid_boxes(boxes: Sequence[B], image_bgr: NDArray[np.uint8]) -> Detection[B]:
-    """Split what was found into what can be used and a sentence for each of the others."""
+    """The usable boxes, with one sentence for each of the others."""
     height, width = image_bgr.shape[:2]
     good: list[B] = []
     problems: list[str] = []

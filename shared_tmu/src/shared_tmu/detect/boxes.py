@@ -1,6 +1,6 @@
 """Boxes of hands or people that the user supplies.
 
-The file is JSON, one entry for each image; names are paths under the image folder::
+The file is JSON with one entry for each image; names are paths inside the image folder::
 
     {
       "street.jpg": [
@@ -11,9 +11,9 @@ The file is JSON, one entry for each image; names are paths under the image fold
     }
 
 `box_xyxy` is the tight box in pixels of the upright image: left, top, right, bottom. `is_right` says whether
-a hand is the person's right one (people have none); `score` (0 to 1) may be left out. Images that are not
-named have no hands or people. Frame 12 of a video is `clip.mp4:12`; boxes under `clip.mp4` are those of all
-frames that are not named themselves.
+a hand is the person's right hand (boxes of people do not have it); `score` (0 to 1) is optional. Images that
+are not named have no hands or people. Frame 12 of a video is `clip.mp4:12`; boxes under `clip.mp4` are used
+for all frames that are not named themselves.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ PERSON_FORMAT = '{"photo.jpg": [{"box_xyxy": [x1, y1, x2, y2]}]}'
 
 _SMALLEST_PX = 2.0
 _NORMALISED = 1.5
-"""Largest number that is taken for a fraction of the image's side: boxes may reach slightly over the
-border."""
+"""Largest number that is read as a fraction of the image's side: boxes may extend slightly beyond the
+border.
+"""
 
 _PERCENT = 100
 _LARGEST = sys.float_info.max
@@ -60,7 +61,7 @@ class BoxesDetector:
 
     @classmethod
     def from_file(cls, path: Path, of_people: bool = False) -> BoxesDetector:
-        """Read a boxes file, of hands or of people.
+        """Read a boxes file with hands or people.
 
         Raises:
             InputError: see `read_boxes_file`.
@@ -68,7 +69,9 @@ class BoxesDetector:
         return cls(read_boxes_file(path, PERSON_FORMAT if of_people else HAND_FORMAT), of_people)
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[Any]:
-        """The boxes listed under `image_name` (or under its last part), each checked against the image."""
+        """The boxes listed under `image_name` (or under its file name alone), each checked against the
+        image.
+        """
         name = self._entry_name(image_name)
         self._warn_of_percent(*image_bgr.shape[1::-1])
         boxes: list[HandBox | PersonBox] = []
@@ -82,7 +85,7 @@ class BoxesDetector:
         return Detection(tuple(boxes), tuple(problems))
 
     def unused(self, image_names: Iterable[str]) -> list[str]:
-        """Names in the file that belong to none of the images."""
+        """Names in the file that do not belong to any image."""
         used = {self._entry_name(name) for name in image_names}
         return [name for name in self.entries if name not in used]
 
@@ -155,5 +158,7 @@ def _is_object(entry: Any) -> TypeGuard[dict[str, Any]]:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    """Whether it is not NaN and fits into a float (a whole number in JSON may have thousands of digits)."""
+    """Whether a number is not NaN and fits into a float (a whole number in JSON may have thousands of
+    digits).
+    """
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST

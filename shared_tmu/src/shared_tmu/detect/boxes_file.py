@@ -12,13 +12,13 @@ from typing import Any
 from shared_tmu.errors import InputError
 
 MAX_BYTES = 100_000_000
-"""A million boxes."""
+"""Size limit of a boxes file: about a million boxes."""
 
 MAX_DEPTH = 16
-"""Nesting limit: four levels are needed; more may occur in extra entries, which are ignored."""
+"""Nesting limit: four levels are needed; extra entries, which are ignored, may have more."""
 
 IDLE_S = 20.0
-"""How long a pipe may keep silent."""
+"""Longest time to wait for data from a pipe."""
 
 
 def read_boxes_file(path: Path, expected: str) -> dict[str, list[Any]]:
@@ -26,14 +26,15 @@ def read_boxes_file(path: Path, expected: str) -> dict[str, list[Any]]:
 
     Args:
         path: a file, or a pipe such as `<(command)`.
-        expected: an example, for messages.
+        expected: an example of the format, for messages.
 
     Raises:
-        InputError: it cannot be read, or is no JSON table of lists.
+        InputError: the file cannot be read, or is not a JSON object of lists.
     """
     data = _read(path)
     try:
-        content = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)  # some editors add a mark
+        # some editors add a byte-order mark
+        content = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
     except RecursionError as error:
         raise InputError(f"the boxes file {path} is nested too deeply; expected {expected}.") from error
     except ValueError as error:
@@ -58,24 +59,27 @@ def _read(path: Path) -> bytes:
             while sum(map(len, parts)) <= MAX_BYTES:
                 if stat.S_ISFIFO(mode) and not select.select([file], [], [], IDLE_S)[0]:
                     raise InputError(
-                        f"nothing came through the pipe {path} for {IDLE_S:g} s: write the boxes to a file "
-                        "first, then name that with --boxes."
+                        f"the pipe {path} gave no data for {IDLE_S:g} s: write the boxes to a file first, "
+                        "and name that file with --boxes."
                     )
                 if not (part := file.read(1 << 22)):
                     return b"".join(parts)
                 parts.append(part)
     except OSError as error:
         raise InputError(f"cannot read the boxes file {path}: {error.strerror or error}.") from error
-    raise InputError(f"the boxes file {path} has more than {MAX_BYTES // 10**6} MB, the most that is read.")
+    raise InputError(
+        f"the boxes file {path} is larger than the limit of {MAX_BYTES // 10**6} MB: split the pictures "
+        "into several runs, each with its own boxes file."
+    )
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; a name that is there twice would hide what was said first."""
+    """A JSON object; a repeated name is refused, because it would hide the first entry."""
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice[:80]!r} is there twice")
+        raise ValueError(f"{twice[:80]!r} occurs twice")
     return content
 
 

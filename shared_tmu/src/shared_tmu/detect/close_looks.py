@@ -1,13 +1,14 @@
 """Confirms hand candidates with MediaPipe's landmark model, run on close-ups (views) in several threads.
 
-The model first runs once on each palm. If it sees no hand, the candidate is dropped. Otherwise it runs again
-on the hand it found, mirrored, rotated and at other scales. A hand is accepted if the model is confident in
-every view, the joints stay in place and form a hand, and all views agree on left or right. If few tiles saw
-the palm, the hand must also be found in views rotated sideways and upside down, in which the model does not
-accept knees and stones. Joints are the median over the views, the side is their majority.
+The model first runs once on each palm. If it finds no hand, the candidate is dropped. Otherwise it runs again
+on the hand that it found, mirrored, rotated and at other scales. A hand is accepted if the model is confident
+in every view, the joints stay in place and form a hand, and all views agree on left or right. If few tiles
+showed the palm, the hand must also be found in views rotated sideways and upside down, in which the model
+rejects false positives such as knees and stones. Joints are the median over the views; left or right is their
+majority.
 
-Views that do not depend on each other run at the same time: the first ones of all palms, then the second ones
-of all hands, and so on. The result does not depend on the number of threads.
+Independent views run at the same time: first the first views of all palms, then the second views of all
+hands, and so on. The result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -36,30 +37,34 @@ from shared_tmu.detect.tiles import Tile, cut
 
 CLOSE_UP_PX = 320
 CLOSE_UP = 1.5
-"""A close-up shows this multiple of the landmark model's square, which fills 224 px of it turned any way."""
+"""Side of a close-up, as a multiple of the side of the landmark model's square, which has 224 px in it: the
+square fits at every rotation.
+"""
 
 MIN_FIRST_PRESENCE = 0.2
 MIN_PRESENCE = 0.5
 SURE_PRESENCE = 0.9
-"""Between the last two the model looks at what it found once more."""
+"""From `MIN_PRESENCE` up to this presence, the model runs again on the hand that it found."""
 
 VIEWS = ((1.0, 0.0, True), (1.15, 0.35, False), (0.9, -0.35, True))
-"""Further looks at a hand: scale, turn in radians, mirrored or not."""
+"""Further views of a hand: scale, rotation in radians, mirrored or not."""
 
 TURNED_VIEWS = ((1.2, math.pi / 2, True), (1.1, math.pi, False))
 MIN_TURNED_PRESENCE = 0.3
 
 SPREAD_COST = 5.0
-"""A hand's quality is its mean presence less this times the spread of its views, as a part of its size."""
+"""Weight of the spread in a hand's quality: mean presence minus this weight times the spread of its views
+relative to its size.
+"""
 
 MIN_QUALITY = 0.4
 SURE_QUALITY = 0.85
 SURE_PALMS = 2
 SURE_PALM_SCORE = 0.8
-"""With this quality, or this many sightings including one with this score, a hand needs no rotated views."""
+"""With this quality, or this many sightings of which one has this score, a hand needs no rotated views."""
 
 MIN_AGREEMENT = 0.3
-"""Smallest mean evidence, over views, for a right or a left hand."""
+"""Smallest mean evidence over the views for left or right."""
 
 SAME_HAND = 0.25
 MIN_HAND_PX = 12.0
@@ -67,18 +72,18 @@ MIN_HAND_PX = 12.0
 
 Image = NDArray[np.uint8]
 Look = tuple[Square, bool]
-"""A square, and whether it is looked at mirrored."""
+"""A square, and whether the model sees it mirrored."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What may be a hand.
+    """A candidate for a hand.
 
     Attributes:
-        views: of the landmark model.
-        palms: sightings of its palm; those of an earlier candidate in the same place are among them.
-        palm_score: the best of them.
-        turned: mean presence in the turned views; 1 if none were needed.
+        views: results of the landmark model.
+        palms: number of sightings of its palm, including those of an earlier candidate at the same place.
+        palm_score: best score of the sightings.
+        turned: mean presence in the rotated views; 1 if none were needed.
     """
 
     views: tuple[HandView, ...]
@@ -110,7 +115,7 @@ class Candidate:
 
     @property
     def is_sure(self) -> bool:
-        """Whether no turned views are needed."""
+        """Whether no rotated views are needed."""
         seen_well = self.palms >= SURE_PALMS and self.palm_score >= SURE_PALM_SCORE
         return seen_well or self.quality >= SURE_QUALITY
 
@@ -126,16 +131,16 @@ class Candidate:
         )
 
     def to_box(self) -> HandBox:
-        """As detectors report hands."""
+        """The hand in the form that detectors report."""
         score, points = min(1.0, max(0.0, self.presence * abs(self.right))), self.points_px
         return HandBox(box_of(points), self.right > 0, score, points)
 
 
 class CloseLooks:
-    """Looks at palms; one picture at a time.
+    """Checks palms, one picture at a time.
 
     Args:
-        models: each used by one thread at a time.
+        models: landmark models, each used by one thread at a time.
     """
 
     def __init__(self, models: Sequence[LandmarkModel]) -> None:
@@ -145,11 +150,11 @@ class CloseLooks:
             self._free.put(model)
 
     def candidates(self, image: Image, groups: Sequence[Sequence[Palm]]) -> list[Candidate]:
-        """What may be hands.
+        """Candidates for hands.
 
         Args:
             image: the picture `[H, W, 3]`, BGR.
-            groups: sightings of one palm each, the best first; the result is in their order.
+            groups: sightings of one palm each, the best first; the result has the same order.
         """
         with ThreadPoolExecutor(self._count) as threads:
             return _Looks(self, threads, image).candidates(groups)
@@ -165,7 +170,7 @@ class CloseLooks:
 
 
 class _Looks:
-    """Looks at one picture."""
+    """Checks the palms of one picture."""
 
     def __init__(self, looks: CloseLooks, threads: ThreadPoolExecutor, image: Image) -> None:
         self._looks, self._threads, self._image = looks, threads, image
@@ -173,7 +178,7 @@ class _Looks:
     def candidates(self, groups: Sequence[Sequence[Palm]]) -> list[Candidate]:
         firsts = self._all([(palms[0].square(), False) for palms in groups])
         seen = [(palms, first) for palms, first in zip(groups, firsts, strict=True) if _may_be(first)]
-        # A group at the place of an earlier one is usually the same hand: it waits for that one's result.
+        # A group at the place of an earlier one is usually the same hand: it waits for the earlier result.
         own = [index for index, (_, first) in enumerate(seen) if not _is_near(first, seen[:index])]
         views = dict(zip(own, self._views([seen[index][1] for index in own]), strict=True))
         found: list[Candidate] = []
@@ -188,8 +193,8 @@ class _Looks:
         return found
 
     def _views(self, firsts: Sequence[HandView]) -> list[tuple[HandView, ...]]:
-        """All views of each hand except the rotated ones; none if it turns out not to be a hand."""
-        # the palm says roughly where the hand is, its joints exactly
+        """All views of each hand except the rotated ones; none if it is found not to be a hand."""
+        # the palm gives the hand's place roughly, the joints give it exactly
         views = self._all([(first.square(), False) for first in firsts])
         unsure = [index for index, view in enumerate(views) if MIN_PRESENCE <= view.presence <= SURE_PRESENCE]
         again = self._all([(views[index].square(), False) for index in unsure])

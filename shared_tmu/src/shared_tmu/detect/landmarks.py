@@ -1,5 +1,4 @@
-"""Geometry of hands as MediaPipe sees them: palms, landmarks, and the square that the landmark model looks
-at.
+"""Geometry of MediaPipe's hands: palms, landmarks, and the square that is the landmark model's input.
 
 All points are in pixels of the picture. Landmarks `[21, 2]` are in MediaPipe's order (wrist, thumb, index,
 middle, ring, little finger: the order of OpenPose); a palm has 7 points `[7, 2]`: wrist, the first joints of
@@ -24,12 +23,12 @@ _PALM_AND_FIRST_JOINTS = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]
 
 @dataclass(frozen=True)
 class Square:
-    """What the landmark model looks at: the hand upright in the middle.
+    """The input region of the landmark model: the hand upright in the middle.
 
     Attributes:
         centre_px: (x, y).
         side_px: length of its sides.
-        angle: how far it is turned, clockwise as one looks at the picture, radians.
+        angle: clockwise rotation in the picture, radians.
     """
 
     centre_px: tuple[float, float]
@@ -37,13 +36,13 @@ class Square:
     angle: float
 
     def changed(self, scale: float, turn: float) -> Square:
-        """Larger by `scale`, turned further by `turn` radians."""
+        """The square enlarged by `scale` and rotated further by `turn` radians."""
         return Square(self.centre_px, self.side_px * scale, self.angle + turn)
 
 
 @dataclass(frozen=True)
 class Palm:
-    """A palm as one run of the palm model saw it.
+    """A palm found by one run of the palm model.
 
     Attributes:
         points_px: `[7, 2]`.
@@ -56,7 +55,7 @@ class Palm:
     score: float
 
     def square(self) -> Square:
-        """The square around the whole hand, as MediaPipe's own graph takes it."""
+        """The square around the whole hand, as MediaPipe's own graph computes it."""
         x1, y1, x2, y2 = self.box_px
         side = max(x2 - x1, y2 - y1)
         return _upright((x1 + x2) / 2, (y1 + y2) / 2, side, self.points_px[2] - self.points_px[0], 0.5, 2.6)
@@ -64,12 +63,12 @@ class Palm:
 
 @dataclass(frozen=True)
 class HandView:
-    """One hand as one run of the landmark model saw it.
+    """A hand found by one run of the landmark model.
 
     Attributes:
         points_px: landmarks, `[21, 2]`.
         right: evidence for a right hand in [-1, 1]; negative for a left hand.
-        presence: how sure the model is that it saw a hand, in [0, 1].
+        presence: the model's confidence that there is a hand, in [0, 1].
     """
 
     points_px: NDArray[np.float64]
@@ -77,7 +76,7 @@ class HandView:
     presence: float = 1.0
 
     def square(self) -> Square:
-        """The square around the hand, as MediaPipe's own graph takes it from one frame to the next."""
+        """The square around the hand, as MediaPipe's own graph computes it from one frame to the next."""
         points = self.points_px
         up = ((points[5] + points[13]) / 2 + points[9]) / 2 - points[0]
         angle = _angle(up)
@@ -89,13 +88,13 @@ class HandView:
 
 
 def _angle(up: NDArray[np.float64]) -> float:
-    """How far `up` (from the wrist to the fingers) is turned clockwise from upwards."""
+    """Clockwise angle from the picture's upward direction to `up` (from the wrist to the fingers)."""
     return math.pi / 2 - math.atan2(-float(up[1]), float(up[0]))
 
 
 def _upright(x: float, y: float, side: float, up: NDArray[np.float64], shift: float, scale: float) -> Square:
-    """A square of `side` pixels around (x, y), turned along `up`, moved that way by a part of its side, then
-    enlarged.
+    """A square of `side` pixels around (x, y), rotated towards `up`, moved in that direction by a fraction of
+    its side, then enlarged.
     """
     angle = _angle(up)
     moved = (x + shift * side * math.sin(angle), y - shift * side * math.cos(angle))
@@ -114,25 +113,25 @@ def longer_side(points_px: NDArray[np.float64]) -> float:
 
 
 def difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Mean distance of matching landmarks, as a part of the larger hand's longer side."""
+    """Mean distance of matching landmarks relative to the larger hand's longer side."""
     size = max(longer_side(a), longer_side(b), 1e-6)
     return float(np.linalg.norm(a - b, axis=1).mean()) / size
 
 
 def same_palm(a: Palm, b: Palm) -> bool:
-    """Whether two runs saw one palm: their points are closer than a third of its size."""
+    """Whether two runs found the same palm: their points are closer than a third of its size."""
     size = max(longer_side(a.points_px), longer_side(b.points_px))
     return bool(np.linalg.norm(a.points_px - b.points_px, axis=1).mean() < SAME_PALM * size)
 
 
 def grown(box: Box, by: float) -> Box:
-    """A box enlarged on each side by a part of its width or height."""
+    """A box enlarged on each side by a fraction of its width or height."""
     x, y = by * (box[2] - box[0]), by * (box[3] - box[1])
     return box[0] - x, box[1] - y, box[2] + x, box[3] + y
 
 
 def overlap(a: Box, b: Box) -> tuple[float, float]:
-    """Intersection of two boxes over their union, and over the smaller of the two."""
+    """Intersection of two boxes divided by their union, and divided by the smaller of the two."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
@@ -143,10 +142,10 @@ def overlap(a: Box, b: Box) -> tuple[float, float]:
 
 
 def looks_like_a_hand(points_px: NDArray[np.float64]) -> bool:
-    """Whether landmarks have a hand's proportions: a palm that is not a line or a point, fingers neither tiny
-    nor endless.
+    """Whether landmarks have a hand's proportions: the palm is not a line or a point, and fingers are neither
+    tiny nor far too long.
 
-    Foreshortening makes fingers short and fists make them fold back, so only gross failures are refused.
+    Foreshortening makes fingers short and fists fold them back, so only gross errors are refused.
     """
     palm = float(np.linalg.norm(points_px[9] - points_px[0]))
     width = float(np.linalg.norm(points_px[17] - points_px[5]))

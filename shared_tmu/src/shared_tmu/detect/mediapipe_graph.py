@@ -1,9 +1,9 @@
-"""MediaPipe's palm and landmark models, one at a time, quietly.
+"""Runs MediaPipe's palm and landmark models separately and without their log output.
 
 `mediapipe.solutions.hands` runs both on every picture. Run separately, the palm model can process many tiles,
-and the landmark model only the palms it found; both keep MediaPipe's own pre- and post-processing.
+and the landmark model only the palms that were found; both keep MediaPipe's own pre- and post-processing.
 
-Convention: MediaPipe names hands as in a selfie, which is mirrored; here a right hand is the person's right
+Convention: MediaPipe names hands for mirrored pictures (selfies); here a right hand is the person's right
 hand in an ordinary photograph.
 """
 
@@ -45,7 +45,7 @@ _LANDMARKS = """
 
 
 class PalmModel:
-    """Finds palms in a tile; one thread at a time.
+    """Finds palms in a tile; to be used by one thread at a time.
 
     Args:
         min_score: palms with a lower score are not reported.
@@ -79,7 +79,7 @@ class PalmModel:
 
 
 class LandmarkModel:
-    """Finds the joints of the hand in a square, and says how sure it is; one thread at a time.
+    """Finds the joints of the hand in a square, with a confidence; to be used by one thread at a time.
 
     Raises:
         MissingDependencyError: mediapipe is not installed.
@@ -90,7 +90,7 @@ class LandmarkModel:
         from mediapipe.calculators.util import thresholding_calculator_pb2 as thresholding
         from mediapipe.framework.formats import rect_pb2
 
-        # The threshold decides whether landmarks are given at all; here the caller decides by presence.
+        # The threshold decides whether landmarks are returned; here the caller decides, by presence.
         extension = thresholding.ThresholdingCalculatorOptions.ext
         options = {"ThresholdingCalculator": (extension, "threshold", 0.0)}
         self._rect = rect_pb2.NormalizedRect
@@ -99,7 +99,7 @@ class LandmarkModel:
         self._graph = _Graph(from_mediapipe, _LANDMARKS, options, streams, square=whole)
 
     def run(self, tile: Tile, square: Square, is_mirrored: bool = False) -> HandView:
-        """The hand in a square that the tile shows, looked at as it is or mirrored."""
+        """The hand in a square of the tile, which the model sees as it is or mirrored."""
         height, width = tile.pixels.shape[:2]
         x = (square.centre_px[0] - tile.origin_px[0]) / tile.scale[0] / width
         y = (square.centre_px[1] - tile.origin_px[1]) / tile.scale[1] / height
@@ -130,7 +130,7 @@ class _Graph:
         text: the graph, as MediaPipe writes it.
         options: calculator to (extension, field, value), set after the subgraphs are expanded.
         streams: outputs to keep.
-        **protos: other inputs than the image, for a first run: models load, and say so, on first use.
+        **protos: inputs other than the image, for a first run: models load, and log this, on first use.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class _Graph:
 
         self.mediapipe = mediapipe
         short, full = calculator_pb2.CalculatorGraphConfig(), calculator_pb2.CalculatorGraphConfig()
-        import_module("google.protobuf.text_format").Parse(text, short)  # a package without types
+        import_module("google.protobuf.text_format").Parse(text, short)  # the package has no type annotations
         with quiet_native_stderr():
             mediapipe.resource_util.set_resource_dir(str(Path(mediapipe.__file__).parents[1]))
             expanded = mediapipe.ValidatedGraphConfig()
@@ -168,7 +168,7 @@ class _Graph:
             self.run(np.zeros((64, 64, 3), np.uint8), **protos)
 
     def run(self, pixels: NDArray[np.uint8], **protos: Any) -> dict[str, Any]:
-        """What the graph says about an RGB picture `[H, W, 3]`: stream to packet."""
+        """The graph's outputs for an RGB picture `[H, W, 3]`: packets by stream."""
         create = self.mediapipe.packet_creator
         self._time += 1
         self._seen.clear()
@@ -181,7 +181,7 @@ class _Graph:
 
 
 def import_mediapipe() -> Any:
-    """MediaPipe, imported without its messages.
+    """Import MediaPipe without its log messages.
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -193,7 +193,7 @@ def import_mediapipe() -> Any:
         except ImportError as error:
             raise MissingDependencyError(
                 "the mediapipe detector was asked for, but mediapipe is not installed: pip install "
-                "'shared_tmu[detect]', or give boxes with --detector boxes --boxes FILE."
+                "'shared_tmu[detect]', or supply boxes with --detector boxes --boxes FILE."
             ) from error
     return mediapipe
 

@@ -2,11 +2,11 @@
 
 How hands are found:
 
-1. The palm model looks at the whole picture with a margin and at 2 x 2, 3 x 3 and 4 x 4 overlapping tiles, in
-   several threads; a long picture has more tiles along it, also in place of the whole. Sightings of one palm
-   are grouped.
-2. The landmark model looks at each group, first roughly, then closely where it sees a hand (`close_looks`).
-3. Of two hands that overlap too much, the better supported one stays.
+1. The palm model runs on the whole picture with a margin and on 2 x 2, 3 x 3 and 4 x 4 overlapping tiles, in
+several threads; a long picture has more tiles along its longer side, also instead of the whole. Sightings of
+the same palm are grouped.
+2. The landmark model runs on each group, first once, then on close-ups if it finds a hand (`close_looks`).
+3. If two hands overlap too much, the better supported one is kept.
 
 A mirrored photograph gives exactly the mirrored hands: a picture whose right half is brighter is mirrored
 first, and the result is mirrored back.
@@ -38,23 +38,23 @@ from shared_tmu.detect.mediapipe_graph import LandmarkModel, PalmModel
 from shared_tmu.detect.tiles import cut, tile_windows
 
 MARGIN = 0.2
-"""Black border around the whole picture, as a part of its longer side: palms at its edge need one."""
+"""Black border around the whole picture, as a fraction of its longer side: palms at the edge need it."""
 
 LEVELS = (2, 3, 4)
-"""Tiles along each side of the picture, after the whole of it."""
+"""Numbers of tiles along each side of the picture, in addition to the whole picture."""
 
 PALM_TILE_PX = 256
-"""Longer side of the tiles: the palm model sees 192 px."""
+"""Longer side of the tiles in pixels; the input of the palm model has 192."""
 
 MIN_PALM_SCORE = 0.4
 MAX_THREADS = 4
 
 
 class MediaPipeDetector:
-    """Finds hands and handedness with nothing downloaded. Deterministic; one image at a time.
+    """Finds hands, left or right, without any download. Deterministic; one image at a time.
 
     Args:
-        threads: that look at tiles and hands; None takes one per core, at most `MAX_THREADS`.
+        threads: number of threads that process tiles and hands; None for one per core, at most `MAX_THREADS`.
     """
 
     name = "mediapipe"
@@ -84,7 +84,7 @@ class MediaPipeDetector:
         return kept
 
     def _palms(self, image: NDArray[np.uint8]) -> list[Palm]:
-        """Palms in all tiles, in the order of the tiles, whatever the number of threads."""
+        """Palms in all tiles, in the order of the tiles for any number of threads."""
         windows = _windows(image.shape[1], image.shape[0])
         count = len(self._palm_models)
 
@@ -110,7 +110,7 @@ def _windows(width: int, height: int) -> list[tuple[int, int, int, int]]:
 
 
 def _group(palms: Sequence[Palm]) -> list[list[Palm]]:
-    """Put sightings of one palm together, the best first."""
+    """Group sightings of the same palm, the best first."""
     groups: list[list[Palm]] = []
     for palm in sorted(palms, key=lambda palm: -palm.score):
         for group in groups:
@@ -123,9 +123,9 @@ def _group(palms: Sequence[Palm]) -> list[list[Palm]]:
 
 
 def _is_same(hand: Candidate, better: Candidate) -> bool:
-    """Whether a hand repeats a better one: nearly the same box; one inside the other on the same side with
-    close joints (a left hand inside the box of a right one is a second hand); or a small part of it, such as
-    a finger tip.
+    """Whether a hand repeats a better one: it has nearly the same box; or one box is inside the other, both
+    are left or both right, and joints are close (a left hand inside the box of a right hand is a second
+    hand); or it is a small part of the better one, such as a finger tip.
     """
     box, other = box_of(hand.points_px), box_of(better.points_px)
     over_union, over_smaller = overlap(box, other)
@@ -150,8 +150,8 @@ def _mirror(hand: HandBox, width: int) -> HandBox:
 
 
 def _left_is_darker(image_bgr: NDArray[np.uint8]) -> bool:
-    """Whether a picture is mirrored before detection; its mirror image gives the opposite answer (unless both
-    are the same).
+    """Whether to mirror a picture before detection; the answer for its mirror image is the opposite (unless
+    the two are equal).
     """
     columns = image_bgr.sum(axis=(0, 2), dtype=np.int64)
     weights = 2 * np.arange(len(columns), dtype=np.int64) - (len(columns) - 1)

@@ -1,7 +1,7 @@
-"""People by MediaPipe's bundled pose model, over a pyramid of tiles: it sees one person in each view.
+"""People by MediaPipe's bundled pose model, over a pyramid of tiles: it finds one person in each view.
 
-The model looks at the whole picture, at the picture with everybody found so far painted over, and at
-overlapping tiles, then at each person close up; only what a close-up confirms is reported.
+The model runs on the whole picture, on the picture with all people found so far painted over, and on
+overlapping tiles, then on a close-up of each person; only people that a close-up confirms are reported.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from shared_tmu.detect.tiles import Tile, cut, tile_windows
 from shared_tmu.masks import Silhouette
 
 TILE_PX = 640
-"""Longer side of what the model is shown."""
+"""Longer side of the model's views, pixels."""
 
 LEVELS = (2,)
-"""Tiles along each side of the picture, after the whole of it."""
+"""Numbers of tiles along each side of the picture, in addition to the whole picture."""
 
 REPEATS = 3
 """Largest number of further runs on the picture with the people found so far painted over."""
@@ -34,23 +34,23 @@ MIN_SCORE = 0.5
 """Smallest mean visibility of face, shoulders, elbows and hips of a reported person."""
 
 MIN_VISIBILITY = 0.2
-"""Landmarks that count for the box."""
+"""Smallest visibility of landmarks that are used for the box."""
 
 HEAD = 1.0
-"""The head reaches above the nose by this part of the distance from the shoulders to the nose."""
+"""Height of the head above the nose, relative to the distance from the shoulders to the nose."""
 
 MIN_SHARE = 0.5
-"""How sure the model is of a pixel that counts as the person's."""
+"""Smallest confidence of the model for a pixel of the person."""
 
 MIN_LANDMARKS = 6
 CLOSE_UP = 1.5
 """Side of a close-up, as a multiple of the person's longer side."""
 
 MARGIN = 0.12
-"""How far the box reaches beyond the landmarks, as a part of its longer side: hair, hands and feet do."""
+"""Margin of the box around the landmarks, relative to its longer side, for hair, hands and feet."""
 
 SAME_PERSON = 0.5
-"""Two views saw one person if this part of the smaller box lies in the other."""
+"""Two views show the same person if this fraction of the smaller box lies in the other."""
 
 MIN_PERSON_PX = 24.0
 
@@ -61,12 +61,12 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class PersonView:
-    """One person as one run of the model saw it.
+    """A person found by one run of the model.
 
     Attributes:
-        points_px: 33 landmarks in pixels of the picture, `[33, 2]`; those out of sight are guesses.
-        visibility: of each, 0 to 1, `[33]`.
-        silhouette: their pixels, if the model was asked to segment.
+        points_px: 33 landmarks in pixels of the picture, `[33, 2]`; points that are not visible are guesses.
+        visibility: visibility of each landmark, 0 to 1, `[33]`.
+        silhouette: the person's pixels, if the model segments.
     """
 
     points_px: NDArray[np.float64]
@@ -75,12 +75,12 @@ class PersonView:
 
     @property
     def score(self) -> float:
-        """How sure it is that this is a person, 0 to 1."""
+        """Confidence that this is a person, 0 to 1."""
         return float(self.visibility[list(_TRUNK)].mean())
 
     @property
     def box(self) -> Box:
-        """Box of the landmarks in sight and of the top of the head, with a margin."""
+        """Box of the visible landmarks and the top of the head, with a margin."""
         nose, shoulders = self.points_px[0], self.points_px[11:13].mean(axis=0)
         top = nose + HEAD * (nose - shoulders)
         x1, y1, x2, y2 = box_of(np.vstack((self.points_px[self.visibility >= MIN_VISIBILITY], top)))
@@ -89,7 +89,7 @@ class PersonView:
 
     @property
     def seen_px(self) -> NDArray[np.float64]:
-        """The landmarks in sight, NaN in place of the others, `[33, 2]`."""
+        """The visible landmarks, NaN in place of the others, `[33, 2]`."""
         points: NDArray[np.float64] = np.where(
             self.visibility[:, None] >= MIN_VISIBILITY, self.points_px, np.nan
         )
@@ -97,7 +97,7 @@ class PersonView:
 
     @property
     def is_person(self) -> bool:
-        """Whether enough of it is seen, and it is large enough."""
+        """Whether enough of the person is visible, and the person is large enough."""
         if self.score < MIN_SCORE or (self.visibility >= MIN_SCORE).sum() < MIN_LANDMARKS:
             return False
         x1, y1, x2, y2 = self.box
@@ -105,10 +105,10 @@ class PersonView:
 
 
 class PoseGraph:
-    """MediaPipe's pose model in still-image mode; one thread at a time.
+    """MediaPipe's pose model in still-image mode; to be used by one thread at a time.
 
     Args:
-        segments: also say which pixels are the person's.
+        segments: also segment the person's pixels.
     """
 
     def __init__(self, segments: bool = False) -> None:
@@ -122,10 +122,10 @@ class PoseGraph:
                 smooth_segmentation=False,
                 min_detection_confidence=MIN_DETECTION_SCORE,
             )
-            self._pose.process(np.zeros((64, 64, 3), np.uint8))  # the models load, and say so, on first use
+            self._pose.process(np.zeros((64, 64, 3), np.uint8))  # the models load, and log this, on first use
 
     def run(self, tile: Tile) -> PersonView | None:
-        """The person in a tile, if it sees one."""
+        """The person in a tile, if the model finds one."""
         with quiet_native_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result: Any = self._pose.process(tile.pixels)
@@ -138,7 +138,7 @@ class PoseGraph:
 
 
 def _silhouette(share: NDArray[np.float32] | None, tile: Tile) -> Silhouette | None:
-    """Where the model is more sure of a person than not, `[h, w]` of a tile."""
+    """Pixels of a tile that the model counts as the person's, `[h, w]`."""
     if share is None:
         return None
     scale, origin = np.array(tile.scale), np.array(tile.origin_px)
@@ -147,10 +147,10 @@ def _silhouette(share: NDArray[np.float32] | None, tile: Tile) -> Silhouette | N
 
 
 class MediaPipePeople:
-    """Finds people with nothing downloaded. Deterministic; one thread at a time.
+    """Finds people without any download. Deterministic; to be used by one thread at a time.
 
     Args:
-        segments: also say which pixels are whose.
+        segments: also segment each person's pixels.
     """
 
     name = "mediapipe"
@@ -182,9 +182,9 @@ class MediaPipePeople:
         return valid_boxes(boxes, image_bgr)
 
     def _tiles(self, image: NDArray[np.uint8], people: list[PersonView]) -> Iterator[Tile]:
-        """What to look at; `people` grows meanwhile."""
+        """The views to run the model on; `people` grows meanwhile."""
         height, width = image.shape[:2]
-        for window in tile_windows(width, height, (1,)):  # one, except of a long picture
+        for window in tile_windows(width, height, (1,)):  # one, except for a long picture
             before = len(people)
             yield cut(image, window, TILE_PX)
             for _ in range(REPEATS):
@@ -198,7 +198,9 @@ class MediaPipePeople:
     def _look_again(
         self, image: NDArray[np.uint8], view: PersonView, people: list[PersonView]
     ) -> PersonView | None:
-        """The same person close up, the others painted over; None if it is not seen again."""
+        """The same person in a close-up, with the others painted over; None if the model does not find the
+        person again.
+        """
         x1, y1, x2, y2 = view.box
         x, y, half = (x1 + x2) / 2, (y1 + y2) / 2, CLOSE_UP * max(x2 - x1, y2 - y1) / 2
         window = (round(x - half), round(y - half), round(x + half), round(y + half))
@@ -209,7 +211,7 @@ class MediaPipePeople:
 
 
 def overlap_of_smaller(a: Box, b: Box) -> float:
-    """Which part of the smaller box lies in the other one, 0 to 1."""
+    """The fraction of the smaller box that lies in the other one, 0 to 1."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     return max(width, 0.0) * max(height, 0.0) / max(min(_area(a), _area(b)), 1e-9)

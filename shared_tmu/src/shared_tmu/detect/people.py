@@ -1,10 +1,10 @@
-"""Person detectors behind one interface, as `shared_tmu.detect` has those of hands.
+"""Person detectors behind one interface, like the hand detectors in `shared_tmu.detect`.
 
 | name | needs | finds |
 |---|---|---|
 | mediapipe | nothing to download | people, one in each view of a pyramid of tiles |
 | yolo | `yolov8x.pt`, ultralytics | people, in one network |
-| boxes | a JSON file (see `boxes`) | what the file says |
+| boxes | a JSON file (see `boxes`) | the boxes in the file |
 | whole-image | nothing | one person who fills the picture |
 """
 
@@ -24,9 +24,9 @@ _log = logging.getLogger(__name__)
 
 
 def choose_people_detector(folder: Path, boxes: Path | None) -> str:
-    """What `auto` stands for: boxes if a file was given; yolo if its file is there; else mediapipe.
+    """The detector that `auto` selects: boxes if a file was given; yolo if its file exists; else mediapipe.
 
-    Where the file is there and the package is missing, a warning names the package.
+    If the file exists and the package is missing, a warning names the package.
     """
     if boxes is not None:
         return "boxes"
@@ -35,7 +35,7 @@ def choose_people_detector(folder: Path, boxes: Path | None) -> str:
     if find_spec("ultralytics") is not None:
         return "yolo"
     _log.warning(
-        "%s is there, but the yolo detector also needs ultralytics, which is not installed: using mediapipe.",
+        "%s exists, but the yolo detector also needs ultralytics, which is not installed: using mediapipe.",
         folder / yolo.PEOPLE_FILE_NAME,
     )
     return "mediapipe"
@@ -44,7 +44,7 @@ def choose_people_detector(folder: Path, boxes: Path | None) -> str:
 def make_people_detector(
     name: str, folder: Path, boxes: Path | None = None, device: str = "cpu", *, segments: bool = False
 ) -> Detector:
-    """Make a detector of people.
+    """Create a detector of people.
 
     Args:
         name: one of `PEOPLE_DETECTORS`.
@@ -73,10 +73,10 @@ def make_people_detector(
         from shared_tmu.detect.boxes import BoxesDetector
 
         if boxes is None:
-            raise InputError("--detector boxes was asked for without a file: add --boxes FILE.json.")
+            raise InputError("--detector boxes needs a boxes file: add --boxes FILE.json.")
         return BoxesDetector.from_file(boxes, of_people=True)
     if boxes is not None:
-        raise InputError(f"--boxes {boxes} is not used by --detector {name}: leave one of them out.")
+        raise InputError(f"--boxes {boxes} is not used by --detector {name}: leave one of the two out.")
     if name == "mediapipe":
         from shared_tmu.detect.mediapipe_people import MediaPipePeople
 
@@ -87,4 +87,4 @@ def make_people_detector(
         from shared_tmu.detect.whole_image import WholeImageDetector
 
         return WholeImageDetector(of_people=True)
-    raise InputError(f"unknown detector of people {name!r}: use one of {', '.join(PEOPLE_DETECTORS)}.")
+    raise InputError(f"unknown person detector {name!r}: use one of {', '.join(PEOPLE_DETECTORS)}.")

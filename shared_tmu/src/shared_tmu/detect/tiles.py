@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 OVERLAP = 0.3
-"""Part of a tile that its neighbour shows too."""
+"""Fraction of a tile that its neighbour also shows."""
 
 
 LONGEST = 2.0
@@ -25,9 +25,9 @@ class Tile:
     """A window of an image, shown at some scale.
 
     Attributes:
-        pixels: `[h, w, 3]` uint8, RGB, what is shown; black where the window reaches over the image.
-        origin_px: image coordinates (x, y) of the window's left top corner.
-        scale: image pixels per shown pixel, (horizontal, vertical).
+        pixels: `[h, w, 3]` uint8, RGB; black where the window extends beyond the image.
+        origin_px: image coordinates (x, y) of the window's top left corner.
+        scale: image pixels per tile pixel, (horizontal, vertical).
     """
 
     pixels: NDArray[np.uint8]
@@ -35,7 +35,7 @@ class Tile:
     scale: tuple[float, float]
 
     def to_image(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points from fractions of the tile, `[K, 2]` in [0, 1], to pixels of the image."""
+        """Convert points from fractions of the tile, `[K, 2]` in [0, 1], to pixels of the image."""
         height, width = self.pixels.shape[:2]
         shown = points * [width, height]
         return np.asarray(shown * self.scale + self.origin_px)
@@ -44,9 +44,9 @@ class Tile:
 def tile_windows(width: int, height: int, levels: Sequence[int]) -> list[tuple[int, int, int, int]]:
     """Windows (x0, y0, x1, y1): for each level n, n x n tiles that overlap by `OVERLAP` and cover the image.
 
-    An image that is more than `LONGEST` times as long as wide has n tiles along its shorter side, and as many
-    along the longer one as make them `LONGEST` times as long as wide: a level 1 too is several tiles then.
-    Mirroring the image mirrors the windows. Windows smaller than 2 pixels are left out.
+    If the longer side of an image is more than `LONGEST` times the shorter one, it has n tiles along the
+    shorter side, and along the longer side as many as keep each tile's ratio at `LONGEST`: then level 1 has
+    several tiles too. Mirroring the image mirrors the windows. Windows smaller than 2 pixels are left out.
     """
     windows = []
     for count in levels:
@@ -83,8 +83,8 @@ def _spans(length: int, count: int) -> list[tuple[int, int]]:
 
 
 def cut(image: NDArray[np.uint8], window: tuple[int, int, int, int], shown_px: int) -> Tile:
-    """Show a window of an image `[H, W, 3]`, BGR, with its longer side at most `shown_px`; it may reach over
-    the image's border.
+    """Cut a window out of an image `[H, W, 3]`, BGR, and scale its longer side to at most `shown_px`; the
+    window may extend beyond the image.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""Hands as HaMeR's published demo finds them: people by detectron2, then whole-body key points by ViTPose.
+"""Finds hands like HaMeR's published demo: people by detectron2, then whole-body key points by ViTPose.
 
 Files, all in one folder (`--detector_dir`):
 
@@ -42,8 +42,8 @@ def hands_from_keypoints(keypoints: NDArray[np.floating[Any]]) -> list[HandBox]:
             hand's 21.
 
     Returns:
-        For each hand with at least 4 points above 0.5: the box of those points, scored by their mean
-        confidence; they are its landmarks.
+        For each hand with at least 4 points above 0.5: the box of those points, with their mean confidence as
+        score and the points as landmarks.
     """
     hands = []
     for is_right, points in ((False, keypoints[-42:-21]), (True, keypoints[-21:])):
@@ -59,7 +59,7 @@ def hands_from_keypoints(keypoints: NDArray[np.floating[Any]]) -> list[HandBox]:
 
 
 class VitDetDetector:
-    """People, then key points, then hands; needs detectron2, mmpose and the files named above."""
+    """Finds people, then key points, then hands; needs detectron2, mmpose and the files named above."""
 
     name = "vitdet"
 
@@ -67,8 +67,8 @@ class VitDetDetector:
         missing = [path.name for path in required_files(folder, body_detector) if not path.is_file()]
         if missing:
             raise MissingAssetError(
-                f"the vitdet detector was asked for, but {folder} lacks {', '.join(missing)}: the "
-                "model is in detectron2's zoo, the others come with ViTPose. Name another folder with "
+                f"the vitdet detector was asked for, but {folder} lacks {', '.join(missing)}: the first "
+                "file is in detectron2's model zoo, the others come with ViTPose. Name another folder with "
                 "--detector_dir, or use --detector mediapipe, which needs no files."
             )
         _require("detectron2", "https://github.com/facebookresearch/detectron2")
@@ -115,7 +115,7 @@ def _load_body(weights: Path, body_detector: str, device: str) -> Any:
 
     config = _vitdet_h() if body_detector == "vitdet" else _regnety()
     model = instantiate(config.model).eval().to(device)
-    arrays = read_array_pickle(weights, MAX_WEIGHT_BYTES)["model"]  # no code in the pickle is run
+    arrays = read_array_pickle(weights, MAX_WEIGHT_BYTES)["model"]  # no code from the pickle is executed
     _load_all(model, {key: torch.as_tensor(value) for key, value in arrays.items()}, weights)
     shorter, longer = (1024, 1024) if body_detector == "vitdet" else (800, 1333)
     resize = transforms.ResizeShortestEdge(short_edge_length=shorter, max_size=longer)
@@ -132,7 +132,7 @@ def _load_body(weights: Path, body_detector: str, device: str) -> Any:
 
 
 def _regnety() -> Any:
-    """Mask R-CNN on RegNetY-4GF, thresholds as in HaMeR's demo."""
+    """Mask R-CNN on RegNetY-4GF, with the thresholds of HaMeR's demo."""
     from detectron2 import model_zoo
 
     config = model_zoo.get_config("new_baselines/mask_rcnn_regnety_4gf_dds_FPN_400ep_LSJ.py")
@@ -163,7 +163,9 @@ def _vitdet_h() -> Any:
 
 
 def _cascade_stage(box_weight: float, overlap: float) -> dict[str, Any]:
-    """One of the three stages of the box cascade: how strictly boxes count, and from which overlap."""
+    """One of the three stages of the box cascade: the weights of the box regression, and the overlap
+    threshold.
+    """
     from detectron2.config import LazyCall
     from detectron2.layers import ShapeSpec
     from detectron2.modeling.box_regression import Box2BoxTransform
@@ -190,7 +192,7 @@ def _cascade_stage(box_weight: float, overlap: float) -> dict[str, Any]:
 
 
 def _load_pose(weights: Path, config: Path, device: str) -> Any:
-    """The whole-body key-point network, mmpose's."""
+    """mmpose's network for whole-body key points."""
     import torch
     from mmpose.apis import init_pose_model
 
@@ -201,10 +203,10 @@ def _load_pose(weights: Path, config: Path, device: str) -> Any:
 
 
 def _load_all(model: Any, state: Mapping[str, Any], path: Path) -> None:
-    """Load weights; a network that would keep untrained ones is refused."""
+    """Load weights; refuse a file that would leave some of the network's weights untrained."""
     missing = set(model.load_state_dict(dict(state), strict=False).missing_keys) - {"pixel_mean", "pixel_std"}
     if missing:
         raise CheckpointError(
-            f"{path.name} lacks {len(missing)} weights of its network, {min(missing)} among them: it is "
-            "another model's file."
+            f"{path.name} lacks {len(missing)} weights of the network, such as {min(missing)}: it belongs "
+            "to another model."
         )

@@ -1,9 +1,9 @@
-"""Hands and people by YOLO detectors in ultralytics' format, when their files are there.
+"""Finds hands and people with YOLO detectors in ultralytics' format, if their files exist.
 
-ultralytics unpickles such a file, which can run code from it: use only a file that you trust. By default that
-package contacts public hosts when it is imported, sends usage statistics, downloads missing files and
-installs packages. All of this is switched off here; the user's own settings of that package are neither read
-nor changed.
+ultralytics unpickles such a file, which can execute code from it: use only files that you trust. By default
+that package contacts public hosts on import, sends usage statistics, downloads missing files and installs
+packages. All of this is switched off here; the user's own settings of the package are neither read nor
+changed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _QUIET = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "
 
 
 class YoloDetector:
-    """Boxes and handedness from one network: class 1 is a right hand, class 0 a left one."""
+    """Boxes with left or right from one network: class 1 is a right hand, class 0 a left hand."""
 
     name = "yolo"
 
@@ -50,7 +50,7 @@ class YoloDetector:
 
 
 class YoloPeople:
-    """Boxes of people from a detector trained on COCO, whose class 0 they are."""
+    """Boxes of people from a detector trained on COCO, in which people are class 0."""
 
     name = "yolo"
 
@@ -79,16 +79,16 @@ def load_yolo(weights: Path, what: str) -> Any:
 
     Args:
         weights: the file.
-        what: which file belongs there, for the message if there is none.
+        what: description of the file, for the message if it does not exist.
 
-    Raises:
-        MissingAssetError: it is not there.
+        Raises:
+        MissingAssetError: the file does not exist.
         MissingDependencyError: ultralytics is not installed.
     """
     if not weights.is_file():
         raise MissingAssetError(
-            f"the yolo detector was asked for, but {weights} is not there: put {what} into that folder, name "
-            "another with --detector_dir, or use --detector mediapipe, which needs no files."
+            f"the yolo detector was asked for, but {weights} does not exist: put {what} into that folder, "
+            "name another folder with --detector_dir, or use --detector mediapipe, which needs no files."
         )
     try:
         _import_quietly()
@@ -102,10 +102,10 @@ def load_yolo(weights: Path, what: str) -> Any:
 
 
 def _import_quietly() -> None:
-    """Import ultralytics so that it neither looks up hosts, reports, downloads nor installs anything.
+    """Import ultralytics so that it does not contact hosts, send reports, download or install anything.
 
-    It reads its environment once, when it is imported; it then gets the settings of an empty folder, with
-    statistics off. If a program has imported it before, the values that it set then are changed.
+    It reads its environment once, on import; here it gets the settings of an empty folder, with statistics
+    off. If a program has imported it before, the values that were set then are changed.
     """
     os.environ.update(_QUIET)
     if "ultralytics" not in sys.modules:
@@ -129,7 +129,7 @@ def _import_quietly() -> None:
 
 
 def _rows(found: Any) -> list[tuple[tuple[float, float, float, float], float, float]]:
-    """Box, class and score of everything found."""
+    """Box, class and score of all detections."""
     boxes = np.asarray(found.xyxy.cpu(), dtype=np.float64).reshape(-1, 4)
     kinds = np.asarray(found.cls.cpu()).reshape(-1)
     scores = np.asarray(found.conf.cpu()).reshape(-1)
