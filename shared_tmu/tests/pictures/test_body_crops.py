@@ -99,7 +99,7 @@ def test_bad_boxes(box: list[float], message: str) -> None:
 
 
 def test_bad_pictures_and_ratios() -> None:
-    with pytest.raises(InputError, match="uint8 picture"):
+    with pytest.raises(InputError, match="must be uint8"):
         body_crop(IMAGE[..., 0], [0, 0, 9, 9])
     with pytest.raises(InputError, match="must be positive, found -1"):
         body_crop(IMAGE, [0, 0, 9, 9], ratio=-1)

@@ -162,5 +162,5 @@ def test_impossible_factors_are_refused(factor: float) -> None:
     "picture", [PICTURE[..., 0], PICTURE.astype(np.float32), PICTURE[:0], np.zeros((5, 5, 4), np.uint8)]
 )
 def test_other_pictures_are_refused(picture: Any) -> None:
-    with pytest.raises(InputError, match=r"uint8 picture \[H, W, 3\], found"):
+    with pytest.raises(InputError, match=r"must be uint8 \[H, W, 3\], found"):
         hand_crop(picture, (0, 0, 10, 10), True)

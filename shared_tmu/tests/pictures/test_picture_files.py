@@ -263,7 +263,7 @@ def test_of_several_pictures_the_first_is_used_and_it_says_so(kind):
     else:
         data = saved(PLAIN, kind, save_all=True, append_images=others)
     read = decode_image(data, "x")
-    assert "several pictures, of which the first" in read.note
+    assert "several pictures, and the first" in read.note
     assert is_ramp(read, COLOURS, tolerance=80)
 
 
@@ -277,8 +277,8 @@ def png_header(width, height):
 def test_too_large_pictures_are_refused_before_decoding():
     limit = Image.MAX_IMAGE_PIXELS
     for size, said in {
-        (20_000, 20_000): r"20000 x 20000 pixels are 400 megapixels, more than the 10\d that",
-        (70_000, 10): "sides of at most 65535",
+        (20_000, 20_000): r"20000 x 20000 pixels are 400 megapixels, more than the limit of 10\d for",
+        (70_000, 10): "the limit is 65535 per side",
         (2**31 - 1, 2**31 - 1): "megapixels, more",
         (40_000, 10): "truncated or damaged",  # neither too many pixels nor too long
     }.items():
@@ -294,7 +294,7 @@ def test_links_pipes_and_folders(tmp_path):
     for name, said in {
         "pipe": "not a regular",
         "loop": "symbolic links",
-        "dangling": "nowhere.jpg, which is not",
+        "dangling": "nowhere.jpg, which does not exist",
     }.items():
         with pytest.raises(InputError, match=said):
             read_image(tmp_path / f"{name}.jpg")

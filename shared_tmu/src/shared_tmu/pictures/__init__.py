@@ -1,1 +1,1 @@
-"""Pictures: reading, listing, crops, cameras and rotations, rendering, overlays. Knows no model."""
+"""Pictures: reading, listing, crops, cameras and rotations, rendering, overlays. Independent of models."""

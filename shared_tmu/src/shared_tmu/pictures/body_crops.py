@@ -1,8 +1,8 @@
 """Person crops: from a picture and a box to the network input of SMPLest-X, and its camera in the picture.
 
-Convention: pixels, x right, y down, pixel centres at integers; boxes are (x1, y1, x2, y2), crops
-(x, y, width, height). A crop of h x w output pixels reads, for its pixel (u, v), the picture at
-(x + u * width / w, y + v * height / h), bilinearly, with black outside the picture.
+Convention: pixels, x right, y down, pixel centres at integers; boxes are (x1, y1, x2, y2), crops (x, y,
+width, height). Pixel (u, v) of a crop with h x w output pixels is the picture at (x + u * width / w, y + v *
+height / h), bilinearly, with black outside the picture.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from shared_tmu.errors import InputError
 from shared_tmu.pictures.hand_crops import MAX_RATIO, require_opencv
 
 NETWORK_SIZE = (256, 192)
-"""Height and width that SMPLest-X sees: every second row and column of the published 512 x 384 crop."""
+"""Height and width of SMPLest-X's input: every second row and column of the published 512 x 384 crop."""
 
 PART_PX = 8_000_000
-"""Pixels of the picture that are sampled at a time, as 12 bytes each."""
+"""Number of pixels that are sampled at a time, of 12 bytes each."""
 
 LONGEST_PART_PX = 30_000
-"""OpenCV samples no picture with a side of 32767 or more."""
+"""OpenCV cannot sample a picture with a side of 32767 or more."""
 
 BBOX_RATIO = 1.2
-"""A person's box grows by this factor, on both sides."""
+"""Factor by which a person's box is enlarged in width and height."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class BodyCrop:
         img: RGB in 0..1, float32 `[3, h, w]`.
         crop_xywh: the crop in the picture (x, y, width, height), pixels, float32 `[4]`.
         img_size: (width, height) of the picture, pixels, float32 `[2]`.
-        size: height and width of `img`, also where that has been dropped to save memory.
+        size: height and width of `img`, also if `img` has been dropped to save memory.
     """
 
     img: NDArray[np.float32]
@@ -54,23 +54,24 @@ def person_crop(
     ratio: float = BBOX_RATIO,
     aspect: tuple[int, int] = NETWORK_SIZE,
 ) -> NDArray[np.float32]:
-    """Find the crop around a person's box: cut to the picture, grown to the crop's shape, then by `ratio`.
+    """Find the crop around a person's box: the box is cut to the picture, extended to the crop's shape, then
+    enlarged by `ratio`.
 
     Args:
         box_xyxy: (x1, y1, x2, y2), pixels.
         img_size: (width, height) of the picture, pixels.
-        ratio: the crop is this many times as wide and high.
+        ratio: factor by which width and height are enlarged.
         aspect: height and width of the crop's shape.
 
     Returns:
-        (x, y, width, height), pixels, float32 `[4]`; may leave the picture.
+        (x, y, width, height), pixels, float32 `[4]`; may extend beyond the picture.
 
     Raises:
         InputError: the box is not four finite numbers, or has no area inside the picture.
     """
     box = np.asarray(box_xyxy, dtype=np.float64)
     if box.shape != (4,) or not np.isfinite(box).all():
-        raise InputError(f"a box is four finite numbers x1, y1, x2, y2 in pixels, found {box_xyxy!r}.")
+        raise InputError(f"a box must be four finite numbers x1, y1, x2, y2 in pixels, found {box_xyxy!r}.")
     if not (np.isfinite(ratio) and ratio > 0):
         raise InputError(f"the ratio by which boxes grow must be positive, found {ratio}.")
     x1, y1 = max(0.0, float(box[0])), max(0.0, float(box[1]))
@@ -93,21 +94,21 @@ def body_crop(
     ratio: float = BBOX_RATIO,
     size: tuple[int, int] = NETWORK_SIZE,
 ) -> BodyCrop:
-    """Cut a person out of a picture as the published preprocessing does; nothing is blurred or normalised.
+    """Crop a person from a picture like the published preprocessing, without blur or normalisation.
 
     Args:
         image_bgr: the picture as OpenCV loads it, uint8 `[H, W, 3]`.
         box_xyxy: the person's box, pixels.
         ratio: see `person_crop`.
-        size: height and width of the output. The published crop is 512 x 384, of which the model then takes
-            every second row and column; the default gives just those.
+        size: height and width of the output. The published crop is 512 x 384, and the model uses every second
+            row and column of it; the default computes only these.
 
     Raises:
-        InputError: the picture is not uint8 `[H, W, 3]`, or see `person_crop`.
+        InputError: the picture is not uint8 `[H, W, 3]`; also as in `person_crop`.
     """
     if image_bgr.dtype != np.uint8 or image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.size == 0:
         raise InputError(
-            f"a crop is cut from a uint8 picture [H, W, 3], found {image_bgr.dtype} {list(image_bgr.shape)}."
+            f"a picture to crop must be uint8 [H, W, 3], found {image_bgr.dtype} {list(image_bgr.shape)}."
         )
     height, width = image_bgr.shape[:2]
     crop = person_crop(box_xyxy, (width, height), ratio, size)
@@ -137,16 +138,16 @@ def full_image_camera(
     princpt_px: tuple[float, float],
     size: tuple[int, int],
 ) -> NDArray[np.float64]:
-    """Move a crop's camera to the whole picture.
+    """Convert a crop's camera to one of the whole picture.
 
     Args:
         crop_xywh: the crop in the picture, `[..., 4]`.
         focal_px: focal length (x, y) for a crop of `size`.
-        princpt_px: principal point (x, y) of it.
-        size: height and width.
+        princpt_px: its principal point (x, y).
+        size: height and width of the crop.
 
     Returns:
-        Camera matrices `[..., 3, 3]`: the same points, not moved, seen in the picture.
+        Camera matrices `[..., 3, 3]` that project the same points, not moved, into the picture.
     """
     x, y, width, height = np.moveaxis(np.asarray(crop_xywh, dtype=np.float64), -1, 0)
     matrix = np.zeros((*x.shape, 3, 3))
@@ -178,7 +179,9 @@ def _warp(
 def _warp_block(
     image: NDArray[np.uint8], reads: NDArray[np.float64], size: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """Sample `size` (rows, columns) pixels with OpenCV; `reads` `[2, 3]` says where each lies."""
+    """Sample `size` (rows, columns) pixels with OpenCV; `reads` `[2, 3]` maps each to its position in the
+    picture.
+    """
     cv2 = require_opencv()
     origin, corner = reads[:, 2], reads @ np.array((size[1], size[0], 1.0))
     (x1, y1), (x2, y2) = (
@@ -188,7 +191,7 @@ def _warp_block(
         return np.zeros((*size, 3), np.float32)
     part = np.ascontiguousarray(
         image[y1:y2, x1:x2], dtype=np.float32
-    )  # only what is read: pictures are large
+    )  # only the part that is read: pictures are large
     inside = reads - np.array(((0, 0, x1), (0, 0, y1)))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     warped: NDArray[np.float32] = cv2.warpAffine(part, inside, (size[1], size[0]), flags=flags)

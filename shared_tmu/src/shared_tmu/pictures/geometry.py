@@ -13,15 +13,15 @@ from torch import Tensor
 
 from shared_tmu.errors import InputError
 
-FOCAL_PX = 5000.0  # focal length of a 256 px crop that the published models were trained with
+FOCAL_PX = 5000.0  # focal length of a 256 px crop with which the published models were trained
 CROP_PX = 256
 
 
 def rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
-    """Turn the 6D rotation representation into matrices by Gram-Schmidt.
+    """Convert 6D rotations into matrices by Gram-Schmidt.
 
     Convention: "contiguous": the first three numbers are parallel to the first column of the matrix, the last
-    three give the second. (SMPLest-X interleaves them; the two are not interchangeable.)
+    three give the second. (SMPLest-X interleaves them; the two orders are not interchangeable.)
 
     Args:
         rot6d: `[..., 6]`.
@@ -40,7 +40,7 @@ def rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
 
 
 def interleaved_rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
-    """Turn SMPLest-X's 6D rotations `[..., 6]` into matrices `[..., 3, 3]`.
+    """Convert SMPLest-X's 6D rotations `[..., 6]` into matrices `[..., 3, 3]`.
 
     Convention: "interleaved": numbers 0, 2, 4 are parallel to the first column, numbers 1, 3, 5 give the
     second. (HaMeR and WiLoR take the first three and the last three, see `rot6d_to_rotmat`.)
@@ -56,7 +56,7 @@ def rotmat_to_rot6d(rotmat: Tensor) -> Tensor:
 
 
 def quaternion_to_rotmat(quaternion: Tensor) -> Tensor:
-    """Turn quaternions (w, x, y, z) `[..., 4]`, of any length but zero, into matrices `[..., 3, 3]`."""
+    """Convert quaternions (w, x, y, z) `[..., 4]`, of any length except zero, into matrices `[..., 3, 3]`."""
     _expect_last("quaternion", quaternion, 4)
     w, x, y, z = F.normalize(quaternion, dim=-1).unbind(-1)
     rows = (
@@ -68,11 +68,12 @@ def quaternion_to_rotmat(quaternion: Tensor) -> Tensor:
 
 
 def axis_angle_to_rotmat(axis_angle: Tensor) -> Tensor:
-    """Turn axis-angle vectors `[..., 3]` (radians) into rotation matrices `[..., 3, 3]`.
+    """Convert axis-angle vectors `[..., 3]` (radians) into rotation matrices `[..., 3, 3]`.
 
-    The angle is the norm after adding 1e-8 to each component, as the published models do, so that zero has a
-    gradient. Half precision swallows that and would divide by zero, so it is computed in float32; ONNX
-    exporters leave so small a sum out, so the norm has a lower limit too.
+    The angle is the norm after adding 1e-8 to each component, as in the published models, so that there is a
+    gradient at zero. In half precision this addition has no effect and would lead to a division by zero, so
+    it is computed in float32; ONNX exporters remove such a small addition, so the norm also has a lower
+    limit.
     """
     _expect_last("axis_angle", axis_angle, 3)
     vector = axis_angle.float() if axis_angle.dtype in (torch.float16, torch.bfloat16) else axis_angle
@@ -83,9 +84,9 @@ def axis_angle_to_rotmat(axis_angle: Tensor) -> Tensor:
 
 
 def rotmat_to_quaternion(rotmat: Tensor) -> Tensor:
-    """Turn rotation matrices `[..., 3, 3]` into unit quaternions (w, x, y, z) `[..., 4]` with w >= 0.
+    """Convert rotation matrices `[..., 3, 3]` into unit quaternions (w, x, y, z) `[..., 4]` with w >= 0.
 
-    Of the four ways to start (from the trace, or from one diagonal entry) each matrix takes the one with the
+    There are four formulae (from the trace, or from one diagonal entry); each matrix uses the one with the
     largest divisor, so no rotation is ill-conditioned.
     """
     _expect_last("rotmat", rotmat, 3, 3)
@@ -108,10 +109,9 @@ def rotmat_to_quaternion(rotmat: Tensor) -> Tensor:
 
 
 def rotmat_to_axis_angle(rotmat: Tensor) -> Tensor:
-    """Turn rotation matrices `[..., 3, 3]` into axis-angle vectors `[..., 3]`, angle in [0, pi] radians.
+    """Convert rotation matrices `[..., 3, 3]` into axis-angle vectors `[..., 3]`, angle in [0, pi] radians.
 
-    At exactly pi the two axes are equally right; either may be returned. Half precision is computed in
-    float32.
+    At exactly pi both axes are correct; either may be returned. Half precision is computed in float32.
     """
     _expect_last("rotmat", rotmat, 3, 3)
     matrix = rotmat.float() if rotmat.dtype in (torch.float16, torch.bfloat16) else rotmat
@@ -133,7 +133,7 @@ def mirror_points(points: Tensor) -> Tensor:
 def mirror_axis_angle(axis_angle: Tensor) -> Tensor:
     """Mirror rotations `[..., 3]` (radians) in the plane x = 0: a right hand's pose becomes the left hand's.
 
-    Convention: an axial vector keeps its x and flips y and z; the same as `mirror_rotmat` of its matrix.
+    Convention: an axial vector keeps x and negates y and z; this equals `mirror_rotmat` of its matrix.
     """
     _expect_last("axis_angle", axis_angle, 3)
     return axis_angle * axis_angle.new_tensor((1.0, -1.0, -1.0))
@@ -158,9 +158,9 @@ def project_points(
     Args:
         points: `[B, N, 3]`.
         translation: added after the rotation, `[B, 3]`, same unit as `points`.
-        focal_px: `[B, 2]` (x, y), pixels, or any other unit that the result should have.
-        centre_px: principal point `[B, 2]`; zero if left out.
-        rotmat: camera rotation `[B, 3, 3]`; identity if left out.
+        focal_px: `[B, 2]` (x, y), pixels, or any other unit; the result has the same unit.
+        centre_px: principal point `[B, 2]`; zero by default.
+        rotmat: camera rotation `[B, 3, 3]`; identity by default.
 
     Returns:
         `[B, N, 2]`, f * xy / z + centre.
@@ -175,8 +175,8 @@ def project_points(
 def weak_camera_to_translation(
     camera: Tensor, focal_px: float = FOCAL_PX, image_size_px: int = CROP_PX
 ) -> Tensor:
-    """Turn a weak-perspective crop camera (s, tx, ty) `[B, 3]` into a translation `[B, 3]` for a crop
-    of `image_size_px` seen with `focal_px`: (tx, ty, 2 f / (size * s)).
+    """Convert a weak-perspective crop camera (s, tx, ty) `[B, 3]` into a translation `[B, 3]` for a crop of
+    `image_size_px` with focal length `focal_px`: (tx, ty, 2 f / (size * s)).
     """
     _expect_last("camera", camera, 3)
     scale, tx, ty = camera.unbind(-1)
@@ -190,8 +190,9 @@ def full_image_focal(img_size: Tensor, focal_px: float = FOCAL_PX, image_size_px
         img_size: (width, height) in pixels, `[B, 2]`.
 
     Returns:
-        Focal lengths in pixels, `[B]`. The published code takes one maximum over the whole batch, which
-        makes a result depend on its neighbours; here each image has its own (equal for a batch of one image).
+        Focal lengths in pixels, `[B]`. The published code takes one maximum over the whole batch, so that a
+        result depends on the other images; here each image has its own focal length (equal for a batch of one
+        image).
     """
     _expect_last("img_size", img_size, 2)
     return focal_px / image_size_px * img_size.max(dim=-1).values
@@ -200,7 +201,7 @@ def full_image_focal(img_size: Tensor, focal_px: float = FOCAL_PX, image_size_px
 def crop_camera_to_full(
     camera: Tensor, box_center: Tensor, box_size: Tensor, img_size: Tensor, focal_px: Tensor | float
 ) -> Tensor:
-    """Move a crop's weak-perspective camera to the whole image.
+    """Convert a crop's weak-perspective camera to a translation in the whole image.
 
     Convention: for a left hand, negate tx first (the crop was mirrored) and mirror the vertices.
 

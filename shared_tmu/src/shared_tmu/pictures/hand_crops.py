@@ -1,8 +1,8 @@
 """Hand crops: from a picture and a box to the network input of HaMeR and WiLoR.
 
-Convention: pixels, x right, y down, pixel centres at integers; boxes are (x1, y1, x2, y2). A crop of size S
-with side b reads, for its pixel (u, v), the picture at (cx + (u - S/2) * b/S, cy + (v - S/2) * b/S),
-bilinearly, with black outside the picture. For a left hand the picture is mirrored first, which moves cx to W
+Convention: pixels, x right, y down, pixel centres at integers; boxes are (x1, y1, x2, y2). Pixel (u, v) of a
+crop of size S with side b is the picture at (cx + (u - S/2) * b/S, cy + (v - S/2) * b/S), bilinearly, with
+black outside the picture. For a left hand the picture is mirrored first, which moves cx to W
 - cx - 1.
 """
 
@@ -16,20 +16,23 @@ from numpy.typing import ArrayLike, NDArray
 from shared_tmu.errors import InputError, MissingDependencyError
 
 MEAN = (0.485, 0.456, 0.406)
-"""Mean of red, green, blue in 0..1 by which inputs are normalised (ImageNet's)."""
+"""Mean of red, green, blue in 0..1 (ImageNet's); an input is normalised as (pixel / 255 - mean) /
+deviation.
+"""
 STD = (0.229, 0.224, 0.225)
-"""Standard deviation of red, green, blue in 0..1 by which inputs are normalised (ImageNet's)."""
+"""Standard deviation of red, green, blue in 0..1 (ImageNet's); see `IMAGE_MEAN`."""
 ASPECT = (192, 256)
-"""Width and height of the part of the crop that the network sees; boxes grow to this shape."""
+"""Shape (width, height) of the part of the crop that the network sees; boxes are extended to it."""
 
-BLUR_FROM = 1.1  # half the number of picture pixels per crop pixel beyond which the picture is blurred
+BLUR_FROM = 1.1  # the picture is blurred if half the number of picture pixels per crop pixel exceeds this
 TRUNCATE = 4.0  # standard deviations at which the Gaussian ends
-ROWS_AT_ONCE = 4  # output rows per matrix product while blurring: more multiplies zeros, fewer wastes calls
-VALUES_AT_ONCE = 8_000_000  # of the picture that are held in float64 while blurring
+# output rows per matrix product while blurring: more would multiply zeros, fewer would need more calls
+ROWS_AT_ONCE = 4
+VALUES_AT_ONCE = 8_000_000  # pixels of the picture that are held in float64 while blurring
 WIDE = 4  # times as wide as high
-OPENCV_LIMIT_PX = 32000  # OpenCV warps no picture with a longer side
+OPENCV_LIMIT_PX = 32000  # OpenCV cannot warp a picture with a longer side
 
-MAX_RATIO = 64  # crops wider than this many pictures are a mistake in the box
+MAX_RATIO = 64  # a crop that is wider than this many pictures means a mistake in the box
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +65,7 @@ def crop_transform(
 
     Args:
         centre: (x, y) of the crop in the picture (not mirrored), pixels.
-        side_px: of the square crop in the picture.
+        side_px: side of the square crop in the picture.
         image_size: side of the crop in the output, pixels.
         right: whether this is a right hand.
     """
@@ -78,8 +81,10 @@ def crop_square(
 
     Args:
         box_xyxy: (x1, y1, x2, y2), pixels.
-        rescale_factor: the box grows by this factor; -1 takes it as it is (the published evaluation lists).
-        aspect: then it grows to this (width, height) shape, None leaves its shape; the longer side counts.
+        rescale_factor: factor by which the box is enlarged; -1 for none (as for the published evaluation
+            lists).
+        aspect: (width, height) shape to which the box is then extended; None keeps its shape. The longer side
+            becomes the side of the square.
 
     Returns:
         Centre (x, y) and side, pixels.
@@ -89,10 +94,10 @@ def crop_square(
     """
     box = np.asarray(box_xyxy, dtype=np.float64)
     if box.shape != (4,) or not np.isfinite(box).all():
-        raise InputError(f"a box is four finite numbers x1, y1, x2, y2 in pixels, found {box_xyxy!r}.")
+        raise InputError(f"a box must be four finite numbers x1, y1, x2, y2 in pixels, found {box_xyxy!r}.")
     x1, y1, x2, y2 = (float(x) for x in box)
     if x2 <= x1 or y2 <= y1:
-        raise InputError(f"box {[x1, y1, x2, y2]} has no area: x2 must exceed x1, and y2 must exceed y1.")
+        raise InputError(f"box {[x1, y1, x2, y2]} has no area: expected x1 < x2 and y1 < y2.")
     factor = 1.0 if rescale_factor == -1 else rescale_factor
     if not (math.isfinite(factor) and factor > 0):
         raise InputError(f"rescale_factor must be positive, or -1 for none, found {rescale_factor}.")
@@ -112,26 +117,28 @@ def hand_crop(
     antialias: bool = True,
     aspect: tuple[int, int] | None = ASPECT,
 ) -> HandCrop:
-    """Cut a hand out of a picture as the published demos do, or (see below) as the evaluations do.
+    """Crop a hand from a picture like the published demos or, with other options, like the published
+    evaluations.
 
     Demo: the defaults. FreiHAND and HO3D lists: `rescale_factor=-1, antialias=False`. HInt lists:
     `antialias=False, aspect=None`.
 
     Args:
         image_bgr: the picture as OpenCV loads it, uint8 `[H, W, 3]`.
-        box_xyxy: the hand's box, pixels; may leave the picture, which is black outside.
-        right: false mirrors the crop, so that the network always sees right hands.
+        box_xyxy: the hand's box, pixels; may extend beyond the picture, where everything is black.
+        right: False mirrors the crop, so that the network always sees right hands.
         rescale_factor: see `crop_square`.
         image_size: side of the crop in the output, pixels.
-        antialias: blur first where one output pixel covers more than 2.2 picture pixels.
+        antialias: blur first if one output pixel covers more than 2.2 picture pixels.
         aspect: see `crop_square`.
 
     Raises:
-        InputError: the picture is not uint8 `[H, W, 3]`, or the box has no area or dwarfs the picture.
+        InputError: the picture is not uint8 `[H, W, 3]`, or the box has no area or is far larger than the
+            picture.
     """
     if image_bgr.dtype != np.uint8 or image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.size == 0:
         raise InputError(
-            f"a crop is cut from a uint8 picture [H, W, 3], found {image_bgr.dtype} {list(image_bgr.shape)}."
+            f"a picture to crop must be uint8 [H, W, 3], found {image_bgr.dtype} {list(image_bgr.shape)}."
         )
     centre, side = crop_square(box_xyxy, rescale_factor, aspect)
     height, width = image_bgr.shape[:2]
@@ -184,8 +191,9 @@ def _blur_and_warp(
 ) -> NDArray[np.float64]:
     """Blur the picture, mirror it, and sample it bilinearly, in float64: `[size, size, 3]`.
 
-    Blurring and sampling are linear and separable, so only the rows and columns that the crop reads are ever
-    computed: the same numbers as blurring the whole picture, at a fraction of the time and memory.
+    Blurring and sampling are linear and separable, so only the rows and columns that the crop reads are
+    computed: the result is the same as after blurring the whole picture, in a fraction of the time and
+    memory.
     """
     height, width = image.shape[:2]
     rows, row_weights = taps_along(origin[1], step, size, sigma, height)
@@ -194,7 +202,7 @@ def _blur_and_warp(
         columns = width - 1 - columns
     (top, bottom), (left, right) = ((int(taps.min()), int(taps.max()) + 1) for taps in (rows, columns))
     part = image[top:bottom, left:right]
-    if right - left > WIDE * (bottom - top):  # the other way round takes much memory for what lies between
+    if right - left > WIDE * (bottom - top):  # the other order needs much memory for the intermediate result
         lines = combine(part.transpose(1, 0, 2), columns - left, column_weights)  # [size, bottom - top, 3]
         return combine(lines.transpose(1, 0, 2), rows - top, row_weights)
     lines = combine(part, rows - top, row_weights)  # [size, right - left, 3]
@@ -223,9 +231,9 @@ def combine(
 def taps_along(
     start: float, step: float, size: int, sigma: float, limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """List what each output position reads along one axis: picture indices and weights, `[size, K]`.
+    """List the picture indices and weights that each output position reads along one axis, `[size, K]`.
 
-    Convention: positions lie on OpenCV's lattice of 1/32 pixel; the Gaussian repeats the picture's edge
+    Convention: positions are rounded to 1/32 pixel, as in OpenCV; the Gaussian repeats the picture's edge
     (nearest) and ends at `TRUNCATE` sigma; the bilinear sampling after it is black outside the picture.
     """
     offsets = np.rint(np.arange(size) * step * 1024).astype(np.int64)

@@ -8,7 +8,7 @@ from pathlib import PurePath
 FORMATS = (
     "JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI", "PCX", "SGI", "TGA",
 )  # fmt: skip
-"""Pillow's names of the formats that are opened; none of them starts another program, as EPS does."""
+"""Pillow's names of the formats that are opened; none of them starts another program (EPS would)."""
 
 RAW_SUFFIXES = (
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".kdc", ".mos", ".mrw", ".nef", ".nrw", ".orf",
@@ -45,7 +45,7 @@ _STARTS = (
     (b"OggS", "a video or sound file (Ogg)"),
     (b"PK\x03\x04", "a zip archive"),
     (b"\x1f\x8b", "a gzip archive"),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the picture: git lfs pull fetches it"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the picture: fetch the picture with git lfs pull"),
 )
 _BRANDS = {
     "a HEIC picture": b"heic heix heim heis hevc hevx",
@@ -59,8 +59,8 @@ def kind_of(head: bytes, name: str = "") -> str:
     """The format of a file that is not a supported picture, with its article; empty if unknown.
 
     Args:
-        head: its first bytes, a thousand or so.
-        name: its name; tells raw files from other TIFF files.
+        head: its first bytes, about a thousand.
+        name: its name; distinguishes raw files from other TIFF files.
     """
     if head[4:8] == b"ftyp":
         return _isobmff(head)
@@ -79,14 +79,16 @@ def kind_of(head: bytes, name: str = "") -> str:
 
 
 def _isobmff(head: bytes) -> str:
-    """By brands, the major one first: HEIC, AVIF and MP4 files share one container."""
+    """The format by the container's brands, the major brand first: HEIC, AVIF and MP4 files share one
+    container.
+    """
     size = int.from_bytes(head[:4], "big")
     names = [head[8:12], *(head[at : at + 4] for at in range(16, min(max(size, 16), len(head)), 4))]
     for brand in names:
         for kind, brands in _BRANDS.items():
             if len(brand) == 4 and brand in brands:
                 return kind
-    if names[0] in (b"mif1", b"msf1", b"miaf"):  # any coding
+    if names[0] in (b"mif1", b"msf1", b"miaf"):  # any codec
         return HEIC
     return "a video (MP4 or QuickTime): name it with --video"
 
@@ -101,7 +103,7 @@ def _text(head: bytes) -> str:
 
 
 def advice(kind: str) -> str:
-    """What to do with such a file; empty if its name already says it."""
+    """What to do with such a file; empty if its description already says it."""
     if kind == HEIC:
         return "pip install 'shared_tmu[heif]' reads it, or convert it to JPEG or PNG"
     if kind == AVIF:

@@ -14,7 +14,7 @@ from pathlib import Path
 from shared_tmu.errors import InputError
 
 MAX_KEY_BYTES = 200
-"""Length of the last part of a result's name, to which endings are added: file systems take 255 bytes."""
+"""Longest last part of a result's name, to which suffixes are added: file systems allow 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Source:
     """An image file.
 
     Attributes:
-        path: where it is.
-        name: its path under the image folder, with forward slashes; what messages and boxes files call it.
-        key: what its results are called: `name` without the suffix, or with it where two would be the same;
-            very long ones are cut.
-        problem: why it cannot be read, if that is known already.
+        path: path of the file.
+        name: its path inside the image folder, with forward slashes; its name in messages and boxes files.
+        key: name of its results: `name` without the suffix, or with it if two images would get the same name;
+            very long names are shortened.
+        problem: why it cannot be read, if this is already known.
     """
 
     path: Path
@@ -38,12 +38,12 @@ class Source:
 def list_images(folder: Path, patterns: Sequence[str], leave_out: Path | None = None) -> list[Source]:
     """Files of a folder that match a pattern, sorted by name; or the one file that `folder` names.
 
-    Case does not matter and `*.jpg` also finds `*.jpeg`. A pattern with `/` looks into subfolders, linked
-    ones too, each once. Hidden files are left out, and so is everything under `leave_out`: results of an
-    earlier run are not inputs. A subfolder that cannot be looked into is listed with its problem.
+    Case is ignored, and `*.jpg` also finds `*.jpeg`. A pattern with `/` searches subfolders, including linked
+    ones, each once. Hidden files are left out, and so is everything under `leave_out`: results of an earlier
+    run are not inputs. A subfolder that cannot be read is listed with its problem.
 
     Raises:
-        InputError: no such folder, it cannot be looked into, or nothing in it matches.
+        InputError: the folder does not exist, cannot be read, or has no file that matches.
     """
     try:
         mode = folder.stat().st_mode
@@ -54,7 +54,7 @@ def list_images(folder: Path, patterns: Sequence[str], leave_out: Path | None = 
     if stat.S_ISREG(mode):
         return [Source(folder, folder.name, shortened(folder.stem))]
     if not stat.S_ISDIR(mode):
-        raise InputError(f"--img_folder {folder} is not there: name a folder of images, or one image.")
+        raise InputError(f"--img_folder {folder} does not exist: name a folder of images, or one image.")
     lower = [pattern.lower().removeprefix("./") for pattern in patterns]
     lower += [pattern[: -len(".jpg")] + ".jpeg" for pattern in lower if pattern.endswith(".jpg")]
     walk = _Walk(folder, leave_out, is_deep=any("/" in pattern for pattern in lower))
@@ -64,13 +64,13 @@ def list_images(folder: Path, patterns: Sequence[str], leave_out: Path | None = 
             raise InputError(f"cannot read --img_folder {folder}: {problem}.")
         raise InputError(
             f"no image in {folder} matches {' '.join(patterns)} ({_kinds(walk.files)}): "
-            "add images, or say what they are called with --file_type '*.webp'."
+            "add images, or give their file names with --file_type, such as '*.webp'."
         )
     names.sort()
     found = [Source(folder / name, name, key) for name, key in zip(names, _keys(names), strict=True)]
     for path, problem in sorted(walk.problems.items()):
         name = Path(path).relative_to(folder).as_posix()
-        found.append(Source(Path(path), name, name, f"cannot look into the folder {name}: {problem}."))
+        found.append(Source(Path(path), name, name, f"cannot read the folder {name}: {problem}."))
     return found
 
 
@@ -78,8 +78,8 @@ class _Walk:
     """Files under a folder.
 
     Attributes:
-        files: their paths under it, with forward slashes.
-        problems: folders that cannot be looked into, and why.
+        files: their paths inside it, with forward slashes.
+        problems: folders that cannot be read, and why.
     """
 
     def __init__(self, folder: Path, leave_out: Path | None, is_deep: bool) -> None:
@@ -91,7 +91,7 @@ class _Walk:
 
     def _look_into(self, folder: Path) -> None:
         real = os.path.realpath(folder)
-        if real in self._seen:  # a link back to where it came from
+        if real in self._seen:  # a link to a folder above it
             return
         self._seen.add(real)
         try:
@@ -104,7 +104,7 @@ class _Walk:
                 continue
             try:
                 is_folder = entry.is_dir()
-            # a looping link, or a folder that may only be listed: the error comes when it is read
+            # a circular link, or a folder that may only be listed: the error is raised when the file is read
             except OSError:
                 is_folder = False
             if not is_folder:
@@ -118,8 +118,8 @@ def _reason(error: OSError) -> str:
 
 
 def _kinds(files: Sequence[str]) -> str:
-    """How many files there are, by their endings."""
-    count = Counter(Path(name).suffix.lower() or "no ending" for name in files)
+    """The number of files, by suffix."""
+    count = Counter(Path(name).suffix.lower() or "no suffix" for name in files)
     told = ", ".join(f"{number} {suffix}" for suffix, number in count.most_common(4))
     return f"{len(files)} other files are there{told and ': '}{told}"
 
@@ -135,7 +135,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _keys(names: Sequence[str]) -> list[str]:
-    """Result names, all different also where case is ignored: stems where they differ, else `stem_suffix`."""
+    """Names for results that differ even if case is ignored: the stem if it is unique, else `stem_suffix`."""
     stems = [name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name for name in names]
     stems = [shortened(stem) for stem in stems]
     count: dict[str, int] = {}
@@ -155,7 +155,9 @@ def _keys(names: Sequence[str]) -> list[str]:
 
 
 def shortened(key: str) -> str:
-    """A result's name, shortened and made unique by a digest if files with that name could not be written."""
+    """A result's name; if files with that name could not be written, it is shortened and made unique by a
+    digest.
+    """
     folder, slash, last = key.rpartition("/")
     content = os.fsencode(last)
     if len(content) <= MAX_KEY_BYTES:

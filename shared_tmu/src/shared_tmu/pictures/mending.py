@@ -7,16 +7,19 @@ import struct
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = (b"tRNS", b"sBIT")
-_JPEG_KEPT = {0xE0: 16, 0xEE: 14}  # JFIF and Adobe, how colours are stored; shorter ones are damaged
+# JFIF and Adobe, which tell how colours are stored; shorter segments are damaged
+_JPEG_KEPT = {0xE0: 16, 0xEE: 14}
 _WEBP_KEPT = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
 _WEBP_METADATA_FLAGS = 0x20 | 0x08 | 0x04  # profile, EXIF, XMP
 _TYPE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-"""Of TIFF's numbers for types; the others have one byte."""
+"""Bytes per value for TIFF's type numbers; the other types have one byte."""
 _TIFF_METADATA = (700, 33723, 34377, 34665, 34675, 34853, 37724, 40965)
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """The same picture without metadata; None if the format is not supported here, or there is none."""
+    """The same picture without metadata; None if the format is not supported here, or there is no
+    metadata.
+    """
     for start, mend in ((_PNG, _png), (b"\xff\xd8", _jpeg), (b"RIFF", _webp), (b"II", _tiff), (b"MM", _tiff)):
         if data.startswith(start):
             try:
@@ -52,7 +55,7 @@ def _is_png_chunk(data: bytes, at: int) -> bool:
 def _jpeg(data: bytes) -> bytes:
     parts, at = [data[:2]], 2
     while at + 4 <= len(data):
-        if data[at] != 0xFF:  # the length of the part before is damaged: tables come next
+        if data[at] != 0xFF:  # the length of the previous part is damaged: tables follow
             at = data.find(b"\xff\xdb", at)
             if at < 0:
                 break
@@ -103,9 +106,10 @@ def _tiff(data: bytes) -> bytes:
 
 
 def is_sound_exif(data: bytes) -> bool:
-    """Whether the first directory of EXIF data, where the orientation is, can be read; also if there is none.
+    """Whether the first directory of EXIF data, which has the orientation, can be read; True if there is
+    none.
 
-    Pillow leaves out what it cannot read, without a message.
+    Pillow drops entries that it cannot read, without a message.
     """
     data = data.removeprefix(b"Exif\0\0")
     if not data:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 64
 
 _BYTES_PER_PX = {"WEBP": 17, "AVIF": 10, "HEIF": 8, "JPEG2000": 20, "TIFF": 10, "GIF": 5}
-"""Measured for the decoders of these formats; the others hold a picture twice, with 4 and with 3 bytes."""
+"""Bytes of memory per pixel, measured for the decoders of these formats; other decoders hold a picture twice,
+with 4 and with 3 bytes per pixel.
+"""
 _USUAL_BYTES_PER_PX, _PROGRESSIVE_BYTES_PER_PX, _CUT_BYTES_PER_PX = 7, 10, 19
 
 _SPACE = rb"\s(?:\s|#[^\n]*\n)*"
@@ -62,10 +64,10 @@ def formats() -> tuple[str, ...]:
 
 
 def open_image(stream: BinaryIO) -> PilImage.Image:
-    """Look at a file; nothing is decoded. The caller checks the size, so Pillow's own limit is lifted.
+    """Open a file without decoding it. The caller checks the size, so Pillow's own limit is switched off.
 
     Raises:
-        PIL.UnidentifiedImageError: it is of none of `formats`, or damaged.
+        PIL.UnidentifiedImageError: it has none of the `formats`, or is damaged.
     """
     known = formats()
     from PIL import Image
@@ -80,7 +82,7 @@ def open_image(stream: BinaryIO) -> PilImage.Image:
 
 
 def bytes_per_px(image: PilImage.Image, head: bytes) -> int:
-    """Memory that decoding takes for each pixel of a picture, whose file begins with `head`."""
+    """Memory per pixel for decoding a picture whose file begins with `head`, bytes."""
     if is_cut_to_8_bits(head):
         return _CUT_BYTES_PER_PX
     if "progressive" in image.info or "progression" in image.info:
@@ -89,12 +91,12 @@ def bytes_per_px(image: PilImage.Image, head: bytes) -> int:
 
 
 def mode_note(mode: str) -> str:
-    """What a picture of this Pillow mode becomes; empty for ordinary colour."""
+    """How a picture of this Pillow mode is converted; empty for ordinary colour."""
     return "" if mode == "RGB" else f"{_MODE_NAMES.get(mode, f'mode {mode}')}, read as 8-bit colour"
 
 
 def to_bgr(image: PilImage.Image, orientation: int) -> NDArray[np.uint8]:
-    """A loaded picture of 8-bit samples, turned upright, `[H, W, 3]`; only a few rows are held twice."""
+    """A loaded picture of 8-bit samples, rotated upright, `[H, W, 3]`; only a few rows are held twice."""
     width, height = image.size
     upright, canvas = upright_canvas(width, height, orientation)
     for top in range(0, height, ROWS_AT_ONCE):
@@ -104,7 +106,7 @@ def to_bgr(image: PilImage.Image, orientation: int) -> NDArray[np.uint8]:
 
 
 def is_cut_to_8_bits(head: bytes) -> bool:
-    """Whether a file, by its first bytes, has 16 bits of which Pillow keeps 8: colours, and grey with
+    """Whether a file, by its first bytes, has 16 bits of which Pillow would keep 8: colour, and grey with
     transparency, in PNG and PPM.
     """
     if head[:8] == b"\x89PNG\r\n\x1a\n":
@@ -114,7 +116,7 @@ def is_cut_to_8_bits(head: bytes) -> bool:
 
 
 def read_16_bit_colours(data: bytes) -> NDArray[np.generic]:
-    """`[H, W, 3]`, BGR, as stored (not turned).
+    """The picture `[H, W, 3]`, BGR, as stored (not rotated).
 
     Raises:
         ValueError: OpenCV cannot decode it.
@@ -139,17 +141,17 @@ def _rgb(image: PilImage.Image) -> NDArray[np.uint8]:
         return np.asarray(converted)
     if mode in ("PA", "RGBa", "La"):
         image = image.convert("LA" if mode == "La" else "RGBA")
-    if image.mode in ("RGBA", "RGBX"):  # the colours as they are, as OpenCV gives them
+    if image.mode in ("RGBA", "RGBX"):  # the colours unchanged, as from OpenCV
         return np.asarray(image)[:, :, :3]
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def upright_canvas(width: int, height: int, orientation: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """An empty upright picture, and a view of it in which the pixels lie as they are stored.
+    """An empty upright picture, and a view of it in which the pixels have the order of the file.
 
     Args:
-        width: as stored.
-        height: as stored.
+        width: width as stored, pixels.
+        height: height as stored, pixels.
         orientation: EXIF's number, 1 to 8.
 
     Returns:

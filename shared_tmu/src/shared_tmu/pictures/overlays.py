@@ -17,17 +17,21 @@ from numpy.typing import NDArray
 from shared_tmu.pictures.render import RayScene, cast_directions, pixel_directions
 
 RIGHT_RGB = (0.65, 0.74, 0.86)
-LEFT_RGB = (0.62, 0.84, 0.66)  # green: no mesh may look like skin
+LEFT_RGB = (0.62, 0.84, 0.66)  # green: meshes must not look like skin
 """Colours of right and left hands."""
 
 MAX_CAST_PIXELS = 6_000_000
-"""Rays per window; larger windows are cast coarser and enlarged."""
+"""Limit of rays per window; larger windows are cast at a lower resolution and enlarged."""
 
 BAND_RAYS = 400_000
-"""Rays that are cast at a time, and pixels that are mixed: each takes up to 200 bytes while it is."""
+"""Number of rays that are cast at a time, and of pixels that are mixed at a time: each takes up to 200 bytes
+meanwhile.
+"""
 
 Shades = NDArray[np.float32]
-"""`[h, w, 4]`: red, green, blue from 0 to 1, times how much of the pixel is covered, and that."""
+"""`[h, w, 4]`: red, green and blue from 0 to 1, multiplied by the covered share of the pixel, and this
+share.
+"""
 
 _LIGHTS = (((-0.5, -0.75, -0.55), 0.55), ((0.7, 0.1, -0.6), 0.18), ((0.0, 0.0, -1.0), 0.25))
 _AMBIENT = 0.22
@@ -66,7 +70,7 @@ class View:
     height: int
 
     def zoom(self, box_center: tuple[float, float], box_size: float, size_px: int) -> View:
-        """The same camera, showing a square of side `box_size` pixels as a picture of `size_px` pixels."""
+        """The same camera for a square of side `box_size` pixels, shown as a picture of `size_px` pixels."""
         scale = size_px / box_size
         centre = tuple(
             (pp - middle) * scale + size_px / 2 for pp, middle in zip(self.centre_px, box_center, strict=True)
@@ -75,11 +79,11 @@ class View:
 
 
 def draw_meshes(image_bgr: NDArray[np.uint8], meshes: Sequence[Mesh], view: View) -> NDArray[np.uint8]:
-    """Meshes over a picture of the view's size; nearer surfaces hide farther ones, edges are smooth.
+    """Draw meshes over a picture of the view's size; nearer surfaces hide farther ones, edges are smooth.
 
     Args:
         image_bgr: `[view.height, view.width, 3]`.
-        meshes: in the view's camera frame.
+        meshes: meshes in the view's camera frame.
         view: the camera.
 
     Returns:
@@ -106,10 +110,11 @@ def draw_meshes(image_bgr: NDArray[np.uint8], meshes: Sequence[Mesh], view: View
 
 
 def draw_side_view(mesh: Mesh, view: View, is_right: bool = True) -> NDArray[np.uint8]:
-    """A mesh turned by 90 degrees about the vertical axis, on white, as large as `view` shows it from the
-    front.
+    """Draw a mesh rotated by 90 degrees about the vertical axis, on white, as large as `view` shows it from
+    the front.
 
-    Right and left hands turn opposite ways, so that a mirrored hand gives the mirrored picture.
+    Right and left hands are rotated in opposite directions, so that a mirrored hand gives the mirrored
+    picture.
     """
     middle = (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2
     around = mesh.vertices - middle
@@ -125,8 +130,8 @@ def draw_side_view(mesh: Mesh, view: View, is_right: bool = True) -> NDArray[np.
 def vertex_normals(
     vertices: NDArray[np.floating[Any]], faces: NDArray[np.integer[Any]]
 ) -> NDArray[np.float64]:
-    """Unit normals `[V, 3]`, the mean of the faces around a vertex weighted by area; outward for outward
-    faces.
+    """Unit normals `[V, 3]`, the mean of the faces around a vertex weighted by area; outward if the faces
+    are.
     """
     corners = vertices.astype(np.float64)[faces]
     face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -137,7 +142,7 @@ def vertex_normals(
 
 
 class _Scene:
-    """All meshes of a picture as one, with what shading needs."""
+    """All meshes of a picture as one, with the values that shading needs."""
 
     def __init__(self, meshes: Sequence[Mesh]) -> None:
         starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
@@ -149,7 +154,7 @@ class _Scene:
         self.rays = RayScene(self.vertices, self.faces)
 
     def shade(self, view: View, window: tuple[int, int, int, int]) -> Iterator[tuple[int, Shades]]:
-        """A window from top to bottom: the first row of each band, and its shades."""
+        """Yields a window from top to bottom: the first row of each band, and its shaded pixels."""
         import cv2
 
         x0, y0, x1, y1 = window
@@ -169,7 +174,7 @@ class _Scene:
             yield top, shaded
 
     def _cast_coarsely(self, view: View, window: tuple[int, int, int, int], step: int) -> Shades:
-        """One ray for `step` x `step` pixels; the last ones may reach over the window."""
+        """Cast one ray for `step` x `step` pixels; the last ones may extend beyond the window."""
         x0, y0, x1, y1 = window
         columns, rows = -(-(x1 - x0) // step), -(-(y1 - y0) // step)
         shaded = np.empty((rows, columns, 4), np.float32)
@@ -182,7 +187,7 @@ class _Scene:
     def _cast(
         self, view: View, window: tuple[int, int, int, int], finer: float, size: tuple[int, int], top: int
     ) -> Shades:
-        """Cast `size` (columns, rows) rays from row `top` on, `finer` of them along one pixel."""
+        """Cast `size` (columns, rows) rays from row `top` on, with `finer` rays along one pixel."""
         x0, y0, _, _ = window
         centre = (
             (view.centre_px[0] - x0 + 0.5) * finer - 0.5,
@@ -201,7 +206,9 @@ class _Scene:
 
 
 def _enlarged(coarse: Shades, step: int, width: int, height: int) -> Iterator[tuple[int, Shades]]:
-    """Every ray's shade over `step` x `step` pixels, bilinearly, band by band; all bands fit together."""
+    """Enlarge every ray's shade to `step` x `step` pixels, bilinearly, band by band; bands join without
+    seams.
+    """
     import cv2
 
     at_once = max(1, BAND_RAYS // (width * step))
@@ -214,7 +221,7 @@ def _enlarged(coarse: Shades, step: int, width: int, height: int) -> Iterator[tu
 
 
 def _light(seen: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Colours `[K, 3]` from normals and base colours `[K, 6]` and the rays that met them `[K, 3]`."""
+    """Colours `[K, 3]` from normals and base colours `[K, 6]` and the rays that hit them `[K, 3]`."""
     normals = seen[:, :3] / np.maximum(np.linalg.norm(seen[:, :3], axis=1, keepdims=True), 1e-12)
     is_back = (normals * directions).sum(axis=1) > 0
     normals[is_back] *= -1
@@ -227,12 +234,12 @@ def _light(seen: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArra
 
 
 def _pixels_per_ray(pixels: int) -> int:
-    """How coarsely a window is cast along each side: more than 1 for large windows."""
+    """Number of pixels per ray along each side of a window: more than 1 for large windows."""
     return max(1, math.ceil(math.sqrt(pixels / MAX_CAST_PIXELS)))
 
 
 def _window(mesh: Mesh, view: View) -> tuple[int, int, int, int] | None:
-    """Pixels (x0, y0, x1, y1) that a mesh can reach, None if it is out of sight."""
+    """Pixels (x0, y0, x1, y1) that a mesh can cover; None if it is outside the view."""
     depth = mesh.vertices[:, 2]
     if depth.min() <= 0 or not np.isfinite(mesh.vertices).all():
         return (

@@ -14,12 +14,12 @@ CAPTION_PX = 26
 
 
 def side_by_side(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Pictures of equal height `[H, W_i, 3]` in a row."""
+    """Join pictures of equal height `[H, W_i, 3]` in a row."""
     return np.concatenate(list(panels), axis=1)
 
 
 def with_caption(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """A picture with a line of text above it."""
+    """Add a line of text above a picture."""
     import cv2
 
     strip = np.full((CAPTION_PX, picture.shape[1], 3), 255, np.uint8)
@@ -33,7 +33,7 @@ def with_caption(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
 
 
 def encode(picture: NDArray[np.uint8], suffix: str) -> bytes:
-    """A BGR picture as a file of the format that `suffix` names."""
+    """Encode a BGR picture in the file format of `suffix`."""
     import cv2
 
     is_done, data = cv2.imencode(suffix, picture)
@@ -42,11 +42,11 @@ def encode(picture: NDArray[np.uint8], suffix: str) -> bytes:
 
 
 def denormalise(img: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A hand model's input `[3, S, S]` as a BGR picture `[S, S, 3]`."""
+    """Convert a hand model's normalised input `[3, S, S]` to a BGR picture `[S, S, 3]`."""
     return to_bgr((img.transpose(1, 2, 0) * STD + MEAN).transpose(2, 0, 1))
 
 
 def to_bgr(rgb: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """RGB in 0..1 `[3, H, W]` as a BGR picture `[H, W, 3]`."""
+    """Convert RGB in 0..1 `[3, H, W]` to a BGR picture `[H, W, 3]`."""
     pixels = np.clip(np.rint(rgb.transpose(1, 2, 0) * 255.0), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(pixels[:, :, ::-1])

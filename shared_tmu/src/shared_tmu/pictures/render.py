@@ -1,4 +1,4 @@
-"""Ray casting of triangle meshes on the CPU, without a display or OpenGL.
+"""Casts rays at triangle meshes on the CPU, without a display or OpenGL.
 
 Convention: camera at the origin, x right, y down, z forward; the ray of pixel (column u, row v) passes
 through the pixel's centre, whose image coordinate is (u, v): a vertex that projects to (10.0, 4.0) is seen in
@@ -21,7 +21,7 @@ IntArray = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class RayHits:
-    """The first surface that each pixel of a window of height H and width W sees.
+    """The first surface at each pixel of a window of height H and width W.
 
     Attributes:
         face: index of the face, `[H, W]`, -1 where nothing is hit.
@@ -35,11 +35,11 @@ class RayHits:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """Pixels that see the mesh, `[H, W]`."""
+        """Pixels that show the mesh, `[H, W]`."""
         return self.face >= 0
 
     def interpolate(self, per_vertex: FloatArray, faces: IntArray) -> NDArray[np.float32]:
-        """Values at the hit points from values at the vertices.
+        """Interpolate values at the vertices to the hit points.
 
         Args:
             per_vertex: `[V, C]`, in any unit.
@@ -56,11 +56,11 @@ class RayHits:
 
 
 class RayScene:
-    """A triangle mesh prepared for ray queries; build it once per pose, cast as often as needed.
+    """A triangle mesh prepared for ray queries; build it once per pose and query it as often as needed.
 
     Args:
-        vertices: `[V, 3]` in any unit; depths come out in it.
-        faces: vertex indices, `[F, 3]`; there may be none.
+        vertices: `[V, 3]` in any unit; depths have the same unit.
+        faces: vertex indices, `[F, 3]`; may be empty.
 
     Raises:
         MissingDependencyError: embreex is not installed.
@@ -87,13 +87,13 @@ class RayScene:
         """First hits of K rays.
 
         Args:
-            origins: where they start, `[K, 3]`.
-            directions: where they go, `[K, 3]`, of any length.
+            origins: start points, `[K, 3]`.
+            directions: directions, `[K, 3]`, of any length.
 
         Returns:
-            The face each ray hits `[K]` (-1 none); weights `[K, 2]` of the face's second and third vertex
-            there; how many direction lengths away it is `[K]`. The last two mean nothing where no face is
-            hit.
+            The face that each ray hits, `[K]` (-1 for none); barycentric weights of the face's second and
+            third vertex, `[K, 2]`; the distance in units of the direction's length, `[K]`. The last two are
+            undefined where no face is hit.
         """
         hits = self._scene.run(
             np.ascontiguousarray(origins, np.float32),
@@ -129,7 +129,7 @@ def pixel_directions(
         centre_px: principal point (cx, cy) in pixels.
         width: image width in pixels.
         height: image height in pixels.
-        first_row: leave out the rows above this one; `height` rows follow.
+        first_row: first row to return; `height` rows follow.
 
     Returns:
         `[height, width, 3]`.
@@ -152,16 +152,16 @@ def cast_rays(
     height: int,
     window: tuple[int, int, int, int] | None = None,
 ) -> RayHits:
-    """See a mesh through a pinhole camera.
+    """Find what a pinhole camera sees of a mesh.
 
     Args:
-        vertices: `[V, 3]` in the camera frame, any unit; depths come out in it.
+        vertices: `[V, 3]` in the camera frame, in any unit; depths have the same unit.
         faces: `[F, 3]` vertex indices.
         focal_px: focal length in pixels, one or (fx, fy).
         centre_px: principal point (cx, cy) in pixels.
         width: image width in pixels.
         height: image height in pixels.
-        window: (x0, y0, x1, y1) in pixels; only these are cast and returned. The whole image by default.
+        window: (x0, y0, x1, y1) in pixels; only these pixels are cast and returned. Default: the whole image.
 
     Returns:
         Hits of the window's pixels, `[y1 - y0, x1 - x0]`.

@@ -1,4 +1,4 @@
-"""TIFF files whose samples have more than 8 bits, a sign, or are floating point."""
+"""Reads TIFF files whose samples have more than 8 bits, a sign, or are floating point."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _WHITE_TAGS = ("SMaxSampleValue", "MaxSampleValue")
 
 @dataclass(frozen=True)
 class TiffPage:
-    """What the first page of a TIFF file says of itself.
+    """Properties of the first page of a TIFF file, from its tags.
 
     Attributes:
         size_px: width and height, as stored.
-        kind: of its samples, `u`, `i` or `f`, empty if none of these.
-        bits: of a sample.
-        samples: of a pixel.
-        photometric: what they are, TIFF's number.
-        is_planar: whether each colour is stored by itself.
+        kind: type of its samples, `u`, `i` or `f`; empty for other types.
+        bits: bits per sample.
+        samples: samples per pixel.
+        photometric: TIFF's number for the meaning of the samples.
+        is_planar: whether each colour is stored separately.
         orientation: EXIF's number.
-        white: the largest value that there could be; None if it does not say.
-        is_raw: whether it is a small copy in front of a camera's raw picture, or such a picture.
+        white: the largest possible value; None if not given.
+        is_raw: whether it is a camera's raw picture, or the small preview at its beginning.
         is_several: whether more pages follow.
     """
 
@@ -50,17 +50,17 @@ class TiffPage:
 
     @property
     def is_deep(self) -> bool:
-        """Whether its samples are not the 8-bit ones that Pillow reads as they are."""
+        """Whether its samples are other than the 8-bit samples that Pillow reads unchanged."""
         return self.bits > 8 or self.kind != "u"
 
     @property
     def bytes_per_px(self) -> int:
-        """Memory that its values take."""
+        """Memory for its values, bytes."""
         return -(-self.bits // 8) * self.samples
 
 
 def look_at(stream: BinaryIO) -> TiffPage | None:
-    """Read the first page's tags; None if this is no TIFF file that can be read.
+    """Read the first page's tags; None if the file is not a readable TIFF file.
 
     Raises:
         MissingDependencyError: tifffile is not installed.
@@ -70,7 +70,7 @@ def look_at(stream: BinaryIO) -> TiffPage | None:
     try:
         with tifffile.TiffFile(stream) as file:
             return _facts(file)
-    except Exception:  # the decoder that is asked next says what is wrong
+    except Exception:  # the decoder that is tried next reports the error
         return None
 
 
@@ -100,15 +100,17 @@ def _facts(file: Any) -> TiffPage:
 
 
 def _is_preview(page: Any, tags: Any) -> bool:
-    """Raw files begin with a small copy; the picture itself is in a directory below it."""
+    """Whether the file is a camera's raw file: it begins with a small preview, and the picture itself is in a
+    sub-directory.
+    """
     return bool(int(page.subfiletype or 0) & _SMALLER_COPY) and tags.get("SubIFDs") is not None
 
 
 def read_deep(stream: BinaryIO, page: TiffPage, name: str) -> NDArray[np.generic]:
-    """The values of the first page, `[H, W]`, or `[H, W, 3]` in BGR order, as stored (not turned).
+    """The values of the first page, `[H, W]`, or `[H, W, 3]` in BGR order, as stored (not rotated).
 
     Raises:
-        InputError: it is not grey or colour, or of numbers or a compression that are not read.
+        InputError: it is neither grey nor colour, or its number type or compression is not supported.
     """
     if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB) or not page.kind:
         raise InputError(
@@ -120,7 +122,7 @@ def read_deep(stream: BinaryIO, page: TiffPage, name: str) -> NDArray[np.generic
     try:
         with tifffile.TiffFile(stream) as file:
             values = np.asarray(file.pages[0].asarray())
-    except ValueError as error:  # a compression that tifffile leaves to another package
+    except ValueError as error:  # a compression for which tifffile needs another package
         if "imagecodecs" not in str(error) or page.is_planar:
             raise
         stream.seek(0)
@@ -131,16 +133,17 @@ def read_deep(stream: BinaryIO, page: TiffPage, name: str) -> NDArray[np.generic
         values = values[:, :, 0]
     if values.shape[:2] != page.size_px[::-1] or values.ndim not in (2, 3):
         raise InputError(
-            f"cannot read {name}: a TIFF file of {list(values.shape)} numbers is no flat picture."
+            f"cannot read {name}: a TIFF file of {list(values.shape)} numbers is not a two-dimensional "
+            "picture; save its first page alone."
         )
     return values if values.ndim == 2 else values[:, :, 2::-1]
 
 
 def _by_opencv(data: bytes, page: TiffPage, name: str) -> NDArray[np.generic]:
-    """What OpenCV's TIFF library decompresses."""
+    """Decode with OpenCV's TIFF library."""
     import cv2
 
-    level = cv2.setLogLevel(0)  # it writes about what it cannot read; the message below says so
+    level = cv2.setLogLevel(0)  # the library prints what it cannot read; the error below reports it
     try:
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -149,7 +152,7 @@ def _by_opencv(data: bytes, page: TiffPage, name: str) -> NDArray[np.generic]:
         cv2.setLogLevel(level)
     if values is None or values.dtype.kind != page.kind or values.shape[:2] != page.size_px[::-1]:
         raise InputError(
-            f"cannot read {name}: a compressed TIFF file of {page.bits}-bit samples that is not read; save "
+            f"cannot read {name}: a compressed TIFF file of {page.bits}-bit samples is not supported; save "
             "it without compression, or with 8 bits."
         )
     return np.asarray(values if values.ndim == 2 else values[:, :, :3])
@@ -163,7 +166,7 @@ def _tifffile() -> Any:
             "reading a TIFF file was asked for, but tifffile is not installed: pip install "
             "'shared_tmu[images]'"
         ) from error
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it writes about tags that nobody needs
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # tifffile logs tags that are not needed here
     return tifffile
 
 

@@ -1,4 +1,4 @@
-"""From the numbers in a file to 8 bits: 10 bits kept in 16, floats in 0..1 or 0..255, signs, NaN."""
+"""Converts the numbers in a file to 8 bits: 10 bits stored in 16, floats in 0..1 or 0..255, signs, NaN."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from shared_tmu.errors import InputError
 
 BAND_VALUES = 1 << 20
-"""Values that are converted at a time: copies of them are all the memory that this takes."""
+"""Number of values that are converted at a time; only their copies take additional memory."""
 
 UNIT_LIMIT = 1.5
-"""Floats up to here lie in 0..1, some of them above; further up, up to 255, they are those of 8 bits."""
+"""Floats up to this value are taken as 0..1 (some may be slightly above 1); larger floats, up to 255, are
+taken as 8-bit values.
+"""
 
 SMALL_NEGATIVE = 0.1
-"""Negative values smaller than this part of the largest value are noise, and black."""
+"""Negative values with a magnitude below this fraction of the largest value are noise, and become black."""
 
 Numbers = NDArray[np.generic]
 
@@ -30,7 +32,7 @@ class Scale:
     Attributes:
         low: numbers below are black.
         high: numbers above are white.
-        is_inverted: large numbers are dark.
+        is_inverted: whether large numbers are dark.
         note: what was assumed, for the user.
     """
 
@@ -40,7 +42,7 @@ class Scale:
     note: str = ""
 
     def apply(self, values: Numbers) -> NDArray[np.uint8]:
-        """Any shape, the same shape."""
+        """Convert values; the shape stays the same."""
         numbers = np.nan_to_num(values.astype(np.float64), nan=self.low, posinf=self.high, neginf=self.low)
         numbers -= self.low
         if np.issubdtype(values.dtype, np.integer) and self.low == 0:  # the high byte of 2**n values
@@ -64,14 +66,14 @@ def find_scale(
     """How the numbers of a picture `[H, W]` or `[H, W, C]` become 8 bits.
 
     Args:
-        values: of more than 8 bits, or signed, or floating point.
-        name: for messages.
-        bits: how many of them are used, as the file says.
-        white: the largest number that could be, as the file says.
-        is_inverted: large numbers are dark.
+        values: numbers of more than 8 bits, or signed, or floating point.
+        name: name of the file, for messages.
+        bits: number of bits that are used, as stated in the file.
+        white: the largest possible number, as stated in the file.
+        is_inverted: whether large numbers are dark.
 
-    Raises:
-        InputError: there is no finite number in it.
+        Raises:
+        InputError: no number is finite.
     """
     low, high, lost = _range(values)
     if not low <= high:
@@ -99,7 +101,7 @@ def _integer_top(dtype: np.dtype[Any], high: float, bits: int | None) -> tuple[f
     if bits is not None and 8 <= bits < width and high < 2**bits:
         return 2.0**bits - 1, [f"{bits} of {width} bits are used"]
     found = max(min(8, width - (dtype.kind == "i")), int(high).bit_length())
-    note = [f"no number in it is larger than {high:g}, so {found} of {width} bits count"]
+    note = [f"no number is larger than {high:g}, so {found} of {width} bits are taken as used"]
     return 2.0**found - 1, note if found < width - (dtype.kind == "i") else []
 
 
@@ -112,7 +114,7 @@ def _float_top(high: float) -> tuple[float, list[str]]:
 
 
 def _range(values: Numbers) -> tuple[float, float, int]:
-    """Smallest and largest finite number, and how many are not finite."""
+    """The smallest and largest finite number, and the number of values that are not finite."""
     low, high, lost = np.inf, -np.inf, 0
     for band in bands(values):
         part = values[band]
@@ -125,7 +127,7 @@ def _range(values: Numbers) -> tuple[float, float, int]:
 
 
 def bands(values: Numbers) -> Iterator[slice]:
-    """Rows that together hold about `BAND_VALUES` values."""
+    """Number of rows that together hold about `BAND_VALUES` values."""
     rows = max(1, BAND_VALUES // max(1, values[:1].size))
     for start in range(0, len(values), rows):
         yield slice(start, start + rows)
