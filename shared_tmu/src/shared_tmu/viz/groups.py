@@ -1,4 +1,4 @@
-"""Where every token went: merged groups drawn over the image they came from."""
+"""Draws the groups of merged tokens over their image."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ def draw_groups(
     index: int = 0,
     copy_map: Any = None,
 ) -> NDArray[np.uint8]:
-    """Fill each merged group of patches with its mean colour, tinted and outlined in a colour of its own.
+    """Fill each merged group of patches with its mean colour, with a tint and an outline in the group's own
+    colour.
 
-    Patches that did not merge show the picture. Pruned ones (-1 in the map) are darkened; if a copy map is
-    given, they are tinted with the colour of the slot that they copy, and what this slot carries is outlined
-    in that colour.
+    Patches that did not merge stay unchanged. Pruned ones (-1 in the map) are darkened; if a copy map is
+    given, they are tinted with the colour of the slot that they copy, and the patches of this slot are
+    outlined in that colour.
 
     Args:
-        image: what the model saw, `[H, W, 3]` uint8, any channel order.
+        image: the model's input, `[H, W, 3]` uint8, any channel order.
         source_map: the slot of every token, `[N]` or `[B, N]`, tensor or array. If it holds more tokens than
             the grid has patches, the first ones are prefix tokens and are not drawn.
         grid: rows and columns of patches.
-        index: which image of the batch.
-        copy_map: the slot that every token gets its features back from, like the source map; None if it is
-            not to be shown.
+        index: number of the image in the batch.
+        copy_map: the slot from which every token gets its features back, in the same form as the source map;
+            None to draw no copies.
 
     Returns:
         A new picture of the same size.
@@ -50,7 +51,8 @@ def draw_groups(
     height, width = image.shape[:2]
     if height < grid[0] or width < grid[1]:
         raise InputError(
-            f"an image of {width} x {height} pixels has no room for {grid[1]} x {grid[0]} patches."
+            f"an image of {width} x {height} pixels is too small for {grid[1]} x {grid[0]} patches: use a "
+            "larger image."
         )
     rows = np.arange(height) * grid[0] // height
     columns = np.arange(width) * grid[1] // width
@@ -71,7 +73,7 @@ def draw_groups(
 
 
 def _tint_copies(canvas: NDArray[np.float64], here: NDArray[np.bool_], copied: NDArray[np.int64]) -> None:
-    """Give pruned patches some of the colour of the slot that they copy, in place."""
+    """Tint pruned patches with the colour of the slot that they copy, in place."""
     for slot in np.unique(copied[here]):
         canvas[here & (copied == slot)] += _TINT * _colour(int(slot))
 
@@ -80,7 +82,9 @@ def _patch_slots(source_map: Any, grid: tuple[int, int], index: int) -> NDArray[
     slots = np.asarray(source_map.detach().cpu() if hasattr(source_map, "detach") else source_map)
     if slots.ndim == 2:
         if not -len(slots) <= index < len(slots):
-            raise InputError(f"image {index} was asked for, the source map holds {len(slots)}.")
+            raise InputError(
+                f"image {index} was asked for, but the source map has {len(slots)} images, numbered from 0."
+            )
         slots = slots[index]
     patches = grid[0] * grid[1]
     if slots.ndim != 1 or len(slots) < patches:
@@ -92,7 +96,7 @@ def _patch_slots(source_map: Any, grid: tuple[int, int], index: int) -> NDArray[
 
 
 def _colour(slot: int) -> NDArray[np.float64]:
-    """A bright colour for a slot; neighbours in number are far apart in hue."""
+    """A bright colour for a slot; slots with neighbouring numbers differ strongly in hue."""
     return 255.0 * np.array(colorsys.hsv_to_rgb(slot * 0.61803398875 % 1.0, 0.75, 1.0))
 
 

@@ -1,4 +1,6 @@
-"""Error against schedule for every way of merging, beside the published rise at the same schedules."""
+"""Plots errors against schedules for several merging settings, with the published increase at the same
+schedules.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,11 @@ _STYLES = {
 
 @dataclass(frozen=True)
 class Line:
-    """One way of merging.
+    """The line of one merging setting.
 
     Args:
-        values: by schedule.
-        intervals: where the values could lie, by schedule; may lack some.
+        values: values by schedule.
+        intervals: confidence intervals by schedule; some may be missing.
     """
 
     values: Mapping[str, float]
@@ -37,15 +39,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One number against all schedules.
+    """A panel that shows one number for all schedules.
 
     Args:
-        title: above the panel.
-        label: of its vertical axis.
-        lines: by name; known names always look the same.
-        level: of the unpatched model, drawn across the panel.
-        level_interval: where that could lie.
-        control: title and height of a second level, such as that of the mean hand.
+        title: title above the panel.
+        label: label of its vertical axis.
+        lines: lines by name; known names always have the same style.
+        level: value of the unpatched model, drawn across the panel.
+        level_interval: confidence interval of that value.
+        control: title and value of a second level, such as that of the mean hand.
     """
 
     title: str
@@ -57,12 +59,12 @@ class Panel:
 
 
 def draw_merging(panels: Sequence[Panel], schedules: Mapping[str, int], path: Path) -> None:
-    """Write a figure of all panels over the same schedules; the suffix of `path` says the format.
+    """Write a figure of all panels over the same schedules; the suffix of `path` gives the format.
 
     Args:
-        panels: two in a row.
-        schedules: from left to right, with the tokens that each leaves.
-        path: written in one step.
+        panels: panels, drawn two in a row.
+        schedules: schedules from left to right, with the number of tokens that each leaves.
+        path: file, written in one step.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -109,7 +111,7 @@ def _draw_panel(axes: Any, panel: Panel, schedules: Mapping[str, int]) -> None:
 
 
 def _free_corner(panel: Panel, names: Sequence[str]) -> str:
-    """The corner that is farthest from all points; matplotlib's own search is slow with bands."""
+    """The corner that is farthest from all points; matplotlib's own search is slow with interval bands."""
     points = [(names.index(s), value) for line in panel.lines.values() for s, value in line.values.items()]
     found = np.array([*points, (0, panel.level), (len(names) - 1, panel.level)], dtype=float)
     span = np.ptp(found, axis=0)

@@ -1,4 +1,4 @@
-"""Error against speed: curves from the result lines of `eval.py`, and from published figures."""
+"""Plots error against speed: curves from the result lines of `eval.py`, and from published figures."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class TradeoffPoint:
     """One schedule of a curve.
 
     Args:
-        schedule: `off` for the baseline.
-        speedup: over the baseline.
+        schedule: the schedule; `off` is the baseline.
+        speedup: speed-up over the baseline.
         error_mm: PA-MPVPE.
-        interval_mm: where `error_mm` could lie, or None.
+        interval_mm: confidence interval of `error_mm`, or None.
     """
 
     schedule: str
@@ -39,12 +39,12 @@ Curves = dict[str, list[TradeoffPoint]]
 def read_results(paths: Sequence[Path]) -> Curves:
     """Curves by name from JSON-lines files of `eval.py`: one per model, set, machine and method.
 
-    Of several lines for the same schedule the last counts; lines without a timing are left out. Every curve
-    starts at `off` of the same setting; a point has the 95 % interval of its paired difference to `off`, if
-    its line has one.
+    If there are several lines for the same schedule, the last is used; lines without a timing are left out.
+    Every curve starts at `off` of the same setting; a point has the 95 % interval of its paired difference
+    from `off`, if its line has one.
 
     Raises:
-        InputError: no line with a timing, or a setting without `off`.
+        InputError: there is no line with a timing, or a setting has no `off`.
     """
     settings: dict[tuple[Any, ...], dict[tuple[str, str], dict[str, Any]]] = {}
     for path in paths:
@@ -91,7 +91,9 @@ def read_published(path: Path, model: str) -> Curves:
 
 
 def relative_to_off(points: Sequence[TradeoffPoint]) -> list[TradeoffPoint]:
-    """The same points with the error of `off` subtracted, so that different sets and models compare."""
+    """The same points with the error of `off` subtracted, so that different sets and models can be
+    compared.
+    """
     zero = next(point.error_mm for point in points if point.schedule == "off")
     moved = []
     for p in points:
@@ -103,12 +105,12 @@ def relative_to_off(points: Sequence[TradeoffPoint]) -> list[TradeoffPoint]:
 def draw_tradeoff(
     curves: Mapping[str, Sequence[TradeoffPoint]], path: Path, *, absolute: bool = False
 ) -> None:
-    """Write a figure of all curves; the suffix of `path` chooses the format.
+    """Write a figure of all curves; the suffix of `path` gives the format.
 
     Args:
         curves: points by the name in the legend.
-        path: written in one step.
-        absolute: PA-MPVPE itself; otherwise its increase over `off`.
+        path: file, written in one step.
+        absolute: plot PA-MPVPE itself; otherwise its increase over `off`.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
