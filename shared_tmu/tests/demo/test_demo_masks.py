@@ -158,10 +158,10 @@ def test_masks_that_cannot_be_are_refused(tmp_path):
     for flags, message in (
         (("--mask", "truth"), "pictures have none"),
         (("--mask", "previous"), "only videos have"),
-        (("--mask", "probe"), "is not a file"),
+        (("--mask", "probe"), "does not exist"),
         (("--mask", "box", "--probe", "p.safetensors"), "no mask reads it"),
         (("--mask", "magic"), "use one of none, landmarks, box"),
-        (("--mask", "box", "--r", "off"), "merges nothing"),
+        (("--mask", "box", "--r", "off"), "needs merging, but --r is off"),
         (("--mask", "box", "--method", "dct"), "mixes all"),
     ):
         with pytest.raises(InputError, match=message):

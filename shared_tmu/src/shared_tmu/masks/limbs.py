@@ -13,15 +13,15 @@ from shared_tmu.errors import MissingDependencyError
 
 Mask = NDArray[np.bool_]
 WHITE = (1.0,)
-SHIFT = 4  # OpenCV takes positions in 1/16 pixel
+SHIFT = 4  # positions are given to OpenCV in units of 1/16 pixel
 
 
 @dataclass(frozen=True)
 class Limb:
-    """A polygon of key points, and how thick it is.
+    """A polygon of key points, with a thickness.
 
     Attributes:
-        points: numbers of key points: one for a disc, two for a bone, more for a filled area such as the
+        points: indices of key points: one for a disc, two for a bone, more for a filled area such as the
             palm.
         radius: thickness around the lines between the points, in units of the subject's size.
     """
@@ -33,13 +33,13 @@ class Limb:
 def draw_limbs(
     points_px: NDArray[np.float64], limbs: Sequence[Limb], size_px: float, shape: tuple[int, int]
 ) -> Mask:
-    """Draw key points and what lies between them.
+    """Draw the limbs between key points.
 
     Args:
         points_px: (x, y) of each key point, pixel centres at integers, `[K, 2]`; limbs with a point that is
             not finite are left out.
-        limbs: what to draw.
-        size_px: the subject's size, by which radii are multiplied.
+        limbs: limbs to draw.
+        size_px: the subject's size, the unit of radii.
         shape: height and width of the picture.
 
     Returns:
@@ -74,7 +74,7 @@ def draw_triangles(
     Args:
         points_px: (x, y) of each vertex, pixel centres at integers, `[V, 2]`; faces with a vertex that is not
             finite are left out.
-        faces: `[F, 3]`, whichever way they look.
+        faces: `[F, 3]`, in either orientation.
         shape: height and width of the picture.
 
     Returns:
@@ -93,20 +93,20 @@ def draw_triangles(
 
 
 def draw_box(corners_px: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
-    """Draw a box that may be turned: its corners (x, y) in order, `[4, 2]`; see `draw_triangles`."""
+    """Draw a box that may be rotated, by its corners (x, y) in order, `[4, 2]`; see `draw_triangles`."""
     return draw_triangles(corners_px, np.array([(0, 1, 2), (0, 2, 3)]), shape)
 
 
 def draw_moved(mask: Mask, reads: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
-    """Draw a mask that lies elsewhere.
+    """Draw a mask that is given in other coordinates.
 
     Args:
-        mask: `[h, w]` bool; outside of it there is nothing.
-        reads: affine map `[2, 3]` from pixels (x, y) of what is drawn to those of `mask`.
-        shape: height and width of what is drawn.
+        mask: `[h, w]` bool; everything outside it is background.
+        reads: affine map `[2, 3]` from pixels (x, y) of the result to those of `mask`.
+        shape: height and width of the result.
 
     Returns:
-        `[H, W]`, true where the nearest pixel of `mask` is.
+        `[H, W]`, true where the nearest pixel of `mask` is true.
 
     Raises:
         MissingDependencyError: OpenCV is not installed.
@@ -118,8 +118,8 @@ def draw_moved(mask: Mask, reads: NDArray[np.float64], shape: tuple[int, int]) -
 
 
 def _fixed(points_px: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Points as OpenCV takes them; NaN where they are not finite."""
-    limit = 8.0 * max(shape)  # beyond it OpenCV's numbers overflow; what is that far away is cut off anyway
+    """Points in OpenCV's units; NaN where they are not finite."""
+    limit = 8.0 * max(shape)  # beyond it OpenCV's numbers overflow; points so far away are cut off anyway
     known = np.where(np.isfinite(points_px), points_px, np.nan)
     return np.round(np.clip(known, -limit, limit) * (1 << SHIFT))
 

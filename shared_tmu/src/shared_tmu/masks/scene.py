@@ -1,5 +1,6 @@
-"""The data from which a mask can be drawn: what is known about the subject of one crop, in pixels of its
-picture."""
+"""The data from which masks are drawn: what is known about the subject of one crop, in pixels of its
+picture.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ from .skeletons import Points, Skeleton
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """A mesh as a picture shows it.
+    """A mesh, projected into a picture.
 
     Attributes:
-        points_px: its vertices in pixels, `[V, 2]`; those that are not finite are not drawn.
+        points_px: its vertices in pixels, `[V, 2]`; vertices that are not finite are not drawn.
         faces: triangles, `[F, 3]`.
     """
 
@@ -27,7 +28,7 @@ class Outline:
 
 @dataclass(frozen=True, eq=False)
 class Silhouette:
-    """A mask that a detector made of somebody, in a view of its own.
+    """A mask of a person from a detector, in the detector's own view.
 
     Attributes:
         mask: `[h, w]` bool.
@@ -43,10 +44,10 @@ class MaskScene:
     """What is known about the subject of one crop. Convention: pixels, pixel centres at integers.
 
     Attributes:
-        size: height and width of the crop as the model is given it.
-        to_picture: affine map `[2, 3]` from pixels (x, y) of the crop to those of the picture; it mirrors
-            where the crop is mirrored, and turns where it is turned.
-        skeleton: of the subject.
+        size: height and width of the crop that the model gets.
+        to_picture: affine map `[2, 3]` from pixels (x, y) of the crop to those of the picture; it includes
+            mirroring and rotation of the crop.
+        skeleton: the subject's skeleton.
         box_xyxy: the subject's box in the picture.
         landmarks_px: what the detector found, `[K, 2]` of the picture; NaN for what it does not see.
         silhouette: what the detector found.
@@ -66,7 +67,7 @@ class MaskScene:
     true_outline: Outline | None = None
 
     def to_crop(self, points_px: Points) -> Points:
-        """Points of the picture, `[K, 2]`, in pixels of the crop."""
+        """Convert points of the picture, `[K, 2]`, to pixels of the crop."""
         turn, shift = self.to_picture[:, :2], self.to_picture[:, 2]
         known = np.where(np.isfinite(points_px), points_px, np.nan)
         return np.asarray((known - shift) @ np.linalg.inv(turn).T, np.float64)

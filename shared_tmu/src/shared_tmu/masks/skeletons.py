@@ -22,8 +22,9 @@ class Skeleton:
 
     Attributes:
         num_points: K.
-        limbs: between them; radii are in units of `size_of`.
-        size_of: of points `[K, 2]`, in their unit; points that are not finite do not count.
+        limbs: limbs between them; radii are in units of `size_of`.
+        size_of: function from points `[K, 2]` to the subject's size in the same unit; points that are not
+            finite are ignored.
     """
 
     num_points: int
@@ -31,14 +32,15 @@ class Skeleton:
     size_of: Callable[[Points], float]
 
     def draw(self, points_px: Points, shape: tuple[int, int]) -> Mask | None:
-        """The subject's pixels, `[H, W]`, of key points in pixels of the same picture; None without points.
+        """The subject's pixels, `[H, W]`, from key points in pixels of the same picture; None without points.
 
         Raises:
             InputError: the points are not `[K, 2]`.
         """
         if points_px.shape != (self.num_points, 2):
             raise InputError(
-                f"a mask is drawn from {self.num_points} key points (x, y), found {list(points_px.shape)}."
+                f"a mask needs key points (x, y) of shape [{self.num_points}, 2], found "
+                f"{list(points_px.shape)}."
             )
         size = self.size_of(points_px) if np.isfinite(points_px).any() else 0.0
         return draw_limbs(points_px, self.limbs, size, shape) if size > 0 else None
@@ -61,7 +63,7 @@ def trunk_length(points: Points) -> float:
 
 
 _FINGERS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))
-_FINGER = 0.05  # of 0.03, 0.05 and 0.07 it left HaMeR-Thin the smallest errors
+_FINGER = 0.05  # of 0.03, 0.05 and 0.07, this one gave HaMeR-Thin the smallest errors
 
 HAND = Skeleton(
     21,
@@ -84,8 +86,8 @@ BODY = Skeleton(
     33,
     (
         Limb((11, 12, 24, 23), 0.15),
-        Limb(tuple(range(11)), 0.18),  # eyes, ears and mouth are the middle of a head
-        *(Limb(bone, 0.15) for bone in ((9, 11), (10, 12))),  # the neck, and what hair there is
+        Limb(tuple(range(11)), 0.18),  # the centre of eyes, ears and mouth is the middle of the head
+        *(Limb(bone, 0.15) for bone in ((9, 11), (10, 12))),  # the neck, and hair
         *(Limb(bone, 0.13) for bone in ((11, 13), (12, 14))),
         *(Limb(bone, 0.10) for bone in ((13, 15), (14, 16))),
         *(Limb(hand, 0.14) for hand in ((15, 17, 19, 21), (16, 18, 20, 22))),
@@ -98,4 +100,4 @@ BODY = Skeleton(
 """MediaPipe's 33 points: face, then arms and hands, then legs and feet, left before right."""
 
 SKELETONS = {"hand": HAND, "body": BODY}
-"""By what models estimate."""
+"""Skeletons, by what models estimate."""

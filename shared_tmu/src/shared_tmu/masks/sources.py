@@ -3,14 +3,14 @@
 | name | needs |
 |---|---|
 | none | nothing: every token may merge, as in published TMU |
-| landmarks | a detector that finds key points, as mediapipe does; the default of the demo where it does |
+| landmarks | key points from a detector such as mediapipe; the demo's default if there are any |
 | box | the subject's box |
 | previous | a video: the mesh of the same subject in the frame before, moved with its box |
 | probe | nothing but a probe for these weights, which reads the model's own tokens |
 | attention | nothing: the model's own attention |
 | segmentation | people, segmented by mediapipe or by yolo |
-| keypoints | true key points: data sets only |
-| truth | a true mesh: data sets only |
+| keypoints | true key points: only data sets |
+| truth | a true mesh: only data sets |
 
 Most rows draw the subject's pixels in the model's input crop; `cover_tokens` converts them to tokens. The
 masks of `probe` and `attention` are read inside the model's trunk, see `shared_tmu.method_parts.read_masks`.
@@ -166,4 +166,4 @@ MASKS = MappingProxyType(
         )
     }
 )
-"""Rows but `none`."""
+"""All rows except `none`."""

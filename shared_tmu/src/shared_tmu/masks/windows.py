@@ -1,4 +1,4 @@
-"""Converts masks from pixels to patch tokens, by the windows that the patch embedding reads."""
+"""Converts masks from pixels to patch tokens, using the windows that the patch embedding reads."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class PatchWindows:
 
     Convention: row i of the grid covers pixel rows `i * stride - padding` to `i * stride - padding + size -
         1` of
-    the embedding's input; columns likewise. What lies outside the input is padding.
+    the embedding's input; columns likewise. Everything outside the input is padding.
 
     Attributes:
         size: height and width of a window, pixels.
-        stride: from one window to the next, pixels.
-        padding: of the input, pixels.
+        stride: distance from one window to the next, pixels.
+        padding: padding of the input, pixels.
     """
 
     size: tuple[int, int]
@@ -42,8 +42,9 @@ class PatchWindows:
         )
         if not plain:
             raise InputError(
-                f"{type(patch_embed).__name__} does not say which pixels a token reads: a Conv2d, or a "
-                "module with one as `proj`, is needed to bring a mask in pixels to tokens."
+                f"{type(patch_embed).__name__} does not show which pixels a token reads: to convert a mask "
+                "from pixels to tokens, the patch embedding must be a Conv2d, or a module with one as "
+                "`proj`."
             )
         return cls(found.kernel_size, found.stride, found.padding)
 
@@ -55,14 +56,14 @@ class PatchWindows:
 
 
 def cover_tokens(mask: Tensor, windows: PatchWindows, coverage: float = 0.0) -> Tensor:
-    """Which patch tokens see foreground.
+    """Which patch tokens cover foreground.
 
     Args:
         mask: true at foreground, `[B, H, W]` bool: the pixels of the patch embedding's own input (after the
             crop, mirroring and slicing that the picture went through).
-        windows: of the patch embedding.
-        coverage: a token is foreground if more than this share of its window's pixels is; 0 asks for any
-            pixel. Padding counts as background.
+        windows: windows of the patch embedding.
+        coverage: a token is foreground if more than this share of its window's pixels is foreground; with 0,
+            one pixel is enough. Padding counts as background.
 
     Returns:
         `[B, P]` bool, row by row.
@@ -71,10 +72,13 @@ def cover_tokens(mask: Tensor, windows: PatchWindows, coverage: float = 0.0) -> 
         InputError: the mask is not `[B, H, W]` bool, or the share is not in 0..1.
     """
     if mask.ndim != 3 or mask.dtype != mask.bool().dtype:
-        raise InputError(f"a mask is [B, H, W] bool, found {list(mask.shape)} {mask.dtype}.")
+        raise InputError(f"a mask must be [B, H, W] bool, found {list(mask.shape)} {mask.dtype}.")
     if not 0.0 <= coverage < 1.0:
-        raise InputError(f"coverage is a share of a window, at least 0 and below 1, found {coverage}.")
+        raise InputError(
+            f"coverage is a share of a window and must be at least 0 and below 1, found {coverage}."
+        )
     (top, left), area = windows.padding, windows.size[0] * windows.size[1]
     pixels = F.pad(mask.float(), (left, left, top, top))
-    share = F.avg_pool2d(pixels[:, None], windows.size, windows.stride) * area  # whole numbers, rounded below
+    # integer division, rounded down
+    share = F.avg_pool2d(pixels[:, None], windows.size, windows.stride) * area
     return (share.round() > coverage * area).flatten(1)
