@@ -1,7 +1,7 @@
 """The numbers of the published evaluations: alignments, distances, PCK, F-scores and official score tables.
 
-Points are numpy arrays in metres, rows are points: `[..., P, 3]`. Everything is computed in float64; what is
-reported is in millimetres (`_mm`), except where an official score file wants centimetres.
+Points are numpy arrays in metres, rows are points: `[..., P, 3]`. Everything is computed in float64;
+results are in millimetres (`_mm`), except where an official score file needs centimetres.
 Legend: N samples, P points (J = 21 joints or V = 778 vertices).
 """
 

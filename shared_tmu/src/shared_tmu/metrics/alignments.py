@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from shared_tmu.errors import InputError
 
 Points = NDArray[np.float64]
-_SHIFT = 1e-8  # FreiHAND's and HO3D's evaluation adds this to both norms
+_SHIFT = 1e-8  # the evaluations of FreiHAND and HO3D add this to both norms
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class Similarity:
     target_mean: Points
 
     def apply(self, points: ArrayLike) -> Points:
-        """Move `points` `[..., P, 3]`; any number of points, not only those the map was fitted on."""
+        """Apply the map to `points` `[..., P, 3]`; any number of points, not only those used for the fit."""
         centred = np.asarray(points, dtype=np.float64) - self.source_mean
         moved: Points = centred @ self.matrix + self.target_mean
         return moved
 
 
 def fit_similarity(prediction: ArrayLike, truth: ArrayLike, *, reflection: bool) -> Similarity:
-    """Best similarity from `prediction` onto `truth`, point by point, in the least-squares sense.
+    """Least-squares similarity transform from `prediction` to `truth`, with corresponding points.
 
     With `reflection=True` this is the map of the FreiHAND and HO3D evaluations: the orthogonal part may
-    mirror, so a mirrored hand scores like a correct one, and a prediction whose points all coincide lands on
-    the mean of the truth. With `reflection=False` it is the one of HaMeR's own evaluator and of EHF's.
+    mirror, so a mirrored hand scores like a correct one, and a prediction whose points all coincide is mapped
+    to the mean of the truth. With `reflection=False` it is the map of HaMeR's own evaluation and of EHF's.
 
     Args:
         prediction: `[..., P, 3]`.

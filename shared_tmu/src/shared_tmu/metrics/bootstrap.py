@@ -9,16 +9,15 @@ from numpy.typing import NDArray
 def bootstrap_interval(
     values: NDArray[np.float64], share: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of `values` `[N]`, by drawing N of them with replacement.
+    """Percentile interval of the mean of `values` `[N]`, by drawing N values with replacement.
 
-    To compare two runs on the same samples, pass the differences: variation that is common to both then
-    cancels.
+    To compare two runs on the same samples, pass the differences: variation common to both then cancels.
 
     Args:
-        values: at least one.
-        share: probability that the interval is made for.
-        draws: how often to draw.
-        seed: of the draws.
+        values: at least one value.
+        share: probability that the interval should cover.
+        draws: number of draws.
+        seed: seed of the draws.
 
     Source: Efron 1979, "Bootstrap methods: another look at the jackknife".
     """

@@ -1,4 +1,4 @@
-"""Distances between corresponding points, and their means as the official scripts take them."""
+"""Distances between corresponding points, and their means as in the official scripts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def point_distances(prediction: ArrayLike, truth: ArrayLike) -> NDArray[np.float
 
 
 def mean_error_mm(distances: NDArray[np.float64]) -> float:
-    """Mean over samples for each point, then over points, in mm; `distances` is `[N, P]` metres."""
+    """Mean over samples for each point, then mean over points, in mm; `distances` is `[N, P]` metres."""
     return float(distances.mean(axis=0).mean()) * MM_PER_M
 
 

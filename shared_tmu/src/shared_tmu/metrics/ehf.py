@@ -1,6 +1,6 @@
-"""EHF's measures of a whole-body mesh and its parts, in millimetres.
+"""EHF's metrics for a whole-body mesh and its parts, in millimetres.
 
-Alignments do not allow reflections; "PA" is fitted separately on the points that are measured. Source: the
+Alignments do not allow reflections; "PA" is fitted separately to the points that are measured. Source: the
 evaluation of ExPose, Hand4Whole and SMPLer-X; written from the formulae.
 """
 
@@ -21,7 +21,7 @@ PELVIS, NECK, LEFT_WRIST, RIGHT_WRIST = 0, 12, 20, 21
 
 @dataclass(frozen=True)
 class BodyParts:
-    """What selects and regresses parts of a mesh of V vertices.
+    """Vertex indices and regressors for the parts of a mesh with V vertices.
 
     Args:
         joint_regressor: `[55, V]`.
@@ -48,12 +48,12 @@ class BodyParts:
 
 
 def score_ehf(pred_verts: ArrayLike, gt_verts: ArrayLike, parts: BodyParts) -> dict[str, Rows]:
-    """Per-sample errors of every EHF measure; the table holds their means.
+    """Per-sample errors for every EHF metric; the table holds their means.
 
     Args:
         pred_verts: `[N, V, 3]` metres, camera frame.
-        gt_verts: `[N, V, 3]` metres, turned into the camera frame (where it lies does not matter).
-        parts: of this mesh.
+        gt_verts: `[N, V, 3]` metres, rotated into the camera frame (its position does not matter).
+        parts: parts of this mesh.
 
     Returns:
         Arrays `[N]` in millimetres: `pa_mpvpe_*` and `mpvpe_*` of vertices (`all`, `l_hand`, `r_hand`,

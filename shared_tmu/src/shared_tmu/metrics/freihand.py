@@ -18,7 +18,7 @@ _LABELS = {"xyz": "xyz", "xyz_aligned": "xyz_al", "mesh": "mesh", "mesh_aligned"
 def score_freihand(
     pred_xyz: ArrayLike, pred_verts: ArrayLike, gt_xyz: ArrayLike, gt_verts: ArrayLike
 ) -> HandScores:
-    """Score predictions as the FreiHAND evaluation does.
+    """Score predictions like the FreiHAND evaluation.
 
     Args:
         pred_xyz: `[N, 21, 3]` joints in OpenPose order, metres, camera frame.
@@ -27,8 +27,8 @@ def score_freihand(
         gt_verts: `[N, 778, 3]`.
 
     Raises:
-        InputError: shapes that do not match, no sample, or a number that is not finite (the sample is named):
-            such a prediction must not enter a mean.
+        InputError: shapes do not match, there is no sample, or a number is not finite (the message names the
+            sample): such a prediction must not be averaged.
     """
     xyz, verts = checked_pair("joints", pred_xyz, gt_xyz), checked_pair("vertices", pred_verts, gt_verts)
     if len(xyz[0]) != len(verts[0]):

@@ -1,4 +1,4 @@
-"""F-scores of two point clouds: nearest neighbours in both directions, no correspondence."""
+"""F-scores of two point clouds: nearest neighbours in both directions, without correspondence."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class FScores:
 
     @property
     def mean(self) -> float:
-        """Mean over samples: what the official tables print as F@t."""
+        """Mean over samples, which the official tables print as F@t."""
         return float(self.per_sample.mean())
 
 
 def f_scores(prediction: ArrayLike, truth: ArrayLike, thresholds: Sequence[float]) -> dict[float, FScores]:
     """F-score of each sample at each threshold; "nearer" is strict.
 
-    The nearest neighbours of a sample are looked up once, whatever the number of thresholds, and no further
-    away than the largest of them: beyond it only "not near" matters.
+    The nearest neighbours of a sample are searched once for all thresholds, and only up to the largest one:
+    farther points are simply "not near".
 
     Args:
         prediction: `[N, V, 3]` metres.

@@ -1,4 +1,5 @@
-"""The complete score table of the HO3D evaluation: FreiHAND's, and joints under scale and translation alone.
+"""The complete score table of the HO3D evaluation: FreiHAND's, and joints aligned by scale and translation
+only.
 
 Joints are in MANO order, where row 4 is the middle finger's knuckle. Source: Hampali et al. 2020,
 "HOnnotate", and the dataset's evaluation script; written from the formulae.
@@ -26,7 +27,7 @@ _WRIST, _KNUCKLE = 0, 4
 def score_ho3d(
     pred_xyz: ArrayLike, pred_verts: ArrayLike, gt_xyz: ArrayLike, gt_verts: ArrayLike
 ) -> HandScores:
-    """Score predictions as the HO3D evaluation does.
+    """Score predictions like the HO3D evaluation.
 
     Args:
         pred_xyz: `[N, 21, 3]` joints in **MANO** order, metres, the OpenGL camera frame of the set.
@@ -35,7 +36,7 @@ def score_ho3d(
         gt_verts: `[N, 778, 3]`.
 
     Raises:
-        InputError: as `score_freihand`.
+        InputError: as in `score_freihand`.
     """
     xyz, verts = checked_pair("joints", pred_xyz, gt_xyz), checked_pair("vertices", pred_verts, gt_verts)
     if len(xyz[0]) != len(verts[0]):
@@ -55,9 +56,11 @@ def score_ho3d(
 def align_scale_translation(
     prediction: NDArray[np.float64], truth: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Joints `[N, 21, 3]` in MANO order with wrist and palm length of the truth, and no rotation.
+    """Joints `[N, 21, 3]` in MANO order, moved and scaled to the wrist and palm length of the truth, not
+    rotated.
 
-    The order of operations is the script's, so that distances that are zero there are zero here.
+    The order of operations is that of the official script, so that distances that are zero there are zero
+    here.
     """
     own = np.linalg.norm(prediction[:, _KNUCKLE] - prediction[:, _WRIST], axis=-1)[:, None, None]
     wanted = np.linalg.norm(truth[:, _KNUCKLE] - truth[:, _WRIST], axis=-1)[:, None, None]

@@ -1,8 +1,8 @@
 """How well projected key points agree with landmarks of another detector, in units of the hand's box.
 
-Photographs have no ground truth, but an independent landmark model can be used as the same reference for
-every hand regressor: fingers at the right place in the picture get a good score. It says nothing about depth,
-and its own errors affect all models alike.
+Photographs have no ground truth, but an independent landmark model can serve as the same reference for every
+hand model: fingers at the right place in the picture get a good score. This says nothing about depth, and the
+errors of the landmark model affect all models alike.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.metrics.hand_table import expect_finite
 
 THRESHOLDS = (0.1, 0.15, 0.2)
-"""Of the longer side of the hand's box."""
+"""Thresholds as fractions of the longer side of the hand's box."""
 MEAN_HAND = "mean_hand"
 """Name of the control that uses only the box."""
 
 
 @dataclass(frozen=True)
 class LandmarkScores:
-    """Distances to the landmarks over the longer side of each hand's box.
+    """Distances to the landmarks, divided by the longer side of each hand's box.
 
     Args:
-        model: of the evaluated model, `[N, J]`.
-        controls: of predictions that use only the box, by name, `[N, J]` each.
+        model: distances of the evaluated model, `[N, J]`.
+        controls: distances of predictions that use only the box, by name, `[N, J]` each.
     """
 
     model: NDArray[np.float64]
@@ -36,7 +36,9 @@ class LandmarkScores:
 
     @property
     def headline(self) -> dict[str, float]:
-        """`error_box`, `pck_10`, `pck_15`, `pck_20`, and the same for each control with its name in front."""
+        """`error_box`, `pck_10`, `pck_15`, `pck_20`, and the same for each control with its name as
+        prefix.
+        """
         return _numbers(self.model) | {
             f"{name}_{key}": value
             for name, distances in self.controls.items()
@@ -81,7 +83,7 @@ def score_landmarks(
         controls: further predictions, by name.
 
     Raises:
-        InputError: predictions that are not finite.
+        InputError: predictions are not finite.
     """
     points = np.asarray(prediction, dtype=np.float64)
     expect_finite("the predicted key points", points)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 def pck_curve(distances: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of correct points at each threshold; a point at exactly the threshold counts as correct.
 
-    The official scripts average one curve per point; all points have the same number of samples, so the share
-    of all distances is the same number.
+    The official scripts average one curve per point; since all points have the same number of samples, the
+    share of all distances is equal to that average.
 
     Args:
         distances: `[N, P]`, any unit.
@@ -19,7 +19,8 @@ def pck_curve(distances: NDArray[np.float64], thresholds: NDArray[np.float64]) -
     Returns:
         `[K]`, shares between 0 and 1.
     """
-    first_within = np.searchsorted(thresholds, distances.ravel(), side="left")  # K where it never is
+    # K if it is never within a threshold
+    first_within = np.searchsorted(thresholds, distances.ravel(), side="left")
     counts = np.bincount(first_within, minlength=len(thresholds) + 1)[: len(thresholds)]
     shares: NDArray[np.float64] = counts.cumsum() / distances.size
     return shares
