@@ -1,12 +1,12 @@
-"""Fast paths for GPUs, each with a slow reference in torch.
+"""Fast implementations for GPUs, each with a slower reference in torch.
 
 * `device_code`: the kernels, in Triton; `launch` launches them, `ops` registers them as operators, and
   `shared_tmu.plans.fused` calls those that plan and merge;
-* `size_channel`: proportional attention that flash kernels can run, `size_mask` by a mask;
+* `size_channel`: proportional attention in a form that flash kernels can run; `size_mask`: with a mask;
 * `attention_choice`: which of the two runs, by measurement;
-* `choice`: lets a user choose the path.
+* `choice`: lets a user choose the implementation.
 
-Importing this loads neither Triton nor anything on the GPU.
+Importing this package does not load Triton and does not use the GPU.
 """
 
 from .choice import Choice, current, using

@@ -1,4 +1,6 @@
-"""How sizes are passed to attention, by a mask or in a key channel: as chosen, or the faster one."""
+"""Decides how sizes are passed to attention, by a mask or in a key channel: as the user chose, or the faster
+one.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,14 @@ logger = logging.getLogger(__name__)
 
 PATHS = {"mask": attend_by_mask, "channel": attend_by_channel}
 Shape = tuple[int, int, int, int]  # B, H, N, D
-ROUNDS, CALLS = 15, 4  # medians of 15 rounds, each of 4 calls of every contender
+ROUNDS, CALLS = 15, 4  # medians of 15 rounds, each with 4 calls of every variant
 _measured: dict[tuple[str, torch.dtype, Shape, bool], str] = {}
 
 
 def prefers_channel(q: Tensor, scale: float | None) -> bool:
-    """Whether sizes go in a key channel for queries `[B, H, N, D]`: as chosen, or by measurement."""
+    """Whether sizes are passed in a key channel for queries `[B, H, N, D]`: as the user chose, or by
+    measurement.
+    """
     if scale is not None and not scale > 0:
         return False
     choice = current().attention
@@ -45,11 +49,11 @@ def faster_path(
     channels: int,
     trained: bool,
 ) -> str:
-    """The faster of "mask" and "channel", timed at the first call with a kind of shape.
+    """The faster of "mask" and "channel", timed at the first call with each kind of shape.
 
-    Shapes are of one kind if the batch is the same after rounding up to a power of two, and the number of
-    tokens to a multiple of 64 (from 512 on, to a power of two).While a CUDA graph is captured nothing can be
-    timed: a kind that was not timed before uses "mask" then.
+    Two shapes are of the same kind if their batch sizes are equal after rounding up to a power of two, and
+    their numbers of tokens after rounding up to a multiple of 64 (from 512 on, to a power of two). Nothing
+    can be timed while a CUDA graph is captured: a kind that was not timed before then uses "mask".
     """
     key = (str(device), dtype, _shape_class(batch, heads, tokens, channels), trained)
     if key not in _measured:
@@ -69,9 +73,9 @@ def _shape_class(batch: int, heads: int, tokens: int, channels: int) -> Shape:
 
 
 def measure_paths(device: torch.device, dtype: torch.dtype, shape: Shape, trained: bool) -> dict[str, float]:
-    """Median seconds per call of each path, on random numbers, in turn, with synchronisation.
+    """Median seconds per call for each variant, on random numbers, in turn, with synchronisation.
 
-    Draws from a generator of its own. With `trained`, forward and backward.
+    The random numbers come from a separate generator. With `trained`, forward and backward pass.
     """
     draws = torch.Generator(device).manual_seed(0)
     with (

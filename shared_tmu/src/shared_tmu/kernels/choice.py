@@ -1,6 +1,6 @@
-"""Which implementation runs: chosen by device and, for attention, by measurement; `using` overrides it.
+"""Which implementation runs: selected by device and, for attention, by measurement; `using` overrides this.
 
-The choice is one value for the whole process, read at every call; `torch.compile` sees it while it traces.
+The choice is one value for the whole process, read at every call; `torch.compile` reads it while tracing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OPTIONS = {"merging": ("auto", "torch", "triton"), "attention": ("auto", "mask"
 
 @dataclass(frozen=True)
 class Choice:
-    """What to run; see `using`."""
+    """Which implementations run; see `using`."""
 
     merging: str = "auto"
     attention: str = "auto"
@@ -38,19 +38,19 @@ _choice = Choice()
 
 @contextmanager
 def using(*, merging: str | None = None, attention: str | None = None) -> Iterator[Choice]:
-    """Choose implementations until the `with` block is left; those that are not named stay as they were.
+    """Choose implementations inside the `with` block; those that are not named stay unchanged.
 
     Args:
-        merging: "torch" or "triton" for matching and merging; "auto" is Triton on GPUs of compute capability
-            8.0 or more where it is installed, for all dtypes but float64, and torch everywhere else.
-        attention: how sizes reach attention, "mask" or "channel", see `attention_choice`; "auto" measures
-            both on GPUs, once for each kind of shape, and is "mask" elsewhere.
+        merging: "torch" or "triton" for matching and merging; "auto" is Triton if it is installed, on GPUs of
+            compute capability 8.0 or more, for all dtypes except float64, and torch otherwise.
+        attention: how sizes are passed to attention, "mask" or "channel", see `attention_choice`; "auto"
+            measures both on GPUs, once for each kind of shape, and is "mask" on other devices.
 
-    Yields:
-        The choice now in force. It holds for all threads.
+        Yields:
+        The choice that is now in effect, for all threads.
 
-    Raises:
-        KernelError: no such implementation.
+        Raises:
+        KernelError: there is no such implementation.
     """
     global _choice
     wanted = {
@@ -75,29 +75,34 @@ def uses_triton(x: Tensor) -> bool:
     """Whether matching and merging of `x` run in Triton now.
 
     Raises:
-        KernelError: "triton" was chosen, and `x` has a dtype, or lies on a device, that it does not take.
+        KernelError: "triton" was chosen, but Triton does not support the dtype or device of `x`.
     """
     if _choice.merging == "torch":
         return False
     if _choice.merging == "auto":
         return x.is_cuda and x.dtype in _DTYPES and _runs_triton(x.device)
     if x.dtype not in _DTYPES:
-        raise KernelError(f"the Triton kernels take float32, float16 and bfloat16, not {x.dtype}.")
+        raise KernelError(
+            f"the Triton kernels support float32, float16 and bfloat16, not {x.dtype}: convert the tensors, "
+            "or choose merging 'torch'."
+        )
     if not (x.is_cuda or IS_INTERPRETED):
         raise KernelError(
-            f"the Triton kernels run on CUDA devices, these tensors are on {x.device}: move them, or start "
-            "Python with TRITON_INTERPRET=1, which is for tests."
+            f"the Triton kernels run on CUDA devices, but these tensors are on {x.device}: move them to a "
+            "GPU, or choose merging 'torch' (for tests, TRITON_INTERPRET=1 runs the kernels on a CPU)."
         )
     return True
 
 
 def constant_when_compiled(function: Function) -> Function:
-    """`torch.compiler.assume_constant_result`, which would load the whole compiler to set this attribute."""
+    """Like `torch.compiler.assume_constant_result`, but without loading the whole compiler to set one
+    attribute.
+    """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
 
 
 @constant_when_compiled
 def _runs_triton(device: torch.device) -> bool:
-    """Triton's own requirements: it is installed, and the GPU is an Ampere or newer (AMD counts from 9)."""
+    """Whether Triton is installed and supports the GPU: Ampere or newer (AMD numbers its GPUs from 9)."""
     return _HAS_TRITON and torch.cuda.get_device_capability(device) >= (8, 0)

@@ -1,7 +1,8 @@
-"""Launch the Triton kernels: shapes in, allocated results out. Needs Triton; `ops.py` loads it on first use.
+"""Launches the Triton kernels, after allocating their results. Needs Triton; `ops.py` loads this module on
+first use.
 
 Block sizes fit 48 KB of shared memory and the registers of compute capability 8.0 and 9.0 without spilling;
-tests pass smaller ones, so that few tokens run through many blocks.
+tests pass smaller ones, so that a few tokens take many blocks.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from .device_code.widen import widen_kernel
 
 @dataclass(frozen=True)
 class Blocks:
-    """Elements a program handles at a time; powers of two, those of matching at least 16.
+    """Numbers of elements that a program handles at a time; powers of two, those for matching at least 16.
 
     Attributes:
-        image_sources: up to so many sources, one program plans a whole image in one launch.
-        sources, targets, channels: tile of the similarities in other cases; channels per product in all.
-        ranked: sources per program, and per step, when ranking.
-        tokens: tokens per step when looking for the members of a slot.
-        merged_channels: channels per step when merging.
+        image_sources: up to this number of sources, one program plans a whole image in one launch.
+        sources, targets, channels: tile of the similarity matrix otherwise; `channels` per product in all
+            cases.
+        ranked: sources per program, and per step, in ranking.
+        tokens: tokens per step in the search for the members of a slot.
+        merged_channels: channels per step in merging.
     """
 
     image_sources: int = 128
@@ -103,7 +105,7 @@ def plan_pairs(
 def plan_most_similar(metric: Tensor, r: int, num_prefix_tokens: int, blocks: Blocks = BLOCKS) -> Tensor:
     """`matching.plan_most_similar`: a metric `[B, N, D]` to a source map `[B, N]`.
 
-    One launch where a program holds all sources of an image, three for more.
+    One launch if a program holds all sources of an image, else three.
     """
     split = _Split.of(metric.shape[1], num_prefix_tokens)
     batch, num_tokens = metric.shape[:2]
@@ -221,7 +223,9 @@ def widen(
 
 @dataclass(frozen=True)
 class _Split:
-    """Which tokens are sources and targets, as `matching.halves` has them: every second from the first on."""
+    """Which tokens are sources and targets, as in `matching.halves`: alternating, beginning with the
+    first.
+    """
 
     num_sources: int
     num_targets: int
@@ -237,5 +241,5 @@ class _Split:
 
 
 def _on_device_of(x: Tensor) -> AbstractContextManager[object]:
-    """Triton launches on the current device; its interpreter, on none."""
+    """Make `x`'s device the current one, on which Triton launches; the interpreter needs none."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()

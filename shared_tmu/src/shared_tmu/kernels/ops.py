@@ -1,7 +1,7 @@
-"""The kernels as PyTorch operators, so that `torch.compile`, fake tensors and CUDA graphs see through calls.
+"""The kernels as PyTorch operators, so that `torch.compile`, fake tensors and CUDA graphs can handle calls.
 
-Importing this registers the operators and needs only torch; Triton is loaded at the first call. Shapes are in
-`launch.py`, which allocates the results.
+Importing this module registers the operators and needs only torch; Triton is loaded at the first call.
+`launch.py`, which allocates the results, documents the shapes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _launch: ModuleType | None = None
 
 
 def _load_launch() -> ModuleType:
-    """The module that needs Triton.
+    """The module `launch`, which needs Triton.
 
     Raises:
         MissingDependencyError: Triton is not installed.

@@ -1,15 +1,15 @@
 """Proportional attention without a mask, so that fused kernels that accept none (flash attention) can be
 used.
 
-softmax(s * q k + log(size)) is softmax(s * q' k') if q' has further channels with a constant c, and k' has
-log(size) / (s * c) there. Four details keep it accurate and fast:
+softmax(s * q k + log(size)) equals softmax(s * q' k') if q' has additional channels with a constant c, and k'
+has log(size) / (s * c) in them. Four details keep this accurate and fast:
 
 * c is a power of two near 1 / s: exact in every dtype, and the key channel keeps the magnitude of log(size);
-* the key channel is split in two, what the dtype holds of it and what is left: log(4096) = 8.3 is off by up
-  to 0.016 in one bfloat16 (as it is in a bfloat16 mask), by less than 0.0001 in two;
-* a key of size 0, which is padding, gets -10000 for its logarithm: out of reach in every dtype, and finite;
-* heads are widened to a multiple of 8, which flash kernels take; values get the same width, and the result
-  loses it again.
+* the key channel is split into two, its value rounded to the dtype and the rest: log(4096) = 8.3 has an error
+  of up to 0.016 in one bfloat16 number (as in a bfloat16 mask), and of less than 0.0001 in two;
+* a key of size 0, which is padding, gets -10000 as logarithm: below all logits in every dtype, and finite;
+* heads are widened to a multiple of 8, which flash kernels need; values get the same width, and the result is
+  cut back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from . import ops
 from .choice import uses_triton
 
-LOG_OF_NONE = -1e4  # a number that float16 holds, and below which no other logit comes
+LOG_OF_NONE = -1e4  # float16 can represent it, and all other logits are larger
 
 
 def attend_by_channel(
@@ -31,7 +31,7 @@ def attend_by_channel(
 ) -> Tensor:
     """`shared_tmu.blocks.attention.proportional_attention` for sizes `[B, N]`, without a mask.
 
-    Equal to the softmax written out up to the rounding of its dtype; gradients reach `size` too.
+    Equal to the explicit softmax up to rounding in its dtype; gradients also flow to `size`.
 
     Args:
         q, k, v: `[B, H, N, D]`.
@@ -51,7 +51,7 @@ def attend_by_channel(
 def widen(q: Tensor, k: Tensor, v: Tensor, size: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values, each `[B, H, N, W]` with W >= D + 2, that need no mask."""
     width = (q.shape[-1] + 2 + 7) // 8 * 8
-    constant = 2.0 ** min(max(-round(math.log2(scale)), -14), 14)  # float16 has 2**-14 to 2**15
+    constant = 2.0 ** min(max(-round(math.log2(scale)), -14), 14)  # the range of float16 is 2**-14 to 2**15
     factor = 1.0 / (scale * constant)
     needs_grad = torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v, size))
     if not needs_grad and uses_triton(q):
@@ -69,5 +69,5 @@ def widen(q: Tensor, k: Tensor, v: Tensor, size: Tensor, scale: float) -> tuple[
 
 
 def _log(size: Tensor) -> Tensor:
-    """The logarithm of sizes, with a finite number for none."""
+    """The logarithm of sizes, with a finite number for size 0."""
     return size.clamp_min(torch.finfo(size.dtype).tiny).log().where(size > 0, LOG_OF_NONE)

@@ -11,7 +11,8 @@ from ..dtypes import sum_dtype
 def attend_by_mask(
     q: Tensor, k: Tensor, v: Tensor, size: Tensor, scale: float | None = None, dropout: float = 0.0
 ) -> Tensor:
-    """`shared_tmu.blocks.attention.proportional_attention` for sizes `[B, N]`, their logarithms in a mask.
+    """`shared_tmu.blocks.attention.proportional_attention` for sizes `[B, N]`, with their logarithms in a
+    mask.
 
     Args:
         q, k, v: `[B, H, N, D]`.
@@ -27,6 +28,6 @@ def attend_by_mask(
 
 
 def key_bias(size: Tensor, q: Tensor) -> Tensor:
-    """What is added to the logits, `[B, 1, 1, N]`: on a CPU in float32 even where queries are not."""
+    """The term that is added to the logits, `[B, 1, 1, N]`; on a CPU in float32, even if queries are not."""
     bias = size.to(sum_dtype(q)).log().view(size.shape[0], 1, 1, size.shape[1])
     return bias if bias.device.type == "cpu" else bias.to(q.dtype)

@@ -1,1 +1,1 @@
-"""The kernels, in Triton's language. They are launched by `shared_tmu.kernels.launch`."""
+"""The kernels, in Triton's language; `shared_tmu.kernels.launch` launches them."""

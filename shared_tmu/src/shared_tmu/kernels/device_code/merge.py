@@ -1,4 +1,6 @@
-"""Merging tokens, adding up sizes, composing source maps; in torch, `shared_tmu.merge`, `MergePlan.then`."""
+"""Merges tokens, adds up sizes, composes source maps; the torch versions are `shared_tmu.merge` and
+`MergePlan.then`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ import triton.language as tl
 @triton.jit(do_not_specialize=("num_tokens", "num_slots", "num_original"))
 def merge_kernel(
     x,  # [B, N, C]
-    source_map,  # [B, N] int64; -1: carried by no slot
+    source_map,  # [B, N] int64; -1: in no slot
     size,  # [B, N] float32, or None: ones
-    before,  # [B, N0] int64, or None: the map from the first tokens to these N, or to none, -1
+    before,  # [B, N0] int64, or None: the map from the first tokens to these N; -1: to none
     out,  # [B, M, C], out
     size_out,  # [B, M] float32, out
     after,  # [B, N0] int64, or None: the map from the first tokens to the M slots, out
@@ -26,9 +28,9 @@ def merge_kernel(
 ):
     """One program per image and slot.
 
-    The mean is the first member plus the share of each other times its difference from the first: a token
-    alone, and tokens that are equal, come out as they were. Added in the order of the tokens, so that every
-    run gives the same bits. A slot without members becomes zeros of size 0.
+    The mean is the first member plus, for each other member, its share times its difference from the first: a
+    single token, and equal tokens, stay exactly unchanged. Terms are added in the order of the tokens, so
+    that every run gives the same bits. A slot without members becomes zeros of size 0.
     """
     slot, image = tl.program_id(0), tl.program_id(1).to(tl.int64)
     source_map += image * num_tokens
@@ -71,7 +73,7 @@ def merge_kernel(
 
 @triton.jit
 def _compose(before, source_map, after, slot, num_slots, num_original, BLOCK_N: tl.constexpr):
-    """Every `num_slots`-th piece of a map composed with the one that follows it."""
+    """Compose every `num_slots`-th piece of a map with the map that follows."""
     for first in range(slot * BLOCK_N, num_original, num_slots * BLOCK_N):
         n = first + tl.arange(0, BLOCK_N)
         token = tl.load(before + n, mask=n < num_original, other=-1)

@@ -1,7 +1,7 @@
-"""Deciding which tokens merge; in torch, `shared_tmu.plans.matching`.
+"""Decides which tokens merge; the torch version is `shared_tmu.plans.matching`.
 
-Scores are compared as int32 keys in the order of the floats, with -0 equal to 0 and NaN above everything, as
-in `torch.sort`: a plan is valid whatever the numbers are, since no comparison of keys is ever undecided.
+Scores are compared as int32 keys with the same order as the floats, with -0 equal to 0 and NaN above
+everything, as in `torch.sort`: any numbers give a valid plan, since two keys can always be compared.
 
 Token `first + 2 * i` of an image is its source, or target, number i.
 """
@@ -13,8 +13,9 @@ import triton.language as tl
 
 LOWEST = tl.constexpr(-(2**31))  # below the key of every float
 HIGHEST = tl.constexpr(2**31 - 1)
-SMALLEST_NORM = tl.constexpr(1e-12)  # torch.nn.functional.normalize's
-COUNTS = ("num_tokens", "num_sources", "num_targets", "r")  # new in every layer: no kernel for each value
+SMALLEST_NORM = tl.constexpr(1e-12)  # as in torch.nn.functional.normalize
+# differs in every layer: do not compile a kernel for each value
+COUNTS = ("num_tokens", "num_sources", "num_targets", "r")
 
 
 @triton.jit
@@ -30,7 +31,7 @@ def _to_score(key):
 
 @triton.jit
 def _load(rows, is_row, first, D: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Channels `first` and following of some rows, `[R, BLOCK_D]`, zeros beyond the last."""
+    """Channels from `first` on of some rows, `[R, BLOCK_D]`; zeros beyond the last channel."""
     d = first + tl.arange(0, BLOCK_D)
     inside = is_row[:, None] & (d < D)[None, :]
     return tl.load(rows[:, None] + d[None, :], mask=inside, other=0.0).to(tl.float32)
@@ -58,7 +59,7 @@ def _best_targets(
     BLOCK_T: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Highest key over all targets and the first target that has it, BLOCK_T of them at a time."""
+    """The highest key over all targets, and the first target with it; processes BLOCK_T targets at a time."""
     sources, is_source = metric + (first_source + 2 * i) * D, i < num_sources
     source_norm = _norms(sources, is_source, D, BLOCK_A, BLOCK_D)
     best = tl.full([BLOCK_A], LOWEST, tl.int32)
@@ -75,14 +76,14 @@ def _best_targets(
         key = tl.where(is_target[None, :], _to_key(cosine), LOWEST)
         top = tl.max(key, axis=1)
         top_target = tl.min(tl.where(key == top[:, None], j[None, :], num_targets), axis=1)
-        best_target = tl.where(top > best, top_target, best_target)  # among equals, the earlier stays
+        best_target = tl.where(top > best, top_target, best_target)  # of equal keys, the earlier one wins
         best = tl.maximum(best, top)
     return best, best_target
 
 
 @triton.jit
 def _comes_before(key_j, j, key_i, i):
-    """Whether source j is ahead of source i: by score, then by position."""
+    """Whether source j ranks before source i: by score, then by position."""
     return (key_j > key_i) | ((key_j == key_i) & (j < i))
 
 
@@ -121,7 +122,7 @@ def rank_kernel(
     BLOCK_A: tl.constexpr,
     BLOCK_J: tl.constexpr,
 ):
-    """How many sources of the image come before each: selection by counting, without a sort."""
+    """Count how many sources of the image rank before each one: a selection without sorting."""
     image = tl.program_id(1).to(tl.int64)
     score += image * num_sources
     i = tl.program_id(0) * BLOCK_A + tl.arange(0, BLOCK_A)
@@ -146,7 +147,7 @@ def _store_prefix_and_targets(
     num_prefix_tokens,
     BLOCK: tl.constexpr,
 ):
-    """Every `num_parts`-th block of them, from block number `part` on."""
+    """Process every `num_parts`-th block, from block number `part` on."""
     for first in range(part * BLOCK, num_targets, num_parts * BLOCK):
         j = first + tl.arange(0, BLOCK)
         slot = (first_target_slot + j).to(tl.int64)
@@ -172,7 +173,7 @@ def map_kernel(
     BLOCK_A: tl.constexpr,
     BLOCK_J: tl.constexpr,
 ):
-    """Ranks and targets to slots; IN_ORDER leaves sources that stay in the order they had."""
+    """Convert ranks and targets to slots; with IN_ORDER, sources that do not merge keep their order."""
     image = tl.program_id(1).to(tl.int64)
     rank += image * num_sources
     source_map += image * num_tokens
@@ -229,7 +230,7 @@ def plan_kernel(
     key, joins = _best_targets(
         metric, i, num_sources, num_targets, first_source, first_target, D, BLOCK_A, BLOCK_T, BLOCK_D
     )
-    key = tl.where(is_source, key, LOWEST)  # those beyond the last come after all others
+    key = tl.where(is_source, key, LOWEST)  # sources beyond the last rank after all others
     ahead = _comes_before(key[None, :], i[None, :], key[:, None], i[:, None])
     rank = tl.sum(ahead.to(tl.int32), axis=1)
     kept = rank - r

@@ -1,4 +1,4 @@
-"""Widening queries, keys and values for flash attention; in torch, `kernels.size_channel.widen`."""
+"""Widens queries, keys and values for flash attention; the torch version is `kernels.size_channel.widen`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 SMALLEST = tl.constexpr(1.1754943508222875e-38)  # the smallest normal float32
-LOG_OF_NONE = tl.constexpr(-1e4)  # of padding; as in `size_channel`
+LOG_OF_NONE = tl.constexpr(-1e4)  # for padding; as in `size_channel`
 
 
 @triton.jit
@@ -34,7 +34,7 @@ def _copy_row(
 
 @triton.jit(do_not_specialize=("num_tokens", "batch_size"))
 def widen_kernel(
-    q,  # [B, H, N, D], channels next to each other
+    q,  # [B, H, N, D], channels contiguous
     k,
     v,
     size,  # [B, N] float32
