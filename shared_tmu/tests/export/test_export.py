@@ -72,7 +72,7 @@ def test_onnxruntime_gives_the_same(schedule: str, prefix: int, tmp_path: Path) 
         assert sorted(tmp_path.iterdir()) == files
         assert exported.metadata["schedule"] == schedule
         assert worst(model, exported, images(2)) < 1e-4
-    with pytest.raises(InputError, match=r"takes img \[2, 3, 64, 64\], found \[3, 3, 64, 64\]"):
+    with pytest.raises(InputError, match=r"expects img of shape \[2, 3, 64, 64\], found \[3, 3, 64, 64\]"):
         exported(images(3))
 
 

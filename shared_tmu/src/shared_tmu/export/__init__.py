@@ -1,4 +1,4 @@
-"""Models outside of eager PyTorch: compiled as one graph, or as ONNX files and run by onnxruntime."""
+"""Models outside eager PyTorch: compiled as one graph, or exported as ONNX files for onnxruntime."""
 
 from shared_tmu.export.compiled import CompiledModel
 from shared_tmu.export.onnx_export import export_onnx

@@ -10,23 +10,23 @@ from torch.utils._pytree import tree_map_only
 
 from shared_tmu.errors import ExportError
 
-_RECOMPILES = 64  # models of one class share their code, and torch counts graphs per code
+_RECOMPILES = 64  # models of one class share code, and torch limits the graphs per code object
 
 
 class CompiledModel:
-    """`torch.compile(fullgraph=True)` of a model for inference; call it like the model itself.
+    """`torch.compile(fullgraph=True)` of a model for inference; call the result like the model itself.
 
     The first call compiles, which takes a minute or more for 32 blocks; so do the first call for a single
-    image and the first after a new schedule. On a CPU, weights are copied into the order that the matrix
-    products read them in (inductor calls this freezing): they take memory twice, and weights that change
-    later are not noticed.
+    image and the first call after a new schedule. On a CPU, weights are copied into the layout that the
+    matrix products read (inductor calls this freezing): they take twice the memory, and later changes of
+    weights have no effect.
 
     Args:
-        model: in eval mode, patched or not.
-        backend: as for `torch.compile`.
+        model: model in eval mode, patched or not.
+        backend: see `torch.compile`.
 
-    Raises:
-        ExportError: a model in training mode.
+        Raises:
+        ExportError: the model is in training mode.
     """
 
     def __init__(self, model: nn.Module, backend: str = "inductor") -> None:
@@ -39,12 +39,12 @@ class CompiledModel:
         """The model's output, without gradients.
 
         Args:
-            *arguments: tensors, or dictionaries, lists and tuples of them, with the batch in front.
+            *arguments: tensors, or dictionaries, lists and tuples of them; the first dimension is the batch.
         """
         import torch._dynamo
         import torch._inductor
 
-        # Graphs are chosen by the grad mode too: one mode, whatever the caller's, means one graph.
+        # Graphs also depend on the grad mode: with one fixed mode there is one graph for all callers.
         with (
             torch.inference_mode(False),
             torch.no_grad(),
@@ -55,10 +55,11 @@ class CompiledModel:
 
 
 def _with_any_batch(x: Tensor) -> Tensor:
-    """The tensor, marked so that the graph holds for any batch of two or more; the caller's stays as it is.
+    """The tensor, marked so that the graph is valid for any batch of two or more; the caller's tensor is not
+    changed.
 
-    On a CPU this also decides how float32 weights are packed: for oneDNN if the size is open, for MKL, which
-    on AMD processors is half as fast, if it is fixed.
+    On a CPU this also decides how float32 weights are packed: for oneDNN if the batch size is dynamic, and
+    for MKL, which is half as fast on AMD processors, if it is fixed.
     """
     x = x.clone() if x.is_inference() else x.detach()
     if x.ndim > 0 and x.shape[0] > 1 and x.device.type == "cpu":

@@ -1,4 +1,4 @@
-"""A model, patched or not, as an ONNX file; `onnx_model.OnnxModel` runs it."""
+"""Exports a model, patched or not, as an ONNX file; `onnx_model.OnnxModel` runs it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared_tmu.files import write_target
 from shared_tmu.kernels import using
 
 MAX_FILE_BYTES = 2**31 - 2**24
-"""Larger models keep their weights in a file of their own: an ONNX file itself cannot exceed 2 GiB."""
+"""Models with more bytes of weights keep them in a separate file: an ONNX file itself cannot exceed 2 GiB."""
 
 _NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
@@ -35,27 +35,28 @@ def export_onnx(
     metadata: Mapping[str, str] | None = None,
     max_file_bytes: int = MAX_FILE_BYTES,
 ) -> list[Path]:
-    """Write a model as ONNX, with the merging it is patched with inside the graph.
+    """Write a model as an ONNX file; the merging of a patched model is part of the graph.
 
-    The file's inputs are named as in `example`, its outputs as in the model's dictionary, with dots where
-    that nests (`pred_mano_params.betas`). Inputs that the model returns unchanged are left out. Matching
-    keeps its rule for ties: of equal scores the first ranks higher.
+    The file's inputs are named as in `example`, its outputs as in the model's dictionary, with dots for
+    nested names (`pred_mano_params.betas`). Inputs that the model returns unchanged are left out. Matching
+    keeps its rule for ties: of equal scores, the first ranks higher.
 
     Args:
-        model: in eval mode, on the CPU; maps a dictionary of tensors, or one tensor, to the same. A tensor is
-            named as the model's forward names it, and `output`.
-        example: a batch for it, of at least 2 images if the batch is to be dynamic; its values do not matter.
-        path: the file; weights of large models lie beside it, in `<name>.data`.
-        dynamic_batch: take any number of images; False fixes the example's.
-        metadata: texts to keep in the file.
-        max_file_bytes: with more bytes of weights than this, they get a file of their own.
+        model: model in eval mode, on the CPU; maps a dictionary of tensors, or one tensor, to the same. A
+            single input tensor is named after the argument of the model's forward, a single output tensor
+            `output`.
+        example: a batch for the model, with at least 2 images for a dynamic batch; its values do not matter.
+        path: the file; weights of large models are in `<name>.data` beside it.
+        dynamic_batch: accept any number of images; False fixes the example's number.
+        metadata: texts to store in the file.
+        max_file_bytes: if the weights have more bytes than this, they are written to a separate file.
 
-    Returns:
-        The files written.
+        Returns:
+        The files that were written.
 
     Raises:
         ExportError: the folder cannot be written to, or the model cannot be exported.
-        MissingDependencyError: without the packages of `shared_tmu[onnx]`.
+        MissingDependencyError: the packages of `shared_tmu[onnx]` are not installed.
     """
     if model.training:
         raise ExportError("this model is in training mode: call model.eval() before exporting it.")
@@ -72,7 +73,7 @@ def export_onnx(
 
 
 class _Flat(nn.Module):
-    """Tensors in and a flat dictionary of tensors out, without those that are handed through."""
+    """Maps tensors to a flat dictionary of tensors, without inputs that are returned unchanged."""
 
     def __init__(self, model: nn.Module, inputs: tuple[str, ...], takes_tensor: bool) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ def _translate(flat: _Flat, example: Mapping[str, Tensor], dynamic_batch: bool) 
 
 
 def _output_names(traced: torch.export.ExportedProgram) -> list[str]:
-    """Keys of the dictionary that `_Flat` returns, in the order of the graph's outputs."""
+    """The keys of the dictionary that `_Flat` returns, in the order of the graph's outputs."""
     spec = traced.call_spec.out_spec
     assert spec is not None
     places: dict[str, int] = tree_unflatten(range(spec.num_leaves), spec)
@@ -119,16 +120,20 @@ def _output_names(traced: torch.export.ExportedProgram) -> list[str]:
 
 
 def output_file(path: Path) -> Path:
-    """Where a model exported to `path` goes: there, or where its links lead, with its weights beside it.
+    """The final path of a model exported to `path`: links are followed; its weights lie beside it.
 
     Raises:
-        ExportError: a folder, device or other thing that is no regular file is there, or no file can be.
+        ExportError: the path is a folder, a device or another thing that is not a regular file, or no file
+            can be created there.
     """
     try:
         target = write_target(path.absolute())
         beside = target.with_name(f"{target.name}.data")
         if write_target(beside) != beside:
-            raise ExportError(f"{beside} is a link; weights of large models would go there: take it away.")
+            raise ExportError(
+                f"{beside} is a link, but weights of large models are written to that name: remove the "
+                "link, or choose another path."
+            )
     except InputError as error:
         raise ExportError(f"{error}") from error
     return target
@@ -136,23 +141,25 @@ def output_file(path: Path) -> Path:
 
 @contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
-    """A folder for unfinished files next to `path`, gone afterwards.
+    """A temporary folder for unfinished files beside `path`.
 
     Raises:
-        ExportError: it cannot be made there, before any work is done.
+        ExportError: it cannot be created there; raised before any work.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".export.", suffix=".part", dir=path.parent)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ExportError(f"{path} cannot be written ({reason}): choose another place.") from error
+        raise ExportError(f"{path} cannot be written ({reason}): choose another path.") from error
     with folder as name:
         yield Path(name)
 
 
 def _move_files(folder: Path, path: Path) -> list[Path]:
-    """Put what was written in its place, weights first: no model may ever find the weights of another."""
+    """Move the written files into place, weights first: a model must never be beside the weights of another
+    one.
+    """
     path.unlink(missing_ok=True)
     beside = path.with_name(f"{path.name}.data")
     beside.unlink(missing_ok=True)
@@ -162,7 +169,7 @@ def _move_files(folder: Path, path: Path) -> list[Path]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide messages of the exporters that a user cannot act on."""
+    """Hide messages of the exporters that are of no use to users."""
     before = {name: logging.getLogger(name).level for name in _NOISY}
     for name in before:
         logging.getLogger(name).setLevel(logging.ERROR)

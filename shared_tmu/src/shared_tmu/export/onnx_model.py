@@ -1,4 +1,4 @@
-"""Run an exported model in onnxruntime."""
+"""Runs an exported model in onnxruntime."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from shared_tmu.export.outputs import nest_output
 
 
 class OnnxModel:
-    """A file of `export_onnx`; call it like the model it was made from.
+    """A file of `export_onnx`; call it like the original model.
 
     Args:
-        path: the file; weights beside it are found by themselves.
-        num_threads: of onnxruntime; None takes as many as torch uses.
+        path: the file; weights beside it are found automatically.
+        num_threads: number of threads of onnxruntime; None for as many as torch uses.
 
-    Raises:
-        MissingAssetError: there is no such file.
+        Raises:
+        MissingAssetError: the file does not exist.
         ExportError: onnxruntime cannot read or run it.
-        MissingDependencyError: without `shared_tmu[onnx]`.
+        MissingDependencyError: the packages of `shared_tmu[onnx]` are not installed.
     """
 
     def __init__(self, path: Path | str, num_threads: int | None = None) -> None:
@@ -40,26 +40,26 @@ class OnnxModel:
         options.intra_op_num_threads = num_threads or torch.get_num_threads()
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors have no common base
+        except Exception as error:  # onnxruntime's errors have no common base class
             raise ExportError(f"onnxruntime cannot run {path}: {error}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The texts that were kept in the file: schedule, method, model and so on."""
+        """The texts stored in the file: schedule, method, model and so on."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     @property
     def inputs(self) -> dict[str, tuple[int | None, ...]]:
-        """Shape of every input; None for the batch if any number of images will do."""
+        """Shape of every input; None for the batch if any number of images is accepted."""
         found = self._session.get_inputs()
         return {x.name: tuple(n if isinstance(n, int) else None for n in x.shape) for x in found}
 
     def __call__(self, batch: Mapping[str, Tensor] | Tensor) -> dict[str, Any]:
-        """The model's output dictionary, on the CPU; of a model that returns a tensor, that as `output`.
+        """The model's output dictionary, on the CPU; if the model returns one tensor, it is named `output`.
 
         Args:
-            batch: at least the inputs that the file has; other keys are ignored. A tensor is the only input.
+            batch: at least the inputs of the file; other keys are ignored. A tensor is the only input.
 
         Raises:
             InputError: an input is missing, or has another shape.
@@ -74,7 +74,7 @@ class OnnxModel:
             found = batch[name].shape
             if len(found) != len(shape) or any(n not in (None, m) for n, m in zip(shape, found, strict=True)):
                 sizes = ", ".join("B" if n is None else str(n) for n in shape)
-                raise InputError(f"this model takes {name} [{sizes}], found {list(found)}.")
+                raise InputError(f"this model expects {name} of shape [{sizes}], found {list(found)}.")
         feeds = {name: batch[name].detach().float().cpu().numpy() for name in wanted}
         results = self._session.run(self._outputs, feeds)
         return nest_output(

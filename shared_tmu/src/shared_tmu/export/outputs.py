@@ -1,4 +1,4 @@
-"""Nested dictionaries of tensors as flat ones, whose names an exported file can carry, and back."""
+"""Converts nested dictionaries of tensors to flat ones, whose names an exported file can store, and back."""
 
 import inspect
 from collections.abc import Mapping
@@ -10,28 +10,29 @@ from shared_tmu.errors import ExportError
 
 SEPARATOR = "."
 OUTPUT = "output"
-"""Name of what a model returns that returns a tensor."""
+"""Name of the output of a model that returns one tensor."""
 
 
 def name_input(model: nn.Module) -> str:
-    """What the forward of a model that takes one tensor calls it."""
+    """Name of the argument of a model that takes one tensor."""
     return next(iter(inspect.signature(model.forward).parameters), "input")
 
 
 def flatten_output(output: Any) -> dict[str, Tensor]:
-    """`{"a": {"b": tensor}}` to `{"a.b": tensor}`, in the order of the dictionaries.
+    """Convert `{"a": {"b": tensor}}` to `{"a.b": tensor}`, in the order of the dictionaries.
 
     Raises:
-        ExportError: something that is neither a tensor nor a dictionary of them, or a name with a dot.
+        ExportError: a value is neither a tensor nor a dictionary of tensors, or a name has a dot.
     """
     if not isinstance(output, Mapping):
         raise ExportError(
-            f"a model to export returns a tensor or a dictionary of tensors, not a {type(output).__name__}."
+            "a model to export must return a tensor or a dictionary of tensors, not a "
+            f"{type(output).__name__}."
         )
     flat: dict[str, Tensor] = {}
     for name, value in output.items():
         if not isinstance(name, str) or SEPARATOR in name:
-            raise ExportError(f"an output to export is named by a text without dots, not by {name!r}.")
+            raise ExportError(f"the name of an output to export must be a text without dots, not {name!r}.")
         if isinstance(value, Tensor):
             flat[name] = value
         elif isinstance(value, Mapping):

@@ -29,7 +29,7 @@ from shared_tmu.schedule import Schedule
 
 _log = logging.getLogger(__name__)
 
-_EXAMPLE_IMAGES = 2  # enough to tell the batch from a dimension of one
+_EXAMPLE_IMAGES = 2  # so that the batch can be distinguished from a dimension of size 1
 
 
 def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
@@ -41,10 +41,10 @@ def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
-    """The parser of `main`; defaults are in its help."""
+    """The parser of `main`; its help shows the defaults."""
     parser = argparse.ArgumentParser(
-        description=f"{program.name} as an ONNX file, with token merging inside the graph. The schedule is "
-        "part of the file. It is run once in onnxruntime and compared with PyTorch.",
+        description=f"Exports {program.name} as an ONNX file, with token merging inside the graph. The "
+        "schedule is part of the file. The file is then run once in onnxruntime and compared with PyTorch.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
@@ -61,23 +61,23 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
         "--no-unmerge",
         "--no_unmerge",
         action="store_true",
-        help="merge-only: the head reads the short sequence, or a sparse grid if it needs the full one",
+        help="merge-only: the head reads the merged tokens, or a sparse grid if it needs all positions",
     )
-    add("--checkpoint", type=named_path, help="weights; without it the bundled ones")
+    add("--checkpoint", type=named_path, help="weights; default: the bundled ones")
     add("--config", dest="config_path", type=named_path, help=CONFIG_HELP)
     add(
         program.estimates.body_flag,
         dest="body_path",
         type=named_path,
-        help=f"{program.estimates.body_file}; without it {program.estimates.bundled}",
+        help=f"{program.estimates.body_file}; default: {program.estimates.bundled}",
     )
-    add("--batch", type=images_per_call, help="fix the number of images; without it any number will do")
+    add("--batch", type=images_per_call, help="fix the number of images; default: any number is accepted")
     return parser
 
 
 def _export(program: ModelProgram, given: argparse.Namespace) -> int:
     schedule, method = Schedule.parse(given.r), find_method(given.method).name
-    output_file(given.out)  # says what is wrong with it before any work
+    output_file(given.out)  # raises its error before any work
     learned = choose_learned(given.learned, [method])
     run = Run(schedule, method, unmerge=not given.no_unmerge, learned=learned)
     model = program.load_model(given.checkpoint, given.body_path, given.config_path).eval()
@@ -96,15 +96,20 @@ def _export(program: ModelProgram, given: argparse.Namespace) -> int:
         _log.info("%s: %.1f MB", file, file.stat().st_size / 1e6)
     lost = [name for name, difference in differences.items() if not isfinite(difference)]
     if lost:
-        raise ExportError(f"{given.out} was written, but onnxruntime makes no numbers of {', '.join(lost)}.")
+        raise ExportError(
+            f"{given.out} was written, but in onnxruntime these outputs are not finite: {', '.join(lost)}. "
+            "Do not use this file."
+        )
     name, worst = max(differences.items(), key=lambda item: item[1])
-    _log.info("Against PyTorch, relative to 1 + |value|, at most %.1e (%s).", worst, name)
+    _log.info("Largest difference from PyTorch, relative to 1 + |value|: %.1e (%s).", worst, name)
     return 0
 
 
 @torch.no_grad()
 def compare(model: nn.Module, exported: OnnxModel, batch: Mapping[str, Tensor]) -> dict[str, float]:
-    """The largest difference of every output, relative to 1 + |value|: absolute for metres, nearly."""
+    """The largest difference of every output, relative to 1 + |value| (almost absolute for small values such
+    as metres).
+    """
     wanted = flatten_output(model(batch))
     return {
         name: float(((value - wanted[name]).abs() / (1 + wanted[name].abs())).max())

@@ -1,5 +1,6 @@
-"""Translations for operators that torch's exporter does not support, or exports so that onnxruntime is
-slow."""
+"""Translations for operators that torch's exporter does not support, or exports in a form that is slow in
+onnxruntime.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +11,12 @@ import torch
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Operators of torch, and functions that write them as ONNX; for `torch.onnx.export`."""
+    """Operators of torch, with functions that write them as ONNX; for `torch.onnx.export`."""
     return {torch.ops.aten.sort.stable: _sort_stable}
 
 
 def _sort_stable(x: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
-    """TopK of all values: among equals it puts the lower index first, which is what stable means.
+    """TopK of all values: of equal values it puts the lower index first, as a stable sort does.
 
     Source: the ONNX operators' reference, TopK: "Given two equivalent values, this operator uses the indices
     along the axis as a tiebreaker."
