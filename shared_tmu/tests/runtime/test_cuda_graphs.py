@@ -114,7 +114,7 @@ def test_unlike_arguments_are_refused(model, change, message):
 
 def test_other_constants_are_refused(model):
     captured = replayed(model, batch_of(0), 2.0)
-    with pytest.raises(CaptureError, match=r"argument\[1\] is 3.0, the model was captured with 2.0"):
+    with pytest.raises(CaptureError, match=r"argument\[1\] is 3.0, but the model was captured with 2.0"):
         captured(batch_of(0), 3.0)
     captured(batch_of(0), 2.0)
 
@@ -146,11 +146,11 @@ def test_changed_models_are_refused(model):
 
 
 def test_what_cannot_be_captured_says_why(model):
-    with pytest.raises(CaptureError, match=r"one CUDA device, the example has them on: cpu\. On a CPU"):
+    with pytest.raises(CaptureError, match=r"but those of the example are on: cpu\. On a CPU"):
         capture(model, batch_of(0))
     with pytest.raises(CaptureError, match="on: none"):
         capture(model, 3)
-    with pytest.raises(CaptureError, match="a module or a method of one, this is a function"):
+    with pytest.raises(CaptureError, match="a module or a method of one, but this is a function"):
         capture(lambda x: x, batch_of(0))
 
 
@@ -208,7 +208,7 @@ class TestOnTheGpu:
     def test_a_changed_schedule_and_shape_are_refused(self, model):
         with patch(model, "3x4") as handle:
             captured = capture(model, batch_of(0, "cuda"))
-            with pytest.raises(CaptureError, match="fill the batch up"):
+            with pytest.raises(CaptureError, match="pad the batch"):
                 captured(batch_of(0, "cuda", images=1))
             handle.schedule = "2x4"
             with pytest.raises(CaptureError, match="schedule"):

@@ -1,4 +1,6 @@
-"""Capture a model in a CUDA graph: one launch for a whole forward, for one batch shape and one schedule."""
+"""Captures a model in a CUDA graph: one launch for a whole forward pass, for one batch shape and one
+schedule.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from shared_tmu.errors import CaptureError
 from shared_tmu.patching.container import MergedBlocks
 
-WARMUP = 3  # forwards before the capture: kernels are compiled and chosen, workspaces allocated
+WARMUP = 3  # forward passes before the capture: kernels are compiled and chosen, workspaces allocated
 
 
 def capture(model: nn.Module | Callable[..., Any], *example: Any) -> CapturedModel:
@@ -25,26 +27,29 @@ def capture(model: nn.Module | Callable[..., Any], *example: Any) -> CapturedMod
 
     Args:
         model: a module on a GPU, or a method of one, patched or not.
-        *example: what it is called with: tensors, and dictionaries, lists, tuples and dataclasses of them.
-            Their values do not matter, their shapes do. Everything that is not a tensor stays as it is now.
+        *example: arguments for the model: tensors, and dictionaries, lists, tuples and dataclasses of them.
+            Only the shapes of tensors matter, not their values. Everything that is not a tensor is fixed at
+            its present value.
 
     Returns:
         A callable for arguments of the same shapes, dtypes and devices.
 
     Raises:
-        CaptureError: no CUDA tensors, a model in training mode, something that is no module, or a forward
-            that cannot be captured, for instance because it waits for the GPU.
+        CaptureError: there are no CUDA tensors, the model is in training mode or not a module, or the forward
+            pass cannot be captured, for instance because it waits for the GPU.
 
     Source: PyTorch, https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
     """
     module = getattr(model, "__self__", model)
     if not isinstance(module, nn.Module):
-        raise CaptureError(f"capture takes a module or a method of one, this is a {type(model).__name__}.")
+        raise CaptureError(
+            f"capture needs a module or a method of one, but this is a {type(model).__name__}."
+        )
     devices = {leaf.device for _, leaf in _leaves(example) if isinstance(leaf, Tensor)}
     if len(devices) != 1 or next(iter(devices)).type != "cuda":
         found = ", ".join(sorted(str(device) for device in devices)) or "none"
         raise CaptureError(
-            f"a CUDA graph needs all tensors on one CUDA device, the example has them on: {found}. "
+            f"a CUDA graph needs all tensors on one CUDA device, but those of the example are on: {found}. "
             "On a CPU, call the model itself."
         )
     if module.training:
@@ -64,20 +69,21 @@ def capture(model: nn.Module | Callable[..., Any], *example: Any) -> CapturedMod
                 outputs = model(*inputs)
         except RuntimeError as error:
             raise CaptureError(
-                f"the forward of {type(module).__name__} cannot be captured in a CUDA graph, mostly because "
-                f"something in it waits for the GPU (.item(), a boolean mask, a copy to the CPU): {error}"
+                f"the forward of {type(module).__name__} cannot be captured in a CUDA graph, usually "
+                "because something in it waits for the GPU (.item(), a boolean mask, a copy to the CPU): "
+                f"{error}"
             ) from error
     return CapturedModel(module, inputs, outputs, graph.replay)
 
 
 class CapturedModel:
-    """A model whose forward is replayed; see `capture`.
+    """A model whose forward pass is replayed; see `capture`.
 
     Args:
-        module: what was captured; its parts are watched for changes.
+        module: the module that was captured; its parts are checked for changes.
         inputs: the arguments that the replay reads.
-        outputs: what the replay writes.
-        replay: runs the forward on `inputs`, without waiting for it.
+        outputs: the tensors that the replay writes.
+        replay: starts the forward pass on `inputs`, without waiting for it.
     """
 
     def __init__(
@@ -89,16 +95,17 @@ class CapturedModel:
         self._parts = _Parts(module)
 
     def __call__(self, *arguments: Any, copy: bool = True) -> Any:
-        """The model's outputs for new values of the arguments, which are copied into the graph's own.
+        """The model's outputs for new values of the arguments, which are copied into the graph's tensors.
 
         Args:
-            *arguments: as in the example: same structure, shapes, dtypes and device.
-            copy: give outputs of their own; False gives the graph's, which the next call overwrites. So are
-                always the plans of a patch with `record=True`.
+            *arguments: arguments with the structure, shapes, dtypes and device of the example.
+            copy: return copies of the outputs; False returns the graph's own tensors, which the next call
+                overwrites. The plans of a patch with `record=True` are always overwritten.
 
         Raises:
-            CaptureError: arguments unlike the example, or a model that has changed since: another schedule,
-                patch, mode, or tensors moved or replaced. New values in the same tensors are used.
+            CaptureError: the arguments differ from the example, or the model has changed since: another
+                schedule, patch or mode, or tensors that were moved or replaced. New values in the same
+                tensors are used.
         """
         with torch.inference_mode(False), torch.no_grad():
             for static, new in self._matched(arguments):
@@ -108,12 +115,14 @@ class CapturedModel:
             return _map_tensors(torch.clone, self._outputs) if copy else self._outputs
 
     def _matched(self, arguments: tuple[Any, ...]) -> list[tuple[Tensor, Tensor]]:
-        """The graph's tensors, each with the one to copy into it; refused before anything is copied."""
+        """Pairs of the graph's tensors and the tensors to copy into them; differences are refused before
+        anything is copied.
+        """
         want, found = dict(_leaves(self._inputs)), dict(_leaves(arguments))
         if want.keys() != found.keys():
             differing = ", ".join(sorted(want.keys() ^ found.keys()))
             raise CaptureError(
-                f"the captured model takes {_list(want)}; these arguments differ in {differing}."
+                f"the captured model expects {_list(want)}; these arguments differ in {differing}."
             )
         pairs = []
         for place, static in want.items():
@@ -121,12 +130,14 @@ class CapturedModel:
             if isinstance(static, Tensor) and isinstance(new, Tensor):
                 if _describe(static) != _describe(new):
                     raise CaptureError(
-                        f"{place} is {_describe(new)}, the model was captured for {_describe(static)}: "
-                        "capture it again for this, or fill the batch up."
+                        f"{place} is {_describe(new)}, but the model was captured for {_describe(static)}: "
+                        "capture it again for this shape, or pad the batch."
                     )
                 pairs.append((static, new))
             elif type(static) is not type(new) or static != new:
-                raise CaptureError(f"{place} is {new!r}, the model was captured with {static!r}.")
+                raise CaptureError(
+                    f"{place} is {new!r}, but the model was captured with {static!r}: capture it again."
+                )
         return pairs
 
 
@@ -169,11 +180,11 @@ class _Parts:
                 changed = f"its tensor {name} was moved or replaced"
                 break
         if changed:
-            raise CaptureError(f"the model is not what was captured: {changed}. Capture it again.")
+            raise CaptureError(f"the model has changed since it was captured: {changed}. Capture it again.")
 
 
 def _leaves(tree: Any, place: str = "argument") -> Iterator[tuple[str, Any]]:
-    """Everything that is no container, with the place it is found at."""
+    """Everything that is not a container, with its place in the arguments."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from _leaves(value, f"{place}[{key!r}]")
@@ -188,7 +199,7 @@ def _leaves(tree: Any, place: str = "argument") -> Iterator[tuple[str, Any]]:
 
 
 def _map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
-    """The same containers with `function` of each tensor."""
+    """The same containers, with `function` applied to each tensor."""
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, Mapping):

@@ -1,9 +1,9 @@
-"""Weights of linear layers in the layout that a CPU's matrix products read, packed once, not at every call.
+"""Packs weights of linear layers into the layout that a CPU's matrix products read, once instead of at every
+call.
 
 A matrix product on a CPU first copies both factors into blocks that fit its caches. For a weight this is the
-same work at every call, and with the few tokens that merging leaves it is a large share of all work.
-`pack_weights` lets oneDNN do it once. The model is otherwise unchanged, can be patched before or after, and
-can be restored.
+same work at every call, and after merging, with few tokens, it is a large share of all work. `pack_weights`
+lets oneDNN do it once. The model is otherwise unchanged, can be patched before or after, and can be restored.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from shared_tmu.errors import PatchError
 
 _DTYPES = (torch.float32, torch.bfloat16)
 PACKED_HELP = (
-    "on a CPU, multiply by copies of the weights in the order that its matrix products read them: faster, "
-    "equal up to rounding, as much memory again as the weights"
+    "on a CPU, multiply by copies of the weights in the layout that its matrix products read: faster, equal "
+    "up to rounding, needs additional memory of the size of the weights"
 )
 """Help text of the flag in programs that pack by default."""
 
 
 class PackedLinear(nn.Linear):
-    """A linear layer with the parameters of another, which multiplies by a packed copy of its weight.
+    """A linear layer that shares another layer's parameters and multiplies by a packed copy of the weight.
 
-    Where the copy cannot be used (gradients are wanted, autocast is on, the model is being compiled, the
-    dtype is neither float32 nor bfloat16) this is the layer it was made from. A weight that has changed is
-    packed again by the next call.
+    If the copy cannot be used (gradients are needed, autocast is on, the model is being compiled, or the
+    dtype is neither float32 nor bfloat16), it computes like the original layer. If the weight has changed,
+    the next call packs it again.
     """
 
     def __init__(self, original: nn.Linear) -> None:
         nn.Module.__init__(self)
         self.__dict__.update(original.__dict__)  # same parameters, hooks and mode
-        self._original = (original,)  # in a tuple, or it would be registered as a submodule
+        self._original = (original,)  # in a tuple, because a module itself would be registered as a submodule
         self._packed: tuple[tuple[Any, ...], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[..., in_features]` to `[..., out_features]`."""
+        """Map `[..., in_features]` to `[..., out_features]`."""
         if not self._can_multiply(x):
             return F.linear(x, self.weight, self.bias)
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.pack(), self.bias, "none", [], "")
         return out
 
     def pack(self) -> Tensor:
-        """The packed weight; made if there is none of the weight as it is now."""
+        """The packed weight; packed now if the weight has changed since."""
         weight = self.weight
         state = (weight.data_ptr(), weight.dtype, None if weight.is_inference() else weight._version)
-        held = self._packed  # another thread may replace it; either is right
+        held = self._packed  # another thread may replace it; both are correct
         if held is None or held[0] != state:
             with torch.no_grad():
                 held = state, torch.ops.mkldnn._reorder_linear_weight(weight.detach())
@@ -58,13 +58,13 @@ class PackedLinear(nn.Linear):
         return held[1]
 
     def unpacked(self) -> nn.Linear:
-        """The layer that was there before, with the parameters and in the mode of this one."""
+        """The original layer, with the parameters and the mode of this one."""
         original = self._original[0]
         original._parameters, original.training = self._parameters, self.training
         return original
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": None}  # belongs to a process, not to a copy or a file
+        return {**self.__dict__, "_packed": None}  # valid only in this process, not in a copy or a file
 
     def _can_multiply(self, x: Tensor) -> bool:
         weight = self.weight
@@ -82,7 +82,7 @@ class PackedLinear(nn.Linear):
 
 
 class PackHandle:
-    """A model with packed weights; `remove`, or the end of a `with` block, gives it back."""
+    """A model with packed weights; `remove`, or the end of a `with` block, restores the model."""
 
     def __init__(self, places: list[tuple[nn.Module, str]]) -> None:
         self._places = places
@@ -97,11 +97,11 @@ class PackHandle:
 
     @property
     def num_layers(self) -> int:
-        """Layers with a packed weight; 0 once removed."""
+        """Number of layers with a packed weight; 0 after removal."""
         return len(self._places)
 
     def remove(self) -> None:
-        """Put the layers back that were there before; a second call does nothing."""
+        """Restore the original layers; a second call does nothing."""
         for owner, name in self._places:
             layer = owner._modules[name]
             if isinstance(layer, PackedLinear):
@@ -112,29 +112,29 @@ class PackHandle:
 def pack_weights(model: nn.Module) -> PackHandle:
     """Pack the weights of all `nn.Linear` layers in a model for inference on the CPU.
 
-    Costs as much memory again as these weights take. Results in bfloat16 are the same bit for bit where
-    PyTorch multiplies with oneDNN anyway; in float32 they differ by rounding, since PyTorch itself may use
-    another library. Subclasses of `nn.Linear` are left alone.
+    The packed copies need as much memory as these weights. Results in bfloat16 are bitwise equal if PyTorch
+    multiplies with oneDNN anyway; in float32 they differ by rounding, since PyTorch itself may use another
+    library. Subclasses of `nn.Linear` are not changed.
 
     Args:
-        model: on the CPU, in float32 or bfloat16. Keys of its state dict stay the same.
+        model: model on the CPU, in float32 or bfloat16. The keys of its state dict stay the same.
 
     Raises:
-        PatchError: PyTorch has no oneDNN, the model is packed already, is not on the CPU or has another
+        PatchError: PyTorch has no oneDNN, or the model is already packed, is not on the CPU, has another
             dtype, or has no linear layer.
     """
     places: list[tuple[nn.Module, str]] = []
     for owner in model.modules():
         for name, layer in owner._modules.items():
             if isinstance(layer, PackedLinear):
-                raise PatchError("this model's weights are packed already: call handle.remove() first.")
+                raise PatchError("this model's weights are already packed: call handle.remove() first.")
             if type(layer) is nn.Linear:
                 if obstacle := _find_obstacle(layer):
                     raise PatchError(obstacle)
                 places.append((owner, name))
     if not places:
-        raise PatchError(f"{type(model).__name__} has no nn.Linear inside it whose weight could be packed.")
-    packed: dict[int, PackedLinear] = {}  # a layer in two places stays one layer
+        raise PatchError(f"{type(model).__name__} contains no nn.Linear whose weight could be packed.")
+    packed: dict[int, PackedLinear] = {}  # a layer that is used in two places stays one layer
     for owner, name in places:
         layer = owner._modules[name]
         assert isinstance(layer, nn.Linear)
@@ -146,7 +146,9 @@ def pack_weights(model: nn.Module) -> PackHandle:
 
 
 def pack_if_possible(model: nn.Module) -> PackHandle:
-    """`pack_weights`, or a handle of no layers where that would refuse: on a GPU, in float16, and so on."""
+    """Like `pack_weights`, but returns a handle without layers where packing is not possible: on a GPU, in
+    float16, and so on.
+    """
     linear = [layer for layer in model.modules() if type(layer) is nn.Linear]
     is_packed = any(isinstance(layer, PackedLinear) for layer in model.modules())
     if is_packed or not linear or any(_find_obstacle(layer) for layer in linear):
@@ -158,12 +160,12 @@ def _find_obstacle(layer: nn.Linear) -> str | None:
     """Why the weight of this layer cannot be packed here, or None."""
     has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not has_onednn or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return "weights are packed by oneDNN, which this PyTorch was built without."
+        return "packing weights needs oneDNN, but this PyTorch was built without it."
     weight = layer.weight
     if weight.device.type != "cpu" or weight.dtype not in _DTYPES:
         return (
-            f"only float32 and bfloat16 weights on the CPU can be packed, this model has {weight.dtype} on "
-            f"{weight.device}: convert it first."
+            f"only float32 and bfloat16 weights on the CPU can be packed, but this model has {weight.dtype} "
+            f"on {weight.device}: convert it first."
         )
     if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "oneDNN cannot multiply in bfloat16 on this CPU: use float32."

@@ -1,4 +1,4 @@
-"""Which number format a model runs in, why, and how large its error is."""
+"""The number format in which a model runs, the reason for it, and its error."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _CPU_FEATURES = {
 
 @dataclass(frozen=True)
 class DtypeChoice:
-    """A number format, and the reason for it in a few words.
+    """A number format, with a short reason.
 
     Attributes:
-        dtype: of weights and activations.
+        dtype: dtype of weights and activations.
         reason: such as "this CPU has AVX512-BF16".
     """
 
@@ -40,9 +40,9 @@ class VertexError:
     """How far vertices are from those of the same model in float32, in millimetres.
 
     Attributes:
-        mean_mm: over all vertices of all samples.
-        max_mm: of the worst vertex.
-        samples: how many were compared.
+        mean_mm: mean over all vertices of all samples.
+        max_mm: distance of the worst vertex.
+        samples: number of samples that were compared.
     """
 
     mean_mm: float
@@ -55,17 +55,17 @@ class VertexError:
 
 
 def choose_dtype(name: str, device: torch.device) -> DtypeChoice:
-    """The format that `name` stands for; `auto` is bfloat16 where the device computes in it, else float32.
+    """The format that `name` selects; `auto` is bfloat16 if the device computes in it, else float32.
 
     A CPU computes in bfloat16 if it has instructions that multiply it (AMX or AVX512-BF16 on x86, BF16 on
-    Arm). Without them every product would go through float32 first, and bfloat16 would be slower.
+    Arm). Without them every product would be converted to float32 first, and bfloat16 would be slower.
 
     Args:
         name: `auto`, or one of `DTYPES`.
-        device: where the model will run.
+        device: device on which the model will run.
 
-    Raises:
-        InputError: no such format.
+        Raises:
+        InputError: there is no such format.
     """
     if name in DTYPES:
         return DtypeChoice(DTYPES[name], "as asked")
@@ -92,14 +92,14 @@ def cpu_features() -> frozenset[str]:
     """Instruction sets of this CPU, by the names that `torch.cpu.get_capabilities` and Linux give them."""
     if hasattr(torch.cpu, "get_capabilities"):
         return frozenset(name for name, value in torch.cpu.get_capabilities().items() if value is True)
-    cpuinfo = Path("/proc/cpuinfo")  # PyTorch before 2.11 does not tell
+    cpuinfo = Path("/proc/cpuinfo")  # PyTorch before 2.11 does not report them
     lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
     flags = [line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))]
     return frozenset(flags[0]) if flags else frozenset()
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """`float32` and so on, without `torch.`."""
+    """The name without `torch.`, such as `float32`."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -112,16 +112,16 @@ def vertex_error(found: Tensor, reference: Tensor) -> VertexError:
 
 @torch.no_grad()
 def convert(model: nn.Module, dtype: torch.dtype, vertices: Callable[[], Tensor]) -> VertexError | None:
-    """Change a float32 model to `dtype` in place, and measure how far its vertices move.
+    """Convert a float32 model to `dtype` in place, and measure how far its vertices move.
 
     Args:
-        model: in eval mode, on its device.
-        dtype: its new format.
-        vertices: runs the model on a batch of its own and returns vertices `[B, V, 3]` in metres; called
-            before and after.
+        model: model in eval mode, on its device.
+        dtype: the new dtype.
+        vertices: function that runs the model on a fixed batch and returns vertices `[B, V, 3]` in metres;
+            called before and after the conversion.
 
     Returns:
-        The error, or None if the model is in `dtype` already.
+        The error, or None if the model already has `dtype`.
     """
     if all(p.dtype == dtype for p in model.parameters() if p.is_floating_point()):
         return None
