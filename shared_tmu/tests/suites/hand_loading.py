@@ -85,7 +85,7 @@ class HandLoadingSuite(LoadingSuite):
     def test_no_configuration(self, tmp_path: Path) -> None:
         path = tmp_path / self.folder.published_name
         torch.save(self.folder.weights("small_grid"), path)
-        looked = rf"no configuration for .*looked for .*{path.stem}\.yaml, .*model_config\.yaml"
+        looked = rf"no configuration was found for .*looked for .*{path.stem}\.yaml, .*model_config\.yaml"
         with pytest.raises(ConfigError, match=looked):
             self.folder.load(path)
 
@@ -115,9 +115,9 @@ class HandLoadingSuite(LoadingSuite):
     @pytest.mark.parametrize(
         ("key", "value", "message"),
         [
-            ("BACKBONE", {"TYPE": "resnet"}, r"MODEL\.BACKBONE\.TYPE is 'resnet'; only 'vit'"),
+            ("BACKBONE", {"TYPE": "resnet"}, r"MODEL\.BACKBONE\.TYPE is 'resnet', but only 'vit'"),
             ("BACKBONE", None, "no section BACKBONE"),
-            ("IMAGE_SIZE", 224, r"MODEL\.IMAGE_SIZE is 224; .* own layout"),
+            ("IMAGE_SIZE", 224, r"MODEL\.IMAGE_SIZE is 224, .* own layout"),
         ],
     )
     def test_other_published_variants_are_refused(self, key: str, value: Any, message: str) -> None:

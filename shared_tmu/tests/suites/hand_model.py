@@ -50,19 +50,19 @@ class HandModelSuite(ModelSuite):
         assert torch.equal(out["hand_pose"], torch.eye(3).expand(1, 15, 3, 3))
 
     def test_a_left_hand_model_is_refused(self) -> None:
-        with pytest.raises(BodyModelError, match="right hands, found a left"):
+        with pytest.raises(BodyModelError, match="right hands, but the body model is a left"):
             self.folder.build(self.folder.case_config("small_grid"), mano_standin().mirrored())
 
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"image_size": 224}, "does not fit the middle of a 224 px"),
-            ({"backbone": {"img_size": [256, 191]}}, "the difference in width even"),
-            ({"image_mean": [0.5]}, "image_mean should be like"),
-            ({"image_mean": [0.5, 0.5, 0.5]}, r"image_mean is \(0\.5, 0\.5, 0\.5\); crops and cameras are"),
-            ({"image_std": [1, 1, 1]}, "image_std is .* crops and cameras are made with"),
-            ({"focal_length_px": 1200}, r"focal_length_px is 1200\.0; crops and cameras are made with 5000"),
-            ({"with_discriminator": "yes"}, "with_discriminator should be like"),
+            ({"image_size": 224}, "does not fit into the middle of a square input of 224"),
+            ({"backbone": {"img_size": [256, 191]}}, "the difference of widths even"),
+            ({"image_mean": [0.5]}, "image_mean must be a value such as"),
+            ({"image_mean": [0.5, 0.5, 0.5]}, r"image_mean is \(0\.5, 0\.5, 0\.5\), but crops and cameras"),
+            ({"image_std": [1, 1, 1]}, "image_std is .* crops and cameras always use"),
+            ({"focal_length_px": 1200}, r"focal_length_px is 1200\.0, but crops and cameras always use 5000"),
+            ({"with_discriminator": "yes"}, "with_discriminator must be a value such as"),
         ],
     )
     def test_impossible_hand_models_are_refused(self, change: dict[str, Any], message: str) -> None:

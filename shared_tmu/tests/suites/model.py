@@ -106,33 +106,33 @@ class ModelSuite:
 
     @pytest.mark.parametrize("shape", [(1, 1, 128, 128), (3, 128, 128), (1, 3, 96, 128), (1, 3, 7, 7)])
     def test_other_images_are_refused(self, shape: tuple[int, ...]) -> None:
-        with pytest.raises(InputError, match=rf"{self.folder.name} takes images \[B, 3, .*\], found"):
+        with pytest.raises(InputError, match=rf"{self.folder.name} expects images \[B, 3, .*\], found"):
             self.small()({"img": torch.zeros(shape)})
 
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"num_heads": 7}, "1280 does not split into 7 heads"),
+            ({"num_heads": 7}, "1280 cannot be divided into 7 heads"),
             ({"depth": 0}, "depth must be from 1 to 256, found 0"),
             ({"drop_path_rate": 1.0}, r"drop_path_rate must be in \[0, 1\)"),
-            ({"dpeth": 3}, r"has no \['dpeth'\]; it has"),
-            ({"depth": "deep"}, "depth should be like 32, found 'deep'"),
-            ({"depth": 1.5}, "depth should be like 32, found 1.5"),
-            (3, "should be like"),
+            ({"dpeth": 3}, r"has no field \['dpeth'\]; its fields"),
+            ({"depth": "deep"}, "depth must be a value such as 32, found 'deep'"),
+            ({"depth": 1.5}, "depth must be a value such as 32, found 1.5"),
+            (3, "must be a mapping"),
             ({"depth": 1_000_000_000}, "depth must be from 1 to 256, found 1000000000"),
-            ({"depth": True}, "depth should be like 32, found True"),
-            ({"embed_dim": "9" * 4000}, "embed_dim should be like 1280, found '999"),
-            ({"embed_dim": 10**400}, "embed_dim should be like 1280, found a number of 1329 bits"),
+            ({"depth": True}, "depth must be a value such as 32, found True"),
+            ({"embed_dim": "9" * 4000}, "embed_dim must be a value such as 1280, found '999"),
+            ({"embed_dim": 10**400}, "embed_dim must be a value such as 1280, found a number of 1329 bits"),
             ({"patch_padding": -1}, "patch_padding must be from 0 to 16"),
-            ({"img_size": [256, float("inf")]}, r"img_size should be like \(256, 192\)"),
-            ({"img_size": "ab"}, r"img_size should be like \(256, 192\), found 'ab'"),
+            ({"img_size": [256, float("inf")]}, r"img_size must be a value such as \(256, 192\)"),
+            ({"img_size": "ab"}, r"img_size must be a value such as \(256, 192\), found 'ab'"),
             ({"img_size": [16384, 16384]}, "patches .* must be from 1 to 65536"),
-            ({"mlp_ratio": float("nan")}, "mlp_ratio should be like 4.0, found nan"),
-            ({"mlp_ratio": float("inf")}, "mlp_ratio should be like 4.0, found inf"),
+            ({"mlp_ratio": float("nan")}, "mlp_ratio must be a value such as 4.0, found nan"),
+            ({"mlp_ratio": float("inf")}, "mlp_ratio must be a value such as 4.0, found inf"),
             ({"mlp_ratio": -4.0}, "mlp_ratio must be from 0.00078125 to 64, found -4.0"),
             ({"mlp_ratio": 0}, "mlp_ratio must be from"),
-            ({"mlp_ratio": 1e300}, "mlp_ratio should be like 4.0, found 1e"),
-            ({5: 3}, r"has no \[5\]; it has"),
+            ({"mlp_ratio": 1e300}, "mlp_ratio must be a value such as 4.0, found 1e"),
+            ({5: 3}, r"has no field \[5\]"),
         ],
     )
     def test_impossible_vits_are_refused(self, change: Any, message: str) -> None:
@@ -140,5 +140,5 @@ class ModelSuite:
             self.folder.config.from_dict({self.folder.PART: change})
 
     def test_unknown_fields_are_named(self) -> None:
-        with pytest.raises(ConfigError, match=r"has no \['depht'\]; it has"):
+        with pytest.raises(ConfigError, match=r"has no field \['depht'\]"):
             self.folder.config.from_dict({"depht": 3})

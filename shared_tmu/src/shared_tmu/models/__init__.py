@@ -1,1 +1,3 @@
-"""What model folders share: ViT, decoder layers, hands, configurations, loading. The core imports none."""
+"""What model folders share: ViT, decoder layers, hand models, configurations, loading. The core does not
+import it.
+"""

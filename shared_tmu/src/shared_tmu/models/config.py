@@ -13,10 +13,11 @@ from shared_tmu.files.yaml_files import brief, read_yaml
 from shared_tmu.models.fields import build, expect, expect_published, expect_within, plain, section
 
 MAX_LAYERS, MAX_CHANNELS, MAX_SIDE_PX, MAX_PATCHES, MAX_MLP_RATIO = 256, 1 << 16, 1 << 14, 1 << 16, 64.0
-"""Several times the largest existing ViTs: a larger configuration is a mistake, and building it would use up
-the machine's memory."""
+"""Limits several times above the largest existing ViTs: a larger configuration is a mistake, and building it
+would use up the machine's memory.
+"""
 BBOX_SHAPE = [192, 256]
-"""Width and height of the shape to which boxes grow, as published; see `crops.ASPECT`."""
+"""Shape (width, height) to which boxes are extended, as published; see `hand_crops.ASPECT`."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class ViTConfig:
     """A backbone. Defaults are ViT-H as published: 192 patch tokens of 1280 channels through 32 blocks.
 
     Attributes:
-        img_size: height and width the backbone sees, pixels.
+        img_size: height and width of the backbone's input, pixels.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0; training only.
         use_checkpoint: recompute the blocks in the backward pass to save memory; training only.
     """
@@ -51,13 +52,13 @@ class ViTConfig:
         expect_within("mlp_ratio", self.mlp_ratio, 1 / self.embed_dim, MAX_MLP_RATIO)
         if min(self.grid) < 1:
             raise ConfigError(
-                f"a backbone needs at least one patch each way: {self.img_size} pixels have none of "
-                f"{self.patch_size}."
+                f"a backbone needs at least one patch along height and width, but img_size {self.img_size} "
+                f"is smaller than patch_size {self.patch_size}."
             )
         expect_within("patches (img_size over patch_size)", math.prod(self.grid), 1, MAX_PATCHES)
         if self.embed_dim % self.num_heads:
             raise ConfigError(
-                f"embed_dim {self.embed_dim} does not split into {self.num_heads} heads of equal width."
+                f"embed_dim {self.embed_dim} cannot be divided into {self.num_heads} heads of equal width."
             )
         if not 0 <= self.drop_path_rate < 1:
             raise ConfigError(f"drop_path_rate must be in [0, 1), found {self.drop_path_rate}.")
@@ -73,7 +74,9 @@ class ViTConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A whole model; a subclass adds its sizes as fields, whose defaults are the published ones."""
+    """The configuration of a whole model; a subclass adds its sizes as fields, with the published values as
+    defaults.
+    """
 
     MODEL: ClassVar[str] = ""
     """The model's name in messages."""
@@ -93,11 +96,12 @@ class ModelConfig:
         """Read our own layout: the field names of the class.
 
         Raises:
-            ConfigError: an unknown field, a value of the wrong kind, or another model's configuration.
+            ConfigError: a field is unknown, a value has the wrong type, or it is another model's
+                configuration.
         """
         model = content.get("model", cls.key())
         if model != cls.key():
-            raise ConfigError(f"{source} describes a {brief(model)}; {cls.MODEL} needs {cls.key()!r}.")
+            raise ConfigError(f"{source} is for model {brief(model)}, but {cls.MODEL} needs {cls.key()!r}.")
         return build(cls, {k: v for k, v in content.items() if k != "model"}, source)
 
     @classmethod
@@ -105,30 +109,31 @@ class ModelConfig:
         """Read a YAML file in a layout that `from_dict` reads.
 
         Raises:
-            MissingAssetError: there is no such file.
-            ConfigError: the file is no YAML mapping, or see `from_dict`.
+            MissingAssetError: the file does not exist.
+            ConfigError: the file is not a YAML mapping; also as in `from_dict`.
         """
-        return cls.from_dict(read_yaml(path, "It says how large the model is."), str(path))
+        return cls.from_dict(read_yaml(path, "It gives the sizes of the model."), str(path))
 
     def for_inference(self) -> Self:
-        """Return the same model without what only training needs."""
+        """Return the same configuration without the parts that only training needs."""
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that `from_dict` reads back and YAML can hold."""
+        """Return plain values for YAML, which `from_dict` reads back."""
         return {"model": self.key(), **plain(asdict(self))}
 
 
 @dataclass(frozen=True)
 class HandConfig(ModelConfig):
-    """A whole hand model. The defaults are the published ones.
+    """The configuration of a hand model. The defaults are the published values.
 
     Attributes:
-        image_size: side of the square network input, pixels; the model cuts equal columns left and right of
-            it until `backbone.img_size` is left.
-        image_mean, image_std: RGB normalisation of the input, of values in 0..1; the published ones alone.
-        focal_length_px: focal length for the `image_size` crop; the published one alone.
-        with_discriminator: build the pose discriminator too (adversarial training only).
+        image_size: side of the square network input, pixels; the model removes equal numbers of columns on
+            the left and right until `backbone.img_size` is left.
+        image_mean, image_std: RGB normalisation of the input, for values in 0..1; only the published values
+            are accepted.
+        focal_length_px: focal length for the `image_size` crop; only the published value is accepted.
+        with_discriminator: also build the pose discriminator (only for adversarial training).
     """
 
     image_size: int = 256
@@ -144,8 +149,8 @@ class HandConfig(ModelConfig):
         height, width = self.backbone.img_size
         if height != self.image_size or width > self.image_size or (self.image_size - width) % 2:
             raise ConfigError(
-                f"a backbone for {height}x{width} does not fit the middle of a {self.image_size} px square "
-                "input: the height must be equal and the difference in width even."
+                f"a backbone for {height}x{width} pixels does not fit into the middle of a square input of "
+                f"{self.image_size} pixels: the heights must be equal and the difference of widths even."
             )
 
     @classmethod
@@ -153,23 +158,23 @@ class HandConfig(ModelConfig):
         """Read either layout: ours (the field names above) or the published one (with a `MODEL` section).
 
         Raises:
-            ConfigError: see `ModelConfig.from_dict`; or a variant of the published model that this package
-                does not build.
+            ConfigError: as in `ModelConfig.from_dict`; or it describes a variant of the published model that
+                is not supported.
         """
         if "MODEL" in content:
             return build(cls, cls.official_fields(content, source), source)
         return super().from_dict(content, source)
 
     def for_inference(self) -> Self:
-        """Return the same model without a discriminator."""
+        """Return the same configuration without a discriminator."""
         return replace(self, with_discriminator=False)
 
     @classmethod
     def official_fields(cls, content: Mapping[str, Any], source: str) -> dict[str, Any]:
-        """Our fields from the published layout, as far as all hand models have them.
+        """Our fields that all hand models have, from the published layout.
 
         Raises:
-            ConfigError: a section is missing, or says what no published weights have.
+            ConfigError: a section is missing, or has values that no published weights have.
         """
         model = section(content, "MODEL", source, cls.MODEL)
         backbone = section(model, "BACKBONE", source, cls.MODEL)
@@ -177,9 +182,9 @@ class HandConfig(ModelConfig):
         size = model.get("IMAGE_SIZE", 256)
         if size != 256:
             raise ConfigError(
-                f"{source}: MODEL.IMAGE_SIZE is {brief(size)}; the published layout only describes the "
-                "256 px ViT-H. Other sizes need a file in this package's own layout "
-                f"({cls.__name__}.to_dict shows it)."
+                f"{source}: MODEL.IMAGE_SIZE is {brief(size)}, but the published layout can only describe "
+                "the ViT-H for 256 pixels. For other sizes use a file in this package's own layout (see "
+                f"{cls.__name__}.to_dict)."
             )
         shape = model.get("BBOX_SHAPE") or BBOX_SHAPE
         expect(source, "MODEL.BBOX_SHAPE", list(shape) if isinstance(shape, tuple) else shape, BBOX_SHAPE)

@@ -1,4 +1,4 @@
-"""Which weights a checkpoint holds: wrappers are removed, and files of other models are recognised."""
+"""Finds the weights in a checkpoint: removes wrappers, and recognises files of other models."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 from shared_tmu.files import shortened
 from shared_tmu.files.checkpoints import tensors_of
 
-_MAX_DEPTH = 4  # of dictionaries in dictionaries
+_MAX_DEPTH = 4  # levels of nested dictionaries
 _ANYWHERE = frozenset(
     ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 )
 """Prefixes that compiling and training on several GPUs add to a module's name, also inside a model."""
 _IN_FRONT = frozenset(("model", "net", "network", "regressor", "base_model", "state_dict"))
-"""Common names of the model as a part of a larger module."""
+"""Common names of a model inside a larger module."""
 _AVERAGES = frozenset(
     (
         "ema", "ema_model", "model_ema", "ema_module", "module_ema", "averaged_model", "avg_model",
@@ -29,7 +29,7 @@ _AVERAGES = frozenset(
 
 @dataclass(frozen=True)
 class Group:
-    """Weights that lie together.
+    """A group of weights in one place.
 
     Args:
         place: the dictionaries and wrappers around them, such as `state_dict/model`.
@@ -47,11 +47,11 @@ class Group:
 
 
 def groups_of(content: Mapping[str, Any], our_name: Callable[[str], str] = str) -> list[Group]:
-    """All weights of a checkpoint, in whatever dictionaries and wrappers they are kept, outermost first.
+    """All groups of weights of a checkpoint, in any dictionaries and wrappers, outermost first.
 
     Args:
         content: a checkpoint.
-        our_name: what a weight is called here.
+        our_name: function from a weight's name to its name here.
     """
     groups: dict[tuple[str, ...], dict[str, Tensor]] = {}
     for path, part in _dictionaries(content):
@@ -65,7 +65,7 @@ def groups_of(content: Mapping[str, Any], our_name: Callable[[str], str] = str) 
 
 
 def _dictionaries(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """A dictionary and those inside it, each once, with the keys that lead there."""
+    """A dictionary and all dictionaries inside it, each once, with the keys that lead to it."""
     seen: set[int] = set()
     level: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [((), content)]
     for _ in range(_MAX_DEPTH):
@@ -80,7 +80,7 @@ def _dictionaries(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...],
 
 
 def _unwrapped(name: str) -> tuple[tuple[str, ...], str]:
-    """The words in front of a weight's name that are wrappers, and the name without any."""
+    """The wrappers at the beginning of a weight's name, and the name without them."""
     words = [word for word in name.split(".") if word not in _ANYWHERE]
     count = 0
     while count < len(words) - 1 and (words[count] in _IN_FRONT or words[count] in _AVERAGES):
@@ -89,8 +89,9 @@ def _unwrapped(name: str) -> tuple[tuple[str, ...], str]:
 
 
 def identify(content: Mapping[str, Any]) -> str:
-    """Half a sentence for messages on which model a checkpoint seems to belong to, from the names of its
-    weights."""
+    """Part of a sentence for messages: the model to which a checkpoint seems to belong, by the names of its
+    weights.
+    """
     names = [name for group in groups_of(content) for name in group.weights]
 
     def has(*prefixes: str) -> bool:

@@ -1,4 +1,4 @@
-"""Transformer decoder layers that read image tokens: HaMeR's head and SMPLest-X's decoder have the same.
+"""Transformer decoder layers that read image tokens, the same in HaMeR's head and SMPLest-X's decoder.
 
 Legend: B batch, Q queries, N context tokens, C channels, H heads, D channels per head. Names are those of the
 published checkpoints.
@@ -38,7 +38,7 @@ class DecoderConfig:
 
 
 class PreNorm(nn.Module):
-    """Normalise the input, not the context, of a layer."""
+    """Normalises the input of a layer, but not the context."""
 
     def __init__(self, dim: int, fn: nn.Module) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class _Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(inner, config.dim), nn.Dropout(config.dropout))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Queries `[B, Q, H * D]`, keys and values `[B, N, H * D]` to `[B, Q, C]`."""
+        """Map queries `[B, Q, H * D]`, keys and values `[B, N, H * D]` to `[B, Q, C]`."""
         width = q.shape[-1] // self.heads
         q, k, v = (
             x.reshape(*x.shape[:2], self.heads, width).transpose(1, 2) for x in (q, k, v)
@@ -91,7 +91,7 @@ class CrossAttention(_Attention):
         self.to_q = nn.Linear(config.dim, inner, bias=False)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Queries `[B, Q, C]` and context `[B, N, context_dim]` to `[B, Q, C]`."""
+        """Map queries `[B, Q, C]` and context `[B, N, context_dim]` to `[B, Q, C]`."""
         return self.attend(self.to_q(x), *self.to_kv(context).chunk(2, dim=-1))
 
 
@@ -127,7 +127,7 @@ class DecoderLayers(nn.Module):
         )
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Queries `[B, Q, C]` that read context `[B, N, context_dim]`; `[B, Q, C]`."""
+        """Let queries `[B, Q, C]` read context `[B, N, context_dim]`; returns `[B, Q, C]`."""
         for layer in self.layers:
             assert isinstance(layer, nn.ModuleList)
             self_attention, cross_attention, feed_forward = layer

@@ -1,4 +1,4 @@
-"""The pose discriminator of adversarial training of hands; not needed for inference.
+"""The pose discriminator for adversarial training of hand models; not needed for inference.
 
 Source: Kanazawa et al. 2018, End-to-end Recovery of Human Shape and Pose, arXiv:1712.06584, section 3.2: one
 small discriminator per joint, one for all joints together, one for the shape.
@@ -14,7 +14,9 @@ NUM_JOINTS, NUM_BETAS = 15, 10
 
 
 class Discriminator(nn.Module):
-    """Judge finger rotations and shape; 17 scores per hand: one per joint, the shape, all joints."""
+    """Judges finger rotations and shape; 17 scores per hand: one per joint, one for the shape, one for all
+    joints.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Read frozen dataclasses from plain mappings, with errors that name the field."""
+"""Reads frozen dataclasses from plain mappings; errors name the field."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from shared_tmu.files.yaml_files import brief
 
 T = TypeVar("T")
 
-_LARGEST = 1 << 40  # of any number in a configuration
+_LARGEST = 1 << 40  # largest number in a configuration
 
 
 def section(content: Mapping[str, Any], key: str, source: str, model: str) -> Mapping[str, Any]:
-    """A part of a configuration.
+    """A section of a configuration.
 
     Args:
-        content: holds it.
-        key: its name.
-        source: the configuration, for the message.
-        model: whose configuration it is, for the message.
+        content: the configuration.
+        key: name of the section.
+        source: where the configuration comes from, for the message.
+        model: the model to which it belongs, for the message.
 
     Raises:
-        ConfigError: it is not there, or no mapping.
+        ConfigError: the section is missing or not a mapping.
     """
     value = content.get(key)
     if not isinstance(value, Mapping):
@@ -33,19 +33,20 @@ def section(content: Mapping[str, Any], key: str, source: str, model: str) -> Ma
 
 
 def expect(source: str, key: str, found: Any, wanted: Any) -> None:
-    """Refuse a configuration in which `key` is `found` instead of `wanted`, the only variant that is built.
+    """Refuse a configuration in which `key` is `found` instead of `wanted`, the only supported value.
 
     Raises:
         ConfigError: they differ.
     """
     if found != wanted:
         raise ConfigError(
-            f"{source}: {key} is {brief(found)}; only {wanted!r}, as in the published weights, is built."
+            f"{source}: {key} is {brief(found)}, but only {wanted!r}, as in the published weights, is "
+            "supported."
         )
 
 
 def expect_within(key: str, found: float, least: float, most: float) -> None:
-    """Refuse a number that no model is built with.
+    """Refuse a number outside the range that models can have.
 
     Raises:
         ConfigError: `found` is not a number from `least` to `most`.
@@ -55,36 +56,38 @@ def expect_within(key: str, found: float, least: float, most: float) -> None:
 
 
 def expect_published(key: str, found: Any, published: Any) -> None:
-    """Refuse a value that differs from the one used for crops or cameras: predictions would be wrong without
-    a warning.
+    """Refuse a value that differs from the one used for crops or cameras: predictions would otherwise be
+    wrong without a warning.
 
     Raises:
         ConfigError: they differ.
     """
     if found != published:
         raise ConfigError(
-            f"{key} is {brief(found)}; crops and cameras are made with {published}, as for the published "
-            "weights, and other values are not supported."
+            f"{key} is {brief(found)}, but crops and cameras always use {published}, as for the published "
+            "weights; other values are not supported."
         )
 
 
 def build(cls: type[T], content: Mapping[str, Any], source: str) -> T:
-    """Make a frozen dataclass from a mapping; missing fields keep their defaults, also in nested ones.
+    """Make a frozen dataclass from a mapping; missing fields keep their defaults, also in nested dataclasses.
 
     Args:
-        cls: a dataclass all of whose fields have defaults.
-        content: field name to value; values may be of a kind that converts without loss.
+        cls: a dataclass in which all fields have defaults.
+        content: values by field name; values that can be converted without loss are accepted.
         source: where it comes from, for messages.
 
     Raises:
-        ConfigError: an unknown field, or a value of the wrong kind.
+        ConfigError: a field is unknown, or a value has the wrong type.
     """
     known = {f.name: f for f in fields(cast(Any, cls))}
     if not isinstance(content, Mapping):
-        raise ConfigError(f"{source} should be like a mapping of {sorted(known)}, found {brief(content)}.")
+        raise ConfigError(f"{source} must be a mapping with some of {sorted(known)}, found {brief(content)}.")
     unknown = [key for key in content if key not in known]
     if unknown:
-        raise ConfigError(f"{source}: {cls.__name__} has no {brief(unknown)}; it has {sorted(known)}.")
+        raise ConfigError(
+            f"{source}: {cls.__name__} has no field {brief(unknown)}; its fields are {sorted(known)}."
+        )
     values: dict[str, Any] = {}
     for key, value in content.items():
         factory = known[key].default_factory
@@ -94,7 +97,9 @@ def build(cls: type[T], content: Mapping[str, Any], source: str) -> T:
         except (TypeError, ValueError, OverflowError) as error:
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"{source}: {key} should be like {default!r}, found {brief(value)}.") from error
+            raise ConfigError(
+                f"{source}: {key} must be a value such as {default!r}, found {brief(value)}."
+            ) from error
     try:
         return cls(**values)
     except ConfigError as error:
@@ -102,7 +107,7 @@ def build(cls: type[T], content: Mapping[str, Any], source: str) -> T:
 
 
 def plain(value: Any) -> Any:
-    """The same value with tuples as lists, at every depth, as YAML and JSON hold them."""
+    """The same value with lists instead of tuples at every level, as YAML and JSON store them."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     return [plain(v) for v in value] if isinstance(value, tuple) else value

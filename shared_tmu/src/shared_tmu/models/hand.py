@@ -1,4 +1,4 @@
-"""What HaMeR and WiLoR have in common: crop in, backbone, MANO and cameras out."""
+"""What HaMeR and WiLoR have in common: input crop, backbone, MANO, output cameras."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ HandOutput = dict[str, Tensor | dict[str, Tensor]]
 
 
 class HandModel(nn.Module, ABC):
-    """A backbone and a body model; a subclass turns tokens into rotations, shape and camera in `predict`.
+    """A backbone and a body model; a subclass converts tokens into rotations, shape and camera in `predict`.
 
-    Always predicts a right hand: crops of left hands are mirrored before, results after
+    Always predicts a right hand: crops of left hands are mirrored before prediction, and results afterwards
     (`shared_tmu.pictures.geometry.mirror_*`). Works in half and double precision without autocast;
     predictions are in at least float32. Reads no file.
 
@@ -42,7 +42,8 @@ class HandModel(nn.Module, ABC):
         super().__init__()
         if mano.side != "right":
             raise BodyModelError(
-                f"{config.MODEL} predicts right hands, found a left-hand model: pass `mano.mirrored()`."
+                f"{config.MODEL} predicts right hands, but the body model is a left hand: pass "
+                "`mano.mirrored()`."
             )
         self.config: Any = config
         self.backbone = backbone
@@ -71,7 +72,8 @@ class HandModel(nn.Module, ABC):
         return self.predict(self.encode(batch["img"]))
 
     def encode(self, img: Tensor) -> Tensor:
-        """Run the backbone on crops `[B, 3, S, S]`, or on their middle columns as the backbone sees them.
+        """Run the backbone on crops `[B, 3, S, S]`, or on their middle columns, which are the backbone's
+        input.
 
         Returns:
             Tokens `[B, N, C]`, after the last norm.
@@ -79,20 +81,20 @@ class HandModel(nn.Module, ABC):
         size, width = self.config.image_size, self.config.backbone.img_size[1]
         if img.ndim != 4 or tuple(img.shape[1:3]) != (3, size) or img.shape[3] not in (size, width):
             raise InputError(
-                f"{self.config.MODEL} takes images [B, 3, {size}, {size}], found {list(img.shape)}."
+                f"{self.config.MODEL} expects images [B, 3, {size}, {size}], found {list(img.shape)}."
             )
         tokens: Tensor = self.backbone(self.seen(img).to(self.backbone.pos_embed.dtype))
         return tokens
 
     def seen(self, crop: Tensor) -> Tensor:
-        """The middle columns of crops or of masks `[..., S, S]`: the only ones that the backbone sees."""
+        """The middle columns of crops or masks `[..., S, S]`: only these are the backbone's input."""
         width = self.config.backbone.img_size[1]
         start = (crop.shape[-1] - width) // 2
         return crop[..., start : start + width]
 
     @abstractmethod
     def predict(self, tokens: Tensor) -> HandOutput:
-        """Turn the backbone's tokens `[B, N, C]` into the output dictionary of `forward`."""
+        """Convert the backbone's tokens `[B, N, C]` into the output dictionary of `forward`."""
 
     def assemble(self, params: dict[str, Tensor], camera: Tensor) -> HandOutput:
         """The output dictionary of `forward` from MANO parameters and the camera `[B, 3]`."""
@@ -125,8 +127,8 @@ def register_mean_params(module: nn.Module, mean_params: MeanParams | None) -> N
     """Give a module the buffers `init_hand_pose` `[1, 96]`, `init_betas` `[1, 10]`, `init_cam` `[1, 3]`.
 
     Args:
-        module: adds what it predicts to them.
-        mean_params: where predictions start before training; None is a hand at rest.
+        module: adds its predictions to these buffers.
+        mean_params: values that an untrained model predicts; None for a hand at rest.
     """
     if mean_params is None:
         pose, betas = torch.tensor([[1.0, 0, 0, 0, 1, 0] * NUM_JOINTS]), torch.zeros(1, NUM_BETAS)

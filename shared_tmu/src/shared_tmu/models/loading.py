@@ -1,5 +1,6 @@
-"""Loads models: bundled weights, official checkpoints, or our own ones; recognises checkpoints of other
-models."""
+"""Loads models from bundled weights, official checkpoints or our own checkpoints; recognises checkpoints of
+other models.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +35,9 @@ class ModelFormat(ABC, Generic[M]):
     """The file format of a model; a subclass defines its body model.
 
     Args:
-        build: makes an untrained model from its sizes and a body model.
-        config: its configuration's class.
-        prefixes: every checkpoint of the model has weights that start with each of these.
+        build: makes an untrained model from its configuration and a body model.
+        config: class of its configuration.
+        prefixes: every checkpoint of the model has weights whose names start with each of these.
         where: how to get the official weights, for messages.
     """
 
@@ -66,22 +67,22 @@ class ModelFormat(ABC, Generic[M]):
         """Load a model for inference, on the CPU.
 
         Args:
-            checkpoint: an official checkpoint, one written by training here, or a `.safetensors`; None takes
-                `bundled`. Memory-mapped: what is not needed, such as an optimizer's state, takes no memory.
-                Its weights may lie in dictionaries and wrappers, see `contents.groups_of`.
-            body_path: a body model's file. None takes the one in the checkpoint if that can be, else the
-                bundled one.
-            config_path: YAML in our layout or, for hands, the published one. None looks for `NAME.yaml`
-                beside the checkpoint, then `model_config.yaml` in the folder above or beside it, the same
-                beside the file that it is a link to, then inside it.
-            dtype: of the weights; the body model keeps at least float32.
+            checkpoint: an official checkpoint, one written by training here, or a `.safetensors` file; None
+                takes `bundled`. It is memory-mapped: parts that are not needed, such as an optimizer's state,
+                take no memory. Its weights may lie in dictionaries and wrappers, see `contents.groups_of`.
+            body_path: a body model's file. None takes the one in the checkpoint if possible, else the bundled
+                one.
+            config_path: YAML in our layout or, for hand models, the published one. None looks for `NAME.yaml`
+                beside the checkpoint, then for `model_config.yaml` in the folder above or beside it; if the
+                checkpoint is a link, also beside its target; then inside the checkpoint.
+            dtype: dtype of the weights; the body model keeps at least float32.
             bundled: the bundled weights.
 
         Returns:
             The model in eval mode.
 
         Raises:
-            MissingAssetError: a file is not there.
+            MissingAssetError: a file does not exist.
             CheckpointError: the checkpoint is unsafe, damaged, another model's, or does not fit the
                 configuration.
             ConfigError: the configuration cannot be read, or none was found.
@@ -115,15 +116,16 @@ class ModelFormat(ABC, Generic[M]):
         dtype: torch.dtype = torch.float16,
         facts: Mapping[str, str] | None = None,
     ) -> None:
-        """Write weights as safetensors and sizes as YAML of the same name beside them, atomically.
+        """Write the weights as safetensors, and the configuration as YAML with the same name beside them,
+        atomically.
 
-        The body model, and what only training needs, are left out: `load` takes the body model from its own
-        file. The sizes are in the safetensors, too, in case the YAML is lost.
+        The body model and weights that only training needs are left out: `load` takes the body model from its
+        own file. The sizes are in the safetensors, too, in case the YAML is lost.
 
         Args:
             model: the model to save.
             path: the `.safetensors` file.
-            dtype: of the floating-point weights in the file.
+            dtype: dtype of the floating-point weights in the file.
             facts: further texts for the file's metadata, such as how the model was made.
         """
         import yaml
@@ -146,20 +148,20 @@ class ModelFormat(ABC, Generic[M]):
 
     @abstractmethod
     def attach(self, model: M, body: Any) -> None:
-        """Give a model on the meta device a body layer with values, in case the checkpoint has none."""
+        """Give a model on the meta device a body layer with values, if the checkpoint has none."""
 
     def our_name(self, key: str) -> str:
-        """Our name of a weight, after wrappers were removed."""
+        """Our name for a weight, after removing wrappers."""
         return key
 
     def undescribed(self, path: Path, looked: str) -> Any:
-        """The configuration of a checkpoint that has none.
+        """The configuration of a checkpoint that does not contain one.
 
         Raises:
             ConfigError: it cannot be determined.
         """
         raise ConfigError(
-            f"no configuration for {path}: looked for {looked}, and inside the checkpoint. "
+            f"no configuration was found for {path}: looked for {looked}, and inside the checkpoint. "
             "Pass the model_config.yaml that came with it: --config FILE, or config_path."
         )
 
@@ -169,13 +171,14 @@ class ModelFormat(ABC, Generic[M]):
         chosen = [group for group in complete if not group.is_average] or complete
         if len(chosen) == 1:
             if chosen[0].is_average:
-                log.info("%s holds a running average of the weights alone; it is used.", path)
+                log.info("%s holds only a running average of the weights, which is used.", path)
             return chosen[0].weights
         name = self.config.MODEL
         if chosen:
             places = ", ".join(shortened(group.place or "the top", 60) for group in chosen)
             raise CheckpointError(
-                f"{path} holds several {name}s, at {places}: save the one that is wanted in its own file."
+                f"{path} holds several {name} models, at {places}: save the one that you want in its own "
+                "file."
             )
         whose = identify(content)
         parts = [prefix for prefix in self.prefixes if any(group.has((prefix,)) for group in groups)]
@@ -216,8 +219,8 @@ def _parsed(sizes: str, path: Path) -> Mapping[str, Any]:
 
 
 def _places_of_config(path: Path) -> list[Path]:
-    """Where a checkpoint's configuration can lie: beside the file as it was given, then, where that is a
-    link (caches of downloads are full of them), beside the file that it leads to.
+    """Possible places of a checkpoint's configuration: beside the given file, then, if that is a link (as in
+    download caches), beside its target.
     """
     places = []
     for file in (path.absolute(), path.resolve()):
@@ -244,5 +247,5 @@ class HandFormat(ModelFormat[M]):
         return load_mano(path)
 
     def attach(self, model: M, body: ManoModel) -> None:
-        """MANO's layer; weights from a file count as initialized unless it says otherwise."""
+        """MANO's layer; weights from a file are taken as initialised unless the file says otherwise."""
         model.mano, model.initialized = ManoLayer(body), torch.tensor(True)

@@ -1,4 +1,4 @@
-"""What the model folders' `tmu.patch` share: find the ViT inside a model, and its task tokens."""
+"""What the model folders' `tmu.patch` share: finding the ViT inside a model, and its task tokens."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ def patch_inside(
     """Patch the ViT inside a model of ours or of a published repository.
 
     Args:
-        model: has the ViT under the name `part`, or is the ViT; in `nn.DataParallel` or not.
+        model: a model with the ViT as attribute `part`, or the ViT itself; may be inside `nn.DataParallel`.
         part: `"backbone"` or `"encoder"`.
         schedule: see `shared_tmu.patch`, also for `method` and `options`.
         method: row of `shared_tmu.METHODS`.
-        num_prefix_tokens: how many task tokens stand in front of the patch tokens; None finds out.
-        count_published: reads their number off a published ViT, None where it cannot; ours say so themselves.
-        **options: further ones of `shared_tmu.patch`.
+        num_prefix_tokens: number of task tokens before the patch tokens; None finds it.
+        count_published: returns this number for a published ViT, or None if it cannot; our ViTs have it as
+            attribute.
+        **options: further options of `shared_tmu.patch`.
 
-    Raises:
-        PatchError: the number of task tokens cannot be found; else as `shared_tmu.patch`.
+        Raises:
+        PatchError: the number of task tokens cannot be found; otherwise as in `shared_tmu.patch`.
     """
     owner = unwrap(model)
     vit = unwrap(getattr(owner, part, owner))
@@ -46,7 +47,7 @@ def patch_inside(
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside parallel wrappers, which copy it at every call or only pass calls on."""
+    """The model inside parallel wrappers, which copy it at every call or only forward calls."""
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     return unwrap(model.module) if isinstance(model, wrappers) else model
 
@@ -58,7 +59,7 @@ def _count(vit: nn.Module, count_published: TokenCounter | None) -> int:
     found = 0 if count_published is None else count_published(vit)
     if found is None:
         raise PatchError(
-            f"{type(vit).__name__} does not say how many task tokens stand in front of its patch tokens, "
-            "neither in num_prefix_tokens nor as the published class does: pass num_prefix_tokens."
+            f"{type(vit).__name__} does not tell how many task tokens precede its patch tokens (it has no "
+            "attribute num_prefix_tokens and is not the published class): pass num_prefix_tokens."
         )
     return found

@@ -18,7 +18,7 @@ NORM_EPS = 1e-6
 
 
 class DropPath(nn.Module):
-    """Drop a residual branch per sample while training, and scale up the rest (stochastic depth).
+    """Drops a residual branch per sample during training, and scales up the others (stochastic depth).
 
     Source: Huang et al. 2016, arXiv:1603.09382.
     """
@@ -36,12 +36,12 @@ class DropPath(nn.Module):
         return x * kept / keep
 
     def extra_repr(self) -> str:
-        """The rate."""
+        """Show the rate."""
         return f"drop_prob={self.drop_prob:.3f}"
 
 
 class PatchEmbed(nn.Module):
-    """Cut an image into patches and project each to a token, row by row."""
+    """Cuts an image into patches and projects each to a token, row by row."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -51,14 +51,16 @@ class PatchEmbed(nn.Module):
         )
 
     def forward(self, img: Tensor) -> Tensor:
-        """Images `[B, 3, h, w]` to tokens `[B, P, C]`.
+        """Map images `[B, 3, h, w]` to tokens `[B, P, C]`.
 
         Raises:
-            InputError: images of another shape.
+            InputError: the images have another shape.
         """
         if img.ndim != 4 or img.shape[1] != 3 or tuple(img.shape[-2:]) != tuple(self.img_size):
             height, width = self.img_size
-            raise InputError(f"the backbone takes images [B, 3, {height}, {width}], found {list(img.shape)}.")
+            raise InputError(
+                f"the backbone expects images [B, 3, {height}, {width}], found {list(img.shape)}."
+            )
         tokens: Tensor = self.proj(img).flatten(2).transpose(1, 2)
         return tokens
 
@@ -119,11 +121,11 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """ViT without a class token in the sequence; `[B, 3, h, w]` in, tokens `[B, N, C]` out.
+    """ViT without a class token in the sequence; maps `[B, 3, h, w]` to tokens `[B, N, C]`.
 
-    `pos_embed` keeps the class token's slot of the pretraining; that slot is added to every patch token. A
-    model with task tokens says how many in `num_prefix_tokens` and gives them in `task_tokens_for`; they go
-    in front of the patch tokens, without a position code.
+    `pos_embed` keeps the class token's entry from pretraining, which is added to every patch token. A model
+    with task tokens gives their number in `num_prefix_tokens` and the tokens in `task_tokens_for`; they
+    precede the patch tokens and have no position embedding.
 
     Source: Dosovitskiy et al. 2021, arXiv:2010.11929; ViTPose, Xu et al. 2022, arXiv:2204.12484.
     """
@@ -144,7 +146,9 @@ class ViT(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Initialise for training from scratch: Xavier for linear layers, patches as one linear layer."""
+        """Initialise for training from scratch: Xavier for linear layers; the patch embedding is treated as a
+        linear layer.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -155,11 +159,11 @@ class ViT(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def task_tokens_for(self, batch_size: int) -> Tensor | None:
-        """The `num_prefix_tokens` task tokens `[B, T, C]` of as many images, None if there are none."""
+        """The `num_prefix_tokens` task tokens `[B, T, C]` for a number of images; None if there are none."""
         return None
 
     def forward(self, img: Tensor) -> Tensor:
-        """Images `[B, 3, h, w]` to tokens `[B, T + P, C]`, task tokens first, after the last norm."""
+        """Map images `[B, 3, h, w]` to tokens `[B, T + P, C]`, task tokens first, after the last norm."""
         x = self.patch_embed(img)
         x = x + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
         tasks = self.task_tokens_for(img.shape[0])
