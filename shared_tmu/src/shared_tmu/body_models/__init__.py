@@ -1,4 +1,6 @@
-"""Body models: files read without executing code, kept as plain arrays, made into torch layers."""
+"""Body models: files are read without executing code, stored as plain arrays and converted to torch
+layers.
+"""
 
 from shared_tmu.body_models.mano import ManoModel, MeanParams, load_mano, load_mean_params
 from shared_tmu.body_models.smplx_model import SmplxModel, load_smplx

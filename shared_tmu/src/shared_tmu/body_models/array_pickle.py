@@ -1,10 +1,10 @@
-"""Read arrays from a pickle without letting the pickle run anything.
+"""Reads arrays from a pickle without executing code from it.
 
 Body models were published as Python 2 pickles of NumPy arrays, SciPy sparse matrices and chumpy objects. The
 unpickler below knows the few names that such files use and replaces each by a passive record of the stored
-data; any other name is refused before anything is built. The records are turned into arrays by our own code
-afterwards, so neither NumPy's nor SciPy's nor chumpy's unpickling hooks ever see data from the file, and no
-array is larger than what the file holds (sparse ones within a limit).
+data; any other name is refused before anything is built. Our own code converts the records into arrays
+afterwards, so the unpickling hooks of NumPy, SciPy and chumpy never get data from the file, and no array is
+larger than the data in the file (sparse ones within a limit).
 """
 
 from __future__ import annotations
@@ -46,16 +46,17 @@ def read_array_pickle(
 
     Args:
         path: the file.
-        max_bytes: larger files are refused, and so are files whose arrays take more.
-        names: the entries that are wanted, where present; the rest may be anything harmless. None takes all.
+        max_bytes: limit for the file and for its arrays.
+        names: names of the entries to read, if present; other entries may be anything harmless. None reads
+            all.
 
     Returns:
         The dictionary, with every array, sparse matrix and chumpy object as a dense NumPy array.
 
     Raises:
-        MissingAssetError: there is no such file.
-        BodyModelError: the file is no pickle, is damaged, is not a dictionary, or names anything that is not
-            on the list (the message says what).
+        MissingAssetError: the file does not exist.
+        BodyModelError: the file is not a pickle, is damaged, is not a dictionary, or uses a name that is not
+            on the list (the message says which).
     """
     content = _read(Path(path), max_bytes, names)
     if not isinstance(content, dict):
@@ -64,7 +65,9 @@ def read_array_pickle(
 
 
 def read_pickled_array(path: Path | str, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
-    """Read a pickle that is one array (NumPy, SciPy CSC/CSR or chumpy); as `read_array_pickle` otherwise."""
+    """Read a pickle that is one array (NumPy, SciPy CSC/CSR or chumpy); otherwise like
+    `read_array_pickle`.
+    """
     content = _read(Path(path), max_bytes)
     if not isinstance(content, np.ndarray):
         raise BodyModelError(f"{path} holds a {type(content).__name__}, expected one array.")
@@ -83,7 +86,7 @@ def _read(path: Path, max_bytes: int, names: Iterable[str] | None = None) -> Any
             return Resolver(max_bytes).resolve(content)
         except _RefusedGlobalError as error:
             raise BodyModelError(
-                f"{path} was not loaded: it asks for '{error}', which is not part of an array and could "
+                f"{path} was not loaded: it refers to '{error}', which is not part of an array and could "
                 "execute code. An official body-model file holds only NumPy, SciPy and chumpy arrays."
             ) from error
         except (*PICKLE_ERRORS, OSError) as error:
@@ -92,7 +95,7 @@ def _read(path: Path, max_bytes: int, names: Iterable[str] | None = None) -> Any
 
 
 class _RefusedGlobalError(Exception):
-    """A name in the pickle that is not on the list."""
+    """The pickle uses a name that is not on the list."""
 
 
 def _allowed() -> dict[tuple[str, str], Callable[..., Any]]:

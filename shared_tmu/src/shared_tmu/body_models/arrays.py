@@ -1,4 +1,4 @@
-"""Arrays of body-model files: read from `.npz` or pickle without running code, and checked one by one."""
+"""Reads arrays of body-model files from `.npz` or pickle without executing code, and checks each of them."""
 
 import io
 import lzma
@@ -23,17 +23,17 @@ MAX_HEADER = 10_000  # bytes of an array's header, which is parsed as a literal
 
 
 def read_arrays(path: Path, names: Iterable[str] | None = None, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """Read the arrays of a `.npz`, or of a pickle of any other name.
+    """Read the arrays of an `.npz` file; files with other suffixes are read as pickles.
 
     Args:
         path: the file.
-        max_bytes: that the arrays may take.
-        names: the arrays that are wanted, where present; official files hold objects beside them, which this
-            leaves alone. None takes all of them.
+        max_bytes: largest total size of the arrays.
+        names: names of the arrays to read, if present; official files also hold objects, which are ignored.
+            None reads all.
 
     Raises:
-        MissingAssetError: there is no such file.
-        BodyModelError: the file is damaged, or holds anything but arrays.
+        MissingAssetError: the file does not exist.
+        BodyModelError: the file is damaged, or holds something other than arrays.
     """
     if path.suffix.lower() == ".npz":
         return _read_npz(path, names, max_bytes)
@@ -51,16 +51,16 @@ def take_array(
     """Return one array of a file, checked and converted.
 
     Args:
-        arrays: what the file holds.
-        key: its name there.
-        shape: the shape it must have.
+        arrays: contents of the file.
+        key: name of the array in it.
+        shape: the shape that it must have.
         source: the file, for messages.
-        kind: what the file should be, for messages: "a MANO hand model".
-        dtype: of the result, a copy; None keeps floating-point numbers of at least 32 bits as they are.
+        kind: description of the file, for messages: "a MANO hand model".
+        dtype: dtype of the result, a copy; None keeps floating-point numbers of at least 32 bits unchanged.
 
-    Raises:
-        BodyModelError: it is missing, of another shape, no array of numbers, or holds NaN, infinity, or
-            fractions where there should be whole numbers.
+        Raises:
+        BodyModelError: the array is missing, has another shape, is not an array of numbers, or holds NaN,
+            infinity, or fractions instead of whole numbers.
     """
     if key not in arrays:
         found = shortened(", ".join(sorted(map(str, arrays))), 400) or "nothing"
@@ -80,7 +80,7 @@ def take_array(
 
 
 def expect_metres(points: NDArray[Any], source: str, kind: str) -> None:
-    """Refuse a body at rest that is too large to be given in metres.
+    """Refuse a body at rest that is too large for units of metres.
 
     Raises:
         BodyModelError: a vertex lies more than `LARGEST_M` from the origin.
@@ -88,8 +88,8 @@ def expect_metres(points: NDArray[Any], source: str, kind: str) -> None:
     farthest = float(np.abs(points).max())
     if farthest > LARGEST_M:
         raise BodyModelError(
-            f"{source}: vertices reach {farthest:g} m from the origin; {kind} is in metres. Perhaps these "
-            "are millimetres."
+            f"{source}: vertices reach {farthest:g} m from the origin; {kind} is in metres. If these are "
+            "millimetres, divide them by 1000."
         )
 
 
@@ -102,7 +102,7 @@ def _read_npz(path: Path, names: Iterable[str] | None, max_bytes: int) -> dict[s
                 _expect_bounded(path, max_bytes, [archive.getinfo(f"{name}.npy") for name in wanted])
                 return {name: _read_npy(archive, f"{name}.npy") for name in wanted}
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-            raise BodyModelError(f"{path} is damaged or no .npz file: {error}.") from error
+            raise BodyModelError(f"{path} is damaged or not an .npz file: {error}.") from error
         except (*_CAUSES, tokenize.TokenError) as error:
             if isinstance(error, BodyModelError):
                 raise
@@ -115,11 +115,13 @@ def _read_npz(path: Path, names: Iterable[str] | None, max_bytes: int) -> dict[s
 def _expect_bounded(path: Path, max_bytes: int, records: list[zipfile.ZipInfo]) -> None:
     total = sum(record.file_size for record in records)
     if total > max_bytes:
-        raise BodyModelError(f"the arrays of {path} take {total} bytes; at most {max_bytes} are read.")
+        raise BodyModelError(f"the arrays of {path} take {total} bytes, more than the limit of {max_bytes}.")
 
 
 def _read_npy(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    """One array; what its header promises must be there before memory is taken for it."""
+    """Read one array; its data must have the size that the header states before memory is allocated for
+    it.
+    """
     content = io.BytesIO(archive.read(name))
     npy: Any = np.lib.format
     version = npy.read_magic(content)
@@ -130,5 +132,5 @@ def _read_npy(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     shape, is_fortran, dtype = read_header(content, max_header_size=MAX_HEADER)
     left = content.getbuffer()[content.tell() :]
     if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(left):
-        raise ValueError(f"{name} promises {dtype} {list(shape)[:8]} and holds {len(left)} bytes")
+        raise ValueError(f"{name} should be {dtype} {list(shape)[:8]}, but has {len(left)} bytes")
     return np.frombuffer(left, dtype).reshape(shape, order="F" if is_fortran else "C").copy()

@@ -1,4 +1,4 @@
-"""The additions of our body layers to smplx's: at least float32, and faces that match the loaded body."""
+"""What our body layers add to smplx's: at least float32, and faces that match the loaded body."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["KeptWide", "Struct", "smplx"]
 
 
 class KeptWide:
-    """A mixin that precedes a layer of smplx in the base classes of ours; it is not a module itself.
+    """A mixin that precedes a layer of smplx among the base classes; it is not a module itself.
 
-    The layer keeps at least float32 when the model around it is cast to half precision: a chain of
-    half-precision bone transforms would cost millimetres.
+    The layer keeps at least float32 when the model around it is converted to half precision: a chain of
+    half-precision bone transforms would cause errors of millimetres.
     """
 
     faces: Any

@@ -1,4 +1,4 @@
-"""Points on a face: some are fixed on the skin, those of its contour depend on the turn of the head.
+"""Points on a face: some are fixed on the skin, those of the contour depend on the rotation of the head.
 
 smplx has the same for its own layers (the tests compare the two); this one uses only tensor operations, so it
 can be exported, and accepts any number of bodies, including none.
@@ -26,7 +26,8 @@ def contour_rows(rotmat: Tensor, chain: Sequence[int]) -> Tensor:
     for joint in chain[1:]:
         total = rotmat[:, joint] @ total
     yaw = -torch.atan2(-total[:, 2, 0], (total[:, 0, 0] ** 2 + total[:, 1, 0] ** 2).sqrt())
-    yaw = yaw.masked_fill(yaw.isnan(), 0.0)  # no row has that number; the vertices tell that it was none
+    # no row has that number; the vertices show that the rotation was not finite
+    yaw = yaw.masked_fill(yaw.isnan(), 0.0)
     turn_deg = torch.rad2deg(yaw).clamp(-MAX_TURN_DEG, MAX_TURN_DEG).round().long()
     return torch.where(turn_deg < 0, MAX_TURN_DEG - turn_deg, turn_deg)
 
@@ -38,7 +39,7 @@ def points_on_faces(vertices: Tensor, faces: Tensor, index: Tensor, places: Tens
         vertices: `[B, V, 3]`.
         faces: corners of every face, `[F, 3]`.
         index: the face of each point, `[B, L]`.
-        places: barycentric coordinates in it, `[B, L, 3]`.
+        places: barycentric coordinates in that face, `[B, L, 3]`.
     """
     corners = faces[index].flatten(1)  # [B, 3 * L]
     found = vertices.gather(1, corners.unsqueeze(2).expand(-1, -1, 3))

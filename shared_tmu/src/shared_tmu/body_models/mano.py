@@ -1,7 +1,7 @@
-"""MANO hand models: what a file holds, how it is read and checked, and its mirror image.
+"""MANO hand models: the contents of a file, reading and checking it, and its mirror image.
 
 Works for the official `MANO_RIGHT.pkl` / `MANO_LEFT.pkl` (no pickle code is executed, chumpy is not needed),
-for the same arrays in a `.npz`, and for the hand that ships with this package (SynthHand).
+for the same arrays in an `.npz`, and for the bundled hand (SynthHand).
 
 Source: Romero, Tzionas and Black 2017, Embodied Hands, arXiv:2201.02610.
 """
@@ -26,7 +26,7 @@ SYNTHHAND_MEAN_PARAMS = ASSETS / "mano_mean_params.npz"
 OFFICIAL_NAME = "MANO_RIGHT.pkl"
 WHERE = (
     f"The official {OFFICIAL_NAME} is free for research after registration at https://mano.is.tue.mpg.de "
-    "(scripts/assets.py explain mano says how); without a path the bundled SynthHand is used."
+    "(see scripts/assets.py explain mano); without a path the bundled SynthHand is used."
 )
 
 NUM_VERTICES, NUM_FACES, NUM_JOINTS, NUM_BETAS = 778, 1538, 16, 10
@@ -37,17 +37,20 @@ FILE_ARRAYS = (
     "v_template", "f", "J_regressor", "weights", "shapedirs", "posedirs", "hands_components", "hands_mean",
     "kintree_table",
 )  # fmt: skip
-"""Names in MANO's own files that are read; there may be others."""
-MAX_FILE_BYTES = 1 << 28  # of these arrays; MANO's take 5 MB, SMPL-X's 233: told apart by their shapes
+"""Names in MANO's own files that are read; other names are ignored."""
+# limit for these arrays; MANO's take 5 MB, SMPL-X's 233, and their shapes distinguish them
+MAX_FILE_BYTES = 1 << 28
 
 FINGERTIPS = (744, 320, 443, 554, 671)
-"""Vertices appended as joints 16..20: thumb, index, middle, ring, pinky."""
+"""Vertices that are appended as joints 16..20: thumb, index, middle, ring, pinky."""
 
 OPENPOSE_JOINTS = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
-"""Of the 16 joints and 5 tips, the 21 key points in the order wrist, thumb, index, middle, ring, pinky."""
+"""Indices among the 16 joints and 5 tips of the 21 key points, in the order wrist, thumb, index, middle,
+ring, pinky.
+"""
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
-"""Mirrors points in the plane x = 0; axis-angle vectors are axial and take the opposite signs."""
+"""Mirrors points in the plane x = 0; axis-angle vectors are axial and get the opposite signs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +67,7 @@ class ManoModel:
         hands_components: pose components in axis-angle, one per row, `[45, 45]`.
         hands_mean: mean pose in axis-angle, `[45]`.
         parents: kinematic tree, -1 for the wrist, `[16]`.
-        side: which hand this is.
+        side: `"right"` or `"left"`.
     """
 
     v_template: NDArray[np.float64]
@@ -92,8 +95,8 @@ class ManoModel:
     def mirrored(self) -> "ManoModel":
         """Return the other hand: mirrored parameters give exactly the mirrored vertices of this one.
 
-        Convention: mirror in the plane x = 0. Axis-angle (x, y, z) becomes (x, -y, -z), a matrix R becomes
-        M R M; shape and PCA coefficients stay as they are (`geometry.mirror_axis_angle`, `mirror_rotmat`).
+        Convention: mirror in the plane x = 0. Axis-angle (x, y, z) becomes (x, -y, -z), a matrix R becomes M
+        R M; shape and PCA coefficients do not change (`geometry.mirror_axis_angle`, `mirror_rotmat`).
         """
         axial = np.tile(-MIRROR, NUM_JOINTS - 1)
         matrix = np.tile(np.outer(MIRROR, MIRROR).ravel(), NUM_JOINTS - 1)
@@ -130,8 +133,8 @@ class ManoModel:
         """Check and convert arrays under the names of MANO's own files.
 
         Args:
-            arrays: at least the keys of `to_dict` but `J`; more are ignored.
-            side: which hand they describe.
+            arrays: at least the keys of `to_dict` except `J`; others are ignored.
+            side: the hand that they describe.
             source: where they come from, for messages.
 
         Raises:
@@ -140,12 +143,13 @@ class ManoModel:
         """
         faces = _take(arrays, "f", (NUM_FACES, 3), source, np.int64)
         if faces.min() < 0 or faces.max() >= NUM_VERTICES:
-            raise BodyModelError(f"{source}: faces name vertices outside 0..{NUM_VERTICES - 1}.")
+            raise BodyModelError(f"{source}: faces refer to vertices outside 0..{NUM_VERTICES - 1}.")
         parents = _take(arrays, "kintree_table", (2, NUM_JOINTS), source, np.int64)[0].copy()
         parents[0] = -1
         if tuple(parents.tolist()) != PARENTS:
             raise BodyModelError(
-                f"{source}: joint parents are {parents.tolist()}, a MANO hand has {list(PARENTS)}."
+                f"{source}: joint parents are {parents.tolist()}, but those of a MANO hand are "
+                f"{list(PARENTS)}."
             )
         vertices = _take(arrays, "v_template", (NUM_VERTICES, 3), source)
         expect_metres(vertices, source, "a MANO hand model")
@@ -165,8 +169,7 @@ class ManoModel:
 
 @dataclass(frozen=True, eq=False)
 class MeanParams:
-    """Initial predictions of the regressors: pose `[96]` (16 x 6D), shape `[10]`, weak camera `[3]` (s, tx,
-    ty).
+    """Initial predictions of the models: pose `[96]` (16 x 6D), shape `[10]`, weak camera `[3]` (s, tx, ty).
 
     In HaMeR's own file the wrist entry of the pose is not a rotation until the network's offset is added.
     """
@@ -180,14 +183,14 @@ def load_mano(path: Path | str | None = None, side: Side | None = None) -> ManoM
     """Read a MANO hand model.
 
     Args:
-        path: a `.pkl` in the official layout, a `.npz` with the same keys, or a folder that holds
+        path: a `.pkl` in the official layout, an `.npz` with the same keys, or a folder with
             `MANO_RIGHT.pkl`. None reads the bundled SynthHand.
-        side: the hand that is wanted; a file of the other hand is mirrored. MANO files do not say which hand
-            they hold: it is a left one if the file name says "left". None takes the file's.
+        side: the hand that is needed; a file of the other hand is mirrored. MANO files do not say which hand
+            they hold: it is a left hand if the file name contains "left". None takes the file's hand.
 
-    Raises:
-        MissingAssetError: there is no such file.
-        BodyModelError: the file is not a MANO model, or holds anything but arrays.
+        Raises:
+        MissingAssetError: the file does not exist.
+        BodyModelError: the file is not a MANO model, or holds something other than arrays.
     """
     path = SYNTHHAND if path is None else Path(path)
     if is_folder(path):
@@ -200,7 +203,7 @@ def load_mean_params(path: Path | str | None = None) -> MeanParams:
     """Read `mano_mean_params.npz`; None reads the bundled one.
 
     Raises:
-        MissingAssetError: there is no such file.
+        MissingAssetError: the file does not exist.
         BodyModelError: the file lacks `pose` (96), `shape` (10) or `cam` (3).
     """
     path = SYNTHHAND_MEAN_PARAMS if path is None else Path(path)

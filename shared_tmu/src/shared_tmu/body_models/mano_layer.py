@@ -20,15 +20,15 @@ class ManoOutput(NamedTuple):
 class ManoLayer(KeptWide, smplx.MANOLayer):  # type: ignore[misc]
     """smplx's MANO layer on arrays in memory, with fingertips appended and joints in OpenPose order.
 
-    smplx brings buffers and names; skinning is `skinning.skin_vertices`, equal to smplx's within 1e-6 m, as
-    smplx's own walks the tree by values of an array, which neither torch.compile nor an export can follow.
-    No mean pose is added: identity rotations give the template. State-dict keys and shapes are those that the
-    published checkpoints carry under `mano.`. The layer keeps at least float32 when the model around it is
-    cast to half precision, and ignores autocast: a chain of half-precision bone transforms would cost
-    millimetres.
+    smplx provides buffers and names; skinning is `skinning.skin_vertices`, equal to smplx's within 1e-6 m,
+    because smplx's own follows the kinematic tree through values of an array, which torch.compile and
+    exporters cannot handle. No mean pose is added: identity rotations give the template. State-dict keys and
+    shapes are those in published checkpoints under `mano.`. The layer keeps at least float32 when the model
+    around it is converted to half precision, and ignores autocast: a chain of half-precision bone transforms
+    would cause errors of millimetres.
     """
 
-    SHAPE_SPACE_DIM = NUM_BETAS  # what the file holds; smplx prints a warning when it expects more
+    SHAPE_SPACE_DIM = NUM_BETAS  # the number in the file; smplx prints a warning if it expects more
     joint_map: Tensor
     extra_joints_idxs: Tensor
 

@@ -1,7 +1,8 @@
 """Records of the objects in a pickle, and the arrays that they represent.
 
-Nothing here runs code from a file: a record holds the arguments and the state from the pickle, and our own
-functions make a plain NumPy array of them, not larger than the data in the file (sparse ones within a limit).
+Nothing here executes code from a file: a record holds the arguments and the state from the pickle, and our
+own functions convert them into a plain NumPy array that is not larger than the data in the file (sparse
+arrays within a limit).
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from shared_tmu.errors import BodyModelError
 from shared_tmu.files import shortened
 
-MAX_SPARSE_BYTES = 1 << 27  # of one sparse matrix when it is dense; the largest of SMPL-X takes 4.6 MB
-MAX_DEPTH = 16  # of dictionaries in dictionaries, and of chumpy objects that choose from others
-_MAX_ITEMS = 1_000_000  # entries of all dictionaries and lists, each as often as it is referred to
-_MAX_DTYPE = 16  # characters that name a plain type: "<f8"
+# of one sparse matrix after conversion to dense; the largest of SMPL-X takes 4.6 MB
+MAX_SPARSE_BYTES = 1 << 27
+MAX_DEPTH = 16  # levels of nested dictionaries, and of chumpy objects that select from others
+_MAX_ITEMS = 1_000_000  # entries of all dictionaries and lists, counted once per reference
+_MAX_DTYPE = 16  # characters of a plain type's name: "<f8"
 
 
 class PickledObject:
@@ -35,31 +37,31 @@ class PickledObject:
         self.state = state
 
     def raw(self) -> Any:
-        """The bytes that it stands for, if it does."""
+        """The bytes that the record represents, if it does."""
         raise BodyModelError(f"an array in the pickle holds a {type(self).__name__} instead of numbers.")
 
 
 class EncodedText(PickledObject):
-    """A text in which protocol 2 stores bytes; encoded only when an array is made from it."""
+    """A text in which pickle protocol 2 stores bytes; it is encoded only when an array is made from it."""
 
     def raw(self) -> bytes:
         text, encoding = (*self.args, "latin1")[:2]
         if encoding not in ("latin1", "latin-1"):
             raise BodyModelError(f"bytes in the pickle are encoded as {encoding!r:.40}, expected latin1.")
         if not isinstance(text, str):
-            raise BodyModelError(f"bytes in the pickle are made of a {type(text).__name__}.")
+            raise BodyModelError(f"bytes in the pickle are stored as {type(text).__name__}, expected a text.")
         return text.encode("latin1")
 
 
 class PickledBytes(PickledObject):
-    """A bytearray; one that is made of a number would only reserve memory."""
+    """A bytearray; a bytearray made from a number is refused, because it would only reserve memory."""
 
     def raw(self) -> Any:
         return _raw(self.args[0]) if self.args else b""
 
 
 def _raw(value: Any) -> Any:
-    """The bytes of an array as its state holds them."""
+    """The bytes of an array in its state."""
     if isinstance(value, PickledObject):
         return value.raw()
     if isinstance(value, str):
@@ -119,7 +121,7 @@ class Sparse(PickledObject):
         if len(counts) != majors or (counts < 0).any() or not counts.sum() == len(indices) == len(data):
             raise BodyModelError(f"a sparse matrix of {rows} x {columns} does not fit its own indices.")
         if indices.size and not 0 <= indices.min() <= indices.max() < (rows if self.by_column else columns):
-            raise BodyModelError(f"a sparse matrix of {rows} x {columns} has indices outside.")
+            raise BodyModelError(f"a sparse matrix of {rows} x {columns} has indices outside this range.")
         resolver.spend(rows * columns * data.itemsize)
         major = np.repeat(np.arange(majors), counts)
         dense = np.zeros((rows, columns), data.dtype)
@@ -149,7 +151,7 @@ class ChumpyArray(PickledObject):
 
 
 class Resolver:
-    """Turns records into arrays, each once, as long as they do not take more than `max_bytes`."""
+    """Converts records into arrays, each once, up to `max_bytes` in total."""
 
     def __init__(self, max_bytes: int) -> None:
         self._left, self._items, self._depth = max_bytes, _MAX_ITEMS, 0
@@ -162,7 +164,7 @@ class Resolver:
             raise BodyModelError("its arrays take more memory than a body model does")
 
     def resolve(self, value: Any) -> Any:
-        """The value with arrays instead of records, in dictionaries too."""
+        """The value with arrays instead of records, also inside dictionaries."""
         if isinstance(value, (PickledArray, PickledScalar, Sparse, ChumpyArray)):
             return self.array(value).copy()
         if not isinstance(value, dict):
@@ -186,14 +188,14 @@ class Resolver:
         self._go_deeper(len(numbers))
         self._depth -= 1
         if not all(isinstance(number, (int, float)) for number in numbers):
-            raise BodyModelError("an array in the pickle is made of other things than numbers.")
+            raise BodyModelError("an array in the pickle is made of something other than numbers.")
         return np.asarray(value)
 
     def _go_deeper(self, items: int) -> None:
         self._depth += 1
         self._items -= items
         if self._depth > MAX_DEPTH or self._items < 0:
-            raise BodyModelError("it is nested deeper, or has more entries, than a body model")
+            raise BodyModelError("it is nested more deeply, or has more entries, than a body model")
 
 
 def reconstruct_array(kind: Any, *_: Any) -> PickledArray:

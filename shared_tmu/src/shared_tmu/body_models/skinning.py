@@ -1,4 +1,4 @@
-"""Linear blend skinning: a template bent by shape coefficients and joint rotations, as a pure function.
+"""Linear blend skinning: deforms a template by shape coefficients and joint rotations, as a pure function.
 
 smplx has the same for its own layers (the tests compare the two); this one uses only tensor operations, so it
 can be compiled as one graph, exported, captured in a CUDA graph and run on an empty batch.
@@ -35,7 +35,7 @@ def skin_vertices(
         posedirs: offsets per entry of (R - I) of joints 1.., row-major, `[9 * (J - 1), 3 * V]`.
         joint_regressor: joints from vertices at rest, `[J, V]`.
         weights: how much each joint moves each vertex, `[V, J]`; rows sum to one.
-        parents: number of every joint's parent, a smaller number than its own; the first is the root.
+        parents: index of every joint's parent, smaller than its own; the first joint is the root.
 
     Returns:
         Vertices `[B, V, 3]` and joints `[B, J, 3]`, metres.
@@ -58,20 +58,22 @@ def bend_vertices(
 
     Args:
         shaped: vertices at rest, `[B, V, 3]`.
-        joints: at rest, `[B, J, 3]`.
-        rotmat: see `skin_vertices`, also for the rest and for what is returned.
+        joints: joints at rest, `[B, J, 3]`.
+        rotmat: see `skin_vertices`, also for the other arguments and the result.
     """
     bends = rotmat[:, 1:] - torch.eye(3, dtype=rotmat.dtype, device=rotmat.device)
     posed = shaped + (bends.flatten(1) @ posedirs).view_as(shaped)  # [B, V, 3]
     turned, moved = _follow_tree(rotmat, joints, parents)
-    offset = moved - _apply(turned, joints)  # [B, J, 3]; p goes to turned p + offset
+    offset = moved - _apply(turned, joints)  # [B, J, 3]; p moves to rotmat p + offset
     blended = weights @ torch.cat((turned.flatten(2), offset), dim=2)  # [B, V, 12]
     turn, shift = blended.tensor_split((9,), dim=2)
     return _apply(turn.reshape(*posed.shape, 3), posed) + shift, moved
 
 
 def _follow_tree(rotmat: Tensor, joints: Tensor, parents: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Rotation `[B, J, 3, 3]` and place `[B, J, 3]` of every joint once all those above it have turned."""
+    """Rotation `[B, J, 3, 3]` and position `[B, J, 3]` of every joint after all joints above it have
+    rotated.
+    """
     rotations, places = [rotmat[:, 0]], [joints[:, 0]]
     for joint, parent in enumerate(parents[1:], start=1):
         bone = joints[:, joint] - joints[:, parent]
@@ -83,5 +85,5 @@ def _follow_tree(rotmat: Tensor, joints: Tensor, parents: Sequence[int]) -> tupl
 
 
 def _apply(rotmat: Tensor, points: Tensor) -> Tensor:
-    """Turn each point `[..., 3]` by its own matrix `[..., 3, 3]`."""
+    """Rotate each point `[..., 3]` by its own matrix `[..., 3, 3]`."""
     return (rotmat * points.unsqueeze(-2)).sum(-1)

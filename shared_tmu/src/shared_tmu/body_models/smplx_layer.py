@@ -17,7 +17,7 @@ def _up_from(joint: int) -> tuple[int, ...]:
 
 
 NECK_CHAIN = _up_from(NECK)
-"""Joints from the neck to the root, whose turns together choose the contour of the face."""
+"""Joints from the neck to the root, whose rotations together determine the contour of the face."""
 
 
 class SmplxOutput(NamedTuple):
@@ -26,7 +26,7 @@ class SmplxOutput(NamedTuple):
     Attributes:
         vertices: `[B, 10475, 3]`.
         joints: `[B, 144, 3]`: 55 of the tree, 21 vertices, 51 landmarks and 17 contour points of the face.
-        keypoints: `[B, 137, 3]`, those of the joints that SMPLest-X uses, in its order (`KEYPOINTS`).
+        keypoints: `[B, 137, 3]`, the joints that SMPLest-X uses, in its order (`KEYPOINTS`).
     """
 
     vertices: Tensor
@@ -35,21 +35,21 @@ class SmplxOutput(NamedTuple):
 
 
 class SmplxLayer(KeptWide, smplx.SMPLX):  # type: ignore[misc]
-    """smplx's SMPL-X on arrays in memory, as SMPLest-X uses it.
+    """smplx's SMPL-X layer on arrays in memory, as SMPLest-X uses it.
 
-    smplx brings buffers and names; skinning is `skinning.skin_vertices`, as in `ManoLayer`.
-    The **mean hand pose is added** to the hand poses, so that zero is a relaxed hand; the eyes look straight
-    ahead. State-dict keys and shapes are those of the published model's body layer. The layer keeps at least
-    float32 when the model around it is cast to half precision, and ignores autocast.
+    smplx provides buffers and names; skinning is `skinning.skin_vertices`, as in `ManoLayer`. The **mean hand
+    pose is added** to the hand poses, so that zero means a relaxed hand; the eyes look straight ahead.
+    State-dict keys and shapes are those of the published model's body layer. The layer keeps at least float32
+    when the model around it is converted to half precision, and ignores autocast.
     """
 
-    SHAPE_SPACE_DIM = NUM_BETAS  # what a `SmplxModel` holds; smplx prints a warning when it expects more
+    SHAPE_SPACE_DIM = NUM_BETAS  # the number in a `SmplxModel`; smplx prints a warning if it expects more
     keypoint_index: Tensor
 
     def __init__(self, body: SmplxModel, dtype: torch.dtype = torch.float32) -> None:
         content = Struct(**(body.to_dict() | {"shapedirs": body.shapedirs}))
         created = ("betas", "global_orient", "body_pose", "transl", "left_hand_pose", "right_hand_pose")
-        # smplx.SMPLX itself takes a path only, and unpickles what it finds there: begin one class above.
+        # smplx.SMPLX itself accepts only a path, and unpickles the file: call the class above it instead.
         super(smplx.SMPLX, self).__init__(
             model_path="",
             data_struct=content,
@@ -72,7 +72,7 @@ class SmplxLayer(KeptWide, smplx.SMPLX):  # type: ignore[misc]
         self.follow_faces()
 
     def create_mean_pose(self, data_struct: Any, flat_hand_mean: bool = False) -> Tensor:
-        """Zero except for the hands, `[165]`; called by smplx while it builds."""
+        """The mean pose `[165]`, zero except for the hands; smplx calls this while building."""
         del data_struct, flat_hand_mean
         rest = torch.zeros(3 * (1 + self.NUM_BODY_JOINTS + self.NUM_FACE_JOINTS), dtype=self.dtype)
         return torch.cat((rest, self.left_hand_mean, self.right_hand_mean))
@@ -91,14 +91,14 @@ class SmplxLayer(KeptWide, smplx.SMPLX):  # type: ignore[misc]
         """Pose the body.
 
         Args:
-            global_orient: rotation of the pelvis, axis-angle in radians like all others, `[B, 3]`.
+            global_orient: rotation of the pelvis, axis-angle in radians like all rotations here, `[B, 3]`.
             body_pose: rotations of the 21 body joints relative to their parents, `[B, 63]`.
-            left_hand_pose: of 15 finger joints, relative to the mean hand pose, `[B, 45]`.
+            left_hand_pose: rotations of 15 finger joints, relative to the mean hand pose, `[B, 45]`.
             right_hand_pose: the same for the right hand, `[B, 45]`.
             jaw_pose: `[B, 3]`.
             betas: shape coefficients, `[B, 10]`.
             expression: expression coefficients, `[B, 10]`.
-            transl: added to everything, metres, `[B, 3]`; zero if left out.
+            transl: translation of everything, metres, `[B, 3]`; zero by default.
 
         Returns:
             Vertices, joints and key points in the dtype of the layer.
@@ -126,7 +126,7 @@ class SmplxLayer(KeptWide, smplx.SMPLX):  # type: ignore[misc]
             return SmplxOutput(vertices, joints, joints.index_select(1, self.keypoint_index))
 
     def _landmarks(self, vertices: Tensor, rotmat: Tensor) -> Tensor:
-        """Points on the face `[B, 68, 3]`: 51 that stay on the skin, 17 of the contour as seen."""
+        """Points on the face `[B, 68, 3]`: 51 fixed on the skin, 17 of the visible contour."""
         batch = vertices.shape[0]
         rows = contour_rows(rotmat, NECK_CHAIN)
         faces = (self.lmk_faces_idx.expand(batch, -1), self.dynamic_lmk_faces_idx[rows])

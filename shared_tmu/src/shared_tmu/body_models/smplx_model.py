@@ -1,7 +1,7 @@
-"""SMPL-X body models: what a file holds, and how it is read and checked.
+"""SMPL-X body models: the contents of a file, and reading and checking it.
 
 Works for the official `SMPLX_NEUTRAL.npz` / `.pkl` (no pickle code is executed), for any file with the same
-arrays, and for the person that ships with this package (SynthBody).
+arrays, and for the bundled person (SynthBody).
 
 Source: Pavlakos et al. 2019, Expressive Body Capture: 3D Hands, Face, and Body from a Single Image,
     arXiv:1904.05866.
@@ -24,7 +24,7 @@ OFFICIAL_NAMES = ("SMPLX_NEUTRAL.npz", "SMPLX_NEUTRAL.pkl")
 
 WHERE = (
     f"The official {OFFICIAL_NAMES[0]} is free for research after registration at "
-    "https://smpl-x.is.tue.mpg.de (scripts/assets.py explain smplx says how); without a path the bundled "
+    "https://smpl-x.is.tue.mpg.de (see scripts/assets.py explain smplx); without a path the bundled "
     "SynthBody is used."
 )
 
@@ -33,7 +33,9 @@ NUM_BODY_JOINTS, NUM_HAND_JOINTS = 21, 15
 NUM_BETAS, NUM_EXPRESSIONS = 10, 10
 NUM_LANDMARKS, NUM_CONTOUR, NUM_CONTOUR_TURNS = 51, 17, 79
 OFFICIAL_COLUMNS, SHAPE_COLUMNS = 400, 300
-"""Directions in the official files, and how many of them are of shape; smaller files hold 10 of each."""
+"""Number of directions in the official files, and how many of them are shape directions; smaller files have
+10 shape and 10 expression directions.
+"""
 
 PARENTS = (
     -1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19,
@@ -62,7 +64,9 @@ _LEFT_HAND = (37, 38, 39, 66, 25, 26, 27, 67, 28, 29, 30, 68, 34, 35, 36, 69, 31
 _RIGHT_HAND = (52, 53, 54, 71, 40, 41, 42, 72, 43, 44, 45, 73, 49, 50, 51, 74, 46, 47, 48, 75)
 _FACE = (22, 15, 57, 56, *range(76, NUM_ALL_JOINTS))
 KEYPOINTS = _BODY + _LEFT_HAND + _RIGHT_HAND + _FACE
-"""Of the 144 joints, the 137 key points of SMPLest-X: 25 of the body, 20 of each hand, 72 of the face."""
+"""Indices among the 144 joints of SMPLest-X's 137 key points: 25 of the body, 20 of each hand, 72 of the
+face.
+"""
 
 BODY_RANGE, LEFT_HAND_RANGE = slice(0, 25), slice(25, 45)
 RIGHT_HAND_RANGE, FACE_RANGE = slice(45, 65), slice(65, 137)
@@ -86,9 +90,10 @@ class SmplxModel:
         hands_componentsl, hands_componentsr: pose components in axis-angle, one per row, `[45, 45]`.
         hands_meanl, hands_meanr: mean pose of a hand in axis-angle, `[45]`.
         parents: kinematic tree, -1 for the pelvis, `[55]`.
-        lmk_faces_idx, lmk_bary_coords: face and place on it of each landmark of the face, `[51]`, `[51, 3]`.
+        lmk_faces_idx, lmk_bary_coords: triangle, and barycentric coordinates in it, of each facial landmark,
+            `[51]`, `[51, 3]`.
         dynamic_lmk_faces_idx, dynamic_lmk_bary_coords: the same for the face's contour as seen from the
-            front, one row per degree that the head is turned, `[79, 17]`, `[79, 17, 3]`.
+            front, one row per degree of the head's rotation, `[79, 17]`, `[79, 17, 3]`.
     """
 
     v_template: Floats
@@ -143,8 +148,8 @@ class SmplxModel:
         """Check and convert arrays under the names of SMPL-X's own files.
 
         Args:
-            arrays: the keys of `to_dict`; more are ignored. `shapedirs` may have 20 columns (10 of shape, 10
-                of expression) or the official 400 (shape from 0 on, expression from 300 on).
+            arrays: the keys of `to_dict`; others are ignored. `shapedirs` may have 20 columns (10 of shape,
+                10 of expression) or the official 400 (shape from 0 on, expression from 300 on).
             source: where they come from, for messages.
 
         Raises:
@@ -161,7 +166,8 @@ class SmplxModel:
         parents[0] = -1
         if tuple(parents.tolist()) != PARENTS:
             raise BodyModelError(
-                f"{source}: joint parents are {parents.tolist()}, an SMPL-X body has {list(PARENTS)}."
+                f"{source}: joint parents are {parents.tolist()}, but those of an SMPL-X body are "
+                f"{list(PARENTS)}."
             )
         static = take("lmk_faces_idx", NUM_LANDMARKS, dtype=np.int64)
         contour = take("dynamic_lmk_faces_idx", NUM_CONTOUR_TURNS, NUM_CONTOUR, dtype=np.int64)
@@ -195,20 +201,20 @@ FILE_ARRAYS = (
     "hands_componentsr", "hands_meanl", "hands_meanr", "kintree_table", "lmk_faces_idx", "lmk_bary_coords",
     "dynamic_lmk_faces_idx", "dynamic_lmk_bary_coords",
 )  # fmt: skip
-"""Names in SMPL-X's own files; what else they hold (dictionaries of names, texture) is not read."""
-MAX_FILE_BYTES = 1 << 29  # of these arrays; SMPL-X's take 240 MB
+"""Names in SMPL-X's own files; their other contents (dictionaries of names, texture) are not read."""
+MAX_FILE_BYTES = 1 << 29  # limit for these arrays; SMPL-X's take 240 MB
 
 
 def load_smplx(path: Path | str | None = None) -> SmplxModel:
     """Read an SMPL-X body model.
 
     Args:
-        path: a `.npz` or `.pkl` in the official layout, or a folder that holds `SMPLX_NEUTRAL.npz` or `.pkl`,
-            itself or in `smplx/`. None reads the bundled SynthBody.
+        path: an `.npz` or `.pkl` in the official layout, or a folder that contains `SMPLX_NEUTRAL.npz` or
+            `.pkl`, directly or in `smplx/`. None reads the bundled SynthBody.
 
-    Raises:
-        MissingAssetError: there is no such file.
-        BodyModelError: the file is not an SMPL-X model, or one of its arrays is no array.
+        Raises:
+        MissingAssetError: the file does not exist.
+        BodyModelError: the file is not an SMPL-X model, or one of its entries is not an array.
     """
     path = SYNTHBODY if path is None else _find_file(Path(path))
     open_file(path, BodyModelError, WHERE).close()
@@ -223,7 +229,7 @@ def _find_file(path: Path) -> Path:
 
 
 def _split_directions(arrays: Mapping[str, Any], source: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Shape and expression directions, `[10475, 3, 10]` each, which files keep in one array."""
+    """Shape and expression directions, `[10475, 3, 10]` each, which files store in one array."""
     columns = np.shape(arrays.get("shapedirs", ()))[-1:]
     count = columns[0] if columns else 0
     start = SHAPE_COLUMNS if count >= OFFICIAL_COLUMNS else NUM_BETAS

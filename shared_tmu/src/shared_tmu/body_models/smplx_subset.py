@@ -1,5 +1,4 @@
-"""A subset of SMPL-X's vertices and all its key points, for training: the rest of the mesh is not
-computed."""
+"""Computes a subset of SMPL-X's vertices and all key points, for training, without the rest of the mesh."""
 
 from __future__ import annotations
 
@@ -14,15 +13,14 @@ from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 
 
 class SmplxSubset(nn.Module):
-    """The same as `SmplxLayer`, but only for the chosen vertices and those from which key points are
-    computed.
+    """Like `SmplxLayer`, but only for the chosen vertices and those from which key points are computed.
 
-    Joints at rest depend on shape alone, so the regressor is applied once, to the template and the shape
-    directions. Rotations come as matrices, since a network predicts those; the state dict is empty.
+    Joints at rest depend only on shape, so the regressor is applied once, to the template and the shape
+    directions. Rotations are given as matrices, since networks predict these; the state dict is empty.
 
     Args:
         layer: the whole body; its arrays are copied.
-        rows: numbers of the chosen vertices, `[K]`.
+        rows: indices of the chosen vertices, `[K]`.
     """
 
     template: Tensor
@@ -69,7 +67,9 @@ class SmplxSubset(nn.Module):
             self.register_buffer(name, array.detach().clone(), persistent=False)
 
     def hands(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-        """Matrices `[B, 15, 3, 3]` of hand poses `[B, 15, 3]`, axis-angles to which the mean is added."""
+        """Rotation matrices `[B, 15, 3, 3]` for hand poses `[B, 15, 3]`, axis-angle vectors to which the mean
+        is added.
+        """
         return axis_angle_to_rotmat(left + self.hand_means[0]), axis_angle_to_rotmat(
             right + self.hand_means[1]
         )
@@ -87,10 +87,11 @@ class SmplxSubset(nn.Module):
         """Pose the body.
 
         Args:
-            root: rotation of the pelvis, matrices like all others, `[B, 1, 3, 3]`.
-            body: of the 21 body joints relative to their parents, `[B, 21, 3, 3]`.
-            left_hand, right_hand: of 15 finger joints each, with the mean pose, `[B, 15, 3, 3]`.
-            jaw: `[B, 1, 3, 3]`.
+            root: rotation of the pelvis, a matrix like all rotations here, `[B, 1, 3, 3]`.
+            body: rotations of the 21 body joints relative to their parents, `[B, 21, 3, 3]`.
+            left_hand, right_hand: rotations of 15 finger joints each, including the mean pose, `[B, 15, 3,
+                3]`.
+            jaw: rotation of the jaw, `[B, 1, 3, 3]`.
             betas, expression: coefficients, `[B, 10]` each.
 
         Returns:
