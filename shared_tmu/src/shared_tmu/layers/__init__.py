@@ -1,5 +1,5 @@
-"""ECLM, error-constrained layer merging: a ViT with fewer blocks, whose error on a data set stays within a
-bound.
+"""ECLM, error-constrained layer merging: gives a ViT with fewer blocks whose error on a data set stays within
+a bound.
 
 Source: FastHMR, Mehraban et al. 2025, arXiv:2510.10868, section 3.2 and Algorithm 1.
 """

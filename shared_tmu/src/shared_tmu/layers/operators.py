@@ -1,4 +1,4 @@
-"""Several neighbouring blocks become one: the merge operator and its variants."""
+"""The merge operator and its variants: several neighbouring blocks become one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from shared_tmu.errors import LayersError
 
 Coefficients = Callable[[int], list[float]]
-"""Maps the number n of blocks to the factor of each block's tensors, first block first; the factors sum to
-1."""
+"""Maps the number n of blocks to the factors of their tensors, first block first; the factors sum to 1."""
 
 
 def _eq4(count: int) -> list[float]:
-    """theta_1 + sum over k of (theta_k - theta_1), as the paper's equation 4 says."""
+    """theta_1 + sum over k of (theta_k - theta_1), the paper's equation 4."""
     return [1.0] if count == 1 else [2.0 - count, *[1.0] * (count - 1)]
 
 
@@ -44,18 +43,19 @@ VARIANTS: Mapping[str, tuple[Coefficients, Coefficients]] = MappingProxyType(
 )
 """Factors of the tensors of linear layers, and of all others (norms, layer scale).
 
-`eq4` is the paper's equation on every tensor. The programs that it builds on (LaCo, SLM) subtract a running
-sum instead of the first block, so that only the last block remains: `last` does so with every tensor, `slm`
-only with the matrices, and keeps the first block's norms. `mean` averages. `drop` keeps the first block.
+`eq4` is the paper's equation on every tensor. The programs on which it is based (LaCo, SLM) subtract a
+running sum instead of the first block, so that only the last block remains: `last` does this with every
+tensor, `slm` only with the matrices, and keeps the first block's norms. `mean` averages. `drop` keeps the
+first block.
 """
 
 
 @torch.no_grad()
 def merge_blocks(blocks: Sequence[nn.Module], variant: str = "eq4") -> nn.Module:
-    """Make one block of several neighbours of one structure.
+    """Make one block from several neighbouring blocks of the same structure.
 
     Args:
-        blocks: at least one, in their order; they stay as they are.
+        blocks: at least one block, in order; they are not changed.
         variant: name in `VARIANTS`. For two blocks `eq4` is exactly the second one.
 
     Returns:
@@ -63,7 +63,7 @@ def merge_blocks(blocks: Sequence[nn.Module], variant: str = "eq4") -> nn.Module
         combined in float64; others are the first block's.
 
     Raises:
-        LayersError: no such variant, no block, or blocks of different structure.
+        LayersError: there is no such variant or no block, or the blocks have different structures.
     """
     if variant not in VARIANTS:
         raise LayersError(f"there is no variant {variant!r} of layer merging: use {', '.join(VARIANTS)}.")
@@ -76,7 +76,7 @@ def merge_blocks(blocks: Sequence[nn.Module], variant: str = "eq4") -> nn.Module
             names = sorted(name for name, size in {**shape, **shapes[0]}.items() if shape.get(name) != size)
             raise LayersError(
                 f"block {number} of {len(blocks)} differs from the first in {', '.join(names[:3])}: only "
-                "blocks of one structure can be merged."
+                "blocks of the same structure can be merged."
             )
     merged = copy.deepcopy(blocks[0])
     matrices, others = (factors(len(blocks)) for factors in VARIANTS[variant])
@@ -89,7 +89,7 @@ def merge_blocks(blocks: Sequence[nn.Module], variant: str = "eq4") -> nn.Module
 
 
 def _linear_tensors(block: nn.Module) -> set[str]:
-    """Names of the tensors that linear layers own."""
+    """Names of the tensors of linear layers."""
     return {
         f"{path}.{name}" if path else name
         for path, module in block.named_modules()

@@ -19,7 +19,7 @@ def singles(depth: int) -> Partition:
 
 
 def fill_with_singles(windows: Iterable[Window], depth: int) -> Partition:
-    """The partition that has these windows, and every other block for itself."""
+    """The partition with these windows, and every other block alone."""
     starts = dict(windows)
     out: list[Window] = []
     block = 0
@@ -30,17 +30,17 @@ def fill_with_singles(windows: Iterable[Window], depth: int) -> Partition:
 
 
 def check_partition(partition: Partition, depth: int) -> None:
-    """Refuse what is not a partition of `depth` blocks.
+    """Refuse an invalid partition of `depth` blocks.
 
     Raises:
-        LayersError: a gap, an overlap, an empty window, or another number of blocks.
+        LayersError: there is a gap, an overlap, an empty window, or another number of blocks.
     """
     ends = [-1, *(last for _, last in partition)]
     fits = all(first == end + 1 <= last for (first, last), end in zip(partition, ends, strict=False))
     if not fits or ends[-1] != depth - 1:
         raise LayersError(
-            f"{describe_partition(partition)} does not divide blocks 0 to {depth - 1} into neighbours: use "
-            "windows (first, last) that follow each other without a gap."
+            f"{describe_partition(partition)} is not a partition of blocks 0 to {depth - 1}: use windows "
+            "(first, last) that follow each other without a gap."
         )
 
 

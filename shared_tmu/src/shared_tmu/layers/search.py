@@ -1,4 +1,4 @@
-"""Algorithm 1 of ECLM: which blocks can be merged into one while the error stays within a bound."""
+"""Algorithm 1 of ECLM: finds blocks that can be merged into one while the error stays within a bound."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from shared_tmu.errors import LayersError
 from shared_tmu.layers.partition import Partition, Window, fill_with_singles, singles
 
 ErrorOf = Callable[[Partition], float]
-"""The error of the model whose blocks are merged by a partition, e.g. in mm; less is better."""
+"""Gives the error of the model after merging its blocks by a partition, e.g. in mm; lower is better."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One try to merge the blocks `first` to `last`.
+    """One attempt to merge the blocks `first` to `last`.
 
     Attributes:
         first, last: the window, both included.
-        error: of the model with this window and those committed before.
-        passed: whether `error - base` was below the threshold; never where it is not a number.
+        error: error of the model with this window and those committed before.
+        passed: whether `error - base` was below the threshold; False if it is NaN.
     """
 
     first: int
@@ -31,14 +31,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        partition: of all blocks.
+        partition: partition of all blocks.
         base: error of the original model.
-        error: of the model with this partition, as measured in the trial that passed; `base` if nothing
+        error: error of the model with this partition, as measured in the trial that passed; `base` if nothing
             merged.
-        trials: all that were made, in order.
+        trials: all trials, in order.
     """
 
     partition: Partition
@@ -48,7 +48,7 @@ class Search:
 
     @property
     def depth(self) -> int:
-        """Blocks that are left."""
+        """Number of blocks that are left."""
         return len(self.partition)
 
 
@@ -62,8 +62,9 @@ def find_windows(
 ) -> Search:
     """Merge neighbouring blocks, from the last to the first, as long as the error grows by less than a bound.
 
-    A window grows towards the first block while its trials pass. When one fails, the window without the block
-    that was added last is committed, if it holds two blocks or more; the next window then starts below it.
+    A window grows towards the first block while its trials pass. When a trial fails, the window without the
+    block that was added last is committed if it has at least two blocks; the next window then starts below
+    it.
 
     Args:
         depth: number L of blocks.
@@ -71,21 +72,24 @@ def find_windows(
         threshold: a trial passes if its error exceeds the unmerged model's by less than this (strictly less;
             an improvement always passes).
         flush: also commit the window that is still open when it has reached block 0. The published algorithm
-            loses it, so that nothing at all is merged if every trial passes.
+            drops it, so that nothing is merged if every trial passes.
         on_trial: called with each trial, e.g. to show progress.
 
     Raises:
-        LayersError: `depth` is below 1, the threshold is not a number, or the unmerged model's error is none.
+        LayersError: `depth` is below 1, or the threshold or the unmerged model's error is NaN.
 
     Source: Algorithm 1 of FastHMR, arXiv:2510.10868.
     """
     if depth < 1 or not math.isfinite(threshold):
         raise LayersError(
-            f"depth = {depth}, threshold = {threshold}: use 1 block or more and a finite bound."
+            f"depth = {depth}, threshold = {threshold}: use at least 1 block and a finite threshold."
         )
     base = error_of(singles(depth))
     if not math.isfinite(base):
-        raise LayersError(f"the unmerged model's error is {base}: look for what is wrong with it first.")
+        raise LayersError(
+            f"the unmerged model's error is {base}: make sure first that the model and the data give finite "
+            "numbers."
+        )
     trials: list[Trial] = []
     committed: list[Window] = []
     error = base
@@ -98,7 +102,7 @@ def find_windows(
         if trial.passed:
             low -= 1
             continue
-        if high - low >= 2:  # what is above `low` passed as the last trial
+        if high - low >= 2:  # the window above `low` passed in the last trial
             committed.append((low + 1, high))
             error = trials[-2].error
             high = low

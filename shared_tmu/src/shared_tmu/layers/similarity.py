@@ -15,21 +15,22 @@ def linear_cka(features: Sequence[Tensor]) -> Tensor:
     """Linear centred kernel alignment between all pairs of layers.
 
     Args:
-        features: of each layer, `[S, C]`: the same S samples (tokens of many pictures) in the same order.
+        features: features of each layer, `[S, C]`, for the same S samples (tokens of many pictures) in the
+            same order.
 
     Returns:
         `[L, L]` float64, symmetric, 1 on the diagonal: `||Y^T X||^2 / (||X^T X|| ||Y^T Y||)` in Frobenius
-        norms on features without their mean. Layers whose features do not vary have no similarity: NaN.
+        norms on features without their mean. Layers with constant features have no similarity: NaN.
 
     Raises:
-        LayersError: no layers, or other numbers of samples.
+        LayersError: there are no layers, or their numbers of samples differ.
 
     Source: Kornblith et al. 2019, arXiv:1905.00414.
     """
     counts = sorted({layer.shape[0] for layer in features})
     if not features or any(layer.ndim != 2 for layer in features) or len(counts) != 1:
         raise LayersError(
-            f"CKA takes features [S, C] of the same samples for each layer, found {counts} samples."
+            f"CKA needs features [S, C] of the same samples for each layer, found {counts} samples."
         )
     centred = [layer.double() - layer.double().mean(0, keepdim=True) for layer in features]
     out = torch.empty(len(centred), len(centred), dtype=torch.float64)

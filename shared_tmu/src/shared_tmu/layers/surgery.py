@@ -1,4 +1,4 @@
-"""A model with other blocks: for a trial that shares the original's weights, or as a new model."""
+"""Gives a model other blocks: for a trial that shares the original's weights, or as a new model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from shared_tmu.layers.partition import Partition, check_partition
 
 @dataclass(frozen=True)
 class BlocksOf:
-    """Where in a model its blocks are.
+    """The place of a model's blocks.
 
     Attributes:
         model: any module that contains them.
-        path: of the ModuleList or Sequential that holds them, e.g. `"backbone.blocks"`.
+        path: path of the ModuleList or Sequential that holds them, e.g. `"backbone.blocks"`.
     """
 
     model: nn.Module
@@ -27,12 +27,12 @@ class BlocksOf:
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """The blocks in their order."""
+        """The blocks, in order."""
         container: Any = self.model.get_submodule(self.path)
         return list(container)
 
     def replaced(self, blocks: Sequence[nn.Module]) -> nn.Module:
-        """The model with other blocks; all else is shared with the original, which stays as it is."""
+        """The model with other blocks; everything else is shared with the original, which is not changed."""
         *owners, name = self.path.split(".")
         clone = _shallow(self.model)
         owner = clone
@@ -49,18 +49,19 @@ class BlocksOf:
 
 
 def merge_layers(place: BlocksOf, partition: Partition, variant: str = "eq4") -> nn.Module:
-    """An ordinary model with one block per window; the original stays as it is.
+    """An ordinary model with one block per window; the original is not changed.
 
     Rates of stochastic depth depend on the position in the trunk, not on the block: they are distributed
     again over the remaining positions, from the first block's rate to the last block's.
 
     Args:
-        place: the model and where its blocks are.
-        partition: of the blocks.
+        place: the model and the place of its blocks.
+        partition: partition of the blocks.
         variant: see `merge_blocks`.
 
     Raises:
-        LayersError: not a partition of these blocks, no such variant, or blocks of different structure.
+        LayersError: it is not a partition of these blocks, there is no such variant, or blocks have different
+            structures.
     """
     blocks = place.blocks
     check_partition(partition, len(blocks))
@@ -71,7 +72,7 @@ def merge_layers(place: BlocksOf, partition: Partition, variant: str = "eq4") ->
 
 
 def _shallow(module: nn.Module) -> nn.Module:
-    """A module with the same parts in a dictionary of its own."""
+    """A module with the same parts in its own dictionary."""
     clone = copy.copy(module)
     clone.__dict__["_modules"] = dict(module._modules)
     return clone
