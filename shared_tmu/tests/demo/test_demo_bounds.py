@@ -111,7 +111,7 @@ def test_one_process_draws_the_same_files_and_one_that_dies_takes_one_image_with
     capsys.readouterr()
     assert run(program, images, out, *flags, "--draw_processes", 1, boxes=boxes) == 1
     text = capsys.readouterr().out
-    assert "1 problem, everything else" in text
+    assert "1 problem; everything else" in text
     assert "b.png: the process that drew it died (SIGKILL, perhaps for lack of memory)" in text
     assert len(drawn) == 4
     assert len(set(drawn)) == 2  # it was replaced
@@ -128,7 +128,7 @@ def test_a_process_that_cannot_start_ends_the_run_with_a_reason(
 ):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert run(program, images, out, "--draw_processes", 1, boxes=boxes) == 1
-    assert "did not get ready (exit status 1)" in caplog.text
+    assert "did not start (exit status 1)" in caplog.text
     assert "--draw_processes 0" in caplog.text
 
 
@@ -203,7 +203,7 @@ def test_overlays_can_be_off(program, images, boxes, out, monkeypatch, caplog):
     assert run(program, images, out, "--no-overlays", "--no-save_params", boxes=boxes) == 1
     assert "leave nothing to save" in caplog.text
     assert run(program, images, out, "--no-overlays", "--side_view", boxes=boxes) == 1
-    assert "--side_view was asked for with --no-overlays" in caplog.text
+    assert "--side_view adds a view to the overlays" in caplog.text
 
 
 STOPPED = """

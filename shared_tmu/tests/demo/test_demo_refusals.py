@@ -48,7 +48,7 @@ def test_bad_pictures_get_one_message_each_and_the_rest_is_processed(program, tm
     errors = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert len(errors) == 4
     listed = capsys.readouterr().out
-    assert "4 problems, everything else was processed" in listed
+    assert "4 problems; everything else was processed" in listed
     for name, message in zip(failed, errors, strict=True):
         assert name in message
         assert message in listed
@@ -84,14 +84,14 @@ def test_bad_boxes_get_one_message_each_and_the_rest_is_processed(
     assert len(json.loads((out / "b.json").read_text())["hands"]) == 1
     assert "nobody.jpg" in caplog.text
     assert run(program, images, out, "--resume", boxes=boxes) == 1  # what was wrong is said again
-    assert "3 problems," in capsys.readouterr().out
+    assert "3 problems;" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [(("--r", "1x9"), "names 9 layers, this trunk has 4"),
      (("--file_type", "*.gif"), r"no image in .* matches \*\.gif"),
-     (("--detector", "yolo"), "detector.pt"), (("--img_folder", "missing"), "missing is not there"),
+     (("--detector", "yolo"), "detector.pt"), (("--img_folder", "missing"), "missing does not exist"),
      (("--out_folder", "/proc/nothing"), "cannot be written to"), (("--device", "cuda"), "cuda")],
 )  # fmt: skip
 def test_what_cannot_work_says_so_before_any_work(program, images, out, caplog, flags, message):
@@ -104,7 +104,7 @@ def test_what_cannot_work_says_so_before_any_work(program, images, out, caplog, 
 def test_the_image_folder_is_not_written_to(program, images, boxes, caplog):
     before = contents(images)
     assert run(program, images, images, boxes=boxes) == 1
-    assert "name another folder" in caplog.text
+    assert "choose another folder" in caplog.text
     assert contents(images) == before
 
 

@@ -120,7 +120,7 @@ def test_one_hand_without_numbers_costs_one_image(
     monkeypatch.setattr(ToyDemoHand, "forward", broken)
     assert run(program, images, out, *flags, boxes=boxes) == 1
     said = capsys.readouterr().out
-    assert "1 problem," in said
+    assert "1 problem;" in said
     assert "not finite for hand" in said
     assert len(list(out.glob("*.json"))) == 3
     assert "nan" not in said
@@ -152,5 +152,5 @@ def test_a_disk_that_fills_is_said_once(tmp_path):
             with folder.writing("clip"):
                 rows.save(tmp_path / "a.npz", ["a"], {})
 
-    with pytest.raises(InputError, match=r"No space left.*make room"):
+    with pytest.raises(InputError, match=r"No space left.*free some space"):
         fill()

@@ -45,7 +45,7 @@ def test_images_are_listed_once_sorted_and_whatever_the_case(tmp_path):
     assert [source.name for source in found] == ["a.jpg", "c.JPEG"]
     with pytest.raises(InputError, match=r"matches \*\.gif .*--file_type"):
         list_images(tmp_path, ["*.gif"])
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="does not exist"):
         list_images(tmp_path / "missing", ["*.jpg"])
 
 
@@ -71,10 +71,10 @@ def test_folders_behind_links_are_looked_into_once_and_closed_ones_named(tmp_pat
     assert [source.name for source in found] == [
         "a/b/one.jpg", "a/linked/two.jpg", "dangling.jpg", "loop.jpg", "closed",
     ]  # fmt: skip
-    assert found[-1].problem == "cannot look into the folder closed: permission denied."
+    assert found[-1].problem == "cannot read the folder closed: permission denied."
     loaded = {item.source.name: item.problem for item in read_ahead(found, lambda *_: False)}
     assert "links" in loaded["loop.jpg"]
-    assert "link to nowhere.jpg, which is not there" in loaded["dangling.jpg"]
+    assert "link to nowhere.jpg, which does not exist" in loaded["dangling.jpg"]
     assert loaded["closed"] == found[-1].problem
     with pytest.raises(InputError, match="permission denied"):
         list_images(tmp_path / "closed", ["*.jpg"])

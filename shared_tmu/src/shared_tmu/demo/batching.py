@@ -1,9 +1,9 @@
 """Crops of hands or people waiting for the model, from several images at a time.
 
-Batches hold the crops of all images in order, `batch_size` at a time, no matter what was finished before: the
-crops of images that an earlier run has finished keep their places as gaps. So a crop is always in the same
-batch, and a resumed run gives exactly the same numbers as one that was never stopped. When the images whose
-crops are waiting are large, a batch is run before it is full (finished images are counted here too).
+Batches hold the crops of all images in order, `batch_size` at a time. The crops of images that an earlier run
+has finished keep their places as gaps. So a crop is always in the same batch, and a resumed run gives exactly
+the same numbers as a run that was never stopped. If the images whose crops are waiting are large, a batch is
+run before it is full (finished images count for this too).
 
 Frames of a video stay in order: a frame in which nothing was found waits for the crops of earlier frames.
 """
@@ -24,8 +24,8 @@ from shared_tmu.masks import Mask, MaskScene
 from shared_tmu.pictures.listing import Source
 
 MAX_WAITING_PIXELS = 80_000_000
-"""Pixels of the images whose crops wait for a full batch, and of all images on their way beyond which no
-other is let in: 240 MB as 8-bit colour.
+"""Limit in pixels for the images whose crops wait for a full batch, and for all images in process together:
+240 MB as 8-bit colour.
 """
 
 LARGE_PIXELS = 40_000_000
@@ -33,17 +33,17 @@ LARGE_PIXELS = 40_000_000
 
 
 MAX_WAITING_EMPTY = 64
-"""Frames in which nothing was found that wait for the crops before them at most."""
+"""Largest number of frames in which nothing was found that wait for the crops before them."""
 
 
 @dataclass
 class CropMask:
-    """What a crop shows of its subject.
+    """The mask of one crop.
 
     Attributes:
-        mask: `[h, w]` bool; None where it is not known, or read in the model.
+        mask: `[h, w]` bool; None if it is unknown, or read in the model.
         source: name of its source, `none` if there is no mask.
-        waits: box and scene, where a mask from the frame before comes first: it can be drawn when that has
+        waits: box and scene, if the mask depends on the previous frame: it can be drawn when that frame has
             been predicted.
     """
 
@@ -54,16 +54,16 @@ class CropMask:
 
 @dataclass
 class Job:
-    """One image on its way.
+    """One image in process.
 
     Attributes:
-        source: which image.
+        source: where the image comes from.
         digest: SHA-256 of the file.
         size_px: its width and height.
-        image: its pixels `[H, W, 3]`, BGR; None where nothing will be drawn over them.
+        image: its pixels `[H, W, 3]`, BGR; None if nothing will be drawn over them.
         detection: what was found in it.
         crops: one per hand or person, as the subject cuts them.
-        masks: of each crop; None if no mask was asked for.
+        masks: masks of the crops; None if no mask was asked for.
         predictions: filled as batches are run, in the order of the crops.
     """
 
@@ -84,8 +84,8 @@ class Job:
 
 @dataclass(frozen=True)
 class _Place:
-    """A place in a batch, a gap without a job if the crop was done before; the image's `pixels` count at its
-    last crop, since it is in memory until then. A job without a crop takes no place and only waits.
+    """A place in a batch, or a gap without a job if the crop was done before. The image's `pixels` count at
+    its last crop, since it is in memory until then. A job without a crop takes no place and only waits.
     """
 
     job: Job | None
@@ -104,8 +104,8 @@ class Batch:
 
     Attributes:
         images: crops `[3, h, w]`, None in gaps.
-        jobs: whose crop it is, None in gaps.
-        masks: of each crop, see `Job`; None in gaps.
+        jobs: the image of each crop; None in gaps.
+        masks: mask of each crop, see `Job`; None in gaps.
     """
 
     images: tuple[NDArray[np.float32] | None, ...]
@@ -113,7 +113,7 @@ class Batch:
     masks: tuple[CropMask | None, ...]
 
     def completed(self, predictions: Sequence[Prediction]) -> Iterator[Job]:
-        """Give the predictions, one per place, to their images; the images that are complete by now."""
+        """Hand the predictions, one per place, to their images; returns the images that are now complete."""
         for job, prediction in zip(self.jobs, predictions, strict=True):
             if job is not None:
                 job.predictions.append(prediction)
@@ -122,11 +122,11 @@ class Batch:
 
 
 class Batcher:
-    """Collects crops and hands out batches as soon as they are due.
+    """Collects crops and returns batches as soon as they are due.
 
     Args:
         batch_size: crops per batch.
-        keep_crops: leave the crops' pixels in the images' jobs too, for pictures of them.
+        keep_crops: also keep the crops' pixels in the images' jobs, so that they can be drawn.
     """
 
     def __init__(self, batch_size: int, keep_crops: bool = False) -> None:
@@ -136,7 +136,7 @@ class Batcher:
         self._empty = 0  # of those
 
     def add(self, job: Job) -> Iterator[Batch | Job]:
-        """Take in an image that has crops; give back the batches that are due."""
+        """Add an image that has crops; returns the batches that are due."""
         pixels = job.size_px[0] * job.size_px[1]
         masks = job.masks or [None] * len(job.crops)
         for index, (crop, mask) in enumerate(zip(job.crops, masks, strict=True)):
@@ -148,19 +148,21 @@ class Batcher:
         yield from self._what_is_due()
 
     def add_finished(self, count: int, pixels: int) -> Iterator[Batch | Job]:
-        """Take in an image that was done before, as `count` gaps."""
+        """Add an image that was done before, as `count` gaps."""
         last = count - 1
         self._waiting.extend(_Place(None, None, pixels if index == last else 0) for index in range(count))
         yield from self._what_is_due()
 
     def add_empty(self, job: Job) -> Iterator[Batch | Job]:
-        """Take in an image without crops that keeps its place: it is given back after all before it."""
+        """Add an image without crops that keeps its place in the order: it is returned after all images
+        before it.
+        """
         self._waiting.append(_Place(job, None, job.size_px[0] * job.size_px[1]))
         self._empty += 1
         yield from self._what_is_due()
 
     def finish(self) -> Iterator[Batch | Job]:
-        """What is left."""
+        """The batches that are left."""
         if self._waiting:
             yield from self._take(self._crops)
 
@@ -176,7 +178,7 @@ class Batcher:
             yield from self._take(self._crops)
 
     def _take(self, count: int) -> Iterator[Batch | Job]:
-        """A batch of `count` crops, then the images without any that are next."""
+        """A batch of `count` crops, with the images without crops that follow it."""
         places: list[_Place] = []
         empty: list[_Place] = []
         while self._waiting and (len(places) < count or self._waiting[0].is_empty):

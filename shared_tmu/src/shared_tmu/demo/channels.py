@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class ChannelClosedError(Exception):
-    """The receiver of a thread's items no longer takes any: the run is ending."""
+    """The consumer of a thread's items has stopped taking them: the run is ending."""
 
 
 class Channel(Generic[T]):
     """A queue between threads.
 
     Args:
-        depth: items that may wait; `put` blocks while there are so many.
+        depth: number of items that may wait; `put` blocks while that many do.
     """
 
     def __init__(self, depth: int) -> None:
@@ -33,7 +33,7 @@ class Channel(Generic[T]):
         self._error: BaseException | None = None
 
     def put(self, item: T) -> None:
-        """Hand on an item, waiting for room.
+        """Add an item; waits for room.
 
         Raises:
             ChannelClosedError: the channel was closed.
@@ -55,7 +55,7 @@ class Channel(Generic[T]):
             self._changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """Close with an error, which is raised in every thread that uses the channel."""
+        """Close with an error, which is then raised in every thread that uses the channel."""
         with self._changed:
             self._error = self._error or error
         self.close()
@@ -68,7 +68,7 @@ class Channel(Generic[T]):
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[T]:
-        """Take items, in order, until the end or the closing; several threads may iterate.
+        """Take items in order until there are no more, or the channel is closed; several threads may iterate.
 
         Raises:
             BaseException: the error that was passed to `fail`.
@@ -86,7 +86,8 @@ class Channel(Generic[T]):
 
 
 class PixelBudget:
-    """Admits images while those in process have at most `limit` pixels together; one may exceed it.
+    """Admits images while all images in process have at most `limit` pixels together; a single image may
+    exceed it.
 
     Args:
         limit: pixels.
@@ -99,7 +100,7 @@ class PixelBudget:
         self._changed = threading.Condition()
 
     def take(self, pixels: int) -> None:
-        """Wait until there is room, then count an image.
+        """Wait until there is room, then count an image as in process.
 
         Raises:
             ChannelClosedError: the run is ending.
@@ -111,7 +112,7 @@ class PixelBudget:
             self._in_use += pixels
 
     def take_alone(self, pixels: int) -> None:
-        """Wait until nothing is on its way, then count a large image; nothing else comes in beside it.
+        """Wait until no image is in process, then count a large image; no other is admitted beside it.
 
         Raises:
             ChannelClosedError: the run is ending.
@@ -124,7 +125,7 @@ class PixelBudget:
             self._is_alone = True
 
     def give_back(self, pixels: int) -> None:
-        """An image has left memory."""
+        """Tell the budget that an image has left memory."""
         with self._changed:
             self._in_use -= pixels
             self._is_alone &= self._in_use > 0

@@ -1,4 +1,6 @@
-"""Checks before any work: input and output folders differ, and a boxes file names existing images."""
+"""Checks before any work: the output folder is not the input folder, and a boxes file names existing
+images.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +19,27 @@ _log = logging.getLogger(__name__)
 
 
 def inside(folder: Path, outer: Path) -> Path | None:
-    """`folder` as a path that begins with `outer`, None if it is not inside."""
+    """`folder` as a path that begins with `outer`; None if it is not inside."""
     resolved, root = folder.resolve(), outer.resolve()
     return outer / resolved.relative_to(root) if resolved.is_relative_to(root) else None
 
 
 def require_apart(options: DemoOptions) -> None:
-    """Refuse to write into the folder of the images.
+    """Refuse an output folder that is the folder of the images.
 
     Raises:
-        InputError: it is the output folder.
+        InputError: the two are the same.
     """
     folder = options.img_folder if options.img_folder.is_dir() else options.img_folder.parent
     if options.out_folder.exists() and options.out_folder.resolve() == folder.resolve():
         raise InputError(
-            f"--out_folder {options.out_folder} is the folder of the images: results would be taken for "
-            "images the next time; name another folder."
+            f"--out_folder {options.out_folder} is also the folder of the images, so the next run would "
+            "read results as images: choose another folder."
         )
 
 
 def warn_of_unused_boxes(detector: Detector, sources: Sequence[Source]) -> None:
-    """Name images of a boxes file that are not there."""
+    """Warn of images that a boxes file names and that do not exist."""
     detector = finder(detector)
     if isinstance(detector, BoxesDetector) and (unused := detector.unused([s.name for s in sources])):
-        _log.warning(
-            "the boxes file has boxes for %s, of which none is among the images.", ", ".join(unused[:10])
-        )
+        _log.warning("the boxes file has boxes for %s, but there are no such images.", ", ".join(unused[:10]))

@@ -19,51 +19,51 @@ CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,apng,ivf,nut,mxf,dv,rm,"
     "h264,hevc,obu,m4v,mpegvideo,mjpeg,yuv4mpegpipe"
 )
-"""FFmpeg's names of the containers that are read: those of single files that hold all their frames."""
+"""FFmpeg's names of the containers that are read: files that hold all their frames themselves."""
 
 MAX_FRAME_PIXELS = 1 << 27
-"""Of a frame, 16384 x 8192: 400 MB as 8-bit colour."""
+"""Largest frame in pixels, 16384 x 8192: 400 MB as 8-bit colour."""
 
 USE = "name a video file, such as clip.mp4."
 
 _ONE_PICTURE = re.compile(rb"....ftyp(hei|hev|mif1|msf1|avi[fs])", re.DOTALL)
-"""HEIF and AVIF, which lie in a container of videos."""
+"""HEIF and AVIF pictures, which use a container for videos."""
 
 _NO_VIDEOS = (
-    (rb"\s*(#EXTM3U|ffconcat|\[playlist\]|v=0|<\?xml|<MPD|<smil)", "a list that names other files"),
+    (rb"\s*(#EXTM3U|ffconcat|\[playlist\]|v=0|<\?xml|<MPD|<smil)", "a playlist that names other files"),
     (rb"\xff\xd8\xff|\x89PNG|BM|II\*\0|MM\0\*|8BPS", "a picture"),
-    (rb"RIFF....WEBP", "a WebP picture, of which an animation cannot be read as a clip"),
+    (rb"RIFF....WEBP", "a WebP picture (animations are not supported)"),
     (_ONE_PICTURE.pattern, "a picture"),
     (rb"ID3|fLaC|RIFF....WAVE|\xff[\xfb\xf3\xf2]", "sound without a video"),
 )
-"""The first bytes of files that are not videos but may be mistaken for them, and what they are."""
+"""First bytes of files that are not videos but may be mistaken for them, with descriptions."""
 
 
 class Readable(Protocol):
-    """The file interface that FFmpeg needs; it has no name, because FFmpeg would use it."""
+    """The file interface that FFmpeg needs, without a file name: FFmpeg would use the name."""
 
     def read(self, count: int) -> bytes:
         """At most `count` bytes, none at the end."""
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place; gives the new one."""
+        """Move to a position; returns the new position."""
 
     def tell(self) -> int:
-        """Where it is."""
+        """The current position."""
 
 
 class Nameless:
-    """A file's content without its name."""
+    """A file's content, without its name."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a video's file, which must be a regular one that is there and may be read.
+    """Open a video file, which must exist, be a regular file and be readable.
 
     Raises:
-        InputError: it is not; the message says what it is instead.
+        InputError: it cannot be opened; the message says what it is instead.
     """
     if not files.is_file(path):
         raise InputError(f"--video {_asked(path)} {_why_not(path)}")
@@ -71,14 +71,14 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def open_container(file: BinaryIO, path: Path) -> Any:
-    """PyAV's container of an open file; to be closed, and the file after it.
+    """PyAV's container for an open file; close the container first, then the file.
 
     Args:
-        file: the video's.
-        path: where it is, for messages.
+        file: the open video file.
+        path: its path, for messages.
 
     Raises:
-        InputError: it is no video, or none that is read here.
+        InputError: it is not a video, or not in a supported format.
         MissingDependencyError: PyAV is not installed.
     """
     try:
@@ -87,7 +87,7 @@ def open_container(file: BinaryIO, path: Path) -> Any:
         raise MissingDependencyError(
             "--video was asked for, but PyAV is not installed: pip install 'shared_tmu[demo]'"
         ) from error
-    if _ONE_PICTURE.match(_beginning(file, path)):  # FFmpeg would give a part of it as a clip of one frame
+    if _ONE_PICTURE.match(_beginning(file, path)):  # FFmpeg would return a part of it as a clip of one frame
         raise InputError(f"--video {path} {_no_video(_beginning(file, path))}")
     try:
         return av.open(
@@ -97,7 +97,7 @@ def open_container(file: BinaryIO, path: Path) -> Any:
             metadata_errors="replace",
             io_open=_open_nothing,
         )
-    except Exception as error:  # PyAV has an error for everything that FFmpeg has, with no common ground
+    except Exception as error:  # PyAV's error classes have no common base
         raise InputError(f"--video {path} {_no_video(_beginning(file, path))}") from error
 
 
@@ -114,7 +114,7 @@ def _beginning(file: BinaryIO, path: Path) -> bytes:
 
 
 def _open_nothing(url: str, flags: int, options: dict[str, Any]) -> Any:
-    raise PermissionError(f"a video may not open {url}")
+    raise PermissionError(f"a video must not open {url}")
 
 
 def _asked(path: Path) -> str:
@@ -123,7 +123,7 @@ def _asked(path: Path) -> str:
 
 
 def _why_not(path: Path) -> str:
-    """Why there is no regular file."""
+    """Why the path is not a regular file."""
     text = str(path)
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
@@ -132,19 +132,18 @@ def _why_not(path: Path) -> str:
             return f"is a camera: cameras and streams are not supported yet; {USE}"
         if re.match(r"[A-Za-z][\w+.-]+:", text):
             return (
-                "is an address: cameras and streams are not supported yet, nor are other addresses; download "
-                f"or record it, and {USE}"
+                f"is a URL: streams are not supported yet, and nothing is downloaded; download it, and {USE}"
             )
         if isinstance(error, FileNotFoundError):
-            what = "is a link to a file that is not there" if path.is_symlink() else "is not there"
+            what = "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
             pictures = " For pictures use --img_folder FOLDER." if re.search("[%*?]", path.name) else ""
             return f"{what}: {USE}{pictures}"
         return f"cannot be opened ({getattr(error, 'strerror', None) or error}): {USE}"
     if kind == stat.S_IFDIR:
-        return f"is a folder, no file: {USE}"
+        return f"is a folder, not a file: {USE}"
     if kind in (stat.S_IFCHR, stat.S_IFBLK):
-        return f"is a camera or another device, no file: cameras and streams are not supported yet; {USE}"
-    return f"is a pipe or socket, no file: streams are not supported yet; {USE}"
+        return f"is a camera or another device, not a file: cameras and streams are not supported yet; {USE}"
+    return f"is a pipe or socket, not a file: streams are not supported yet; {USE}"
 
 
 def _no_video(beginning: bytes) -> str:
@@ -153,5 +152,5 @@ def _no_video(beginning: bytes) -> str:
     for pattern, what in _NO_VIDEOS:
         if re.match(pattern, beginning, re.DOTALL):
             more = " For pictures use --img_folder." if "picture" in what else ""
-            return f"is {what}, no video file: {USE}{more}"
-    return f"cannot be opened: it is damaged, or no video that can be read here; {USE}"
+            return f"is {what}, not a video file: {USE}{more}"
+    return f"cannot be opened: it is damaged, or not in a supported video format; {USE}"

@@ -1,22 +1,21 @@
-"""A video instead of pictures: frames are read, shown to the model, drawn and written one after the other.
+"""Results of a video: frames are read, given to the model, drawn and written one after the other.
 
 For `street.mov` there are `street.mp4` (the overlays, without sound), `street.npz` and `street.json`. The
 `.npz` has the arrays of single images (see `records` and `body_records`) with the hands or people of all
-frames one after the other, K rows in the order of the F frames. Pixels are those of the frames as they are
-shown, upright and square, and so are those of the overlays, in which each frame is shown as long as in the
-clip. The `.npz` also has
+frames one after the other, K rows in the order of the F frames. Pixel coordinates are those of the frames as
+shown: upright, with square pixels. The overlays have the same pixels, and show each frame as long as the clip
+does. The `.npz` also has
 
 | name | shape | unit | meaning |
 |---|---|---|---|
 | frame_index | [K] | | which frame each hand or person is in, from 0 |
-| time_s | [K] | s | when that frame is shown, from the first frame |
-| frame_time_s | [F] | s | when each frame is shown, from the first, also those in which nothing was found |
-| fps | scalar | 1/s | frames per second on average: F over the duration, to the end of the last frame |
-| start_s | scalar | s | when the first frame is shown by the clip's own clock, on which its sound is too |
+| time_s | [K] | s | when that frame is shown, counted from the first frame |
+| frame_time_s | [F] | s | when each frame is shown, from the first; also frames without a hand or person |
+| fps | scalar | 1/s | frames per second on average: F divided by the duration, to the end of the last frame |
+| start_s | scalar | s | when the first frame is shown on the clip's own clock, which its sound shares |
 
-The `.json` describes them. Only frames that are being processed are in memory, and rows wait on disk. A batch
-of the model can hold crops of several frames, as for pictures. A clip is one result: its files appear when
-all of it is done.
+The `.json` describes the arrays. Only frames in process are in memory; rows wait on disk. A batch can hold
+crops of several frames, as for pictures. A clip is one result: its files appear when the whole clip is done.
 """
 
 from __future__ import annotations
@@ -50,11 +49,11 @@ FIELDS = parse_fields(__doc__)
 
 
 class ClipSink:
-    """One video and one file of parameters for all frames.
+    """Writes one video and one file of parameters for all frames.
 
     Args:
-        folder: gets them.
-        options: what is made.
+        folder: the output folder.
+        options: which results are made.
         source: the clip, and the times of its frames.
 
     Raises:
@@ -91,7 +90,7 @@ class ClipSink:
         self._stack.__exit__(kind, error, traceback)
 
     def all_kept(self) -> Note | None:
-        """See `ImageSink`, also for all others."""
+        """See `ImageSink`, also for the other methods."""
         return self.folder.finished(self.clip.key, self.digest) if self.options.resume else None
 
     def drawer(self, plain: Drawer) -> Drawer:
@@ -121,7 +120,7 @@ class ClipSink:
                 files[f"{key}.mp4"] = self.writer.path
             if self.options.save_params:
                 files |= self._parameters(key, found)
-        # without a digest --resume processes the clip again: lost frames may be readable next time
+        # without a digest, --resume processes the clip again: lost frames may be readable next time
         digest = "" if self.lost else self.digest
         self.folder.commit(key, digest, files, found, math.prod(self.clip.size_px), failures)
 

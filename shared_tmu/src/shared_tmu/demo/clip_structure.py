@@ -1,8 +1,8 @@
-"""Whether a video file is complete, as far as its container shows.
+"""Finds damage in a video file, as far as its container shows it.
 
-FFmpeg continues after damage: it searches for the next readable place, and the part in between is missing
-without a message. Here the parts of a file are followed one by one, without decoding anything: each says
-where the next begins, and some have a checksum. Damage inside a part without one is not found this way.
+FFmpeg continues after damage: it searches for the next readable place, and drops the part in between without
+a message. Here the parts of a file are followed one by one, without decoding: each part says where the next
+begins, and some have a checksum. Damage inside a part without a checksum is not found.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from shared_tmu.demo.matroska import follow_matroska
 _PIECE = 1 << 20
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 _CHUNK = re.compile(rb"\d\d[A-Za-z]{2}|ix\d\d|JUNK|LIST|idx1|RIFF")
-"""Names of chunks among the frames of an .avi."""
+"""Names of chunks that may lie between the frames of an .avi."""
 
 _SYNC = 0x47
 
 
 def find_fault(file: BinaryIO) -> FaultError | None:
-    """Where the first damaged part of a file is; None if there is none, or the format cannot be checked."""
+    """The first damaged part of a file; None if there is none, or the format cannot be checked."""
     size = file.seek(0, os.SEEK_END)
     try:
         beginning = _read(file, 0, 16)
@@ -35,13 +35,13 @@ def find_fault(file: BinaryIO) -> FaultError | None:
         follow(file, size)
     except FaultError as fault:
         return fault
-    except OSError:  # of a disk that cannot be read
+    except OSError:  # a disk that cannot be read
         return FaultError(file.tell())
     return None
 
 
 def _follow_boxes(file: BinaryIO, size: int) -> None:
-    """An .mp4: only where the frames should end, since its tables say where each is."""
+    """An .mp4: only whether all frames are inside the file, since its tables give the place of each."""
     place = 0
     while place < size:
         head = _read(file, place, 16)
@@ -55,13 +55,13 @@ def _follow_boxes(file: BinaryIO, size: int) -> None:
 
 
 def _follow_riff(file: BinaryIO, size: int) -> None:
-    """An .avi: its chunks, and those among the frames."""
+    """An .avi: its chunks, and the chunks between the frames."""
     place = 0
     while place + 12 <= size:
         head = _read(file, place, 12)
         length = int.from_bytes(head[4:8], "little")
         if head[:4] != b"RIFF" or not 0 < length < 0xFFFFFFFF:
-            return  # something else behind it, or a recording that was not finished
+            return  # other data after the video, or a recording that was not finished
         if place + 8 + length > size:
             raise FaultError(size, is_end=True)
         _follow_chunks(file, place + 12, place + 8 + length, is_outside=True)
@@ -73,7 +73,7 @@ def _follow_chunks(file: BinaryIO, place: int, end: int, is_outside: bool = Fals
         head = _read(file, place, 12)
         length = int.from_bytes(head[4:8], "little")
         if not is_outside and not _CHUNK.match(head):
-            unpadded = _read(file, place - 1, 12)  # some writers leave the byte after an odd length out
+            unpadded = _read(file, place - 1, 12)  # some writers omit the padding byte after an odd length
             if not _CHUNK.match(unpadded):
                 raise FaultError(place)
             place, head, length = place - 1, unpadded, int.from_bytes(unpadded[4:8], "little")
@@ -85,7 +85,7 @@ def _follow_chunks(file: BinaryIO, place: int, end: int, is_outside: bool = Fals
 
 
 def _follow_pages(file: BinaryIO, size: int) -> None:
-    """An .ogv: pages with a number and a checksum each; the last of each stream says that it is."""
+    """An .ogv: pages, each with a number and a checksum; the last page of each stream is marked."""
     place = 0
     numbers: dict[bytes, int] = {}
     open_streams: set[bytes] = set()
@@ -110,13 +110,13 @@ def _follow_pages(file: BinaryIO, size: int) -> None:
 
 
 def _ogg_sum(content: bytes) -> int:
-    """Ogg's CRC-32: zip's, with all bits in the other order, from 0 and not inverted."""
+    """Ogg's CRC-32: as in zip files, but with reversed bit order, starting from 0 and not inverted."""
     turned = zlib.crc32(content.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{turned:032b}"[::-1], 2)
 
 
 def _follow_gif(file: BinaryIO, size: int) -> None:
-    """A .gif: blocks up to the one that ends it; bytes of 0 between blocks are let through."""
+    """A .gif: blocks up to the one that ends the file; zero bytes between blocks are accepted."""
     head = _read(file, 0, 13)
     place = 13 + _colours(head[10])
     while (kind := _read(file, place, 1)) != b";":
@@ -132,7 +132,7 @@ def _follow_gif(file: BinaryIO, size: int) -> None:
 
 
 def _colours(flags: int) -> int:
-    """Bytes of a table of colours."""
+    """Size of a table of colours in bytes."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
@@ -163,7 +163,7 @@ def _follow_packets(file: BinaryIO, size: int, first: int, length: int) -> None:
         marks = np.frombuffer(_read(file, place, many), np.uint8)[::length]
         if len(wrong := np.flatnonzero(marks != _SYNC)):
             raise FaultError(place + int(wrong[0]) * length)
-    lead = 4 if length == 192 else 0  # there, a time is in front of each packet
+    lead = 4 if length == 192 else 0  # in this variant, a time stamp precedes each packet
     if (size - first + lead) % length:
         raise FaultError(size, is_end=True)
 
@@ -181,4 +181,4 @@ _FOLLOWED: tuple[tuple[bytes, Callable[[BinaryIO, int], None]], ...] = (
     (rb"....(ftyp|styp|moov|moof|mdat|free|skip|wide|pnot|sidx|uuid)", _follow_boxes),
     (rb"", _follow_transport),
 )
-"""How a file begins, and how its parts are followed."""
+"""First bytes of a file, with the function that follows its parts."""

@@ -1,4 +1,4 @@
-"""Writes a video clip: MPEG-4, frames of any duration, and an error if the disk is full."""
+"""Writes a video clip: MPEG-4, frames of any duration; a full disk is an error."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from numpy.typing import NDArray
 from shared_tmu.errors import InputError
 
 CODEC = "mpeg4"
-"""MPEG-4 part 2 by FFmpeg's own encoder: no other library, whose licence or patents would bind users."""
+"""MPEG-4 part 2 by FFmpeg's own encoder: it needs no other library, whose licence or patents would bind
+users.
+"""
 
 TICKS_PER_S = 60000
-"""Times are written in these: all usual frame rates and milliseconds are whole numbers of them."""
+"""Unit in which times are written: the periods of all usual frame rates, and milliseconds, are whole numbers
+of it.
+"""
 
 BEST_QUALITY, WORST_QUALITY = "2", "4"
-"""Coarseness of the encoder's steps, 1 to 31."""
+"""Quantiser of the encoder, 1 (finest) to 31."""
 
 LONGEST_SIDE_PX = 8190
-"""That MPEG-4 part 2 can hold."""
+"""Longest side of a frame in MPEG-4 part 2."""
 
 Image = NDArray[np.uint8]
 
@@ -31,7 +35,7 @@ class ClipWriter:
     """Writes a video; a context manager.
 
     Args:
-        path: of the file, which is there as soon as a frame is.
+        path: path of the file, which is created with the first frame.
         size_px: width and height of every frame.
     """
 
@@ -40,14 +44,14 @@ class ClipWriter:
         self._sink: _Sink | None = None
         self._container: Any = None
         self._stream: Any = None
-        self._waiting: Any = None  # the last packet, whose length the next frame tells
+        self._waiting: Any = None  # the last packet: its duration is known with the next frame
 
     def write(self, frame: Image, time_s: float) -> None:
-        """Append a frame `[H, W, 3]`, BGR, to be shown from `time_s` on.
+        """Append a frame `[H, W, 3]`, BGR, which is shown from `time_s` on.
 
         Raises:
             InputError: videos of this size cannot be written.
-            OSError: the disk is full, or cannot be written to any more.
+            OSError: the disk is full or can no longer be written to.
         """
         import av
 
@@ -65,7 +69,7 @@ class ClipWriter:
         """Complete the file; the last frame is shown until `end_s`.
 
         Raises:
-            OSError: as `write`.
+            OSError: as in `write`.
         """
         if self._container is None:
             return
@@ -109,8 +113,8 @@ class ClipWriter:
         width, height = self.size_px
         if max(self.size_px) > LONGEST_SIDE_PX:
             raise InputError(
-                f"an overlay video of {width} x {height} pixels cannot be written, MPEG-4 holds at most "
-                f"{LONGEST_SIDE_PX}: use --no-overlays for parameters alone."
+                f"an overlay video of {width} x {height} pixels cannot be written, because MPEG-4 allows at "
+                f"most {LONGEST_SIDE_PX} pixels per side: use --no-overlays to save parameters only."
             )
         self._sink = _Sink(self.path)
         self._container = av.open(self._sink, mode="w", format="mp4")
@@ -123,7 +127,7 @@ class ClipWriter:
 
 
 class _Sink:
-    """A file for FFmpeg, which does not report write errors: the error is kept, and raised later."""
+    """A file for FFmpeg, which does not report write errors: an error is stored here and raised later."""
 
     def __init__(self, path: Path) -> None:
         self.file: BinaryIO = path.open("wb", buffering=0)
@@ -132,7 +136,7 @@ class _Sink:
         self.is_open = True
 
     def write(self, content: bytes) -> int:
-        """All of it, or the error is kept."""
+        """Write all of it, or store the error."""
         rest = memoryview(content)
         while self.is_open and self.error is None and rest:
             try:
@@ -142,6 +146,6 @@ class _Sink:
         return len(content)
 
     def check(self) -> None:
-        """Raise what went wrong since the beginning."""
+        """Raise the error that was stored, if any."""
         if self.error is not None:
             raise self.error

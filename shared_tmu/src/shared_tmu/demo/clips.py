@@ -1,8 +1,8 @@
 """Video files read frame by frame, each with the time at which it is shown.
 
-Convention: a clip's pictures are upright and have square pixels, whatever its file holds; times are in
-seconds from the first frame. Times are those of the container, so frames of any duration are read correctly.
-If a time is missing or impossible, the frame follows the previous one after the usual interval.
+Convention: a clip's frames are upright and have square pixels, however its file stores them; times are in
+seconds from the first frame. Times come from the container, so frames of any duration are read correctly. If
+a time is missing or impossible, the frame follows the previous one after the usual interval.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from shared_tmu.pictures.images import Picture
 from shared_tmu.pictures.listing import Source, shortened
 
 USUAL_FPS = 25.0
-"""Of clips of one frame that say nothing, and of containers without times."""
+"""Frame rate that is assumed if the file gives none: a clip of one frame, or a container without times."""
 
 MOST_FPS = 500.0
-"""Where a file says more it counts milliseconds, and none of its frames is that short."""
+"""Highest plausible frame rate: a higher one is the file's time unit (milliseconds), not a frame rate."""
 
 LONGEST_FRAME_S = 3600.0
-"""A frame that would be shown for longer has a wrong time."""
+"""Longest plausible duration of a frame: a longer one comes from a wrong time."""
 
 _COVERS = ("attached_pic", "timed_thumbnails", "still_image")
 _log = logging.getLogger(__name__)
@@ -44,9 +44,9 @@ class Clip:
     """A video file that can be read.
 
     Attributes:
-        path: where it is.
+        path: path of the file.
         size_px: width and height as shown: upright, with square pixels.
-        frames: how many the file says there are, which may be wrong; None if it does not.
+        frames: number of frames that the file states, which may be wrong; None if it states none.
     """
 
     path: Path
@@ -55,36 +55,39 @@ class Clip:
 
     @property
     def key(self) -> str:
-        """What its results are called."""
+        """Name of its results."""
         return shortened(self.path.stem)
 
     @classmethod
     def open(cls, path: Path) -> Clip:
-        """Look at a video.
+        """Read a video's properties.
 
         Raises:
-            InputError: there is no such file, it is no video, or no frame can be read from it.
+            InputError: the file does not exist, is not a video, or no frame can be read from it.
         """
         with open_file(path) as file, closing(open_container(file, path)) as container:
             stream = _video_of(container, path)
             decoder = _Decoder(container, stream)
             first = next(iter(decoder), None)
             if first is None:
-                raise InputError(f"no frame can be read from --video {path}: it holds none, or is damaged.")
+                raise InputError(
+                    f"no frame can be read from --video {path}: it is empty or damaged; name another video "
+                    "file."
+                )
             height, width = upright(first, pixel_aspect(stream)).shape[:2]
             return cls(path, (width, height), stream.frames or None)
 
     def source(self, index: int) -> Source:
-        """A frame, with the name that messages and boxes files use for it."""
+        """A frame, with its name in messages and boxes files."""
         return Source(self.path, f"{self.path.name}:{index}", str(index))
 
 
 class ClipReader:
-    """Reads a clip once, from the beginning; iterating gives the frames in order, one at a time.
+    """Reads a clip once, from the beginning; iteration yields the frames in order.
 
     Attributes:
-        times_s: when each frame that was read is shown, from the first.
-        start_s: when the first is shown by the file's own clock.
+        times_s: when each frame that was read is shown, counted from the first.
+        start_s: when the first frame is shown, on the file's own clock.
         end_s: when the last frame ends.
     """
 
@@ -122,33 +125,33 @@ class ClipReader:
         return len(self.times_s) / self.end_s if self.end_s > 0 else USUAL_FPS
 
     def problems(self) -> list[str]:
-        """What is damaged, once all has been read."""
+        """What is damaged; complete when the whole clip has been read."""
         return self._damage
 
     def _cut_off(self) -> str:
         read, told = len(self.times_s), self.clip.frames or 0
         count = f"{read} of {told}" if told > read else f"{read}"
-        return f"{self.clip.path.name}: {count} frames could be read, the rest is damaged or cut off"
+        return f"{self.clip.path.name}: {count} frames could be read; the rest is damaged or missing"
 
 
 class _Decoder:
-    """The frames of a stream in the order in which they are shown, and what was wrong on the way."""
+    """Yields the frames of a stream in the order in which they are shown, and notes damage."""
 
     def __init__(self, container: Any, stream: Any) -> None:
         self.container, self.stream = container, stream
         self.is_broken_off = False
         self.frames = 0
-        self._lost: list[int] = []  # frames that had been given out before each part that does not decode
+        self._lost: list[int] = []  # number of frames that were decoded before each damaged part
         self._faulty: list[int] = []
         self._is_stream = "mpegts" in container.format.name
-        self._waited: int | None = None  # packets since one that was broken, where that may be a joint
+        self._waited: int | None = None  # packets since a broken one that may be the joint of two streams
 
     def __iter__(self) -> Iterator[Any]:
         from av import FFmpegError
 
         is_begun = False
         for packet in self._packets():
-            # what comes before a key frame cannot be decoded in an intact file either
+            # packets before the first key frame cannot be decoded in an intact file either
             is_begun |= packet is not None and packet.is_keyframe
             if self._breaks(packet, is_begun):
                 self._faulty.append(self.frames)
@@ -167,10 +170,10 @@ class _Decoder:
                 yield frame
 
     def _breaks(self, packet: Any, is_begun: bool) -> bool:
-        """Whether the container says that something is missing in a packet, or before it.
+        """Whether the container marks that something is missing in a packet, or before it.
 
-        Where intact streams were joined it says so too, but a key frame follows: the next packet, or the one
-        after it, since FFmpeg takes a stream apart one packet ahead.
+        Joints of intact streams are marked too, but there a key frame follows: the next packet, or the one
+        after it, since FFmpeg parses a stream one packet ahead.
         """
         if not self._is_stream:
             return packet is not None and packet.is_corrupt
@@ -186,21 +189,21 @@ class _Decoder:
         return False
 
     def _packets(self) -> Iterator[Any]:
-        """All packets, then None: the decoder gives what it still has."""
+        """All packets, then None, which makes the decoder return the frames that it still has."""
         from av import FFmpegError
 
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size:
                     yield packet
-        except (FFmpegError, OSError):  # of a disk that cannot be read, too
+        except (FFmpegError, OSError):  # also a disk that cannot be read
             self.is_broken_off = True
         yield None
 
     def damage(self, clip: Clip, times_s: list[float]) -> list[str]:
-        """A sentence for each kind of damage that was met."""
+        """One sentence for each kind of damage that was found."""
         name, said = clip.path.name, []
-        for places, what in ((self._lost, "cannot be decoded"), (self._faulty, "came out with faults")):
+        for places, what in ((self._lost, "cannot be decoded"), (self._faulty, "was decoded with errors")):
             if places:
                 at = min(places[0], len(times_s) - 1)
                 many = "1 part of it" if len(places) == 1 else f"{len(places)} parts of it"
@@ -209,7 +212,7 @@ class _Decoder:
 
 
 class _Clock:
-    """Times of frames, from the first, that always grow."""
+    """Strictly increasing times of frames, counted from the first."""
 
     def __init__(self, stream: Any) -> None:
         rate = stream.average_rate or stream.guessed_rate
@@ -233,7 +236,7 @@ class _Clock:
         step = self._step()
         shown = self._last + step if told is None else told - self._shift
         if not 0 < shown - self._last <= LONGEST_FRAME_S:
-            if told is not None and abs(shown - self._last) > 1:  # another count of time begins
+            if told is not None and abs(shown - self._last) > 1:  # the clock starts again
                 self._shift = told - (self._last + step)
             shown = self._last + step
         self._steps.append(shown - self._last)
@@ -248,13 +251,14 @@ class _Clock:
         return self._last + length
 
     def _step(self) -> float:
-        """The usual distance of frames."""
+        """The usual interval between frames."""
         recent = self._steps[-25:]
         return median(recent) if recent else self._usual_s
 
 
 def _video_of(container: Any, path: Path) -> Any:
-    """The stream that is shown: the file's default, else the first; covers and thumbnails are none.
+    """The stream that is shown: the file's default, else the first; cover pictures and thumbnails are
+    ignored.
 
     Raises:
         InputError: there is none, or it cannot be decoded.
@@ -264,21 +268,23 @@ def _video_of(container: Any, path: Path) -> Any:
     if not videos:
         what = "sound and a cover picture" if covers else "sound" if container.streams.audio else "no video"
         raise InputError(
-            f"no frame can be read from --video {path}: it holds {what} only; name a file with a video."
+            f"no frame can be read from --video {path}: it holds only {what}; name a file with a video."
         )
     chosen = next((one for one in videos if "default" in str(one.disposition)), videos[0])
     if chosen.codec_context is None:
         raise InputError(
-            f"--video {path} is in a format that cannot be decoded here: convert it, e.g. to H.264."
+            f"--video {path} uses a codec that cannot be decoded here: convert it, e.g. to H.264."
         )
     width, height = chosen.codec_context.width, chosen.codec_context.height
     shown = shown_size(width, height, pixel_aspect(chosen))
     if math.prod(shown) > MAX_FRAME_PIXELS:
         raise InputError(
-            f"--video {path} has frames of {shown[0]} x {shown[1]} pixels, more than the "
-            f"{MAX_FRAME_PIXELS // 10**6} megapixels that are decoded: make it smaller first."
+            f"--video {path} has frames of {shown[0]} x {shown[1]} pixels, more than the limit of "
+            f"{MAX_FRAME_PIXELS // 10**6} megapixels: scale it down first."
         )
     if len(videos) > 1:
-        _log.info("%s holds %d videos: number %d is used.", path.name, len(videos), videos.index(chosen) + 1)
-    chosen.thread_type = "NONE"  # damage is met where it is, and no frames wait in threads
+        _log.info(
+            "%s holds %d video streams: number %d is used.", path.name, len(videos), videos.index(chosen) + 1
+        )
+    chosen.thread_type = "NONE"  # so that damage is reported where it is, and no frames wait in threads
     return chosen

@@ -21,12 +21,12 @@ BUDGET_S = 30.0
 
 
 class Comparer:
-    """Predicts each batch three times; times the three on the first batch it sees.
+    """Predicts each batch in three ways, and times the three on the first batch.
 
     Args:
-        predictor: its own way of merging gives the results that are saved.
-        machine: lock that is held while timing; the demo's other threads hold it while they compute.
-        timeline: records when the predictor's own way is run.
+        predictor: its merging setting gives the results that are saved.
+        machine: lock that is held during timing; the demo's other threads hold it while they compute.
+        timeline: records when the predictor's own setting runs.
     """
 
     def __init__(self, predictor: Predictor, machine: threading.Lock, timeline: Timeline) -> None:
@@ -45,12 +45,14 @@ class Comparer:
     def predict(
         self, images: Sequence[NDArray[np.float32] | None], masks: Sequence[Mask | None] = ()
     ) -> list[Prediction]:
-        """As `Predictor.predict`, with each way's results in `others`, its caption with its time."""
+        """Like `Predictor.predict`, with the results of each setting in `others`; captions include the
+        times.
+        """
         if not self.timings:
             with self.machine:
                 self.predictor.prepare(
                     images, masks
-                )  # the number format and packing of the results are timed
+                )  # time the number format and packing with which the results are made
                 self.predictor.unpatch()
                 self._measure(images, masks)
         mesh_of = self.predictor.subject.mesh_of
@@ -67,7 +69,7 @@ class Comparer:
         return predictions
 
     def table(self) -> list[tuple[str, str, str, str]]:
-        """Rows of name, time per hand, speed-up, distance of the vertices from the baseline's."""
+        """Rows of name, time per hand, speed-up, and distance of the vertices from the baseline's."""
         rows = [("", f"ms per {self.predictor.subject.one}", "speed-up", "vertices moved (mm)")]
         base = self.timings["baseline"].median_s if self.timings else 0.0
         for name, timing in self.timings.items():
@@ -77,7 +79,7 @@ class Comparer:
         return rows
 
     def _add_distances(self, meshes: Mapping[str, NDArray[np.float32]]) -> None:
-        """The vertices of one hand or person; values that are not finite are reported when it is saved."""
+        """The vertices of one hand or person; values that are not finite are reported on saving."""
         with np.errstate(invalid="ignore"):
             moved_m = {
                 name: float(np.linalg.norm(mesh - meshes["baseline"], axis=-1).mean())

@@ -1,4 +1,4 @@
-"""How results were made: facts for the `.json`, and the digest by which `--resume` decides whether existing
+"""How results were made: facts for the `.json`, and the digest with which `--resume` decides whether existing
 results are still valid.
 """
 
@@ -19,13 +19,13 @@ from shared_tmu.programs.identity import digest_of, file_sha256, weights_sha256
 from shared_tmu.schedule import Schedule
 
 PLACES = ("img_folder", "video", "out_folder", "file_type")
-"""Options on inputs and output folder: each image has a digest of its own instead."""
+"""Options that name inputs and the output folder: each image has its own digest instead."""
 
 PACE = ("batch_size", "draw_processes", "report", "resume", "dtype_reason")
-"""Options on speed and reports, which change results by rounding at most."""
+"""Options for speed and reports, which change results at most by rounding."""
 
 BY_CONTENT = ("checkpoint", "boxes", "detector", "detector_dir")
-"""Options whose files count by their content: weights, boxes, the detector with its files."""
+"""Options whose files are included by content: weights, boxes, the detector with its files."""
 
 
 def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
@@ -47,8 +47,8 @@ def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
 
 
 def options_digest(options: DemoOptions, detector: Detector, model: nn.Module) -> str:
-    """A digest of everything except the image that decides the contents of the result files: every option
-    counts, also a future one, unless it is named above.
+    """A digest of everything except the image that decides the contents of the result files. Every option is
+    included, also a new one, unless it is listed above.
     """
     finds = finder(detector)
     left_out = {*PLACES, *PACE, *BY_CONTENT}
@@ -67,13 +67,13 @@ def options_digest(options: DemoOptions, detector: Detector, model: nn.Module) -
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it; files count by what they hold."""
+    """A value in JSON's types; files are represented by their content."""
     if isinstance(value, Path):
         return file_sha256(value) if value.is_file() else str(value)
     if isinstance(value, Schedule | torch.dtype):
         return str(value)
     if isinstance(value, torch.device):
-        return value.type  # one GPU is as good as another
+        return value.type  # every GPU gives the same results
     if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
@@ -82,7 +82,7 @@ def _plain(value: Any) -> Any:
 
 
 def _detector_files(name: str, folder: Path, segments: bool) -> list[list[Any]]:
-    """Name, size and time of change of all files that such a detector may read."""
+    """Name, size and modification time of all files that such a detector may read."""
     if (name not in ("yolo", "vitdet") and not segments) or not folder.is_dir():
         return []
     found = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]

@@ -1,4 +1,4 @@
-"""Arrays that grow along their first dimension and lie on disk: memory does not grow with them."""
+"""Arrays on disk that grow along their first dimension, without growing in memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-_FORMAT: Any = np.lib.format  # whose functions have no types
+_FORMAT: Any = np.lib.format  # this module has no type annotations
 
 
 class GrowingArrays:
-    """Named arrays, each a file of raw numbers while it grows; a context manager that closes these.
+    """Named arrays, each a file of raw numbers while it grows; a context manager that closes the files.
 
     Args:
-        folder: for the files, which stay.
+        folder: where the files are made; they are not removed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,7 @@ class GrowingArrays:
         """Add rows `[k, ...]` to each array.
 
         Raises:
-            OSError: they cannot be written.
+            OSError: the rows cannot be written.
         """
         for name, rows in arrays.items():
             if name not in self._files:
@@ -51,8 +51,8 @@ class GrowingArrays:
 
         Args:
             path: of the file.
-            names: what to save, in order.
-            whole: those of them that did not grow here, and those to which nothing was ever added.
+            names: arrays to save, in order.
+            whole: arrays that did not grow here, and arrays to which nothing was added.
 
         Raises:
             OSError: it cannot be written.
@@ -88,5 +88,5 @@ class GrowingArrays:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for file in self._files.values():
-            with suppress(OSError):  # a full disk: `save`, or what ends the run, has said so
+            with suppress(OSError):  # a full disk: `save`, or the error that ends the run, has reported it
                 file.close()

@@ -1,7 +1,7 @@
 """A process that makes the result files of images; `drawing` starts it and calls `main`.
 
-It reads pickles from stdin - first the `Drawer`, then one `Job` after another - and answers each on stdout.
-It ends when stdin does, so it never outlives the run that started it, whichever way that ends.
+It reads pickles from stdin - first the `Drawer`, then one `Job` after another - and writes an answer to each
+on stdout. It ends when stdin is closed, so it never outlives the run that started it, even if that is killed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Drawn:
     """The answer to one job.
 
     Attributes:
-        files: name to content; empty after an error.
-        seconds: that it took.
-        error: what went wrong on purpose, to be raised again.
-        failure: what went wrong otherwise, in words.
+        files: contents by name; empty after an error.
+        seconds: time that the job took.
+        error: one of our own errors, to be raised again.
+        failure: description of any other error.
     """
 
     files: dict[str, bytes]
@@ -49,7 +49,7 @@ def draw(drawer: Drawer, job: Job) -> Drawn:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer until the requests end."""
+    """Answer requests until there are no more."""
     drawer = pickle.load(requests)
     _answer(answers, "ready")
     while True:
@@ -66,8 +66,8 @@ def _answer(answers: BinaryIO, content: object) -> None:
 
 
 def main() -> None:
-    """Serve on stdin and stdout; what libraries print goes to stderr."""
+    """Serve on stdin and stdout; output of libraries goes to stderr."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    with suppress(BrokenPipeError, EOFError):  # the run that asked has ended
+    with suppress(BrokenPipeError, EOFError):  # the run that sent the request has ended
         serve(sys.stdin.buffer, answers)

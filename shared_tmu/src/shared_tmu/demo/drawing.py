@@ -1,9 +1,8 @@
-"""Finishing images behind the model: draw, write meshes and pictures, save; in threads, the work in
-processes.
+"""Draws, writes and saves images after the model, in threads; the work itself is done in processes.
 
 Each thread has a process of its own, which draws one image at a time at a lower priority than the model; the
-results come back as bytes and this process writes them, so the ledger has one owner. If a process dies, its
-image is reported as failed, and the process is replaced.
+results return as bytes and this process writes them, so only one process uses the output folder. If a process
+dies, its image is reported as failed, and the process is replaced.
 """
 
 from __future__ import annotations
@@ -26,26 +25,26 @@ from shared_tmu.demo.saving import Drawer
 from shared_tmu.errors import TMUError
 
 NICENESS = 10
-"""How much lower drawing processes rank than the model: each core gives them about a tenth while the model
-wants all of it, and everything while it waits. Lower still, and images pile up until the model has to wait;
-higher, and they slow it down.
+"""How much the priority of drawing processes is lowered (nice value): they get about a tenth of each core
+while the model uses it, and all of it while the model waits. With a lower priority, images pile up until the
+model has to wait; with a higher one, drawing slows the model down.
 """
 
 IMAGES_PER_PROCESS = 16
-"""For fewer images it does not pay to start a process: it loads for seconds."""
+"""For fewer images, starting a process is not worthwhile: it takes seconds to load."""
 
 MAX_PROCESSES = 8
 PIPE_BYTES = 1 << 20
-"""Room in the pipes to and from a process: images pass in a few large steps."""
+"""Capacity of the pipes to and from a process: images pass in a few large steps."""
 
 
 def choose_processes(asked: int | None, images: int, draws: bool) -> int:
-    """How many processes draw.
+    """The number of drawing processes.
 
     Args:
-        asked: by the user, None to decide here.
-        images: how many there are to process.
-        draws: whether there is anything to draw.
+        asked: number that the user asked for; None to decide here.
+        images: number of images to process.
+        draws: whether anything is drawn.
     """
     if not draws:
         return 0
@@ -81,39 +80,39 @@ class DrawingProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def configure(self, drawer: Drawer) -> None:
-        """Tell it what to save, and wait until it is ready.
+        """Send what is to be saved of each image, and wait until the process is ready.
 
         Raises:
-            TMUError: it died.
+            TMUError: the process died.
         """
         if self._ask(drawer) != "ready":
             raise TMUError(
-                f"a process that draws was started and did not get ready ({self._ending()}): see above for "
-                "its reason, or draw in this process with --draw_processes 0."
+                f"a drawing process did not start ({self._ending()}): its own messages above give the "
+                "reason; --draw_processes 0 draws without such processes."
             )
 
     def draw(self, job: Job) -> Drawn:
-        """Make one image's files there; if the process dies of it, that is the answer."""
+        """Make one image's files in the process; if the process dies, the answer says so."""
         answer = self._ask(job)
         if isinstance(answer, Drawn):
             return answer
-        return Drawn({}, 0.0, failure=f"the process that drew it died ({self._ending()})")
+        return Drawn({}, 0.0, failure=f"the drawing process died ({self._ending()})")
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can draw more."""
+        """Whether the process can draw more."""
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """End it now; a thread that waits for its answer learns that it died."""
+        """Kill the process now; a thread that waits for its answer is told that it died."""
         self._process.kill()
 
     def clear(self) -> None:
-        """End it, if nobody waits for it, and free what it held here."""
+        """End the process, unless a thread waits for it, and free its resources."""
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
@@ -122,7 +121,7 @@ class DrawingProcess:
         self._process.wait()
 
     def _ask(self, request: object) -> Any:
-        """The answer, None if the process died."""
+        """The answer; None if the process died."""
         pipe_in, pipe_out = self._process.stdin, self._process.stdout
         assert pipe_in is not None
         assert pipe_out is not None
@@ -139,16 +138,16 @@ class DrawingProcess:
         if code is None or code >= 0:
             return f"exit status {code}"
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        return f"{name}, perhaps for lack of memory" if name == "SIGKILL" else name
+        return f"{name}, possibly out of memory" if name == "SIGKILL" else name
 
 
 class Finisher:
-    """Threads that make and save the files of images; a context manager that ends the processes.
+    """Threads that make and save the files of images; a context manager that ends the drawing processes.
 
-    The processes start loading at once.
+    The processes start loading immediately.
 
     Args:
-        processes: how many processes draw; 0 draws in a thread of this one.
+        processes: number of drawing processes; 0 draws in a thread of this process.
     """
 
     def __init__(self, processes: int) -> None:
@@ -166,16 +165,16 @@ class Finisher:
 
     @property
     def pids(self) -> list[int]:
-        """Ids of the drawing processes."""
+        """The ids of the drawing processes."""
         return [process.pid for process in self._processes]
 
     @contextmanager
     def running(self, drawer: Drawer, save: Callable[[Job, Drawn], None]) -> Iterator[None]:
-        """Take images inside the `with` block; on leaving it, drop those that `drain` did not wait for.
+        """Accept images inside the `with` block; at its end, drop those that `drain` did not wait for.
 
         Args:
-            drawer: what is saved of every image.
-            save: told a job and what was drawn, in one thread at a time. What it raises ends the run.
+            drawer: makes the files of an image.
+            save: gets a job and its files, in one thread at a time. An error that it raises ends the run.
         """
         slots: list[int | None] = [*range(len(self._processes))] or [None]
         for slot in slots:
@@ -195,10 +194,10 @@ class Finisher:
                 thread.join()
 
     def put(self, job: Job) -> None:
-        """Hand on an image whose crops are predicted, waiting for room.
+        """Add an image whose crops are predicted; waits for room.
 
         Raises:
-            Exception: what `save` raised on an earlier image.
+            Exception: the error that `save` raised for an earlier image.
         """
         self._channel.put(job)
 
@@ -206,12 +205,12 @@ class Finisher:
         """Wait until everything is saved.
 
         Raises:
-            Exception: what `save` raised.
+            Exception: the error that `save` raised.
         """
         self._channel.end()
         for thread in self._threads:
             thread.join()
-        for _ in self._channel:  # raises what a thread failed with
+        for _ in self._channel:  # raises the error of a thread
             pass
 
     def __enter__(self) -> Finisher:
@@ -237,7 +236,7 @@ class Finisher:
                 with self._saving:
                     save(job, drawn)
                 del job, drawn  # not kept while waiting for the next
-        except BaseException as error:  # handed to the thread that asked
+        except BaseException as error:  # raised in the thread that waits
             self._channel.fail(error)
 
     def _draw_in_process(self, drawer: Drawer, job: Job, slot: int) -> Drawn:

@@ -1,14 +1,14 @@
-"""A part of a file that cannot be right."""
+"""A damaged part of a file."""
 
 from __future__ import annotations
 
 
 class FaultError(Exception):
-    """Says where.
+    """Record where the damage is.
 
     Args:
-        place: byte at which the part begins.
-        is_end: whether the file ends before the part does: it is cut off.
+        place: byte at which the damaged part begins.
+        is_end: whether the file ends inside the part, that is, it was cut off.
     """
 
     def __init__(self, place: int, is_end: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What a clip's files are made of: the table of its arrays, a drawn frame, and frames brought into order."""
+"""Parts of a clip's results: the table of its arrays, drawing a frame, and writing frames in order."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Rows = Mapping[str, NDArray[Any]]
 
 
 def clip_table(table: Table, more: tuple[Field, ...]) -> Table:
-    """The table of a clip: that of single images, and what only clips have."""
+    """The table of a clip: that of single images, with the entries that only clips have."""
     fields = (*table.fields, *more)
     once = (*table.per_image, "frame_time_s", "fps", "start_s")
-    # the rows of a clip are too many for the .json
+    # a clip has too many rows for the .json
     only = {one.name for one in fields if one.name not in once}
     return Table(fields, once, (*table.npz_only, "frame_time_s", *sorted(only)), table.many, table.extra)
 
 
 @dataclass(frozen=True)
 class FrameDrawer(Drawer):
-    """Draws a frame instead of an image's files."""
+    """Draws a frame, instead of making an image's files."""
 
     def files(self, job: Job) -> dict[str, bytes]:
         """`frame`: the pixels with all meshes over them, BGR, if overlays are wanted; `arrays`: an `.npz` of
-        what is in it.
+        the hands or people in it.
 
         Raises:
             InputError: the model gave numbers that are not finite.
@@ -56,12 +56,12 @@ class FrameDrawer(Drawer):
 
 
 class FrameOrder:
-    """Brings frames, which are done in any order, into order, and writes them.
+    """Writes frames in order; they may be finished in any order.
 
     Args:
-        writer: of the overlay video; None for none.
-        rows: get what was found.
-        times_s: when each frame is shown; has that of a frame by the time it is added.
+        writer: writer of the overlay video; None for none.
+        rows: arrays to which the hands or people are added.
+        times_s: when each frame is shown; must contain the time of a frame when that frame is added.
     """
 
     def __init__(self, writer: ClipWriter | None, rows: GrowingArrays, times_s: Sequence[float]) -> None:
@@ -78,12 +78,12 @@ class FrameOrder:
         found: Rows | None = None,
         release: Callable[[], None] | None = None,
     ) -> None:
-        """Take a frame; without a picture of it, the one before is shown for longer.
+        """Add a frame; if it has no picture, the previous one is shown for longer.
 
         Args:
-            index: which frame.
-            picture: with meshes.
-            found: arrays with what is in it along their first dimension.
+            index: number of the frame.
+            picture: the frame with meshes.
+            found: arrays with the frame's hands or people along their first dimension.
             release: called when the frame has left memory.
         """
         with self._lock:

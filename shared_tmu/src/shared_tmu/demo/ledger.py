@@ -1,11 +1,11 @@
-"""The output folder and what is finished in it, written so that a kill at any moment loses no finished result
-and leaves no half-written file, and so that a user's file is never overwritten or removed.
+"""The output folder and the record of finished results in it. A kill at any moment loses no finished result
+and leaves no half-written file, and a user's file is never overwritten or removed.
 
 Each image has a note in `.finished/` (see `notes`), which is written first and says what every file will
 hold. Files are written in `.staging/` and renamed into place. A resumed run therefore knows which results are
 valid: an image is done when all its files have the content that its note describes. A file with other content
-was put there or changed by somebody else; the image is then refused by name. Nothing in the folder depends on
-the time or on how often a run was stopped.
+was put there or changed by somebody else; the results of that image are then not written, and it is listed as
+failed. Nothing in the folder depends on the time or on how often a run was stopped.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from shared_tmu.errors import InputError
 NOTES = ".finished"
 STAGING = ".staging"
 MARK = "of-shared-tmu"
-"""A file that tells our `.staging` from a folder of that name that the user has."""
+"""A file that distinguishes our `.staging` from a folder of the user with the same name."""
 
 _OF_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE}
-"""Errors that would also affect the next image; others concern the file names or folders of one image."""
+"""Errors that would also affect the next image; other errors concern only one image."""
 
 _log = logging.getLogger(__name__)
 
 
 class ResultError(InputError):
-    """The results of one image cannot be put into the output folder; those of others can."""
+    """The results of one image cannot be written to the output folder; other images are not affected."""
 
 
 class OutputFolder:
-    """Results of a run; a context manager that locks the folder and clears `.staging/` away at the end.
+    """Results of a run; a context manager that locks the folder and removes `.staging/` at the end.
 
     Args:
-        folder: made if needed.
-        options: digest of the options that matter for the results.
+        folder: the output folder, created if needed.
+        options: digest of the options that affect the results.
 
     Raises:
         InputError: the folder cannot be made or written to, or another run is writing to it.
@@ -59,8 +59,8 @@ class OutputFolder:
             for part in (NOTES, STAGING):
                 if (folder / part).is_symlink():
                     raise InputError(
-                        f"{folder / part} is a link; it is not followed: remove it, or name another "
-                        "--out_folder."
+                        f"{folder / part} is a link, and links are not followed here: remove it, or choose "
+                        "another --out_folder."
                     )
                 (folder / part).mkdir(exist_ok=True)
             self._lock = _lock(folder)
@@ -69,8 +69,8 @@ class OutputFolder:
             (self.staging / MARK).write_bytes(b"1")
         except OSError as error:
             raise InputError(
-                f"--out_folder {folder} cannot be written to ({error.strerror or error}): "
-                "name another folder."
+                f"--out_folder {folder} cannot be written to ({error.strerror or error}): choose another "
+                "folder."
             ) from error
 
     def __enter__(self) -> OutputFolder:
@@ -89,11 +89,11 @@ class OutputFolder:
             os.close(self._lock)
 
     def count_notes(self) -> int:
-        """Images that an earlier run has written something for."""
+        """Number of images for which an earlier run has written results."""
         return sum(1 for _ in (self.folder / NOTES).rglob("*.json"))
 
     def note(self, key: str) -> Note | None:
-        """The note of an image, None if there is none; an invalid note is ignored with a message."""
+        """The note of an image; None if there is none. An invalid note is ignored with a warning."""
         try:
             return read_note(self._place(f"{NOTES}/{key}.json"), key)
         except (ValueError, ResultError) as error:
@@ -103,8 +103,8 @@ class OutputFolder:
             return None
 
     def finished(self, key: str, digest: str) -> Note | None:
-        """The note of an image if this very file is done with these options and all its results are still
-        there as they were written.
+        """The note of an image if the same file was finished with the same options and all its results are
+        still unchanged.
         """
         note = self.note(key)
         if note is None or (note.digest, note.options) != (digest, self.options):
@@ -121,18 +121,18 @@ class OutputFolder:
         pixels: int,
         problems: Sequence[str] = (),
     ) -> None:
-        """Write all results of one image; those of an earlier run that have no successor are removed.
+        """Write all results of one image; results of an earlier run that are not replaced are removed.
 
         Args:
-            key: of the image.
-            digest: of the image file.
-            files: name under the output folder to content, or to a file in `staging` that is moved.
-            found: how many hands or people.
-            pixels: of the image.
-            problems: what was wrong with boxes that could not be used.
+            key: name of the image's results.
+            digest: digest of the image file.
+            files: by name in the output folder, the content, or a file in `staging` that is moved.
+            found: number of hands or people.
+            pixels: number of pixels of the image.
+            problems: why boxes could not be used.
 
         Raises:
-            ResultError: a file that this program did not write is in the way, or a name is too long here;
+            ResultError: a file that this program did not write has one of the names, or a name is too long;
                 nothing was changed.
             InputError: nothing can be written any more (full disk, rights).
         """
@@ -154,15 +154,15 @@ class OutputFolder:
     def require_free(
         self, key: str, names: Iterable[str], same: Mapping[str, tuple[Stamp, ...]] | None = None
     ) -> None:
-        """Refuse to write over what this program did not write.
+        """Refuse to overwrite files that this program did not write.
 
         Args:
-            key: of the image.
-            names: of its results.
-            same: contents that may be written over too, by name: those that are about to be written.
+            key: name of the image's results.
+            names: file names of its results.
+            same: by name, contents that may be overwritten too, because they are about to be written.
 
         Raises:
-            ResultError: it would.
+            ResultError: a file would be overwritten.
         """
         note = self.note(key)
         written = note.written() if note else {}
@@ -179,15 +179,15 @@ class OutputFolder:
             raise ResultError(
                 f"results of {key} were not written: {shown} in {self.folder} "
                 f"{'was' if len(taken) == 1 else 'were'} not written by this program, or changed since; "
-                "move such files away, or name another --out_folder."
+                "move such files away, or choose another --out_folder."
             )
 
     @contextmanager
     def writing(self, key: str) -> Iterator[None]:
-        """Say whose results could not be written, if that happens inside the `with` block.
+        """Name the image whose results could not be written, if that happens inside the `with` block.
 
         Raises:
-            ResultError: these cannot be written.
+            ResultError: the results of this image cannot be written.
             InputError: nothing can be written any more (full disk, rights).
         """
         try:
@@ -199,13 +199,13 @@ class OutputFolder:
                     f"cannot write the results of {key} to {self.folder} ({reason})."
                 ) from error
             raise InputError(
-                f"cannot write the results of {key} to {self.folder} ({reason}); what was "
-                "finished before is complete: make room, then go on with --resume."
+                f"cannot write the results of {key} to {self.folder} ({reason}); results finished before "
+                "are complete: free some space, then continue with --resume."
             ) from error
 
     @property
     def staging(self) -> Path:
-        """Where files that are too large for memory are written before `commit` moves them into place."""
+        """Folder for files that are too large for memory, before `commit` moves them into place."""
         return self.folder / STAGING
 
     def _replace(self, path: Path, content: bytes | Path) -> None:
@@ -218,40 +218,41 @@ class OutputFolder:
         staged.replace(path)
 
     def _remove(self, name: str, written: Sequence[Stamp]) -> None:
-        """Remove an old result, unless somebody has changed it."""
+        """Remove an old result, unless it was changed."""
         path = self._place(name)
         if any(stamp.fits(path) for stamp in written):
             path.unlink()
         else:
-            _log.warning("%s is of an earlier run and was changed since: it stays.", path)
+            _log.warning("%s is from an earlier run and was changed since, so it is kept.", path)
 
     def _note_path(self, key: str) -> Path:
         return self._place(f"{NOTES}/{key}.json")
 
     def _place(self, name: str) -> Path:
-        """The path of a file; never through a link, which could lead out of the folder."""
+        """The path of a file; never through a link, which could point outside the folder."""
         path = self.folder
         *folders, _ = name.split("/")
         for part in folders:
             path = path / part
             if os.path.lexists(path) and not stat.S_ISDIR(path.lstat().st_mode):
                 raise ResultError(
-                    f"results of {name} were not written: {path} is a link or file, not a folder."
+                    f"results of {name} were not written: {path} is a link or a file, not a folder; move it "
+                    "away, or choose another --out_folder."
                 )
         return self.folder / name
 
     def _clear_staging(self) -> None:
-        """Remove what a run that was killed has left.
+        """Remove the files that a killed run has left.
 
         Raises:
-            InputError: the folder of that name is not ours.
+            InputError: the folder of that name was not made by this program.
         """
         if not self.staging.is_dir():
             return
         if any(self.staging.iterdir()) and not (self.staging / MARK).is_file():
             raise InputError(
-                f"{self.staging} was not made by this program, which keeps unfinished files there: move it "
-                "away, or name another --out_folder."
+                f"{self.staging} was not made by this program, which needs that name for unfinished files: "
+                "move it away, or choose another --out_folder."
             )
         # the marker file last
         for path in sorted(self.staging.iterdir(), key=lambda path: path.name == MARK):
@@ -260,7 +261,7 @@ class OutputFolder:
 
 
 def _lock(folder: Path) -> int | None:
-    """Lock a folder until the process ends or the descriptor is closed; None where the system cannot."""
+    """Lock a folder until the process ends or the descriptor is closed; None if the system cannot lock."""
     try:
         import fcntl
     except ImportError:
@@ -271,7 +272,7 @@ def _lock(folder: Path) -> int | None:
     except BlockingIOError as error:
         os.close(descriptor)
         raise InputError(
-            f"another run is writing to --out_folder {folder}: wait for it, or name another folder."
+            f"another run is writing to --out_folder {folder}: wait until it ends, or choose another folder."
         ) from error
     except OSError:  # file systems without locks
         os.close(descriptor)

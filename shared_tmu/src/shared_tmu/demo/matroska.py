@@ -1,7 +1,7 @@
 """The parts of an .mkv or .webm, followed one by one.
 
-Elements lie in each other and beside each other without gaps. Names and checksums: RFC 8794 (EBML) and
-RFC 9559 (Matroska). Recordings that were made live do not say how long the segment and its clusters are.
+Elements are nested, and follow each other without gaps. Names and checksums: RFC 8794 (EBML) and RFC 9559
+(Matroska). Live recordings do not give the length of the segment and its clusters.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ _SEGMENT, _CLUSTER, _TRACKS = 0x18538067, 0x1F43B675, 0x1654AE6B
 _EBML, _CRC, _TRACK, _TRACK_NUMBER = 0x1A45DFA3, 0xBF, 0xAE, 0xD7
 _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xA3, 0xA0, 0xA1
 _OUTER = {_CLUSTER, _TRACKS, 0x114D9B74, 0x1549A966, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367}
-"""Names of what lies in a segment: one of them ends a cluster of unknown length."""
+"""Ids of the elements of a segment: each of them ends a cluster of unknown length."""
 
 _PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
 class _Element:
-    """Where an element is: its name, its beginning, its content's, and its end (None: not told)."""
+    """Where an element is: its id, its beginning, the beginning of its content, and its end (None if not
+    given).
+    """
 
     name: int
     place: int
@@ -34,16 +36,16 @@ class _Element:
 
 
 def follow_matroska(file: BinaryIO, size: int) -> None:
-    """Go through a file.
+    """Check a file.
 
     Raises:
-        FaultError: where something cannot be right.
+        FaultError: a part is damaged.
     """
     place = 0
     while place < size:
         element = _element(file, place, size)
         if element.name not in (_EBML, _SEGMENT):
-            return  # something else behind it
+            return  # other data after the video
         if element.end is not None and element.end > size:
             raise FaultError(size, is_end=True)
         if element.name == _SEGMENT:
@@ -58,11 +60,11 @@ class _Segment:
         self.tracks: set[int] = set()
 
     def follow(self, place: int) -> int:
-        """Go through it from a place on; where it ends."""
+        """Check a segment from a position on; returns where it ends."""
         while place < self.end:
             element = _element(self.file, place, self.end)
             if element.name in (_EBML, _SEGMENT):
-                return place  # another file behind this one
+                return place  # another file follows
             if element.name == _CLUSTER:
                 place = self._cluster(element)
                 continue
@@ -84,7 +86,7 @@ class _Segment:
                         self.tracks.add(int.from_bytes(content, "big"))
 
     def _cluster(self, cluster: _Element) -> int:
-        """Go through a cluster; where it ends."""
+        """Check a cluster; returns where it ends."""
         if cluster.end is not None and cluster.end > self.end:
             raise FaultError(cluster.place, is_end=True)
         place, end = cluster.inside, self.end if cluster.end is None else cluster.end
@@ -114,7 +116,7 @@ class _Segment:
             raise FaultError(block.place)
 
     def _require_sum(self, checksum: _Element, end: int) -> None:
-        """The checksum of a cluster is over all that follows in it."""
+        """The checksum of a cluster covers all of the cluster that follows it."""
         told = int.from_bytes(_read(self.file, checksum.inside, 4), "little")
         found, place = 0, checksum.inside + 4
         self.file.seek(place)
@@ -139,7 +141,7 @@ def _children(file: BinaryIO, parent: _Element) -> Iterator[_Element]:
 
 
 def _element(file: BinaryIO, place: int, end: int) -> _Element:
-    """The element at a place of a part that goes to `end`."""
+    """The element at a position in a part that ends at `end`."""
     head = _read(file, place, 12)
     many = 9 - head[0].bit_length() if head else 9
     if many > 4:
@@ -154,8 +156,8 @@ def _element(file: BinaryIO, place: int, end: int) -> _Element:
 
 
 def _number(content: bytes) -> tuple[int | None, int]:
-    """A number of variable length at the beginning, None if all its bits are set, and the bytes it takes,
-    0 if there is none.
+    """The number of variable length at the beginning (None if all its bits are set) and its length in bytes
+    (0 if there is none).
     """
     many = 9 - content[0].bit_length() if content and content[0] else 9
     if many > len(content):

@@ -1,8 +1,8 @@
-"""Notes about finished images in the output folder; they are validated when read, because anybody can write
-them.
+"""Notes about finished images in the output folder; they are validated when read, because anybody may have
+changed them.
 
-A note is a small JSON file. It says what an image's results were made from and what the files contain, so
-that a later run can distinguish its own files from those of the user. A note cannot name a file of another
+A note is a small JSON file. It records what an image's results were made from and what the files contain, so
+that a later run can distinguish the program's files from the user's. A note cannot name a file of another
 image or outside the folder.
 """
 
@@ -18,21 +18,21 @@ from pathlib import Path
 from typing import Any
 
 MAX_NOTE_BYTES = 16 << 20
-"""Size limit of a note: ten thousand hands with four files each need a quarter of it."""
+"""Size limit of a note; ten thousand hands with four files each need a quarter of it."""
 
 MAX_PIXELS = 10**10
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a file holds: its size in bytes and its SHA-256."""
+    """The content of a file: its size in bytes and its SHA-256."""
 
     size: int
     sha256: str
 
     @classmethod
     def of(cls, content: bytes | Path) -> Stamp:
-        """Of bytes, or of a regular file.
+        """The record for bytes, or for a regular file.
 
         Raises:
             OSError: the file cannot be read.
@@ -53,16 +53,16 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Note:
-    """What is known about the results of one image.
+    """The record of one image's results.
 
     Attributes:
-        digest: of the image file.
-        options: digest of the options that matter for the results.
-        files: names, with what each holds once all are in place.
-        found: how many hands or people.
-        pixels: of the image.
-        problems: what was wrong with boxes that could not be used.
-        replaced: what the run before had written; not empty only while files are being replaced.
+        digest: digest of the image file.
+        options: digest of the options that affect the results.
+        files: names, with the content that each has when all are in place.
+        found: number of hands or people.
+        pixels: number of pixels of the image.
+        problems: why boxes could not be used.
+        replaced: files of the previous run; empty except while files are being replaced.
     """
 
     digest: str
@@ -74,13 +74,13 @@ class Note:
     replaced: Mapping[str, tuple[Stamp, ...]] = field(default_factory=dict)
 
     def written(self) -> dict[str, tuple[Stamp, ...]]:
-        """All files that this and earlier runs have written for the image and that may still exist."""
+        """All files that this run and earlier ones have written for the image and that may still exist."""
         names = {*self.files, *self.replaced}
         now = {name: (self.files[name],) if name in self.files else () for name in names}
         return {name: (*now[name], *self.replaced.get(name, ())) for name in sorted(names)}
 
     def to_bytes(self) -> bytes:
-        """As it is saved."""
+        """The content of the note's file."""
         content: dict[str, Any] = {
             "digest": self.digest,
             "options": self.options,
@@ -95,14 +95,14 @@ class Note:
 
 
 def read_note(path: Path, key: str) -> Note | None:
-    """The note of an image, None if there is none.
+    """The note of an image; None if there is none.
 
     Args:
-        path: where it is.
-        key: what the image's results are called.
+        path: path of the note.
+        key: name of the image's results.
 
     Raises:
-        ValueError: what is there is no note of that image; the message says why.
+        ValueError: the file is not a note of that image; the message says why.
     """
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
@@ -135,20 +135,20 @@ def _parse(content: Any, key: str) -> Note:
         for name, value in _entries(content.get("replaced", {}), key)
     }
     pixels = _whole(content["pixels"], "pixels", MAX_PIXELS)
-    # each hand or person leaves kilobytes in some file; more than that was not found
+    # each hand or person takes kilobytes in some file, so a larger number cannot be right
     most = 1000 + sum(stamp.size for stamp in files.values()) // 16
     found = _whole(content["found"], "found", most)
     return Note(content["digest"], content["options"], files, found, pixels, tuple(texts[2:]), replaced)
 
 
 def _entries(value: Any, key: str) -> list[tuple[str, Any]]:
-    """Names with what is said about them, each a result of this image: beside the others, called like it."""
+    """Names with their contents; each must be a name of a result of this image."""
     if not isinstance(value, dict):
         raise ValueError("files must be an object")
     for name in value:
         ending = name.removeprefix(key)
         if ending == name or ending[:1] not in ("_", ".") or any(c in ending for c in "/\\\0"):
-            raise ValueError(f"it names {name!r:.80}, which is no result of this image")
+            raise ValueError(f"it names {name!r:.80}, which is not a result of this image")
     return list(value.items())
 
 
@@ -160,7 +160,7 @@ def _items(value: Any) -> list[Any]:
 
 def _whole(value: Any, name: str, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise ValueError(f"{name!r} is no whole number from 0 to {most}")
+        raise ValueError(f"{name!r} is not a whole number from 0 to {most}")
     return value
 
 
@@ -170,5 +170,5 @@ def _to_list(stamp: Stamp) -> list[Any]:
 
 def _stamp(value: Any) -> Stamp:
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], str):
-        raise ValueError("a file is described by its size and SHA-256")
+        raise ValueError("each file must have its size and SHA-256")
     return Stamp(_whole(value[0], "size", 1 << 60), value[1])

@@ -45,31 +45,34 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """Everything a command line decides.
+    """All settings of a command line.
 
     Attributes:
         img_folder: folder of pictures, or one picture.
         video: a clip to process instead.
-        out_folder: where results go.
+        out_folder: folder for results.
         file_type: patterns of file names, see `listing.list_images`.
         run: how tokens are merged.
-        dtype: of the weights; `dtype_reason` says why.
-        packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.runtime.packing`.
+        dtype: number format of the weights; `dtype_reason` says why.
+        packed: multiply by packed copies of the weights if the CPU supports it, see
+            `shared_tmu.runtime.packing`.
         checkpoint: None for the bundled weights.
-        config_path: its configuration; None looks beside it, see `ModelFormat.load`.
+        config_path: the checkpoint's configuration; None looks beside the checkpoint, see `ModelFormat.load`.
         body_path: None for the bundled body model.
-        detector: one of the subject's.
+        detector: one of the subject's detectors.
         boxes: boxes file for the detector `boxes`.
-        detector_dir: where the files of yolo and vitdet are.
+        detector_dir: folder of the files of yolo and vitdet.
         body_detector: which network finds people for vitdet.
-        rescale_factor: how much larger than the box the crop is; None until the model says it.
+        rescale_factor: size of the crop relative to the box; None takes the model's value.
         batch_size: crops per model call.
         focal_px: focal length of the whole image; None for the published 5000 / 256 times its longer side.
-        overlays: whether meshes are drawn over the photographs; `side_view` and `full_frame` belong to these.
-        side_view, full_frame, save_mesh, save_params, compare, tokens: what is saved.
-        draw_processes: processes that draw; 0 draws in this one; None decides by the number of images.
-        report: JSON-lines file that gets a record of how the time was spent.
-        resume: keep what an earlier run with the same options finished.
+        overlays: whether meshes are drawn over the photographs; `side_view` and `full_frame` are kinds of
+            overlays.
+        side_view, full_frame, save_mesh, save_params, compare, tokens: which results are saved.
+        draw_processes: number of drawing processes; 0 draws in this process; None decides by the number of
+            images.
+        report: JSON-lines file to which a record of the time spent is appended.
+        resume: keep results of an earlier run with the same options.
     """
 
     img_folder: Path
@@ -104,12 +107,12 @@ class DemoOptions:
 
     @property
     def draws_on_photographs(self) -> bool:
-        """Whether the photographs are still needed after the crops were cut out."""
+        """Whether the photographs are still needed after cropping."""
         return self.overlays or self.compare
 
     @property
     def draws(self) -> bool:
-        """Whether making an image's files is work for other processes."""
+        """Whether making an image's files is enough work for separate processes."""
         return self.draws_on_photographs or self.save_mesh or self.tokens
 
     @property
@@ -122,7 +125,7 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
     """Read a command line; None reads the process's own.
 
     Raises:
-        TMUError: a value that cannot be what it should be.
+        TMUError: a value is invalid.
         SystemExit: `--help`, an unknown flag, or a value of the wrong type.
     """
     given = vars(build_parser(program).parse_args(arguments))
@@ -140,11 +143,11 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
     run = with_mask(run, given, program)
     for flag in ("compare", "tokens"):
         if given[flag] and schedule.is_off:
-            raise InputError(f"--{flag} was asked for with --r off, which merges nothing: try --r 5x20.")
+            raise InputError(f"--{flag} needs merging, but --r is off: try --r 5x20.")
     if given["tokens"] and find_method(run.method).mixes:
         raise InputError(
             f"--tokens was asked for with --method {run.method}, which mixes all tokens, so there are no "
-            "groups to draw: leave one out."
+            "groups to draw: leave one of the two out."
         )
     require_something_to_save(given)
     if given["video"] is not None:
@@ -163,12 +166,13 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
 
 
 def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
-    """The parser of `parse_options`; defaults are in its help."""
+    """The parser of `parse_options`; its help shows the defaults."""
     subject = demo_subject(program.estimates)
     many = subject.many
     parser = argparse.ArgumentParser(
         description=f"Meshes of all {many} in a folder of pictures, by {program.name} with token merging: "
-        f"finds the {many}, predicts them in batches, saves pictures, meshes and parameters for each image.",
+        f"finds the {many}, predicts them in batches, and saves pictures, meshes and parameters for each "
+        "image.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_published(parser, program, subject)
@@ -184,13 +188,22 @@ def _add_published(parser: argparse.ArgumentParser, program: ModelProgram, subje
     add(
         "--checkpoint",
         type=named_path,
-        help=f"weights; without it {program.default_checkpoint.name}, which is bundled",
+        help=f"weights; default: the bundled {program.default_checkpoint.name}",
     )
     add("--config", dest="config_path", type=named_path, help=CONFIG_HELP)
     shown = group.add_mutually_exclusive_group().add_argument
     shown("--img_folder", type=named_path, default=Path("images"), help="folder of pictures, or one picture")
-    shown("--video", type=named_path, help="a video instead: overlay video and one .npz for the whole clip")
-    add("--out_folder", type=named_path, default=Path("out_demo"), help="where results go; made if needed")
+    shown(
+        "--video",
+        type=named_path,
+        help="process a video instead: gives an overlay video and one .npz for the whole clip",
+    )
+    add(
+        "--out_folder",
+        type=named_path,
+        default=Path("out_demo"),
+        help="folder for results; created if needed",
+    )
     add("--side_view", action=switch, default=False, help=f"also show each {subject.one} from the side")
     add(
         "--full_frame", action=switch, default=True, help=f"also draw all {subject.many} over the whole image"
@@ -200,22 +213,27 @@ def _add_published(parser: argparse.ArgumentParser, program: ModelProgram, subje
     add(
         "--rescale_factor",
         type=positive_number,
-        help=f"how much larger than the {subject.one}'s box the crop is; without it as the model says, "
+        help=f"size of the crop relative to the {subject.one}'s box; default: the model's value, "
         f"usually {subject.scale:g}",
     )
     if "vitdet" in subject.detectors:
-        add("--body_detector", choices=BODY_DETECTORS, default="vitdet", help="finds people for vitdet")
+        add(
+            "--body_detector",
+            choices=BODY_DETECTORS,
+            default="vitdet",
+            help="network that finds people for vitdet",
+        )
     add(
         "--file_type",
         nargs="+",
         default=["*.jpg", "*.png"],
         metavar="PATTERN",
-        help="which files are images; case does not matter, and .jpeg counts as .jpg",
+        help="which files of the folder are images; case is ignored, and .jpg includes .jpeg",
     )
 
 
 def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
-    add = parser.add_argument_group("token merging and the model").add_argument
+    add = parser.add_argument_group("model and token merging").add_argument
     add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, 0.9x12, total:98, ...")
     add("--method", default="tome", help=f"how tokens are matched: {METHOD_HELP}")
     add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
@@ -223,7 +241,7 @@ def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         "--no_unmerge",
         "--no-unmerge",
         action="store_true",
-        help="merge-only: the head reads the short sequence, or a sparse grid if it needs the full one",
+        help="merge-only: the head reads the merged tokens, or a sparse grid if it needs all positions",
     )
     add(
         "--protect",
@@ -240,13 +258,11 @@ def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     )
     add_mask_flags(add)
     add("--device", default="auto", help=DEVICE_HELP)
-    about = "number format of the weights; auto: bfloat16 where the device computes in it"
+    about = "number format of the weights; auto: bfloat16 if the device computes in it"
     add("--dtype", choices=("auto", *DTYPES), default="float32", help=about)
     add("--packed", action=argparse.BooleanOptionalAction, default=True, help=PACKED_HELP)
     body = program.estimates
-    add(
-        body.body_flag, dest="body_path", type=named_path, help=f"{body.body_file}; without it {body.bundled}"
-    )
+    add(body.body_flag, dest="body_path", type=named_path, help=f"{body.body_file}; default: {body.bundled}")
 
 
 def _add_detection(parser: argparse.ArgumentParser, program: ModelProgram, subject: DemoSubject) -> None:
@@ -262,7 +278,7 @@ def _add_detection(parser: argparse.ArgumentParser, program: ModelProgram, subje
         "--detector_dir",
         type=named_path,
         default=program.data_dir / "detectors",
-        help="where the files of other detectors are",
+        help="folder with the files of other detectors",
     )
 
 
@@ -272,23 +288,26 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add(
         "--focal",
         type=positive_number,
-        help="focal length of the whole image in pixels; without it 5000/256 x longer side",
+        help="focal length of the whole image in pixels; default: 5000/256 x its longer side",
     )
     add("--overlays", action=switch, default=True, help="draw meshes over the photographs")
     add(
-        "--save_params", action=switch, default=True, help="save all parameters, one .npz and .json per image"
+        "--save_params",
+        action=switch,
+        default=True,
+        help="save all parameters, one .npz and one .json per image",
     )
     add(
         "--compare",
         action="store_true",
-        help="also show baseline, merge-only and TMU side by side, with times",
+        help="also show baseline, merge-only and TMU side by side, with their times",
     )
-    add("--tokens", action="store_true", help="also show which tokens merged, stage by stage")
-    add("--resume", action="store_true", help="keep what a run with the same options has finished")
+    add("--tokens", action="store_true", help="also show which tokens merged, block by block")
+    add("--resume", action="store_true", help="keep results of an earlier run with the same options")
     add(
         "--draw_processes",
         type=natural,
-        help="processes that draw and make meshes while the model runs; 0: a thread of this one does it; "
-        "without this flag one per core, fewer for few images",
+        help="number of processes that draw and make meshes while the model runs; 0: a thread of the main "
+        "process does it; default: one per core, fewer for few images",
     )
-    add("--report", type=named_path, help="append how the time was spent to this JSON-lines file")
+    add("--report", type=named_path, help="append a record of the time spent to this JSON-lines file")

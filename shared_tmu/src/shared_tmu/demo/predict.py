@@ -1,4 +1,4 @@
-"""Run the model on batches of hand crops from any number of images."""
+"""Runs the model on batches of crops from any number of images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared_tmu.runtime.precision import VertexError, convert
 
 Arrays = dict[str, NDArray[np.float32]]
 Output = Mapping[str, Tensor | Mapping[str, Tensor]]
-_COMPARED = 4  # crops that also run in float32, to report the error of another dtype
+_COMPARED = 4  # crops that are also run in float32, to measure the error of another dtype
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TokenGroups:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The model's prediction for one hand.
+    """The model's prediction for one hand or person.
 
     Attributes:
         output: the published keys that the subject keeps, without the batch dimension.
@@ -58,13 +58,14 @@ class Predictor:
     """A model on its device, run with one merging setting.
 
     Args:
-        program: brings `patch`.
-        model: in eval mode, in float32; moved to `device`, and to `dtype` once there are crops to compare on.
+        program: description of the model.
+        model: in eval mode, in float32; moved to `device`, and to `dtype` when the first crops are there for
+            comparison.
         run: how tokens are merged.
         device: where the model runs.
-        dtype: of its weights.
-        record: keep the merge plans of every hand.
-        packed: multiply by packed copies of the weights where a CPU can.
+        dtype: number format of its weights.
+        record: keep the merge plan of every crop.
+        packed: multiply by packed copies of the weights if the CPU supports it.
     """
 
     def __init__(
@@ -96,13 +97,12 @@ class Predictor:
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of the crops that the model takes, pixels."""
+        """Height and width of the model's crops, pixels."""
         return self.program.estimates.input_size(self.model)
 
     def warm_up(self, batch_size: int) -> None:
-        """Run once before timing starts, so that kernels are selected and memory is allocated.
-
-        On a CPU one crop is enough.
+        """Run once before timing, so that kernels are selected and memory is allocated. On a CPU one crop is
+        enough.
         """
         count = batch_size if self.device.type == "cuda" else 1
         with self.run.applied(self.program, self.model):
@@ -115,16 +115,16 @@ class Predictor:
         masks: Sequence[Mask | None] = (),
         run: Run | None = None,
     ) -> list[Prediction]:
-        """Predict what is in crops `[3, h, w]`; None stands for a crop whose result nobody needs.
+        """Predict crops `[3, h, w]`; None stands for a crop whose result is not needed.
 
-        `seconds` grows by the time during which the model itself ran, from the crops being on its device
-        until its output is there.
+        `seconds` grows by the time of the model itself, from its crops being on the device until its output
+        is there.
 
         Args:
             images: one batch.
-            masks: what each crop shows of its subject, `[h, w]` bool, None where that is not known; empty for
-                a run without masks.
-            run: another way of merging than the predictor's own; its time is not counted.
+            masks: pixels of each crop that show its subject, `[h, w]` bool, None if unknown; empty for a run
+                without masks.
+            run: a merging setting other than the predictor's own; its time is not counted.
 
         Raises:
             InputError: the device has too little memory for the batch.
@@ -162,7 +162,7 @@ class Predictor:
             self._packing.remove()
 
     def unpatch(self) -> None:
-        """Remove the patch. It is otherwise kept from batch to batch, because applying it checks every block,
+        """Remove the patch. The patch is otherwise kept between batches, because patching checks every block,
         which takes time in large models.
         """
         if self._handle is not None:
@@ -170,7 +170,7 @@ class Predictor:
         self._handle = self._patched_for = None
 
     def _patched(self, run: Run) -> PatchHandle | None:
-        """The model's patch for this way of merging; None if it is the model itself."""
+        """The model's patch for this merging setting; None for the unpatched model."""
         if self._patched_for != run:
             self.unpatch()
             if not run.schedule.is_off:
@@ -179,13 +179,13 @@ class Predictor:
         return self._handle
 
     def stacked(self, images: Sequence[NDArray[np.float32] | None]) -> Tensor:
-        """Crops as one batch `[B, 3, h, w]` on the device; zeros stand for what is None."""
+        """Crops as one batch `[B, 3, h, w]` on the device; zeros in place of None."""
         nothing = np.zeros((3, *self.input_size), np.float32)
         pixels = np.stack([nothing if image is None else image for image in images])
         return torch.from_numpy(pixels).to(self.device)
 
     def stacked_masks(self, masks: Sequence[Mask | None], run: Run) -> Tensor | None:
-        """Masks as `[B, h, w]` bool on the device, empty where not known; None for a run without."""
+        """Masks as `[B, h, w]` bool on the device, all False if unknown; None for a run without masks."""
         if not run.masks.drawn or not masks:
             return None
         nothing = np.zeros(self.input_size, bool)
@@ -199,10 +199,10 @@ class Predictor:
         self._convert(self.stacked([images[row] for row in there]), shown)
 
     def _convert(self, pixels: Tensor, shown: Tensor | None) -> None:
-        """Convert the model to `dtype`, and store in `dtype_error` how far that moves the vertices of these
+        """Convert the model to `dtype`, and store in `dtype_error` how far this moves the vertices of these
         crops.
 
-        Weights are then packed, and stay packed. The time that this takes, once, is `converting_s`.
+        The weights are then packed and stay packed. `converting_s` is the time of this one-time work.
         """
         if self._is_converted:
             return

@@ -1,4 +1,6 @@
-"""The stages before the model: read, detect and crop hands or people, in two threads that run ahead of it."""
+"""The stages before the model: read, detect and crop hands or people, in two threads that run ahead of the
+model.
+"""
 
 from __future__ import annotations
 
@@ -29,27 +31,27 @@ _log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
-    """Callbacks for images that are not processed further."""
+    """Callbacks for images that do not reach the model, and for problems."""
 
     def skip(self, source: Source, problems: Iterable[str], kept: Note | None = None) -> None:
-        """An image is done with: `kept` from an earlier run, or it could not be used."""
+        """An image needs no further work: `kept` from an earlier run, or it could not be used."""
 
     def complain(self, source: Source, problems: Iterable[str]) -> None:
         """There is a problem with an image that is still processed."""
 
 
 class Feeder:
-    """Gives out, in order, batches of crops and images in which nothing was found; a context manager that
-    ends its threads.
+    """Yields, in order, batches of crops and images in which nothing was found; a context manager that ends
+    its threads.
 
     Args:
         source: the images.
-        options: which detector, crops and batches.
+        options: settings of detector, crops and batches.
         detector: used in one thread.
-        subject: what is looked for and cut out.
+        subject: what is detected and cropped: hands or people.
         input_size: height and width of the crops, pixels.
-        kept: function from a source and its digest to the note of an image that an earlier run has done.
-        progress: called for images that are not processed further.
+        kept: function from a source and its digest to the note of an image that an earlier run has finished.
+        progress: its methods are called for images that do not reach the model, and for problems.
         report: gets times and counts.
         machine: lock that is held while this computes.
     """
@@ -87,11 +89,11 @@ class Feeder:
         self._thread.join()
 
     def __iter__(self) -> Iterator[Batch | Job]:
-        """Batches of crops, and images in which there are none, as they get ready."""
+        """Batches of crops, and images without crops, as they become ready."""
         return iter(self._ready)
 
     def is_through(self, job: Job) -> None:
-        """An image has left memory: another may come in."""
+        """Tell the threads that an image has left memory, so that another can be read."""
         if job.image is not None:
             self.budget.give_back(job.size_px[0] * job.size_px[1])
 
@@ -106,13 +108,13 @@ class Feeder:
             self._ready.end()
         except ChannelClosedError:
             pass
-        except BaseException as error:  # handed to the thread that asked
+        except BaseException as error:  # raised in the thread that waits
             self._ready.fail(error)
         finally:
             reader.close()
 
     def _take(self, loaded: Loaded) -> Iterator[Batch | Job]:
-        """What is ready after one more image."""
+        """The batches that are ready after one more image."""
         source = loaded.source
         if loaded.is_coming:
             yield from self._batcher.finish()
@@ -121,7 +123,7 @@ class Feeder:
         note = self.kept(source, loaded.digest) if loaded.is_finished else None
         if note is not None:
             self.progress.skip(source, note.problems, kept=note)
-            if note.pixels > batching.LARGE_PIXELS:  # as when it was read
+            if note.pixels > batching.LARGE_PIXELS:  # as in the thread that reads
                 yield from self._batcher.finish()
             yield from self._batcher.add_finished(note.found, note.pixels)
             if note.pixels > batching.LARGE_PIXELS:
@@ -150,7 +152,7 @@ class Feeder:
             yield job
 
     def _prepare(self, loaded: Loaded) -> Job | None:
-        """Find hands or people and cut them out; None, and said so, if the image cannot be used."""
+        """Find hands or people and crop them; reports an image that cannot be used and returns None."""
         source, picture = loaded.source, loaded.picture
         assert picture is not None
         try:
@@ -180,12 +182,12 @@ class Feeder:
         return job
 
     def _cut(self, loaded: Loaded, detection: Detection[Any]) -> Job:
-        """Cut out what was found; a box that cannot be cut out is left out, and named."""
+        """Crop what was found; a box that cannot be cropped is left out and reported."""
         assert loaded.picture is not None
         image = loaded.picture.bgr
         boxes, crops, masks, problems = [], [], [], list(detection.problems)
         scale = self.options.rescale_factor
-        assert scale is not None, "the model has said it"
+        assert scale is not None, "the model gives it"
         for box in detection.boxes:
             try:
                 crop = self.subject.crop(image, box, scale, self.input_size)

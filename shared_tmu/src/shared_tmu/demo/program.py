@@ -1,4 +1,4 @@
-"""The demo's command line, and a run of it: from a source, through a session, into a sink."""
+"""The demo's command line and a run of the demo: from a source, through a session, into a sink."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from shared_tmu.programs.console import run_program
 from shared_tmu.programs.model_program import ModelProgram
 
 MANY_FRAMES = 1000
-"""Assumed number of frames of a clip whose file does not state it."""
+"""Number of frames that is assumed if a clip's file does not state it."""
 
 
 def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 only if every image was processed."""
-    # problems with a file are reported by a message of our own
+    # problems with a file are reported by our own messages
     warnings.filterwarnings("ignore", module="PIL")
     asked: list[DemoOptions] = []
 
@@ -36,21 +36,21 @@ def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
 
     def interrupted() -> str:
         if asked and asked[0].video is not None:
-            return "Interrupted. A clip is saved when all of it is done: nothing was saved."
-        return "Interrupted. Finished images are complete; the same command with --resume continues here."
+            return "Interrupted. A clip is saved only when all of it is done, so nothing was saved."
+        return "Interrupted. Finished images are complete; run the same command with --resume to continue."
 
     return run_program(work, interrupted)
 
 
 def run_demo(program: ModelProgram, options: DemoOptions) -> int:
-    """Process a folder of images, or a clip; what fails is reported at the end and does not stop the rest.
+    """Process a folder of images, or a clip; failures are reported at the end and do not stop the rest.
 
     Returns:
         Exit status: 1 if anything failed.
 
     Raises:
         TMUError: before any work, if there are no images, the output folder cannot be written to, or the
-            model or the detector cannot be made; later, if the output folder cannot be written to any more.
+            model or the detector cannot be loaded; later, if the output folder can no longer be written to.
     """
     timeline = Timeline()
     source = open_pictures(options) if options.video is None else open_video(options)
@@ -62,7 +62,7 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
         model = program.load_model(options.checkpoint, options.body_path, options.config_path).eval()
         if options.rescale_factor is None:
             options = replace(options, rescale_factor=subject.scale_of(model))
-        # a schedule that does not fit raises its error before any work
+        # an unsuitable schedule raises its error before any work
         options.run.check(program, model)
         folder.options = options_digest(options, detector, model)
         sink = _sink(source, folder, options)
@@ -77,7 +77,7 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
 
 
 def _sink(source: PictureSource | VideoSource, folder: OutputFolder, options: DemoOptions) -> ImageSink:
-    """Where the results of a source go."""
+    """The sink for the results of a source."""
     if isinstance(source, VideoSource):
         return ClipSink(folder, options, source)
     return FileSink(folder, options)

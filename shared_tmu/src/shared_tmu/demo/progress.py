@@ -1,4 +1,4 @@
-"""A progress bar that is not broken up by log messages."""
+"""A progress bar that log messages do not break."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def progress(total: int | None, unit: str = "images") -> Any:
 
 
 class _Bar:
-    """The bar, and logging sent above it, opened and closed together."""
+    """The bar, with log messages written above it, opened and closed together."""
 
     def __init__(self, bar: Any, redirect: Any) -> None:
         self._bar, self._redirect = bar, redirect

@@ -1,4 +1,4 @@
-"""Reading images ahead of need, in a thread."""
+"""Reads images ahead of their use, in a thread."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from shared_tmu.pictures.images import Picture, PictureFile
 from shared_tmu.pictures.listing import Source
 
 READ_AHEAD = 2
-"""Decoded images that wait at most."""
+"""Largest number of decoded images that wait."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The result of reading one image: one of picture, finished and problem is set; or none, to announce a
-    large image, which must be alone in memory, before it is read.
+    """The result of reading one image: one of `picture`, `is_finished` and `problem` is set, or none of them
+    to announce a large image that must be alone in memory.
 
     Attributes:
-        source: which image.
+        source: where the image comes from.
         digest: SHA-256 of the file; empty if it could not be read.
         picture: decoded.
-        is_finished: an earlier run has done it; it was not decoded.
+        is_finished: an earlier run has finished it, so it was not decoded.
         problem: why it could not be read.
         read_s: seconds spent reading and decoding.
     """
@@ -41,12 +41,12 @@ class Loaded:
 
     @property
     def is_coming(self) -> bool:
-        """Whether the image is large and not read yet: all before it must be handed on."""
+        """Whether the image is large and not read yet: all images before it must be processed first."""
         return self.picture is None and not self.is_finished and not self.problem
 
     @property
     def pixels(self) -> int:
-        """Of the decoded picture; 0 if there is none."""
+        """Number of pixels of the decoded picture; 0 if there is none."""
         return self.picture.size_px[0] * self.picture.size_px[1] if self.picture else 0
 
 
@@ -56,10 +56,10 @@ def read_ahead(
     budget: PixelBudget | None = None,
     depth: int = READ_AHEAD,
 ) -> Generator[Loaded, None, None]:
-    """Read images in a thread, in order, at most `depth` ahead of the one last taken.
+    """Read images in a thread, in order, at most `depth` images ahead of the one taken last.
 
     Args:
-        sources: what to read.
+        sources: the images to read.
         is_finished: function of the source and the digest of its bytes; finished images are not decoded.
         budget: reserves the pixels of each image before it is decoded; the code that drops the image releases
             them.
@@ -86,7 +86,7 @@ def run_ahead(
 def _in_thread(
     items: Iterable[Loaded], budget: PixelBudget | None, depth: int
 ) -> Generator[Loaded, None, None]:
-    """Iterate in a thread, in order, at most `depth` ahead of the one last taken."""
+    """Iterate in a thread, in order, at most `depth` items ahead of the one taken last."""
     waiting: Channel[Loaded] = Channel(depth)
 
     def work() -> None:
@@ -96,7 +96,7 @@ def _in_thread(
             waiting.end()
         except ChannelClosedError:
             pass
-        except BaseException as error:  # handed to the thread that asked
+        except BaseException as error:  # raised in the thread that waits
             waiting.fail(error)
 
     thread = threading.Thread(target=work, name="read-ahead", daemon=True)
@@ -113,8 +113,9 @@ def _in_thread(
 def _load(
     source: Source, is_finished: Callable[[Source, str], bool], budget: PixelBudget | None
 ) -> Iterator[Loaded]:
-    """The result for an image, announced first if it is large; time spent waiting for others is not
-    counted."""
+    """The result for an image, announced first if it is large; the time of waiting for memory is not
+    counted.
+    """
     started, waited = time.perf_counter(), 0.0
     taken = 0
 

@@ -22,15 +22,15 @@ STAGES = {
     "draw": "drawing",
     "save": "saving",
 }
-"""All stages except the model run in threads and processes of their own: their times overlap."""
+"""All stages except the model run in their own threads and processes, so their times overlap."""
 
 MEMORY_SAMPLES = 10
 
 
 @dataclass
 class Report:
-    """Running totals, for any thread; their size does not depend on the number of images, except for
-    failures.
+    """Running totals that any thread may add to; their size does not depend on the number of images, except
+    for failures.
 
     Attributes:
         images: processed in this run.
@@ -44,14 +44,16 @@ class Report:
             asked for.
         failures: names of images and what was wrong with them, one sentence each.
         unlisted: how many more there were.
-        seconds: by stage; "model" is the time during which a forward pass of the model was running.
+        seconds: time by stage; "model" is the time during which a forward pass of the model was running.
         wall_s: from the first image being read until the last file is written, without `converting_s`;
-            loading the model and its first, uncounted pass come before.
-        converting_s: spent once on changing the model's number format and comparing it with float32.
-        waited_for_crops_s: of that, how long the model waited for crops...
-        waited_for_files_s: ... and for images to be drawn and saved, the last ones included.
-        memory_mb: resident memory of this process and of those that draw, the largest seen in each tenth of
-            the images; empty where the system does not tell.
+            loading the model and its first, untimed pass come before.
+            converting_s: time spent once on converting the model's number format and comparing it with
+                float32.
+            waited_for_crops_s: part of `wall_s` in which the model waited for crops.
+            waited_for_files_s: part of `wall_s` in which it waited for images to be drawn and saved,
+                including the last.
+        memory_mb: resident memory of this process and the drawing processes, the largest value in each tenth
+            of the images; empty if the system does not report it.
     """
 
     many: str = "hands"
@@ -93,7 +95,7 @@ class Report:
                 setattr(self, name, getattr(self, name) + more)
 
     def fail(self, name: str, messages: Sequence[str], most: int | None = None) -> bool:
-        """Remember what was wrong with an image; beyond `most` failures only how many there were.
+        """Record the problems of an image; beyond `most` failures they are only counted.
 
         Returns:
             Whether the messages are listed.
@@ -107,17 +109,17 @@ class Report:
             return is_listed
 
     def failures_in_order(self, place: Callable[[str], int]) -> list[str]:
-        """Messages in the order of the images, whichever came first.
+        """Messages in the order of the images, independent of the order in which they came.
 
         Args:
-            place: an image's place in the order by its name.
+            place: function from an image's name to its place in the order.
         """
         in_order = sorted(self.failures, key=lambda failure: place(failure[0]))
         more = [f"and {self.unlisted} more"] if self.unlisted else []
         return [message for _, message in in_order] + more
 
     def sample_memory(self, done: float, drawing_pids: Sequence[int]) -> None:
-        """Look at the memory in use when a share `done` (0 to 1) of the images is finished."""
+        """Measure the memory in use when a share `done` (0 to 1) of the images is finished."""
         own, others = _resident_mb([os.getpid()]), _resident_mb(drawing_pids)
         if own is None or others is None:
             return
@@ -129,17 +131,18 @@ class Report:
 
     @property
     def busy(self) -> float:
-        """Share of the wall time during which a forward pass of the model was running."""
+        """Share of the wall time in which a forward pass of the model was running."""
         return self.seconds["model"] / self.wall_s if self.wall_s else 0.0
 
     def rows(self, model_crops: int, tokens: tuple[int, int] | None) -> list[tuple[str, str]]:
         """The closing table.
 
         Args:
-            model_crops: crops that the model has run on.
-            tokens: patch tokens that enter the trunk, and those left at its end; None if images differ.
+            model_crops: number of crops that the model has run on.
+            tokens: patch tokens that enter the trunk, and those left at its end; None if this differs between
+                images.
         """
-        images = f"{self.images}" + (f" (and {self.kept} kept from before)" if self.kept else "")
+        images = f"{self.images}" + (f" (and {self.kept} kept from an earlier run)" if self.kept else "")
         without = f" (none found in {self.empty} {self.unit})" if self.empty else ""
         rows = [(self.unit, images), (self.many, f"{self.found}{without}")]
         for stage, name in STAGES.items():
@@ -175,7 +178,7 @@ class Report:
         return ", ".join(parts) + why
 
     def record(self) -> dict[str, Any]:
-        """The same for a JSON-lines file."""
+        """The same facts, for a JSON-lines file."""
         return {
             self.unit: self.images,
             self.many: self.found,
@@ -194,7 +197,7 @@ class Report:
 
 
 def _resident_mb(pids: Sequence[int]) -> float | None:
-    """Resident memory of processes together, without those that have ended; None where it is not told."""
+    """Total resident memory of processes that have not ended; None if the system does not report it."""
     if not Path("/proc/self/status").is_file():
         return None
     total_kb = 0

@@ -22,21 +22,21 @@ from shared_tmu.pictures.panels import denormalise, encode, side_by_side, with_c
 from shared_tmu.programs.tables import ImageCamera, Record, to_npz
 
 CROP_PICTURE_PX = 384
-"""Side of the pictures of one hand or person."""
+"""Side of the pictures of one hand or person, pixels."""
 
 JPEG_LIMIT_PX = 65500
 
 
 @dataclass(frozen=True)
 class Drawer:
-    """What is saved of every image; can be sent to other processes.
+    """Makes the files of an image; can be sent to other processes.
 
     Attributes:
-        options: what to save.
+        options: which results to save.
         faces: triangles of the mesh, of a right hand, `[F, 3]`.
-        facts: about the model, for the `.json`.
+        facts: facts about the model, for the `.json`.
         grid: rows and columns of patches, for `--tokens`.
-        subject: what is shown.
+        subject: what is drawn: hands or people.
     """
 
     options: DemoOptions
@@ -46,7 +46,7 @@ class Drawer:
     subject: DemoSubject = HANDS
 
     def files(self, job: Job) -> dict[str, bytes]:
-        """Name under the output folder to content, for an image whose crops are all predicted.
+        """Contents by name in the output folder, for an image whose crops are all predicted.
 
         Raises:
             InputError: the model gave numbers that are not finite.
@@ -88,11 +88,11 @@ class ImageFiles:
         return files
 
     def mesh(self, record: Record) -> Mesh:
-        """A hand or person in the camera frame, faces outward."""
+        """A hand or person in the camera frame, with outward faces."""
         return self.subject.mesh(record, self.drawer.faces)
 
     def close_up(self, index: int) -> tuple[NDArray[np.uint8], View]:
-        """The picture around one of them `[S, S, 3]`, not mirrored, and the image's camera looking at it."""
+        """The picture around one hand or person `[S, S, 3]`, not mirrored, and the image's camera for it."""
         centre, side = self.subject.square(self.job.crops[index])
         half = side / 2
         box = (centre[0] - half, centre[1] - half, centre[0] + half, centre[1] + half)
@@ -117,7 +117,7 @@ class ImageFiles:
         return files
 
     def _overlay(self, index: int, mesh: Mesh) -> NDArray[np.uint8]:
-        """The crop, its mesh over it, and with `--side_view` from the side."""
+        """The crop, the crop with its mesh, and with `--side_view` the mesh from the side."""
         picture, view = self.close_up(index)
         panels = [picture, draw_meshes(picture, [mesh], view)]
         if self.options.side_view:
@@ -125,7 +125,7 @@ class ImageFiles:
         return side_by_side(panels)
 
     def _comparison(self, index: int) -> NDArray[np.uint8]:
-        """The photograph and the mesh of each way of merging, captioned with their times."""
+        """The photograph and the mesh for each merging setting, captioned with their times."""
         job = self.job
         photograph, view = self.close_up(index)
         panels = [with_caption(photograph, job.source.name)]
@@ -136,7 +136,7 @@ class ImageFiles:
         return side_by_side(panels)
 
     def full_frame(self) -> NDArray[np.uint8]:
-        """All meshes over the image."""
+        """The image with all meshes over it."""
         assert self.job.image is not None
         drawn = draw_meshes(self.job.image, [self.mesh(record) for record in self.records], self.view)
         longest = max(drawn.shape[:2])
@@ -160,6 +160,6 @@ class ImageFiles:
 def crop_picture(
     image: NDArray[np.uint8], box: tuple[float, float, float, float], size_px: int
 ) -> NDArray[np.uint8]:
-    """A square of an image at another size, cut like the model's crops, not normalised or mirrored."""
+    """A square of an image at another size, cut like the model's crops, but not normalised or mirrored."""
     crop = hand_crop(image, box, True, rescale_factor=1.0, image_size=size_px, aspect=None)
     return denormalise(crop.img)

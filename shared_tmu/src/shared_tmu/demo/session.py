@@ -1,8 +1,8 @@
 """The demo: read, find hands or people, crop, predict in batches, draw, save.
 
 Two threads read, detect and crop ahead of the model (`prefetch`); the main thread runs only the model; after
-it, threads and processes draw and save (`drawing`). All queues between them are bounded, so memory does not
-grow with the number of images, and results do not depend on timing.
+the model, threads and processes draw and save (`drawing`). All queues between them are bounded, so memory
+does not grow with the number of images. Results do not depend on timing.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ _log = logging.getLogger(__name__)
 
 
 class Session:
-    """Everything a run needs, and its totals.
+    """Everything that a run needs, and its totals.
 
     Args:
-        program: brings the model.
-        options: of the command line.
-        model: patched by the predictor.
+        program: description of the model.
+        options: options of the command line.
+        model: the model, patched by the predictor.
         detector: finds hands or people.
-        source: where the images come from.
-        sink: where the results go.
-        folder: in which they are.
-        finisher: draws.
-        timeline: of all the run.
+        source: gives the images.
+        sink: takes the results.
+        folder: output folder of the results.
+        finisher: draws images.
+        timeline: times of the whole run.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Session:
         self.report = Report(self.subject.many, source.unit)
 
     def process(self) -> int:
-        """Process all images, close with the table, return the exit status."""
+        """Process all images, print the closing table, return the exit status."""
         self.predictor.warm_up(self.options.batch_size)
         started = time.perf_counter()
         with self.timeline.part("ending"):
@@ -120,11 +120,11 @@ class Session:
         report.waited_for_files_s = spent["waiting_for_files"]
 
     def failures(self) -> list[str]:
-        """What was wrong, in the order of the images."""
+        """All problems, in the order of the images."""
         return self.report.failures_in_order(self.source.place) + self.source.problems()
 
     def _predict_all(self) -> None:
-        """Run the model on everything, in this thread; images go on to be drawn and saved."""
+        """Run the model on all batches, in this thread, and pass the images on to be drawn and saved."""
         predict = (self.comparer or self.predictor).predict
         ready = iter(self.feeder)
         while True:
@@ -188,7 +188,7 @@ class Session:
                 _log.error("%s", message)
 
     def _save(self, job: Job, drawn: Drawn) -> None:
-        """Hand on what was drawn; called by the finisher's threads, one at a time."""
+        """Pass an image's files to the sink; called by the finisher's threads, one at a time."""
         self.report.add("draw", drawn.seconds)
         release = partial(self.feeder.is_through, job)
         if drawn.error is not None and not isinstance(drawn.error, InputError):
@@ -206,7 +206,7 @@ class Session:
             self._count(job)
 
     def _count(self, job: Job) -> None:
-        """An image is done."""
+        """Count an image as done."""
         is_shown = bool(job.crops) or self.sink.shows_empty
         self.report.count(images=1, found=len(job.crops), shown=int(is_shown))
         self.report.count_masks(count_sources(job.masks))
@@ -222,7 +222,7 @@ class Session:
         tasks = getattr(vit, "num_prefix_tokens", 0)
         depth, count = len(vit.blocks), math.prod(self.program.estimates.grid(predictor.model)) + tasks
         run, kept = self.options.run, None
-        if not run.schedule.reads_thresholds:  # or every image keeps its own number
+        if not run.schedule.reads_thresholds:  # otherwise the number differs between images
             tokens = count_tokens(run.method, run.schedule, depth, count, tasks)
             kept = tokens[0], tokens[-1]
         rows = report.rows(predictor.crops, kept)

@@ -1,4 +1,4 @@
-"""Where results go: files beside each other for each image; `clip_sink` has the one for a video."""
+"""Where results go: separate files for each image; `clip_sink` has the sink for a video."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class ImageSink(Protocol):
-    """Takes what was drawn of each image; a context manager that closes what it writes to.
+    """Takes the files of each image; a context manager that closes what it has opened.
 
     Attributes:
         shows_empty: whether images in which nothing was found are also drawn.
@@ -30,32 +30,32 @@ class ImageSink(Protocol):
         """The note of an earlier run, if that run has finished everything."""
 
     def drawer(self, plain: Drawer) -> Drawer:
-        """The drawer for this sink, made from the drawer of single images."""
+        """The drawer for this sink, based on the drawer of single images."""
 
     def kept(self, source: Source, digest: str) -> Note | None:
         """The note of an earlier run about an image that it has finished."""
 
     def save(self, job: Job, drawn: Mapping[str, bytes], release: Callable[[], None]) -> None:
-        """Take what was drawn; one image at a time, in any order.
+        """Take an image's files; one image at a time, in any order.
 
         Args:
             job: the image.
-            drawn: what the drawer made.
-            release: to be called once, when the image has left memory.
+            drawn: the files that the drawer made.
+            release: must be called once, when the image has left memory.
 
         Raises:
             ResultError: the results of this image cannot be written.
         """
 
     def skip(self, source: Source) -> None:
-        """Called for an image that gives no result, or was finished before."""
+        """Called for an image that gives no result, or was finished by an earlier run."""
 
     def close(self, found: int, failures: Sequence[str]) -> None:
-        """Called after all images: put files that belong to all of them into place.
+        """Called after all images: complete files that belong to all of them.
 
         Args:
-            found: how many hands or people there were.
-            failures: what was wrong.
+            found: number of hands or people.
+            failures: the problems of the run.
         """
 
     def __enter__(self) -> Self: ...
@@ -69,8 +69,8 @@ class FileSink:
     """Files of each image in the output folder.
 
     Args:
-        folder: knows what is finished.
-        options: whether that is kept.
+        folder: the output folder, which records finished images.
+        options: whether finished images are kept.
     """
 
     shows_empty = False
@@ -94,7 +94,7 @@ class FileSink:
         pass
 
     def all_kept(self) -> Note | None:
-        """See `ImageSink`, also for all others."""
+        """See `ImageSink`, also for the other methods."""
         return None
 
     def drawer(self, plain: Drawer) -> Drawer:

@@ -18,7 +18,7 @@ from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source, list_images
 
 IsFinished = Callable[[Source, str], bool]
-"""Function from a source and the digest of its bytes to whether an earlier run has finished the image."""
+"""Tells whether an earlier run has finished an image, from its source and the digest of its bytes."""
 
 PROBLEMS_LISTED = 20
 """Largest number of frames whose problems are listed; a thousand frames may have the same problem."""
@@ -27,13 +27,13 @@ _log = logging.getLogger(__name__)
 
 
 class ImageSource(Protocol):
-    """Gives out images in order, once.
+    """Yields images in order, once.
 
     Attributes:
-        unit: what the images are called, in the plural.
-        keeps_order: whether images have to come out in order too, so that one in which nothing was found
-            waits for the crops of those before it.
-        problems_listed: images of which problems are listed; None for all.
+        unit: name of the images, plural.
+        keeps_order: whether results must be in order too, so that an image in which nothing was found waits
+            for the crops of those before it.
+        problems_listed: number of images whose problems are listed; None for all.
     """
 
     unit: str
@@ -42,30 +42,30 @@ class ImageSource(Protocol):
 
     @property
     def expected(self) -> int | None:
-        """How many images there will be, as far as is known before any work."""
+        """Number of images, as far as it is known before any work; None if unknown."""
 
     @property
     def total(self) -> int:
-        """How many images there were."""
+        """Number of images that were read."""
 
     def check_boxes(self, detector: Detector) -> None:
-        """Warn of a boxes file that is for other images."""
+        """Warn if a boxes file is for other images."""
 
     def read(self, is_finished: IsFinished, budget: PixelBudget) -> Generator[Loaded, None, None]:
-        """Images in order, read ahead in a thread; finished ones are not decoded, where one can tell.
+        """Images in order, read ahead in a thread; images that are known to be finished are not decoded.
 
-        The budget takes the pixels of each decoded image; whoever drops the image gives them back.
+        The budget counts the pixels of each decoded image; the code that drops the image must release them.
         """
 
     def place(self, name: str) -> int:
-        """Where an image stands in the order, by its name."""
+        """The place of an image in the order, by its name."""
 
     def problems(self) -> list[str]:
-        """What was wrong with the source as a whole, once all has been read."""
+        """Problems of the source as a whole, after everything has been read."""
 
 
 class PictureSource:
-    """Files of pictures.
+    """Picture files.
 
     Args:
         sources: the files.
@@ -105,8 +105,8 @@ class VideoSource:
     """The frames of a clip.
 
     Attributes:
-        clip: what is read.
-        reader: has the times of the frames that were read.
+        clip: the clip.
+        reader: reads the frames and records their times.
     """
 
     unit = "frames"
@@ -130,7 +130,9 @@ class VideoSource:
         if isinstance(detector, BoxesDetector) and not any(
             entry == name or entry.rpartition(":")[0] == name for entry in detector.entries
         ):
-            _log.warning("the boxes file has boxes neither for %s nor for %s:0 and other frames.", name, name)
+            _log.warning(
+                "the boxes file has no boxes for %s: name the clip, or its frames as in %s:0.", name, name
+            )
 
     def read(self, is_finished: IsFinished, budget: PixelBudget) -> Generator[Loaded, None, None]:
         return run_ahead(self.reader, budget)
@@ -146,7 +148,7 @@ def open_pictures(options: DemoOptions) -> PictureSource:
     """The pictures that a command line names.
 
     Raises:
-        InputError: there are none, or results would be written among them.
+        InputError: there are none, or the output folder is their folder.
     """
     require_apart(options)
     leave_out = inside(options.out_folder, options.img_folder)
@@ -157,13 +159,13 @@ def open_video(options: DemoOptions) -> VideoSource:
     """The clip that a command line names.
 
     Raises:
-        InputError: it cannot be read, or would be written over.
+        InputError: it cannot be read, or would be overwritten.
     """
     assert options.video is not None
     clip = Clip.open(options.video)
     if options.out_folder.exists() and options.out_folder.resolve() == clip.path.resolve().parent:
         raise InputError(
-            f"--out_folder {options.out_folder} holds the video itself, which would be written over: name "
+            f"--out_folder {options.out_folder} holds the video itself, which would be overwritten: choose "
             "another folder."
         )
     return VideoSource(clip)

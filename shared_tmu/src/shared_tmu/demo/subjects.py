@@ -1,6 +1,6 @@
 """How the demo detects, crops, saves and draws what a model estimates: hands or people.
 
-`HANDS` and `PEOPLE` are the two there are; the rest of the demo only uses what `DemoSubject` names.
+There are two, `HANDS` and `PEOPLE`; the rest of the demo uses only the interface `DemoSubject`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BODY_RGB = RIGHT_RGB
 
 
 class DetectorChoice(Protocol):
-    """The part of the demo's options that says who looks for hands or people."""
+    """The part of the demo's options that selects the detector."""
 
     @property
     def detector(self) -> str:
@@ -49,27 +49,27 @@ class DetectorChoice(Protocol):
 
     @property
     def detector_dir(self) -> Path:
-        """Where detectors' files are."""
+        """Folder of the detectors' files."""
 
     @property
     def run(self) -> Run:
-        """How tokens merge: its mask may ask the detector for more."""
+        """The merging setting: its mask may need more from the detector."""
 
     @property
     def body_detector(self) -> str:
-        """The detector of people, for detectors that look for hands on people."""
+        """The detector of people, for detectors that find hands on people."""
 
 
 class DemoSubject(Protocol):
-    """What a model estimates. Instances have no state and can be sent to other processes.
+    """What a model estimates: hands or people. Instances have no state and can be sent to other processes.
 
     Attributes:
-        one, many: what messages and tables call it.
+        one, many: its name in messages and tables, singular and plural.
         detectors: choices of `--detector`.
-        detector_help: what `--detector` says.
+        detector_help: help text of `--detector`.
         boxes_format: an example of a boxes file.
-        scale: by how much boxes grow before they are cropped, where the model says nothing of it.
-        table: what is saved.
+        scale: size of a crop relative to its box, if the model's configuration does not give it.
+        table: names and meanings of the saved arrays.
     """
 
     one: str
@@ -84,24 +84,24 @@ class DemoSubject(Protocol):
         """The detector that `options` select."""
 
     def make_detector(self, name: str, options: DetectorChoice, device: str) -> Detector:
-        """Make it.
+        """Load a detector.
 
         Raises:
-            TMUError: files or packages are missing, or options do not go together.
+            TMUError: files or packages are missing, or options contradict each other.
         """
 
     def scale_of(self, model: nn.Module) -> float:
-        """By how much boxes grow before they are cropped for this model."""
+        """Size of a crop relative to its box, for this model."""
 
     def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> Any:
-        """Cut what a box holds out of an image: has `img`, `[3, h, w]`.
+        """Crop a box from an image; the result has `img`, `[3, h, w]`.
 
         Raises:
             InputError: the box cannot be cropped.
         """
 
     def scene(self, box: Any, crop: Any) -> MaskScene:
-        """What masks of a crop can be drawn from; the crop has its pixels."""
+        """What the masks of a crop can be drawn from; coordinates are the crop's pixels."""
 
     def arrays(self, output: Mapping[str, Any]) -> dict[str, Tensor]:
         """The part of a model's output that is saved or drawn, `[B, ...]` each."""
@@ -118,19 +118,19 @@ class DemoSubject(Protocol):
         """All arrays of one image, those of `table`."""
 
     def mesh(self, record: Record, faces: Faces) -> Mesh:
-        """To be drawn and saved: in the camera frame, its faces outward."""
+        """The mesh to draw and save: in the camera frame, with outward faces."""
 
     def square(self, crop: Any) -> Square:
-        """The part of the image that pictures of one hand or person show."""
+        """The part of the image that a picture of one hand or person shows."""
 
     def turns_right(self, record: Record) -> bool:
-        """Which way the side view turns."""
+        """The direction in which the side view turns."""
 
     def seen(self, crop: Any, grid: tuple[int, int]) -> Image:
-        """The picture that the patches cover, BGR, as in the photograph or mirrored (see `is_mirrored`)."""
+        """The picture that the patches cover, BGR; mirrored if the model sees it so (see `is_mirrored`)."""
 
     def is_mirrored(self, crop: Any) -> bool:
-        """Whether the model saw a mirror image."""
+        """Whether the model saw the crop mirrored."""
 
 
 class Hands:
@@ -139,8 +139,9 @@ class Hands:
     one, many = HAND.one, HAND.many
     detectors: tuple[str, ...] = DETECTORS
     detector_help = (
-        "auto: --boxes if given, yolo or vitdet if their files and packages are there, else mediapipe; "
-        "whole-image: each picture is one right hand (add --rescale_factor 1 if it is already a crop)"
+        "auto: boxes if --boxes is given, yolo or vitdet if their files and packages are installed, else "
+        "mediapipe; whole-image: each picture is one right hand (add --rescale_factor 1 if it is already a "
+        "crop)"
     )
     boxes_format = HAND_FORMAT
     scale = 2.0
@@ -195,7 +196,7 @@ class Hands:
     def seen(self, crop: Any, grid: tuple[int, int]) -> Image:
         picture = denormalise(crop.img)
         height, width = picture.shape[:2]
-        shown = round(height * grid[1] / grid[0])  # the model drops columns on both sides
+        shown = round(height * grid[1] / grid[0])  # the model removes columns on both sides
         left = (width - shown) // 2
         return picture[:, left : left + shown]
 
@@ -209,8 +210,8 @@ class People:
     one, many = BODY.one, BODY.many
     detectors: tuple[str, ...] = PEOPLE_DETECTORS
     detector_help = (
-        "auto: --boxes if given, yolo if its file and package are there, else mediapipe; whole-image: each "
-        "picture is one person (add --rescale_factor 1 if it is already a crop)"
+        "auto: boxes if --boxes is given, yolo if its file and package are installed, else mediapipe; "
+        "whole-image: each picture is one person (add --rescale_factor 1 if it is already a crop)"
     )
     boxes_format = PERSON_FORMAT
     scale = BBOX_RATIO
@@ -274,6 +275,6 @@ HANDS, PEOPLE = Hands(), People()
 
 
 def demo_subject(estimates: Estimate) -> DemoSubject:
-    """How the demo shows what such a model estimates."""
+    """How the demo handles what such a model estimates."""
     subjects: dict[str, DemoSubject] = {HAND.name: HANDS, BODY.name: PEOPLE}
     return subjects[estimates.name]

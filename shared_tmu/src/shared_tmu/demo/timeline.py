@@ -1,4 +1,4 @@
-"""How the thread that runs the model spends its time from start to end, one part after the other."""
+"""How the thread that runs the model spends its time from start to end, in consecutive parts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PARTS = {
     "waiting_for_files": "waiting for files",
     "ending": "starting and ending",
 }
-"""All there are, as the closing table calls them; together they are the whole time of a run."""
+"""All parts, with their names in the closing table; together they are the whole time of a run."""
 
 
 class Timeline:
-    """Seconds by part; begins when it is made.
+    """Seconds by part, counted from the object's creation.
 
-    A part inside another one is not counted twice: the outer one is paused meanwhile.
+    Time of a part inside another one is not counted twice: the outer part is paused meanwhile.
     """
 
     def __init__(self) -> None:
@@ -40,13 +40,13 @@ class Timeline:
             self._switch(outer)
 
     def move(self, seconds: float, source: str, target: str) -> None:
-        """Count time that was measured inside one part for another one."""
+        """Move time that was measured inside one part to another one."""
         self.seconds[source] -= seconds
         self.seconds[target] += seconds
 
     @property
     def total_s(self) -> float:
-        """Since the beginning."""
+        """Time since the beginning."""
         return time.perf_counter() - self.began
 
     def rows(self, many: str) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Flags of the demo that must go together."""
+"""Checks flags of the demo that must fit each other."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def choose_demo_mask(asked: str, run: Run, place: MaskPlace, probe: Path) -> str
     """A choice of masks; see `auto_mask` for `auto`, which is none where a mask would mean nothing.
 
     Raises:
-        InputError: no such mask for pictures, or one for a run that has no use for it.
+        InputError: there is no such mask for pictures, or it has no effect in this run.
     """
     if asked == AUTO:
         is_useless = run.schedule.is_off or find_method(run.method).mixes
         return NO_MASK if is_useless else auto_mask(probe, is_video=place.is_video)
     if asked != NO_MASK and run.schedule.is_off:
-        raise InputError(f"--mask {asked} was asked for with --r off, which merges nothing: try --r 8x16.")
+        raise InputError(f"--mask {asked} needs merging, but --r is off: try --r 8x16.")
     return choose_mask(asked, [run.method], place)
 
 
@@ -64,28 +64,32 @@ def require_something_to_save(given: Mapping[str, Any]) -> None:
     """Refuse flags of the demo that leave nothing to save.
 
     Raises:
-        InputError: names them.
+        InputError: there are such flags; the message names them.
     """
     if given["overlays"]:
         return
     if given["side_view"]:
         raise InputError(
-            "--side_view was asked for with --no-overlays, of which it is a part: leave one out."
+            "--side_view adds a view to the overlays, but --no-overlays turns them off: leave one of the "
+            "two out."
         )
     if not any(given[flag] for flag in ("save_mesh", "save_params", "compare", "tokens")):
         raise InputError(
-            "--no-overlays and --no-save_params leave nothing to save: drop one, or add --save_mesh."
+            "--no-overlays and --no-save_params leave nothing to save: leave one of them out, or add "
+            "--save_mesh."
         )
 
 
 def require_flags_of_clips(given: Mapping[str, Any]) -> None:
-    """Refuse flags that a clip has no use for: it gives one video and one file of parameters.
+    """Refuse flags that have no effect on a clip, which gives one video and one file of parameters.
 
     Raises:
-        InputError: names them.
+        InputError: there are such flags; the message names them.
     """
     for flag in ("side_view", "save_mesh", "compare", "tokens"):
         if given[flag]:
             raise InputError(f"--{flag} makes files of single images: leave it out with --video.")
     if not given["full_frame"] and given["overlays"]:
-        raise InputError("--no-full_frame leaves no overlay video: use --no-overlays for parameters alone.")
+        raise InputError(
+            "--no-full_frame leaves no overlay video: use --no-overlays to save parameters only."
+        )

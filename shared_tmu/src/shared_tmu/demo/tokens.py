@@ -1,4 +1,4 @@
-"""Pictures of the merged tokens, stage by stage."""
+"""Pictures of the merged tokens, block by block."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PATCH_PX = 24
 def draw_stages(
     subject: DemoSubject, crop: Any, groups: Sequence[TokenGroups], grid: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """What the model sees, then its groups of tokens after up to six of the blocks that merged, the last
-    among them.
+    """The model's input, then its groups of tokens after up to six of the blocks that merged, including the
+    last.
 
     Args:
         subject: what the crop shows.
-        crop: the network input; a left hand is shown as it is in the photograph, not mirrored.
+        crop: the network input; a left hand is drawn as in the photograph, not mirrored.
         groups: of patch tokens, after each block that merged.
         grid: rows and columns of patches.
 
@@ -52,7 +52,7 @@ def _upright(picture: NDArray[np.uint8], is_mirrored: bool) -> NDArray[np.uint8]
 
 
 def _enlarged(picture: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]:
-    """So that each patch has `PATCH_PX` pixels."""
+    """Enlarge a picture so that each patch has a side of `PATCH_PX` pixels."""
     import cv2
 
     size = (grid[1] * PATCH_PX, grid[0] * PATCH_PX)

@@ -1,4 +1,4 @@
-"""Decoded frames as pictures: 8-bit BGR, upright, with square pixels."""
+"""Converts decoded frames to pictures: 8-bit BGR, upright, with square pixels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SQUARE = Fraction(1)
 
 
 def pixel_aspect(stream: Any) -> Fraction:
-    """Width of a stream's pixels over their height."""
+    """Width of a stream's pixels divided by their height."""
     told = stream.sample_aspect_ratio or _SQUARE
     return told if Fraction(1, WIDEST_PIXEL) <= told <= WIDEST_PIXEL else _SQUARE
 
 
 def shown_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    """Size with square pixels: the side that is too short grows, so that no detail is lost."""
+    """Size with square pixels: the shorter side is enlarged, so that no detail is lost."""
     if aspect >= 1:
         return round(width * aspect), height
     return width, round(height / aspect)
@@ -34,7 +34,7 @@ def upright(frame: Any, aspect: Fraction) -> Image:
 
     Args:
         frame: PyAV's.
-        aspect: width of its pixels over their height.
+        aspect: width of its pixels divided by their height.
     """
     width, height = shown_size(frame.width, frame.height, aspect)
     picture = frame.to_ndarray(format="bgr24", width=width, height=height, interpolation="BICUBIC")
@@ -42,7 +42,7 @@ def upright(frame: Any, aspect: Fraction) -> Image:
 
 
 def fitted(picture: Image, size_px: tuple[int, int]) -> Image:
-    """A picture of another size, as large as it gets within `size_px` (width and height), on black."""
+    """A picture scaled to fit `size_px` (width and height), centred on black."""
     height, width = picture.shape[:2]
     if (width, height) == size_px:
         return picture
@@ -67,7 +67,7 @@ def _matrix(frame: Any) -> tuple[int, int, int, int] | None:
 
 
 def _turned(picture: Image, matrix: tuple[int, int, int, int] | None) -> Image:
-    """Turned and mirrored by the quarter turn that is nearest to the matrix."""
+    """The picture rotated by quarter turns and mirrored, whichever is nearest to the matrix."""
     if matrix is None or not any(matrix):
         return picture
     a, b, c, d = matrix

@@ -75,7 +75,7 @@ def test_processes_draw_the_same_clip(program, clip, boxes, out, tmp_path):
 def test_nothing_found_in_the_whole_clip(program, clip, out, tmp_path, caplog):
     nobody = write_boxes(tmp_path / "nobody.json", {"other.mp4": [RIGHT]})
     assert run(program, clip, out, boxes=nobody) == 0
-    assert "boxes neither for clip.mp4 nor for clip.mp4:0" in caplog.text
+    assert "no boxes for clip.mp4: name the clip, or its frames as in clip.mp4:0" in caplog.text
     saved = np.load(out / "clip.npz")
     assert saved["frame_index"].shape == saved["time_s"].shape == (0,)
     assert saved["frame_index"].dtype.kind == "i"
@@ -132,7 +132,7 @@ def test_a_clip_that_is_cut_off_gives_what_there_is_and_says_so(program, out, tm
     read = len(saved["frame_time_s"])
     assert 5 < read < 25
     assert (
-        f"part.avi: {read} of 30 frames could be read, the rest is damaged or cut off"
+        f"part.avi: {read} of 30 frames could be read; the rest is damaged or missing"
         in capsys.readouterr().out
     )
     assert run(program, part, out, "--detector", "whole-image", "--no-overlays", "--resume") == 1
