@@ -1,4 +1,6 @@
-"""HaMeR with token merging: the network is in `model`, merging in `tmu`, the programs are beside them."""
+"""HaMeR with token merging: the network is in `model`, merging in `tmu`, and the programs are beside
+these.
+"""
 
 from hamer_tmu.model import HaMeR, HaMeRConfig, load_hamer, save_hamer
 from hamer_tmu.tmu import patch

@@ -1,11 +1,11 @@
-"""HaMeR as an ONNX file, with token merging inside the graph.
+"""Exports HaMeR as an ONNX file, with token merging inside the graph.
 
     python export.py --r 10x16 --out hamer_10x16.onnx                       # bundled weights, any batch size
     python export.py --r 10x16 --out hamer_10x16.onnx --batch 8             # for 8 hands at a time
     python export.py --r off --out hamer.onnx --checkpoint hamer.ckpt --mano_path MANO_RIGHT.pkl
 
-`shared_tmu.export.OnnxModel` runs the file. It expects right hands: mirror left ones before and after, as
-`demo.py` does.
+`shared_tmu.export.OnnxModel` runs the file. It expects right hands: for a left hand, mirror the crop before
+and the results after, as `demo.py` does.
 """
 
 import sys
@@ -16,7 +16,7 @@ from shared_tmu.export.program import main
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Export as the command line says; returns the exit status."""
+    """Export with the options of the command line; returns the exit status."""
     return main(PROGRAM, arguments)
 
 

@@ -5,7 +5,7 @@
     python eval.py --dataset ehf --data_dir DIR --checkpoint smplest_x_h.pth.tar --smplx_path DIR
 
 One JSON line per schedule goes to `results/smplest-x-<dataset>.jsonl`; beside it the predicted parameters,
-the scores and per-sample errors. The same command continues an interrupted run.
+the scores and per-sample errors. Running the same command again continues an interrupted run.
 """
 
 import sys
@@ -16,7 +16,7 @@ from smplest_x_tmu.tmu.program import PROGRAM
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate as the command line says; returns the exit status."""
+    """Evaluate with the options of the command line; returns the exit status."""
     return main(PROGRAM, arguments)
 
 

@@ -5,7 +5,7 @@
     python eval.py --dataset freihand --data_dir DIR --checkpoint wilor_final.ckpt --mano_path MANO_RIGHT.pkl
 
 One JSON line per schedule goes to `results/wilor-<dataset>.jsonl`; beside it the official prediction file,
-the official scores and per-sample errors. The same command continues an interrupted run.
+the official scores and per-sample errors. Running the same command again continues an interrupted run.
 """
 
 import sys
@@ -16,7 +16,7 @@ from wilor_tmu.tmu.program import PROGRAM
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate as the command line says; returns the exit status."""
+    """Evaluate with the options of the command line; returns the exit status."""
     return main(PROGRAM, arguments)
 
 

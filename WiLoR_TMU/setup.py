@@ -1,4 +1,4 @@
-"""The path of shared_tmu, beside this folder, which pyproject.toml cannot express."""
+"""Adds the path of shared_tmu, beside this folder, which pyproject.toml cannot express."""
 
 from pathlib import Path
 

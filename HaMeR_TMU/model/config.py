@@ -1,4 +1,4 @@
-"""What a HaMeR looks like: sizes as frozen dataclasses, read from our YAML or from the published one."""
+"""The configuration of HaMeR: sizes as frozen dataclasses, read from our YAML or from the published one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,9 @@ from shared_tmu.models.fields import expect, section
 
 @dataclass(frozen=True)
 class HaMeRConfig(HandConfig):
-    """A whole model. The defaults are the published HaMeR: ViT-H, 192 tokens, a 6-layer decoder."""
+    """The configuration of a whole model. The defaults are the published HaMeR: ViT-H, 192 tokens, a 6-layer
+    decoder.
+    """
 
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
@@ -22,8 +24,8 @@ class HaMeRConfig(HandConfig):
         super().__post_init__()
         if self.decoder.context_dim != self.backbone.embed_dim:
             raise ConfigError(
-                f"the decoder reads {self.decoder.context_dim} channels, "
-                f"the backbone has {self.backbone.embed_dim}."
+                f"the decoder's context_dim is {self.decoder.context_dim}, but the backbone has "
+                f"{self.backbone.embed_dim} channels: the two must be equal."
             )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""HaMeR's head: one learned query reads the backbone's tokens and becomes MANO parameters and a camera.
+"""HaMeR's head: one learned query reads the backbone's tokens and gives MANO parameters and a camera.
 
 Legend: B batch, N tokens, C channels. Names are those of the published checkpoints.
 
@@ -23,7 +23,7 @@ from shared_tmu.models.hand import (
 
 
 class QueryDecoder(nn.Module):
-    """A single query whose input is the number zero, so that it starts as bias plus position code."""
+    """A single query whose input is zero, so that it starts as bias plus position embedding."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class QueryDecoder(nn.Module):
 
 
 class ManoHead(nn.Module):
-    """Tokens in; MANO rotations, shape and a weak-perspective camera out, in at least float32."""
+    """Maps tokens to MANO rotations, shape and a weak-perspective camera, in at least float32."""
 
     init_hand_pose: Tensor
     init_betas: Tensor
@@ -72,7 +72,7 @@ class ManoHead(nn.Module):
             tokens = tokens.flatten(2).transpose(1, 2)
         if tokens.ndim != 3 or tokens.shape[-1] != self.context_dim:
             raise InputError(
-                f"the head reads tokens [B, N, {self.context_dim}] or a map [B, {self.context_dim}, h, w], "
+                f"the head expects tokens [B, N, {self.context_dim}] or a map [B, {self.context_dim}, h, w], "
                 f"found {list(tokens.shape)}."
             )
         query = self.transformer(tokens)[:, 0]

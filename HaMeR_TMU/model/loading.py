@@ -1,4 +1,4 @@
-"""Load HaMeR: the bundled weights, the official checkpoint, or one of our own."""
+"""Loads HaMeR: the bundled weights, the official checkpoint, or one of our own checkpoints."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +14,9 @@ FORMAT = HandFormat(
     build=HaMeR,
     config=HaMeRConfig,
     prefixes=("backbone.", "mano_head."),
-    where="The official weights come with https://github.com/geopavlakos/hamer (its fetch_demo_data.sh puts "
-    "them at _DATA/hamer_ckpts/checkpoints/hamer.ckpt; scripts/assets.py explain hamer says how to place "
-    "them here); without a checkpoint the bundled weights are used.",
+    where="The official weights come with https://github.com/geopavlakos/hamer (its fetch_demo_data.sh "
+    "puts them at _DATA/hamer_ckpts/checkpoints/hamer.ckpt; scripts/assets.py explain hamer tells how to "
+    "place them here); without a checkpoint the bundled weights are used.",
 )
 
 

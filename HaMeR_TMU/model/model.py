@@ -1,4 +1,4 @@
-"""HaMeR: a hand crop in, a MANO hand and a camera out.
+"""HaMeR: maps a hand crop to a MANO hand and a camera.
 
 Source: Pavlakos et al. 2024, Reconstructing Hands in 3D with Transformers, arXiv:2312.05251.
 """
@@ -13,12 +13,13 @@ from shared_tmu.models.vit import ViT
 
 
 class HaMeR(HandModel):
-    """The model; builds from sizes and arrays alone, reads no file. See `HandModel` for what goes in and out.
+    """The model; it is built from sizes and arrays only and reads no file. See `HandModel` for inputs and
+    outputs.
 
     Args:
         config: sizes; `HaMeRConfig.official()` is the published model.
         mano: the right-hand body model.
-        mean_params: where predictions start before training; checkpoints carry their own.
+        mean_params: predictions of an untrained model; checkpoints contain their own.
     """
 
     def __init__(self, config: HaMeRConfig, mano: ManoModel, mean_params: MeanParams | None = None) -> None:
@@ -26,6 +27,6 @@ class HaMeR(HandModel):
         self.mano_head = ManoHead(config.decoder, mean_params)
 
     def predict(self, tokens: Tensor) -> HandOutput:
-        """Turn tokens `[B, N, C]`, or a map `[B, C, h, w]`, into the output dictionary of `forward`."""
+        """Convert tokens `[B, N, C]`, or a map `[B, C, h, w]`, into the output dictionary of `forward`."""
         params, camera = self.mano_head(tokens)
         return self.assemble(params, camera)

@@ -14,14 +14,14 @@ class TestModel(HandModelSuite):
 
 
 def test_other_tokens_are_refused() -> None:
-    with pytest.raises(InputError, match=r"the head reads tokens \[B, N, 64\] .* found \[2, 32, 63\]"):
+    with pytest.raises(InputError, match=r"the head expects tokens \[B, N, 64\] .* found \[2, 32, 63\]"):
         FOLDER.case_model("small_grid").predict(torch.zeros(2, 32, 63))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"decoder": {"context_dim": 64}}, "decoder reads 64 channels, the backbone has 1280"),
+        ({"decoder": {"context_dim": 64}}, "decoder's context_dim is 64, but the backbone has 1280"),
         ({"decoder": {"heads": 0}}, "decoder: heads must be from 1 to 65536, found 0"),
     ],
 )

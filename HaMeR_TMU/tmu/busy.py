@@ -1,6 +1,7 @@
-"""The demo at the published sizes with random weights: how busy the model is kept without a checkpoint.
+"""The demo at the published sizes with random weights: measures without a checkpoint what share of the time
+the model is busy.
 
-Run it in HaMeR_TMU; it takes the flags of demo.py. What it draws means nothing, how long it takes does:
+Run it in HaMeR_TMU; it takes the flags of demo.py. Its pictures have no meaning, only its times have:
 
     python ../scripts/make_demo_folder.py --out ../data/demo_folder --count 200
     python -m hamer_tmu.tmu.busy --img_folder ../data/demo_folder --boxes ../data/demo_folder/boxes.json
@@ -26,13 +27,13 @@ SIZE = "vit-h"
 def load_random(
     checkpoint: Path | None, mano_path: Path | None, config_path: Path | None = None
 ) -> nn.Module:
-    """HaMeR at its published sizes with random weights and the bundled hand; takes no files.
+    """HaMeR at its published sizes with random weights and the bundled hand; accepts no files.
 
     Raises:
-        InputError: a file was named; demo.py is the program for it.
+        InputError: a file was given; use demo.py for it.
     """
     if any(path is not None for path in (checkpoint, mano_path, config_path)):
-        raise InputError("tmu.busy takes no files of yours: use demo.py for them.")
+        raise InputError("tmu.busy accepts no --checkpoint, --config or --mano_path: use demo.py for them.")
     return PROGRAM.sizes[SIZE]()
 
 

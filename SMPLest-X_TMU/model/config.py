@@ -1,4 +1,4 @@
-"""What a SMPLest-X looks like: sizes as frozen dataclasses, read from our YAML."""
+"""The configuration of SMPLest-X: sizes as frozen dataclasses, read from our YAML."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -33,20 +33,24 @@ class BodyDecoderConfig(DecoderConfig):
 
 @dataclass(frozen=True)
 class SMPLestXConfig(ModelConfig):
-    """A whole model. The defaults are the published SMPLest-X: ViT-H, 80 task and 192 patch tokens.
+    """The configuration of a whole model. The defaults are the published SMPLest-X: ViT-H, 80 task and 192
+    patch tokens.
 
-    The published configuration is a Python program, which is not run: sizes come from YAML in our layout.
+    The published configuration is a Python program, which is not executed: sizes come from YAML in our
+    layout.
 
     Attributes:
-        encoder: the ViT; its `img_size` is the picture that it sees.
+        encoder: the ViT; `img_size` is the size of its input.
         decoder: the transformer after it.
-        crop_scale: a crop is this many times as large as `encoder.img_size`; the model takes every so many
-            rows and columns of it.
-        focal_px: focal length (x, y) for a picture of `encoder.img_size`; its middle is the principal point.
-        camera_3d_size_m: extent of the space in front of the camera; with the focal length it limits the
-            predicted distance.
-        heatmap_shape: depth, height and width in whose units the published model gives projected joints.
-        bbox_ratio: a person's box grows by this factor before it is cropped, in demo.py and eval.py alike.
+        crop_scale: ratio of a published crop's size to `encoder.img_size`; the model uses every
+            `crop_scale`-th row and column of such a crop.
+        focal_px: focal length (x, y) for a picture of `encoder.img_size`; the middle of the picture is the
+            principal point.
+        camera_3d_size_m: extent of the space in front of the camera; together with the focal length it limits
+            the predicted distance.
+        heatmap_shape: depth, height and width of the published model's heat maps, the units of projected
+            joints.
+        bbox_ratio: factor by which a person's box is enlarged before cropping, in demo.py and in eval.py.
     """
 
     encoder: ViTConfig = field(default_factory=ViTConfig)
@@ -63,8 +67,8 @@ class SMPLestXConfig(ModelConfig):
         widths = {self.encoder.embed_dim, self.decoder.dim, self.decoder.context_dim}
         if len(widths) > 1:
             raise ConfigError(
-                f"the decoder reads {self.decoder.context_dim} channels into queries of {self.decoder.dim}, "
-                f"the encoder has {self.encoder.embed_dim}: all three must be equal."
+                f"the decoder's context_dim is {self.decoder.context_dim}, its dim is {self.decoder.dim}, "
+                f"and the encoder's embed_dim is {self.encoder.embed_dim}: all three must be equal."
             )
         expect_within("crop_scale", self.crop_scale, 1, 16)
         for size in self.heatmap_shape:

@@ -1,4 +1,4 @@
-"""SMPLest-X's decoder: the encoder's tokens read the image tokens once more and become SMPL-X parameters.
+"""SMPLest-X's decoder: the encoder's tokens attend to the image tokens again and give SMPL-X parameters.
 
 Legend: B batch, T = 80 task tokens, P patch tokens, C channels. Names are those of the published checkpoint.
 
@@ -16,7 +16,7 @@ from smplest_x_tmu.model.config import BodyDecoderConfig
 
 NUM_TASK_TOKENS = 80
 
-# module, its first task token, how many it reads, and how many numbers it makes of them
+# module, its first task token, number of tokens that it reads, and number of its outputs
 LAYERS = (
     ("dec_body_root_pose", 0, 1, 6),
     ("dec_body_pose", 1, 21, 21 * 6),
@@ -31,29 +31,29 @@ LAYERS = (
     ("dec_face_cam", 79, 1, 3),
 )
 IDENTITY, UPRIGHT = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0), (1.0, 0.0, 0.0, -1.0, 0.0, 0.0)
-"""Interleaved 6D of no rotation, and of half a turn about x."""
+"""Interleaved 6D form of no rotation, and of a rotation by 180 degrees about x."""
 
-START_LOGIT = 0.9  # of the distance: about 40 m under the published camera
-_BOTH_HANDS = "dec_hand_"  # the first half of what these make is the left hand's
+START_LOGIT = 0.9  # for the distance: about 40 m with the published camera
+_BOTH_HANDS = "dec_hand_"  # the first half of these outputs belongs to the left hand
 
 
 class TokenReader(nn.Module):
-    """All tokens, with one common position code, attend to each other and to the image tokens."""
+    """All tokens, with one common position embedding, attend to each other and to the image tokens."""
 
     def __init__(self, config: BodyDecoderConfig) -> None:
         super().__init__()
         self.pos_embedding = nn.Parameter(torch.randn(1, 1, config.dim))
-        self.to_token_embedding = nn.Linear(NUM_TASK_TOKENS, config.dim)  # in the checkpoint, used by nobody
+        self.to_token_embedding = nn.Linear(NUM_TASK_TOKENS, config.dim)  # in the checkpoint, but not used
         self.dropout = nn.Dropout(config.emb_dropout)
         self.transformer = DecoderLayers(config)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """Queries `[B, T + P, C]` that read `context` `[B, P, C]`; the queries' shape."""
+        """Let queries `[B, T + P, C]` attend to `context` `[B, P, C]`; returns the queries' shape."""
         return self.transformer(self.dropout(tokens + self.pos_embedding), context)
 
 
 class BodyDecoder(nn.Module):
-    """Tokens in; rotations in 6D, shape, expression and cameras out, in at least float32."""
+    """Maps tokens to rotations in 6D, shape, expression and cameras, in at least float32."""
 
     def __init__(self, config: BodyDecoderConfig) -> None:
         super().__init__()
@@ -66,15 +66,15 @@ class BodyDecoder(nn.Module):
 
     @torch.no_grad()
     def start_near_rest(self) -> None:
-        """Initialise the last layers so that an untrained model predicts a person at rest, upright and facing
-        the camera, who fills most of the crop.
+        """Initialise the last layers so that an untrained model predicts a person in the rest pose who stands
+        upright, faces the camera and fills most of the crop.
         """
         for name, *_ in LAYERS:
             layer = getattr(self, name)
             nn.init.xavier_uniform_(layer.weight, gain=0.01)
             nn.init.zeros_(layer.bias)
             if name.endswith("_pose"):
-                upright = name.endswith("_root_pose")  # SMPL-X's y points up, the camera's down
+                upright = name.endswith("_root_pose")  # SMPL-X's y axis points up, the camera's points down
                 layer.bias.copy_(
                     torch.tensor(UPRIGHT if upright else IDENTITY).repeat(layer.out_features // 6)
                 )
@@ -90,22 +90,22 @@ class BodyDecoder(nn.Module):
             are interleaved 6D.
 
         Raises:
-            InputError: tokens of another shape.
+            InputError: the tokens have another shape.
         """
         return self.read(self.task_features(tokens))
 
     def task_features(self, tokens: Tensor) -> Tensor:
-        """What the last layers read: `[B, T, dim_out]`; see `forward` for the argument."""
+        """The input of the last layers, `[B, T, dim_out]`; see `forward` for the argument."""
         if tokens.ndim != 3 or tokens.shape[2] != self.dim or tokens.shape[1] <= NUM_TASK_TOKENS:
             raise InputError(
-                f"the decoder reads {NUM_TASK_TOKENS} task tokens and image tokens, [B, N, {self.dim}] with "
-                f"N > {NUM_TASK_TOKENS}, found {list(tokens.shape)}."
+                f"the decoder expects {NUM_TASK_TOKENS} task tokens and image tokens, [B, N, {self.dim}] "
+                f"with N > {NUM_TASK_TOKENS}, found {list(tokens.shape)}."
             )
         read = self.transformer(tokens, tokens[:, NUM_TASK_TOKENS:])
         return self.token_conv(read[:, :NUM_TASK_TOKENS])
 
     def read(self, features: Tensor) -> dict[str, Tensor]:
-        """The last layers, on `task_features`' result."""
+        """Apply the last layers to the result of `task_features`."""
         out: dict[str, Tensor] = {}
         for name, first, count, _ in LAYERS:
             numbers = widened(getattr(self, name)(features[:, first : first + count].flatten(1)))

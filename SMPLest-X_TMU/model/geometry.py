@@ -19,7 +19,8 @@ def rotmat_to_interleaved_rot6d(rotmat: Tensor) -> Tensor:
 
 
 def interleaved_rot6d_to_axis_angle(rot6d: Tensor) -> Tensor:
-    """Turn `[..., 6 * J]` into `[..., 3 * J]`, each rotation for itself, whatever the batch size.
+    """Convert 6D rotations `[..., 6 * J]` to axis-angle `[..., 3 * J]`, each rotation separately, for any
+    batch size.
 
     (The published helper mixes up the rotations of a batch of exactly three.)
     """
@@ -27,16 +28,16 @@ def interleaved_rot6d_to_axis_angle(rot6d: Tensor) -> Tensor:
 
 
 def distance_scale_m(focal_px: tuple[float, float], extent_m: float, img_size: tuple[int, int]) -> float:
-    """Largest distance that the camera can predict: where `extent_m` metres span the picture (its height and
-    width `img_size` in pixels, by geometric mean).
+    """Largest distance that the camera can predict: the distance at which `extent_m` metres fill the picture
+    (geometric mean of its height and width `img_size`, pixels).
     """
     height, width = img_size
     return math.sqrt(focal_px[0] * focal_px[1] * extent_m**2 / (height * width))
 
 
 def camera_translation(camera: Tensor, scale_m: float) -> Tensor:
-    """Turn a predicted camera `[B, 3]` into a translation `[B, 3]`, metres: distances are `scale_m` times a
-    sigmoid.
+    """Convert a predicted camera `[B, 3]` to a translation `[B, 3]`, metres: the distance is `scale_m` times
+    a sigmoid.
     """
     return torch.cat((camera[:, :2], scale_m * camera[:, 2:].sigmoid()), dim=1)
 
@@ -51,15 +52,15 @@ def project_to_heatmap(
     """Project points `[B, J, 3]` (metres, camera frame) into units of the published heat maps, `[B, J, 2]`.
 
     Args:
-        points: in front of the camera.
-        focal_px: (x, y), for a picture of `img_size`.
-        princpt_px: (x, y), likewise.
+        points: points in front of the camera.
+        focal_px: focal length (x, y) for a picture of `img_size`.
+        princpt_px: principal point (x, y) for the same picture.
         img_size: height and width, pixels.
         heatmap_shape: depth, height, width.
     """
     units = heatmap_shape[2] / img_size[1], heatmap_shape[1] / img_size[0]
     slopes = (points[..., :2] / (points[..., 2:] + Z_SHIFT_M)).unbind(-1)
-    # Numbers as they are, not as tensors: a GPU would wait for each such tensor to be copied to it.
+    # Plain numbers instead of tensors: a GPU would wait for each such tensor to be copied to it.
     projected = [
         (slope * focal + middle) * unit
         for slope, focal, middle, unit in zip(slopes, focal_px, princpt_px, units, strict=True)

@@ -1,4 +1,4 @@
-"""Load SMPLest-X: the bundled weights, the official checkpoint, or one of our own."""
+"""Loads SMPLest-X: the bundled weights, the official checkpoint, or one of our own checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from smplest_x_tmu.model.model import SMPLestX
 
 @dataclass(frozen=True)
 class BodyFormat(ModelFormat[SMPLestX]):
-    """The published checkpoint brings no SMPL-X; one inside another checkpoint is left alone."""
+    """The published checkpoint contains no SMPL-X; a body model inside another checkpoint is not used."""
 
     BODY = "smplx_layer."
     BUNDLED_BODY = "SynthBody"
     IGNORED = ("smplx_layer.",)
 
     def load_body(self, path: Path | str | None) -> SmplxModel:
-        """A person; see `load_smplx`."""
+        """A person's body model; see `load_smplx`."""
         return load_smplx(path)
 
     def attach(self, model: SMPLestX, body: SmplxModel) -> None:
@@ -30,12 +30,12 @@ class BodyFormat(ModelFormat[SMPLestX]):
         model.smplx_layer = SmplxLayer(body)
 
     def our_name(self, key: str) -> str:
-        """Also understands what the published code once called the encoder."""
+        """Our name for a weight; also accepts an earlier name of the encoder in the published code."""
         bare = super().our_name(key)
         return "encoder." + bare.removeprefix("backbone.") if bare.startswith("backbone.") else bare
 
     def undescribed(self, path: Path, looked: str) -> SMPLestXConfig:
-        """The published size: the published configuration is a Python program, which is not run."""
+        """The published sizes: the published configuration is a Python program, which is not executed."""
         return SMPLestXConfig.official()
 
 
@@ -45,7 +45,7 @@ FORMAT = BodyFormat(
     config=SMPLestXConfig,
     prefixes=("encoder.", "decoder."),
     where="The official weights, smplest_x_h.pth.tar, are named in https://github.com/SMPLCap/SMPLest-X "
-    "(scripts/assets.py explain smplest_x says how to place them here); without a checkpoint the bundled "
+    "(scripts/assets.py explain smplest_x tells how to place them here); without a checkpoint the bundled "
     "weights are used.",
 )
 
@@ -59,8 +59,8 @@ def load_smplest_x(
     """Load SMPLest-X for inference, on the CPU: the official `smplest_x_h.pth.tar`, or None for the bundled
     weights.
 
-    Without a configuration beside it a checkpoint is taken to be of the published size. Arguments and errors
-    are those of `ModelFormat.load`.
+    A checkpoint without a configuration beside it is assumed to have the published sizes. Arguments and
+    errors are those of `ModelFormat.load`.
     """
     return FORMAT.load(checkpoint, smplx_path, config_path, dtype, BUNDLED)
 

@@ -1,4 +1,4 @@
-"""SMPLest-X: a person's crop in, an SMPL-X body with hands and face and a camera out.
+"""SMPLest-X: maps a person's crop to an SMPL-X body with hands and face, and a camera.
 
 Source: Yin et al. 2025, SMPLest-X, arXiv:2501.09782.
 """
@@ -24,7 +24,7 @@ from smplest_x_tmu.model.geometry import (
 
 
 class TaskTokenViT(ViT):
-    """The ViT with 80 learned task tokens in front of the patch tokens, the same for every image."""
+    """The ViT with 80 learned task tokens before the patch tokens, the same for every image."""
 
     num_prefix_tokens = NUM_TASK_TOKENS
 
@@ -34,12 +34,12 @@ class TaskTokenViT(ViT):
         nn.init.trunc_normal_(self.task_tokens, std=0.02)
 
     def task_tokens_for(self, batch_size: int) -> Tensor:
-        """`[B, T, C]`."""
+        """The task tokens, `[B, T, C]`."""
         return self.task_tokens.expand(batch_size, -1, -1)
 
 
 class SMPLestX(nn.Module):
-    """The model; builds from sizes and arrays alone, reads no file.
+    """The model; it is built from sizes and arrays only and reads no file.
 
     Works in half and double precision without autocast; predictions leave the decoder in at least float32.
 
@@ -59,18 +59,17 @@ class SMPLestX(nn.Module):
         """Predict people.
 
         Args:
-            batch: `img`, RGB crops in 0..1, not normalised any further: `[B, 3, 512, 384]` as published, or
-                every second row and column of that, `[B, 3, 256, 192]`, which is all the model looks at.
+            batch: `img`, RGB crops in 0..1 without further normalisation: `[B, 3, 512, 384]` as published, or
+                every second row and column of that, `[B, 3, 256, 192]`, which is all that the model uses.
                 Other keys are ignored.
 
         Returns:
             `smplx_mesh_cam` `[B, 10475, 3]`, metres, camera frame; `smplx_joint_cam` `[B, 137, 3]`, metres,
-            relative to the pelvis, which is at `smplx_root_cam` `[B, 3]` (ours alone has that);
-            `smplx_joint_proj` `[B, 137, 2]`, in units of the heat maps; axis-angle
-            `smplx_root_pose` `[B, 3]`, `smplx_body_pose` `[B, 63]`, `smplx_lhand_pose` and
-            `smplx_rhand_pose` `[B, 45]` (the mean hand pose is added by the body model), `smplx_jaw_pose`
-            `[B, 3]`; `smplx_shape` `[B, 10]`; `smplx_expr` `[B, 10]`; `cam_trans` `[B, 3]`, metres, included
-            in the mesh; and `img`.
+            relative to the pelvis, which is at `smplx_root_cam` `[B, 3]` (an addition to the published keys);
+            `smplx_joint_proj` `[B, 137, 2]`, in units of the heat maps; axis-angle `smplx_root_pose` `[B,
+            3]`, `smplx_body_pose` `[B, 63]`, `smplx_lhand_pose` and `smplx_rhand_pose` `[B, 45]` (the mean
+            hand pose is added by the body model), `smplx_jaw_pose` `[B, 3]`; `smplx_shape` `[B, 10]`;
+            `smplx_expr` `[B, 10]`; `cam_trans` `[B, 3]`, metres, included in the mesh; and `img`.
 
         Raises:
             InputError: the images have another shape.
@@ -86,21 +85,23 @@ class SMPLestX(nn.Module):
         small, large = self.config.encoder.img_size, self.config.crop_size
         if img.ndim != 4 or img.shape[1] != 3 or tuple(img.shape[2:]) not in (small, large):
             sizes = " or ".join(f"[B, 3, {height}, {width}]" for height, width in (large, small))
-            raise InputError(f"SMPLest-X takes images {sizes}, found {list(img.shape)}.")
+            raise InputError(f"SMPLest-X expects images {sizes}, found {list(img.shape)}.")
         return self.encoder(self.seen(img).to(self.encoder.pos_embed.dtype))
 
     def seen(self, crop: Tensor) -> Tensor:
-        """The pixels of crops or of masks `[..., h, w]` of either size that the encoder sees."""
+        """The pixels of crops or masks `[..., h, w]` of either size that are the encoder's input."""
         is_large = tuple(crop.shape[-2:]) == tuple(self.config.crop_size)
         step = self.config.crop_scale if is_large else 1  # nearest-neighbour shrinking, as published
         return crop[..., ::step, ::step]
 
     def predict(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Turn the encoder's tokens `[B, T + P, C]` into the output dictionary of `forward` but for `img`."""
+        """Convert the encoder's tokens `[B, T + P, C]` into the output dictionary of `forward`, without
+        `img`.
+        """
         return self.assemble(self.decoder(tokens))
 
     def assemble(self, decoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The same from the decoder's output."""
+        """The same dictionary, from the decoder's output."""
         params = self.body_params(decoded)
         body = self.smplx_layer(
             global_orient=params["smplx_root_pose"],

@@ -14,20 +14,20 @@ __all__ = ["patch"]
 def patch(
     model: nn.Module, schedule: Any, method: str | Method = "tome", **options: Any
 ) -> shared_tmu.PatchHandle:
-    """Make SMPLest-X's ViT merge tokens, until the handle is removed or its `with` block left.
+    """Make SMPLest-X's ViT merge tokens, until the handle is removed or its `with` block ends.
 
-    The 80 task tokens in front of the patch tokens are never merged.
+    The 80 task tokens before the patch tokens are never merged.
 
     Args:
-        model: SMPLest-X, in `nn.DataParallel` or not, or its ViT alone.
+        model: SMPLest-X, in `nn.DataParallel` or not, or only its ViT.
         schedule: tokens to remove per layer, e.g. `"5x20"`; see `shared_tmu.Schedule.parse`.
         method: row of `shared_tmu.METHODS`.
         **options: `unmerge`, `proportional`, `protect`, `record`, as in `shared_tmu.patch`;
-            `num_prefix_tokens`, if the ViT does not say how many task tokens it has.
+            `num_prefix_tokens`, if the ViT does not tell its number of task tokens.
 
-    Raises:
-        PatchError: the number of task tokens cannot be found; else, like ScheduleError and MethodError, as
-            `shared_tmu.patch`.
+            Raises:
+            PatchError: the number of task tokens cannot be found; otherwise, like ScheduleError and
+                MethodError, as in `shared_tmu.patch`.
     """
     return patch_inside(model, "encoder", schedule, method, count_published=_count_task_tokens, **options)
 

@@ -1,4 +1,6 @@
-"""What this folder is: demo.py, eval.py, export.py, train.py and `python -m shared_tmu.bench` read it."""
+"""The description of this folder, for demo.py, eval.py, export.py, train.py and `python -m
+shared_tmu.bench`.
+"""
 
 from dataclasses import replace
 from pathlib import Path

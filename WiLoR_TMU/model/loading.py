@@ -1,4 +1,4 @@
-"""Load WiLoR: the bundled weights, the official checkpoint, or one of our own."""
+"""Loads WiLoR: the bundled weights, the official checkpoint, or one of our own checkpoints."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ FORMAT = HandFormat(
     config=WiLoRConfig,
     prefixes=("backbone.", "refine_net."),
     where="The official weights come with https://github.com/rolpotamias/WiLoR (its README puts them at "
-    "pretrained_models/wilor_final.ckpt; scripts/assets.py explain wilor says how to place them here); "
+    "pretrained_models/wilor_final.ckpt; scripts/assets.py explain wilor tells how to place them here); "
     "without a checkpoint the bundled weights are used.",
 )
 

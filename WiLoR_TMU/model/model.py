@@ -1,4 +1,4 @@
-"""WiLoR: a hand crop in, a MANO hand and a camera out, estimated from task tokens and then refined.
+"""WiLoR: maps a hand crop to a MANO hand and a camera, estimated from task tokens and then refined.
 
 Source: Potamias et al. 2025, WiLoR, arXiv:2409.12259.
 """
@@ -13,26 +13,27 @@ from wilor_tmu.model.vit import TaskTokenViT
 
 
 class WiLoR(HandModel):
-    """The model; builds from sizes and arrays alone, reads no file. See `HandModel` for what goes in and out.
+    """The model; it is built from sizes and arrays only and reads no file. See `HandModel` for inputs and
+    outputs.
 
     Args:
         config: sizes; `WiLoRConfig.official()` is the published model.
         mano: the right-hand body model.
-        mean_params: where predictions start before training; checkpoints carry their own.
+        mean_params: predictions of an untrained model; checkpoints contain their own.
     """
 
     backbone: TaskTokenViT
-    reads_grid = True  # the refinement looks at places of the feature map
+    reads_grid = True  # the refinement samples positions of the feature map
 
     def __init__(self, config: WiLoRConfig, mano: ManoModel, mean_params: MeanParams | None = None) -> None:
         super().__init__(config, mano, TaskTokenViT(config.backbone, mean_params))
         self.refine_net = RefineNet(config.backbone.embed_dim, config.refine_scales, config.focal_length_px)
 
     def predict(self, tokens: Tensor) -> HandOutput:
-        """Turn task and image tokens `[B, 18 + P, C]` into the output dictionary of `forward`.
+        """Convert task and image tokens `[B, 18 + P, C]` into the output dictionary of `forward`.
 
         Raises:
-            InputError: the image tokens are not a full grid, which the refinement needs.
+            InputError: the image tokens are not the full grid, which the refinement needs.
         """
         feature_map = self.backbone.feature_map(tokens)
         pose, betas, camera = self.backbone.decode(tokens)

@@ -1,4 +1,4 @@
-"""WiLoR's refinement: image features, sampled where the first estimate's mesh is projected, correct it.
+"""WiLoR's refinement: corrects the first estimate with image features, sampled at the projection of its mesh.
 
 Legend: B batch, C channels, V vertices, h x w a map's rows and columns. Names are those of the published
 checkpoints.
@@ -15,11 +15,12 @@ from shared_tmu.pictures.geometry import project_points, weak_camera_to_translat
 
 
 class FeaturePyramid(nn.Module):
-    """Maps of growing resolution from one map; each chain of upsampling layers starts from the coarsest.
+    """Makes maps of increasing resolution from one map; each chain of upsampling layers starts from the
+    coarsest map.
 
     Args:
-        channels: C of the map that comes in; the coarsest map has half as many.
-        scales: maps to make; each is twice as fine as the one before, with half its channels.
+        channels: C of the input map; the coarsest map has half as many.
+        scales: number of maps; each is twice as fine as the previous one, with half its channels.
     """
 
     def __init__(self, channels: int, scales: int) -> None:
@@ -29,7 +30,7 @@ class FeaturePyramid(nn.Module):
         self.deconv = nn.ModuleList(_chain(half, steps) for steps in range(1, scales))
 
     def forward(self, feature_map: Tensor) -> list[Tensor]:
-        """A map `[B, C, h, w]` to maps, the finest first, the last one `[B, C / 2, h, w]`."""
+        """Convert a map `[B, C, h, w]` to maps, the finest first, the last one `[B, C / 2, h, w]`."""
         low = self.first_conv(feature_map)
         return [*(chain(low) for chain in reversed(self.deconv)), low]
 
@@ -47,16 +48,16 @@ def _chain(channels: int, steps: int) -> nn.Sequential:
 
 
 class RefineNet(nn.Module):
-    """Correct a first estimate by what the image shows at its vertices.
+    """Corrects a first estimate by the image features at its vertices.
 
     The published network projects vertices to normalised coordinates, about -0.5..0.5, and samples as if
-    these were pixels: every sample falls beside the first cell of each map. The weights were trained with
-    this, so it is done here too; do not "fix" it.
+    these were pixels: every sample lies near the first cell of each map. The weights were trained with this,
+    so it is done here too; do not "fix" it.
 
     Args:
         channels: C of the backbone.
         scales: see `FeaturePyramid`.
-        focal_length_px: of the crop's camera.
+        focal_length_px: focal length of the crop's camera.
     """
 
     def __init__(self, channels: int, scales: int, focal_length_px: float) -> None:
@@ -70,12 +71,12 @@ class RefineNet(nn.Module):
         start_near_mean(self.dec_pose, self.dec_cam, self.dec_shape)
 
     def forward(self, feature_map: Tensor, vertices: Tensor, camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What to add to the first estimate.
+        """The corrections that are added to the first estimate.
 
         Args:
             feature_map: image tokens, `[B, C, h, w]`.
-            vertices: of the first estimate, `[B, V, 3]` metres.
-            camera: of the first estimate, `[B, 3]`.
+            vertices: vertices of the first estimate, `[B, V, 3]` metres.
+            camera: camera of the first estimate, `[B, 3]`.
 
         Returns:
             Changes of pose `[B, 96]`, betas `[B, 10]` and camera `[B, 3]`, in at least float32.
@@ -85,7 +86,7 @@ class RefineNet(nn.Module):
         return widened(pose), widened(betas), widened(shift)
 
     def vertex_features(self, feature_map: Tensor, vertices: Tensor, camera: Tensor) -> Tensor:
-        """The largest value of every channel at the vertices, all maps side by side, `[B, channels]`."""
+        """The largest value of every channel over the vertices, all maps concatenated, `[B, channels]`."""
         found = []
         for level in self.deconv(feature_map):
             points = self.sample_points(vertices, camera, level.shape[2])
@@ -93,7 +94,9 @@ class RefineNet(nn.Module):
         return torch.cat(found, dim=1).to(feature_map.dtype)
 
     def sample_points(self, vertices: Tensor, camera: Tensor, height: int) -> Tensor:
-        """Where vertices `[B, V, 3]` are looked up in a map of `height` rows: (x, y) pixels, `[B, V, 2]`."""
+        """The positions at which vertices `[B, V, 3]` sample a map of `height` rows: (x, y) pixels, `[B, V,
+        2]`.
+        """
         translation = weak_camera_to_translation(camera, self.focal_length_px, height)
         focal = torch.full_like(camera[:, :2], self.focal_length_px / height)
         return project_points(vertices, translation, focal)
@@ -102,11 +105,11 @@ class RefineNet(nn.Module):
 def sample_pixels(feature_map: Tensor, points: Tensor) -> Tensor:
     """Bilinear values of a map `[B, C, h, w]` at pixels (x, y) `[B, V, 2]`, zero outside; `[B, C, V]`.
 
-    In at least float32: half precision cannot place a point within a pixel.
+    Computed in at least float32: half precision cannot represent a position within a pixel.
     """
     wide = torch.promote_types(widened(feature_map).dtype, points.dtype)
     height, width = feature_map.shape[2:]
-    # Sizes as numbers, not as a tensor: a GPU would wait for that to be copied to it.
+    # Sizes as numbers instead of a tensor: a GPU would wait for a tensor to be copied to it.
     lasts = zip(points.unbind(-1), (width - 1, height - 1), strict=True)
     grid = torch.stack([2 * axis / last - 1 for axis, last in lasts], dim=-1)[:, :, None]  # [B, V, 1, 2]
     sampled = F.grid_sample(feature_map.to(wide), grid.to(wide), align_corners=True)  # [B, C, V, 1]

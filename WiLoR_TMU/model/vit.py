@@ -1,4 +1,4 @@
-"""WiLoR's backbone: a ViT whose 18 task tokens, in front of the image tokens, become a first estimate.
+"""WiLoR's backbone: a ViT whose 18 task tokens, before the image tokens, give a first estimate.
 
 Legend: B batch, T = 18 task tokens, P patch tokens, C channels. Names are those of the published checkpoints.
 
@@ -26,11 +26,11 @@ NUM_TASK_TOKENS = NUM_JOINTS + 2
 
 
 class TaskTokenViT(ViT):
-    """Images `[B, 3, h, w]` to tokens `[B, 18 + P, C]`: 16 pose, 1 shape, 1 camera, then the image.
+    """Maps images `[B, 3, h, w]` to tokens `[B, 18 + P, C]`: 16 pose, 1 shape, 1 camera, then the image.
 
     Args:
         config: sizes.
-        mean_params: what the task tokens say at the start, and the estimate is relative to.
+        mean_params: initial values of the task tokens, to which the estimate is relative.
     """
 
     num_prefix_tokens = NUM_TASK_TOKENS
@@ -55,7 +55,7 @@ class TaskTokenViT(ViT):
 
     @torch.no_grad()
     def _set_pose_tokens_apart(self) -> None:
-        """Embed joints so that each starts with a token of its own, however alike their mean rotations."""
+        """Embed joints so that each starts with a different token, even if mean rotations are similar."""
         rotations = self.init_hand_pose.reshape(NUM_JOINTS, 6)
         centred = rotations - rotations.mean(0)
         spread = centred.T @ centred / NUM_JOINTS + 1e-3 * torch.eye(6)
@@ -70,7 +70,7 @@ class TaskTokenViT(ViT):
         return torch.cat((pose, shape, camera), dim=1).expand(batch_size, -1, -1)
 
     def decode(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Read the first estimate off tokens `[B, 18 + P, C]`, in at least float32.
+        """The first estimate from tokens `[B, 18 + P, C]`, in at least float32.
 
         Returns:
             Pose `[B, 96]` (16 x 6D, mean added), betas `[B, 10]` and camera `[B, 3]`.
@@ -84,14 +84,15 @@ class TaskTokenViT(ViT):
         """The image tokens of `[B, 18 + P, C]` as a map `[B, C, h, w]`.
 
         Raises:
-            InputError: there are more or fewer than a full grid of them.
+            InputError: they are not exactly a full grid.
         """
         rows, columns = self.config.grid
         wanted = NUM_TASK_TOKENS + rows * columns
         if tokens.ndim != 3 or tokens.shape[1] != wanted or tokens.shape[2] != self.embed_dim:
             raise InputError(
-                f"WiLoR's refinement reads a full {rows} x {columns} grid behind the {NUM_TASK_TOKENS} task "
-                f"tokens, [B, {wanted}, {self.embed_dim}], found {list(tokens.shape)}: unmerge merged tokens "
-                "first (`tmu.patch` does, and for merge-only, `unmerge=False`, puts a sparse grid there)."
+                f"WiLoR's refinement needs the full {rows} x {columns} grid after the {NUM_TASK_TOKENS} "
+                f"task tokens, [B, {wanted}, {self.embed_dim}], found {list(tokens.shape)}: unmerge merged "
+                "tokens first (`tmu.patch` does, and for merge-only, `unmerge=False`, puts a sparse grid "
+                "there)."
             )
         return tokens[:, NUM_TASK_TOKENS:].transpose(1, 2).unflatten(2, (rows, columns))

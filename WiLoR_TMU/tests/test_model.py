@@ -18,7 +18,7 @@ class TestModel(HandModelSuite):
 
 @pytest.mark.parametrize("count", [18 + 31, 18 + 33, 32])
 def test_the_refinement_needs_the_whole_grid(count: int) -> None:
-    message = rf"full 8 x 4 grid behind the 18 task tokens, \[B, 50, 64\], found \[2, {count}, 64\]"
+    message = rf"full 8 x 4 grid after the 18 task tokens, \[B, 50, 64\], found \[2, {count}, 64\]"
     with pytest.raises(InputError, match=message):
         FOLDER.case_model("small_grid").predict(torch.zeros(2, count, 64))
 
@@ -27,7 +27,7 @@ def test_the_refinement_needs_the_whole_grid(count: int) -> None:
     ("change", "message"),
     [
         ({"refine_scales": 0}, "refine_scales must be from 1 to 16"),
-        ({"backbone": {"embed_dim": 12, "num_heads": 2}}, "3 scales halves 12 channels"),
+        ({"backbone": {"embed_dim": 12, "num_heads": 2}}, "3 scales halves the 12 channels"),
         ({"image_size": 32, "backbone": {"img_size": [32, 16]}}, r"\(2, 1\) has too few"),
     ],
 )

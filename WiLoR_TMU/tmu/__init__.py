@@ -19,23 +19,23 @@ def patch(
     unmerge: bool | Literal["sparse"] = True,
     **options: Any,
 ) -> shared_tmu.PatchHandle:
-    """Make WiLoR's ViT merge tokens, until the handle is removed or its `with` block left.
+    """Make WiLoR's ViT merge tokens, until the handle is removed or its `with` block ends.
 
-    The 18 task tokens in front of the patch tokens are never merged.
+    The 18 task tokens before the patch tokens are never merged.
 
     Args:
-        model: WiLoR, in `nn.DataParallel` or not, or its ViT alone.
+        model: WiLoR, in `nn.DataParallel` or not, or only its ViT.
         schedule: tokens to remove per layer, e.g. `"5x20"`; see `shared_tmu.Schedule.parse`.
         method: row of `shared_tmu.METHODS`.
-        unmerge: False, merge-only, is the sparse grid ("sparse" in `shared_tmu.patch`): WiLoR's refinement
-            reads a full 16 x 12 map, so each slot stands where its first token was, and the places of the
-            other tokens are zero before the last norm. Nothing is copied; that is what True adds.
+        unmerge: False, merge-only, gives the sparse grid ("sparse" in `shared_tmu.patch`): WiLoR's refinement
+            reads a full 16 x 12 map, so each slot is put at the place of its first token, and the places of
+            the other tokens are zero before the last norm. True copies each slot to all its tokens.
         **options: `proportional`, `protect`, `record`, as in `shared_tmu.patch`; `num_prefix_tokens`, if the
-            ViT does not say how many task tokens it has.
+            ViT does not tell its number of task tokens.
 
-    Raises:
-        PatchError: the number of task tokens cannot be found; else, like ScheduleError and MethodError, as
-            `shared_tmu.patch`.
+        Raises:
+        PatchError: the number of task tokens cannot be found; otherwise, like ScheduleError and MethodError,
+            as in `shared_tmu.patch`.
     """
     return patch_inside(
         model,

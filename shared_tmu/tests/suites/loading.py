@@ -105,7 +105,7 @@ class LoadingSuite:
         path = self.write_small(tmp_path)
         weights = self.folder.weights("small_grid")
         torch.save({"best": weights, "last": dict(weights)}, path)
-        with pytest.raises(CheckpointError, match=f"holds several {self.folder.name}s, at best, last"):
+        with pytest.raises(CheckpointError, match=f"holds several {self.folder.name} models, at best, last"):
             self.folder.load(path)
 
     def test_a_part_of_a_checkpoint(self, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ class LoadingSuite:
 
     def test_another_models_configuration(self, tmp_path: Path) -> None:
         (tmp_path / "x.yaml").write_text("model: vitpose\n")
-        wrong = rf"x\.yaml describes a 'vitpose'; {self.folder.name} needs"
+        wrong = rf"x\.yaml is for model 'vitpose', but {self.folder.name} needs"
         with pytest.raises(ConfigError, match=wrong):
             self.folder.config.from_yaml(tmp_path / "x.yaml")
 

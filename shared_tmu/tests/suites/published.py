@@ -143,7 +143,7 @@ class PublishedSuite:
         vit = self.folder.vit(model)
         vit.renamed = getattr(vit, self.says_task_tokens)
         delattr(vit, self.says_task_tokens)
-        asked = rf"{type(vit).__name__} does not say how many task tokens .* pass num_prefix_tokens"
+        asked = rf"{type(vit).__name__} does not tell how many task tokens .* pass num_prefix_tokens"
         with pytest.raises(PatchError, match=asked):
             self.folder.tmu.patch(nn.DataParallel(model), "20x4")
         with self.folder.tmu.patch(model, "20x4", num_prefix_tokens=self.folder.prefix) as handle:
