@@ -28,8 +28,8 @@ class SetOptions:
     """Settings from the command line and the model for reading a set.
 
     Args:
-        config: the model's configuration; sets take the size of their crops from it, if it says.
-        body_path: the body model's file; None is the bundled one.
+        config: the model's configuration; sets take the size of their crops from it, if it gives one.
+        body_path: the body model's file; None for the bundled one.
         tips: see `HandMeshSet`.
     """
 
@@ -43,24 +43,24 @@ class Scores(Protocol):
 
     @property
     def headline(self) -> dict[str, float]:
-        """The few numbers that papers report, including those in the set's `columns`."""
+        """The main numbers that papers report, including those in the set's `columns`."""
 
     @property
     def per_sample(self) -> dict[str, NDArray[np.float64]]:
-        """Arrays `[N]`, for comparing runs in pairs."""
+        """Arrays `[N]`, for paired comparisons of runs."""
 
     def official(self) -> dict[str, float]:
         """The lines of the score file, by name."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, in plain types."""
+        """All scores, in plain types."""
 
     def scores_txt(self) -> str:
-        """The score file: official where there is one."""
+        """The score file, in the official format if there is one."""
 
 
 class EvalSet(Protocol):
-    """An evaluation set: pictures, what to keep of a model's outputs for them, and how to score that."""
+    """An evaluation set: pictures, which model outputs to keep for them, and how to score these."""
 
     @property
     def name(self) -> str:
@@ -76,15 +76,15 @@ class EvalSet(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Of the name and all annotations; see `picture_signature` for the pictures."""
+        """A digest of the name and all annotations; see `picture_signature` for the pictures."""
 
     @property
     def official_count(self) -> int | None:
-        """Samples of the complete set; None if there is no such number."""
+        """Number of samples of the complete set; None if there is no such number."""
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """What must be kept of each batch and each model output to score and save predictions."""
+        """Which entries of each batch and each model output must be kept to score and save predictions."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class EvalSet(Protocol):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Errors that the printed table shows."""
+        """The errors that the printed table shows."""
 
     def __len__(self) -> int: ...
 
@@ -100,37 +100,38 @@ class EvalSet(Protocol):
         """The first `count` samples, or all if there are fewer."""
 
     def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:
-        """One model input: `img`, and `to_picture` `[2, 3]`, from pixels of it to those of the picture.
+        """One model input: `img`, and `to_picture` `[2, 3]`, which maps its pixels to those of the picture.
 
         Args:
-            index: of the sample.
+            index: number of the sample.
             shift_px: (x, y) by which the subject's box is moved in the picture first.
 
         Raises:
-            InputError: the picture cannot be read, or not to its end.
+            InputError: the picture cannot be read, or not completely.
         """
 
     def scene(self, index: int, crop: Mapping[str, Tensor], *, with_detector: bool) -> MaskScene:
-        """What masks for a sample can be drawn from.
+        """What the masks of a sample can be drawn from.
 
         Args:
-            index: of the sample.
-            crop: what `load` gave for it.
-            with_detector: let the demo's detector look for the subject, too, which takes its time.
+            index: number of the sample.
+            crop: the result of `load` for it.
+            with_detector: also let the demo's detector look for the subject, which is slow.
 
         Raises:
             InputError: the picture cannot be read.
         """
 
     def lacking(self, source: MaskSource) -> str | None:
-        """Why no sample of this set has this mask; None if some may have it."""
+        """Why no sample of this set can have this mask; None if some can."""
 
     def place(self, outputs: Outputs) -> Placed:
         """What models say of all samples, the `kept` arrays, as predictions of this set."""
 
     def posture(self, placed: Placed) -> dict[str, NDArray[np.float64]]:
-        """Errors that alignment hides, `[N]` each, as in `shared_tmu.metrics.posture`, as far as they can be
-        computed."""
+        """Errors that alignment hides, `[N]` each, see `shared_tmu.metrics.posture`; those that can be
+        computed.
+        """
 
     def score(self, placed: Placed) -> Scores:
         """The official table of these predictions.
@@ -168,7 +169,7 @@ def picture_signature(images: Sequence[Path]) -> str:
 
 
 def set_sha256(data: EvalSet) -> str:
-    """Of everything in a set: annotations and pictures.
+    """A digest of everything in a set: annotations and pictures.
 
     Raises:
         InputError: a picture cannot be read; the message names it.
@@ -178,7 +179,7 @@ def set_sha256(data: EvalSet) -> str:
 
 @cache
 def _content_sha256(path: Path, state: tuple[int, int]) -> str:
-    """Of a picture file; read once in a run, however many runs share it, unless its `state` changes."""
+    """SHA-256 of a picture file; the file is read only once per process, unless its `state` changes."""
     with PictureFile.open(path) as file:
         return file.sha256()
 
@@ -186,6 +187,6 @@ def _content_sha256(path: Path, state: tuple[int, int]) -> str:
 def _state(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()
-    except OSError:  # opening it says why
+    except OSError:  # opening it raises the error
         return 0, 0
     return found.st_size, found.st_mtime_ns

@@ -1,4 +1,4 @@
-"""A set of single people with true SMPL-X meshes, read from pictures and boxes and scored as EHF is."""
+"""A set of single people with true SMPL-X meshes, read from pictures and boxes and scored like EHF."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from shared_tmu.metrics.hand_table import expect_finite
 from shared_tmu.pictures.body_crops import BBOX_RATIO, NETWORK_SIZE, body_crop
 from shared_tmu.pictures.images import read_image
 
-_AT_ONCE = 32  # samples scored together: a whole set of meshes in float64 need not fit in memory
+_AT_ONCE = 32  # samples scored together, since a whole set of meshes in float64 may not fit in memory
 NEAREST_M = 1e-3  # what is nearer to the camera, or behind it, is shown as if it were here
 FOCAL_PX = (5000.0, 5000.0)
 """As published."""
@@ -46,16 +46,15 @@ class BodyMeshSet:
         images: one picture per sample.
         boxes_xyxy: the person's box, `[N, 4]` pixels.
         meshes: `.ply` files with the true vertices, in the frame of the set.
-        rotation: from that frame to the camera's, `[3, 3]`; the position of meshes does not affect any
-            metric.
+        rotation: rotation from that frame to the camera's, `[3, 3]`; the position of meshes does not affect
+            any metric.
         parts: hands, face and joints of these meshes.
-        fingerprint: of the name and all annotations.
+        fingerprint: digest of the name and all annotations.
         how: where boxes and parts come from, in plain values.
-        official_count: samples of the complete set; None if there is no such number.
+        official_count: number of samples of the complete set; None if there is no such number.
         network_size: height and width of the model's input, pixels.
         bbox_ratio: boxes grow by this factor.
-        projections: from meshes in the frame of the set to pixels of their pictures, `[N, 3, 4]`; None where
-            they are not known.
+        projections: matrices from the set's frame to pixels of the pictures, `[N, 3, 4]`; None if unknown.
         focal_px: of the model's camera (x, y), for a picture of `network_size`, whose middle is its principal
             point.
     """
@@ -152,9 +151,7 @@ class BodyMeshSet:
     def lacking(self, source: MaskSource) -> str | None:
         """See `EvalSet`."""
         has_truth = source.name == "truth" and self.projections is not None
-        return (
-            f"of {self.name} it is not known: {source.lacks}" if source.of_truth and not has_truth else None
-        )
+        return f"{self.name} does not have it: {source.lacks}" if source.of_truth and not has_truth else None
 
     def place(self, outputs: Outputs) -> Placed:
         """`vertices_m` `[N, V, 3]` in the frame of the crop's camera, SMPL-X's parameters, and `to_picture`
@@ -182,7 +179,7 @@ class BodyMeshSet:
         """EHF's measures.
 
         Raises:
-            InputError: predictions of another shape or that are not finite; the samples are named.
+            InputError: predictions have another shape or are not finite; the message names the samples.
         """
         predicted = placed["vertices_m"]
         expect_finite("predicted vertices", predicted)
@@ -193,7 +190,7 @@ class BodyMeshSet:
         return BodyScores({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
     def true_vertices(self, rows: slice) -> NDArray[np.float64]:
-        """True meshes of some samples, turned into the camera's frame, `[n, 10475, 3]` metres."""
+        """True meshes of some samples, rotated into the camera's frame, `[n, 10475, 3]` metres."""
         stored = np.stack([read_ply_vertices(path, self.parts.num_vertices) for path in self.meshes[rows]])
         turned: NDArray[np.float64] = stored @ self.rotation.T
         return turned

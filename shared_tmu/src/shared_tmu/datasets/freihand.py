@@ -35,26 +35,31 @@ def open_freihand(data_dir: Path) -> HandMeshSet:
     """Open FreiHAND's evaluation split under `data_dir`.
 
     Args:
-        data_dir: the unpacked folder itself, or a folder that holds it as `freihand` or under any name that
+        data_dir: the unpacked folder itself, or a folder that contains it as `freihand` or under a name that
             begins so (`FreiHAND_pub_v2_eval`).
 
-    Raises:
-        MissingAssetError: says which files are missing, where they belong and where they come from.
+        Raises:
+        MissingAssetError: files are missing; the message says which, where they belong and where they come
+            from.
         InputError: a file is damaged, or counts and shapes do not agree.
     """
     root = find_freihand(data_dir)
     opened = read_freihand_layout(root, "freihand", OFFICIAL_COUNT)
     if not opened.is_complete:
-        warning = "%s holds %d samples, FreiHAND's evaluation split %d: this is not the official table."
+        warning = (
+            "%s has %d samples, but FreiHAND's evaluation split has %d: results are not comparable with "
+            "published ones."
+        )
         _log.warning(warning, root, len(opened), OFFICIAL_COUNT)
     return opened
 
 
 def find_freihand(data_dir: Path) -> Path:
-    """The folder under `data_dir` that holds FreiHAND's evaluation split, all files present (by name).
+    """The folder in `data_dir` with FreiHAND's evaluation split; checks that all files exist, by name.
 
     Raises:
-        MissingAssetError: says which files are missing, where they belong and where they come from.
+        MissingAssetError: files are missing; the message says which, where they belong and where they come
+            from.
     """
     data_dir = data_dir.expanduser().absolute()
     places = [data_dir, *(p for p in data_dir.parents[:2] if data_dir.name in ("evaluation", "rgb"))]
@@ -76,12 +81,12 @@ def find_freihand(data_dir: Path) -> Path:
 
 
 def read_freihand_layout(root: Path, name: str, official_count: int | None) -> HandMeshSet:
-    """Read a folder in FreiHAND's evaluation layout; the pictures themselves are read when they are needed.
+    """Read a folder in FreiHAND's evaluation layout; the pictures themselves are read later.
 
     Args:
-        root: holds `evaluation/rgb` and the `evaluation_*.json` files.
+        root: folder with `evaluation/rgb` and the `evaluation_*.json` files.
         name: canonical name of the set.
-        official_count: samples of the complete set.
+        official_count: number of samples of the complete set.
 
     Raises:
         InputError: a file is damaged, or counts and shapes do not agree.
@@ -91,7 +96,10 @@ def read_freihand_layout(root: Path, name: str, official_count: int | None) -> H
     counts = {file: len(array) for file, array in arrays.items()}
     if len(set(counts.values())) != 1:
         found = ", ".join(f"{file} {count}" for file, count in counts.items())
-        raise InputError(f"the annotations in {root} belong to different sets: samples per file are {found}.")
+        raise InputError(
+            f"the annotations in {root} belong to different sets, because their numbers of samples differ "
+            f"({found}): unpack the dataset again."
+        )
     images = _numbered_images(root / IMAGE_FOLDER, counts["evaluation_xyz.json"])
     return HandMeshSet(
         name=name,

@@ -26,7 +26,9 @@ from shared_tmu.pictures.hand_crops import HandCrop, hand_crop
 from shared_tmu.pictures.images import read_image
 
 NEAREST_M = 1e-3
-"""What is nearer to the camera, or behind it, is shown as if it were here."""
+"""Smallest depth for projection, metres: points nearer to the camera, or behind it, are projected as if they
+were here.
+"""
 _DECIMALS = 9  # of metres, in the prediction file
 
 
@@ -92,7 +94,7 @@ class HandMeshSet:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all samples of the official set are here."""
+        """Whether all samples of the official set are present."""
         return self.official_count is None or len(self) == self.official_count
 
     def head(self, count: int) -> HandMeshSet:
@@ -114,7 +116,7 @@ class HandMeshSet:
         return {"tips": self.tips, **self.how}
 
     def opened_with(self, options: SetOptions) -> HandMeshSet:
-        """The same set, read as a command line and a model ask."""
+        """The same set, read with the settings of a command line and a model."""
         size = int(getattr(options.config, "image_size", self.image_size))
         return replace(self, tips=options.tips, image_size=size)
 
@@ -126,7 +128,7 @@ class HandMeshSet:
             `right` `[]`; `to_picture` `[2, 3]`.
 
         Raises:
-            InputError: the picture cannot be read, or not to its end.
+            InputError: the picture cannot be read, or not completely.
         """
         image = read_image(self.images[index]).bgr
         height, width = image.shape[:2]
@@ -138,7 +140,7 @@ class HandMeshSet:
         return hand_input(crop)
 
     def scene(self, index: int, crop: Mapping[str, Tensor], *, with_detector: bool) -> MaskScene:
-        """See `EvalSet`. The box is that of the true mesh; true points are projected."""
+        """See `EvalSet`. The box is that of the true mesh; the true points are projected."""
         outline = self._project(self.verts_m[index], index)
         box = box_of(outline)
         found = find_subject(self.images[index], box, "hand") if with_detector else None
@@ -153,7 +155,7 @@ class HandMeshSet:
         )
 
     def lacking(self, source: MaskSource) -> str | None:
-        """See `EvalSet`: this set has everything."""
+        """See `EvalSet`: this set has all masks."""
         return None
 
     def posture(self, placed: Placed) -> dict[str, NDArray[np.float64]]:
@@ -169,7 +171,7 @@ class HandMeshSet:
         return self._project(self.verts_m[index], index)
 
     def _project(self, points_m: NDArray[np.float64], index: int) -> NDArray[np.float64]:
-        """Points `[P, 3]` of the camera frame in pixels of a sample's picture, `[P, 2]`."""
+        """Project points `[P, 3]` of the camera frame to pixels of a sample's picture, `[P, 2]`."""
         rays = points_m @ self.intrinsics[index].T
         pixels: NDArray[np.float64] = rays[:, :2] / np.maximum(rays[:, 2:], NEAREST_M)
         return pixels
@@ -177,10 +179,10 @@ class HandMeshSet:
     def place(self, outputs: Outputs) -> Placed:
         """Predicted joints and vertices in the camera frame.
 
-        The model's crop camera becomes one translation per sample with the true intrinsics, and the same
-        translation moves joints and vertices. (The published evaluator saves wrist-relative joints beside
-        unmoved vertices, so that only aligned numbers of its file mean anything; aligned numbers are the
-        same.) Where the set gives the wrists, joints and vertices are moved there together.
+        The model's crop camera and the true intrinsics give one translation per sample, which moves joints
+        and vertices. (The published evaluator saves wrist-relative joints with unmoved vertices, so only
+        aligned errors of its file are meaningful; aligned errors are the same here.) Where the set gives the
+        wrists, joints and vertices are moved there together.
 
         Args:
             outputs: the `kept` arrays, `[N, ...]`.
@@ -227,7 +229,7 @@ class HandMeshSet:
 
 
 def hand_input(crop: HandCrop) -> dict[str, Tensor]:
-    """A crop as hand models are given it, and what is needed to go back to its picture."""
+    """A crop as input of hand models, and what is needed to return to its picture."""
     return {
         "img": torch.as_tensor(crop.img),
         "box_center": torch.as_tensor(crop.box_center, dtype=torch.float32),

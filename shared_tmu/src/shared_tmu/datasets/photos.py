@@ -1,7 +1,7 @@
-"""Hands in any photographs, compared with the landmarks of MediaPipe's bundled model; no labels are needed.
+"""Hands in any photographs, compared with landmarks of MediaPipe's bundled model; no labels are needed.
 
-The detector of the demo finds the hands; its landmark model, which was not used to train any regressor here,
-gives their 21 key points. The metric is `shared_tmu.metrics.landmarks`.
+The demo's detector finds the hands; its landmark model, which was not used to train any model here, gives
+their 21 key points. The metric is `shared_tmu.metrics.landmarks`.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from shared_tmu.pictures.hand_crops import hand_crop
 from shared_tmu.pictures.images import read_image
 
 PATTERNS = ("*.jpg", "*.png", "*.webp", "*.bmp", "*.tif", "*.tiff")
-_read = lru_cache(maxsize=1)(read_image)  # hands of one picture follow each other
+_read = lru_cache(maxsize=1)(read_image)  # hands of one picture are consecutive
 
 
 @dataclass(frozen=True)
 class PhotoHands:
-    """Hands that were found on photographs.
+    """Hands that were found in photographs.
 
     Args:
         images: the picture of each hand.
-        boxes: their boxes, sides and landmarks.
-        mean_hand: key points of the mean hand, a right one, seen from the front, `[21, 2]` in any unit.
+        boxes: boxes of the hands, left or right, with landmarks.
+        mean_hand: key points of the mean right hand, seen from the front, `[21, 2]` in any unit.
         image_size: side of the model's input, pixels.
     """
 
@@ -69,13 +69,13 @@ class PhotoHands:
 
     @property
     def fingerprint(self) -> str:
-        """Of the hands found; see `picture_signature` for the pictures."""
+        """A digest of the hands that were found; see `picture_signature` for the pictures."""
         told = "\n".join(f"{path.name} {box}" for path, box in zip(self.images, self.boxes, strict=True))
         return hashlib.sha256(told.encode() + self.landmarks_px.tobytes()).hexdigest()
 
     @property
     def landmarks_px(self) -> NDArray[np.float64]:
-        """Of all hands, `[N, 21, 2]` picture pixels, OpenPose order."""
+        """Landmarks of all hands, `[N, 21, 2]` picture pixels, OpenPose order."""
         return np.stack([box.landmarks_px for box in self.boxes if box.landmarks_px is not None])
 
     @property
@@ -114,7 +114,7 @@ class PhotoHands:
         return hand_input(hand_crop(image, corners, box.is_right, image_size=self.image_size))
 
     def scene(self, index: int, crop: Mapping[str, Tensor], *, with_detector: bool) -> MaskScene:
-        """See `EvalSet`. Landmarks are those that judge the predictions, too; results say so."""
+        """See `EvalSet`. The landmarks are the same that score the predictions; results record this."""
         del with_detector  # they are there
         box = self.boxes[index]
         size = (crop["img"].shape[-2], crop["img"].shape[-1])
@@ -124,7 +124,7 @@ class PhotoHands:
 
     def lacking(self, source: MaskSource) -> str | None:
         """See `EvalSet`."""
-        return f"photographs have no truth: {source.lacks}" if source.of_truth else None
+        return f"photographs have no ground truth: {source.lacks}" if source.of_truth else None
 
     @property
     def sample_ids(self) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ class PhotoHands:
         return tuple(names)
 
     def posture(self, placed: Placed) -> dict[str, NDArray[np.float64]]:
-        """See `EvalSet`; scale by the key points and the landmarks, orientations are not known."""
+        """See `EvalSet`; scale from the key points and the landmarks; orientations are unknown."""
         return picture_errors(placed["keypoints_px"], self.landmarks_px)
 
     def place(self, outputs: Outputs) -> Placed:
@@ -172,7 +172,7 @@ class PhotoHands:
         return score_landmarks(placed["keypoints_px"], self.landmarks_px, self.unit_px, controls)
 
     def write_predictions(self, placed: Placed, folder: Path) -> Path:
-        """Write `keypoints.npz`: predictions and landmarks in picture pixels, boxes, sides."""
+        """Write `keypoints.npz`: predictions and landmarks in picture pixels, boxes, left or right."""
         return write_keypoints(
             folder,
             placed["keypoints_px"],
@@ -200,7 +200,7 @@ def find_photos(data_dir: Path) -> list[Path]:
         except InputError:
             continue
     raise MissingAssetError(
-        f"dataset 'photos' was asked for, but neither {data_dir} nor {data_dir / 'photos'} holds pictures "
+        f"dataset 'photos' was asked for, but neither {data_dir} nor {data_dir / 'photos'} contains pictures "
         f"({' '.join(PATTERNS)}): name a folder of photographs of hands with --data_dir."
     )
 
@@ -210,7 +210,7 @@ def open_photos(data_dir: Path, options: SetOptions) -> PhotoHands:
 
     Raises:
         MissingAssetError: there are no pictures.
-        InputError: pictures that cannot be read, all of them named, or no hand on any.
+        InputError: pictures cannot be read (the message names all of them), or none shows a hand.
         MissingDependencyError: MediaPipe is not installed.
     """
     from shared_tmu.detect.mediapipe_hands import MediaPipeDetector
@@ -229,15 +229,20 @@ def open_photos(data_dir: Path, options: SetOptions) -> PhotoHands:
         boxes += hands
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
-        raise InputError(f"{len(problems)} of {len(paths)} pictures cannot be read; take them away.{listed}")
+        raise InputError(f"{len(problems)} of {len(paths)} pictures cannot be read; remove them.{listed}")
     if not images:
-        raise InputError(f"no hand was found on the {len(paths)} pictures in {paths[0].parent}.")
+        raise InputError(
+            f"no hand was found in the {len(paths)} pictures in {paths[0].parent}: name another folder with "
+            "--data_dir."
+        )
     size = int(getattr(options.config, "image_size", PhotoHands.image_size))
     return PhotoHands(tuple(images), tuple(boxes), mean_hand(options.body_path), size)
 
 
 def mean_hand(body_path: Path | None = None) -> NDArray[np.float64]:
-    """Key points of the hand that an untrained model predicts, as seen along its z axis, `[21, 2]` metres."""
+    """Key points of the mean hand, which an untrained model predicts, seen along its z axis, `[21, 2]`
+    metres.
+    """
     mean, layer = load_mean_params(), ManoLayer(load_mano(body_path))
     pose, betas = (torch.tensor(values)[None] for values in (mean.pose, mean.shape))
     keypoints = layer(**mano_params(pose, betas)).keypoints

@@ -1,4 +1,4 @@
-"""95 % bootstrap intervals of a run: of its errors, and of their differences to the unpatched model's."""
+"""95 % bootstrap intervals of a run: for its errors, and for their differences from the unpatched model's."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ def read_intervals(
     Args:
         folder: of the run, where `per_sample.parquet` lies.
         baseline: the same of `off` on the same samples; None, or without that file, gives no differences.
-        headline: only errors that are named here and exist per sample get an interval.
+        headline: names of errors; those that exist per sample get an interval.
 
     Returns:
-        `interval_95`: lowest and highest mean by name. `minus_off_interval_95`: of the paired difference to
-        `off`, None without it. On photographs also `minus_mean_hand_interval_95`: of the paired difference
-        to the mean hand. Samples without a value do not count; without any there is no interval.
+        `interval_95`: interval of the mean, lower and upper end by name. `minus_off_interval_95`: interval of
+            the paired difference from `off`, None without it. On photographs also
+            `minus_mean_hand_interval_95`: interval of the paired difference from the mean hand. Samples
+            without a value do not count; without any there is no interval.
     """
     own = read_per_sample(folder)
     rows = {name: values for name, values in own.errors.items() if name in headline}
@@ -56,5 +57,5 @@ def _intervals(rows: _Rows) -> dict[str, list[float]]:
 
 
 def is_damaged(folder: Path) -> bool:
-    """Whether the per-sample errors of a run are there and cannot be read."""
+    """Whether the file of per-sample errors of a run exists but cannot be read."""
     return (folder / PER_SAMPLE).exists() and find_per_sample(folder) is None

@@ -1,4 +1,4 @@
-"""Evaluate a model under several schedules on several sets: predict, score, time, one JSON line each."""
+"""Evaluates a model under several schedules on several sets: predict, score, time; one JSON line each."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from shared_tmu.programs.identity import digest_of
 from shared_tmu.programs.model_program import BASELINE, ModelProgram, Run
 from shared_tmu.programs.results import append_record, require_writable
 
-_TRIES = 5  # to read predictions that another run removes
+_TRIES = 5  # attempts to read predictions that another run may remove
 _log = logging.getLogger(__name__)
 
 
@@ -55,12 +55,12 @@ def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 only if everything asked for was evaluated."""
     return run_program(
         lambda: evaluate(program, parse_settings(program, arguments)),
-        "Interrupted. The same command continues from here.",
+        "Interrupted. Run the same command again to continue.",
     )
 
 
 def evaluate(program: ModelProgram, settings: EvalSettings) -> int:
-    """Evaluate every run on every set; what fails is reported at the end and does not stop the rest.
+    """Evaluate every run on every set; failures are reported at the end and do not stop the rest.
 
     Returns:
         Exit status: 1 if anything failed.
@@ -108,7 +108,7 @@ class Evaluation:
         return self.loaded.module
 
     def evaluate_set(self, name: str) -> list[str]:
-        """Evaluate all runs on one set, print its table, and return what failed.
+        """Evaluate all runs on one set, print its table, and return the failures.
 
         Raises:
             TMUError: the set cannot be opened, or has pictures that cannot be read.
@@ -186,7 +186,7 @@ class Evaluation:
         jumps = measure_stability(self.program, self.model, data, runs, self.settings)
         off = self._job(data, BASELINE, chunks).folder.path
         if find_per_sample(off) is None:
-            _log.info("Without 'off' among the results there are no intervals of differences to it.")
+            _log.info("There is no result for 'off', so there are no intervals of differences from it.")
         for job, errors in scored.items():
             tokens = count_tokens(self.program, self.model, job.run, batch["img"])
             moved = measure_dtype_error(self.program, self.model, self.loaded.exact, job.run, batch)
@@ -198,11 +198,11 @@ class Evaluation:
         return failures
 
     def _predictions(self, data: EvalSet, job: SetRun, chunks: Sequence[Chunk]) -> Arrays:
-        """All predictions of a run, computed again if another process with the same run has finished and
-        removed them.
+        """All predictions of a run; computed again if another process has finished the same run and removed
+        them.
 
         Raises:
-            InputError: a picture cannot be read any more, or predictions never stay.
+            InputError: a picture can no longer be read, or predictions are removed again and again.
         """
         for _ in range(_TRIES):
             found = assemble(job.folder, chunks)
@@ -210,8 +210,8 @@ class Evaluation:
                 return found
             predict_missing(self.program, self.model, data, {job.run: job.folder}, chunks, self.settings)
         raise InputError(
-            f"predictions in {job.folder.path} vanish while they are read: let one run at a time write into "
-            "these results, or choose --results."
+            f"predictions in {job.folder.path} are removed while they are read: run only one evaluation at "
+            "a time with these results, or choose another --results."
         )
 
     def _score(self, data: EvalSet, job: SetRun, outputs: Arrays) -> dict[str, Any]:

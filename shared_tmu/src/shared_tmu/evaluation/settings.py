@@ -39,18 +39,18 @@ _THESIS = "off,5x20,8x16,10x16,10x8+6x8,12x8+6x8"
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """Everything a command line decides.
+    """All settings of a command line.
 
     Args:
         datasets: canonical names.
-        runs: what to evaluate, in order.
-        data_dir: where datasets are looked for.
+        runs: merging settings to evaluate, in order.
+        data_dir: folder in which datasets are looked for.
         results: folder of the `*.jsonl` files.
         checkpoint: None for the bundled weights.
         config_path: its configuration; None looks beside it.
         body_path: None for the bundled body model.
-        limit: evaluate the first so many samples only.
-        tips: whose fingertips enter the joint errors, see `HandMeshSet`.
+        limit: number of samples to evaluate, from the first.
+        tips: which definition of fingertips the joint errors use, see `HandMeshSet`.
         rounds: timed rounds per schedule; 0 measures no speed.
         stability: samples on which to measure how far joints jump, see `measure_stability`; 0 for none.
         predictions: a prediction file to score instead of running the model; None runs it.
@@ -79,11 +79,11 @@ class EvalSettings:
 
     @property
     def dtype_name(self) -> str:
-        """`float32` and so on, without `torch.`."""
+        """The number format without `torch.`, such as `float32`."""
         return name_of(self.dtype)
 
     def set_options(self, config: Any = None) -> SetOptions:
-        """How sets are to be read, for a model of this configuration if there is one yet."""
+        """How sets are read, for a model of this configuration if it is already known."""
         return SetOptions(config, self.body_path, self.tips)
 
 
@@ -91,7 +91,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
     """Read a command line; None reads the process's own.
 
     Raises:
-        TMUError: a value that cannot be what it should be (`ScheduleError`, `MethodError`, `InputError`).
+        TMUError: a value is invalid (`ScheduleError`, `MethodError`, `InputError`).
         SystemExit: `--help`, an unknown flag, or a value of the wrong type.
     """
     given = build_parser(program).parse_args(arguments)
@@ -127,10 +127,10 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
 
 
 def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
-    """The parser of `parse_settings`; defaults are in its help."""
+    """The parser of `parse_settings`; its help shows the defaults."""
     parser = argparse.ArgumentParser(
         description=f"Accuracy and speed of {program.name} on evaluation sets, with and without merging. "
-        "Finished schedules are kept: the same command again does only what is missing.",
+        "Finished schedules are kept: running the same command again computes only what is missing.",
         epilog=f"The schedules of the thesis: --r {_THESIS}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -144,12 +144,13 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     """Sets and schedules."""
     add, subject = parser.add_argument, program.estimates
     sets = ", ".join(spec.name for spec in DATASETS.values() if spec.subject == subject.name)
-    add("--dataset", default=subject.dataset, help=f"comma list of {sets}; case does not matter")
+    add("--dataset", default=subject.dataset, help=f"comma-separated list of {sets}; case is ignored")
     add("--data_dir", type=named_path, default=program.data_dir, help="folder that holds datasets")
     add(
         "--r",
         default="off,5x20",
-        help="comma list of schedules, tokens removed per layer: off, 5x20, 10x8+6x8, 0.9x12, total:98",
+        help="comma-separated list of schedules, tokens removed per layer: off, 5x20, 10x8+6x8, 0.9x12, "
+        "total:98",
     )
     add("--method", default="tome", help=f"comma list of {METHOD_HELP}")
     add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
@@ -157,12 +158,12 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         "--no-unmerge",
         "--no_unmerge",
         action="store_true",
-        help="merge-only: the head reads the short sequence, or a sparse grid if it needs the full one",
+        help="merge-only: the head reads the merged tokens, or a sparse grid if it needs all positions",
     )
     add(
         "--protect",
         default="first",
-        help="comma list of first, last: which tokens are protected; last is what published TMU does, "
+        help="comma-separated list of first, last: which tokens are protected; last as in published TMU, "
         "which merges task tokens",
     )
     add(
@@ -175,8 +176,8 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add(
         "--layers",
         default=NO_LAYERS,
-        help=f"comma list of {NO_LAYERS} and files of scripts/merge_layers.py, made of these weights: the "
-        "same runs with fewer layers beside those with all of them",
+        help=f"comma-separated list of {NO_LAYERS} and files that scripts/merge_layers.py made from these "
+        "weights: adds the same runs with fewer layers",
     )
 
 
@@ -186,38 +187,43 @@ def add_model_flags(parser: argparse.ArgumentParser, program: ModelProgram) -> N
     add(
         "--checkpoint",
         type=named_path,
-        help=f"weights; without it {program.default_checkpoint.name}, which is bundled",
+        help=f"weights; default: the bundled {program.default_checkpoint.name}",
     )
     add("--config", dest="config_path", type=named_path, help=CONFIG_HELP)
     add(
         subject.body_flag,
         dest="body_path",
         type=named_path,
-        help=f"{subject.body_file}; without it {subject.bundled}",
+        help=f"{subject.body_file}; default: {subject.bundled}",
     )
-    add("--batch_size", type=images_per_call, default=16, help="images per model call, also when timing")
+    add("--batch_size", type=images_per_call, default=16, help="images per model call, also for timing")
     add("--device", default="auto", help=DEVICE_HELP)
     add(
         "--dtype",
         choices=("auto", *DTYPES),
         default="float32",
-        help="number format of the model; auto: bfloat16 where the device computes in it",
+        help="number format of the model; auto: bfloat16 if the device computes in it",
     )
     add("--packed", action=argparse.BooleanOptionalAction, default=True, help=PACKED_HELP)
 
 
 def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
-    """How much is done, timed and kept."""
+    """How much is computed, timed and kept."""
     add = parser.add_argument
     add("--num_workers", type=natural, default=0, help="processes that read images ahead")
-    add("--limit", type=positive, help="only the first so many samples; the results say so")
+    add("--limit", type=positive, help="evaluate only the first N samples; the results record this")
     if program.estimates is HAND:
-        add("--tips", choices=TIPS, default="model", help="whose tips enter joint errors; published: model")
+        add(
+            "--tips",
+            choices=TIPS,
+            default="model",
+            help="which definition of fingertips joint errors use; published: model",
+        )
     add(
         "--rounds",
         type=natural,
         default=50,
-        help="timed rounds per schedule, each with the baseline; 0: no timing",
+        help="timed rounds per schedule, each also times the baseline; 0: no timing",
     )
     add(
         "--stability",
@@ -229,7 +235,7 @@ def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add(
         "--results",
         type=named_path,
-        help=f"folder for *.jsonl and files; without it {_shown(program.results_dir)}",
+        help=f"folder for *.jsonl and files; default: {_shown(program.results_dir)}",
     )
     add(
         "--predictions",
@@ -237,7 +243,7 @@ def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         metavar="FILE",
         help="score this prediction file, in the set's own format, instead of running the model",
     )
-    add("--fresh", action="store_true", help="compute and time again what is already there")
+    add("--fresh", action="store_true", help="compute and time everything again, even if there are results")
 
 
 def _shown(folder: Path) -> str:

@@ -43,7 +43,7 @@ class FamilyScores:
 
     @classmethod
     def of(cls, prediction: ArrayLike, truth: ArrayLike) -> FamilyScores:
-        """Measure `prediction` against `truth`, both `[N, P, 3]` metres, as they are."""
+        """Errors of `prediction` against `truth`, both `[N, P, 3]` metres, without further alignment."""
         distances = point_distances(prediction, truth)
         curve = pck_curve(distances, THRESHOLDS_M)
         return cls(
@@ -58,11 +58,11 @@ class FamilyScores:
 
 @dataclass(frozen=True)
 class HandScores:
-    """Everything the official evaluation of one set reports, and the per-sample values behind it.
+    """All results of the official evaluation of one set, with the per-sample values.
 
     Args:
-        families: by name, in the order of the official score file.
-        labels: what that file calls each of them.
+        families: families of errors by name, in the order of the official score file.
+        labels: the names of the families in that file.
         pa_joints: the family that papers call PA-MPJPE.
         f: F-scores of the vertices: `f["raw"][5]`, `f["aligned"][15]`, by threshold in millimetres.
     """
@@ -90,7 +90,7 @@ class HandScores:
 
     @property
     def per_sample(self) -> dict[str, NDArray[np.float64]]:
-        """One array `[N]` per headline number that exists per sample, for comparing runs in pairs."""
+        """One array `[N]` per headline number that exists per sample, for paired comparisons of runs."""
         scaled = self.families.get(SCALE_TRANSLATION)
         return {
             **({} if scaled is None else {"scale_trans_mpjpe_mm": scaled.per_sample_mean_error_mm}),
@@ -103,7 +103,9 @@ class HandScores:
         }
 
     def official(self) -> dict[str, float]:
-        """The lines of the official score file, by name: mean errors in **centimetres**, the rest shares."""
+        """The lines of the official score file, by name: mean errors in **centimetres**, other values are
+        shares.
+        """
         lines: dict[str, float] = {}
         for family, label in self.labels.items():
             lines[f"{label}_mean3d"] = self.families[family].mean_error_mm / 10
@@ -151,7 +153,7 @@ def f_by_mm(prediction: NDArray[np.float64], truth: NDArray[np.float64]) -> dict
 def checked_pair(
     what: str, prediction: ArrayLike, truth: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both as float64 `[N, P, 3]`, after refusing values that would make a mean invalid.
+    """Both arrays as float64 `[N, P, 3]`; values that would make a mean invalid are refused.
 
     Raises:
         InputError: the shapes differ, there is no sample, or a number is not finite (the samples are named).
@@ -168,10 +170,10 @@ def checked_pair(
 
 
 def expect_finite(what: str, points: NDArray[np.floating[Any]]) -> None:
-    """Refuse samples `[N, P, 3]` that hold NaN or infinity.
+    """Refuse samples `[N, P, 3]` with NaN or infinity.
 
     Raises:
-        InputError: names them.
+        InputError: there are such samples; the message names them.
     """
     bad = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
     if bad.size:

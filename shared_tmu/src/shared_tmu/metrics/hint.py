@@ -25,7 +25,7 @@ class KeypointPck:
     """PCK at one threshold.
 
     Args:
-        per_joint: `[J]` shares of labelled points that are near enough; NaN for a joint that nobody labelled.
+        per_joint: `[J]` shares of labelled points that are near enough; NaN for a joint without labels.
     """
 
     per_joint: NDArray[np.float64]
@@ -39,10 +39,10 @@ class KeypointPck:
 def crop_to_picture(
     keypoints: ArrayLike, center: ArrayLike, box_size: ArrayLike, right: ArrayLike
 ) -> NDArray[np.float64]:
-    """Network key points to picture pixels.
+    """Convert the network's key points to picture pixels.
 
     Args:
-        keypoints: `[N, J, 2]`, the crop spans -0.5..0.5; left hands still mirrored.
+        keypoints: `[N, J, 2]`, the crop spans -0.5..0.5; left hands are still mirrored.
         center: crop centres `[N, 2]`, pixels.
         box_size: sides of the square crops `[N]`, pixels.
         right: `[N]`, 1 or 0.
@@ -63,12 +63,13 @@ def keypoint_pck(
     unit_px: ArrayLike,
     thresholds: Sequence[float],
 ) -> dict[float, KeypointPck]:
-    """Share of labelled key points within each threshold times the hand's size; exactly at it counts.
+    """Share of labelled key points within each threshold times the hand's size, including points exactly at
+    it.
 
     Args:
         prediction: `[N, J, 2]` pixels.
-        truth: `[N, J, 2]` pixels; where nothing is labelled, anything.
-        labelled: `[N, J]`, whether the point counts.
+        truth: `[N, J, 2]` pixels; any value for points without a label.
+        labelled: `[N, J]`, whether the point has a label.
         unit_px: the longer side of each hand's unexpanded box, `[N]`.
         thresholds: fractions, such as 0.05, 0.10, 0.15.
     """

@@ -72,12 +72,12 @@ def picture_errors(prediction_px: ArrayLike, truth_px: ArrayLike) -> dict[str, R
 
     Args:
         prediction_px: projected points, `[N, P, 2]`.
-        truth_px: where they are, `[N, P, 2]`.
+        truth_px: projected ground truth, `[N, P, 2]`.
 
     Returns:
-        `scale_bias_pct`: how much larger, in per cent, negative for too small, `[N]`; its mean shows a drift.
-        `scale_error_pct`: the same without sign. `place_error_pct`: distance of the means, in per cent of the
-        true size.
+        `scale_bias_pct`: how much larger, in per cent, negative if smaller, `[N]`; its mean shows a
+        systematic error. `scale_error_pct`: its absolute value. `place_error_pct`: distance of the means, in
+        per cent of the true size.
     """
     predicted, true = np.asarray(prediction_px, np.float64), np.asarray(truth_px, np.float64)
     size = _spread(true)

@@ -3,9 +3,9 @@
 Convention: images are `[H, W, 3]` uint8 in BGR order, as OpenCV holds them, upright (EXIF rotation applied);
 the centre of pixel (column u, row v) has image coordinates (u, v).
 
-Files are opened by Pillow, with a list of formats none of which starts another program; OpenCV and tifffile
-decode what Pillow cuts to 8 bits or does not know. A file is decoded only if that fits into
-`MAX_DECODE_BYTES`, and never held in memory more often than once.
+Files are opened by Pillow, with a list of formats of which none starts another program; OpenCV and tifffile
+decode formats that Pillow reduces to 8 bits or does not support. A file is decoded only if this fits into
+`MAX_DECODE_BYTES`, and is held in memory only once.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def read_image(path: Path, *, upright: bool = True) -> Picture:
     """Decode an image file, the first picture if it holds several; `upright`: see `PictureFile.decode`.
 
     Raises:
-        InputError: the file is missing, empty, truncated, not an image of a kind that is read, or its
-            decoding would take more than `MAX_DECODE_BYTES`.
+        InputError: the file is missing, empty, truncated, not an image in a supported format, or needs more
+            than `MAX_DECODE_BYTES` for decoding.
         MissingDependencyError: Pillow or OpenCV is not installed.
     """
     with PictureFile.open(path) as file:

@@ -1,4 +1,4 @@
-"""A picture file that is looked at, refused or decoded; `shared_tmu.pictures.images` is how to use it."""
+"""A picture file that is inspected, refused or decoded; use it through `shared_tmu.pictures.images`."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ MAX_DECODE_BYTES = 720_000_000
 """Memory that decoding one picture may take: about 100 megapixels of an ordinary JPEG or PNG file."""
 
 MAX_SIDE_PX = 65_535
-"""Longest side of a picture, which is that of JPEG files."""
+"""Longest side of a picture, the limit of JPEG files."""
 
 BGR_BYTES = 3
-FIRST_IS_USED = "it holds several pictures, of which the first is used"
+FIRST_IS_USED = "it holds several pictures, and the first is used"
 _HEAD_BYTES = 1024
 _ORIENTATION = 0x0112
 _ALREADY_UPRIGHT = ("TIFF", "HEIF")
@@ -50,7 +50,7 @@ class Picture:
 
     Attributes:
         bgr: `[H, W, 3]` uint8, upright.
-        note: what was changed to get there ("16-bit, read as 8-bit"), empty for an ordinary picture.
+        note: what was changed while reading ("16-bit, read as 8-bit"); empty for an ordinary picture.
     """
 
     bgr: NDArray[np.uint8]
@@ -63,11 +63,11 @@ class Picture:
 
 
 class PictureFile:
-    """An open image file that can be looked at before it is decoded; a context manager.
+    """An open image file that can be inspected before it is decoded; a context manager.
 
     Args:
-        stream: its content, can be rewound.
-        name: for messages.
+        stream: its content, seekable.
+        name: its name, for messages.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
@@ -82,12 +82,12 @@ class PictureFile:
         """Open a regular file.
 
         Raises:
-            InputError: it is missing, cannot be read, or is no regular file.
+            InputError: it is missing, cannot be read, or is not a regular file.
         """
         name = name or path.name
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would make this wait for ever
-                what = "is a folder" if path.is_dir() else "it is not a regular file"
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block forever
+                what = "it is a folder" if path.is_dir() else "it is not a regular file"
                 raise InputError(f"cannot read {name}: {what}.")
             return cls(path.open("rb"), name)
         except OSError as error:
@@ -102,10 +102,10 @@ class PictureFile:
         self._stream.close()
 
     def sha256(self) -> str:
-        """Of the file, in hexadecimal digits.
+        """SHA-256 of the file, in hexadecimal digits.
 
         Raises:
-            InputError: it cannot be read to its end.
+            InputError: it cannot be read completely.
         """
         try:
             self._stream.seek(0)
@@ -134,7 +134,9 @@ class PictureFile:
         return Picture(bgr, ", ".join(note for note in self._notes if note))
 
     def _guarded(self, step: Any) -> Any:
-        """Decoders raise almost anything on a damaged file; each becomes one sentence."""
+        """Turn the errors of decoders, which may be of almost any class for a damaged file, into one
+        sentence.
+        """
         try:
             return step()
         except (InputError, MissingDependencyError):
@@ -144,12 +146,12 @@ class PictureFile:
         except Exception as error:
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise InputError(
-                f"cannot read {self.name}: {self._bytes()} bytes that do not decode ({reason}); "
-                "the file may be truncated or damaged."
+                f"cannot read {self.name}: {self._bytes()} bytes cannot be decoded ({reason}); the file may "
+                "be truncated or damaged."
             ) from error
 
     def _look(self) -> None:
-        """Open it, once, and refuse it if it would not fit into memory."""
+        """Open the picture once, and refuse it if it would not fit into memory."""
         if self._image is not None or self._page is not None:
             return
         if not self._bytes():
@@ -180,14 +182,17 @@ class PictureFile:
                 if not isinstance(error, UnidentifiedImageError):
                     raise
                 raise InputError(
-                    f"cannot read {self.name}: its {self._bytes()} bytes are not an image (no known format)."
+                    f"cannot read {self.name}: its {self._bytes()} bytes are not an image in a known "
+                    "format: convert it to JPEG or PNG."
                 ) from None
         assert self._image is not None
         self._size_px = self._image.size
         self._notes.append(FIRST_IS_USED if getattr(self._image, "is_animated", False) else "")
 
     def _mend(self) -> bool:
-        """Try again without metadata, which may be what is damaged; whether it can be opened then."""
+        """Try again without metadata, which may be the damaged part; returns whether it can be opened
+        then.
+        """
         if self._bytes() > MAX_DECODE_BYTES:
             return False
         self._stream.seek(0)
@@ -197,7 +202,7 @@ class PictureFile:
         stream = io.BytesIO(data)
         try:
             image = open_image(stream)
-        except Exception:  # it is not the metadata: the first error counts
+        except Exception:  # the metadata is not the reason: report the first error
             return False
         self._stream.close()
         self._stream, self._image = stream, image
@@ -248,7 +253,7 @@ class PictureFile:
         return upright
 
     def _png_bits(self, image: PilImage.Image) -> int | None:
-        """Bits that a PNG file says are significant (sBIT)."""
+        """Number of significant bits that a PNG file states (sBIT)."""
         if image.format != "PNG":
             return None
         head = self._head()
@@ -265,18 +270,21 @@ class PictureFile:
         return value if value in range(1, 9) else 1
 
     def _require_small(self) -> None:
-        """Refuse, before decoding, what would not fit into memory."""
+        """Refuse, before decoding, a picture that would not fit into memory."""
         width, height = self._size_px
         need = width * height * self._bytes_per_px()
         if need > MAX_DECODE_BYTES:
             most = MAX_DECODE_BYTES / self._bytes_per_px() / 1e6
             raise InputError(
                 f"cannot read {self.name}: {width} x {height} pixels are {width * height / 1e6:.0f} "
-                f"megapixels, more than the {most:.0f} that are read of such files; make it smaller first."
+                f"megapixels, more than the limit of {most:.0f} for such files; scale it down first."
             )
         if max(width, height) > MAX_SIDE_PX:
             size = f"{width} x {height} pixels"
-            raise InputError(f"cannot read {self.name}: {size}; sides of at most {MAX_SIDE_PX} are read.")
+            raise InputError(
+                f"cannot read {self.name}: {size}, but the limit is {MAX_SIDE_PX} per side; scale it down "
+                "first."
+            )
 
     def _bytes_per_px(self) -> int:
         if self._page is not None:
@@ -295,5 +303,5 @@ class PictureFile:
 def why_not(path: Path, error: OSError) -> str:
     """Why a file could not be read, in a few words."""
     if path.is_symlink() and isinstance(error, FileNotFoundError):
-        return f"it is a link to {path.readlink()}, which is not there"
+        return f"it is a link to {path.readlink()}, which does not exist"
     return (error.strerror or str(error)).lower()
