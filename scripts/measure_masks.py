@@ -82,15 +82,15 @@ def masks_for(name: str, *, with_truth: bool) -> list[str]:
     return [name for name in (*names, DEFAULT) if name != "keypoints" or subject == "hand"]
 
 
-def newest(model: Bundled, dataset: str) -> list[Run]:
-    """The last lines of the bundled weights on a set, one for each schedule, mask and rule."""
+def newest(model: Bundled, dataset: str, methods: Sequence[str] = ("tome",)) -> list[Run]:
+    """The last lines of the bundled weights on a set, one for each method, schedule, mask and rule."""
     weights = file_sha256(model.checkpoint)
-    found: dict[tuple[str, str, float | None], Run] = {}
+    found: dict[tuple[str, str, str, float | None], Run] = {}
     for text in model.results(dataset).read_text(encoding="utf-8").splitlines():
         run = json.loads(text)
-        is_plain = (run["method"], run["unmerge"], run["protect"]) == ("tome", True, "first")
+        is_plain = run["method"] in methods and (run["unmerge"], run["protect"]) == (True, "first")
         if is_plain and run["checkpoint_sha256"] == weights and run.get("stability_n"):
-            key = run["schedule"], run["mask"], run.get("mask_weight")
+            key = run["method"], run["schedule"], run["mask"], run.get("mask_weight")
             found.pop(key, None)
             found[key] = run
     last = max((run["finished"] for run in found.values()), default="")

@@ -107,6 +107,23 @@ TABLES = {
             "too large (%)",
         ),
     ),
+    "stability": TableKind(
+        identity=("model", "dataset", "device", "dtype", "schedule", "method", "mask"),
+        setting=("model", "dataset", "device", "dtype"),
+        columns=(
+            ("`--r`", field("schedule")),
+            ("`--method`", merged("method", "{}")),
+            ("`--mask`", merged("mask", "{}")),
+            ("tokens kept", field("tokens_kept")),
+            ("PA-MPVPE (mm)", given("pa_mpvpe_mm", "{:.2f}")),
+            ("over off, 95 % interval", interval("pa_mpvpe_mm", "{:+.2f}", "minus_off_interval_95")),
+            ("jump per pixel (mm)", field("stability_mm", "{:.1f}")),
+            ("its 95 % interval", lambda run: "{:.1f} to {:.1f}".format(*run["stability_interval_95"])),
+            ("jump per grey level (mm)", field("noise_mm", "{:.2f}")),
+        ),
+        context=("n", "stability_n", "processor", "versions", "commit"),
+        optional=("PA-MPVPE (mm)", "over off, 95 % interval"),
+    ),
     "tokens": TableKind(
         identity=("model", "dataset", "schedule", "blocks"),
         setting=("model", "dataset", "schedule"),

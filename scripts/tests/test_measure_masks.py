@@ -1,19 +1,20 @@
-"""measure_masks.py on a folder whose eval.py only writes lines."""
+"""measure_masks.py and measure_stability.py on a folder whose eval.py only writes lines."""
 
 import json
 from pathlib import Path
 
 import bundled
 import measure_masks
+import measure_stability
 import pytest
 import update_tables
 from bundled import BUNDLED, Bundled
 
 # Writes what eval.py would, masks included; an older line of the same settings comes first.
 EVAL = """
-import argparse, hashlib, json, pathlib
+import argparse, hashlib, itertools, json, pathlib
 parser = argparse.ArgumentParser()
-for flag in ("r", "rounds", "device", "stability", "limit", "mask", "dataset", "data_dir"):
+for flag in ("r", "rounds", "device", "stability", "limit", "mask", "dataset", "data_dir", "method"):
     parser.add_argument(f"--{flag}")
 parser.add_argument("--background", default="0.25")
 given = parser.parse_args()
@@ -22,14 +23,16 @@ pathlib.Path("results").mkdir(exist_ok=True)
 name = given.dataset or "synthhand"
 with pathlib.Path(f"results/toy-{name}.jsonl").open("a") as file:
     for age in ("old", "new"):
-        for mask in given.mask.split(","):
+        asked = itertools.product((given.method or "tome").split(","), given.mask.split(","))
+        for number, (method, mask) in enumerate(asked):
             for schedule in given.r.split(","):
-                if schedule == "off" and mask != "none":
+                if schedule == "off" and number:
                     continue
                 line = {"model": "Toy", "dataset": name, "device": "cpu", "dtype": "float32"}
-                line |= {"schedule": schedule, "mask": mask, "method": "tome", "unmerge": True}
+                line |= {"schedule": schedule, "mask": mask, "method": method, "unmerge": True}
                 line |= {"protect": "first", "checkpoint_sha256": weights, "finished": age, "tokens_kept": 9}
                 line |= {"stability_n": int(given.stability), "stability_mm": 1.0, "n": 7}
+                line |= {"stability_interval_95": [0.5, 1.5], "noise_mm": 0.25}
                 masked = mask != "none"
                 line |= {"mask_tokens": 4.0 if masked else None, "mask_missing": 0 if masked else None}
                 weight = None if given.background == "first" or not masked else float(given.background)
@@ -77,6 +80,17 @@ def test_every_mask_beside_plain_merging_newest_lines_only(toy, tmp_path, monkey
     assert "| 8x16 | box, background first | 9 | 4 | 0 | 1.00 |" in table
     assert "| 0.2 (0.1 to 0.3) |" in table
     assert "samples: 7; samples moved by a pixel: 24" in table
+
+
+def test_stability_with_and_without_masks_and_in_both_ways(toy, monkeypatch):
+    monkeypatch.setattr(update_tables, "main", lambda arguments: 0)
+    assert measure_stability.main(["--model", "toy", "--r", "8x16"]) == 0
+    lines = [json.loads(line) for line in toy.lines("stability").read_text().splitlines()]
+    own = [(line["schedule"], line["method"], line["mask"]) for line in lines]
+    masks = ("none", "box", "keypoints")
+    assert own == [("off", "tome", "none")] + [("8x16", m, k) for m in ("tome", "quadtree") for k in masks]
+    table = update_tables.make_table(update_tables.read_results(toy.lines("stability")))
+    assert "| 8x16 | quadtree | box | 9 | 1.00 | 1.0 | 0.5 to 1.5 | 0.25 |" in table
 
 
 def test_people_have_no_key_points_in_the_detectors_order():
