@@ -1,0 +1,121 @@
+"""Two runs in pairs: differences and verdicts, what is refused by name, the worst samples, pictures."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from shared_tmu.errors import InputError, MissingAssetError
+from shared_tmu.evaluation.compare_program import main
+from shared_tmu.evaluation.comparing import compare_runs, worst_samples
+from shared_tmu.evaluation.per_sample import PerSample, read_per_sample, write_per_sample
+
+RNG = np.random.default_rng(0)
+COUNT = 60
+SAMPLES = tuple(f"{i:04d}" for i in range(COUNT))
+ABOUT = {"dataset": "freihand", "dataset_sha256": "a"}
+
+
+def rows(samples=SAMPLES, about=ABOUT, **errors):
+    values = {name: np.asarray(found, np.float64) for name, found in errors.items()}
+    return PerSample(samples, samples, values, about)
+
+
+def by_name(a, b):
+    return {difference.name: difference for difference in compare_runs(a, b)}
+
+
+def test_verdicts_follow_the_interval_of_the_paired_difference():
+    spread = RNG.normal(10, 5, COUNT)  # far larger than the differences, and common to both runs
+    noise = RNG.normal(0, 0.1, COUNT)
+    a = rows(pa_mpvpe_mm=spread, f5=spread, mpjpe_mm=spread, scale_bias_pct=spread, only_a=spread)
+    b = rows(
+        pa_mpvpe_mm=spread + 0.2 + noise,
+        f5=spread + 0.2 + noise,
+        mpjpe_mm=spread + noise - noise.mean(),
+        scale_bias_pct=spread + 0.2,
+        only_b=spread,
+    )
+    found = by_name(a, b)
+    assert {name: d.verdict for name, d in found.items()} == {
+        "pa_mpvpe_mm": "worse", "f5": "better", "mpjpe_mm": "within noise", "scale_bias_pct": "differs"
+    }  # fmt: skip
+    d = found["pa_mpvpe_mm"]
+    assert d.low < d.minus < d.high
+    assert d.minus == pytest.approx(0.2 + noise.mean())
+    assert (d.b - d.a, d.n) == (pytest.approx(d.minus), COUNT)
+
+
+def test_samples_without_a_value_do_not_count_and_order_does_not_matter():
+    values = RNG.normal(size=COUNT)
+    holes = np.where(np.arange(COUNT) < 50, values, np.nan)
+    found = by_name(rows(x_mm=values), rows(SAMPLES[::-1], x_mm=holes[::-1]))
+    assert (found["x_mm"].n, found["x_mm"].minus, found["x_mm"].verdict) == (50, 0, "within noise")
+    with pytest.raises(InputError, match="no error in common"):
+        compare_runs(rows(x_mm=values), rows(x_mm=np.full(COUNT, np.nan)))
+
+
+def test_worst_samples_are_those_that_lose_most():
+    lost = np.zeros(COUNT)
+    lost[[7, 3]] = 5, 9
+    lost[4] = np.nan
+    zero = np.zeros(COUNT)
+    assert worst_samples(rows(x_mm=zero), rows(x_mm=lost), "x_mm", 2) == [3, 7]
+    assert worst_samples(rows(f5=zero), rows(f5=-lost), "f5", 1) == [3]
+    assert len(worst_samples(rows(x_mm=zero), rows(x_mm=lost), "x_mm", 1000)) == COUNT - 1
+
+
+def zeros(samples=SAMPLES, **about):
+    return rows(samples, {**ABOUT, **about}, x_mm=np.zeros(len(samples)))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (zeros(dataset="ho3d-v2"), "different sets, freihand and ho3d-v2"),
+        (zeros(SAMPLES[:-2]), "the second run lacks 2 of 60 samples of the other: 0058, 0059"),
+        (zeros((*SAMPLES, "more")), "the first run lacks 1 of 61 samples of the other: more"),
+        (zeros(dataset_sha256="b"), "different annotations or pictures"),
+    ],
+)
+def test_runs_of_other_samples_are_refused_by_name(other, message):
+    with pytest.raises(InputError, match=message):
+        compare_runs(zeros(), other)
+
+
+def test_files_survive_a_round_trip_and_other_files_are_refused(tmp_path):
+    before = rows(x_mm=np.array([*range(COUNT - 1), np.nan]))
+    write_per_sample(tmp_path, before)
+    after = read_per_sample(tmp_path)
+    assert (after.samples, after.images, after.about) == (before.samples, before.images, before.about)
+    np.testing.assert_array_equal(after.errors["x_mm"], before.errors["x_mm"])
+    (tmp_path / "other.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"other\.parquet cannot be read as errors of samples"):
+        read_per_sample(tmp_path / "other.parquet")
+    with pytest.raises(MissingAssetError, match=r"eval\.py writes one for each run"):
+        read_per_sample(tmp_path / "nowhere.parquet")
+
+
+def test_the_program_on_two_runs(run, results, data_dir, tmp_path, capsys, caplog):
+    _, (off, merged), _ = run("--r", "off,20x2", "--rounds", "0")
+    a, b = (results / record["files"] for record in (off, merged))
+    flags = ["--data_dir", str(data_dir), "--out", str(tmp_path / "out"), "--worst", "3"]
+    assert main([str(a), str(b / "per_sample.parquet"), *flags]) == 0
+    out = capsys.readouterr().out
+    table = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    differences = {d["name"]: d for d in table["differences"]}
+    assert differences["pa_mpvpe_mm"]["minus"] == pytest.approx(merged["pa_mpvpe_mm"] - off["pa_mpvpe_mm"])
+    interval = merged["minus_off_interval_95"]["pa_mpvpe_mm"]
+    assert [differences["pa_mpvpe_mm"][side] for side in ("low", "high")] == interval
+    assert (table["metric"], len(table["worst"])) == ("pa_mpvpe_mm", 3)
+    assert "pa_mpvpe_mm" in out
+    sheet = cv2.imread(str(tmp_path / "out" / "worst.png"))
+    assert sheet.shape[1] == 2 * 280
+    assert sheet.shape[0] == 3 * (280 + 26)
+    assert main([str(a), str(a), *flags]) == 0
+    assert "within noise" in capsys.readouterr().out
+    assert main([str(a), str(b), *flags, "--metric", "magic"]) == 1
+    assert "--metric magic is no error of both runs" in caplog.text
+    assert main([str(a), str(b), *flags, "--data_dir", str(tmp_path)]) == 1  # the numbers are there
+    assert "No pictures: dataset 'freihand' was asked for" in caplog.text
