@@ -116,6 +116,7 @@ PLACES = {
     "before": Before(plan_drop),
     "after": After(plan_drop),
     "inside": Inside(plan_drop),
+    "inside, the map again": Inside(plan_drop, reuses_map=False),
     "around attention": Around(plan_drop),
     "around MLP": Around(plan_drop, part="MLP"),
     "both ends": BothEnds(plan_drop),

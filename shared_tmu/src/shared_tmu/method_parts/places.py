@@ -155,8 +155,12 @@ class Inside(Place):
     requires = Needs.MAP
 
     def work(self, before: int, after: int) -> Work:
-        """The map of all tokens; values, from a second projection, and the MLP for those that are left."""
-        return Work(qkv=before + after, logits=before**2, values=after**2, out=after, mlp=after)
+        """The map of all tokens; values, from a second projection, and the MLP for those that are left.
+
+        Without reusing the map, another one of those.
+        """
+        pairs = before**2 if self.reuses_map else before**2 + after**2
+        return Work(qkv=before + after, logits=pairs, values=after**2, out=after, mlp=after)
 
     def __call__(self, block: Block, seen: Seen, r: int) -> None:
         """Run the block."""
