@@ -31,6 +31,7 @@ from .evit import plan_evit
 from .mctf import limit_mctf, plan_mctf
 from .pitome import plan_pitome
 from .pool import plan_pool
+from .preferring import plan_centre, plan_received
 from .quadtree import plan_quadtree
 from .random_pairs import plan_random_pairs
 from .slicing import plan_drop
@@ -66,6 +67,8 @@ METHODS: Mapping[str, Method] = table(
     Method("tomesd", Around(plan_tomesd), Needs.TOKENS | Needs.GRID, all_but_one, "arXiv:2303.17604"),
     Method("tome-kth", Between(plan_kth), limit=limit_kth, paper="arXiv:2210.09461"),
     Method("tome-random", Between(plan_tome_random), limit=all_but_one, paper="arXiv:2210.09461"),
+    Method("tome-received", Between(plan_received), Needs.KEYS | Needs.SIZES | Needs.ROWS),
+    Method("tome-centre", Between(plan_centre), Needs.KEYS | Needs.SIZES | Needs.GRID),
     Method("tofu", Between(plan_tofu), Needs.KEYS, paper="arXiv:2312.01026", shares_all=True),
     Method("tofu-pitome", Between(plan_tofu_pitome), Needs.KEYS, paper="arXiv:2312.01026", shares_all=True),
     Method("pitome", Between(plan_pitome), paper="arXiv:2405.16148", proportional=False),

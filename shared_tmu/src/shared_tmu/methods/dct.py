@@ -3,8 +3,12 @@
 Patch tokens are transformed by a discrete cosine transform along the sequence, the highest frequencies are
 dropped, and the shorter spectrum is transformed back; so slots are mixtures of all tokens. The transpose,
 which pads the spectrum with zeros, restores the grid, block by block in reverse. It acts at the end of a
-block, as in PiToMe's version for ViTs, but without that version's rounding to float16. The values of a
-constant sequence grow by sqrt(n / n'), as in the original.
+block, as in PiToMe's version for ViTs, but without that version's rounding to float16; in the original's
+language models it acts before attention. The values of a constant sequence grow by sqrt(n / n'), as in the
+original.
+
+It reads nothing, keeps no sizes, and needs no training; the paper trains with it. Shares as in `0.9` keep
+ceil(0.9 n) of the n tokens after the prefix.
 """
 
 from __future__ import annotations

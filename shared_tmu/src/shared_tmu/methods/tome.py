@@ -1,4 +1,15 @@
-"""Token Merging (ToMe), Bolya et al. 2023, arXiv:2210.09461; with unmerging, in a regressor, it is TMU."""
+"""Token Merging (ToMe), Bolya et al. 2023, arXiv:2210.09461; with unmerging, in a regressor, it is TMU.
+
+Every second token is a source; each looks for the most similar target, and the r best pairs merge. It needs
+no training.
+
+* Reads keys, averaged over heads, and sizes. Means are weighted by size; attention is proportional, which the
+  paper leaves out only for MAE models without training (`proportional=False`).
+* Acts between attention and MLP. At most half of the tokens after the prefix are removed.
+* The paper's counts are 8 per block of 24, 13 to 16 per block of 12, the same in each or falling.
+* Slots are in the original's order for a class token, a distillation token, and none; other prefixes count as
+  none. The grid comes back by copies, also where the original's own way does not (distillation tokens).
+"""
 
 from __future__ import annotations
 
