@@ -30,6 +30,15 @@ MEASURES = {
     "error_box": Measure("distance to the landmarks over the box", 4),
     "pck_20": Measure("PCK@0.2 (more is better)", 3, error=False),
 }
+HIDDEN = {
+    "wrist_mpvpe_mm": Measure("vertices with the wrists together, in mm", 2),
+    "orientation_error_deg": Measure("global orientation in degrees", 1),
+    "translation_error_mm": Measure("translation of the camera in mm", 1),
+    "place_error_pct": Measure("place in the picture in % of the size", 1),
+    "scale_error_pct": Measure("size in the picture in %", 1),
+    "stability_mm": Measure("jump per pixel of box movement in mm", 2),
+}
+"""Errors that alignment hides: in tables of lines that have them, in no figure."""
 WAYS: dict[str, Callable[[Run], bool]] = {
     "TMU": lambda run: _is(run, "tome", True, "first"),
     "merge-only": lambda run: _is(run, "tome", False, "first"),
@@ -37,6 +46,7 @@ WAYS: dict[str, Callable[[Run], bool]] = {
     "random pairs": lambda run: _is(run, "random", True, "first"),
     **{f"mask {name}": lambda run, name=name: _is(run, "tome", True, "first", name) for name in MASKS},
 }
+_ALL = MEASURES | HIDDEN
 THESIS = (
     *("off", "1", "2", "3", "4", "5x20", "5", "6x16", "6x20", "8x16", "10x16"),
     *("10x8+6x8", "10x8+8x8", "12x8+6x8"),
@@ -72,8 +82,14 @@ class RunGrid:
 
     @property
     def measures(self) -> list[str]:
-        """Numbers that the lines have."""
+        """Numbers that papers print, of those that the lines have."""
         return [name for name in MEASURES if name in self.baseline]
+
+    @property
+    def hidden(self) -> list[str]:
+        """Errors that alignment hides, of those that all lines have."""
+        runs = [self.baseline, *self.cells.values()]
+        return [name for name in HIDDEN if all(name in run for run in runs)]
 
     def kept(self, schedule: str) -> int:
         """Tokens left at the end."""
@@ -115,9 +131,10 @@ def compare_runs(runs: Sequence[Run]) -> str:
     """
     found = arrange_runs(runs)
     parts = []
-    for name in found.measures:
+    for name in (*found.measures, *found.hidden):
+        title = _ALL[name].title
         lines = [
-            f"{MEASURES[name].title[:1].upper()}{MEASURES[name].title[1:]}, {_note(found, name)}:",
+            f"{title[:1].upper()}{title[1:]}, {_note(found, name)}:",
             "",
             "| `--r` | tokens kept | " + " | ".join(found.ways) + " |",
             "|---|" + "---|" * (1 + len(found.ways)),
@@ -151,16 +168,16 @@ def show_difference(value: float, interval: tuple[float, float] | None, digits: 
 
 
 def _note(found: RunGrid, name: str) -> str:
-    base = f"{found.baseline[name]:.{MEASURES[name].digits}f}"
+    base = f"{found.baseline[name]:.{_ALL[name].digits}f}"
     if not any(interval_of(run, "minus_off_interval_95", name) for run in found.cells.values()):
         return f"in brackets how much more than the unpatched model's {base}"
     own = interval_of(found.baseline, "interval_95", name)
-    shown = "" if own is None else " ({:.{d}f} to {:.{d}f})".format(*own, d=MEASURES[name].digits)
+    shown = "" if own is None else " ({:.{d}f} to {:.{d}f})".format(*own, d=_ALL[name].digits)
     return NOTE.format(base=base + shown)
 
 
 def _cell(found: RunGrid, schedule: str, way: str, name: str) -> str:
-    run, digits = found.cells.get((schedule, way)), MEASURES[name].digits
+    run, digits = found.cells.get((schedule, way)), _ALL[name].digits
     if run is None:
         return "-"
     difference = run[name] - found.baseline[name]

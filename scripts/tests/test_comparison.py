@@ -180,3 +180,16 @@ def test_masked_runs_are_a_way_of_their_own() -> None:
     assert found.ways == ["TMU", "mask landmarks"]
     assert found.cells["8x16", "TMU"]["pa_mpvpe_mm"] == 63.0
     assert found.cells["8x16", "mask landmarks"] == masked
+
+
+def test_hidden_errors_get_tables_where_all_lines_have_them_and_no_figure() -> None:
+    runs = [
+        {**run, "wrist_mpvpe_mm": 20.0 + i, "stability_mm": 1.0 + i} for i, run in enumerate(TMU + CONTROLS)
+    ]
+    text = compare_runs(runs)
+    assert "Vertices with the wrists together, in mm, in brackets" in text
+    assert "| 5x20 | 172 | 22.00 (+2.00) | 25.00 (+5.00) | - | - |" in text
+    assert "Jump per pixel of box movement in mm" in text
+    assert "wrist_mpvpe_mm" not in arrange_runs(runs).measures
+    del runs[-1]["stability_mm"]
+    assert "Jump per pixel" not in compare_runs(runs)

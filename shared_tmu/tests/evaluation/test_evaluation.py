@@ -107,3 +107,20 @@ def test_photographs_are_compared_with_the_mean_hand_in_pairs(tmp_path):
     for elsewhere in ("other", "nowhere"):  # other samples, no samples
         found = read_intervals(tmp_path / "run", tmp_path / elsewhere, headline)
         assert found["minus_off_interval_95"] is None
+
+
+def test_the_table_can_show_what_alignment_hides(run, capsys):
+    flags = ("--r", "off,20x2", "--method", "tome,random", "--rounds", "0", "--stability", "2")
+    _, records, _ = run(*flags, "--columns", "unaligned")
+    table = capsys.readouterr().out
+    for title in ("wrist MPVPE mm", "turned deg", "moved mm", "place %", "too large %", "size %", "jump mm"):
+        assert title in table
+    assert "PA-MPVPE" not in table
+    for name in ("wrist_mpvpe_mm", "orientation_error_deg", "translation_error_mm", "scale_error_pct"):
+        assert len({record[name] for record in records}) == 3
+        assert records[1]["minus_off_interval_95"][name]
+    run(*flags, "--columns", "all")
+    assert "PA-MPVPE mm" in (table := capsys.readouterr().out)
+    assert "jump mm" in table
+    run(*flags)
+    assert "jump mm" not in capsys.readouterr().out

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from shared_tmu.metrics import orientation_error_deg, picture_errors
+from shared_tmu.metrics import hand_posture, orientation_error_deg, picture_errors
 
 
 def test_orientation_is_the_angle_of_the_turn_whatever_the_scale():
@@ -27,3 +27,30 @@ def test_scale_is_how_large_it_looks_wherever_it_lies():
     size = np.sqrt(((truth - truth.mean(1, keepdims=True)) ** 2).sum(-1).mean(1))
     away = np.linalg.norm((prediction - truth).mean(1), axis=-1)
     np.testing.assert_allclose(found["place_error_pct"], 100 * away / size)
+
+
+def test_hands_elsewhere_turned_and_larger_are_told_apart():
+    rng = np.random.default_rng(1)
+    xyz, verts = rng.normal(size=(2, 21, 3)), rng.normal(size=(2, 40, 3))
+    verts += (0, 0, 10.0)
+    xyz += (0, 0, 10.0)
+
+    def project(points, index):
+        return 500 * points[:, :2] / points[:, 2:]
+
+    right = hand_posture({"xyz_m": xyz, "verts_m": verts, "camera_wrist_m": xyz[:, 0]}, xyz, verts, project)
+    for name, values in right.items():
+        np.testing.assert_allclose(values, 0, atol=1e-4, err_msg=name)
+    moved = (0.3, 0.0, 0.4)  # joints and vertices alike: only the camera is wrong
+    placed = {"xyz_m": xyz + moved, "verts_m": verts + moved, "camera_wrist_m": xyz[:, 0] + moved}
+    found = hand_posture(placed, xyz, verts, project)
+    np.testing.assert_allclose(found["wrist_mpvpe_mm"], 0, atol=1e-9)
+    np.testing.assert_allclose(found["translation_error_mm"], 500)
+    assert found["place_error_pct"].min() > 1
+    turned = Rotation.from_euler("z", 30, degrees=True).as_matrix()
+    about = lambda points: (points - xyz[:, :1]) @ turned + xyz[:, :1]  # noqa: E731
+    placed = {"xyz_m": about(xyz), "verts_m": about(verts)}
+    found = hand_posture(placed, xyz, verts, project)
+    np.testing.assert_allclose(found["orientation_error_deg"], 30, atol=1e-6)
+    assert found["wrist_mpvpe_mm"].min() > 100
+    assert "translation_error_mm" not in found  # nobody says where the camera put it

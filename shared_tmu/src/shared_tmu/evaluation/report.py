@@ -17,6 +17,30 @@ from shared_tmu.programs.results import read_records
 _log = logging.getLogger(__name__)
 
 _COUNTS = ("n", "tokens", "tokens_kept")
+COLUMNS = ("published", "unaligned", "all")
+"""Which errors a table shows: those that papers print, those that alignment hides, or both."""
+_UNALIGNED: tuple[Column, ...] = (
+    ("wrist MPVPE mm", "wrist_mpvpe_mm", ".2f"),
+    ("turned deg", "orientation_error_deg", ".1f"),
+    ("moved mm", "translation_error_mm", ".1f"),
+    ("place %", "place_error_pct", ".1f"),
+    ("too large %", "scale_bias_pct", "+.1f"),
+    ("size %", "scale_error_pct", ".1f"),
+    ("jump mm", "stability_mm", ".2f"),
+    ("noise mm", "noise_mm", ".2f"),
+)
+
+
+def columns_of(data: EvalSet, records: Sequence[Mapping[str, Any]], which: str) -> tuple[Column, ...]:
+    """The errors that a table of these lines shows; hidden ones only where all lines have them.
+
+    Args:
+        data: the set.
+        records: its lines.
+        which: one of `COLUMNS`.
+    """
+    hidden = tuple(column for column in _UNALIGNED if all(column[1] in record for record in records))
+    return {"published": data.columns, "unaligned": hidden, "all": (*data.columns, *hidden)}[which]
 
 
 def format_table(records: Sequence[Mapping[str, Any]], errors: Sequence[Column]) -> str:
@@ -111,7 +135,9 @@ def _with_spread(value: float | None, quartiles: Sequence[float] | None, digits:
     return f"{value:.{digits}f} ({quartiles[0]:.{digits}f}-{quartiles[1]:.{digits}f})"
 
 
-def say(data: EvalSet, records: Sequence[Mapping[str, Any]], kept: int, lines: Path) -> None:
+def say(
+    data: EvalSet, records: Sequence[Mapping[str, Any]], kept: int, lines: Path, columns: str = "published"
+) -> None:
     """Write the closing table of a set.
 
     Args:
@@ -119,10 +145,11 @@ def say(data: EvalSet, records: Sequence[Mapping[str, Any]], kept: int, lines: P
         records: result lines of its runs.
         kept: how many of them an earlier run had made.
         lines: the file of the lines.
+        columns: one of `COLUMNS`.
     """
     if not records:
         return
-    table = format_table(records, data.columns) + format_unmasked(records)
+    table = format_table(records, columns_of(data, records, columns)) + format_unmasked(records)
     text = f"\n{format_title(records[0])}\n\n{table}\n"
     if kept:
         text += f"{kept} of {len(records)} rows are from an earlier run (--fresh computes them again).\n"

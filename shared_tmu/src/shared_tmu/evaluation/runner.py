@@ -131,7 +131,7 @@ class Evaluation:
             if job.key in finished:
                 job.folder.drop_chunks()
         records = [finished[job.key] for job in jobs if job.key in finished]
-        say(data, records, len(jobs) - len(todo), lines)
+        say(data, records, len(jobs) - len(todo), lines, settings.columns)
         return failures
 
     def _job(self, data: EvalSet, run: Run, chunks: Sequence[Chunk]) -> SetRun:

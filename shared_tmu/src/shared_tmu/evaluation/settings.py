@@ -12,6 +12,7 @@ import torch
 
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_rules import TIPS
+from shared_tmu.evaluation.report import COLUMNS
 from shared_tmu.evaluation.run_lists import NO_LAYERS, mask_place, read_runs
 from shared_tmu.masks import NO_MASK, mask_names
 from shared_tmu.programs.estimates import HAND
@@ -53,6 +54,7 @@ class EvalSettings:
         tips: which definition of fingertips the joint errors use, see `HandMeshSet`.
         rounds: timed rounds per schedule; 0 measures no speed.
         stability: samples on which to measure how far joints jump, see `measure_stability`; 0 for none.
+        columns: which errors the table shows, see `report.COLUMNS`.
         predictions: a prediction file to score instead of running the model; None runs it.
         fresh: do everything again, whatever is already there.
         packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.runtime.packing`.
@@ -73,6 +75,7 @@ class EvalSettings:
     tips: str = "model"
     rounds: int = 50
     stability: int = 0
+    columns: str = "published"
     predictions: Path | None = None
     fresh: bool = False
     packed: bool = True
@@ -120,6 +123,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
         tips=getattr(given, "tips", "model"),
         rounds=given.rounds,
         stability=given.stability,
+        columns=given.columns,
         predictions=given.predictions,
         fresh=given.fresh,
         packed=given.packed,
@@ -236,6 +240,12 @@ def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         "--results",
         type=named_path,
         help=f"folder for *.jsonl and files; default: {_shown(program.results_dir)}",
+    )
+    add(
+        "--columns",
+        choices=COLUMNS,
+        default="published",
+        help="errors in the table: those of papers, or those that alignment hides (all are in the results)",
     )
     add(
         "--predictions",
