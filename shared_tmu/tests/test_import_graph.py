@@ -31,7 +31,8 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("detect", "models", "synth"),
     ("datasets", "programs"),
     ("export", "viz"),
-    ("bench", "demo", "evaluation", "training"),
+    ("evaluation",),
+    ("bench", "demo", "training"),
 )
 """From the ground up: a room imports itself and rooms of lower rows. A room is a package or a module of the
 root; `shared_tmu` is the root itself, with the public names. Up to there it is the core, which needs only

@@ -10,8 +10,8 @@ from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.detect import HandBox
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation import main, parse_settings
+from shared_tmu.evaluation.batches import load_batch
 from shared_tmu.evaluation.masking import key_of
-from shared_tmu.evaluation.predict import load_batch
 from shared_tmu.evaluation.stability import add_noise
 from shared_tmu.masks import MASKS, ProbeFacts, TokenProbe, weights_before
 from shared_tmu.method_parts.protection import WEIGHT

@@ -21,8 +21,8 @@ from shared_tmu.schedule import Schedule
 PLACES = ("img_folder", "video", "out_folder", "file_type")
 """Options that name inputs and the output folder: each image has its own digest instead."""
 
-PACE = ("batch_size", "draw_processes", "report", "resume", "dtype_reason")
-"""Options for speed and reports, which change results at most by rounding."""
+PACE = ("batch_size", "draw_processes", "report", "resume", "dtype_reason", "budget", "calibration")
+"""Options for speed and reports, which change results at most by rounding, and for finding `run`."""
 
 BY_CONTENT = ("checkpoint", "boxes", "detector", "detector_dir")
 """Options whose files are included by content: weights, boxes, the detector with its files."""
@@ -39,6 +39,7 @@ def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
         "protect": run.protect,
         "mask_asked": run.mask,
         "mask_weight": run.weight if run.masks else None,
+        **({} if run.layers is None else {"layers": run.layers.to_dict()}),
         "dtype": options.dtype_name,
         "packed": options.packed and options.device.type == "cpu",
         "detector": detector,

@@ -9,36 +9,30 @@ from pathlib import Path
 
 import torch
 
+from shared_tmu.datasets import SetOptions
+from shared_tmu.demo.merging import add_merging_flags, read_merging
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.demo.together import (
-    auto_mask,
     require_flags_of_clips,
     require_something_to_save,
-    with_mask,
 )
 from shared_tmu.detect import BODY_DETECTORS
-from shared_tmu.errors import InputError
-from shared_tmu.masks import AUTO, MaskPlace, mask_names
-from shared_tmu.methods import find_method
+from shared_tmu.evaluation.budget.flags import choose_samples
+from shared_tmu.evaluation.budget.request import Budget
+from shared_tmu.evaluation.budget.samples import SampleChoice
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     DEVICE_HELP,
-    LEARNED_HELP,
-    METHOD_HELP,
     choose_device,
-    choose_learned,
-    choose_protection,
     images_per_call,
     named_path,
     natural,
     positive_number,
 )
-from shared_tmu.programs.mask_flags import add_mask_flags, probe_beside
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.programs.places import require_places
 from shared_tmu.runtime.packing import PACKED_HELP
 from shared_tmu.runtime.precision import choose_dtype, name_of
-from shared_tmu.schedule import Schedule
 
 DTYPES = ("float32", "bfloat16")
 
@@ -52,7 +46,9 @@ class DemoOptions:
         video: a clip to process instead.
         out_folder: folder for results.
         file_type: patterns of file names, see `listing.list_images`.
-        run: how tokens are merged.
+        run: how tokens are merged; replaced by what a search finds if there is a budget.
+        budget: error budget of such a search; None for no search.
+        calibration: samples of such a search.
         dtype: number format of the weights; `dtype_reason` says why.
         packed: multiply by packed copies of the weights if the CPU supports it, see
             `shared_tmu.runtime.packing`.
@@ -104,6 +100,8 @@ class DemoOptions:
     video: Path | None = None
     draw_processes: int | None = None
     report: Path | None = None
+    budget: Budget | None = None
+    calibration: SampleChoice | None = None
 
     @property
     def draws_on_photographs(self) -> bool:
@@ -131,30 +129,19 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
     given = vars(build_parser(program).parse_args(arguments))
     flags = {"body_path": program.estimates.body_flag}
     require_places({flags.get(name, f"--{name}"): value for name, value in given.items()})
-    schedule = Schedule.parse(given.pop("r"))
-    method = find_method(given.pop("method")).name
-    run = Run(
-        schedule,
-        method,
-        unmerge=not given.pop("no_unmerge"),
-        protect=choose_protection(given.pop("protect")),
-        learned=choose_learned(given.pop("learned"), [method]),
-    )
-    run = with_mask(run, given, program)
-    for flag in ("compare", "tokens"):
-        if given[flag] and schedule.is_off:
-            raise InputError(f"--{flag} needs merging, but --r is off: try --r 5x20.")
-    if given["tokens"] and find_method(run.method).mixes:
-        raise InputError(
-            f"--tokens was asked for with --method {run.method}, which mixes all tokens, so there are no "
-            "groups to draw: leave one of the two out."
-        )
+    run, budget = read_merging(program, given)
     require_something_to_save(given)
     if given["video"] is not None:
         require_flags_of_clips(given)
     device = choose_device(given.pop("device"))
     dtype = choose_dtype(given.pop("dtype"), device)
+    samples = choose_samples(
+        *(program, given.pop("calib"), given.pop("calib_dir"), given["batch_size"], device),
+        SetOptions(body_path=given["body_path"]),
+    )
     return DemoOptions(
+        budget=budget,
+        calibration=samples if budget else None,
         run=run,
         device=device,
         dtype=dtype.dtype,
@@ -234,29 +221,7 @@ def _add_published(parser: argparse.ArgumentParser, program: ModelProgram, subje
 
 def _add_model(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add = parser.add_argument_group("model and token merging").add_argument
-    add("--r", default="5x20", help="tokens to remove per layer: off, 5x20, 10x8+6x8, 0.9x12, total:98, ...")
-    add("--method", default="tome", help=f"how tokens are matched: {METHOD_HELP}")
-    add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
-    add(
-        "--no_unmerge",
-        "--no-unmerge",
-        action="store_true",
-        help="merge-only: the head reads the merged tokens, or a sparse grid if it needs all positions",
-    )
-    add(
-        "--protect",
-        default="first",
-        help="which tokens are protected: first, or last as in published TMU, which merges task tokens",
-    )
-    names = ", ".join((AUTO, *mask_names(MaskPlace(program.estimates.name, has_truth=False))))
-    add(
-        "--mask",
-        default=AUTO,
-        help=f"what merges last: {names}; a+b: the first of them that is known of a crop; auto: "
-        f"{auto_mask(probe_beside(program.default_checkpoint), is_video=False)}, with previous for videos; "
-        "none: all tokens alike, as published TMU",
-    )
-    add_mask_flags(add)
+    add_merging_flags(add, program)
     add("--device", default="auto", help=DEVICE_HELP)
     about = "number format of the weights; auto: bfloat16 if the device computes in it"
     add("--dtype", choices=("auto", *DTYPES), default="float32", help=about)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,6 +87,7 @@ class Predictor:
         self._packing: PackHandle | None = None
         self._handle: PatchHandle | None = None
         self._patched_for: Run | None = None
+        self._layers = ExitStack()
         self.run = run
         self.device = device
         self.record = record
@@ -167,12 +169,14 @@ class Predictor:
         """
         if self._handle is not None:
             self._handle.remove()
+        self._layers.close()
         self._handle = self._patched_for = None
 
     def _patched(self, run: Run) -> PatchHandle | None:
         """The model's patch for this merging setting; None for the unpatched model."""
         if self._patched_for != run:
             self.unpatch()
+            self._layers.enter_context(run.shortened(self.program, self.model))
             if not run.schedule.is_off:
                 self._handle = run.patched(self.program, self.model, record=self.record)
             self._patched_for = run

@@ -11,6 +11,7 @@ from shared_tmu.demo.digest import options_digest
 from shared_tmu.demo.drawing import Finisher, choose_processes
 from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.options import DemoOptions, parse_options
+from shared_tmu.demo.searching import find_demo_run
 from shared_tmu.demo.session import Session
 from shared_tmu.demo.sinks import FileSink, ImageSink
 from shared_tmu.demo.sources import PictureSource, VideoSource, open_pictures, open_video
@@ -62,8 +63,10 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
         model = program.load_model(options.checkpoint, options.body_path, options.config_path).eval()
         if options.rescale_factor is None:
             options = replace(options, rescale_factor=subject.scale_of(model))
+        options = find_demo_run(program, model, options)
         # an unsuitable schedule raises its error before any work
-        options.run.check(program, model)
+        with options.run.shortened(program, model):
+            options.run.check(program, model)
         folder.options = options_digest(options, detector, model)
         sink = _sink(source, folder, options)
         if (note := sink.all_kept()) is not None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from shared_tmu.evaluation.recipes import require_recipes
+from shared_tmu.evaluation.budget.auto import ModelIdentity
+from shared_tmu.evaluation.recipes import require_recipes, trunk_sha256
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.programs.identity import code_sha256, file_sha256, sizes_of, weights_sha256
 from shared_tmu.programs.model_program import ModelProgram
@@ -29,6 +30,7 @@ class LoadedModel:
         depends_on: facts that decide, with the set and the run, whether finished work is still valid.
         packing: handle of the packed weights, removed when all is done.
         exact: the same model in float32, None if that is its dtype.
+        identity: digests of the weights as they were loaded; that of the trunk only if runs are to be found.
     """
 
     program: ModelProgram
@@ -37,6 +39,7 @@ class LoadedModel:
     depends_on: Mapping[str, Any]
     packing: PackHandle
     exact: nn.Module | None = None
+    identity: ModelIdentity = field(default_factory=ModelIdentity)
 
     @classmethod
     def load(cls, program: ModelProgram, settings: EvalSettings) -> LoadedModel:
@@ -51,6 +54,7 @@ class LoadedModel:
             with run.shortened(program, model):
                 run.check(program, model)
         weights = weights_sha256(model)
+        trunk = trunk_sha256(program, model) if settings.budgets else ""
         model.to(device=settings.device)
         exact = copy.deepcopy(model) if settings.dtype != torch.float32 else None
         model.to(dtype=settings.dtype)
@@ -79,4 +83,4 @@ class LoadedModel:
             "torch": torch.__version__,
             "processor": environment["machine"]["processor"],
         }
-        return cls(program, model, facts, depends_on, packing, exact)
+        return cls(program, model, facts, depends_on, packing, exact, ModelIdentity(weights, trunk))

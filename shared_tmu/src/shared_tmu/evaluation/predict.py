@@ -9,69 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from shared_tmu.datasets import EvalSet
 from shared_tmu.errors import InputError, MissingDependencyError
-from shared_tmu.evaluation.masking import TOKENS, Counted, draw_masks, key_of, masks_of
+from shared_tmu.evaluation.batches import Crops, collate, join, to_arrays
+from shared_tmu.evaluation.masking import TOKENS, Counted, key_of, masks_of
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
 from shared_tmu.programs.model_program import ModelProgram, Run, batch_mask
 
 _log = logging.getLogger(__name__)
-_Loaded = tuple[dict[str, Tensor], list[str]]
-
-
-class _Crops(Dataset[tuple[dict[str, Tensor], str]]):
-    """Samples of a set; an error message in place of a picture that cannot be read."""
-
-    def __init__(
-        self, data: EvalSet, masks: Sequence[str], shift_px: tuple[float, float] = (0.0, 0.0)
-    ) -> None:
-        self.data = data
-        self.masks = masks
-        self.shift_px = shift_px
-
-    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], str]:
-        try:
-            crop = self.data.load(index, self.shift_px)
-            return {**crop, **draw_masks(self.data, index, crop, self.masks)}, ""
-        except InputError as error:
-            return {}, str(error)
-
-
-def _collate(samples: Sequence[tuple[dict[str, Tensor], str]]) -> _Loaded:
-    problems = [problem for _, problem in samples if problem]
-    if problems:
-        return {}, problems
-    crops = [crop for crop, _ in samples]
-    return {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}, []
-
-
-def load_batch(
-    data: EvalSet,
-    rows: range,
-    device: torch.device,
-    masks: Sequence[str] = (),
-    shift_px: tuple[float, float] = (0.0, 0.0),
-) -> dict[str, Tensor]:
-    """Samples as one batch on `device`.
-
-    Args:
-        data: the set.
-        rows: numbers of the samples.
-        device: device of the batch.
-        masks: rows of `shared_tmu.masks.MASKS` to draw too.
-        shift_px: shift of the boxes, see `EvalSet.load`.
-
-    Raises:
-        InputError: a picture cannot be read.
-    """
-    crops = _Crops(data, masks, shift_px)
-    batch, problems = _collate([crops[index] for index in rows])
-    if problems:
-        raise InputError(problems[0])
-    return {name: values.to(device) for name, values in batch.items()}
 
 
 def predict_missing(
@@ -97,10 +45,10 @@ def predict_missing(
     if not batches:
         return
     loader = DataLoader(
-        _Crops(data, masks_of(run for runs in needed.values() for run in runs)),
+        Crops(data, masks_of(run for runs in needed.values() for run in runs)),
         batch_sampler=[list(rows) for _, rows in batches],
         num_workers=settings.num_workers,
-        collate_fn=_collate,
+        collate_fn=collate,
     )
     problems: dict[Chunk, list[str]] = {}
     parts: dict[Run, list[Arrays]] = {run: [] for run in folders}
@@ -147,17 +95,6 @@ def _predict(
     if counts is not None:
         found[TOKENS] = np.asarray(counts.float().cpu().numpy())
     return found
-
-
-def to_arrays(output: Mapping[str, Any], batch: Mapping[str, Tensor], kept: Sequence[str]) -> Arrays:
-    """What is kept of a model's output and of its input, `[B, ...]` each."""
-    found = {name: output[name] if name in output else batch[name] for name in kept}
-    return {name: np.asarray(values.float().cpu().numpy()) for name, values in found.items()}
-
-
-def join(parts: Sequence[Arrays]) -> Arrays:
-    """Predictions of several batches or chunks, one after the other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _raise_for(data: EvalSet, problems: Sequence[str]) -> None:

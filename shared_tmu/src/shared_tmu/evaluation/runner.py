@@ -14,6 +14,8 @@ from torch import nn
 
 from shared_tmu.datasets import EvalSet, check_dataset, open_dataset, picture_signature, set_sha256
 from shared_tmu.errors import InputError, TMUError
+from shared_tmu.evaluation.batches import load_batch
+from shared_tmu.evaluation.finding import find_runs
 from shared_tmu.evaluation.intervals import read_intervals
 from shared_tmu.evaluation.loaded import LoadedModel
 from shared_tmu.evaluation.mask_costs import measure_masks
@@ -25,7 +27,7 @@ from shared_tmu.evaluation.masking import (
 )
 from shared_tmu.evaluation.number_format import measure_dtype_error
 from shared_tmu.evaluation.per_sample import find_per_sample, require_pyarrow
-from shared_tmu.evaluation.predict import assemble, load_batch, predict_missing
+from shared_tmu.evaluation.predict import assemble, predict_missing
 from shared_tmu.evaluation.prediction_file import score_prediction_file
 from shared_tmu.evaluation.recipes import facts_of_files
 from shared_tmu.evaluation.report import finished_records, say, shown_value
@@ -71,15 +73,18 @@ def evaluate(program: ModelProgram, settings: EvalSettings) -> int:
     """
     for name in settings.datasets:
         check_dataset(name, settings.data_dir, settings.set_options())
+    if settings.auto is not None:
+        settings.auto.samples.check()
     require_folder(settings.results)
     require_pyarrow()
     if settings.predictions is not None:
         return score_prediction_file(settings.predictions, program.name, settings)
     for name in settings.datasets:
         require_writable(results_file(settings.results, program.name, name))
-    evaluation = Evaluation(LoadedModel.load(program, settings), settings)
-    failures: list[str] = []
-    with evaluation.loaded.packing:
+    loaded = LoadedModel.load(program, settings)
+    with loaded.packing:
+        settings, failures = find_runs(loaded, settings)
+        evaluation = Evaluation(loaded, settings)
         for name in settings.datasets:
             try:
                 failures += evaluation.evaluate_set(name)

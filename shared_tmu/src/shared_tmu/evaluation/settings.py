@@ -12,6 +12,9 @@ import torch
 
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_rules import TIPS
+from shared_tmu.evaluation.budget.auto import AutoSettings
+from shared_tmu.evaluation.budget.flags import add_auto_flags, read_auto
+from shared_tmu.evaluation.budget.request import HELP, Budget, split_budgets
 from shared_tmu.evaluation.report import COLUMNS
 from shared_tmu.evaluation.run_lists import NO_LAYERS, mask_place, read_runs
 from shared_tmu.masks import NO_MASK, mask_names
@@ -57,6 +60,8 @@ class EvalSettings:
         columns: which errors the table shows, see `report.COLUMNS`.
         predictions: a prediction file to score instead of running the model; None runs it.
         fresh: do everything again, whatever is already there.
+        budgets: error budgets, for each of which the fastest run is found first.
+        auto: how to find them; None without budgets.
         packed: multiply by packed copies of the weights where a CPU can, see `shared_tmu.runtime.packing`.
     """
 
@@ -79,6 +84,8 @@ class EvalSettings:
     predictions: Path | None = None
     fresh: bool = False
     packed: bool = True
+    budgets: tuple[Budget, ...] = ()
+    auto: AutoSettings | None = None
 
     @property
     def dtype_name(self) -> str:
@@ -99,21 +106,27 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
     """
     given = build_parser(program).parse_args(arguments)
     device = choose_device(given.device)
+    dtype = choose_dtype(given.dtype, device).dtype
+    budgets, fixed = split_budgets(given.r)
     return EvalSettings(
         datasets=dataset_names(given.dataset, program.estimates.name),
         runs=read_runs(
-            *(given.r, given.method, given.protect, given.mask, program.estimates.name),
+            *(fixed, given.method, given.protect, given.mask or NO_MASK, program.estimates.name),
             unmerge=not given.no_unmerge,
             learned=given.learned,
             layers=given.layers,
             probe=given.probe,
             weight=choose_weight(given.background),
             checkpoint=given.checkpoint or program.default_checkpoint,
-        ),
+        )
+        if fixed
+        else (),
+        budgets=budgets,
+        auto=read_auto(program, given, device, dtype) if budgets else None,
         data_dir=given.data_dir,
         results=given.results or program.results_dir,
         device=device,
-        dtype=choose_dtype(given.dtype, device).dtype,
+        dtype=dtype,
         checkpoint=given.checkpoint,
         config_path=given.config_path,
         body_path=given.body_path,
@@ -154,8 +167,9 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         "--r",
         default="off,5x20",
         help="comma-separated list of schedules, tokens removed per layer: off, 5x20, 10x8+6x8, 0.9x12, "
-        "total:98",
+        f"total:98; {HELP}",
     )
+    add_auto_flags(add, program)
     add("--method", default="tome", help=f"comma list of {METHOD_HELP}")
     add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
     add(
@@ -172,9 +186,9 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     )
     add(
         "--mask",
-        default=NO_MASK,
         help=f"comma list of {', '.join(mask_names(mask_place(subject.name)))}: which tokens merge last; "
-        "landmarks+box: the first that is known of a sample",
+        "landmarks+box: the first that is known of a sample; default: none, and for --r auto every mask that "
+        "a picture can have",
     )
     add_mask_flags(add)
     add(

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from shared_tmu.datasets import EvalSet
+from shared_tmu.evaluation.batches import load_batch
 from shared_tmu.evaluation.masking import key_of, masks_of
-from shared_tmu.evaluation.predict import load_batch
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.metrics.distances import MM_PER_M

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from shared_tmu.blocks.halves import find_misfit
 from shared_tmu.datasets import SetOptions, open_dataset
-from shared_tmu.evaluation.predict import load_batch
+from shared_tmu.evaluation.batches import load_batch
 from shared_tmu.files import write_text
 from shared_tmu.method_parts.reductions import Reduction
 from shared_tmu.method_parts.seen import Seen, Watch

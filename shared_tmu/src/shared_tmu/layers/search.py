@@ -86,10 +86,7 @@ def find_windows(
         )
     base = error_of(singles(depth))
     if not math.isfinite(base):
-        raise LayersError(
-            f"the unmerged model's error is {base}: make sure first that the model and the data give finite "
-            "numbers."
-        )
+        raise LayersError(f"the unmerged model's error is {base}: check the model and the data first.")
     trials: list[Trial] = []
     committed: list[Window] = []
     error = base

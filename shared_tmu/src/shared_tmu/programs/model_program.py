@@ -217,12 +217,24 @@ class Run:
             pixels: pixels of this batch's crops that show their subjects, `[B, H, W]` bool; None for no
                 masks.
         """
+        with self.opened(program, model) as masked_with, masked_with(pixels):
+            yield
+
+    @contextmanager
+    def opened(
+        self, program: ModelProgram, model: nn.Module
+    ) -> Iterator[Callable[[Tensor | None], AbstractContextManager[None]]]:
+        """As `applied`, for several batches: a patch checks all blocks, so it is made once.
+
+        Yields:
+            From the `pixels` of a batch to what is to be entered around its call.
+        """
         with self.shortened(program, model):
             if self.schedule.is_off:
-                yield
+                yield lambda pixels: nullcontext()
                 return
-            with self.patched(program, model) as handle, masked(handle, program, model, pixels, self.weight):
-                yield
+            with self.patched(program, model) as handle:
+                yield lambda pixels: masked(handle, program, model, pixels, self.weight)
 
 
 def batch_mask(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from shared_tmu.datasets import DATASETS, dataset_names
 from shared_tmu.datasets.hand_rules import TIPS
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.budget.samples import metric_name
+from shared_tmu.evaluation.budget.samples import SampleChoice, metric_name
 from shared_tmu.evaluation.settings import EvalSettings, add_model_flags
 from shared_tmu.layers import VARIANTS
 from shared_tmu.programs.estimates import HAND
@@ -27,10 +27,8 @@ class LayerSettings:
 
     Args:
         common: model, device, data and so on, as for an evaluation.
-        dataset: the calibration set.
-        limit: its first so many samples.
-        check: a set on which to look at the result afterwards; None for none.
-        check_limit: its first so many samples.
+        calibration: samples on which the error is measured.
+        check: samples on which to look at the result afterwards; None for none.
         threshold_mm: how much more error a trial may have, less than this.
         metric: as in result lines.
         variant: row of `VARIANTS`.
@@ -40,10 +38,8 @@ class LayerSettings:
     """
 
     common: EvalSettings
-    dataset: str
-    limit: int
-    check: str | None
-    check_limit: int
+    calibration: SampleChoice
+    check: SampleChoice | None
     threshold_mm: float
     metric: str
     variant: str
@@ -86,12 +82,13 @@ def parse_layer_settings(program: ModelProgram, arguments: Sequence[str] | None 
         tips=getattr(given, "tips", "model"),
         packed=given.packed,
     )
+    options = common.set_options()
+    calibration = SampleChoice(names[0], given.data_dir, given.limit, given.batch_size, device, options)
+    check = _choose_check(given.check, names[0], program)
     return LayerSettings(
         common=common,
-        dataset=names[0],
-        limit=given.limit,
-        check=_choose_check(given.check, names[0], program),
-        check_limit=given.check_limit,
+        calibration=calibration,
+        check=None if check is None else replace(calibration, dataset=check, limit=given.check_limit or None),
         threshold_mm=given.threshold,
         metric=metric_name(given.metric),
         variant=given.variant,

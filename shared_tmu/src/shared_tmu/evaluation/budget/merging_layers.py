@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from shared_tmu.datasets import check_dataset, set_sha256
+from shared_tmu.datasets import set_sha256
 from shared_tmu.errors import LayersError
 from shared_tmu.evaluation.budget.layers_settings import LayerSettings, parse_layer_settings
 from shared_tmu.evaluation.budget.samples import Errors, Samples
@@ -48,15 +48,15 @@ def merge_layers_of(program: ModelProgram, settings: LayerSettings) -> int:
             can be merged within the bound.
     """
     common, out = settings.common, settings.out_for(program)
-    for name in filter(None, (settings.dataset, settings.check)):
-        check_dataset(name, common.data_dir, common.set_options())
+    for asked in filter(None, (settings.calibration, settings.check)):
+        asked.check()
     require_folder(out.parent)
     log = out.with_suffix(".trials.jsonl")
     require_writable(out)
     require_writable(log)
     model = program.load_model(common.checkpoint, common.body_path, common.config_path).eval()
     original = trunk_sha256(program, model)
-    samples = Samples.of_set(settings.dataset, settings.limit, common, model)
+    samples = Samples.of_set(settings.calibration, model)
     key = digest_of(_depends_on(program, settings, model, samples))
     model.to(device=common.device, dtype=common.dtype)
     with pack_if_possible(model) if common.packed else nullcontext():
@@ -192,7 +192,7 @@ def _measured(
             *(again - found.base, settings.threshold_mm, settings.file_dtype),
         )
     if settings.check is not None:
-        others = Samples.of_set(settings.check, settings.check_limit or None, common, model)
+        others = Samples.of_set(settings.check, model)
         pair = [_errors_of(each, others, settings.metric) for each in (model, shorter)]
         low, high = bootstrap_interval(pair[1] - pair[0])
         means = [float(errors.mean()) for errors in pair]

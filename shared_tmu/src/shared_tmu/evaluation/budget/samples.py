@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,16 +12,44 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shared_tmu.datasets import EvalSet, SetOptions, open_dataset
+from shared_tmu.datasets import EvalSet, SetOptions, check_dataset, open_dataset
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.predict import join, load_batch, to_arrays
-from shared_tmu.evaluation.settings import EvalSettings
+from shared_tmu.evaluation.batches import join, load_batch, to_arrays
 from shared_tmu.evaluation.store import Arrays
 
 Batch = Mapping[str, Tensor]
 Errors = NDArray[np.float64]
 MAX_BYTES = 2 << 30
 """Samples beyond this are cut again each time."""
+
+
+@dataclass(frozen=True)
+class SampleChoice:
+    """Which samples, and in how large batches.
+
+    Args:
+        dataset: canonical name of the set.
+        data_dir: where sets are looked for.
+        limit: only the first so many; None for all.
+        batch_size: samples per model call.
+        device: where batches go.
+        options: how the set is read.
+    """
+
+    dataset: str
+    data_dir: Path
+    limit: int | None
+    batch_size: int
+    device: torch.device
+    options: SetOptions = field(default_factory=SetOptions)
+
+    def check(self) -> None:
+        """Find out quickly whether the set can be opened.
+
+        Raises:
+            TMUError: it cannot.
+        """
+        check_dataset(self.dataset, self.data_dir, self.options)
 
 
 class Samples:
@@ -43,24 +73,20 @@ class Samples:
         self._bytes = 0
 
     @classmethod
-    def of_set(
-        cls, name: str, limit: int | None, settings: EvalSettings, model: nn.Module, masks: Sequence[str] = ()
-    ) -> Samples:
+    def of_set(cls, asked: SampleChoice, model: nn.Module, masks: Sequence[str] = ()) -> Samples:
         """Open a set for a model.
 
         Args:
-            name: canonical name of the set.
-            limit: only the first so many samples.
-            settings: where it is, and how it is read.
+            asked: which samples.
             model: has a configuration.
             masks: see above.
 
         Raises:
             TMUError: it cannot be opened.
         """
-        options: SetOptions = settings.set_options(getattr(model, "config", None))
-        data = open_dataset(name, settings.data_dir, options)
-        return cls(data.head(limit) if limit else data, settings.batch_size, settings.device, masks)
+        options = replace(asked.options, config=getattr(model, "config", None))
+        data = open_dataset(asked.dataset, asked.data_dir, options)
+        return cls(data.head(asked.limit) if asked.limit else data, asked.batch_size, asked.device, masks)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -70,17 +96,17 @@ class Samples:
         """Model calls for all of them."""
         return len(self._rows)
 
-    def batches(self) -> Iterator[dict[str, Tensor]]:
-        """All batches in order, on the device.
+    def first(self, num_batches: int) -> Samples:
+        """The samples of the first so many batches."""
+        count = self._rows[min(num_batches, self.num_batches) - 1].stop
+        return Samples(self.data.head(count), self._rows[0].stop, self.device, self.masks)
+
+    def batch(self, number: int) -> dict[str, Tensor]:
+        """One batch, on the device.
 
         Raises:
             InputError: a picture cannot be read.
         """
-        for number in range(self.num_batches):
-            yield self.batch(number)
-
-    def batch(self, number: int) -> dict[str, Tensor]:
-        """One batch, on the device; see `batches`."""
         found = self._kept.get(number)
         if found is None:
             found = load_batch(self.data, self._rows[number], torch.device("cpu"), self.masks)
@@ -91,16 +117,17 @@ class Samples:
         return {name: values.to(self.device) for name, values in found.items()}
 
     @torch.inference_mode()
-    def predict(self, call: Callable[[int, Batch], Mapping[str, Any]], first: int | None = None) -> Arrays:
+    def predict(
+        self, call: Callable[[int, Batch], Mapping[str, Any]], numbers: range | None = None
+    ) -> Arrays:
         """What a set keeps of a model's outputs, `[N, ...]` each.
 
         Args:
             call: from the number of a batch, and the batch, to the model's output.
-            first: only so many batches.
+            numbers: of the batches; None for all.
         """
-        numbers = range(self.num_batches if first is None else min(first, self.num_batches))
         parts = []
-        for number in numbers:
+        for number in range(self.num_batches) if numbers is None else numbers:
             batch = self.batch(number)
             parts.append(to_arrays(call(number, batch), batch, self.data.kept))
         return join(parts)

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shared_tmu.datasets import DATASETS, dataset_names, set_sha256
+from shared_tmu.datasets import DATASETS, SetOptions, dataset_names, set_sha256
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.budget.samples import Batch, Samples
-from shared_tmu.evaluation.settings import EvalSettings, add_model_flags
+from shared_tmu.evaluation.budget.samples import Batch, SampleChoice, Samples
+from shared_tmu.evaluation.settings import add_model_flags
 from shared_tmu.files import write_text
 from shared_tmu.layers import BlocksOf, linear_cka
 from shared_tmu.programs.console import run_program
@@ -44,18 +44,11 @@ def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
     names = dataset_names(given.dataset, program.estimates.name)
     if len(names) != 1:
         raise InputError(f"--dataset {given.dataset}: layers are compared on one set, name one.")
-    settings = EvalSettings(
-        names,
-        (),
-        given.data_dir,
-        given.out.parent,
-        device,
-        choose_dtype(given.dtype, device).dtype,
-        body_path=given.body_path,
-        batch_size=given.batch_size,
-    )
+    options = SetOptions(body_path=given.body_path)
+    asked = SampleChoice(names[0], given.data_dir, given.limit, given.batch_size, device, options)
+    asked.check()
     model = program.load_model(given.checkpoint, given.body_path, given.config_path).eval()
-    samples = Samples.of_set(names[0], given.limit, settings, model)
+    samples = Samples.of_set(asked, model)
     facts = {
         **{"kind": "cka", "model": program.name, "dataset": samples.data.name, "n": len(samples)},
         "weights_sha256": weights_sha256(model),
@@ -63,7 +56,7 @@ def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
         "dataset_sha256": set_sha256(samples.data),
         **describe_environment(device, program.folder),
     }
-    model.to(device=device, dtype=settings.dtype)
+    model.to(device=device, dtype=choose_dtype(given.dtype, device).dtype)
     features = collect_features(samples, program.blocks_of(model), given.tokens)
     matrix = linear_cka(features)
     record: dict[str, Any] = {

@@ -1,0 +1,81 @@
+"""How the demo merges: the flags that say it, and the search for `--r auto`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from shared_tmu.demo.together import auto_mask, with_mask
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation.budget.flags import add_auto_flags
+from shared_tmu.evaluation.budget.request import HELP, Budget
+from shared_tmu.masks import AUTO, MaskPlace, mask_names
+from shared_tmu.methods import find_method
+from shared_tmu.programs.flags import LEARNED_HELP, METHOD_HELP, choose_learned, choose_protection, named_path
+from shared_tmu.programs.mask_flags import add_mask_flags, probe_beside
+from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.schedule import Schedule
+
+_SOME = Schedule.parse("1")
+"""Stands for a schedule that is to be found."""
+
+
+def add_merging_flags(add: Callable[..., Any], program: ModelProgram) -> None:
+    """Add what `read_merging` reads, by the `add_argument` of a parser or group."""
+    about = "tokens to remove per layer: off, 5x20, 10x8+6x8, 0.9x12, total:98, ..."
+    add("--r", default="5x20", help=f"{about}; {HELP}")
+    add("--method", default="tome", help=f"how tokens are matched: {METHOD_HELP}")
+    add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
+    add(
+        "--no_unmerge",
+        "--no-unmerge",
+        action="store_true",
+        help="merge-only: the head reads the merged tokens, or a sparse grid if it needs all positions",
+    )
+    add(
+        "--protect",
+        default="first",
+        help="which tokens are protected: first, or last as in published TMU, which merges task tokens",
+    )
+    names = ", ".join((AUTO, *mask_names(MaskPlace(program.estimates.name, has_truth=False))))
+    add(
+        "--mask",
+        default=AUTO,
+        help=f"what merges last: {names}; a+b: the first of them that is known of a crop; auto: "
+        f"{auto_mask(probe_beside(program.default_checkpoint), is_video=False)}, with previous for videos; "
+        "none: all tokens alike, as published TMU",
+    )
+    add_mask_flags(add)
+    add_auto_flags(add, program)
+
+
+def read_merging(program: ModelProgram, given: dict[str, Any]) -> tuple[Run, Budget | None]:
+    """Take the values of these flags out of all that were given.
+
+    Returns:
+        How tokens merge; with a budget only the schedule is missing, and the mask is the one to try.
+
+    Raises:
+        TMUError: a value that cannot be what it should be, or values that do not go together.
+    """
+    text = given.pop("r")
+    budget = Budget.parse(text) if Budget.is_one(text) else None
+    schedule = Schedule.parse(text) if budget is None else _SOME
+    method = find_method(given.pop("method")).name
+    run = Run(
+        schedule,
+        method,
+        unmerge=not given.pop("no_unmerge"),
+        protect=choose_protection(given.pop("protect")),
+        learned=choose_learned(given.pop("learned"), [method]),
+    )
+    run = with_mask(run, given, program)
+    for flag in ("compare", "tokens"):
+        if given[flag] and schedule.is_off:
+            raise InputError(f"--{flag} needs merging, but --r is off: try --r 5x20.")
+    if given["tokens"] and find_method(run.method).mixes:
+        raise InputError(
+            f"--tokens was asked for with --method {run.method}, which mixes all tokens, so there are no "
+            "groups to draw: leave one of the two out."
+        )
+    return run, budget

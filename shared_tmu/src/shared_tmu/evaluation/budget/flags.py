@@ -1,0 +1,105 @@
+"""Flags of programs that take `--r auto:0.5mm`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation.budget.auto import SAMPLES, AutoSettings
+from shared_tmu.evaluation.budget.samples import SampleChoice
+from shared_tmu.evaluation.run_lists import NO_LAYERS
+from shared_tmu.masks import NO_MASK, MaskPlace, mask_names
+from shared_tmu.methods import find_method
+from shared_tmu.programs.estimates import Estimate
+from shared_tmu.programs.flags import choose_learned, choose_protection, named_path, split_list
+from shared_tmu.programs.mask_flags import choose_mask, choose_probe, choose_weight, probe_beside
+from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.runtime.precision import name_of
+from shared_tmu.schedule import Schedule
+
+
+def add_auto_flags(add: Callable[..., Any], program: ModelProgram) -> None:
+    """Add the flags for the set on which `--r auto` measures error, by a parser's `add_argument`."""
+    subject = program.estimates
+    sets = ", ".join(spec.name for spec in DATASETS.values() if spec.subject == subject.name)
+    add("--calib", default=subject.calibration, help=f"for --r auto: where error is measured, one of {sets}")
+    add("--calib_dir", type=named_path, default=program.data_dir, help="for --r auto: folder of that set")
+
+
+def choose_samples(
+    program: ModelProgram,
+    calib: str,
+    calib_dir: Path,
+    batch_size: int,
+    device: torch.device,
+    options: SetOptions,
+) -> SampleChoice:
+    """The samples that `--calib` and `--calib_dir` name.
+
+    Raises:
+        InputError: no such set, or several.
+    """
+    names = dataset_names(calib, program.estimates.name)
+    if len(names) != 1:
+        raise InputError(f"--calib {calib}: a search measures error on one set, name one.")
+    return SampleChoice(names[0], calib_dir, SAMPLES, batch_size, device, options)
+
+
+def read_auto(
+    program: ModelProgram, given: argparse.Namespace, device: torch.device, dtype: torch.dtype
+) -> AutoSettings:
+    """What an evaluation's command line says about a search.
+
+    Raises:
+        InputError: several methods or protections, or layers that are merged already.
+    """
+    one = [split_list(f"--{name}", getattr(given, name)) for name in ("method", "protect", "layers")]
+    if any(len(parts) > 1 for parts in one) or one[2] != [NO_LAYERS]:
+        raise InputError(
+            "--r auto searches with one --method and one --protect, and merges layers itself where it may "
+            "(auto:0.5mm+layers): leave the others and --layers out, or evaluate them by another command."
+        )
+    method = find_method(one[0][0]).name
+    base = Run(
+        Schedule(),
+        method,
+        unmerge=not given.no_unmerge,
+        protect=choose_protection(one[1][0]),
+        learned=choose_learned(given.learned, [method]),
+        weight=choose_weight(given.background),
+    )
+    checkpoint = given.checkpoint or program.default_checkpoint
+    options = SetOptions(body_path=given.body_path, tips=getattr(given, "tips", "model"))
+    return AutoSettings(
+        samples=choose_samples(program, given.calib, given.calib_dir, given.batch_size, device, options),
+        base=base,
+        probes=choose_masks(given.mask, method, program.estimates, given.probe, checkpoint),
+        dtype_name=name_of(dtype),
+        packed=given.packed,
+    )
+
+
+def choose_masks(
+    asked: str | None, method: str, subject: Estimate, probe: Path | None, checkpoint: Path
+) -> dict[str, Path | None]:
+    """Masks to try, each with its probe: those of a comma list, or all that any picture can have.
+
+    Raises:
+        InputError: a mask that does not exist, or that the method has no use for.
+    """
+    names: Sequence[str]
+    if asked is not None:
+        place = MaskPlace(subject.name, has_truth=True, is_video=False)
+        names = split_list("--mask", asked)
+    else:
+        place = MaskPlace(subject.name, has_truth=False, is_video=False)
+        has_probe = (probe or probe_beside(checkpoint)).is_file()
+        names = [name for name in mask_names(place) if name != "probe" or has_probe]
+        names = [NO_MASK] if find_method(method).mixes else names
+    return {choose_mask(name, [method], place): choose_probe(probe, name, checkpoint) for name in names}

@@ -1,0 +1,149 @@
+"""`--r auto:0.5mm` in an evaluation: what is found, kept and said. Times are made up, errors are measured."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from toy_hand_model import ToyHand, toy_program
+
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation import main, parse_settings
+from shared_tmu.evaluation.budget import contenders
+from shared_tmu.evaluation.budget.auto import AutoSettings, ModelIdentity, find_run
+from shared_tmu.evaluation.budget.judge import Judge
+from shared_tmu.evaluation.budget.ladder import cost_of, make_ladder, thin_out
+from shared_tmu.evaluation.budget.request import Budget
+from shared_tmu.evaluation.budget.samples import SampleChoice
+from shared_tmu.evaluation.recipes import trunk_sha256
+from shared_tmu.methods import count_tokens
+from shared_tmu.programs.model_program import Run
+from shared_tmu.programs.results import read_records
+from shared_tmu.programs.timing import Timing
+from shared_tmu.schedule import Schedule
+
+BASE = Run(Schedule(), "tome", unmerge=True)
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Work in place of time, and how often it was measured."""
+    made = []
+
+    def measure(self, masks, rounds, budget_s):
+        made.append(len(masks))
+        found = {}
+        for run in masks:
+            depth = 4 if run.layers is None else run.layers.depth
+            counts = count_tokens(run.method, run.schedule, depth, 64)
+            found[run] = Timing((cost_of(counts), cost_of(counts)))
+        return found
+
+    monkeypatch.setattr(contenders.Contenders, "_measure", measure)
+    monkeypatch.setattr(contenders, "make_ladder", short_ladder)
+    return made
+
+
+def short_ladder(*trunk):
+    return thin_out(make_ladder(*trunk), 5)
+
+
+@pytest.fixture
+def find(tmp_path, data_dir, monkeypatch, capsys):
+    """Search for a toy; returns the run and what was written."""
+    monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path / "cache"))
+
+    def call(text, masks=("none",)):
+        model = ToyHand().eval()
+        program = toy_program(tmp_path / "toy", model)
+        samples = SampleChoice("freihand", data_dir, 4, 3, torch.device("cpu"))
+        settings = AutoSettings(samples, BASE, dict.fromkeys(masks))
+        identity = ModelIdentity("weights", trunk_sha256(program, model))
+        found = find_run(program, model, identity, Budget.parse(text), settings)
+        return found, capsys.readouterr().out
+
+    return call
+
+
+def test_the_fastest_within_the_budget_is_found_and_at_once_again(find, timed, caplog):
+    caplog.set_level("INFO", "shared_tmu")
+    found, told = find("auto:50mm", ("none", "box"))
+    assert not found.schedule.is_off
+    assert "auto:50mm: pa_mpvpe_mm of the unpatched model is 62.9" in told
+    row = next(line for line in told.splitlines() if line.startswith(found.label))
+    assert row.endswith("chosen")
+    counts = count_tokens("tome", found.schedule, 4, 64)
+    assert cost_of(counts) == min(map(cost_of, make_ladder("tome", 4, 64, 0).values()))  # all are within it
+    searched = len(timed)
+    assert find("auto:50mm", ("none", "box")) == (found, told)
+    assert len(timed) == searched
+    assert "as found before" in caplog.text
+    find("auto:49mm", ("none",))
+    assert len(timed) > searched
+
+
+def test_a_damaged_answer_is_found_again(find, timed, tmp_path, caplog):
+    found, told = find("auto:50mm")
+    (kept,) = (tmp_path / "cache" / "auto").glob("*.json")
+    content = json.loads(kept.read_text())
+    assert content["question"]["batch_size"] == 3
+    other = {**content, "answer": {**content["answer"], "schedule": "9x9"}}
+    for number, damaged in enumerate(("[]", json.dumps(other)), start=1):
+        kept.write_text(damaged)
+        assert find("auto:50mm") == (found, told)
+        assert caplog.text.count("cannot be read") == number
+        assert json.loads(kept.read_text())["key"] == content["key"]
+
+
+def test_a_budget_that_cannot_be_met_says_what_could(find, timed, monkeypatch):
+    monkeypatch.setattr(Judge, "_extra", lambda self, outputs: np.full(7, 0.3))
+    with pytest.raises(InputError, match=r"0\.1mm cannot be met.*\+0\.300 mm.*Use --r auto:0\.301mm"):
+        find("auto:0.1mm")
+    monkeypatch.setattr(Judge, "_extra", lambda self, outputs: np.full(7, np.nan))
+    with pytest.raises(InputError, match="not finite"):
+        find("auto:0.1mm")
+
+
+def test_nothing_that_is_slower_is_worth_an_error(find, monkeypatch):
+    monkeypatch.setattr(
+        contenders.Contenders, "_measure", lambda self, masks, *_: dict.fromkeys(masks, Timing((1.0, 1.0)))
+    )
+    with pytest.raises(InputError, match="nothing that could merge is faster"):
+        find("auto:50mm")
+
+
+def test_layers_are_merged_where_that_is_allowed(find, timed):
+    found, told = find("auto:50mm+layers")
+    assert found.layers is not None
+    assert found.layers.depth < 4
+    assert f"{found.layers.depth}-layers" in told
+    assert find("auto:50mm")[0].layers is None
+
+
+def test_an_evaluation_has_a_row_for_what_was_found_and_goes_on_without(
+    tmp_path, data_dir, monkeypatch, timed, caplog
+):
+    monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path))
+    given = ["--dataset", "freihand", "--calib", "freihand", "--batch_size", "3", "--device", "cpu"]
+    given += ["--data_dir", str(data_dir), "--calib_dir", str(data_dir), "--rounds", "0", "--mask", "none"]
+    program = toy_program(tmp_path / "toy")
+    monkeypatch.setattr("shared_tmu.evaluation.budget.flags.SAMPLES", 4)
+    monkeypatch.setattr(Judge, "_extra", lambda self, outputs: np.full(4, 0.3))
+    status = main(program, [*given, "--r", "off,auto:0.5mm,auto:0.1mm"])
+    assert status == 1
+    assert "Not evaluated: auto:0.1mm cannot be met" in caplog.text
+    off, found = read_records(tmp_path / "toy" / "results" / "toy-freihand.jsonl")
+    assert (off["tokens_kept"], off["schedule"]) == (64, "off")
+    assert found["tokens_kept"] < 64
+
+
+def test_what_does_not_go_with_a_search_is_refused(tmp_path):
+    program = toy_program(tmp_path / "toy")
+    for flags in (["--method", "tome,random"], ["--protect", "first,last"], ["--layers", "x.safetensors"]):
+        with pytest.raises(InputError, match="--r auto searches with one --method"):
+            parse_settings(program, ["--r", "auto:1mm", *flags])
+    with pytest.raises(InputError, match="one set, name one"):
+        parse_settings(program, ["--r", "auto:1mm", "--calib", "freihand,synthhand"])
+    assert parse_settings(program, ["--r", "auto:1mm"]).auto.probes.keys() >= {"none", "box", "landmarks"}
+    assert parse_settings(program, ["--r", "auto:1mm", "--method", "dct"]).auto.probes == {"none": None}
+    assert parse_settings(program, ["--r", "off"]).auto is None
