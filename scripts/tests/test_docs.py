@@ -109,6 +109,17 @@ def commands() -> list[tuple[Path, list[str]]]:
     return found
 
 
+def test_rows_of_tables_are_not_wrapped() -> None:
+    """A row that goes on in the next line ends the table there."""
+    wrapped = [
+        f"{page.relative_to(ROOT)}: {line}"
+        for page in PAGES
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith("|") and not line.endswith("|")
+    ]
+    assert wrapped == []
+
+
 def programs() -> list[Path]:
     """Every Python program that the documents run."""
     scripts = {
