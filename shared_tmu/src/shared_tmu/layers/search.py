@@ -63,8 +63,7 @@ def find_windows(
     """Merge neighbouring blocks, from the last to the first, as long as the error grows by less than a bound.
 
     A window grows towards the first block while its trials pass. When a trial fails, the window without the
-    block that was added last is committed if it has at least two blocks; the next window then starts below
-    it.
+    last added block is committed if it has at least two blocks; the next window then starts below it.
 
     Args:
         depth: number L of blocks.

@@ -134,9 +134,7 @@ class PictureFile:
         return Picture(bgr, ", ".join(note for note in self._notes if note))
 
     def _guarded(self, step: Any) -> Any:
-        """Turn the errors of decoders, which may be of almost any class for a damaged file, into one
-        sentence.
-        """
+        """Turn errors of decoders, which may be of almost any class, into one sentence."""
         try:
             return step()
         except (InputError, MissingDependencyError):
@@ -190,9 +188,7 @@ class PictureFile:
         self._notes.append(FIRST_IS_USED if getattr(self._image, "is_animated", False) else "")
 
     def _mend(self) -> bool:
-        """Try again without metadata, which may be the damaged part; returns whether it can be opened
-        then.
-        """
+        """Try again without metadata, which may be damaged; returns whether it can then be opened."""
         if self._bytes() > MAX_DECODE_BYTES:
             return False
         self._stream.seek(0)
@@ -281,10 +277,7 @@ class PictureFile:
             )
         if max(width, height) > MAX_SIDE_PX:
             size = f"{width} x {height} pixels"
-            raise InputError(
-                f"cannot read {self.name}: {size}, but the limit is {MAX_SIDE_PX} per side; scale it down "
-                "first."
-            )
+            raise InputError(f"cannot read {self.name}: {size}, but the limit is {MAX_SIDE_PX} per side.")
 
     def _bytes_per_px(self) -> int:
         if self._page is not None:
