@@ -1,5 +1,6 @@
 """Pictures, boxes and options that cannot be, and runs that are stopped."""
 
+import dataclasses
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from toy_demo import BOXES, contents, results, run, write_boxes, write_pictures
+from toy_demo import BOXES, contents, demo_program, results, run, write_boxes, write_pictures
 
 from shared_tmu.programs.results import read_records
 
@@ -269,3 +270,25 @@ def test_numbers_that_are_not_finite_are_a_failure_not_a_result(
     assert run(program, images, out, boxes=boxes) == 1
     assert "not finite" in capsys.readouterr().out
     assert results(out) == ["c.json", "c.npz"]
+
+
+def test_another_models_results_are_not_overwritten(tmp_path, capsys, caplog):
+    images, out = tmp_path / "images", tmp_path / "out"
+    write_pictures(images, {"a.png": (60, 50), "b.png": (60, 50)})
+    boxes = write_boxes(tmp_path / "boxes.json", dict.fromkeys(("a.png", "b.png", "c.png"), BOXES["b.png"]))
+    first = demo_program(tmp_path / "toy")
+    second = dataclasses.replace(first, name="Other")
+    assert run(first, images, out, boxes=boxes) == 0
+    before = contents(out)
+    caplog.clear()
+    assert run(second, images, out, boxes=boxes) == 1
+    assert (
+        f"has {first.name} results of 2 of these images (a, ...), which Other would overwrite" in caplog.text
+    )
+    assert contents(out) == before
+    (images / "a.png").unlink()
+    (images / "b.png").rename(images / "c.png")
+    caplog.clear()
+    assert run(second, images, out, boxes=boxes) == 0
+    assert "holds results of" not in caplog.text  # of other images only
+    assert before.items() <= contents(out).items()

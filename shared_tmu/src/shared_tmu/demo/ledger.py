@@ -44,14 +44,14 @@ class OutputFolder:
     Args:
         folder: the output folder, created if needed.
         options: digest of the options that affect the results.
+        model: name of the model that makes them.
 
     Raises:
         InputError: the folder cannot be made or written to, or another run is writing to it.
     """
 
-    def __init__(self, folder: Path, options: str) -> None:
-        self.folder = folder
-        self.options = options
+    def __init__(self, folder: Path, options: str, model: str = "") -> None:
+        self.folder, self.options, self.model = folder, options, model
         self._ignored: set[str] = set()
         try:
             self._is_new = not folder.exists()
@@ -88,9 +88,20 @@ class OutputFolder:
         if self._lock is not None:
             os.close(self._lock)
 
-    def count_notes(self) -> int:
-        """Number of images for which an earlier run has written results."""
-        return sum(1 for _ in (self.folder / NOTES).rglob("*.json"))
+    def count_earlier(self, keys: Iterable[str]) -> int:
+        """Number of these images for which an earlier run has written results.
+
+        Raises:
+            InputError: another model has written results of some of them.
+        """
+        notes = [(key, note) for key in keys if (note := self.note(key)) is not None]
+        others = [(key, note.model) for key, note in notes if note.model not in ("", self.model)]
+        if others and self.model:
+            raise InputError(
+                f"--out_folder {self.folder} has {others[0][1]} results of {len(others)} of these images "
+                f"({others[0][0]}, ...), which {self.model} would overwrite: choose another --out_folder."
+            )
+        return len(notes)
 
     def note(self, key: str) -> Note | None:
         """The note of an image; None if there is none. An invalid note is ignored with a warning."""
@@ -142,7 +153,7 @@ class OutputFolder:
             written = earlier.written() if earlier else {}
             self.require_free(key, files, {name: (stamp,) for name, stamp in stamps.items()})
             still = {name: old for name, old in written.items() if os.path.lexists(self._place(name))}
-            note = Note(digest, self.options, stamps, found, pixels, tuple(problems), still)
+            note = Note(digest, self.options, stamps, found, pixels, tuple(problems), still, self.model)
             self._replace(self._note_path(key), note.to_bytes())
             for name in set(still) - set(files):
                 self._remove(name, still[name])

@@ -63,6 +63,7 @@ class Note:
         pixels: number of pixels of the image.
         problems: why boxes could not be used.
         replaced: files of the previous run; empty except while files are being replaced.
+        model: name of the model that made them; empty if unknown.
     """
 
     digest: str
@@ -72,6 +73,7 @@ class Note:
     pixels: int
     problems: tuple[str, ...] = ()
     replaced: Mapping[str, tuple[Stamp, ...]] = field(default_factory=dict)
+    model: str = ""
 
     def written(self) -> dict[str, tuple[Stamp, ...]]:
         """All files that this run and earlier ones have written for the image and that may still exist."""
@@ -88,6 +90,7 @@ class Note:
             "found": self.found,
             "pixels": self.pixels,
             "problems": list(self.problems),
+            "model": self.model,
         }
         if self.replaced:
             content["replaced"] = {name: [_to_list(s) for s in old] for name, old in self.replaced.items()}
@@ -124,11 +127,11 @@ def read_note(path: Path, key: str) -> Note | None:
 
 def _parse(content: Any, key: str) -> Note:
     wanted = {"digest", "options", "files", "found", "pixels", "problems"}
-    if not isinstance(content, dict) or not wanted <= set(content) <= wanted | {"replaced"}:
+    if not isinstance(content, dict) or not wanted <= set(content) <= wanted | {"replaced", "model"}:
         raise ValueError(f"expected an object with {', '.join(sorted(wanted))}")
-    texts = [content["digest"], content["options"], *_items(content["problems"])]
+    texts = [content["digest"], content["options"], content.get("model", ""), *_items(content["problems"])]
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError("digests and problems must be texts")
+        raise ValueError("digests, model and problems must be texts")
     files = {name: _stamp(value) for name, value in _entries(content["files"], key)}
     replaced = {
         name: tuple(_stamp(old) for old in _items(value))
@@ -138,7 +141,9 @@ def _parse(content: Any, key: str) -> Note:
     # each hand or person takes kilobytes in some file, so a larger number cannot be right
     most = 1000 + sum(stamp.size for stamp in files.values()) // 16
     found = _whole(content["found"], "found", most)
-    return Note(content["digest"], content["options"], files, found, pixels, tuple(texts[2:]), replaced)
+    return Note(
+        content["digest"], content["options"], files, found, pixels, tuple(texts[3:]), replaced, texts[2]
+    )
 
 
 def _entries(value: Any, key: str) -> list[tuple[str, Any]]:

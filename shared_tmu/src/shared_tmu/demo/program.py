@@ -50,15 +50,20 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
         Exit status: 1 if anything failed.
 
     Raises:
-        TMUError: before any work, if there are no images, the output folder cannot be written to, or the
-            model or the detector cannot be loaded; later, if the output folder can no longer be written to.
+        TMUError: before any work, if there are no images, the output folder cannot be written to or holds
+            another model's results of them, or the model or the detector cannot be loaded; later, if the
+            output folder can no longer be written to.
     """
     timeline = Timeline()
     source = open_pictures(options) if options.video is None else open_video(options)
     subject = demo_subject(program.estimates)
     images = MANY_FRAMES if source.expected is None else source.expected
     processes = choose_processes(options.draw_processes, images, options.draws)
-    with OutputFolder(options.out_folder, "") as folder, Finisher(processes) as finisher:
+    with (
+        OutputFolder(options.out_folder, "", program.name) as folder,
+        Finisher(processes) as finisher,
+    ):
+        earlier = folder.count_earlier(source.keys)
         detector = subject.make_detector(subject.detector_name(options), options, str(options.device))
         model = program.load_model(options.checkpoint, options.body_path, options.config_path).eval()
         if options.rescale_factor is None:
@@ -68,7 +73,7 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
         with options.run.shortened(program, model):
             options.run.check(program, model)
         folder.options = options_digest(options, detector, model)
-        sink = _sink(source, folder, options)
+        sink = _sink(source, folder, options, earlier)
         if (note := sink.all_kept()) is not None:
             assert options.video is not None
             return close_kept(options, options.video.name, note, folder)
@@ -79,8 +84,10 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
             ).process()
 
 
-def _sink(source: PictureSource | VideoSource, folder: OutputFolder, options: DemoOptions) -> ImageSink:
+def _sink(
+    source: PictureSource | VideoSource, folder: OutputFolder, options: DemoOptions, earlier: int
+) -> ImageSink:
     """The sink for the results of a source."""
     if isinstance(source, VideoSource):
         return ClipSink(folder, options, source)
-    return FileSink(folder, options)
+    return FileSink(folder, options, earlier)

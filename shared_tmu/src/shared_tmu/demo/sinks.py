@@ -71,21 +71,22 @@ class FileSink:
     Args:
         folder: the output folder, which records finished images.
         options: whether finished images are kept.
+        earlier: number of this run's images that have results of an earlier run.
     """
 
     shows_empty = False
 
-    def __init__(self, folder: OutputFolder, options: DemoOptions) -> None:
-        self.folder, self.options = folder, options
+    def __init__(self, folder: OutputFolder, options: DemoOptions, earlier: int) -> None:
+        self.folder, self.options, self.earlier = folder, options, earlier
 
     def __enter__(self) -> Self:
-        if earlier := self.folder.count_notes():
+        if self.earlier:
             what = (
                 "those made with the same options are kept"
                 if self.options.resume
                 else "they are replaced as this run gets to them (--resume keeps them)"
             )
-            _log.info("%s holds results of %d images: %s.", self.folder.folder, earlier, what)
+            _log.info("%s holds results of %d of these images: %s.", self.folder.folder, self.earlier, what)
         return self
 
     def __exit__(

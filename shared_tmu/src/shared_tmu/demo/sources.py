@@ -48,6 +48,10 @@ class ImageSource(Protocol):
     def total(self) -> int:
         """Number of images that were read."""
 
+    @property
+    def keys(self) -> list[str]:
+        """Names of the results."""
+
     def check_boxes(self, detector: Detector) -> None:
         """Warn if a boxes file is for other images."""
 
@@ -88,6 +92,10 @@ class PictureSource:
     def total(self) -> int:
         return len(self.sources)
 
+    @property
+    def keys(self) -> list[str]:
+        return [source.key for source in self.sources]
+
     def check_boxes(self, detector: Detector) -> None:
         warn_of_unused_boxes(detector, self.sources)
 
@@ -124,6 +132,10 @@ class VideoSource:
     @property
     def total(self) -> int:
         return len(self.reader.times_s)
+
+    @property
+    def keys(self) -> list[str]:
+        return [self.clip.key]
 
     def check_boxes(self, detector: Detector) -> None:
         name, detector = self.clip.path.name, finder(detector)
