@@ -14,6 +14,6 @@ choose_model "${1:-}"
 prepare_environment demo -r requirements.txt
 
 # The user's options come last, so they win. Paths stay relative to where the user stands.
-given=(--r 5x20 --out_folder "$ROOT/demo_out")
+given=(--r 5x20 --out_folder "$ROOT/demo_out/${FOLDER%_TMU}")
 case " $* " in *" --video"*) ;; *) given+=(--img_folder "$ROOT/assets/$SAMPLES") ;; esac
 exec "$VENV_PYTHON" "$ROOT/$FOLDER/demo.py" "${given[@]}" "$@"

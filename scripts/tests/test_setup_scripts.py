@@ -74,13 +74,13 @@ def test_names_the_package_of_a_missing_library(library: str, package: str, tmp_
 @pytest.mark.parametrize(
     ("words", "folder", "options"),
     [
-        ("", "HaMeR_TMU", "--r 5x20 --out_folder ROOT/demo_out --img_folder ROOT/assets/samples"),
+        ("", "HaMeR_TMU", "--r 5x20 --out_folder ROOT/demo_out/HaMeR --img_folder ROOT/assets/samples"),
         ("hamer --r off", "HaMeR_TMU",
-         "--r 5x20 --out_folder ROOT/demo_out --img_folder ROOT/assets/samples --r off"),
-        ("wilor --video a.mp4", "WiLoR_TMU", "--r 5x20 --out_folder ROOT/demo_out --video a.mp4"),
-        ("--video=a.mp4", "HaMeR_TMU", "--r 5x20 --out_folder ROOT/demo_out --video=a.mp4"),
+         "--r 5x20 --out_folder ROOT/demo_out/HaMeR --img_folder ROOT/assets/samples --r off"),
+        ("wilor --video a.mp4", "WiLoR_TMU", "--r 5x20 --out_folder ROOT/demo_out/WiLoR --video a.mp4"),
+        ("--video=a.mp4", "HaMeR_TMU", "--r 5x20 --out_folder ROOT/demo_out/HaMeR --video=a.mp4"),
         ("smplest-x", "SMPLest-X_TMU",
-         "--r 5x20 --out_folder ROOT/demo_out --img_folder ROOT/assets/samples_people"),
+         "--r 5x20 --out_folder ROOT/demo_out/SMPLest-X --img_folder ROOT/assets/samples_people"),
     ],
 )  # fmt: skip
 def test_the_demo_runs_the_model_that_is_asked_for(

@@ -20,7 +20,7 @@ MEAN = (0.485, 0.456, 0.406)
 deviation.
 """
 STD = (0.229, 0.224, 0.225)
-"""Standard deviation of red, green, blue in 0..1 (ImageNet's); see `IMAGE_MEAN`."""
+"""Standard deviation of red, green, blue in 0..1 (ImageNet's); see `MEAN`."""
 ASPECT = (192, 256)
 """Shape (width, height) of the part of the crop that the network sees; boxes are extended to it."""
 
