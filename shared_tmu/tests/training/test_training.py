@@ -42,7 +42,7 @@ def test_grown_trunk_computes_the_same_and_can_learn(before, after):
 
 
 def test_growth_does_not_shrink_a_trunk():
-    with pytest.raises(ConfigError, match="only grows"):
+    with pytest.raises(ConfigError, match="give a depth of at least 4"):
         grow_blocks(nn.ModuleList(Block() for _ in range(4)), 2)
 
 
@@ -55,12 +55,13 @@ def test_shrinking_undoes_growth(before, after):
 
 @pytest.mark.parametrize("depth", [0, 5])
 def test_a_trunk_cannot_keep_more_blocks_than_it_has(depth):
-    with pytest.raises(ConfigError, match=f"cannot keep {depth} of 4 blocks: name 1 to 4"):
+    with pytest.raises(ConfigError, match=f"cannot keep {depth} of 4 blocks: choose 1 to 4"):
         shrink_blocks(nn.ModuleList(Block() for _ in range(4)), depth)
 
 
 @pytest.mark.parametrize(
-    ("depths", "message"), [([], "no stages"), ([2, 4, 3], "'2' has 3 blocks after 4 in '1'")]
+    ("depths", "message"),
+    [([], "without stages"), ([2, 4, 3], "'2' has 3 blocks, but the stage before it, '1', has 4")],
 )
 def test_stages_that_cannot_follow_each_other_are_refused_before_training(tmp_path, depths, message):
     stages = [Stage(str(i), depth, images=64, seed=1, count=64) for i, depth in enumerate(depths)]

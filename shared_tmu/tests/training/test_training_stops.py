@@ -125,14 +125,14 @@ def test_no_readable_checkpoint_is_said(tmp_path, monkeypatch):
     folder = cut_off(tmp_path, monkeypatch)
     for name in (LAST, BEFORE):
         (folder / name).write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read to its end"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read completely"):
         train(tmp_path, STAGES[:1])
     (folder / BEFORE).unlink()
     torch.save({"state_dict": {"other": torch.zeros(3)}}, folder / LAST)
-    with pytest.raises(CheckpointError, match="of a model of other sizes"):
+    with pytest.raises(CheckpointError, match="belongs to a model of other sizes"):
         train(tmp_path, STAGES[:1])
     torch.save(["a list"], folder / LAST)
-    with pytest.raises(CheckpointError, match="no checkpoint of this training"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of this training"):
         train(tmp_path, STAGES[:1])
 
 
@@ -151,7 +151,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # as a disk that has no more room
     try:
-        with pytest.raises(TrainingError, match=r"last\.ckpt cannot be written \(.+\); the one before"):
+        with pytest.raises(TrainingError, match=r"last\.ckpt cannot be written \(.+\); the previous one"):
             io.save_checkpoint({"state_dict": {"a": torch.randn(200_000)}}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -187,10 +187,10 @@ def test_a_loss_that_is_no_number_names_step_and_picture(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(toy_training.Training, "losses", losses)
     with pytest.raises(
-        TrainingError, match=r"^step 3 ended training: brightness is NaN or infinite"
+        TrainingError, match=r"^training ended at step 3: brightness is NaN or infinite"
     ) as caught:
         train(tmp_path, STAGES[:1])
-    named = f"scene {seen[2]} of seed 1" if len(rows) == 1 else "the weights are at fault"
+    named = f"scene {seen[2]} of seed 1" if len(rows) == 1 else "the weights are the cause"
     assert named in str(caught.value)
     assert is_whole(tmp_path / "out" / "first" / LAST)
 

@@ -1,8 +1,8 @@
-"""Supervises the attention of SMPLest-X's task tokens: each should attend to its joint's patch, and to that
-of the joint it moves.
+"""Supervises the attention of SMPLest-X's task tokens: each should attend to the patch of its joint, and to
+the patch of the joint that it moves.
 
 Without this, the tokens of all joints first learn to read the same average of the picture, and only much
-later to attend each to its own joint; the key points give the target patches.
+later attend to their own joints; the key points give the target patches.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from shared_tmu.body_models.smplx_model import KEYPOINTS, NUM_HAND_JOINTS, PAREN
 from shared_tmu.models.decoder import CrossAttention
 from shared_tmu.training.dense import DenseHeads, rows_of
 
-HAND_TOKEN, HAND_JOINT = 35, 25  # the first token of a finger joint, and that joint; body joints come first
+# index of the first finger joint's token, and of that joint; body joints come first
+HAND_TOKEN, HAND_JOINT = 35, 25
 NUM_BODY_TOKENS = 22
-_ENDS = {7: 60, 8: 63, 10: 60, 11: 63}  # ankles and feet end in the big toes, which are points of the skin
+_ENDS = {7: 60, 8: 63, 10: 60, 11: 63}  # for ankles and feet the big toes, which are points on the skin
 
 
 def _moved(joint: int) -> int | None:
-    """A joint, or point of the skin, that a joint moves and that is a key point."""
-    if joint >= HAND_JOINT and (joint - HAND_JOINT) % 3 == 2:  # of fingers, whose tip follows in the list
+    """A joint, or a point on the skin, that a joint moves and that is a key point."""
+    if joint >= HAND_JOINT and (joint - HAND_JOINT) % 3 == 2:  # for fingers, the tip follows in the list
         return int(KEYPOINTS[KEYPOINTS.index(joint) + 1])
     children = [child for child, parent in enumerate(PARENTS) if parent == joint and child in KEYPOINTS]
     return _ENDS[joint] if joint in _ENDS else next(iter(children), None)
 
 
 def _targets(keypoints: int) -> list[list[tuple[int, int]]]:
-    """Pairs of task token and key point, of the first `keypoints`, for the first two heads of attention."""
+    """Pairs of task token and key point, among the first `keypoints`, for the first two attention heads."""
     tokens = {joint: joint for joint in range(NUM_BODY_TOKENS)}
     tokens |= {HAND_JOINT + i: HAND_TOKEN + i for i in range(2 * NUM_HAND_JOINTS)}
     own = [(token, joint) for joint, token in tokens.items()]
@@ -46,8 +47,7 @@ def _targets(keypoints: int) -> list[list[tuple[int, int]]]:
 
 @contextmanager
 def recorded(decoder: nn.Module) -> Iterator[list[tuple[CrossAttention, dict[str, Tensor]]]]:
-    """Inside the `with` block, records queries, and keys with values, of each cross-attention of a running
-    decoder.
+    """Record queries, and keys with values, of each cross-attention of a decoder inside the `with` block.
 
     Yields:
         Every cross-attention in order, with its record: `q` `[B, Q, H * D]` and `kv` `[B, K, 2 * H * D]`.
@@ -78,10 +78,10 @@ def look_loss(
     """Cross-entropy between the attention of the task tokens over patches and the patches of their joints.
 
     Args:
-        seen: the records of `recorded`, after the decoder ran.
-        heads: give the position of each patch.
-        keypoints_2d: true places, `[B, J, 2]` in crops; those outside of all patches are left out.
-        kept: numbers of the patches that the decoder reads, `[B, K]`; None for all of them.
+        seen: the records of `recorded`, after a call of the decoder.
+        heads: know the position of each patch.
+        keypoints_2d: true places, `[B, J, 2]` in crops; those outside all patches are left out.
+        kept: indices of the patches that the decoder reads, `[B, K]`; None for all of them.
     """
     patch, inside = rows_of(heads, keypoints_2d, kept)
     losses = []

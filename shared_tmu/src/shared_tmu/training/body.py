@@ -1,4 +1,4 @@
-"""Training SMPLest-X on SynthBody: the losses of its head, and the LightningModule."""
+"""Trains SMPLest-X on SynthBody: the losses of its head, and the LightningModule."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from shared_tmu.training.patches import choose_patches, encode_some
 # body and hands; the face is too small to be distinguished in patches
 DENSE_KEYPOINTS = RIGHT_HAND_RANGE.stop
 DENSE_UNIT_M = 0.5
-EVERY = 5  # vertices that enter the loss: one in so many
+EVERY = 5  # the loss uses one of this number of vertices
 _PARTS = (
     (LEFT_HAND_RANGE, KEYPOINT_LEFT_WRIST),
     (RIGHT_HAND_RANGE, KEYPOINT_RIGHT_WRIST),
     (FACE_RANGE, KEYPOINT_NECK),
 )
-_ROTATIONS = {  # the label, the decoder's name, and the loss's factor
+_ROTATIONS = {  # name of the label, name in the decoder, and factor in the loss
     "root": ("body_root_pose", 1.0),
     "body": ("body_pose", 4.0),
     "left_hand": ("lhand_pose", 2.0),
@@ -58,7 +58,7 @@ class Person(NamedTuple):
     Attributes:
         rotations: matrices `[B, J, 3, 3]` by label, hands relative to their mean pose.
         betas, expression: `[B, 10]`.
-        body: points in metres; its vertices are those of the loss.
+        body: points in metres; only the vertices that the loss uses.
     """
 
     rotations: dict[str, Tensor]
@@ -68,7 +68,7 @@ class Person(NamedTuple):
 
 
 def loss_subset(layer: SmplxLayer) -> SmplxSubset:
-    """The vertices that enter the loss."""
+    """The vertices that the loss uses."""
     return SmplxSubset(layer, torch.arange(0, len(layer.v_template), EVERY))
 
 
@@ -83,7 +83,7 @@ def found_person(decoded: Mapping[str, Tensor], subset: SmplxSubset) -> Person:
 
 
 def labelled_person(batch: Mapping[str, Tensor], subset: SmplxSubset) -> Person:
-    """The person that targets as `SynthBodySet` gives them describe."""
+    """The person that the targets of a `SynthBodySet` batch describe."""
     vectors = {label: batch[label].reshape(len(batch[label]), -1, 3) for label in _ROTATIONS}
     rotations = {label: axis_angle_to_rotmat(vector) for label, vector in vectors.items()}
     hands = subset.hands(*(vectors[label] for label in _HANDS))
@@ -116,11 +116,11 @@ def true_body(batch: Mapping[str, Tensor], layer: nn.Module) -> SmplxOutput:
 
 
 def fit_translation(keypoints: Tensor, keypoints_2d: Tensor) -> Tensor:
-    """The camera translation with which SMPLest-X's camera projects a person's key points to given places.
+    """The translation with which SMPLest-X's camera projects a person's key points to given positions.
 
     Args:
         keypoints: `[B, J, 3]` metres in the body model's frame.
-        keypoints_2d: `[B, J, 2]` about the middle of the crop, in heights of it.
+        keypoints_2d: `[B, J, 2]` relative to the middle of the crop, in units of its height.
 
     Returns:
         Translation `[B, 3]`, metres.
@@ -130,7 +130,9 @@ def fit_translation(keypoints: Tensor, keypoints_2d: Tensor) -> Tensor:
 
 
 def project(points: Tensor) -> Tensor:
-    """Points `[B, J, 3]` of SMPLest-X's camera frame, about the middle of the crop in heights of it."""
+    """Project points `[B, J, 3]` of SMPLest-X's camera frame; relative to the middle of the crop, in units of
+    its height.
+    """
     return FOCAL_OVER_SIZE * points[..., :2] / points[..., 2:].clamp(min=0.1)
 
 
@@ -141,8 +143,8 @@ def body_losses(
 
     Args:
         found: the predicted person.
-        camera: where it stands, `[B, 3]` metres.
-        batch: targets as `SynthBodySet` gives them.
+        camera: its translation, `[B, 3]` metres.
+        batch: targets from `SynthBodySet`.
         truth: the labelled person.
     """
     own = fit_translation(truth.body.keypoints, batch["keypoints_2d"])
@@ -160,8 +162,8 @@ def body_losses(
 
 
 def points_losses(found: Person, truth: Person) -> dict[str, Tensor]:
-    """Losses of points relative to the pelvis, of hands and face relative to wrist and neck, and, with the
-    pelvis rotation removed, of the pose independent of the person's orientation.
+    """Losses of points relative to the pelvis, of hands and face relative to wrist and neck, and of the pose
+    without the rotation of the pelvis.
     """
     (points, vertices), (true_points, true_vertices) = (_about_pelvis(p.body) for p in (found, truth))
     missed = points - true_points
@@ -182,13 +184,13 @@ def _about_pelvis(body: SmplxOutput) -> tuple[Tensor, Tensor]:
 
 
 class BodyTraining(RegressorTraining):
-    """Train SMPLest-X.
+    """Trains SMPLest-X.
 
     Args:
         model: has `encoder`, `decoder`, `assemble` and `smplx_layer`.
         dim: channels of the tokens.
-        steps: see `RegressorTraining`, also for the rest. With the weight `head` at 0 the patch tokens learn
-            alone, at a third of the cost, and decoder and task tokens stay as they are.
+        steps: see `RegressorTraining`, also for the other arguments. With the weight `head` at 0 only the
+            patch tokens learn, at a third of the cost, and decoder and task tokens do not change.
     """
 
     LOSSES: ClassVar[frozenset[str]] = DENSE_LOSSES | {
@@ -238,13 +240,15 @@ class BodyTraining(RegressorTraining):
         return losses | heat_losses(self.dense, read, seen["keypoints_2d"])
 
     def _read_patches(self, batch: dict[str, Tensor]) -> dict[str, Any]:
-        """What the dense heads predict when patch tokens run without task tokens."""
+        """Predictions of the dense heads from patch tokens, without task tokens."""
         kept = choose_patches(batch["part"], self.keep_patches or len(self.dense.centre))
         read: dict[str, Any] = self.dense(encode_some(self.model.encoder, batch["img"], kept, False), kept)
         return read
 
     def errors(self, batch: dict[str, Tensor], output: dict[str, Any]) -> dict[str, Tensor]:
-        """Aligned vertex and joint errors in mm, of the whole and of the hands, and 2D errors in pixels."""
+        """Aligned vertex and joint errors in mm, of the whole body and of the hands, and 2D errors in
+        pixels.
+        """
         truth = true_body(batch, self.model.smplx_layer)
         output = self.model.assemble(output)
         points = output["smplx_joint_cam"] + output["smplx_root_cam"][:, None]

@@ -17,7 +17,7 @@ from shared_tmu.synth.body.shards import BODY, CANONICAL_SCALE_M, DEPTH_SCALE_M
 from shared_tmu.synth.shards import CELL, Kind
 from shared_tmu.training.data import HEIGHT, WIDTH, Image, Labels, ShardSet, turn_picture, unpack_cells
 
-TURN_DEG = 8.0  # people in pictures stand upright more often than hands do
+TURN_DEG = 8.0  # people in pictures are upright more often than hands
 MIDDLE_PX = np.array([WIDTH / 2, HEIGHT / 2])
 _MIRRORED = {
     "root": "root", "body": "body", "jaw": "jaw", "left_hand": "right_hand", "right_hand": "left_hand",
@@ -28,10 +28,10 @@ class SynthBodySet(ShardSet):
     """Renders of SynthBody.
 
     Items: `img` `[3, 256, 192]` in 0..1; `part` `[64, 48]` int64 (0 background), `canonical` `[64, 48, 3]`
-    and `depth` `[64, 48]` metres; `keypoints_2d` `[137, 2]` about the middle of the crop, in heights of it;
-    `keypoints_3d` `[137, 3]` metres, camera frame; axis-angles as the body layer takes them, `root` `[3]`,
-    `body` `[63]`, `left_hand` and `right_hand` `[45]` (without the mean pose), `jaw` `[3]`; `betas` `[10]`;
-    `expression` `[10]`.
+    and `depth` `[64, 48]` metres; `keypoints_2d` `[137, 2]` relative to the middle of the crop, in units of
+    its height; `keypoints_3d` `[137, 3]` metres, camera frame; axis-angle vectors for the body layer, `root`
+    `[3]`, `body` `[63]`, `left_hand` and `right_hand` `[45]` (without the mean pose), `jaw` `[3]`; `betas`
+    `[10]`; `expression` `[10]`.
     """
 
     kind: Kind = BODY
@@ -68,11 +68,11 @@ class SynthBodySet(ShardSet):
 
 
 def seen_in_mirror(image: Image, labels: Labels) -> tuple[Image, Labels]:
-    """The mirrored picture, with the labels of the person that it then shows.
+    """The mirrored picture, with the labels of the person in it.
 
-    A person is as likely as their mirror image, so this doubles the number of people in training.
+    A person and the mirror image are equally likely, so this doubles the number of people in training.
     """
-    last = WIDTH - CELL  # the pixel that the last column of cells describes: it becomes the first one's
+    last = WIDTH - CELL  # the pixel that the last column of cells describes becomes that of the first
     image = np.pad(image[:, last::-1], ((0, 0), (0, WIDTH - 1 - last), (0, 0)), mode="edge")
     out = dict(labels)
     for key in ("part", "canonical", "depth"):
@@ -92,7 +92,7 @@ def seen_in_mirror(image: Image, labels: Labels) -> tuple[Image, Labels]:
 
 @cache
 def keypoint_mirror() -> NDArray[np.int64]:
-    """For each of the 137 key points the one of the other side: the nearest to where a mirror shows it."""
+    """For each of the 137 key points the one on the other side: the nearest to its mirror image."""
     zero = [np.zeros(shape, np.float32) for shape in ((3,), (21, 3), (15, 3), (15, 3), (3,))]
     points = synth_body().pose(BodyPose(*zero), *np.zeros((2, 10), np.float32)).keypoints
     away = np.linalg.norm((points * MIRROR)[:, None] - points[None], axis=-1)
@@ -100,7 +100,7 @@ def keypoint_mirror() -> NDArray[np.int64]:
 
 
 def _shortest(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same rotation by at most half a turn."""
+    """The same rotation with an angle of at most 180 degrees."""
     matrix = cv2.Rodrigues(np.asarray(vector, np.float64))[0]
     return np.asarray(cv2.Rodrigues(matrix)[0][:, 0], np.float32)
 

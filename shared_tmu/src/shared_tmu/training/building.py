@@ -1,4 +1,4 @@
-"""Untrained models of the sizes that a configuration gives."""
+"""Builds untrained models of the sizes that a configuration gives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def sizes_of(program: ModelProgram, sizes: Mapping[str, Any], depth: int) -> Any
     """The configuration of a model with `depth` blocks and the other sizes as given.
 
     Raises:
-        ConfigError: there is no such model.
+        ConfigError: no such model can be built.
     """
     part = program.estimates.backbone
     content = {**sizes, part: {**section(sizes, part), "depth": depth}}
@@ -32,9 +32,12 @@ def section(sizes: Mapping[str, Any], part: str) -> Mapping[str, Any]:
     """The sizes of one part of the model.
 
     Raises:
-        ConfigError: they are no sizes by name.
+        ConfigError: they are not sizes by name.
     """
     found = sizes.get(part) or {}
     if not isinstance(found, Mapping):
-        raise ConfigError(f"model.{part}={shown(found)} was asked for; it has to be sizes by name.")
+        raise ConfigError(
+            f"model.{part}={shown(found)} was asked for; expected sizes by name, as in "
+            f"model.{part}.embed_dim=192."
+        )
     return found

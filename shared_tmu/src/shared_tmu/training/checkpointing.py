@@ -31,7 +31,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Replace a checkpoint.
 
         Raises:
-            TrainingError: it cannot be written; what was there is as it was.
+            TrainingError: it cannot be written; the previous one is unchanged.
         """
         path = Path(path)
         try:
@@ -44,8 +44,8 @@ class WholeCheckpoints(TorchCheckpointIO):
                     path.replace(path.with_name(BEFORE))
         except (OSError, RuntimeError) as error:
             raise TrainingError(
-                f"the checkpoint {path} cannot be written ({_reason(error)}); the one before it is whole. "
-                "Make room and run the same command, which continues from there."
+                f"the checkpoint {path} cannot be written ({_reason(error)}); the previous one is complete. "
+                "Free some space and run the same command, which continues from there."
             ) from error
 
 
@@ -59,27 +59,27 @@ def newest_checkpoint(folder: Path) -> Path | None:
     for path in there:
         if is_whole(path):
             return path
-        log.warning("%s is damaged and is left out.", path)
+        log.warning("%s is damaged and is ignored.", path)
     if there:
         raise CheckpointError(
-            f"no checkpoint in {folder} can be read to its end ({', '.join(p.name for p in there)}): remove "
-            "them, and the stage begins anew."
+            f"no checkpoint in {folder} can be read completely ({', '.join(p.name for p in there)}): remove "
+            "them, and the stage starts again."
         )
     return None
 
 
 def recover(folder: Path) -> Path | None:
-    """`newest_checkpoint`, put where the next one is written, without what killed processes left beside."""
+    """`newest_checkpoint`, renamed to the name of the next one; removes files that killed processes left."""
     drop_halves(folder)
     newest = newest_checkpoint(folder)
     if newest is None or newest.name == LAST:
         return newest
-    log.warning("Going on from %s, the checkpoint before.", newest)
+    log.warning("Continuing from %s, the previous checkpoint.", newest)
     return newest.replace(folder / LAST)
 
 
 def is_whole(path: Path) -> bool:
-    """Whether every record of a checkpoint is there and has its checksum."""
+    """Whether every record of a checkpoint is present and has the right checksum."""
     try:
         with zipfile.ZipFile(path) as archive:
             return bool(archive.namelist()) and archive.testzip() is None
@@ -88,58 +88,58 @@ def is_whole(path: Path) -> bool:
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The weights in a checkpoint, nothing executed.
+    """The weights in a checkpoint, read without executing code.
 
     Raises:
         CheckpointError: it holds something else.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # torch may raise anything on a file that is not ours
+    except Exception as error:  # torch may raise any error for a file that is not ours
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(
-            f"{path} is no checkpoint of this training ({text[0].rstrip('.')}): remove it, and the stage "
-            "begins anew."
+            f"{path} is not a checkpoint of this training ({text[0].rstrip('.')}): remove it, and the stage "
+            "starts again."
         ) from error
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds no weights: remove it, and the stage begins anew.")
+        raise CheckpointError(f"{path} holds no weights: remove it, and the stage starts again.")
     return state
 
 
 def check_fits(path: Path, state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    """Refuse weights of other names or shapes.
+    """Refuse weights with other names or shapes.
 
     Raises:
-        CheckpointError: names the file and one of the weights.
+        CheckpointError: weights differ; the message names the file and one of them.
     """
     bad = [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]
     bad += [key for key in state if key not in wanted]
     if bad:
         raise CheckpointError(
-            f"{path} is of a model of other sizes ({len(bad)} weights differ, such as {bad[0]}): give the "
-            "sizes that it was trained with, or another folder with out=."
+            f"{path} belongs to a model of other sizes ({len(bad)} weights differ, such as {bad[0]}): use "
+            "the sizes with which it was trained, or another folder with out=."
         )
 
 
 class Keeper(Callback):
-    """Writes `last.ckpt` at regular steps, before each validation, and when training is told to stop.
+    """Writes `last.ckpt` at regular steps, before each validation, and when training is asked to stop.
 
     Args:
-        path: of the checkpoint.
-        every: steps between two of them.
+        path: path of the checkpoint.
+        every: steps between two checkpoints.
         val_every: steps between two validations; None if there are none.
-        stop: whether training has been told to stop.
+        stop: tells whether training was asked to stop.
     """
 
     def __init__(self, path: Path, every: int, val_every: int | None, stop: Stop) -> None:
         self.path, self.every, self.val_every, self.stop = path, every, val_every, stop
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Replace the signal handlers that Lightning has installed, which would not leave a checkpoint."""
+        """Replace the signal handlers that Lightning has installed, which would not write a checkpoint."""
         self.stop.install()
 
     def on_train_batch_start(self, *_: object) -> None:
-        """From here on a signal waits for the end of the step."""
+        """Let signals wait for the end of the step from now on."""
         self.stop.waits = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
@@ -154,30 +154,31 @@ class Keeper(Callback):
             self.stop.end()
 
     def on_validation_start(self, *_: object) -> None:
-        """A validation can be ended at any time: the checkpoint is older than it."""
+        """Let signals end a validation at any time: the checkpoint was written before it."""
         self.stop.waits = False
 
     def on_train_end(self, *_: object) -> None:
-        """From here on no step checks whether to stop."""
+        """After the last step nothing checks whether to stop, so signals must not wait any more."""
         self.stop.waits = False
 
     def keep(self, trainer: pl.Trainer) -> None:
         """Write the checkpoint.
 
         Raises:
-            TrainingError: weights are no numbers any more; the checkpoint before stays.
+            TrainingError: weights have become NaN or infinite; the previous checkpoint is kept.
         """
         bad = [name for name, p in trainer.lightning_module.named_parameters() if not torch.isfinite(p).all()]
         if bad:
             raise TrainingError(
                 f"step {trainer.global_step} made {len(bad)} weights NaN or infinite, such as {bad[0]}: no "
-                "checkpoint was written, the one before is as it was. Lower lr, or try precision=32-true."
+                "checkpoint was written, and the previous one is unchanged. Lower lr, or try "
+                "precision=32-true."
             )
         trainer.save_checkpoint(self.path, weights_only=False)  # with everything that resuming needs
 
 
 def _reason(error: Exception) -> str:
-    """What a file system said, also where torch has wrapped it."""
+    """The file system's reason, also if torch has wrapped the error."""
     for one in (error, error.__cause__, error.__context__):
         if isinstance(one, OSError):
             return one.strerror or str(one)

@@ -1,4 +1,4 @@
-"""`train.py` as a command: every error, also hydra's, becomes one sentence and an exit status."""
+"""`train.py` as a command: every error, including hydra's, becomes one sentence and an exit status."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """End the process with one sentence on standard error for what a user can get wrong, and for signals.
+    """End the process with one sentence on standard error for users' mistakes and for signals.
 
-    A user who has set `HYDRA_FULL_ERROR=1` gets the traceback besides.
+    With `HYDRA_FULL_ERROR=1` the traceback is shown too.
 
     Raises:
-        SystemExit: with 1, or for a signal with 128 and its number.
+        SystemExit: with 1, or for a signal with 128 plus its number.
     """
     wants_traceback = os.environ.get(_FULL) == "1" and _FULL not in _OURS
     if not wants_traceback:
@@ -44,7 +44,10 @@ def reported() -> Iterator[None]:
         yield
     except (Stopped, KeyboardInterrupt) as error:
         name, status = (error.name, error.status) if isinstance(error, Stopped) else ("SIGINT", 130)
-        _say(f"Stopped by {name}; nothing was exported. The same command continues from the last checkpoint.")
+        _say(
+            f"Stopped by {name}; nothing was exported. Run the same command again to continue from the last "
+            "checkpoint."
+        )
         sys.exit(status)
     except Exception as error:
         sentence = describe(error)
@@ -63,7 +66,7 @@ def _say(text: str) -> None:
 
 
 def describe(error: Exception) -> str | None:
-    """One sentence for an error that is not a fault of the program; None for one that is."""
+    """One sentence for an error that is not a fault of the program; None for a fault of the program."""
     if isinstance(error, TMUError):
         return f"{type(error).__name__}: {_of_worker(str(error))}"
     if isinstance(error, HydraException | OmegaConfBaseException | YAMLError | RecursionError):
@@ -72,7 +75,7 @@ def describe(error: Exception) -> str | None:
         return "TrainingError: there is not enough memory: lower batch_size, or the sizes of the model."
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
-        return f"OSError: {error.strerror}{where}. Checkpoints that are there are whole."
+        return f"OSError: {error.strerror}{where}. Existing checkpoints are complete."
     return None
 
 
@@ -85,13 +88,13 @@ def _of_worker(text: str) -> str:
 
 
 def _of_hydra(error: Exception) -> str:
-    """What hydra or OmegaConf found, in one sentence."""
+    """The error that hydra or OmegaConf found, in one sentence."""
     if isinstance(error, RecursionError):
-        return "the command line or the configuration is nested too deep to be read."
+        return "the command line or the configuration is nested too deeply to be read."
     if isinstance(error, MissingConfigException):
         there = sorted(path.stem for path in (Path(sys.argv[0]).parent / "configs").glob("[!b]*.yaml"))
-        known = f"; --config-name takes {', '.join(there)}" if there else ""
-        return f"the configuration {error.missing_cfg_file!r} is not there{known}."
+        known = f"; use one of {', '.join(there)} with --config-name" if there else ""
+        return f"the configuration {error.missing_cfg_file!r} does not exist{known}."
     first = _first_line(error)
     if isinstance(error, OverrideParseException):
         return f"{shown(error.override)!r} cannot be read as a setting ({first}): write it like seed=1."
@@ -99,7 +102,7 @@ def _of_hydra(error: Exception) -> str:
         append = _lines(error).partition("To append to your config use ")[2]
         if append:
             name = append.removeprefix("+").partition("=")[0]
-            return f"{name} is not set in this configuration; if it is no misprint, add it with {append}."
+            return f"{name} does not exist in this configuration; if it is not a typing error, add {append}."
         return f"{first} ({_first_line(error.__cause__)})." if error.__cause__ else f"{_lines(error)}."
     key = getattr(error, "full_key", None)
     if isinstance(error, OmegaConfBaseException):

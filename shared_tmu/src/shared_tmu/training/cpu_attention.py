@@ -11,7 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 
 class AttentionWrittenOut(TorchFunctionMode):
-    """Inside, `scaled_dot_product_attention` on a CPU, if plain, is two products and a softmax."""
+    """Compute plain calls of `scaled_dot_product_attention` on a CPU as two products and a softmax, inside
+    the `with` block.
+    """
 
     def __torch_function__(
         self,
@@ -20,7 +22,7 @@ class AttentionWrittenOut(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Replace that one function; everything else runs as it is."""
+        """Replace this one function; everything else is not changed."""
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention and _is_plain(args, kwargs):
             q, k, v = args
@@ -35,7 +37,7 @@ def written_out(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> 
 
 
 def _is_plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a call gives CPU queries, keys and values, perhaps a scale, and neither mask nor dropout."""
+    """Whether a call has CPU queries, keys and values, possibly a scale, but no mask and no dropout."""
     if len(args) != 3 or not set(kwargs) <= {"scale", "dropout_p"}:
         return False
     return bool(args[0].device.type == "cpu") and not kwargs.get("dropout_p", 0.0)

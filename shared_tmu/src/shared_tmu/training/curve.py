@@ -23,10 +23,10 @@ class Curve(Callback):
 
     Args:
         path: the CSV file.
-        stage: name of the stage that is run.
+        stage: name of the stage.
         batch_size: pictures per step, over all devices.
         val_every: steps between two validations.
-        clock: of the stage.
+        clock: clock of the stage.
     """
 
     def __init__(self, path: Path, stage: str, batch_size: int, val_every: int, clock: Clock) -> None:
@@ -34,7 +34,7 @@ class Curve(Callback):
         self.val_every = val_every
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remove the rows of steps that will be repeated; repeat a validation that was interrupted."""
+        """Remove the rows of steps that will be repeated, and repeat a validation that was interrupted."""
         if trainer.is_global_zero:
             rows = read_curve(self.path)
             kept = [r for r in rows if r["stage"] != self.stage or int(r["step"]) <= trainer.global_step]
@@ -69,7 +69,7 @@ def read_curve(path: Path) -> list[dict[str, str]]:
     """Rows of a curve, oldest first; nothing if there is none yet.
 
     Raises:
-        InputError: it is damaged, or no curve.
+        InputError: it is damaged, or not a curve.
     """
     rows = _read(path)
     try:
@@ -93,12 +93,14 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 def _damaged(path: Path, error: Exception) -> InputError:
     return InputError(
-        f"{path} cannot be read as the curve of a training ({error!r}): move it away, and a new one begins."
+        f"{path} cannot be read as a training curve ({error!r}): move it away, and a new one is started."
     )
 
 
 def append_row(path: Path, row: Mapping[str, object]) -> None:
-    """Add a row to a CSV file; a column that is new, or that the row lacks, is empty where it is missing."""
+    """Add a row to a CSV file; columns that are new, or that the row lacks, are empty where they are
+    missing.
+    """
     write_rows(path, [*_read(path), row])
 
 

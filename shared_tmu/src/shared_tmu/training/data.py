@@ -1,7 +1,7 @@
 """Shards of renders as torch datasets, with the colour and geometry changes applied while reading.
 
-The loader's processes do little work: they return small integers, and `unpack` turns a batch of them into the
-inputs of the losses, on the device of the batch.
+The loader's processes do little work: they return small integers, and `unpack` converts a batch of these into
+the inputs of the losses, on the device of the batch.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from shared_tmu.synth.shards import (
 from shared_tmu.training.npz_mmap import map_arrays
 
 Image = NDArray[np.uint8]  # [256, 192, 3], BGR until `unpack`
-Labels = dict[str, NDArray[Any]]  # one sample's labels as a shard holds them
+Labels = dict[str, NDArray[Any]]  # one sample's labels in the form of a shard
 HEIGHT, WIDTH = 256, 192
-TURN_DEG = 45.0  # hands come from all sides
+TURN_DEG = 45.0  # hands have all orientations
 
 
 class ShardSet(Dataset[dict[str, Tensor]], ABC):
@@ -44,11 +44,11 @@ class ShardSet(Dataset[dict[str, Tensor]], ABC):
 
     Args:
         cache: folder of the shards.
-        seed: names the sequence of scenes.
+        seed: selects the sequence of scenes.
         count: number of scenes.
-        difficulty: settings of how difficult the scenes are.
-        augment: change colours, turn, shift, cover and cut; off for validation.
-        processes: processes that draw missing shards first; 0 if another object draws them.
+        difficulty: settings for the difficulty of the scenes.
+        augment: change colours, rotate, shift, cover and cut; off for validation.
+        processes: number of processes that draw missing shards first; 0 if another object draws them.
 
     Raises:
         MissingDependencyError: shards are missing, and embreex, which draws them, is not installed.
@@ -76,20 +76,20 @@ class ShardSet(Dataset[dict[str, Tensor]], ABC):
         return self._shards[number]
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """One sample in the form that losses take."""
+        """One sample in the form that the losses need."""
         chance = int(torch.randint(1 << 62, ()).item()) if self.augment else None
         batch = self.unpack({key: value[None] for key, value in self.packed(index, chance).items()})
         return {key: value[0] for key, value in batch.items()}
 
     def packed(self, index: int, chance: int | None) -> dict[str, Tensor]:
-        """One sample for a batch that `unpack` takes.
+        """One sample for a batch that `unpack` converts.
 
         Args:
-            index: of the scene.
-            chance: seed of the changes; None makes none.
+            index: number of the scene.
+            chance: seed of the random changes; None makes no changes.
         """
         if not 0 <= index < self.count:
-            raise IndexError(f"sample {index} was asked for, the set has 0 to {self.count - 1}.")
+            raise IndexError(f"sample {index} was asked for, but the set has samples 0 to {self.count - 1}.")
         shard, i = self._shard(index // SHARD), index % SHARD
         end = shard["end"]
         start = int(end[i - 1]) if i else 0
@@ -106,7 +106,7 @@ class ShardSet(Dataset[dict[str, Tensor]], ABC):
 
     @abstractmethod
     def turn(self, rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
-        """Turn, scale and shift picture and labels alike."""
+        """Rotate, scale and shift picture and labels in the same way."""
 
     @abstractmethod
     def choose(self, labels: Labels) -> Labels:
@@ -115,7 +115,7 @@ class ShardSet(Dataset[dict[str, Tensor]], ABC):
     @staticmethod
     @abstractmethod
     def unpack(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A batch of `packed` samples as losses take it, on the same device."""
+        """Convert a batch of `packed` samples for the losses, on the same device."""
 
 
 class SynthHandSet(ShardSet):
@@ -156,7 +156,7 @@ def unpack_cells(
 ) -> dict[str, Tensor]:
     """A batch with `img` `[B, 3, 256, 192]` RGB, normalised from 0..1, parts as int64 and lengths in metres.
 
-    The rest stays as it is.
+    Other entries are not changed.
     """
     return {
         **batch,
@@ -168,7 +168,7 @@ def unpack_cells(
 
 
 def unpack_images(packed: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Pictures `[B, H, W, 3]` BGR in whole numbers as `[B, 3, H, W]` RGB, normalised from 0..1."""
+    """Convert pictures `[B, H, W, 3]` BGR in whole numbers to `[B, 3, H, W]` RGB, normalised from 0..1."""
     planes = packed.flip(-1).permute(0, 3, 1, 2)
     img = planes.to(torch.float32, memory_format=torch.contiguous_format)
     shift, scale = (img.new_tensor(values)[:, None, None] for values in (mean, std))
@@ -176,8 +176,10 @@ def unpack_images(packed: Tensor, mean: Sequence[float], std: Sequence[float]) -
 
 
 def _turn(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
-    """Turn, scale and shift a hand's picture and labels; the hand turns about the ray through its middle."""
-    margin = np.array([(HEIGHT - WIDTH) / 2, 0.0])  # of the square crop beside the picture, pixels
+    """Rotate, scale and shift a hand's picture and labels; the hand rotates about the ray through its
+    middle.
+    """
+    margin = np.array([(HEIGHT - WIDTH) / 2, 0.0])  # columns of the square crop beside the picture, pixels
     image, labels, move = turn_picture(rng, image, labels, TURN_DEG)
     points = (labels["keypoints_2d"] + 0.5) * HEIGHT - margin
     points = points @ move[:, :2].T + move[:, 2]
@@ -186,7 +188,9 @@ def _turn(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image
 
 
 def random_move(rng: np.random.Generator, turn_deg: float = 20.0) -> tuple[NDArray[np.float64], float]:
-    """Where pixels of a picture go that is turned, scaled and shifted, `[2, 3]`, and how far it is turned."""
+    """The map `[2, 3]` that rotates, scales and shifts the pixels of a picture, and the angle of the
+    rotation.
+    """
     degrees = float(np.clip(rng.normal(0.0, turn_deg), -3 * turn_deg, 3 * turn_deg))
     scale, shift = float(np.exp(rng.normal(0.0, 0.10))), rng.normal(0.0, 5.0, 2)
     centre = np.array([WIDTH / 2, HEIGHT / 2])
@@ -198,12 +202,13 @@ def random_move(rng: np.random.Generator, turn_deg: float = 20.0) -> tuple[NDArr
 def turn_picture(
     rng: np.random.Generator, image: Image, labels: Labels, turn_deg: float = 20.0
 ) -> tuple[Image, Labels, NDArray[np.float64]]:
-    """Turn, scale and shift a picture and all labels but the key points in it.
+    """Rotate, scale and shift a picture and all its labels except the 2D key points.
 
-    What is shown turns about the ray through the middle of `keypoints_3d`, by `turn_deg` (deviation).
+    The subject rotates about the ray through the middle of `keypoints_3d`, by a random angle with standard
+    deviation `turn_deg`.
 
     Returns:
-        Picture, labels, and where pixels went, `[2, 3]`.
+        Picture, labels, and the map of the pixels, `[2, 3]`.
     """
     move, radians = random_move(rng, turn_deg)
     image = np.asarray(cv2.warpAffine(image, move, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR), np.uint8)
@@ -216,12 +221,12 @@ def turn_picture(
     about = cv2.Rodrigues(radians * middle / np.linalg.norm(middle))[0]
     out["keypoints_3d"] = ((labels["keypoints_3d"] - middle) @ about.T + middle).astype(np.float32)
     root = about @ cv2.Rodrigues(labels["root"].astype(np.float64))[0]
-    out["root"] = cv2.Rodrigues(root)[0][:, 0].astype(np.float32)  # at most half a turn
+    out["root"] = cv2.Rodrigues(root)[0][:, 0].astype(np.float32)  # at most 180 degrees
     return image, out, move
 
 
 def recolor(rng: np.random.Generator, image: Image) -> Image:
-    """Gain per channel, contrast and gamma by table; now and then swapped channels or gray."""
+    """Change gain per channel, contrast and gamma by a table; sometimes swap channels or convert to grey."""
     gamma, gain = np.exp(rng.normal(0.0, 0.15)), np.exp(rng.normal(0.0, 0.08, 3) + rng.normal(0.0, 0.15))
     ramp = np.arange(256) / 255.0
     table = np.clip(255.0 * gain * (ramp[:, None] ** gamma), 0, 255).astype(np.uint8)
@@ -233,10 +238,10 @@ def recolor(rng: np.random.Generator, image: Image) -> Image:
 
 
 def cover(rng: np.random.Generator, image: Image) -> Image:
-    """Black bars where a crop leaves its picture, and small covering boxes."""
+    """Add black bars, as where a crop extends beyond its picture, and small boxes that cover parts."""
     out = image.copy()
     kind = rng.random()
-    if kind < 0.15:  # a square picture widened to 3:4, as in FreiHAND's evaluation
+    if kind < 0.15:  # a square picture extended to 3:4, as in FreiHAND's evaluation
         out[:32], out[-32:] = 0, 0
     elif kind < 0.30:
         share = int(rng.integers(1, 60))

@@ -1,4 +1,6 @@
-"""Which pictures each step of a stage uses; they are drawn, read and moved to the device during training."""
+"""Chooses the pictures for each step of a stage; they are drawn, read and moved to the device during
+training.
+"""
 
 from __future__ import annotations
 
@@ -21,29 +23,29 @@ from shared_tmu.training.drawing import Scenes, ShardDrawer, cores
 from shared_tmu.training.photos import PREFIX as PHOTO
 from shared_tmu.training.photos import PhotoSet, collate, keep_hands, photo_file, unpack
 
-Ticket = tuple[int, int]  # which picture, and the seed of its changes
+Ticket = tuple[int, int]  # number of the picture, and the seed of its changes
 Round = tuple[int, tuple[int, ...]]
 FIRST_ON_GPU = 4000  # pictures drawn before a GPU begins to train
 VAL_BATCH = 50
-WAIT_PART = 0.4  # of a stage's time, if it is limited, that may go into waiting for pictures
+WAIT_PART = 0.4  # share of a stage's time limit that may be spent waiting for pictures
 
 
 class Order(Sampler[list[Ticket]]):
-    """Batches of a stage: rounds over all pictures that are there when a round begins.
+    """Batches of a stage: rounds over all pictures that exist when a round begins.
 
     The pictures of a step and their random changes depend only on the seed, the step and the number of
     available pictures, not on the number of reading processes or on interruptions.
 
     Args:
-        seed: of order and changes.
-        steps: of the stage.
+        seed: seed of the order and the changes.
+        steps: steps of the stage.
         batch: pictures per step, over all devices.
-        counts: how many pictures each set has in all; they are numbered one set after the other.
-        available: how many of each set are there; together at least a batch.
-        extra, extra_per_step: how many pictures there are besides, numbered last, and how many of them each
-            step sees on top of its batch, drawn by chance.
-        first_step: says with which step to begin.
-        rank, world: which of how many devices this is.
+        counts: total number of pictures of each set; they are numbered one set after the other.
+        available: number of pictures of each set that exist now; together at least one batch.
+        extra, extra_per_step: number of further pictures, which have the last numbers, and how many of them
+            each step uses in addition to its batch, chosen at random.
+        first_step: gives the step with which to begin.
+        rank, world: number of this device, and number of devices.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Order(Sampler[list[Ticket]]):
         self.first_step, self.rank, self.world = first_step, rank, world
         self.extra, self.extra_per_step = extra, extra_per_step
         self.rounds: list[Round] = []
-        """Of each round so far, its first step and how many pictures of each set it has."""
+        """For each round so far, its first step and its number of pictures of each set."""
 
     def __len__(self) -> int:
         return self.steps
@@ -94,7 +96,7 @@ class Order(Sampler[list[Ticket]]):
 
 
 class Tickets(Dataset[dict[str, Tensor]]):
-    """Pictures of several sets by ticket, packed, with their `number`; numbered one set after the other."""
+    """Packed pictures of several sets by ticket, with their `number`; numbered one set after the other."""
 
     def __init__(self, sets: Sequence[ShardSet | PhotoSet]) -> None:
         self.sets = tuple(sets)
@@ -117,11 +119,11 @@ class OrderLoader(DataLoader[dict[str, Tensor]]):
         self.order = order
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The state for a checkpoint."""
         return {"rounds": [[begin, list(there)] for begin, there in self.order.rounds]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         self.order.rounds = [(begin, tuple(there)) for begin, there in state_dict["rounds"]]
 
 
@@ -129,16 +131,16 @@ class Feed(pl.LightningDataModule):
     """Training and validation pictures of a stage.
 
     Args:
-        pictures: what kind of set they are in.
-        drawer: draws what is missing.
-        train, val: which scenes.
-        steps, batch: of the stage; pictures over all devices.
-        seed: of order and changes.
-        workers: processes that read, for each device; None takes what suits the device.
-        draw_first: pictures to have before training begins; None takes what suits the device.
-        is_late: whether a part of the stage's time is over.
+        pictures: class of their sets.
+        drawer: draws missing pictures.
+        train, val: sets of scenes.
+        steps, batch: steps of the stage, and pictures per step over all devices.
+        seed: seed of the order and the changes.
+        workers: number of reading processes per device; None chooses by device.
+        draw_first: number of pictures that must exist before training begins; None chooses by device.
+        is_late: tells whether a given share of the stage's time is over.
         photos: folder of photographs to mix in, if any.
-        photos_share: how much of each batch they are.
+        photos_share: their share of each batch.
     """
 
     def __init__(
@@ -170,7 +172,7 @@ class Feed(pl.LightningDataModule):
         return bool(trainer.strategy.root_device.type == "cuda")
 
     def prepare_data(self) -> None:
-        """Draw all of the validation's pictures and as many for training as it takes to begin.
+        """Draw all pictures of the validation, and enough pictures to begin training.
 
         On a CPU all pictures are drawn first, because training would need the same cores; with a GPU, the
         cores are free.
@@ -183,12 +185,14 @@ class Feed(pl.LightningDataModule):
         self._wait(self.draw_first or first, lambda: self.is_late(WAIT_PART))
 
     def _wait(self, count: int, is_late: Callable[[], bool] = lambda: False) -> list[int]:
-        """Wait for so many pictures, a batch at least, of all sets alike; how many of each there are."""
+        """Wait for a number of pictures, at least one batch, from all sets equally; returns how many of each
+        exist.
+        """
         part = min(max(count, self.batch) / sum(one.count for one in self.train), 1.0)
         return [self.drawer.wait(one, math.ceil(part * one.count), is_late) for one in self.train]
 
     def train_dataloader(self) -> OrderLoader:
-        """Batches from the step on that is next."""
+        """Batches from the next step on."""
         trainer = self.trainer
         assert trainer is not None
         workers = self.workers
@@ -230,7 +234,7 @@ class Feed(pl.LightningDataModule):
         return DataLoader(Tickets([self._open(self.val, augment=False)]), batch_sampler=batches)
 
     def name_of(self, number: int) -> str:
-        """A training picture for a message, by its number."""
+        """The description of a training picture for a message, by its number."""
         for one in self.train:
             if number < one.count:
                 return f"scene {number} of seed {one.seed}"
@@ -238,7 +242,7 @@ class Feed(pl.LightningDataModule):
         return f"hand {number} of the photographs"
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """What losses take, made on the device."""
+        """Make the inputs of the losses, on the device."""
         return unpack(batch, self.pictures.unpack)
 
     def _open(self, scenes: Scenes, augment: bool) -> ShardSet:

@@ -21,13 +21,13 @@ DENSE_LOSSES = frozenset(("part", "canonical", "depth", "dense_2d", "dense_depth
 
 
 class DenseHeads(nn.Module):
-    """Linear read-outs of patch tokens.
+    """Linear layers that read patch tokens.
 
     Args:
         dim: channels of the tokens.
         grid: patch rows and columns.
-        parts: kinds of cells, background included.
-        keypoints: how many.
+        parts: number of labels of cells, including the background.
+        keypoints: number of key points.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class DenseHeads(nn.Module):
         """Read patch tokens `[B, K, C]`.
 
         Args:
-            tokens: of all patches, or of some.
-            kept: numbers of the patches they are of, `[B, K]`; None for all of them.
+            tokens: tokens of all patches, or of some.
+            kept: indices of these patches, `[B, K]`; None for all patches.
 
         Returns:
             `part` logits `[B, K, 16, parts]`, `canonical` `[B, K, 16, 3]` and `depth` `[B, K, 16]` in units
             of length (see `dense_losses`), `keypoints_2d` `[B, J, 2]` in crops, `keypoint_depth` `[B, J]`,
-            what these two are weighted means of: `score` logits `[B, K, J]` and `place` `[B, K, J, 2]`; and
-            `kept` as it was given.
+            the terms of which these two are weighted means: `score` logits `[B, K, J]` and `place` `[B, K, J,
+            2]`; and `kept`, unchanged.
         """
         batch, count = tokens.shape[:2]
-        # Split, not sliced: the gradient of a slice is as large as the whole, and filled with zeros first.
+        # Split instead of slices: the gradient of each slice would be a full-size tensor of zeros.
         cells = self.cells(tokens).reshape(batch, count, CELLS * CELLS, -1).split((self.parts, 3, 1), dim=3)
         points = self.points(tokens).float().reshape(batch, count, self.keypoints, 4)
         score, offset, depth = (part.squeeze(3) for part in points.split((1, 2, 1), dim=3))
@@ -77,7 +77,9 @@ class DenseHeads(nn.Module):
         }
 
     def patch_of(self, keypoints_2d: Tensor) -> tuple[Tensor, Tensor]:
-        """Which patch holds each key point `[B, J, 2]`: numbers `[B, J]`, and whether any does `[B, J]`."""
+        """The patch that contains each key point `[B, J, 2]`: indices `[B, J]`, and whether there is one `[B,
+        J]`.
+        """
         rows, columns = self.grid
         at = ((keypoints_2d - self.centre[0]) * rows + 0.5).floor().long()
         inside = (at >= 0).all(-1) & (at[..., 0] < columns) & (at[..., 1] < rows)
@@ -92,10 +94,11 @@ def heat_losses(
     mean position.
 
     Args:
-        heads: give the position of each patch.
+        heads: know the position of each patch.
         read: their predictions.
-        keypoints_2d: true places, `[B, J, 2]` in crops; those outside of all patches read are left out.
-        confidence: how much each of them counts, `[B, J]`; None for all alike.
+        keypoints_2d: true positions, `[B, J, 2]` in crops; those outside the patches that were read are left
+            out.
+        confidence: weight of each key point, `[B, J]`; None for equal weights.
     """
     patch, inside = rows_of(heads, keypoints_2d, read["kept"])
     heat = F.cross_entropy(read["score"].transpose(1, 2).flatten(0, 1), patch.flatten(), reduction="none")
@@ -110,7 +113,9 @@ def heat_losses(
 
 
 def rows_of(heads: DenseHeads, keypoints_2d: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Which row of the patches, all or the `kept`, holds each key point, and whether one does: `[B, J]`."""
+    """The row of the patches (all, or the `kept` ones) with each key point, and whether there is one: `[B,
+    J]`.
+    """
     patch, inside = heads.patch_of(keypoints_2d)
     if kept is None:
         return patch, inside
@@ -119,7 +124,7 @@ def rows_of(heads: DenseHeads, keypoints_2d: Tensor, kept: Tensor | None) -> tup
 
 
 def _row_of(patch: Tensor, kept: Tensor, patches: int) -> tuple[Tensor, Tensor]:
-    """Rows of `kept` `[B, K]` that hold patches `[B, J]`, 0 for those it lacks, and whether it has them."""
+    """Rows of `kept` `[B, K]` with patches `[B, J]` (0 for missing patches), and whether it has them."""
     rows = kept.new_full((len(kept), patches), -1)
     rows.scatter_(1, kept, torch.arange(kept.shape[1], device=kept.device).expand_as(kept))
     row = rows.gather(1, patch)
@@ -131,8 +136,8 @@ def dense_losses(read: dict[str, Any], batch: dict[str, Tensor], unit_m: float =
 
     Args:
         read: what `DenseHeads` returned.
-        batch: targets as `shared_tmu.training.data.SynthHandSet` gives them, metres and crops.
-        unit_m: metres per unit in which the heads give lengths; decimetres suit hands.
+        batch: targets from `shared_tmu.training.data.SynthHandSet`, in metres and crops.
+        unit_m: unit of lengths that the heads predict, in metres; decimetres are suitable for hands.
     """
     part, canonical, seen_depth = (
         take_patches(to_patches(batch[name]), read["kept"]) for name in ("part", "canonical", "depth")

@@ -31,7 +31,7 @@ def cores() -> int:
 
 @dataclass(frozen=True)
 class Scenes:
-    """A set of pictures: `count` scenes of a seed and difficulty."""
+    """A set of pictures: `count` scenes with one seed and difficulty."""
 
     seed: int
     count: int
@@ -42,23 +42,24 @@ class Scenes:
 
 
 class ShardDrawer:
-    """Draws what is missing of several sets, one after the other.
+    """Draws the missing pictures of several sets, one after the other.
 
     Args:
         cache: folder of all sets.
-        kind: of pictures.
-        groups: of sets that are needed together, in the order in which they are needed.
-        processes: that draw beside the caller; 1 draws in the caller instead, while it waits.
+        kind: kind of pictures.
+        groups: groups of sets that are needed together, in the order of use.
+        processes: number of processes that draw beside the caller; 1 draws in the caller instead, which then
+            waits.
     """
 
     def __init__(self, cache: Path, kind: Kind, groups: Sequence[Sequence[Scenes]], processes: int) -> None:
         self.cache, self.kind, self.groups, self.processes = cache, kind, tuple(groups), processes
         self._pool: DrawingPool | None = None
         self._jobs: list[Future[Any]] = []
-        self._there: dict[Path, int] = {}  # shards without a gap, by folder
+        self._there: dict[Path, int] = {}  # number of shards without a gap, by folder
 
     def start(self) -> None:
-        """Begin, unless it has begun, nothing is missing, or the caller draws."""
+        """Start drawing, unless it has started, nothing is missing, or the caller draws."""
         if self._pool is not None or self.processes <= 1:
             return
         missing = {
@@ -74,11 +75,11 @@ class ShardDrawer:
             self._jobs = [self._pool.executor.submit(write_shard, *job) for job in missing.values()]
 
     def available(self, wanted: Scenes) -> int:
-        """How many pictures of a set are there, from the first on without a gap.
+        """The number of pictures of a set that exist, from the first on without a gap.
 
         Raises:
-            MissingDependencyError: embreex, which draws, is not installed.
-            InputError: a drawing process was ended from outside.
+            MissingDependencyError: embreex, which is needed for drawing, is not installed.
+            InputError: a drawing process was killed.
         """
         self._raise_errors()
         folder = self._folder(wanted)
@@ -89,7 +90,9 @@ class ShardDrawer:
         return min(number * shards.SHARD, wanted.count)
 
     def wait(self, wanted: Scenes, count: int, is_late: Callable[[], bool] = lambda: False) -> int:
-        """Return when `count` pictures of a set are there, or some are and it is late; how many are."""
+        """Wait until `count` pictures of a set exist, or some exist and it is late; returns how many
+        exist.
+        """
         if self.processes <= 1:
             for _ in make_shards(self.cache, wanted.seed, count, wanted.difficulty, 1, self.kind):
                 if is_late():
@@ -116,14 +119,13 @@ class ShardDrawer:
             except BrokenProcessPool as error:
                 fewer = self.processes // 2 or 1
                 raise InputError(
-                    "a process that draws pictures was ended from outside, mostly because memory ran out: "
-                    "the same command goes on from here; with less memory, "
-                    f"setting.draw_processes={fewer}."
+                    "a process that draws pictures was killed, probably because memory ran out: run the "
+                    f"same command again to continue; setting.draw_processes={fewer} needs less memory."
                 ) from error
             self._jobs.remove(job)
 
 
 def _side_by_side(group: Sequence[Scenes]) -> list[tuple[Scenes, int]]:
-    """Sets and numbers of their shards, in an order in which the sets grow together."""
+    """Sets with shard numbers, in an order in which all sets grow at the same time."""
     numbered = [(one, n) for one in group for n in range(-(-one.count // shards.SHARD))]
     return sorted(numbered, key=lambda entry: entry[1] * shards.SHARD / entry[0].count)

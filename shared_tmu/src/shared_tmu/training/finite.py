@@ -10,12 +10,12 @@ from torch import Tensor
 
 from shared_tmu.errors import TrainingError
 
-PHOTO = "photo_"  # begins what a batch holds of photographs
-_MOST = 5  # pictures that a message names
+PHOTO = "photo_"  # prefix of a batch's entries for photographs
+_MOST = 5  # largest number of pictures that a message names
 
 
 class Judged(Protocol):
-    """A module that trains."""
+    """The interface of a training module."""
 
     name_of: Callable[[int], str]
     global_step: int
@@ -29,23 +29,23 @@ def not_finite(training: Any, batch: Mapping[str, Tensor], losses: Mapping[str, 
 
     Args:
         training: a `Judged` module.
-        batch: with the `number` of each picture, `[B]`.
-        losses: those of the batch, unweighted.
+        batch: the batch, with the `number` of each picture, `[B]`.
+        losses: unweighted losses of the batch.
     """
     bad = [name for name, value in losses.items() if not torch.isfinite(value)]
     numbers, photos = (batch.get(key, torch.zeros(0)).tolist() for key in ("number", f"{PHOTO}number"))
     found = [number for row, number in enumerate(numbers) if not _is_finite(training, batch, row)]
     if len(found) == len(numbers):
-        where = f"for each of the {len(numbers)} pictures, so the weights are at fault: lower lr"
+        where = f"for each of the {len(numbers)} pictures, so the weights are the cause: lower lr"
     elif found:
         more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
-        where = f"for {', '.join(map(training.name_of, found[:_MOST]))}{more}: leave it out with another seed"
+        where = f"for {', '.join(map(training.name_of, found[:_MOST]))}{more}: leave it out by another seed"
     else:
         named = ", ".join(map(training.name_of, [*photos, *numbers][:_MOST]))
-        where = f"for the batch together, which begins with {named}: lower lr, or raise batch_size"
+        where = f"for the batch as a whole, which begins with {named}: lower lr, or raise batch_size"
     return TrainingError(
-        f"step {training.global_step} ended training: {', '.join(bad) or 'the sum of losses'} is NaN or "
-        f"infinite {where}. The checkpoint before is whole."
+        f"training ended at step {training.global_step}: {', '.join(bad) or 'the sum of losses'} is NaN or "
+        f"infinite {where}. The previous checkpoint is complete."
     )
 
 

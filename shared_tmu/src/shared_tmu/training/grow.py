@@ -1,5 +1,6 @@
-"""Initialisation for small data sets, and growing a trunk by blocks that start as the identity (or shrinking
-it)."""
+"""Initialisation for small data sets; growing a trunk by blocks that start as the identity, and shrinking
+it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ def cosine_patches(channels: int, size: int = 16) -> Tensor:
     """Filters of the lowest 2D cosine frequencies for a patch embedding, `[channels, 3, size, size]`.
 
     Two thirds of the channels encode brightness, the rest two colour differences, so that the first block
-    gets as much of a patch's information as the number of channels allows, which random filters would lose.
+    gets as much of a patch's information as the number of channels allows; random filters would lose a part
+    of it.
     """
     order = sorted((u + v, max(u, v), u, v) for u in range(size) for v in range(size))
     t = (torch.arange(size) + 0.5) * math.pi / size
@@ -49,13 +51,12 @@ def initialise_vit(vit: Any, generator: torch.Generator | None = None) -> None:
     """Initialise a ViT for training from scratch on little data.
 
     Cosine patch filters; sine positions; keys that start close to the queries, so that tokens attend to
-    tokens like themselves (after Trockman and Kolter 2023, arXiv:2305.09828); residual branches that start
-    small.
+    similar tokens (after Trockman and Kolter 2023, arXiv:2305.09828); residual branches that start small.
 
     Args:
         vit: has `patch_embed.proj`, `pos_embed` `[1, 1 + P, C]`, `config.grid`, and `blocks` with `attn.qkv`,
             `attn.proj` and `mlp.fc2`.
-        generator: source of chance; torch's own by default.
+        generator: random number generator; torch's own by default.
     """
     proj = vit.patch_embed.proj
     proj.weight.copy_(cosine_patches(proj.weight.shape[0], proj.weight.shape[-1]) * 0.35)
@@ -76,7 +77,7 @@ def initialise_vit(vit: Any, generator: torch.Generator | None = None) -> None:
 @torch.no_grad()
 def fold_normalisation(proj: nn.Conv2d) -> None:
     """Convert a patch embedding for normalised pictures to pictures in 0..1: the tokens stay the same, except
-    for patches that reach over the border, where the padding no longer equals the mean colour.
+    for patches that extend beyond the border, where the padding no longer equals the mean colour.
     """
     mean, std = (proj.weight.new_tensor(values)[None, :, None, None] for values in (MEAN, STD))
     proj.weight.div_(std)
@@ -86,20 +87,22 @@ def fold_normalisation(proj: nn.Conv2d) -> None:
 
 @torch.no_grad()
 def grow_blocks(blocks: nn.Sequential, depth: int) -> nn.Sequential:
-    """Spread a trunk's blocks over a deeper one; every new block starts as the identity.
+    """Distribute a trunk's blocks over a deeper trunk; every new block starts as the identity.
 
-    Each new block is a copy of the block before it whose residual branches write nothing yet, so the deeper
-    trunk computes what the shallow one did, bit for bit.
+    Each new block is a copy of the block before it whose residual branches add nothing yet, so the deeper
+    trunk computes the same as the shallow one, bit for bit.
 
     Args:
-        blocks: each with `attn.proj` and `mlp.fc2`; they become part of the result.
-        depth: how many blocks there shall be.
+        blocks: blocks with `attn.proj` and `mlp.fc2`; they become part of the result.
+        depth: number of blocks of the deeper trunk.
 
     Raises:
         ConfigError: `depth` is smaller than the number of blocks.
     """
     if depth < len(blocks):
-        raise ConfigError(f"cannot grow {len(blocks)} blocks to {depth}: a trunk only grows.")
+        raise ConfigError(
+            f"cannot grow {len(blocks)} blocks to {depth}: give a depth of at least {len(blocks)}."
+        )
     grown: list[nn.Module] = []
     for i in range(depth):
         source = i * len(blocks) // depth
@@ -114,16 +117,16 @@ def grow_blocks(blocks: nn.Sequential, depth: int) -> nn.Sequential:
 
 
 def shrink_blocks(blocks: nn.Sequential, depth: int) -> nn.Sequential:
-    """Keep those blocks of a deeper trunk that `grow_blocks` would have spread over it.
+    """Keep those blocks of a deeper trunk that `grow_blocks` would have distributed over it.
 
     Undoes growth exactly; a trunk that was trained after growing loses what its new blocks have learned.
 
     Args:
-        blocks: of the deeper trunk; those kept become the result.
-        depth: how many to keep.
+        blocks: blocks of the deeper trunk; the kept ones become the result.
+        depth: number of blocks to keep.
 
     Raises:
-        ConfigError: `depth` is larger than the number of blocks, or none.
+        ConfigError: `depth` is larger than the number of blocks, or below 1.
     """
     return nn.Sequential(*(blocks[i] for i in kept_blocks(len(blocks), depth)))
 
@@ -134,11 +137,12 @@ def resize_blocks(blocks: nn.Sequential, depth: int) -> nn.Sequential:
 
 
 def kept_blocks(deep: int, depth: int) -> list[int]:
-    """Where `grow_blocks` puts the `depth` blocks of a shallow trunk in one of `deep`.
+    """The positions at which `grow_blocks` puts the `depth` blocks of a shallow trunk in one of `deep`
+    blocks.
 
     Raises:
-        ConfigError: `depth` is larger than `deep`, or none.
+        ConfigError: `depth` is larger than `deep`, or below 1.
     """
     if not 1 <= depth <= deep:
-        raise ConfigError(f"cannot keep {depth} of {deep} blocks: name 1 to {deep}.")
+        raise ConfigError(f"cannot keep {depth} of {deep} blocks: choose 1 to {deep}.")
     return [-(-i * deep // depth) for i in range(depth)]

@@ -1,5 +1,6 @@
-"""Losses of a predicted hand: HaMeR's terms, and those of vertices and camera, which are known exactly for
-renders."""
+"""Losses of a predicted hand: HaMeR's terms, and terms for vertices and camera, which are known exactly for
+renders.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FOCAL_OVER_SIZE = 5000.0 / 256.0  # of HaMeR's weak camera: focal length over crop size
+FOCAL_OVER_SIZE = 5000.0 / 256.0  # of HaMeR's weak camera: focal length divided by crop size
 
 
 @torch.no_grad()
 def fit_weak_camera(keypoints_3d: Tensor, keypoints_2d: Tensor, ratio: float = FOCAL_OVER_SIZE) -> Tensor:
-    """The weak cameras (s, tx, ty) whose perspective projections come closest to given crop points.
+    """The weak cameras (s, tx, ty) whose perspective projections are closest to given crop points.
 
     Args:
         keypoints_3d: `[B, J, 3]` metres in the body model's frame, without camera translation.
         keypoints_2d: `[B, J, 2]` in crops.
-        ratio: focal length over crop size.
+        ratio: focal length divided by crop size.
 
-    Returns:
-        `[B, 3]`; exact for points that such a camera projected, up to the last of three refinements.
+        Returns:
+        `[B, 3]`; for points that such a camera projected, exact up to the error of three refinements.
     """
     relief = torch.zeros_like(keypoints_3d[..., 2:])
     flat = keypoints_3d[..., :2] - keypoints_3d[..., :2].mean(1, keepdim=True)
@@ -41,11 +42,11 @@ def hand_losses(output: Mapping[str, Any], batch: Mapping[str, Tensor], mano: nn
 
     Args:
         output: the model's output dictionary, metres and crops.
-        batch: targets as `shared_tmu.training.data.SynthHandSet` gives them.
+        batch: targets from `shared_tmu.training.data.SynthHandSet`.
         mano: the body-model layer, for the true vertices.
 
     Source: the terms of HaMeR, Pavlakos et al. 2024, arXiv:2312.05251; camera and vertices are added,
-    vertices also in the wrist's frame, where an error of the wrist does not hide the pose of the fingers.
+    vertices also in the wrist's frame, where an error of the wrist does not affect the pose of the fingers.
     """
     with torch.no_grad():
         truth = mano(global_orient=batch["global_orient"], hand_pose=batch["hand_pose"], betas=batch["betas"])
@@ -71,7 +72,9 @@ def hand_losses(output: Mapping[str, Any], batch: Mapping[str, Tensor], mano: nn
 
 
 def _turned_back(vertices: Tensor, global_orient: Tensor) -> Tensor:
-    """Vertices about the wrist `[B, V, 3]` in its frame, given its rotation `[B, 1, 3, 3]`."""
+    """Convert vertices relative to the wrist `[B, V, 3]` to the wrist's frame, given its rotation `[B, 1, 3,
+    3]`.
+    """
     return vertices.float() @ global_orient[:, 0].float()
 
 

@@ -14,7 +14,7 @@ from shared_tmu.errors import ConfigError
 from shared_tmu.limits import shown
 from shared_tmu.training.drawing import cores
 
-_REFUSALS = (  # what Lightning and its accelerators raise
+_REFUSALS = (  # errors of Lightning and its accelerators
     MisconfigurationException, RuntimeError, ValueError, TypeError, ImportError, IndexError, AssertionError,
 )  # fmt: skip
 
@@ -23,17 +23,17 @@ def check_machine(accelerator: str, devices: int | str, precision: str, batch_si
     """Refuse devices that cannot be used here.
 
     Args:
-        accelerator, devices, precision: as Lightning's Trainer takes them.
-        batch_size: the smallest one, over all devices.
+        accelerator, devices, precision: arguments of Lightning's Trainer.
+        batch_size: the smallest batch, over all devices.
 
-    Raises:
-        ConfigError: there are no such devices, or more than pictures in a batch.
+        Raises:
+        ConfigError: there are no such devices, or more devices than pictures in a batch.
     """
     asked = f"accelerator={accelerator}, devices={shown(devices)}, precision={precision}"
     if isinstance(devices, str) and devices.isdecimal():
         devices = int(devices)
     if isinstance(devices, int) and devices > max(cores(), 128):
-        raise ConfigError(f"devices={devices} was asked for; there are not so many: leave it at auto.")
+        raise ConfigError(f"devices={devices} was asked for, but there are fewer devices: use devices=auto.")
     try:
         with _quiet():
             trainer = pl.Trainer(
@@ -58,13 +58,15 @@ def check_machine(accelerator: str, devices: int | str, precision: str, batch_si
         raise ConfigError(f"{asked} cannot be used here ({reason[0].rstrip('.')}): try auto.") from error
     kind = trainer.strategy.root_device.type
     if kind == "cpu" and trainer.world_size > cores():
-        raise ConfigError(f"devices={devices} was asked for; this machine has {cores()} processor cores.")
+        raise ConfigError(f"devices={devices} was asked for, but this machine has {cores()} processor cores.")
     if kind == "cpu" and precision == "16-mixed":
-        raise ConfigError("precision=16-mixed was asked for; a processor trains with 32-true or bf16-mixed.")
+        raise ConfigError(
+            "precision=16-mixed was asked for, but training on a CPU needs 32-true or bf16-mixed."
+        )
     if trainer.world_size > batch_size:
         raise ConfigError(
             f"devices={devices} was asked for, more than the {batch_size} pictures of a batch: raise "
-            "batch_size or name fewer devices."
+            "batch_size or use fewer devices."
         )
 
 

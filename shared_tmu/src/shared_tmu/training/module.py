@@ -1,4 +1,4 @@
-"""LightningModules that train on renders: losses on patch tokens and on the head."""
+"""LightningModules for training on renders, with losses on patch tokens and on the head."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from shared_tmu.training.patches import choose_patches, encode_some, put_back
 
 
 class RegressorTraining(pl.LightningModule, ABC):
-    """Train a ViT with a head; a subclass defines the losses.
+    """Trains a ViT with a head; a subclass defines the losses.
 
     Args:
         model: has a ViT (images `[B, 3, 256, 192]` to tokens) and `predict` (tokens to the output
             dictionary).
         vit: the ViT.
         dense: heads on the patch tokens, for training only.
-        steps: optimiser steps of this stage; the learning rate ends with them.
+        steps: optimiser steps of this stage; the learning rate schedule ends with them.
         lr: peak learning rate.
         warmup: steps of linear warm-up.
-        weight_decay: on matrices.
-        weights: factor on each named loss; a loss without one counts once.
+        weight_decay: weight decay of matrices.
+        weights: factors of the losses by name; the default is 1.
         num_prefix_tokens: task tokens before the patch tokens, which the dense heads skip.
-        matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices and of the
-            patch and position embeddings are.
-        anneal: over which share of the steps the learning rate falls at last.
-        keep_patches: how many patches of a picture training looks at; None for all. Validation sees all.
+        matrix_factor, embedding_factor: factors on the learning rates of the blocks' matrices, and of the
+            patch and position embeddings.
+        anneal: share of the steps, at the end, over which the learning rate falls.
+        keep_patches: number of patches of a picture that training uses; None for all. Validation uses all.
 
-    Raises:
-        ConfigError: a weight is given to a loss that there is not, or all losses are left out.
+        Raises:
+        ConfigError: a weight is given for a loss that does not exist, or all weights are 0.
     """
 
     LOSSES: ClassVar[frozenset[str]]
@@ -72,12 +72,14 @@ class RegressorTraining(pl.LightningModule, ABC):
         self.matrix_factor, self.embedding_factor = matrix_factor, embedding_factor
         self.anneal, self.keep_patches = anneal, keep_patches
         self.name_of: Callable[[int], str] = str  # a picture, by its number in the batch
-        self.time_passed: Callable[[], float] = lambda: 0.0  # part of the stage's time, if it is limited
-        self.encoders: tuple[Any, ...] = (vit,)  # a tuple, or it would be saved once more
+        # share of the stage's time limit that is over, if there is one
+        self.time_passed: Callable[[], float] = lambda: 0.0
+        # in a tuple, because a module itself would be saved a second time
+        self.encoders: tuple[Any, ...] = (vit,)
 
     @classmethod
     def check_weights(cls, weights: Mapping[str, float]) -> None:
-        """Refuse weights without a meaning.
+        """Refuse weights that have no meaning.
 
         Raises:
             ConfigError: see the class.
@@ -85,20 +87,24 @@ class RegressorTraining(pl.LightningModule, ABC):
         unknown = sorted(set(weights) - cls.LOSSES)
         if unknown:
             raise ConfigError(
-                f"weights.{unknown[0]} was asked for, but no loss is called so; there are "
+                f"weights.{unknown[0]} was asked for, but there is no such loss; use "
                 f"{', '.join(sorted(cls.LOSSES))}."
             )
         if all(weights.get(name, 1.0) == 0 for name in cls.LOSSES):
-            raise ConfigError("weights of 0 were asked for of every loss: leave one out to learn from it.")
+            raise ConfigError(
+                "all losses have weight 0, so nothing would be learned: give at least one a weight above 0."
+            )
 
     def encode(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Any]]:
-        """Tokens of a batch, `[B, T + K, C]` or `[B, T + P, C]`, and what the dense heads read in them."""
+        """Tokens of a batch, `[B, T + K, C]` or `[B, T + P, C]`, and the predictions of the dense heads from
+        them.
+        """
         vit, prefix = self.encoders[0], self.num_prefix_tokens
         if not self.keep_patches or not self.training:
             tokens = vit(batch["img"])
             return tokens, self.dense(tokens[:, prefix:])
         part = batch["part"]
-        # depends on the step only, so that a stopped run resumes exactly
+        # depends only on the step, so that a stopped run resumes exactly
         chance = torch.Generator(part.device).manual_seed(self.global_step)
         kept = choose_patches(part, self.keep_patches, chance)
         tokens = encode_some(vit, batch["img"], kept)
@@ -113,10 +119,10 @@ class RegressorTraining(pl.LightningModule, ABC):
 
     @abstractmethod
     def errors(self, batch: dict[str, Tensor], output: dict[str, Any]) -> dict[str, Tensor]:
-        """What validation logs: at least `val/pa_mpvpe_mm` and `val/error_2d_px`."""
+        """The values that validation logs: at least `val/pa_mpvpe_mm` and `val/error_2d_px`."""
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
-        """Sum of weighted losses; each is logged."""
+        """The sum of weighted losses; each loss is logged."""
         with AttentionWrittenOut() if batch["img"].device.type == "cpu" else nullcontext():
             losses, _output = self.losses(batch)
         total = torch.stack([self.weights.get(k, 1.0) * v for k, v in losses.items()]).sum()
@@ -127,13 +133,13 @@ class RegressorTraining(pl.LightningModule, ABC):
         return total
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
-        """Errors, and every loss."""
+        """Log the errors and every loss."""
         losses, output = self.losses(batch)
         values = {**self.errors(batch, output), **{f"val/{k}": v for k, v in losses.items()}}
         self.log_dict(values, batch_size=len(batch["img"]), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Muon and AdamW under one warm-up and cosine."""
+        """Muon and AdamW with one common schedule: warm-up and cosine."""
         optimizer = MuonAdamW(
             *split_parameters(self),
             lr=self.lr,
@@ -150,12 +156,12 @@ class RegressorTraining(pl.LightningModule, ABC):
 
 
 class HandTraining(RegressorTraining):
-    """Train a hand regressor.
+    """Trains a hand model.
 
     Args:
         model: has `backbone`, `predict` and `mano` (the body-model layer).
         dim: channels of the tokens.
-        steps: see `RegressorTraining`, also for the rest.
+        steps: see `RegressorTraining`, also for the other arguments.
     """
 
     LOSSES: ClassVar[frozenset[str]] = DENSE_LOSSES | {
@@ -179,7 +185,7 @@ class HandTraining(RegressorTraining):
     def compare(
         self, tokens: Tensor, read: dict[str, Any], batch: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Losses and output, given what `encode` made of the batch."""
+        """Losses and output, given the result of `encode` for the batch."""
         losses = dense_losses(read, batch) | heat_losses(self.dense, read, batch["keypoints_2d"])
         output = self.model.predict(tokens)
         losses.update(hand_losses(output, batch, self.model.mano))

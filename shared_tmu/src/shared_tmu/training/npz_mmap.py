@@ -1,4 +1,4 @@
-"""Arrays of an uncompressed `.npz` file as views of the file: read when touched, shared by all processes."""
+"""Arrays of an uncompressed `.npz` file as views of the file: read on access, shared by all processes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from shared_tmu.errors import InputError
 
-_LOCAL_HEADER = 30  # bytes before the name in front of each file of a zip archive
-_npy: Any = np.lib.format  # its functions have no types
+_LOCAL_HEADER = 30  # bytes of the header before the name of each file in a zip archive
+_npy: Any = np.lib.format  # its functions have no type annotations
 
 
 def map_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an `.npz` file that `numpy.savez` wrote, read-only.
 
-    The system keeps pages that were read in memory once for all processes, and drops them when memory is
-    short.
+    The operating system keeps pages that were read in memory, once for all processes, and drops them if
+    memory is short.
 
     Raises:
         InputError: an array is compressed.

@@ -1,4 +1,4 @@
-"""One optimiser over two: Muon for the matrices inside blocks, AdamW for everything else."""
+"""One optimiser that combines two: Muon for the matrices inside blocks, AdamW for everything else."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import nn
 class MuonAdamW(torch.optim.Optimizer):
     """Muon (orthogonalised momentum) on hidden matrices and AdamW on the rest, stepped together.
 
-    Both use the AdamW scale of learning rates, so one schedule drives them; matrices step `matrix_factor`
-    times further, embeddings, whose entries are small, `embedding_factor` times.
+    Both use learning rates on AdamW's scale, so one schedule controls both; the steps of matrices are
+    `matrix_factor` times larger, and those of embeddings, whose entries are small, `embedding_factor` times.
 
     Args:
         matrices: hidden matrices, for Muon.
         embeddings: patch and position embeddings, for AdamW.
         others: the rest, for AdamW.
         lr: learning rate on AdamW's scale.
-        weight_decay: of the matrices alone.
-        matrix_factor: on the learning rate of the matrices.
-        embedding_factor: on the learning rate of the embeddings.
+        weight_decay: weight decay of the matrices only.
+        matrix_factor: factor on the learning rate of the matrices.
+        embedding_factor: factor on the learning rate of the embeddings.
 
     Source: Jordan et al. 2024 (Muon); Liu et al. 2025, arXiv:2502.16982 (learning-rate matching).
     """
@@ -62,12 +62,12 @@ class MuonAdamW(torch.optim.Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """State of all parts."""
+        """The state of both optimisers."""
         rates = [group["lr"] for group in self.param_groups]
         return {"parts": [part.state_dict() for part in self.parts], "lr": rates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` gave."""
+        """Load the result of `state_dict`."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         for group, lr in zip(self.param_groups, state_dict["lr"], strict=True):
@@ -94,14 +94,14 @@ def split_parameters(
 
 
 def warm_cosine(step: int, warmup: int, total: int, anneal: float = 1.0, passed: float = 0.0) -> float:
-    """Factor on the learning rate: linear warm-up, one, and at last a cosine down to one hundredth.
+    """Factor on the learning rate: linear warm-up, then 1, and at the end a cosine down to 0.01.
 
     Args:
         step: optimiser steps done.
-        warmup: of the first steps.
-        total: all of them.
-        anneal: over which share of the steps after the warm-up the cosine falls; 0 never leaves one.
-        passed: share of the time that is over; where it is ahead of the steps, the cosine follows it.
+        warmup: number of warm-up steps.
+        total: number of all steps.
+        anneal: share of the steps after the warm-up over which the cosine falls; with 0 the factor stays 1.
+        passed: share of the time that is over; if it is larger than that of the steps, the cosine follows it.
     """
     warm = (step + 1) / warmup if step < warmup else 1.0
     share = min(max((step - warmup) / max(total - warmup, 1), passed), 1.0)

@@ -1,4 +1,4 @@
-"""Weights that training continues from: a whole model, or another model's backbone."""
+"""Weights from which training starts: a whole model, or another model's backbone."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def start_model(
     """The starting point: a trained model, a model with the backbone of another one, or None.
 
     Args:
-        task: what is trained.
-        untrained: makes a model as deep as the first stage has it.
+        task: the training task.
+        untrained: makes a model with the depth of the first stage.
         load: reads a trained model.
-        start_from: a trained model's file; if deeper, it keeps the blocks that it had before it grew.
+        start_from: a trained model's file; of a deeper model, the blocks that it had before it grew are used.
         backbone_from: a file with a backbone.
 
     Raises:
-        TMUError: there are no such weights, or they are of a model of other sizes.
+        TMUError: there are no such weights, or they belong to a model of other sizes.
     """
     if start_from is None and backbone_from is None:
         return None
@@ -54,14 +54,15 @@ def start_model(
 
 
 def take_backbone(vit: nn.Module, checkpoint: Path) -> None:
-    """Give a ViT the patches, positions, blocks and last norm of a hand model's checkpoint.
+    """Copy patch embedding, position embedding, blocks and last norm from a hand model's checkpoint into a
+    ViT.
 
-    Its other weights, such as task tokens, stay as they are. The file of a training stage can be used too; of
-    a deeper trunk, the blocks that it had before it grew are taken.
+    Its other weights, such as task tokens, are not changed. The file of a training stage can be used too; of
+    a deeper trunk, the blocks that it had before it grew are used.
 
     Raises:
-        MissingAssetError: there is no such file.
-        CheckpointError: the checkpoint has no such weights, or of other shapes.
+        MissingAssetError: the file does not exist.
+        CheckpointError: the checkpoint has no such weights, or they have other shapes.
     """
     content = read_checkpoint(checkpoint)
     weights = content.get("state_dict", content)
@@ -74,7 +75,8 @@ def take_backbone(vit: nn.Module, checkpoint: Path) -> None:
     if bad:
         raise CheckpointError(
             f"the backbone of {checkpoint} does not fit: {len(bad)} of {len(wanted)} weights are missing or "
-            f"of another shape, such as {bad[0]}; give the first stage its depth and the model its width."
+            f"have another shape, such as {bad[0]}; give the first stage the same depth and the model the "
+            "same width."
         )
     found: dict[str, torch.Tensor] = {key: value.to(own[key].dtype) for key, value in theirs.items()}
     vit.load_state_dict(found, strict=False)
@@ -82,7 +84,7 @@ def take_backbone(vit: nn.Module, checkpoint: Path) -> None:
 
 
 def _block_numbers(own: set[str], theirs: set[str]) -> list[int]:
-    """Which blocks of a checkpoint a trunk takes, given the names of both's weights."""
+    """The blocks of a checkpoint that a trunk takes, given the names of the weights of both."""
     depth, deep = (
         len({key.split(".")[1] for key in keys if key.startswith("blocks.")}) for keys in (own, theirs)
     )
@@ -90,7 +92,7 @@ def _block_numbers(own: set[str], theirs: set[str]) -> list[int]:
 
 
 def _renamed(key: str, numbers: list[int]) -> str:
-    """A weight's name with its block's number replaced by another's."""
+    """A weight's name with another block number."""
     if not key.startswith("blocks."):
         return key
     _, number, rest = key.split(".", 2)

@@ -1,4 +1,4 @@
-"""Training on a part of the patches: a step costs about half as much when the empty half of a picture is left
+"""Training on a part of the patches: a step takes about half the time if the empty half of a picture is left
 out.
 
 Legend: B batch, T task tokens, P patch tokens, K patches that are kept, C channels.
@@ -16,7 +16,7 @@ CELLS = 4  # cells along each side of a patch
 
 
 def to_patches(cells: Tensor) -> Tensor:
-    """Labels of cells `[B, 4h, 4w, ...]` by the patch they lie in, `[B, h * w, 16, ...]`."""
+    """Group labels of cells `[B, 4h, 4w, ...]` by patch, `[B, h * w, 16, ...]`."""
     batch, height, width, *rest = cells.shape
     rows, columns = height // CELLS, width // CELLS
     split = cells.reshape(batch, rows, CELLS, columns, CELLS, *rest).transpose(2, 3)
@@ -24,17 +24,18 @@ def to_patches(cells: Tensor) -> Tensor:
 
 
 def choose_patches(part: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Patches to keep of each picture: those that show its subject, then those around them, then random ones.
+    """Choose patches of each picture to keep: those that show its subject, then those around them, then
+    random ones.
 
     Args:
         part: label of each cell, 0 for background, `[B, 4h, 4w]`.
-        count: how many to keep, K; of a subject larger than that, some by chance.
-        generator: the source of chance, on the device of `part`; torch's own by default.
+        count: number of patches to keep, K; of a larger subject, some are chosen at random.
+        generator: random number generator on the device of `part`; torch's own by default.
 
     Returns:
-        Their numbers `[B, K]` int64, in rising order.
+        Their indices `[B, K]` int64, in ascending order.
 
-    Source: after Liu et al. 2022, PatchDropout, arXiv:2208.07220, which drops by chance alone.
+    Source: after Liu et al. 2022, PatchDropout, arXiv:2208.07220, which drops patches at random only.
     """
     shown = F.max_pool2d((part > 0).float()[:, None], CELLS)  # [B, 1, h, w]
     around = F.max_pool2d(shown, 3, stride=1, padding=1)
@@ -49,11 +50,11 @@ def encode_some(vit: Any, img: Tensor, kept: Tensor, with_tasks: bool = True) ->
     Args:
         vit: has `patch_embed`, `pos_embed` `[1, 1 + P, C]`, `task_tokens_for`, `blocks` and `last_norm`.
         img: `[B, 3, h, w]`.
-        kept: numbers of patches, `[B, K]`.
-        with_tasks: whether the ViT's task tokens come along.
+        kept: indices of the patches, `[B, K]`.
+        with_tasks: whether the ViT's task tokens are included.
 
     Returns:
-        Tokens `[B, T + K, C]`, task tokens first; with every patch kept, what the ViT returns.
+        Tokens `[B, T + K, C]`, task tokens first; if all patches are kept, equal to the ViT's output.
     """
     x = vit.patch_embed(img) + vit.pos_embed[:, 1:] + vit.pos_embed[:, :1]
     x = take_patches(x, kept)
@@ -67,7 +68,7 @@ def encode_some(vit: Any, img: Tensor, kept: Tensor, with_tasks: bool = True) ->
 
 
 def take_patches(values: Tensor, kept: Tensor | None) -> Tensor:
-    """`[B, P, ...]` to the rows `[B, K, ...]` of the kept patches; all of them if `kept` is None."""
+    """Select the rows `[B, K, ...]` of the kept patches from `[B, P, ...]`; all rows if `kept` is None."""
     if kept is None:
         return values
     index = kept.reshape(*kept.shape, *(1 for _ in values.shape[2:]))
@@ -75,7 +76,9 @@ def take_patches(values: Tensor, kept: Tensor | None) -> Tensor:
 
 
 def put_back(tokens: Tensor, kept: Tensor, patches: int) -> Tensor:
-    """`[B, T + K, C]` to `[B, T + P, C]` for heads that read the whole grid: zeros where nothing was kept."""
+    """Extend `[B, T + K, C]` to `[B, T + P, C]` for heads that read the whole grid, with zeros for patches
+    that were not kept.
+    """
     prefix = tokens.shape[1] - kept.shape[1]
     grid = tokens.new_zeros(len(tokens), patches, tokens.shape[2])
     index = kept[..., None].expand(-1, -1, tokens.shape[2])

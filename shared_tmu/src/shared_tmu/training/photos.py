@@ -1,6 +1,6 @@
 """Photographs that a user supplies, mixed into the training of hands; MediaPipe finds their key points.
 
-Nothing else is known about these hands, so they are supervised only by their 2D key points.
+Nothing else is known about these hands, so only their 2D key points are used as labels.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ from shared_tmu.training.npz_mmap import map_arrays
 from shared_tmu.training.tasks import Task
 
 VERSION = 1
-ROOM = 1.5  # how much larger than the demo's crops those kept are, so that turned ones are full of picture
+ROOM = 1.5  # kept crops are this much larger than the demo's, so that rotated crops have no empty corners
 PREFIX = "photo_"
-_FINGERS = np.arange(1, 21).reshape(5, 4)  # key points of each, from the palm outwards
+_FINGERS = np.arange(1, 21).reshape(5, 4)  # key points of each finger, from the palm outwards
 log = logging.getLogger(__name__)
 
 
 def photo_file(folder: Path, cache: Path) -> Path:
-    """Where the hands of a folder's photographs are kept; another place when the photographs change.
+    """The file in which the hands of a folder's photographs are kept; it has another name if the photographs
+    change.
 
     Raises:
         MissingAssetError: the folder has no pictures.
@@ -50,24 +51,24 @@ def photo_file(folder: Path, cache: Path) -> Path:
         stats = [(path, path.stat()) for path in find_photos(folder)]
     except MissingAssetError as error:
         raise MissingAssetError(
-            f"photos={folder} was asked for, but neither it nor its folder 'photos' holds pictures: name a "
-            "folder of photographs of hands, or leave photos out."
+            f"photos={folder} was asked for, but neither it nor its folder 'photos' contains pictures: name "
+            "a folder of photographs of hands, or leave photos out."
         ) from error
     told = [f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
     return cache / f"photos-{hashlib.sha256(repr((VERSION, told)).encode()).hexdigest()[:8]}.npz"
 
 
 def keep_hands(folder: Path, cache: Path) -> Path:
-    """Find the hands of a folder's photographs, unless that was done before, and keep their crops.
+    """Find the hands in a folder's photographs, unless this was done before, and save their crops.
 
     Raises:
         MissingAssetError: the folder has no pictures.
-        InputError: pictures that cannot be read, all of them named, or no hand on any.
+        InputError: pictures cannot be read (the message names all of them), or none shows a hand.
         MissingDependencyError: MediaPipe is not installed.
     """
     path = photo_file(folder, cache)
     if not path.exists():
-        log.info("looking for hands on the photographs in %s", folder)
+        log.info("looking for hands in the photographs in %s", folder)
         found = open_photos(folder, SetOptions())
         with replacing(path) as beside:
             np.savez(beside, **_arrays(found))
@@ -75,7 +76,7 @@ def keep_hands(folder: Path, cache: Path) -> Path:
 
 
 def _arrays(found: PhotoHands) -> dict[str, NDArray[Any]]:
-    """Crops as JPEG files one after the other, and labels, of each hand."""
+    """The crops of all hands as consecutive JPEG files, and their labels."""
     files, points, sure = [], [], []
     for picture, box, landmarks in zip(found.images, found.boxes, found.landmarks_px, strict=True):
         image = read_image(picture).bgr
@@ -96,14 +97,14 @@ def _arrays(found: PhotoHands) -> dict[str, NDArray[Any]]:
 
 
 class PhotoSet(Dataset[dict[str, Tensor]]):
-    """Hands on photographs, in the demo's crops.
+    """Hands in photographs, in the demo's crops.
 
     Packed items: `photo_img` `[256, 192, 3]` BGR; `photo_part` `[64, 48]`, 1 along the bones;
-    `photo_keypoints_2d` `[21, 2]` in crops, and how sure they are, `photo_confidence` `[21]`, 0 outside of
-    the picture.
+    `photo_keypoints_2d` `[21, 2]` in crops, and their confidence, `photo_confidence` `[21]`, 0 outside the
+    picture.
 
     Args:
-        path: what `keep_hands` left.
+    path: file that `keep_hands` wrote.
     """
 
     def __init__(self, path: Path) -> None:
@@ -114,11 +115,11 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """How many photographs and hands there are, and which detector found them."""
+        """The numbers of photographs and hands, and the detector that found them."""
         return {"pictures": int(self.arrays["pictures"]), "hands": len(self), "labels": "mediapipe"}
 
     def packed(self, index: int, chance: int | None) -> dict[str, Tensor]:
-        """One hand; `chance` is the seed of the changes, None makes none."""
+        """One hand; `chance` is the seed of the random changes, None makes no changes."""
         rng = np.random.default_rng(chance)
         end, center = self.arrays["end"], HEIGHT * (ROOM - 1) / 2
         start = int(end[index - 1]) if index else 0
@@ -141,7 +142,9 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
 
 
 def bones(points_px: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Which cells of a crop the lines between a hand's key points `[21, 2]` cross, `[64, 48]` of 0 and 1."""
+    """The cells of a crop that the lines between a hand's key points `[21, 2]` cross, `[64, 48]` of 0 and
+    1.
+    """
     cells = np.zeros((HEIGHT // CELL, WIDTH // CELL), np.uint8)
     at = np.rint(points_px / CELL).astype(int).tolist()
     for finger in _FINGERS.tolist():
@@ -151,7 +154,7 @@ def bones(points_px: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
 
 
 def collate(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """A batch of packed renders and photographs, each in rows of its own."""
+    """A batch of packed renders and photographs, in separate entries."""
     photos = [item for item in items if PREFIX + "img" in item]
     renders = [item for item in items if PREFIX + "img" not in item]
     batch: dict[str, Tensor] = default_collate(renders)
@@ -163,7 +166,7 @@ def collate(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 def unpack(
     batch: dict[str, Tensor], renders: Callable[[dict[str, Tensor]], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """What losses take; `renders` unpacks all but the photographs."""
+    """Make the inputs of the losses; `renders` unpacks everything except the photographs."""
     photos = {key: value for key, value in batch.items() if key.startswith(PREFIX)}
     out = renders({key: value for key, value in batch.items() if key not in photos})
     if photos:
@@ -173,14 +176,14 @@ def unpack(
 
 
 class PhotoHandTraining(HandTraining):
-    """Train a hand regressor on batches that may have photographs beside renders."""
+    """Trains a hand model on batches that may have photographs in addition to renders."""
 
     LOSSES: ClassVar[frozenset[str]] = HandTraining.LOSSES | {
         PREFIX + name for name in ("heat", "place", "keypoints_2d")
     }
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """See `RegressorTraining`; the output is that for the renders."""
+        """See `RegressorTraining`; the output is for the renders only."""
         if PREFIX + "img" not in batch:
             return super().losses(batch)
         count = len(batch["img"])
@@ -195,7 +198,7 @@ class PhotoHandTraining(HandTraining):
     def photo_losses(
         self, tokens: Tensor, read: dict[str, Any], batch: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Losses of the photographs' key points, by head and by patches."""
+        """Losses of the photographs' key points, for the head and for the patches."""
         truth, sure = batch[PREFIX + "keypoints_2d"], batch[PREFIX + "confidence"]
         distance = (self.model.predict(tokens)["pred_keypoints_2d"] - truth).abs().sum(-1)
         losses = heat_losses(self.dense, read, truth, sure)
@@ -208,5 +211,5 @@ def _rows(read: dict[str, Any], rows: slice) -> dict[str, Any]:
 
 
 def with_photos(task: Task) -> Task:
-    """The same task on batches with photographs."""
+    """The same task, for batches with photographs."""
     return replace(task, training=PhotoHandTraining)

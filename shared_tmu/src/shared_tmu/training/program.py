@@ -1,4 +1,4 @@
-"""The program behind every folder's `train.py`: stages on renders, or the published recipe for hands."""
+"""The program of every folder's `train.py`: stages on renders, or the published recipe for hand models."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from shared_tmu.training.stages import load_newest, read_end, run_stages
 from shared_tmu.training.stopping import Stop
 from shared_tmu.training.tasks import task_of
 
-PATCH = 16  # pixels, of every ViT that learns from our pictures
+PATCH = 16  # input size in pixels of every ViT that learns from our pictures
 MOST_WEIGHTS = 2e9
 _PLACES = (
     "out=", "cache=", "photos=", "export_to=", "export_only=", "setting.draw_processes=", "setting.workers=",
@@ -53,17 +53,17 @@ log = logging.getLogger(__name__)
 
 
 def train(program: ModelProgram, config: DictConfig) -> None:
-    """Train as the configuration says, and export; see the folder's `configs/` for the fields.
+    """Train as a configuration describes, and export; see the folder's `configs/` for the fields.
 
     Raises:
-        TMUError: a configuration that cannot be run, weights that do not fit, pictures that cannot be drawn.
-        Stopped: training was told to stop; nothing was exported.
+        TMUError: the configuration cannot be run, weights do not fit, or pictures cannot be drawn.
+        Stopped: training was asked to stop; nothing was exported.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if HydraConfig.initialized():
         check_overrides(HydraConfig.get().overrides.task)
     if program.published is None and config.get("recipe") == "published":
-        raise ConfigError(f"{program.name} has no published recipe: leave recipe at 'stages'.")
+        raise ConfigError(f"{program.name} has no published recipe: use recipe=stages.")
     recipe = read_recipe(config)
     with Stop() as stop:
         if isinstance(recipe, PublishedRecipe):
@@ -89,7 +89,7 @@ def run_recipe(program: ModelProgram, recipe: StagesRecipe, stop: Stop) -> None:
         prefix, start = task.vit(make(1)).num_prefix_tokens, _start(program, recipe)
         model = run_stages(make, dim, stages, setting, prefix, start, task, stop)
     if getattr(rank_zero_only, "rank", 0) != 0:
-        return  # with several devices, one process writes
+        return  # with several devices, only one process writes
     folder = recipe.export_to
     program.save_model(model, folder / f"{program.default_checkpoint.stem}.safetensors")
     facts = PhotoSet(keep_hands(photos, setting.cache)).facts if photos else None
@@ -105,13 +105,13 @@ def check_recipe(program: ModelProgram, recipe: StagesRecipe) -> None:
     """Check for settings that would make training fail, or learn something other than requested.
 
     Raises:
-        TMUError: one sentence about the first such thing.
+        TMUError: there is such a setting; one sentence about the first.
     """
     setting, stages = recipe.setting, recipe.run
     if setting.photos and program.estimates is not HAND:
         raise ConfigError(
-            f"photos={setting.photos} was given to {program.name}, but only hands learn from "
-            "them: leave it out."
+            f"photos={setting.photos} was given for {program.name}, but only hand models can learn from "
+            "photographs: leave it out."
         )
     task = with_photos(task_of(program.estimates)) if setting.photos else task_of(program.estimates)
     check_stages(stages, setting)
@@ -132,29 +132,31 @@ def check_recipe(program: ModelProgram, recipe: StagesRecipe) -> None:
 
 
 def _check_sizes(program: ModelProgram, recipe: StagesRecipe) -> None:
-    """Sizes of a model that can be built and learns from our pictures."""
+    """Check that a model of these sizes can be built and can learn from our pictures."""
     part = program.estimates.backbone
     if "depth" in section(recipe.model, part):
-        raise ConfigError(f"model.{part}.depth does not exist; each stage says its depth.")
+        raise ConfigError(
+            f"model.{part}.depth is not a setting; each stage has its own depth, stages.NAME.depth."
+        )
     for stage in recipe.run:
         vit = getattr(sizes_of(program, recipe.model, stage.depth), part)
         size, grid = (HEIGHT, WIDTH), (HEIGHT // PATCH, WIDTH // PATCH)
         if vit.img_size != size or vit.grid != grid:
             raise ConfigError(
-                f"a {part} for {vit.img_size} px with {vit.grid} patches was asked for; training pictures "
-                f"have {size} px, which patches of {PATCH} px cut into {grid}."
+                f"a {part} for {vit.img_size} px with {vit.grid} patches was asked for, but training "
+                f"pictures have {size} px, and patches of {PATCH} px divide them into {grid}."
             )
         patches = vit.grid[0] * vit.grid[1]
         if stage.keep_patches is not None and stage.keep_patches > patches:
             raise ConfigError(
-                f"stages.{stage.name}.keep_patches={stage.keep_patches} was asked for; a picture has "
-                f"{patches} patches, and null keeps them all."
+                f"stages.{stage.name}.keep_patches={stage.keep_patches} was asked for, but a picture has "
+                f"only {patches} patches; null keeps all."
             )
         weights = stage.depth * (4 + 2 * vit.mlp_ratio) * vit.embed_dim**2
         if not weights <= MOST_WEIGHTS:
             raise ConfigError(
                 f"a {part} of {stage.depth} blocks, {vit.embed_dim} channels and mlp_ratio {vit.mlp_ratio:g} "
-                f"has {weights:.1e} weights; up to {MOST_WEIGHTS:.0e} are trained here."
+                f"has {weights:.1e} weights, more than the limit of {MOST_WEIGHTS:.0e}: choose smaller sizes."
             )
 
 
@@ -198,7 +200,7 @@ def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) ->
 
 
 def _start(program: ModelProgram, recipe: StagesRecipe) -> nn.Module | None:
-    """The weights that the first stage starts from; None for random weights."""
+    """The weights from which the first stage starts; None for random weights."""
     depth = recipe.run[0].depth
     return start_model(
         task_of(program.estimates),
@@ -210,7 +212,7 @@ def _start(program: ModelProgram, recipe: StagesRecipe) -> nn.Module | None:
 
 
 def _command(program: ModelProgram, recipe: StagesRecipe) -> str:
-    """The command that trains the file again, without the locations of files."""
+    """The command that repeats the training, without the locations of files."""
     words = [f"cd {program.folder.name} && python train.py"]
     if HydraConfig.initialized():
         typed = HydraConfig.get()

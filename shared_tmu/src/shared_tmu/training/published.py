@@ -1,4 +1,4 @@
-"""The LightningModule around a hand model: the published training recipe, validation and prediction."""
+"""The LightningModule for a hand model: the published training recipe, validation and prediction."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ PREFIX = "model."
 
 
 class SquareHands(Dataset[dict[str, Tensor]]):
-    """Training samples as a hand model's forward takes them: square crops, and poses of other hands.
+    """Training samples in the form of a hand model's input: square crops, and poses of other hands.
 
     Args:
-        hands: samples with `img` `[3, 256, 192]`, the part of the crop that the model looks at.
+        hands: samples with `img` `[3, 256, 192]`, the part of the crop that the model uses.
     """
 
     def __init__(self, hands: Dataset[dict[str, Tensor]]) -> None:
@@ -51,14 +51,14 @@ class SquareHands(Dataset[dict[str, Tensor]]):
 
 
 def with_discriminator(model: HandModel) -> HandModel:
-    """Return the same model with an untrained pose discriminator, as adversarial training needs it."""
+    """Return the same model with an untrained pose discriminator, which adversarial training needs."""
     model.config = replace(model.config, with_discriminator=True)
     model.discriminator = Discriminator()
     return model
 
 
 class HandModule(pl.LightningModule):
-    """Train, validate and run a hand model with Lightning.
+    """Trains, validates and runs a hand model with Lightning.
 
     Checkpoints have the published layout (`state_dict` with `backbone.*`, `mano.*`, ..., and the
     configuration under `hyper_parameters.cfg`), so the model folder's own loader reads them.
@@ -70,7 +70,7 @@ class HandModule(pl.LightningModule):
         model: the model; built with `with_discriminator` for adversarial training.
         weights: factors of the losses.
         lr: learning rate of AdamW, for the model and for the discriminator.
-        weight_decay: of both.
+        weight_decay: weight decay of both.
         grad_clip: largest norm of each optimiser's gradients.
 
     Raises:
@@ -96,7 +96,7 @@ class HandModule(pl.LightningModule):
                 f"the adversarial loss has weight {self.weights.adversarial}, but the model has no "
                 "discriminator: set with_discriminator in its configuration, or the weight to 0."
             )
-        self.automatic_optimization = not self.adversarial  # two optimisers take turns
+        self.automatic_optimization = not self.adversarial  # two optimisers alternate
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
         """See `HandModel.forward`."""
@@ -104,7 +104,7 @@ class HandModule(pl.LightningModule):
         return output
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
-        """Take the weighted sum of all losses; each is logged unweighted."""
+        """Step with the weighted sum of all losses; each loss is logged unweighted."""
         losses, output = self.losses(batch)
         if self.adversarial:
             losses["adversarial"] = generator_loss(self._judge(output["pred_mano_params"]))
@@ -152,12 +152,12 @@ class HandModule(pl.LightningModule):
         ]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip gradients, whether Lightning or this module drives the optimisers."""
+        """Clip gradients, both if Lightning and if this module steps the optimisers."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, self.grad_clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write weights and configuration as published checkpoints have them."""
+        """Store weights and configuration in the layout of published checkpoints."""
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key.removeprefix(PREFIX): value for key, value in state.items()}
         checkpoint["hyper_parameters"] = {"cfg": self.model.config.to_dict()}

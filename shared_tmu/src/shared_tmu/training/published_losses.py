@@ -1,4 +1,4 @@
-"""The published training losses of hands. Each is summed over a hand and averaged over the batch.
+"""The published training losses of hand models. Each is summed over a hand and averaged over the batch.
 
 Source: Pavlakos et al. 2024, arXiv:2312.05251, section 3.3; weights from the published training
     configuration.
@@ -35,12 +35,12 @@ class LossWeights:
         """Read our names or the published ones (`KEYPOINTS_3D`, ...), as in the `LOSS_WEIGHTS` section.
 
         Raises:
-            ConfigError: an unknown name, a weight that is no number from 0 on, or no weight above 0.
+            ConfigError: a name is unknown, a weight is not a number of at least 0, or no weight is above 0.
         """
         values = {key.lower(): value for key, value in content.items()}
         unknown = sorted(set(values) - set(asdict(cls())))
         if unknown:
-            raise ConfigError(f"no loss is called {unknown}; there are {sorted(asdict(cls()))}.")
+            raise ConfigError(f"there is no loss {unknown}; use {sorted(asdict(cls()))}.")
         if len(values) < len(content):
             raise ConfigError(f"a loss is named twice in {sorted(content)}: leave one of them out.")
         try:
@@ -49,7 +49,9 @@ class LossWeights:
             raise ConfigError(f"loss weights must be numbers, found {dict(content)}.") from error
         check_limits(weights, dict.fromkeys(values, _LIMIT))
         if not any(asdict(weights).values()):
-            raise ConfigError("weights of 0 were asked for of every loss: leave one out to learn from it.")
+            raise ConfigError(
+                "all losses have weight 0, so nothing would be learned: give at least one a weight above 0."
+            )
         return weights
 
 
@@ -74,18 +76,18 @@ def keypoint_loss(predicted: Tensor, target: Tensor, root: int | None = None) ->
 
 
 def parameter_loss(predicted: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
-    """Squared error of parameters `[B, ...]`; `known` `[B]` (0 or 1) says which samples have them."""
+    """Squared error of parameters `[B, ...]`; `known` `[B]` (0 or 1) marks the samples that have them."""
     error = (predicted - target).flatten(1).square().sum(1)
     return (error if known is None else error * known).mean()
 
 
 def generator_loss(scores: Tensor) -> Tensor:
-    """How far the discriminator's scores `[B, K]` of predictions are from "real" (least squares)."""
+    """Distance of the discriminator's scores `[B, K]` for predictions from "real" (least squares)."""
     return (scores - 1).square().sum(1).mean()
 
 
 def discriminator_loss(real: Tensor, predicted: Tensor) -> Tensor:
-    """How far scores `[B, K]` of real hands are from 1 and of predicted ones from 0 (least squares)."""
+    """Distance of scores `[B, K]` from 1 for real hands and from 0 for predicted ones (least squares)."""
     return (real - 1).square().sum(1).mean() + predicted.square().sum(1).mean()
 
 
@@ -99,7 +101,7 @@ def supervised_losses(output: Mapping[str, Any], batch: Mapping[str, Tensor]) ->
             `hand_pose` `[B, 15, 3, 3]`, `betas` `[B, 10]`; optionally `has_mano_params` `[B]`.
 
     Returns:
-        One number per name of `LossWeights` but `adversarial`.
+        One number per name of `LossWeights` except `adversarial`.
     """
     params, known = output["pred_mano_params"], batch.get("has_mano_params")
     return {
@@ -113,5 +115,5 @@ def supervised_losses(output: Mapping[str, Any], batch: Mapping[str, Tensor]) ->
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
-    """Add up losses times their weights."""
+    """The sum of losses multiplied by their weights."""
     return torch.stack([getattr(weights, name) * loss for name, loss in losses.items()]).sum()

@@ -22,7 +22,7 @@ from shared_tmu.training.published_losses import LossWeights
 from shared_tmu.training.schema import read_as
 from shared_tmu.training.settings import MOST_STAGES, Setting, Stage, check_device
 
-_SHARED = ("out", "cache", "photos", "photos_share")  # settings that stand beside `setting`
+_SHARED = ("out", "cache", "photos", "photos_share")  # settings on the same level as `setting`
 _PUBLISHED_LIMITS = {
     "data_seed": Limit(0, LARGEST_SEED),
     "count": Limit(1, 10**7, unit="pictures"),
@@ -42,13 +42,13 @@ class StagesRecipe:
     """Training in stages on renders.
 
     Attributes:
-        model: sizes of the model, but for its depth, which stages say.
-        stages: by name, in order; None is one that is left out.
-        setting: what they share.
-        export_to: folder of the trained file.
-        export_only: do not train, export what there is.
-        start_from: weights of the same sizes to go on from.
-        backbone_from: weights whose backbone to take.
+        model: sizes of the model, except its depth, which each stage has.
+        stages: stages by name, in order; None for a stage that is left out.
+        setting: settings that all stages share.
+        export_to: folder for the trained file.
+        export_only: do not train, only export the newest checkpoint.
+        start_from: weights of a model of the same sizes to start from.
+        backbone_from: weights whose backbone is used.
     """
 
     model: dict[str, Any]
@@ -62,9 +62,9 @@ class StagesRecipe:
 
     def __post_init__(self) -> None:
         if not self.run:
-            raise ConfigError("training was asked for with no stages: name at least one.")
+            raise ConfigError("training was asked for without stages: give at least one.")
         if len(self.run) > MOST_STAGES:
-            raise ConfigError(f"{len(self.run)} stages were asked for; {MOST_STAGES} are the most.")
+            raise ConfigError(f"{len(self.run)} stages were asked for, but the limit is {MOST_STAGES}.")
 
     @property
     def run(self) -> list[Stage]:
@@ -74,19 +74,19 @@ class StagesRecipe:
 
 @dataclass(frozen=True)
 class PublishedRecipe:
-    """The published losses and optimiser on existing weights.
+    """Training of existing weights with the published losses and optimiser.
 
     Attributes:
         out: folder of the checkpoint and the trained file.
         cache: folder of the training pictures.
-        data_seed, count: which pictures, and how many.
-        steps, batch_size, lr, weight_decay: as usual.
-        losses: factors, by name.
-        accelerator, devices, precision: as Lightning's Trainer takes them.
+        data_seed, count: seed and number of the training pictures.
+        steps, batch_size, lr, weight_decay: settings of the optimiser.
+        losses: factors by name.
+        accelerator, devices, precision: arguments of Lightning's Trainer.
         workers: processes that read pictures.
         save_every: steps between two checkpoints.
-        seed: of the order.
-        checkpoint: weights to go on from; None takes the bundled ones.
+        seed: seed of the order.
+        checkpoint: weights to start from; None takes the bundled ones.
         mano_path: the body model's file; None takes the checkpoint's own.
     """
 
@@ -124,31 +124,35 @@ class PublishedRecipe:
 
     @property
     def weights(self) -> LossWeights:
-        """Factors of the losses."""
+        """The factors of the losses."""
         return LossWeights.from_dict(self.losses)
 
 
 def read_recipe(config: DictConfig) -> StagesRecipe | PublishedRecipe:
-    """Which recipe a configuration asks for, every value of the right type and in its range.
+    """The recipe that a configuration describes, with every value checked for type and range.
 
     Raises:
-        ConfigError: one sentence about the first value that is not.
+        ConfigError: a value is wrong; one sentence about the first.
     """
     raw = _plain(config)
     name = raw.get("recipe", "stages")
     known = [one.name for one in fields(StagesRecipe)]
     for key in raw if name == "stages" else ():
         if key not in (*known, *_SHARED):
-            raise ConfigError(f"{key} does not exist; there are {', '.join((*known, *_SHARED))}.")
+            raise ConfigError(f"{key} does not exist; the settings are {', '.join((*known, *_SHARED))}.")
     if name == "published" and "stages" in raw:
-        raise ConfigError("recipe=published was asked for beside stages: use --config-name published.")
+        raise ConfigError(
+            "recipe=published was asked for, but the configuration has stages: use --config-name published."
+        )
     if name == "published":
         return read_as(PublishedRecipe, raw)
     if name != "stages":
-        raise ConfigError(f"recipe={shown(name)} was asked for; there are stages and published.")
+        raise ConfigError(f"recipe={shown(name)} was asked for; use stages or published.")
     setting = raw.get("setting", {})
     if not isinstance(setting, Mapping):
-        raise ConfigError(f"setting={shown(setting)} was asked for; it has to be settings by name.")
+        raise ConfigError(
+            f"setting={shown(setting)} was asked for; expected settings by name, as in setting.seed=1."
+        )
     twice = next((key for key in _SHARED if key in setting), None)
     if twice:
         raise ConfigError(f"setting.{twice} does not exist; did you mean {twice!r}?")
@@ -163,7 +167,7 @@ def read_recipe(config: DictConfig) -> StagesRecipe | PublishedRecipe:
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
-    """The configuration's values, interpolations resolved."""
+    """The configuration's values, with interpolations resolved."""
     try:
         found: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -172,48 +176,48 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
-    """Refuse settings that hydra takes without a word and without an effect.
+    """Refuse settings that hydra accepts without a warning but that have no effect.
 
     Raises:
-        ConfigError: a section is to be replaced by an empty one; hydra adds nothing to it instead.
+        ConfigError: a section is to be replaced by an empty one, which hydra does not do.
     """
     for one in OverridesParser.create().parse_overrides(list(overrides)):
         if one.value() == {} and not one.is_delete():
             raise ConfigError(
-                f"{one.input_line} was asked for, which changes nothing: {{}} adds nothing to what is there. "
-                "Leave an entry out with NAME=null."
+                f"{one.input_line} was asked for, but it changes nothing: {{}} adds nothing to the existing "
+                "entries. Remove an entry with NAME=null."
             )
 
 
 def _named(key: Any, stage: Any) -> Any:
     """Give each stage its name, which is its key."""
     if isinstance(stage, Mapping) and "name" in stage:
-        raise ConfigError(f"stages.{key}.name does not exist; a stage's name is the key before it.")
+        raise ConfigError(f"stages.{key}.name is not a setting; the name of this stage is its key, {key}.")
     return {"name": str(key), **stage} if isinstance(stage, Mapping) else stage
 
 
 def _as_typed(text: str) -> str:
-    """A message with the names under which `out` and its like are set."""
+    """A message with the full names of settings such as `out`."""
     for key in _SHARED:
         text = text.replace(f"setting.{key}", key).replace(f"setting: {key}", key)
     return text
 
 
 def check_stages(stages: Sequence[Stage], setting: Setting) -> None:
-    """Find settings that would end training, before hours are spent on it.
+    """Find settings that would end training early, before hours are spent on it.
 
     Raises:
-        ConfigError: stages that do not fit one another, the photographs or the validation.
+        ConfigError: stages do not fit each other, the photographs or the validation.
     """
     if not stages:
-        raise ConfigError("training was asked for with no stages: name at least one.")
+        raise ConfigError("training was asked for without stages: give at least one.")
     for stage in stages:
         _check_stage(stage, setting)
     for before, after in pairwise(stages):
         if after.depth < before.depth:
             raise ConfigError(
-                f"stage {after.name!r} has {after.depth} blocks after {before.depth} in {before.name!r}: "
-                f"a trunk only grows, so give it {before.depth} or more."
+                f"stage {after.name!r} has {after.depth} blocks, but the stage before it, "
+                f"{before.name!r}, has {before.depth}: a trunk can only grow, so use {before.depth} or more."
             )
 
 
@@ -226,33 +230,35 @@ def _check_stage(stage: Stage, setting: Setting) -> None:
         )
     if stage.images < stage.batch_size:
         raise ConfigError(
-            f"stage {stage.name!r} is to see {stage.images} pictures, fewer than a batch of "
+            f"stage {stage.name!r} trains on {stage.images} pictures, fewer than a batch of "
             f"{stage.batch_size}: raise its images or lower its batch_size."
         )
     if any(scenes.seed == setting.val_seed for scenes in stage.sets):
         raise ConfigError(
-            f"stage {stage.name!r} trains on seed {setting.val_seed}, which is the validation's: give one of "
-            "them another seed, or the curve shows what was learned by heart."
+            f"stage {stage.name!r} trains on seed {setting.val_seed}, which is also the validation's seed: "
+            "give one of them another seed, because validation must use pictures that were not in training."
         )
     if setting.photos and not 0 < round(setting.photos_share * stage.batch_size) < stage.batch_size:
         raise ConfigError(
-            f"photos_share={setting.photos_share} was asked for, but of a batch of {stage.batch_size} in "
-            f"stage {stage.name!r} at least one picture has to be a photograph and one a render; a share "
-            "such as 0.2 does that, or leave photos out."
+            f"photos_share={setting.photos_share} was asked for, but each batch of stage "
+            f"{stage.name!r} ({stage.batch_size} pictures) needs at least one photograph and one render: use "
+            "a share such as 0.2, or leave photos out."
         )
     if stage.warmup > stage.steps:
-        text = "Stage %r warms up for %d steps but has %d: it ends before its learning rate is reached."
+        text = (
+            "Stage %r has %d steps of warm-up but only %d steps: it ends before the learning rate reaches lr."
+        )
         log.warning(text, stage.name, stage.warmup, stage.steps)
 
 
 def check_folders(folders: Mapping[str, Path]) -> None:
-    """Make folders and try to write into them.
+    """Create folders and try to write into them.
 
     Args:
-        folders: by the setting that names them.
+        folders: folders by the name of their setting.
 
     Raises:
-        ConfigError: one of them cannot be made or written to.
+        ConfigError: one of them cannot be created or written to.
     """
     for name, folder in folders.items():
         try:
@@ -262,5 +268,5 @@ def check_folders(folders: Mapping[str, Path]) -> None:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise ConfigError(
-                f"{name}={shown(folder)} cannot be written to ({reason}): name another folder."
+                f"{name}={shown(folder)} cannot be written to ({reason}): choose another folder."
             ) from error

@@ -1,4 +1,4 @@
-"""The record of how a file of weights was made: command, stages, seeds, versions, time and curve."""
+"""Writes the record of how a file of weights was made: command, stages, seeds, versions, time and curve."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ PACKAGES = (
 
 
 def stage_seconds(rows: Sequence[dict[str, str]]) -> dict[str, float]:
-    """Seconds of training per stage up to its last validation, all its runs together.
+    """Seconds of training per stage up to its last validation, over all its runs.
 
-    The clock of a stage starts anew when the stage resumes: seconds that fall behind the row before mark a
+    The clock of a stage starts again when the stage is resumed: fewer seconds than in the previous row mark a
     new run.
     """
     total: dict[str, float] = {}
@@ -53,7 +53,9 @@ def installed_versions() -> dict[str, str]:
 
 
 def count_scenes(stages: Sequence[Stage]) -> int:
-    """Number of different scenes in all stages; sets of one seed and difficulty share their first scenes."""
+    """Number of different scenes in all stages; sets with the same seed and difficulty share their first
+    scenes.
+    """
     largest: dict[Scenes, int] = {}
     for scenes in (scenes for stage in stages for scenes in stage.sets):
         kind = replace(scenes, count=1)
@@ -62,8 +64,9 @@ def count_scenes(stages: Sequence[Stage]) -> int:
 
 
 def describe_parent(path: Path | None) -> dict[str, Any] | None:
-    """Name and SHA-256 of the weights that training started from, and the number of pictures in their
-    training, if known."""
+    """Name and SHA-256 of the weights from which training started, and the number of pictures in their
+    training, if known.
+    """
     if path is None:
         return None
     digest = file_sha256(path) if path.is_file() else None
@@ -73,7 +76,9 @@ def describe_parent(path: Path | None) -> dict[str, Any] | None:
 
 
 def seen_before(parent: dict[str, Any] | None) -> int | None:
-    """Pictures that a parent, as `describe_parent` gives it, and its parents had seen; None if unknown."""
+    """Number of pictures on which a parent (see `describe_parent`) and its own parents were trained; None if
+    unknown.
+    """
     if parent is None:
         return 0
     total = parent["total"] or {}
@@ -84,7 +89,7 @@ def seen_before(parent: dict[str, Any] | None) -> int | None:
 def describe_stages(
     stages: Sequence[Stage], setting: Setting, rows: Sequence[dict[str, str]]
 ) -> list[dict[str, Any]]:
-    """The settings of each stage, how much it has seen and why it ended."""
+    """The settings of each stage, the number of pictures that it used, and why it ended."""
     seconds = stage_seconds(rows)
     images = {row["stage"]: int(row["images"]) for row in rows}
     described = []
@@ -111,14 +116,14 @@ def write_record(
     """Write `NAME.training.json`, `NAME.curve.csv` and `NAME.curve.png` into `folder`.
 
     Args:
-        folder: where the weights are.
-        name: of the weights' file, without its suffix.
-        command: what a user types to train it again.
-        stages: in order.
-        setting: what they share; its `out` holds `curve.csv`.
-        parent: weights that the first stage started from; None for random weights.
-        photographs: how many pictures and hands were mixed in, if any.
-        backbone: weights whose trunk the first stage took instead of the parent's, if any.
+        folder: folder of the weights.
+        name: name of the weights' file, without its suffix.
+        command: command that repeats the training.
+        stages: the stages, in order.
+        setting: settings that they share; its `out` holds `curve.csv`.
+        parent: weights from which the first stage started; None for random weights.
+        photographs: numbers of photographs and hands that were mixed in, if any.
+        backbone: weights whose trunk the first stage used instead of the parent's, if any.
     """
     rows = read_curve(setting.out / "curve.csv")
     described = describe_stages(stages, setting, rows)
@@ -161,11 +166,12 @@ def write_record(
 
 
 def plot_curve(rows: Sequence[dict[str, str]], stages: Sequence[Stage], path: Path) -> None:
-    """Draw aligned vertex error and 2D error on held-out scenes against pictures seen, through all stages.
+    """Plot aligned vertex error and 2D error on held-out scenes against the number of pictures, over all
+    stages.
 
     Args:
-        rows: of `curve.csv`.
-        stages: in order.
+        rows: rows of `curve.csv`.
+        stages: the stages, in order.
         path: the picture to write.
     """
     import matplotlib

@@ -1,6 +1,7 @@
-"""Configurations checked against typed, frozen dataclasses, by OmegaConf's structured configs.
+"""Checks configurations against typed, frozen dataclasses, with OmegaConf's structured configs.
 
-OmegaConf checks names and types, the dataclasses ranges; every error is a sentence that says where.
+OmegaConf checks names and types, the dataclasses check ranges; every error is one sentence that names the
+entry.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from shared_tmu.limits import shown
 
 T = TypeVar("T")
 Place = tuple[str, ...]
-_KINDS = {  # by what OmegaConf's messages say
+_KINDS = {  # by words in OmegaConf's messages
     "to Integer": "a whole number",
     "to Float": "a number",
     "to Path": "a path",
@@ -34,14 +35,14 @@ _KINDS = {  # by what OmegaConf's messages say
 
 
 def read_as(kind: type[T], raw: Mapping[str, Any]) -> T:
-    """Make a frozen dataclass, and those in it, from plain values.
+    """Make a frozen dataclass, and the dataclasses in it, from plain values.
 
     Args:
         kind: a dataclass of numbers, texts, paths, dataclasses, and lists and mappings of these.
-        raw: what a configuration holds, without interpolations.
+        raw: contents of a configuration, without interpolations.
 
-    Raises:
-        ConfigError: a name that does not exist, a value that is missing, of another type or out of range.
+        Raises:
+        ConfigError: a name does not exist, or a value is missing, has another type or is out of range.
     """
     _check_plain(kind, raw, ())
     schema = OmegaConf.structured(_thawed(cast(Hashable, kind)))
@@ -78,7 +79,7 @@ def _fits(schema: Any, place: Place, value: Any) -> bool:
 
 
 def _sentence(error: Exception, place: Place, value: Any) -> str:
-    """What is wrong with one entry."""
+    """The error of one entry."""
     name = ".".join(map(str, place)) or "the configuration"
     if isinstance(error, ConfigKeyError):
         name = name if str(error.key) in name else f"{name}.{error.key}"
@@ -88,21 +89,23 @@ def _sentence(error: Exception, place: Place, value: Any) -> str:
         return f"{name} does not exist; {hint}"
     text = str(error).splitlines()[0].rstrip(".")
     if value is None:
-        return f"{name}=null was asked for; it has to be given a value."
+        return f"{name}=null was asked for; it must have a value."
     wanted = next((words for part, words in _KINDS.items() if part in text), text)
-    return f"{name}={shown(value)} was asked for; it has to be {wanted}."
+    return f"{name}={shown(value)} was asked for; it must be {wanted}."
 
 
 def _check_plain(kind: Any, raw: Any, place: Place) -> None:
-    """What OmegaConf would take for something else: any number for true, no text for the current folder."""
+    """Refuse values that OmegaConf would accept with another meaning: any number as true, an empty text as
+    the current folder.
+    """
     for name, hint in _hints(kind).items():
         if not isinstance(raw, Mapping) or name not in raw:
             continue
         where, value = ".".join((*place, name)), raw[name]
         if hint is bool and not isinstance(value, bool | None):
-            raise ConfigError(f"{where}={shown(value)} was asked for; it has to be true or false.")
+            raise ConfigError(f"{where}={shown(value)} was asked for; it must be true or false.")
         if Path in (hint, *get_args(hint)) and isinstance(value, str) and not value.strip():
-            raise ConfigError(f"{where} is empty; it has to be a path.")
+            raise ConfigError(f"{where} is empty; it must be a path.")
         if is_dataclass(hint):
             _check_plain(hint, value, (*place, name))
 
@@ -114,7 +117,7 @@ def _hints(kind: Hashable) -> dict[str, Any]:
 
 @cache
 def _thawed(kind: Hashable) -> Any:
-    """The same type with dataclasses that OmegaConf may write to; it cannot merge into frozen ones."""
+    """The same type with dataclasses that are not frozen, since OmegaConf cannot merge into frozen ones."""
     if is_dataclass(kind):
         made = []
         for one in fields(kind):
@@ -132,7 +135,7 @@ def _thawed(kind: Hashable) -> Any:
 
 
 def _made(kind: Any, value: Any, place: Place) -> Any:
-    """Frozen dataclasses, paths, and containers of them, from plain values that fit."""
+    """Convert plain values that fit to frozen dataclasses, paths, and containers of these."""
     if value is None:
         return None
     if is_dataclass(kind):
@@ -158,5 +161,5 @@ def _made(kind: Any, value: Any, place: Place) -> Any:
 def _path(value: Any, name: str) -> Path:
     text = str(value)
     if not text.strip() or "\0" in text:
-        raise ConfigError(f"{name}={text!r} was asked for; it has to be a path.")
+        raise ConfigError(f"{name}={text!r} was asked for; it must be a path.")
     return Path(text).expanduser()

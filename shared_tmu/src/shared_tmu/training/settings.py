@@ -1,4 +1,4 @@
-"""What a stage of training is, and what all stages share."""
+"""The settings of a training stage, and the settings that all stages share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STAGE_LIMITS = {
     "keep_patches": Limit(1, 2**16),
 }
 _WEIGHT = Limit(0, 1e6)
-_NAME = re.compile(r"\w[\w.+-]{0,99}")  # also a folder's
+_NAME = re.compile(r"\w[\w.+-]{0,99}")  # it is also the name of a folder
 _SETTING_LIMITS = {
     "workers": Limit(0, 256),
     "draw_processes": Limit(1, 256),
@@ -46,21 +46,21 @@ class Stage:
     """One stage of training.
 
     Attributes:
-        name: also the folder it writes to.
-        depth: blocks of the backbone; more than before grows it.
-        images: number of training pictures, repeats included.
-        seed, count: which scenes, and how many different ones.
-        difficulty: settings of how difficult the scenes are.
+        name: name of the stage, and of the folder to which it writes.
+        depth: number of blocks of the backbone; more than in the previous stage grows it.
+        images: number of training pictures, including repeats.
+        seed, count: seed of the scenes, and number of different scenes.
+        difficulty: settings for the difficulty of the scenes.
         also: more sets of scenes to mix in.
-        lr, warmup: as usual.
-        batch_size: over all devices.
-        matrix_factor, embedding_factor: how much larger the learning rates of the blocks' matrices (stepped
-            by Muon) and of the patch and position embeddings are.
-        weights: factors on losses.
-        anneal: over which share of the steps the learning rate falls at last; 0 keeps it up for a stage that
-            another one follows.
-        keep_patches: how many patches of a picture training looks at, those that show its subject first; None
-            for all. About half of them make a step nearly twice as fast; the last stage should see all.
+        lr, warmup: peak learning rate, and steps of linear warm-up.
+        batch_size: pictures per step, over all devices.
+        matrix_factor, embedding_factor: factors on the learning rates of the blocks' matrices (stepped by
+            Muon), and of the patch and position embeddings.
+        weights: factors of the losses.
+        anneal: share of the steps, at the end, over which the learning rate falls; 0 keeps it high for a
+            stage that another one follows.
+        keep_patches: number of patches of a picture that training uses, first those that show its subject;
+            None for all. About half of them make a step nearly twice as fast; the last stage should see all.
     """
 
     name: str
@@ -82,18 +82,18 @@ class Stage:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name == "curve.csv":
             raise ConfigError(
-                f"a stage cannot be called {shown(self.name)!r}: its name is that of a folder, letters, "
-                "digits, '-' and '_'."
+                f"a stage cannot have the name {shown(self.name)!r}: it is also a folder's name, so use "
+                "letters, digits, '-' and '_'."
             )
         check_limits(self, _STAGE_LIMITS)
         for name, weight in self.weights.items():
             if not _WEIGHT.holds(weight):
-                raise ConfigError(f"weights.{name}={weight} was asked for; it has to be {_WEIGHT}.")
-        Scenes(self.seed, self.count, self.difficulty)  # refuses what it cannot be
+                raise ConfigError(f"weights.{name}={weight} was asked for; it must be {_WEIGHT}.")
+        Scenes(self.seed, self.count, self.difficulty)  # raises an error for wrong values
 
     @property
     def sets(self) -> list[Scenes]:
-        """Each set of scenes."""
+        """All sets of scenes."""
         return [Scenes(self.seed, self.count, self.difficulty), *self.also]
 
     @property
@@ -104,27 +104,27 @@ class Stage:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all stages share.
+    """Settings that all stages share.
 
     Attributes:
         out: folder of checkpoints and curve.
         cache: folder of the training pictures.
-        accelerator, devices, precision: as Lightning's Trainer takes them.
-        workers: processes that read pictures, for each device; None takes 1 beside a CPU and half of the
-            cores beside GPUs.
-        draw_processes: processes that draw missing ones; None takes all cores.
-        draw_first: pictures to have before a stage begins, the rest being drawn beside it; None takes all of
-            them on a CPU and 4000 on a GPU.
-        val_seed, val_count: which held-out scenes, and how many.
+        accelerator, devices, precision: arguments of Lightning's Trainer.
+        workers: number of processes that read pictures, per device; None takes 1 for a CPU and half of the
+            cores for GPUs.
+        draw_processes: number of processes that draw missing pictures; None takes all cores.
+        draw_first: number of pictures that must exist before a stage begins, while the rest is drawn during
+            training; None takes all of them on a CPU and 4000 on a GPU.
+        val_seed, val_count: seed and number of the held-out scenes.
         val_every: optimiser steps between two validations.
         save_every: optimiser steps between two checkpoints, of up to 80 MB.
-        max_minutes: time for all stages and runs, drawing included. Each stage gets its part of what is
-            left, by pictures and blocks, and the learning rate falls to its end with the time or the steps,
-            whichever is ahead. None has no limit.
-        seed: of order, augmentation and dropped paths.
-        compile: whether the backbone's blocks run through `torch.compile`.
+        max_minutes: time limit for all stages and runs, including drawing. Each stage gets its share of the
+            remaining time, by pictures and blocks, and the learning rate falls to its end value with the time
+            or the steps, whichever comes first. None for no limit.
+        seed: seed of order, augmentation and dropped paths.
+        compile: whether the backbone's blocks are compiled by `torch.compile`.
         photos: folder of photographs of hands to mix in, whose key points MediaPipe finds; None for none.
-        photos_share: how much of each batch they are.
+        photos_share: their share of each batch.
     """
 
     out: Path
@@ -151,19 +151,19 @@ class Setting:
 
     @property
     def val_scenes(self) -> Scenes:
-        """What validation sees."""
+        """The scenes of the validation."""
         return Scenes(self.val_seed, self.val_count, Difficulty())
 
 
 def check_device(accelerator: str, precision: str) -> None:
-    """Refuse an accelerator or a precision that training does not know.
+    """Refuse an accelerator or a precision that training does not support.
 
     Raises:
-        ConfigError: there is no such one.
+        ConfigError: it is not supported.
     """
     for name, value, known in (
         ("accelerator", accelerator, ACCELERATORS),
         ("precision", precision, PRECISIONS),
     ):
         if value not in known:
-            raise ConfigError(f"{name}={shown(value)} was asked for; there are {', '.join(known)}.")
+            raise ConfigError(f"{name}={shown(value)} was asked for; use one of {', '.join(known)}.")

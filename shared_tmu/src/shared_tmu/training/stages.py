@@ -1,7 +1,9 @@
-"""Train in stages: each stage is one Lightning fit that starts from the stage before it, and can be resumed.
+"""Trains in stages: each stage is one Lightning fit that starts from the result of the previous stage, and
+can be resumed.
 
-A stage writes `last.ckpt` and the previous one, `before.ckpt`, while it runs, and `done.safetensors` when it
-has finished; running the same command again resumes where the last run stopped, however it was stopped.
+A stage writes `last.ckpt` and keeps the previous one as `before.ckpt` while it runs, and writes
+`done.safetensors` when it has finished; running the same command again resumes where the last run stopped,
+for whatever reason.
 """
 
 from __future__ import annotations
@@ -62,27 +64,27 @@ def run_stages(
     task: Task = HAND_TASK,
     stop: Stop | None = None,
 ) -> nn.Module:
-    """Run all stages that are not done.
+    """Run all stages that are not finished.
 
     Args:
         build: makes an untrained model with the given number of blocks.
         dim: channels of its tokens.
-        stages: in order.
-        setting: what they share.
-        num_prefix_tokens: task tokens in front of the patch tokens.
-        start: a trained model of the same sizes to go on from; if deeper than the first stage, it keeps the
-            blocks that it had before it grew; None for random weights.
-        task: what is trained.
-        stop: whether training has been told to stop; None lets no signal stop it.
+        stages: the stages, in order.
+        setting: settings that they share.
+        num_prefix_tokens: number of task tokens before the patch tokens.
+        start: a trained model of the same sizes to start from; if it is deeper than the first stage, the
+            blocks that it had before it grew are used; None for random weights.
+        task: the training task.
+        stop: tells whether training was asked to stop; None ignores signals.
 
     Returns:
         The model after the last stage, on the CPU.
 
     Raises:
         ConfigError: there are no stages, or one has fewer blocks than the one before.
-        CheckpointError: what an earlier run left is damaged, or of a model of other sizes.
-        TrainingError: a loss is no number, or a checkpoint cannot be written.
-        Stopped: training was told to stop; the newest checkpoint holds what it has learned.
+        CheckpointError: files of an earlier run are damaged, or belong to a model of other sizes.
+        TrainingError: a loss is NaN or infinite, or a checkpoint cannot be written.
+        Stopped: training was asked to stop; the newest checkpoint holds its result.
         MissingDependencyError: pictures are missing, and embreex, which draws them, is not installed.
     """
     check_stages(stages, setting)
@@ -103,7 +105,7 @@ def run_stages(
                 training.dense.load_state_dict(dense)
             done = setting.out / stage.name / DONE
             if done.exists():
-                log.info("stage %s is done", stage.name)
+                log.info("stage %s is finished", stage.name)
                 _load(done, model, training)
             else:
                 clock = Clock(stage.steps, _limit_s(stages, i, setting))
@@ -135,7 +137,7 @@ def _training(
 def _keep_end(
     trainer: pl.Trainer, clock: Clock, done: Path, model: nn.Module, training: RegressorTraining
 ) -> None:
-    """Write the result of a stage, in only one of all processes."""
+    """Write the result of a stage, in only one of several processes."""
     if trainer.is_global_zero:
         facts = {"steps": str(trainer.global_step), "seconds": f"{clock.seconds:.1f}"}
         with replacing(done) as beside:
@@ -145,14 +147,14 @@ def _keep_end(
 
 
 def _drawer(stages: list[Stage], setting: Setting, task: Task) -> ShardDrawer:
-    """Draws for the validation and for all stages that are not done."""
+    """The drawer for the validation and for all stages that are not finished."""
     left = [stage.sets for stage in stages if not (setting.out / stage.name / DONE).exists()]
     sets = [[setting.val_scenes], *left] if left else []
     return ShardDrawer(setting.cache, task.pictures.kind, sets, setting.draw_processes or cores())
 
 
 def _limit_s(stages: list[Stage], i: int, setting: Setting) -> float | None:
-    """Seconds that a stage may take, of those that the stages before it have left."""
+    """Seconds that a stage may take, of the time that the stages before it have left."""
     if setting.max_minutes is None:
         return None
     used = sum(float(read_end(setting.out / stage.name).get("seconds", 0)) for stage in stages[:i])
@@ -177,7 +179,7 @@ def _feed(stage: Stage, i: int, setting: Setting, task: Task, drawer: ShardDrawe
 
 
 def read_end(folder: Path) -> dict[str, str]:
-    """The facts about a finished stage: `steps` done and `seconds` taken; empty before its end.
+    """The facts about a finished stage: its `steps` and `seconds`; empty before its end.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -201,7 +203,7 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
 
 
 def _resized(source: nn.Module, model: nn.Module, depth: int, task: Task) -> nn.Module:
-    """`model`, made with `depth` blocks, given the weights of one that may have fewer or more."""
+    """A model with `depth` blocks and the weights of one that may have fewer or more blocks."""
     vit = task.vit(source)
     vit.blocks = resize_blocks(vit.blocks, depth)
     model.load_state_dict(source.state_dict())
@@ -215,17 +217,17 @@ def load_newest(
     setting: Setting,
     task: Task = HAND_TASK,
 ) -> tuple[nn.Module, str]:
-    """The model as the newest checkpoint of any stage has it, and that stage's name.
+    """The model of the newest checkpoint of any stage, and that stage's name.
 
     Args:
         build: makes an untrained model with the given number of blocks.
         dim: channels of its tokens.
-        stages: in order.
-        setting: says where they wrote.
-        task: what is trained.
+        stages: the stages, in order.
+        setting: names the folder to which they wrote.
+        task: the training task.
 
-    Raises:
-        MissingAssetError: no stage has left a checkpoint yet.
+        Raises:
+        MissingAssetError: no stage has written a checkpoint yet.
     """
     for stage in reversed(stages):
         folder = setting.out / stage.name
@@ -240,7 +242,7 @@ def load_newest(
         else:
             continue
         return model, stage.name
-    raise MissingAssetError(f"no stage has left a checkpoint in {setting.out} yet: run training first.")
+    raise MissingAssetError(f"no stage has written a checkpoint in {setting.out} yet: run training first.")
 
 
 def _load(path: Path, model: nn.Module, training: RegressorTraining) -> None:
@@ -265,7 +267,7 @@ def _fit(
         check_fits(last, read_state(last), training.state_dict())
     if setting.compile:
         for block in training.encoders[0].blocks:
-            block.compile()  # one by one: all are the same program, which is built once
+            block.compile()  # one by one: all blocks share one program, which is compiled once
     val_every = min(setting.val_every, stage.steps)
     curve = Curve(setting.out / "curve.csv", stage.name, stage.batch_size, val_every, clock)
     trainer = pl.Trainer(

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP: training writes a checkpoint and ends with an exit status."""
+"""Handles SIGTERM, SIGINT and SIGHUP: training writes a checkpoint and ends with an exit status."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP
 
 
 class Stopped(BaseException):
-    """Training was told to stop. Not derived from `Exception`, so that it is not handled as an error.
+    """Training was asked to stop. Not derived from `Exception`, so that it is not handled as an error.
 
     Args:
-        signum: by which signal.
+        signum: number of the signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -25,20 +25,20 @@ class Stopped(BaseException):
 
     @property
     def name(self) -> str:
-        """Of the signal."""
+        """Name of the signal."""
         return signal.Signals(self.signum).name
 
     @property
     def status(self) -> int:
-        """Exit status, as shells give it for a program that a signal has ended."""
+        """Exit status that shells give for a program that a signal has ended."""
         return 128 + self.signum
 
 
 class Stop:
-    """Inside `with`, a signal raises `Stopped`: at once, or, where training `waits`, after the step.
+    """Inside the `with` block, a signal raises `Stopped`: at once, or, if training `waits`, after the step.
 
-    A second signal does not wait. Signals that were ignored before, as with `nohup`, are still ignored; so
-    are signals to processes forked from this one, which end with it.
+    A second signal does not wait. Signals that were ignored before, as with `nohup`, are still ignored.
+    Processes forked from this one ignore signals and end with it.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Stop:
     def install(self) -> None:
         """Install the signal handlers, again if other code has replaced them meanwhile."""
         if threading.current_thread() is not threading.main_thread():
-            return  # only that thread may
+            return  # only the main thread may install handlers
         for number in _SIGNALS:
             now = signal.getsignal(number)
             if now is not signal.SIG_IGN and now != self._take:
@@ -74,7 +74,7 @@ class Stop:
             self.end()
 
     def agreed(self, trainer: Any) -> bool:
-        """Whether to stop after this step, the same on all devices."""
+        """Whether to stop after this step; the answer is the same on all devices."""
         if trainer.world_size == 1:
             return self.asked is not None
         if trainer.global_step % TOGETHER:

@@ -1,5 +1,4 @@
-"""The models that can be trained in stages: where the ViT is, which pictures are used, and which module
-trains it."""
+"""The models that can be trained in stages: the place of the ViT, the pictures, and the training module."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from shared_tmu.training.module import HandTraining, RegressorTraining
 
 
 class TrainingKind(Protocol):
-    """A class of `RegressorTraining` that makes its own heads."""
+    """A subclass of `RegressorTraining` that makes its own heads."""
 
     def __call__(
         self, model: nn.Module, dim: int, steps: int, *args: Any, **options: Any
@@ -33,7 +32,7 @@ class Task:
 
     Attributes:
         part: name of the ViT in the model.
-        pictures: the kind of set that training pictures are in.
+        pictures: class of the sets of training pictures.
         training: `(model, dim, steps, ...)`, see `RegressorTraining`.
         is_normalised: whether pictures have mean 0 and deviation 1, or are in 0..1.
     """
