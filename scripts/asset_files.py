@@ -1,4 +1,4 @@
-"""Takes licensed files out of what a user downloaded, a file, a folder or an archive, and checks them."""
+"""Takes licensed files from a user's download (a file, a folder or an archive) and checks them."""
 
 import hashlib
 import lzma
@@ -17,23 +17,23 @@ from asset_table import Asset, AssetPart
 
 CHUNK_BYTES = 1 << 20
 MIN_UNPACKED_BYTES = 1 << 28
-MAX_RATIO = 50  # times an archive's size; body models and pictures compress by less than ten
+MAX_RATIO = 50  # factor on an archive's size; body models and pictures compress by a factor below ten
 
 
 class AssetError(Exception):
-    """The given file is not what the asset needs; the message says what would be."""
+    """The given file is not the file that the asset needs; the message names the right one."""
 
 
 @contextmanager
 def open_checked(path: Path) -> Iterator[None]:
-    """Turn the errors of a damaged, encrypted or unreadable archive into one sentence."""
+    """Convert the errors of a damaged, encrypted or unreadable archive into one sentence."""
     try:
         yield
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         raise AssetError(f"{shown(path)} is damaged ({error}). Download it again.") from error
     except NotImplementedError as error:
         raise AssetError(
-            f"{shown(path)} is packed in a way that Python does not unpack ({error}): unpack it yourself and "
+            f"{shown(path)} uses a compression that Python cannot unpack ({error}): unpack it yourself and "
             "give the folder."
         ) from error
     except OSError as error:
@@ -44,7 +44,7 @@ def open_checked(path: Path) -> Iterator[None]:
 
 
 def shown(path: object) -> str:
-    """A name as any terminal can show it, and not longer than a line."""
+    """A name in a form that any terminal can show, not longer than a line."""
     text = str(path).encode(
         "ascii" if sys.stdout.encoding is None else sys.stdout.encoding, "backslashreplace"
     )
@@ -53,11 +53,11 @@ def shown(path: object) -> str:
 
 
 def members(source: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield path and open file of what is wanted in `source`: a file, a folder, a .zip or a .tar(.gz).
+    """Yield path and open file of each wanted file in `source`: a file, a folder, a .zip or a .tar(.gz).
 
     Raises:
-        AssetError: `source` is none of these, or something that is wanted is a link, encrypted or so large
-            that the archive cannot hold it.
+        AssetError: `source` is none of these, or a wanted file is a link, encrypted or too large for the
+            archive.
     """
     try:
         kind, name = source.stat().st_mode, source.name.lower()
@@ -103,7 +103,8 @@ def _in_zip(source: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
                 )
             if stat.S_ISLNK(info.external_attr >> 16):
                 raise AssetError(
-                    f"{shown(info.filename)} in {shown(source)} is a link, which is not followed."
+                    f"{shown(info.filename)} in {shown(source)} is a link, and links are not followed: give "
+                    "the folder with the file itself."
                 )
             _expect_possible(source, info.filename, info.file_size)
             with archive.open(info) as member:
@@ -117,20 +118,20 @@ def _in_tar(source: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
                 continue
             if not entry.isfile() or entry.issparse():
                 raise AssetError(
-                    f"{shown(entry.name)} in {shown(source)} is a link, a sparse or a special file, which is "
-                    "not followed: unpack it yourself and give the folder."
+                    f"{shown(entry.name)} in {shown(source)} is a link, a sparse or a special file, which "
+                    "is not unpacked here: unpack it yourself and give the folder."
                 )
             _expect_possible(source, entry.name, entry.size)
             yield entry.name, cast(IO[bytes], tar.extractfile(entry))
 
 
 def _expect_possible(source: Path, name: str, size: int) -> None:
-    """Refuse what would unpack to far more than an archive of this size can mean."""
+    """Refuse a file that would unpack to far more than an archive of this size can hold."""
     limit = max(MIN_UNPACKED_BYTES, MAX_RATIO * source.stat().st_size)
     if size > limit:
         raise AssetError(
-            f"{shown(name)} in {shown(source)} would unpack to {size} bytes, more than {MAX_RATIO} times the "
-            "archive: this is not the download."
+            f"{shown(name)} in {shown(source)} would unpack to {size} bytes, more than {MAX_RATIO} times "
+            "the archive: this is not the right download."
         )
 
 
@@ -151,14 +152,14 @@ def sha256_of(path: Path) -> str:
 
 
 def place_one(path: str, stream: IO[bytes], part: AssetPart, target: Path, force: bool) -> None:
-    """Copy one file to `target`, whole or not at all.
+    """Copy one file to `target`, completely or not at all.
 
     Raises:
-        AssetError: its checksum is not the known one, and `force` is off.
+        AssetError: its checksum differs from the known one, and `force` is off.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if os.path.lexists(target) and not stat.S_ISREG(target.lstat().st_mode):
-        raise AssetError(f"{shown(target)} is there already and no file: take it away.")
+        raise AssetError(f"{shown(target)} already exists and is not a file: remove it.")
     unchecked = target.with_name(target.name + ".part")
     try:
         found = copy_hashed(stream, unchecked)
@@ -173,7 +174,7 @@ def place_one(path: str, stream: IO[bytes], part: AssetPart, target: Path, force
 
 
 def place(asset: Asset, source: Path, data: Path, force: bool = False) -> list[Path]:
-    """Copy every part of `asset` found in `source` to its place under `data`.
+    """Copy every part of `asset` that is found in `source` to its place in `data`.
 
     Raises:
         AssetError: `source` cannot be read or has none of the parts, or a part has another checksum.
@@ -189,7 +190,7 @@ def place(asset: Asset, source: Path, data: Path, force: bool = False) -> list[P
     missing = [part.name for part in asset.parts if not part.optional and not part.present(data)]
     if not placed:
         names = " or ".join(part.name for part in asset.parts)
-        raise AssetError(f"there is no {names} in {shown(source)}; take it from: {asset.where}.")
+        raise AssetError(f"{shown(source)} does not contain {names}; get it from: {asset.where}.")
     if missing:
-        raise AssetError(f"{len(placed)} file(s) placed; not in {shown(source)}: {', '.join(missing)}.")
+        raise AssetError(f"{len(placed)} file(s) placed; not found in {shown(source)}: {', '.join(missing)}.")
     return placed

@@ -1,4 +1,5 @@
-"""Licensed and large files that the programs can use: licences, sources, places, and what needs them.
+"""Licensed and large files that the programs can use: licences, sources, places, and the commands that need
+them.
 
 `assets.py` is the program for this table.
 """
@@ -10,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class AssetPart:
-    """One kind of file: `count` files whose path ends in `pattern`, kept below `folder` in data/."""
+    """One kind of file: `count` files whose path ends in `pattern`, stored in `folder` of data/."""
 
     name: str
     folder: str
@@ -20,12 +21,14 @@ class AssetPart:
     optional: bool = False
 
     def match(self, path: str) -> str | None:
-        """Return the place under data/ of the file at `path` (with `/`), or None if it is not this part."""
+        """Return the place in data/ for the file at `path` (with `/`), or None if it does not belong to this
+        part.
+        """
         found = re.search(rf"(?:^|/)({self.pattern})$", path)
         return f"{self.folder}/{found[1]}" if found else None
 
     def present(self, data: Path) -> list[Path]:
-        """Return the files of this part that lie under `data`."""
+        """Return the files of this part that exist in `data`."""
         folder = data / self.folder
         return [
             path
@@ -42,7 +45,7 @@ class AssetPart:
 
     @property
     def place(self) -> str:
-        """Where it belongs, below data/."""
+        """Its place in data/."""
         return f"{self.folder}/{self.name}"
 
 

@@ -1,13 +1,14 @@
-"""Licensed and large files: which there are, where each belongs, what needs it, and whether it is there.
+"""Licensed and large files: lists them, tells where each belongs and which command needs it, and checks which
+you have.
 
-Nothing is downloaded here: most of these files are behind a licence that only you can accept. Give a file
-that you downloaded (or the archive, or a folder that holds it) to `place`: it checks the SHA-256 where that
-is known and puts what is needed into data/, where demo.py and eval.py look for it.
+Nothing is downloaded here: most of these files have a licence that only you can accept. Give the file that
+you downloaded (or its archive, or a folder that contains it) to `place`: this checks the SHA-256 if it is
+known and copies the needed files to data/, where demo.py and eval.py look for them.
 
-    python scripts/assets.py status                                   what there is, and what you have
-    python scripts/assets.py explain mano                             licence, address, places, what needs it
-    python scripts/assets.py place mano --from ~/Downloads/mano_v1_2.zip
-    python scripts/assets.py verify                                   checksums of all that is there
+    python scripts/assets.py status                                   list everything, and what you have
+    python scripts/assets.py explain mano                             licence, address, places, use python
+    scripts/assets.py place mano --from ~/Downloads/mano_v1_2.zip python scripts/assets.py verify checksums of
+    all existing files
 """
 
 import argparse
@@ -22,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def state_of(asset: Asset, data: Path) -> str:
-    """Return 'missing', 'incomplete' or 'found' for what lies under `data`."""
+    """Return 'missing', 'incomplete' or 'found' for the asset's files in `data`."""
     needed = [(len(part.present(data)), part.count) for part in asset.parts if not part.optional]
     if all(here >= count for here, count in needed):
         return "found"
@@ -30,7 +31,9 @@ def state_of(asset: Asset, data: Path) -> str:
 
 
 def each(names: Sequence[str], act: Callable[[str, Asset], int]) -> int:
-    """Act for each asset; 1 if one returned that or could not be looked at, which is said at the end."""
+    """Run an action for each asset; 1 if one returned 1 or could not be read, which is reported at the
+    end.
+    """
     unseen: dict[str, None] = {}
     status = 0
     for name in names:
@@ -40,18 +43,18 @@ def each(names: Sequence[str], act: Callable[[str, Asset], int]) -> int:
             sys.stdout.write(f"{name:11} unreadable  {ASSETS[name].title}\n")
             unseen[f"{shown(error.filename or name)} ({error.strerror or error})"] = None
     if unseen:
-        sys.stderr.write(f"error: cannot look into {', '.join(unseen)}.\n")
+        sys.stderr.write(f"error: cannot read {', '.join(unseen)}.\n")
     return 1 if unseen else status
 
 
 def show_status(name: str, asset: Asset, data: Path) -> int:
-    """Say in one line whether an asset is there."""
+    """Show in one line whether the files of an asset exist."""
     sys.stdout.write(f"{name:11} {state_of(asset, data):11} {asset.title}\n")
     return 0
 
 
 def explain(name: str, asset: Asset, data: Path) -> int:
-    """Say everything that is known about an asset."""
+    """Show everything that is known about an asset."""
     sys.stdout.write(
         f"{name}: {asset.title}\n"
         f"  state    {state_of(asset, data)} in {shown(data)}\n"
@@ -69,7 +72,7 @@ def explain(name: str, asset: Asset, data: Path) -> int:
 
 
 def verify(name: str, asset: Asset, data: Path) -> int:
-    """Compare checksums of what is there; 1 if a file is damaged or an asset is incomplete."""
+    """Compare checksums of existing files; 1 if a file is damaged or an asset is incomplete."""
     state = state_of(asset, data)
     if state == "missing":
         sys.stdout.write(f"{name:11} missing\n")
@@ -93,7 +96,7 @@ def _checked(part: AssetPart, data: Path) -> str:
 
 
 def place_download(name: str, source: Path, data: Path, force: bool) -> int:
-    """Put what is needed of a download into its place."""
+    """Copy the needed files of a download to their places."""
     asset = ASSETS[name]
     placed = place(asset, source.expanduser(), data, force)
     sys.stdout.write(f"{len(placed)} file(s) placed in {shown(data)}\n")
@@ -105,7 +108,7 @@ def place_download(name: str, source: Path, data: Path, force: bool) -> int:
 
 
 def known_name(text: str) -> str:
-    """The asset of this name; case, `-` and `_` do not matter."""
+    """The asset of this name; case, `-` and `_` are ignored."""
     found = {name.replace("_", ""): name for name in ASSETS}
     try:
         return found[text.casefold().replace("-", "").replace("_", "")]
@@ -125,16 +128,24 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="{status,explain,verify,place}")
     for command, text in (
-        ("status", "list everything, and what is there"),
-        ("explain", "licence, address, places and checksums of some"),
-        ("verify", "compare checksums of what is there"),
-        ("place", "put a download into its place"),
+        ("status", "list everything, and what you have"),
+        ("explain", "licence, address, places and checksums of assets"),
+        ("verify", "compare checksums of existing files"),
+        ("place", "copy the files of a download to their places"),
     ):
         added = commands.add_parser(command, help=text, parents=[shared])
         if command == "place":
             added.add_argument("names", nargs=1, type=known_name, metavar="NAME")
-            added.add_argument("--from", dest="source", type=Path, required=True, help="what you downloaded")
-            added.add_argument("--force", action="store_true", help="keep a file that has another checksum")
+            added.add_argument(
+                "--from",
+                dest="source",
+                type=Path,
+                required=True,
+                help="the file, archive or folder that you downloaded",
+            )
+            added.add_argument(
+                "--force", action="store_true", help="also accept a file with another checksum"
+            )
         else:
             number = "+" if command == "explain" else "*"
             added.add_argument("names", nargs=number, type=known_name, metavar="NAME")

@@ -1,7 +1,8 @@
-"""Build SynthBody, the bundled procedural person in SMPL-X's file layout. Always the same file.
+"""Builds SynthBody, the bundled procedural person in SMPL-X's file layout; the result is always the same
+file.
 
-python scripts/build_synthbody.py                       # rewrites the file that shared_tmu ships
-python scripts/build_synthbody.py --out DIR
+python scripts/build_synthbody.py                       # rewrites the bundled file of shared_tmu python
+scripts/build_synthbody.py --out DIR
 """
 
 from __future__ import annotations

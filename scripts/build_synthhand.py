@@ -1,9 +1,9 @@
-"""Build SynthHand, the bundled procedural right hand in MANO's file layout, and its mean parameters.
+"""Builds SynthHand, the bundled procedural right hand in MANO's file layout, and its mean parameters.
 
-Same seed, same files.
+The same seed gives the same files.
 
-    python scripts/build_synthhand.py                       # rewrites the file that shared_tmu ships
-    python scripts/build_synthhand.py --out DIR --seed 1
+    python scripts/build_synthhand.py                       # rewrites the bundled file of shared_tmu python
+    scripts/build_synthhand.py --out DIR --seed 1
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def main() -> None:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder for the two files")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the sampled poses behind the pose space")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the poses from which the pose space is computed"
+    )
     args = parser.parse_args()
     path = args.out / "SYNTHHAND_RIGHT.npz"
     hand = build_hand(args.seed)

@@ -1,4 +1,4 @@
-"""The bundled models: where their programs, weights and published results are."""
+"""The bundled models: paths of their programs, weights and published results."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,16 @@ class Bundled:
     """One model folder.
 
     Args:
-        name: as in result lines and in `assets/thesis_curves.csv`.
-        folder: of its programs.
-        stem: of files in `assets`.
+        name: name in result lines and in `assets/thesis_curves.csv`.
+        folder: folder of its programs.
+        stem: beginning of its file names in `assets`.
         weights: file name.
         dataset: the set that is rendered on first use.
-        task_tokens: whether task tokens stand in front of the patches, so that `--protect last` exists.
+        task_tokens: whether it has task tokens before the patch tokens, so that `--protect last` makes a
+            difference.
         photos: whether eval.py measures it on photographs.
-        tradeoff: whether its README shows error against speed beside the published curve.
-        aims_mm: errors that the weights are to reach without merging, by name.
+        tradeoff: whether its README shows error against speed with the published curve.
+        aims_mm: target errors of the weights without merging, by name.
     """
 
     name: str
@@ -36,16 +37,16 @@ class Bundled:
 
     @property
     def package(self) -> str:
-        """What is imported."""
+        """Name of the package."""
         return f"{self.stem}_tmu"
 
     @property
     def checkpoint(self) -> Path:
-        """The weights."""
+        """Path of the weights."""
         return self.folder / "weights" / self.weights
 
     def lines(self, what: str) -> Path:
-        """A file of published lines, such as of `synthhand`, `synthhand_controls` or `photos`."""
+        """A file of published lines, such as `synthhand`, `synthhand_controls` or `photos`."""
         return REPOSITORY / "assets" / f"{self.stem}_{what}.jsonl"
 
     @property
@@ -63,7 +64,7 @@ class Bundled:
         return REPOSITORY / "assets" / f"{self.stem}_{what}.png"
 
     def results(self, dataset: str) -> Path:
-        """Where eval.py appends its lines."""
+        """The file to which eval.py appends its lines."""
         return self.folder / "results" / f"{self.name}-{dataset}.jsonl".lower()
 
 
@@ -80,7 +81,7 @@ BUNDLED = {
         aims_mm={"pa_mpvpe_mm": 45.0, "pa_mpvpe_hand_mm": 12.0},
     ),
 }
-"""By the name that users type."""
+"""Models by the name that users type."""
 
 
 def parse_model(about: str | None, arguments: Sequence[str] | None) -> tuple[str, list[str]]:
@@ -105,5 +106,5 @@ def parse_model(about: str | None, arguments: Sequence[str] | None) -> tuple[str
 
 
 def aims_of(name: str) -> Mapping[str, float]:
-    """What a model of this name, as in result lines, is to reach."""
+    """The target errors of a model, by its name in result lines."""
     return next(model.aims_mm for model in BUNDLED.values() if model.name == name)

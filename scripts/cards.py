@@ -1,5 +1,6 @@
-"""Parts of a model card besides its tables of errors, as Markdown: the training data, and the cost of merging
-compared with the published model."""
+"""Further parts of a model card, as Markdown: the training data, and the cost of merging compared with the
+published model.
+"""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ ERROR = "pa_mpvpe_mm"
 
 
 def show_training(record: Mapping[str, Any]) -> str:
-    """A row for every stage of a `*.training.json`, and below it how the whole was made."""
+    """A row for every stage of a `*.training.json`, and below the table how the model was made."""
     columns = (
         "stage",
         "blocks",
@@ -21,7 +22,7 @@ def show_training(record: Mapping[str, Any]) -> str:
         "different scenes",
         "varied",
         "seed",
-        "turned at most",
+        "largest rotation",
         "hours",
     )
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
@@ -68,16 +69,16 @@ def read_published(path: Path, model: str) -> dict[str, float]:
 
 
 def show_contrast(runs: Sequence[Run], published: Mapping[str, float]) -> str:
-    """How much the error rises here and in the published figures, schedule by schedule.
+    """How much the error rises here and in the published figures, for each schedule.
 
-    If there are task tokens, the published runs merge them, so they have to be compared with `protect last`.
+    If there are task tokens, the published runs merge them, so they must be compared with `protect last`.
 
     Args:
         runs: lines of one model on one set, `off` among them.
         published: errors by schedule.
 
     Raises:
-        ValueError: see `arrange_runs`, or there are no published figures, or `off` is alone.
+        ValueError: see `arrange_runs`, or there are no published figures, or only `off`.
     """
     if "off" not in published:
         raise ValueError("the table of published figures has no 'off' for this model")
@@ -112,8 +113,9 @@ def _percent(run: Run, base: float) -> str:
 
 
 def _agreement(rises: Sequence[tuple[float, float]], way: str) -> str:
-    """In one sentence: at how many schedules the rise is smaller than published, and how similar the orders
-    are."""
+    """One sentence: at how many schedules the rise is smaller than published, and how similar the order of
+    schedules is.
+    """
     smaller = sum(ours < theirs for ours, theirs in rises)
     pairs = list(combinations(rises, 2))
     alike = sum((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in pairs)

@@ -1,4 +1,4 @@
-"""Measure bundled models again and compare the results with the figures of their cards.
+"""Measures bundled models again and compares the results with the figures of their cards.
 
     python scripts/check_cards.py                                  # the unpatched models, a few minutes
     python scripts/check_cards.py --model hamer --r off,10x16
@@ -25,13 +25,13 @@ ERRORS = ("pa_mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_hand_mm", "pa_mpvpe_face_mm")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check as the command line says; returns the exit status."""
+    """Check with the options of the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--model", choices=BUNDLED, action="append", help="which of the bundled models; default: all")
-    add("--r", default="off", help="comma list of schedules that the card has")
+    add("--r", default="off", help="comma-separated list of schedules that the card has")
     given = parser.parse_args(arguments)
     problems = []
     for name in given.model or BUNDLED:
@@ -69,7 +69,7 @@ def compare(said: Mapping[str, Run], found: Mapping[str, Run], name: str) -> lis
     Args:
         said: lines of the card, by schedule.
         found: lines that were measured now.
-        name: of the model.
+        name: name of the model.
     """
     if not found:
         return ["eval.py measured nothing"]
@@ -80,7 +80,7 @@ def compare(said: Mapping[str, Run], found: Mapping[str, Run], name: str) -> lis
             continue
         card = said[schedule]
         if card["checkpoint_sha256"] != run["checkpoint_sha256"]:
-            problems.append(f"the card's figures of {schedule} are of other weights")
+            problems.append(f"the card's figures of {schedule} are for other weights")
         for error in (error for error in ERRORS if error in run):
             gap = abs(run[error] - card[error])
             sys.stdout.write(f"{name} {schedule} {error}: {run[error]:.3f}, on the card {card[error]:.3f}\n")

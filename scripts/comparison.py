@@ -1,4 +1,4 @@
-"""TMU and its controls at every schedule side by side, from the result lines of eval.py; also as Markdown."""
+"""Compares TMU and its controls at every schedule, from the result lines of eval.py; also as Markdown."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ Run = dict[str, Any]
 
 
 class Measure(NamedTuple):
-    """How a number of the result lines is written.
+    """How a number of the result lines is shown.
 
     Args:
-        title: what it is, with its unit.
-        digits: after the point.
-        error: whether less is better.
+        title: its description, with the unit.
+        digits: digits after the decimal point.
+        error: whether lower is better.
     """
 
     title: str
@@ -27,8 +27,8 @@ MEASURES = {
     "pa_mpvpe_mm": Measure("PA-MPVPE in mm", 2),
     "pa_mpvpe_hand_mm": Measure("PA-MPVPE of the hands in mm", 2),
     "pa_mpvpe_face_mm": Measure("PA-MPVPE of the head in mm", 2),
-    "error_box": Measure("distance to the landmarks over the box", 4),
-    "pck_20": Measure("PCK@0.2 (more is better)", 3, error=False),
+    "error_box": Measure("distance to the landmarks, relative to the box", 4),
+    "pck_20": Measure("PCK@0.2 (higher is better)", 3, error=False),
 }
 HIDDEN = {
     "wrist_mpvpe_mm": Measure("vertices with the wrists together, in mm", 2),
@@ -53,8 +53,10 @@ THESIS = (
 )
 """The published schedules, slowest first."""
 MAY_BE_NONE = "may be 0"
-NOTE = f"in brackets how much more than the unpatched model's {{base}}, with the 95 % interval of the paired \
-difference; *{MAY_BE_NONE}* where it holds 0"
+NOTE = (
+    f"in brackets the difference from the unpatched model's {{base}}, with the 95 % interval of the paired \
+difference; *{MAY_BE_NONE}* if it contains 0"
+)
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,13 @@ class RunGrid:
 
     @property
     def schedules(self) -> list[str]:
-        """All but `off`; those of the thesis in its order, then others as they came."""
+        """All except `off`; first those of the thesis in its order, then others in the order of the lines."""
         found = dict.fromkeys(schedule for schedule, _ in self.cells)
         return [s for s in THESIS if s in found] + [s for s in found if s not in THESIS]
 
     @property
     def ways(self) -> list[str]:
-        """Ways of merging that any schedule has."""
+        """Merging settings that at least one schedule has."""
         return [way for way in WAYS if any((schedule, way) in self.cells for schedule in self.schedules)]
 
     @property
@@ -92,15 +94,16 @@ class RunGrid:
         return [name for name in HIDDEN if all(name in run for run in runs)]
 
     def kept(self, schedule: str) -> int:
-        """Tokens left at the end."""
+        """Number of tokens left at the end."""
         return next(int(run["tokens_kept"]) for (name, _), run in self.cells.items() if name == schedule)
 
 
 def arrange_runs(runs: Sequence[Run]) -> RunGrid:
-    """Sort lines by schedule and way of merging.
+    """Arrange lines by schedule and merging setting.
 
     Args:
-        runs: lines of one model on one set; of several alike the last counts. `off` must be among them.
+        runs: lines of one model on one set, including `off`; of several lines with the same settings the last
+            is used.
 
     Raises:
         ValueError: the runs are of several models, weights, sets or number formats, or have no `off`.
@@ -111,7 +114,9 @@ def arrange_runs(runs: Sequence[Run]) -> RunGrid:
     }
     if len(settings) != 1:
         named = sorted({" on ".join(map(str, setting[:3])) for setting in settings})
-        raise ValueError(f"a comparison is of one model on one set, with the same weights; found {named}")
+        raise ValueError(
+            f"a comparison needs lines of one model on one set, with the same weights; found {named}"
+        )
     cells: dict[tuple[str, str], Run] = {}
     for run in runs:
         for way, matches in WAYS.items():
@@ -119,12 +124,12 @@ def arrange_runs(runs: Sequence[Run]) -> RunGrid:
                 cells[run["schedule"], way] = run
     baseline = cells.get(("off", "TMU"))
     if baseline is None:
-        raise ValueError("a comparison needs the unpatched model: run eval.py with --r off, too")
+        raise ValueError("a comparison needs the unpatched model: also run eval.py with --r off")
     return RunGrid(baseline, {key: run for key, run in cells.items() if key[0] != "off"})
 
 
 def compare_runs(runs: Sequence[Run]) -> str:
-    """A table for each number of the runs: a row for every schedule, a column for every way of merging.
+    """A table for each number of the runs: a row for every schedule, a column for every merging setting.
 
     Raises:
         ValueError: see `arrange_runs`.
@@ -147,12 +152,12 @@ def compare_runs(runs: Sequence[Run]) -> str:
 
 
 def interval_of(run: Run, field: str, name: str) -> tuple[float, float] | None:
-    """An interval of a line; None in a line that has none, such as an old one.
+    """An interval of a line; None if the line has none, such as an old line.
 
     Args:
         run: the line.
         field: such as `interval_95` or `minus_off_interval_95`.
-        name: of the number.
+        name: name of the number.
     """
     found = (run.get(field) or {}).get(name)
     return None if found is None else (float(found[0]), float(found[1]))
@@ -170,7 +175,7 @@ def show_difference(value: float, interval: tuple[float, float] | None, digits: 
 def _note(found: RunGrid, name: str) -> str:
     base = f"{found.baseline[name]:.{_ALL[name].digits}f}"
     if not any(interval_of(run, "minus_off_interval_95", name) for run in found.cells.values()):
-        return f"in brackets how much more than the unpatched model's {base}"
+        return f"in brackets the difference from the unpatched model's {base}"
     own = interval_of(found.baseline, "interval_95", name)
     shown = "" if own is None else " ({:.{d}f} to {:.{d}f})".format(*own, d=_ALL[name].digits)
     return NOTE.format(base=base + shown)

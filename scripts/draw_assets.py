@@ -1,11 +1,11 @@
-"""Draw the pictures of assets/ that come from SynthHand and SynthBody: sheets of poses, sample photographs.
+"""Draws the pictures of assets/ that show SynthHand and SynthBody: sheets of poses, sample pictures.
 
 Run it as:
 
     python scripts/draw_assets.py              # assets/synthhand.png, synthbody.png, samples*/*.jpg
     python scripts/draw_assets.py --varied     # assets/synthhand_varied.jpg and synthbody_varied.jpg only
     bash scripts/demo.sh --tokens
-    python scripts/draw_assets.py --demo_out demo_out     # assets/hamer_5x20.jpg from what the demo wrote
+    python scripts/draw_assets.py --demo_out demo_out/HaMeR     # assets/hamer_5x20.jpg from these results
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ BODY_SHEET = (
     "pointing", "bowing",
 )  # fmt: skip
 BODY_PIXELS_PER_M = 145.0
-VARIED_SEED = 5  # of the sheets of varied training pictures
-BODY_SEED = 11  # of clothes and light on the sheet
+VARIED_SEED = 5  # seed of the sheets of varied training pictures
+BODY_SEED = 11  # seed of clothes and light on the sheet
 # Scenes of seed 77 in which hand and posture are easy to see; negative numbers are mirrored into left hands.
 SAMPLES = (2, -21, 18, -23, 33, 7)
 PEOPLE = (1, 3, 4, 6, 11, 13)  # scenes of the same seed in which the posture is easy to see
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8], quality: int = 88) -> None:
-    """Write a BGR picture in the format that the suffix names; `quality` is that of JPEG."""
+    """Write a BGR picture in the format of the suffix; `quality` is for JPEG."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else []
     with replacing(path) as beside:
         if not cv2.imwrite(str(beside), picture, options):
@@ -94,7 +94,7 @@ def draw_sheet(path: Path, seed: int) -> None:
 
 
 def body_scene(name: str, turn_deg: float, seed: int) -> BodyScene:
-    """A named posture of the average person, turned about the vertical axis."""
+    """A named posture of the average person, rotated about the vertical axis."""
     body, lean_deg = body_posture(name)
     turn = UPRIGHT * Rotation.from_euler("xy", [lean_deg, turn_deg], degrees=True)
     zeros = np.zeros(10, np.float32)
@@ -159,7 +159,9 @@ def draw_people(folder: Path, indices: Sequence[int] = PEOPLE) -> None:
 
 
 def draw_readme(demo_out: Path, path: Path, names: Sequence[str] = README_HANDS) -> None:
-    """From the demo's output: crop, mesh over it, groups of tokens after the last merge; one row per hand."""
+    """A figure from the demo's output: crop, mesh over it, groups of tokens after the last merge; one row per
+    hand.
+    """
     rows = []
     for name in names:
         hand = cv2.imread(str(demo_out / f"{name}_0.png"))
@@ -175,13 +177,19 @@ def draw_readme(demo_out: Path, path: Path, names: Sequence[str] = README_HANDS)
 
 
 def main() -> None:
-    """Draw what the command line asks for."""
+    """Draw the pictures that the command line selects."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to")
-    parser.add_argument("--seed", type=int, default=30, help="of skin and light on the hand's sheet")
-    parser.add_argument("--demo_out", type=Path, help="draw hamer_5x20.jpg from what the demo wrote here")
-    parser.add_argument("--varied", action="store_true", help="only draw 32 hands, 16 people of --variety 1")
+    parser.add_argument("--seed", type=int, default=30, help="seed of skin and light on the hand's sheet")
+    parser.add_argument(
+        "--demo_out", type=Path, help="draw hamer_5x20.jpg from the demo's results in this folder"
+    )
+    parser.add_argument(
+        "--varied",
+        action="store_true",
+        help="draw only the sheets of 32 hands and 16 people with --variety 1",
+    )
     args = parser.parse_args()
     if args.varied:
         draw_varied(args.out / "synthhand_varied.jpg", args.out / "synthbody_varied.jpg")

@@ -1,17 +1,16 @@
-"""Measure everything that is published about a bundled model, and write the results to where they are
-published.
+"""Measures everything that is published about a bundled model, and writes the results to the published files.
 
     python scripts/evaluate_bundled.py --model hamer --photos ~/photographs
 
-It measures: TMU at every schedule of the thesis, with its speed; the controls, for accuracy only (merge-only,
-random pairs and, for models with task tokens, `--protect last`); a few schedules on the set with a
-photograph-like appearance; all of these on a folder of photographs, if one is given and the model estimates
-hands; and how similar tokens are. The result lines go to `assets`, the figures are drawn, and the tables of
-the READMEs and cards are filled. The same command continues after an interruption. Commit code and weights
+It measures: TMU at every schedule of the thesis, with speed; the controls, accuracy only (merge-only, random
+pairs and, for models with task tokens, `--protect last`); a few schedules on the set with a photograph-like
+appearance; all of these on a folder of photographs, if one is given and the model estimates hands; and how
+similar tokens are. It writes the result lines to `assets`, draws the figures, and fills the tables of the
+READMEs and cards. Running the same command again continues after an interruption. Commit code and weights
 first: every line names its commit.
 
-Speed is measured with nothing else running; several controls run at a time, with one thread each. No name of
-a photograph is published.
+Speed is measured while nothing else runs; several controls run at a time, with one thread each. Names of
+photographs are not published.
 """
 
 import argparse
@@ -39,7 +38,9 @@ VARIED = "off,5x20,10x16"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate as the command line says; returns the exit status, that of the first program that fails."""
+    """Evaluate with the options of the command line; returns the exit status of the first program that
+    fails.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,10 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--model", choices=BUNDLED, required=True, help="which of the bundled models")
     add("--photos", type=Path, metavar="DIR", help="folder of photographs of hands")
     add(
-        "--r", default=",".join(THESIS), help="comma list of schedules, off among them; default: the thesis's"
+        "--r",
+        default=",".join(THESIS),
+        help="comma-separated list of schedules that includes off; default: those of the thesis",
     )
     add("--rounds", type=int, default=10, help="timed rounds per schedule")
-    add("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="controls measured at a time")
+    add("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="number of controls measured at a time")
     given = parser.parse_args(arguments)
     model = BUNDLED[given.model]
     photos = given.photos.resolve() if given.photos and model.photos else None
@@ -85,9 +88,9 @@ def run_all(model: Bundled, commands: Sequence[Sequence[str]], jobs: int) -> int
     """Run eval.py once for each set of flags; returns the first exit status that is not 0.
 
     Args:
-        model: whose folder it runs in.
-        commands: the flags.
-        jobs: how many at a time; with more than one, each has a single thread.
+        model: the model in whose folder it runs.
+        commands: sets of flags.
+        jobs: number of runs at a time; with more than one, each uses a single thread.
     """
     environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if jobs > 1 else {})}
 
@@ -100,7 +103,8 @@ def run_all(model: Bundled, commands: Sequence[Sequence[str]], jobs: int) -> int
 
 
 def publish(model: Bundled, dataset: str) -> None:
-    """Copy the lines of the bundled weights from the folder's results to `assets`, TMU and controls apart.
+    """Copy the lines of the bundled weights from the folder's results to `assets`, TMU and controls
+    separately.
 
     Raises:
         ValueError: there are no lines of these weights, or none of `off`.
@@ -110,9 +114,9 @@ def publish(model: Bundled, dataset: str) -> None:
     weights = file_sha256(model.checkpoint)
     runs = [run for run in lines if run["checkpoint_sha256"] == weights and run["limit"] is None]
     if not runs:
-        raise ValueError(f"{path} has no line of {model.weights} as it is now: run eval.py in {model.folder}")
+        raise ValueError(f"{path} has no line of the present {model.weights}: run eval.py in {model.folder}")
     newest = [run["dataset_sha256"] for run in runs if run["schedule"] == "off"][-1:]
-    # Lines with a speed last, so that they count.
+    # Lines with a speed come last, because the last line is used.
     runs = sorted(
         (run for run in runs if run["dataset_sha256"] in newest), key=lambda run: bool(run["speedup"])
     )
@@ -128,7 +132,7 @@ def publish(model: Bundled, dataset: str) -> None:
     if controls:
         write_lines(model.lines(f"{dataset}_controls"), controls)
     for commit in {str(run["commit"]) for _, run in cells if "dirty" in str(run["commit"])}:
-        sys.stderr.write(f"warning: {dataset} was measured with changes that are not committed ({commit})\n")
+        sys.stderr.write(f"warning: {dataset} was measured with uncommitted changes ({commit})\n")
 
 
 def write_lines(path: Path, runs: Sequence[Run]) -> None:
@@ -138,7 +142,7 @@ def write_lines(path: Path, runs: Sequence[Run]) -> None:
 
 
 def draw(model: Bundled, sets: Sequence[str]) -> int:
-    """Draw what the READMEs and the card show; returns the exit status."""
+    """Draw the figures of the READMEs and the card; returns the exit status."""
     status = 0
     for dataset in (name for name in sets if name != model.varied):
         files = [str(model.lines(dataset)), str(model.lines(f"{dataset}_controls"))]

@@ -1,6 +1,6 @@
-"""How the error of a bundled model fell with the number of training pictures, and what that predicts.
+"""Shows how the error of a bundled model fell with the number of training pictures, and what this predicts.
 
-    python scripts/forecast.py --model hamer          # what the files so far predict for the aims
+    python scripts/forecast.py --model hamer          # what the files so far predict for the target errors
     python scripts/forecast.py --model hamer --add    # measure the bundled weights, add them to the files
     python scripts/forecast.py --model hamer --add --checkpoint EARLIER.safetensors --pictures 379200
 
@@ -23,7 +23,7 @@ from comparison import MEASURES, Run
 from shared_tmu.files import write_text
 from shared_tmu.programs.console import run_program
 
-FLAT = 0.02  # an exponent below which nothing can be said of when an aim is met
+FLAT = 0.02  # below this exponent it cannot be predicted when a target is reached
 KEPT = (
     "model",
     "dataset",
@@ -37,40 +37,42 @@ KEPT = (
 
 
 class Power(NamedTuple):
-    """An error in millimetres that falls with a power of the pictures seen.
+    """An error in millimetres that falls with a power of the number of pictures.
 
     Args:
-        factor: the error after one picture.
-        exponent: how fast it falls.
+        factor: error after one picture.
+        exponent: how fast the error falls.
     """
 
     factor: float
     exponent: float
 
     def pictures_for(self, error_mm: float) -> float:
-        """After how many pictures the error is reached."""
+        """The number of pictures after which an error is reached."""
         return float((self.factor / error_mm) ** (1.0 / self.exponent))
 
 
 def fit_power(points: Sequence[tuple[float, float]]) -> Power:
-    """The power law through pairs of pictures and errors, by least squares of their logarithms.
+    """The power law for pairs of numbers of pictures and errors, by least squares of the logarithms.
 
     Raises:
         ValueError: fewer than two different numbers of pictures.
     """
     if len({pictures for pictures, _ in points}) < 2:
-        raise ValueError("a forecast needs two files that saw different numbers of pictures")
+        raise ValueError(
+            "a forecast needs at least two files that were trained on different numbers of pictures"
+        )
     pictures, errors = np.log(np.asarray(points, np.float64)).T
     slope, start = np.polyfit(pictures, errors, 1)
     return Power(float(np.exp(start)), float(-slope))
 
 
 def show_history(lines: Sequence[Run], aims: Mapping[str, float]) -> str:
-    """A row for every file, and below it what they predict, as Markdown.
+    """A row for every file, and below the table what they predict, as Markdown.
 
     Args:
-        lines: of one model, oldest first.
-        aims: errors to reach, by name, in millimetres.
+        lines: lines of one model, oldest first.
+        aims: target errors by name, in millimetres.
     """
     titles = {name: MEASURES[name].title.replace(" in mm", " (mm)") for name in aims}
     head = ["file (sha256)", "pictures seen", *titles.values()]
@@ -84,15 +86,17 @@ def show_history(lines: Sequence[Run], aims: Mapping[str, float]) -> str:
 
 
 def predict(lines: Sequence[Run], name: str, aim_mm: float) -> str:
-    """In a sentence, how an error falls and when it would meet an aim, by all files and by the last two."""
+    """One sentence: how an error falls and when it would reach its target, from all files and from the last
+    two.
+    """
     points = [(line["pictures"], line[name]) for line in lines]
     title = MEASURES[name].title.replace(" in mm", "")
     if len(points) < 2:
-        return f"{title}: one file predicts nothing."
+        return f"{title}: one file is not enough for a prediction."
     told = []
     for some, whose in ((points, "all files"), (points[-2:], "the last two")):
         power = fit_power(some)
-        when = "no end of it"
+        when = "not predictable"
         if power.exponent > FLAT:
             when = f"{aim_mm:g} mm after about {rounded(power.pictures_for(aim_mm))} pictures"
         told.append(f"{power.exponent:.2f} by {whose} ({when})")
@@ -100,7 +104,7 @@ def predict(lines: Sequence[Run], name: str, aim_mm: float) -> str:
 
 
 def rounded(count: float) -> str:
-    """A large number to two digits, in words from a million on."""
+    """A large number rounded to two digits, with the word million from a million on."""
     for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
         if count >= size:
             return f"{float(f'{count / size:.2g}'):g} {word}"
@@ -116,7 +120,7 @@ def read_history(path: Path) -> list[Run]:
 
 
 def add(model: Bundled, checkpoint: Path | None, pictures: int | None) -> int:
-    """Measure a file without merging and put its line into the history; returns the exit status."""
+    """Measure a file without merging and add its line to the history; returns the exit status."""
     if pictures is None:
         record = model.checkpoint.with_suffix(".training.json")
         pictures = pictures_of(json.loads(record.read_text(encoding="utf-8")))
@@ -134,29 +138,32 @@ def add(model: Bundled, checkpoint: Path | None, pictures: int | None) -> int:
 
 
 def pictures_of(record: Mapping[str, Run]) -> int:
-    """Pictures that a training record tells of, with those of the files that training went on from.
+    """Number of pictures in a training record, including those of the files from which training continued.
 
     Raises:
-        ValueError: it went on from a file whose pictures the record does not know.
+        ValueError: training continued from a file whose number of pictures is not recorded.
     """
     total = record["total"]
     before = total.get("images_seen_before")
     if before is None:
         raise ValueError(
-            "how much the files had seen that training went on from is not recorded: give --pictures"
+            "the training record does not give the number of pictures of the file from which training "
+            "continued: give --pictures"
         )
     return int(total["images_seen"]) + int(before)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Tell or add as the command line says; returns the exit status."""
+    """Show or extend the history with the options of the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", choices=BUNDLED, required=True, help="which of the bundled models")
     parser.add_argument("--add", action="store_true", help="measure a file on held-out pictures and add it")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the bundled weights")
-    parser.add_argument("--pictures", type=int, help="seen in training; default: by the training record")
+    parser.add_argument(
+        "--pictures", type=int, help="number of pictures in training; default: from the training record"
+    )
     given = parser.parse_args(arguments)
     model = BUNDLED[given.model]
     try:

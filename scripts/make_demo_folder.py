@@ -1,12 +1,12 @@
-"""Make a folder of photograph-like pictures with several SynthHand hands each, and a boxes file: work for
-demo.py.
+"""Makes a folder of photograph-like pictures with several SynthHand hands each, and a boxes file, as input
+for demo.py.
 
 Run it as:
 
     python scripts/make_demo_folder.py --out data/demo_folder --count 200
 
-It writes 0000.jpg, 0001.jpg, ... and boxes.json, which demo.py takes with --boxes. The same arguments give
-the same bytes; a second run makes only what is missing.
+It writes 0000.jpg, 0001.jpg, ... and boxes.json, which demo.py reads with --boxes. The same arguments give
+the same bytes; a second run makes only missing files.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from shared_tmu.synth.background import background
 from shared_tmu.synth.generator import draw
 from shared_tmu.synth.scene import Difficulty, sample_scene
 
-SEED = 2_000_003  # of neither training nor evaluation
+SEED = 2_000_003  # used neither in training nor in evaluation
 SIZES_PX = ((1600, 1200), (1200, 1600), (1920, 1080), (1280, 960))
 CELL_PX = 400
-"""Pictures are divided into cells of about this side; a cell holds one hand at most."""
+"""Side of the cells into which pictures are divided; a cell holds at most one hand."""
 
 MAX_HANDS = 5
 JPEG_QUALITY = 92
@@ -44,8 +44,8 @@ def compose(seed: int, index: int) -> tuple[NDArray[np.uint8], list[dict[str, An
     """One picture of a sequence: a background with 1 to 5 hands, right and left.
 
     Args:
-        seed: names the sequence.
-        index: which of its pictures; the same arguments give the same picture.
+        seed: selects the sequence.
+        index: number of the picture in it; the same arguments give the same picture.
 
     Returns:
         BGR `[H, W, 3]`, and the entries of the boxes file.
@@ -70,7 +70,9 @@ def compose(seed: int, index: int) -> tuple[NDArray[np.uint8], list[dict[str, An
 def _paste(
     canvas: NDArray[np.float32], corner: tuple[int, int], side: int, scene: tuple[int, int], is_right: bool
 ) -> dict[str, Any]:
-    """Draw a hand into the square of `side` pixels at `corner` (x, y); its entry of the boxes file."""
+    """Draw a hand into the square of `side` pixels at `corner` (x, y); returns its entry for the boxes
+    file.
+    """
     picture = draw(sample_scene(*scene, PLAIN), side, side, side / 256)
     shown, on_hand = picture.image[..., ::-1], picture.part > 0
     if not is_right:
@@ -103,13 +105,13 @@ def _done(tasks: list[tuple[Path, int, int]], processes: int) -> Iterator[tuple[
 
 
 def make_folder(folder: Path, count: int, seed: int = SEED, processes: int = 1) -> Path:
-    """Make the pictures that are missing; the boxes file names all that are there, and is written last.
+    """Make the missing pictures; the boxes file names all existing pictures, and is written last.
 
     Args:
-        folder: made if needed.
+        folder: folder, created if needed.
         count: number of pictures.
-        seed: names the sequence.
-        processes: how many draw.
+        seed: selects the sequence.
+        processes: number of drawing processes.
 
     Returns:
         The boxes file.
@@ -130,19 +132,19 @@ def make_folder(folder: Path, count: int, seed: int = SEED, processes: int = 1) 
     try:
         for name, entries in tqdm(_done(tasks, processes), total=len(tasks), unit="img", disable=not tasks):
             known[name] = entries
-    finally:  # an interrupted run keeps what it made
+    finally:  # an interrupted run keeps its finished pictures
         write_text(path, json.dumps({name: known[name] for name in sorted(known)}, indent=1) + "\n")
     return path
 
 
 def main() -> None:
-    """Make what the command line asks for."""
+    """Make the folder with the options of the command line."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--out", type=Path, default=Path("data/demo_folder"), help="folder to write to")
     parser.add_argument("--count", type=int, default=200, help="number of pictures")
-    parser.add_argument("--seed", type=int, default=SEED, help="names the sequence of pictures")
-    parser.add_argument("--processes", type=int, default=1, help="processes that draw")
+    parser.add_argument("--seed", type=int, default=SEED, help="seed of the sequence of pictures")
+    parser.add_argument("--processes", type=int, default=1, help="number of drawing processes")
     args = parser.parse_args()
     if args.count < 1 or args.processes < 1:
         parser.error("--count and --processes must be at least 1")

@@ -1,4 +1,4 @@
-"""Draw training pictures before training, on all cores; training draws missing pictures itself.
+"""Draws training pictures before training, on all cores; training itself draws missing pictures.
 
 Run it as:
 
@@ -24,18 +24,27 @@ KINDS = {"hand": HAND, "body": BODY}
 
 
 def main() -> None:
-    """Draw what is missing."""
+    """Draw the missing pictures."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--of", choices=KINDS, default="hand", help="what the pictures show")
     parser.add_argument("--cache", type=Path, default=Path("data/cache"), help="folder of the shards")
     parser.add_argument("--count", type=int, default=20000, help="number of pictures")
-    parser.add_argument("--seed", type=int, default=1, help="names the sequence of scenes")
-    parser.add_argument("--max-turn", type=float, default=180.0, help="degrees away from an upright back")
-    parser.add_argument("--clutter", type=float, default=1.0, help="0 plain background, 1 everything")
-    parser.add_argument("--degrade", type=float, default=1.0, help="0 clean pictures, 1 blur and noise")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the sequence of scenes")
+    parser.add_argument(
+        "--max-turn",
+        type=float,
+        default=180.0,
+        help="largest rotation away from the upright back of the hand, degrees",
+    )
+    parser.add_argument(
+        "--clutter", type=float, default=1.0, help="0 for plain background, 1 for full clutter"
+    )
+    parser.add_argument(
+        "--degrade", type=float, default=1.0, help="0 for clean pictures, 1 for blur and noise"
+    )
     parser.add_argument("--variety", type=float, default=0.0, help="share of photograph-like pictures, 0..1")
-    parser.add_argument("--processes", type=int, default=1, help="processes that draw")
+    parser.add_argument("--processes", type=int, default=1, help="number of drawing processes")
     args = parser.parse_args()
     difficulty = Difficulty(args.max_turn, args.clutter, args.degrade, args.variety)
     shards = make_shards(args.cache, args.seed, args.count, difficulty, args.processes, KINDS[args.of])

@@ -1,14 +1,16 @@
-"""Measure what masks change for a bundled model: errors, orientation, scale, stability, and what masks cost.
+"""Measures the effect of masks on a bundled model: errors, orientation, scale, stability, and the cost of
+masks.
 
     python scripts/measure_masks.py --model hamer
     python scripts/measure_masks.py --model hamer --limit 1000 --photos ~/photographs
 
-Runs eval.py with every mask at 5x20, 8x16, 12x8+6x8 and 10x16 beside the unpatched model and plain TMU, and
+Runs eval.py with every mask at 5x20, 8x16, 12x8+6x8 and 10x16, with the unpatched model and plain TMU, and
 some masks by the rule `background first` at two of these schedules: on the first samples of the model's own
 set, and on a folder of photographs, if one is given and the model estimates hands. Writes
-`assets/<model>_masks.jsonl` and fills the tables of the READMEs. The same command goes on after a stop.
+`assets/<model>_masks.jsonl` and fills the tables of the READMEs. Running the same command again continues
+after an interruption.
 
-On photographs `landmarks` are also what judges the predictions: read `box`, `probe` and `none` there.
+On photographs the `landmarks` also score the predictions, so compare only `box`, `probe` and `none` there.
 """
 
 import argparse
@@ -36,17 +38,26 @@ NO_TRUE_KEYPOINTS = ("smplest-x",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure as the command line says; returns the exit status."""
+    """Measure with the options of the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--model", choices=BUNDLED, required=True, help="which of the bundled models")
     add("--photos", type=Path, metavar="DIR", help="folder of photographs of hands")
-    add("--r", default=SCHEDULES, help=f"comma list of schedules beside off; default: {SCHEDULES}")
+    add(
+        "--r",
+        default=SCHEDULES,
+        help=f"comma-separated list of schedules in addition to off; default: {SCHEDULES}",
+    )
     add("--r_first", default=SCHEDULES_FIRST, help="the same by the rule background first")
-    add("--limit", type=int, default=200, help="samples of the set that makes itself; default: 200")
-    add("--stability", type=int, default=24, help="samples whose box is moved by a pixel; default: 24")
+    add("--limit", type=int, default=200, help="number of samples of the generated set; default: 200")
+    add(
+        "--stability",
+        type=int,
+        default=24,
+        help="number of samples whose box is moved by a pixel; default: 24",
+    )
     add("--rounds", type=int, default=0, help="timed rounds per schedule; default: 0, not timed")
     given = parser.parse_args(arguments)
     model = BUNDLED[given.model]
@@ -76,7 +87,7 @@ def by_schedule(order: Sequence[str]) -> Callable[[Run], int]:
 
 
 def masks_for(name: str, *, with_truth: bool) -> list[str]:
-    """Masks that a bundled model's set, or photographs, can have; `none` first."""
+    """Masks that are available for a bundled model's set, or for photographs; `none` first."""
     subject = "body" if name in NO_TRUE_KEYPOINTS else "hand"
     names = mask_names(MaskPlace(subject, has_truth=with_truth, is_video=False))
     return [name for name in (*names, DEFAULT) if name != "keypoints" or subject == "hand"]

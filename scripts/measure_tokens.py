@@ -1,10 +1,11 @@
-"""Measure how similar the tokens of a bundled model are in each block, and how much each block changes them.
+"""Measures how similar the tokens of a bundled model are in each block, and how much each block changes them.
 
     python scripts/measure_tokens.py --model hamer
 
-Writes `assets/<model>_tokens.jsonl`, which the model cards show. Measured on the first 64 samples of our own
-rendered set, with `--r 5`: the mean cosine similarity of the keys of merging pairs, of random pairs and of
-task tokens; and, without a patch, the norm of what a block adds to its tokens, divided by their own norm.
+Writes `assets/<model>_tokens.jsonl`, which the model cards show. It measures on the first 64 samples of our
+own rendered set, with `--r 5`: the mean cosine similarity of the keys of merging pairs, of random pairs and
+of task tokens; and, without a patch, the norm of what a block adds to its tokens, divided by the norm of the
+tokens.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from shared_tmu.programs.console import run_program
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure as the command line says; returns the exit status."""
+    """Measure with the options of the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

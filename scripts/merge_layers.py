@@ -1,5 +1,5 @@
-"""Merge neighbouring layers of a model while its error stays within a bound (ECLM); the result is an ordinary
-model with fewer layers, for eval.py, demo.py and benchmarks by `--checkpoint`.
+"""Merges neighbouring layers of a model while its error stays within a bound (ECLM); the result is an
+ordinary model with fewer layers, which eval.py, demo.py and benchmarks load with `--checkpoint`.
 
     python scripts/merge_layers.py --model hamer --threshold 0.1
     python scripts/merge_layers.py --model wilor --threshold 0.5 --metric MPVPE --flush
@@ -20,7 +20,7 @@ from shared_tmu.programs.model_program import find_program
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Merge as the command line says; returns the exit status."""
+    """Merge with the options of the command line; returns the exit status."""
     name, more = parse_model(__doc__, arguments)
     return merging_layers.main(find_program(name), more)
 

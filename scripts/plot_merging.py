@@ -1,14 +1,14 @@
-"""Plot the effect of merging: error against schedule for TMU and its controls, beside the published rise.
+"""Plots the effect of merging: error against schedule for TMU and its controls, with the published rise.
 
     python scripts/plot_merging.py assets/hamer_synthhand.jsonl assets/hamer_synthhand_controls.jsonl \\
         --published --out assets/hamer_merging.png
     python scripts/plot_merging.py assets/hamer_photos.jsonl assets/hamer_photos_controls.jsonl \\
         --out assets/hamer_photos.png
 
-The lines are of one model on one set; each number in them gets a panel, with `off` as a line across it.
-Bands are 95 % bootstrap intervals: grey for `off` itself, coloured for the paired difference to it. With
---published a last panel shows the rise in per cent of `off`, here and in the thesis. Published TMU merges the
-task tokens of models that have any, so it has to be compared with *protect last*.
+The lines must belong to one model on one set; each number in them gets a panel, with `off` as a horizontal
+line. Bands are 95 % bootstrap intervals: grey for `off` itself, coloured for the paired difference from it.
+With --published a last panel shows the rise in per cent of `off`, here and in the thesis. Published TMU
+merges the task tokens of models that have any, so it must be compared with *protect last*.
 """
 
 import argparse
@@ -37,7 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("results", nargs="+", type=Path, help="JSON-lines files of eval.py")
-    add("--out", type=Path, default=Path("merging.png"), help="picture, by suffix: png, pdf, svg")
+    add(
+        "--out",
+        type=Path,
+        default=Path("merging.png"),
+        help="picture; the suffix gives the format: png, pdf, svg",
+    )
     add("--published", action="store_true", help=f"add a panel with the model's rise in {PUBLISHED.name}")
     given = parser.parse_args(arguments)
     try:
@@ -54,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def absolute_panel(found: RunGrid, name: str) -> Panel:
-    """One number of the lines at every schedule."""
+    """The panel of one number at every schedule."""
     base = float(found.baseline[name])
     lines = {way: _line(found, way, name, lambda more: base + more) for way in found.ways}
     control = found.baseline.get(f"{CONTROL}_{name}")
@@ -71,10 +76,11 @@ def absolute_panel(found: RunGrid, name: str) -> Panel:
 
 
 def relative_panel(found: RunGrid, published: dict[str, float]) -> Panel:
-    """The rise in per cent of `off`; random pairs are left out, since they would hide the rest.
+    """The panel of the rise in per cent of `off`; random pairs are left out, since their scale would hide the
+    rest.
 
     Raises:
-        InputError: nothing was published for the model, or the lines have no such error.
+        InputError: there are no published figures for the model, or the lines do not have this error.
     """
     if "off" not in published or ERROR not in found.baseline:
         raise InputError(f"{PUBLISHED.name} has nothing to compare with these lines: leave out --published.")
@@ -83,11 +89,11 @@ def relative_panel(found: RunGrid, published: dict[str, float]) -> Panel:
     lines = {way: _line(found, way, ERROR, lambda more: 100 * more / base) for way in ways}
     theirs = {s: 100 * (value / published["off"] - 1) for s, value in published.items() if s != "off"}
     lines["published"] = Line({s: rise for s, rise in theirs.items() if s in found.schedules})
-    return Panel("beside the published model of ViT-H size", "rise of PA-MPVPE, % of off", lines, 0.0)
+    return Panel("compared with the published model of ViT-H size", "rise of PA-MPVPE, % of off", lines, 0.0)
 
 
 def _line(found: RunGrid, way: str, name: str, place: Callable[[float], float]) -> Line:
-    """Differences to `off` and their intervals, each put where `place` says."""
+    """Differences from `off` and their intervals, each converted by `place`."""
     runs = {schedule: run for (schedule, used), run in found.cells.items() if used == way}
     values = {s: place(run[name] - found.baseline[name]) for s, run in runs.items()}
     bands = {s: interval_of(run, "minus_off_interval_95", name) for s, run in runs.items()}

@@ -1,9 +1,9 @@
-"""Plot error against speed from the result lines of eval.py, beside the published curve.
+"""Plots error against speed from the result lines of eval.py, with the published curve.
 
     python scripts/plot_tradeoff.py HaMeR_TMU/results/hamer-synthhand.jsonl
     python scripts/plot_tradeoff.py HaMeR_TMU/results/*.jsonl --published HaMeR --out tradeoff.pdf
 
-Bars are 95 % bootstrap intervals of the paired difference to `off`.
+Bars are 95 % bootstrap intervals of the paired difference from `off`.
 """
 
 import argparse
@@ -25,10 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("results", nargs="+", type=Path, help="JSON-lines files of eval.py")
     parser.add_argument(
-        "--out", type=Path, default=Path("tradeoff.png"), help="picture, by suffix: png, pdf, svg"
+        "--out",
+        type=Path,
+        default=Path("tradeoff.png"),
+        help="picture; the suffix gives the format: png, pdf, svg",
     )
     parser.add_argument("--published", metavar="MODEL", help=f"add MODEL's curve from {PUBLISHED.name}")
-    parser.add_argument("--absolute", action="store_true", help="show PA-MPVPE, not its increase over 'off'")
+    parser.add_argument(
+        "--absolute", action="store_true", help="show PA-MPVPE instead of its increase over 'off'"
+    )
     given = parser.parse_args(arguments)
     try:
         curves = read_results(given.results)

@@ -1,4 +1,4 @@
-"""Add up the JUnit reports of several pytest runs and close with one line in pytest's own form.
+"""Adds up the JUnit reports of several pytest runs and ends with one line in pytest's own form.
 
 scripts/test.sh runs pytest once per folder; the last lines of its output should still show every failure.
 """
@@ -36,7 +36,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("reports", type=Path, help="folder with the *.xml files of pytest --junitxml")
-    parser.add_argument("failed", nargs="*", help="names of steps that failed, listed before the last line")
+    parser.add_argument(
+        "failed", nargs="*", help="names of failed steps, which are listed before the last line"
+    )
     args = parser.parse_args()
 
     counts, bad, seconds = read_reports(args.reports)

@@ -1,4 +1,4 @@
-"""Cells of the tables: from a line of a results file to the text of one column."""
+"""Cells of the tables: convert a line of a results file to the text of one column."""
 
 from collections.abc import Callable
 from statistics import median
@@ -10,7 +10,7 @@ from shared_tmu.method_parts.protection import WEIGHT
 
 
 def is_absolute(run: Run) -> bool:
-    """Whether absolute times mean something: on a named GPU; those of a CPU are shown as ratios only."""
+    """Whether absolute times are shown: only on a named GPU; times on a CPU are shown as ratios."""
     return str(run["device"]).startswith("cuda")
 
 
@@ -25,7 +25,7 @@ def given(name: str, form: str) -> Callable[[Run], str]:
 
 
 def interval(name: str, form: str, of: str = "interval_95") -> Callable[[Run], str]:
-    """The text of a 95 % interval; nothing where a line has none."""
+    """The text of a 95 % interval; empty if a line has none."""
 
     def show(run: Run) -> str:
         found = interval_of(run, of, name)
@@ -40,7 +40,7 @@ def percent(name: str, form: str) -> Callable[[Run], str]:
 
 
 def merged(name: str, form: str) -> Callable[[Run], str]:
-    """The text of a field that says nothing about the unpatched model."""
+    """The text of a field that has no meaning for the unpatched model."""
     return lambda run: "" if run["schedule"] == "off" else field(name, form)(run)
 
 
@@ -69,7 +69,7 @@ def show_mask_cost(run: Run) -> str:
 
 
 def show_method(run: Run) -> str:
-    """The method, and how it differs from TMU."""
+    """The method, and how the setting differs from TMU."""
     if run["schedule"] == "off":
         return ""
     last = ["protect last"] if run["protect"] == "last" else []
@@ -83,16 +83,17 @@ def show_dtype(run: Run) -> str:
 
 
 def show_evaluated_speedup(run: Run) -> str:
-    """The speed-up of a line of eval.py. `off` is what the others are compared with, so it is 1.
+    """The speed-up of a line of eval.py. `off` is the reference, so its speed-up is 1.
 
-    Its own line holds the unpatched model timed twice, whose ratio is the noise of the timing.
+    The line of `off` itself holds the ratio of two timings of the unpatched model, which shows only the noise
+    of timing.
     """
     is_base = run["schedule"] == "off" and run["speedup"] is not None
     return "1" if is_base else field("speedup", "{:.2f}x")(run)
 
 
 def show_change(run: Run) -> str:
-    """How much more the error is than that of `off`, with the 95 % interval of the paired difference."""
+    """The difference of the error from that of `off`, with the 95 % interval of the paired difference."""
     if run["schedule"] == "off":
         return ""
     found = interval_of(run, "minus_off_interval_95", "pa_mpvpe_mm")
@@ -100,17 +101,17 @@ def show_change(run: Run) -> str:
 
 
 def show_speedup(run: Run) -> str:
-    """The speed-up, and whether there is none."""
-    return spread("speedup")(run) + ("" if run["pays"] else ": does not pay")
+    """The speed-up, with a note if there is none."""
+    return spread("speedup")(run) + ("" if run["pays"] else ": no speed-up")
 
 
 def show_ideal(run: Run) -> str:
-    """The ratio of FLOPs, and what share of it the speed-up reaches."""
+    """The ratio of FLOPs, and the share of it that the speed-up reaches."""
     return "" if run["schedule"] == "off" else f"{run['flop_ideal']:.2f}x ({100 * run['realised']:.0f} %)"
 
 
 def show_overhead(run: Run) -> str:
-    """Time over the slicing floor, less one, with quartiles, in per cent."""
+    """Time relative to the slicing floor minus one, with quartiles, in per cent."""
     if run["schedule"] == "off":
         return ""
     return "{:+.1f} % ({:+.1f} to {:+.1f})".format(
@@ -130,7 +131,7 @@ def show_latency(run: Run) -> str:
 
 
 def share(part: str) -> Callable[[Run], str]:
-    """The share of a part of the whole."""
+    """The share of a part in the whole."""
     return lambda run: f"{100 * run['shares'][part]:.1f} %" if part in run["shares"] else ""
 
 

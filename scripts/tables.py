@@ -1,4 +1,4 @@
-"""How lines of eval.py, of the benchmarks and of demo.py are shown: a table of columns for each kind."""
+"""How lines of eval.py, of the benchmarks and of demo.py are shown: the columns for each kind of line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,11 +34,12 @@ class TableKind:
     """How the lines of one kind are shown.
 
     Args:
-        identity: fields that tell runs apart; of several runs that agree in all of them only the last counts.
-        setting: those of them that all rows of a table share.
-        columns: title, and the text of a run.
-        context: fields written below a table.
-        optional: titles of columns that are left out where no row has text.
+        identity: fields that distinguish runs; of several runs that agree in all of them only the last is
+            used.
+        setting: those of these fields that all rows of a table share.
+        columns: title of each column, and the function that gives its text for a run.
+        context: fields that are written below a table.
+        optional: titles of columns that are left out if no row has text.
     """
 
     identity: tuple[str, ...]
@@ -229,7 +230,7 @@ TABLES = {
         context=("processor", "cpu_threads", "versions", "commit"),
     ),
 }
-"""By the `kind` of a line; those of eval.py have none."""
+"""Tables by the `kind` of a line; lines of eval.py have no kind."""
 
 BRIEF = TableKind(
     identity=TABLES["eval"].identity,
@@ -243,4 +244,4 @@ BRIEF = TableKind(
     ),
     context=("n", "processor"),
 )
-"""A few lines of eval.py for a page that only needs the outline."""
+"""A short table of a few lines of eval.py."""

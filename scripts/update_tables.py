@@ -1,13 +1,11 @@
-"""Fill the tables between `<!-- results:begin FILE -->` and `<!-- results:end -->` from JSON lines.
+"""Fills the tables between `<!-- results:begin FILE -->` and `<!-- results:end -->` from JSON lines.
 
-The lines are those that eval.py, `python -m shared_tmu.bench` and `demo.py --report` write. Several
-files in one block are shown side by side: TMU and its controls at every schedule; with `thesis_curves.csv` at
-the end, beside the published figures. `FILE brief=off,5x20` shows only those schedules, in few columns. A
-`*.training.json` shows what a model saw. A picture, followed by what it shows, stands for itself.
-
-Figures in the READMEs and model cards come from files, never from hands: each block names the results file it
-shows, relative to the Markdown file it stands in; a file that is not there yet shows as "not measured yet".
-After measuring:
+The lines are those that eval.py, `python -m shared_tmu.bench` and `demo.py --report` write. Several files in
+one block are compared: TMU and its controls at every schedule; with `thesis_curves.csv` at the end, also with
+the published figures. `FILE brief=off,5x20` shows only those schedules, in few columns. A `*.training.json`
+shows the training of a model. A picture, followed by its description, is shown as it is. Figures in the
+READMEs and model cards come from files and are never typed: each block names its results file, relative to
+the Markdown file; a file that does not exist yet is shown as "not measured yet". After measuring:
 
     python scripts/update_tables.py            rewrite the blocks
     python scripts/update_tables.py --check    write nothing; exit 1 if a block is out of date
@@ -41,16 +39,16 @@ TITLES = {
 
 
 class TableError(Exception):
-    """A results file that cannot be shown; the message says why."""
+    """A results file cannot be shown; the message says why."""
 
 
 def kind_of(run: Run) -> TableKind:
-    """How a line is shown."""
+    """The table for a line."""
     return TABLES[run.get("kind", "eval")]
 
 
 def read_results(path: Path) -> list[Run]:
-    """Return the runs of a JSON-lines file; of several runs of the same settings only the last.
+    """Return the runs of a JSON-lines file; of several runs with the same settings only the last.
 
     Raises:
         TableError: the file is empty, or a line is not a run.
@@ -77,7 +75,7 @@ def read_results(path: Path) -> list[Run]:
 
 
 def describe(run: Run, name: str) -> str:
-    """Write one value of what a run was measured with; empty if it is not recorded."""
+    """The text of one measuring condition of a run; empty if it is not recorded."""
     value = run.get("machine", {}).get(name) if name in ("processor", "cpu_threads") else run.get(name)
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
@@ -85,7 +83,7 @@ def describe(run: Run, name: str) -> str:
 
 
 def make_table(runs: list[Run], brief: TableKind | None = None) -> str:
-    """Return a Markdown table for each kind and setting, and below it what it was measured with.
+    """Return a Markdown table for each kind and setting, with the measuring conditions below it.
 
     Args:
         runs: lines of results files.
@@ -113,7 +111,7 @@ def make_table(runs: list[Run], brief: TableKind | None = None) -> str:
 
 
 def pick_schedules(runs: list[Run], wanted: str) -> list[Run]:
-    """The TMU lines of some schedules, in the order asked for.
+    """The TMU lines of some schedules, in the given order.
 
     Raises:
         ValueError: there is no line of one of them.
@@ -126,11 +124,11 @@ def pick_schedules(runs: list[Run], wanted: str) -> list[Run]:
 
 
 def show_block(words: list[str], folder: Path) -> str:
-    """What stands in a block: a table of one results file, a comparison of several, training, or a picture.
+    """The content of a block: a table of one results file, a comparison of several, training, or a picture.
 
     Args:
-        words: what the block names, relative to `folder`.
-        folder: of the Markdown file.
+        words: the files that the block names, relative to `folder`.
+        folder: folder of the Markdown file.
 
     Raises:
         TableError: a results file cannot be shown.
@@ -161,7 +159,7 @@ def show_block(words: list[str], folder: Path) -> str:
 
 
 def fill(path: Path) -> tuple[str, str]:
-    """Return the text of a Markdown file as it is, and as it should be.
+    """Return the present text of a Markdown file, and the text that it should have.
 
     Raises:
         TableError: a results file cannot be shown.
@@ -175,12 +173,14 @@ def fill(path: Path) -> tuple[str, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Rewrite or check the blocks; 0 if all are now right."""
+    """Rewrite or check the blocks; 0 if all are now up to date."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="*", type=Path, help="Markdown files; default: all READMEs and cards")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a block is stale")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if a block is out of date"
+    )
     args = parser.parse_args(argv)
     stale = False
     pages = [REPOSITORY / name for name in ("README.md", "assets/bench/README.md")]

@@ -90,7 +90,7 @@ def test_only_lines_of_the_weights_that_lie_there_are_published(toy):
     timed = [json.loads(line)["speedup"] for line in toy.lines("synthhand").read_text().splitlines()]
     assert timed == [1.5, 1.5]
     toy.checkpoint.write_bytes(b"other weights")
-    with pytest.raises(ValueError, match="has no line of toy"):
+    with pytest.raises(ValueError, match="has no line of the present toy"):
         evaluate_bundled.publish(toy, "synthhand")
 
 
@@ -129,7 +129,7 @@ def test_cards_of_other_weights_or_without_figures_are_found(toy, capsys):
     publish(toy, 10.0)
     toy.checkpoint.write_bytes(b"other weights")
     assert check_cards.main(["--model", "toy"]) == 1
-    assert "are of other weights" in capsys.readouterr().err
+    assert "are for other weights" in capsys.readouterr().err
     assert check_cards.main(["--model", "toy", "--r", "8x16"]) == 1
     assert "the card has no figures of 8x16" in capsys.readouterr().err
     (toy.folder / "eval.py").write_text("raise SystemExit(1)")

@@ -55,14 +55,15 @@ def test_controls_stand_beside_tmu(tmp_path: Path) -> None:
     text = page.read_text()
     assert "| `--r` | tokens kept | TMU | merge-only | protect last | random pairs |" in text
     assert (
-        "PA-MPVPE in mm, in brackets how much more than the unpatched model's 60.00 (58.00 to 62.00)," in text
+        "PA-MPVPE in mm, in brackets the difference from the unpatched model's 60.00 (58.00 to 62.00),"
+        in text
     )
     assert (
         "| 1 | 240 | 60.50 (+0.50, -0.25 to 1.00, may be 0) | - | 70.00 (+10.00, 9.00 to 11.00) | - |" in text
     )
     assert "| 5x20 | 172 | 62.00 (+2.00) | 64.00 (+4.00) | - | - |" in text
     assert "| 8x16 | 144 | - | - | - | 63.00 (+3.00) |" in text
-    assert "PA-MPVPE of the hands in mm, in brackets how much more than the unpatched model's 6.00:" in text
+    assert "PA-MPVPE of the hands in mm, in brackets the difference from the unpatched model's 6.00:" in text
     assert "| 5x20 | 172 | 6.20 (+0.20) | 6.40 (+0.40) | - | - |" in text
     assert "| 5x20 | 172 | 31.00 (+1.00) | 32.00 (+2.00) | - | - |" in text
     assert "hands: PA-MPVPE (mm) | head: PA-MPVPE (mm) |" in text  # the plain table of one file
@@ -128,7 +129,7 @@ def test_errors_of_a_comparison_are_said_with_the_files(
     page = write(tmp_path)
     (tmp_path / "controls.jsonl").write_text("".join(json.dumps(run) + "\n" for run in other))
     assert update_tables.main([str(page)]) == 1
-    assert "tmu.jsonl and controls.jsonl: a comparison is of one model" in capsys.readouterr().err
+    assert "tmu.jsonl and controls.jsonl: a comparison needs lines of one model" in capsys.readouterr().err
     assert "old" in page.read_text()
 
 

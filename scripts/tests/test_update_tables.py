@@ -118,7 +118,7 @@ def test_speed_is_shown_as_ratios_and_in_milliseconds_on_a_gpu_only(tmp_path: Pa
     assert MERGED.format("") + rest in on_cpu
     assert "| off | 192 | 2.40x (2.35-2.45) |  |  |  | 9.20x (9.10-9.30) |  | 25 |" in on_cpu
     assert on_cpu.count("10x16") == 1
-    assert "| 1x1 | 32 | 0.90x (0.80-1.00): does not pay | 2.43x |" in on_cpu
+    assert "| 1x1 | 32 | 0.90x (0.80-1.00): no speed-up | 2.43x |" in on_cpu
     assert " ms " not in on_cpu
     assert "processor: a CPU; threads: 2; rounds: 8; versions: torch 2; commit: abc." in on_gpu
     assert MERGED.format("5.00 | ") + rest in on_gpu

@@ -1,18 +1,18 @@
-"""Everything that is measured on a GPU, in one command that ends within 8 minutes.
+"""Runs everything that is measured on a GPU, in one command that ends within 8 minutes.
 
     python shared_tmu/benchmarks/gpu.py                                   kernels, speed, tests, targets
     python shared_tmu/benchmarks/gpu.py --dry --out_folder data/gpu        the same at tiny sizes on a CPU
 
-Every section is a process of its own with a time limit of its own, and writes each result as soon as it is
-measured: one that fails, or does not end, does not affect the others. Sections:
+Every section is a separate process with its own time limit, and writes each result as soon as it is measured:
+a section that fails, or does not end, does not affect the others. Sections:
 
     kernels             each Triton kernel against its torch reference, after its tests: gpu_kernels.jsonl
     throughput, latency ViT-H at batch 16 to 64 and 1, eager and in CUDA graphs: gpu_vit_h.jsonl
     tests               all tests that need a GPU
 
-The last lines compare the results with the targets; gpu.json has them too, and how the sections ended. The
-exit status is 0 if all sections succeeded and all targets are reached. `--only` repeats some sections; other
-results of the same commit are kept and counted too.
+The last lines compare the results with the targets; gpu.json also has this comparison, and how the sections
+ended. The exit status is 0 if all sections succeeded and all targets are reached. `--only` repeats some
+sections; other results of the same commit are kept and used too.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ LIMIT_S = 460.0  # of 8 minutes
 
 @dataclass(frozen=True)
 class Section:
-    """A command that is one part of the whole.
+    """One command of the whole run.
 
     Attributes:
-        name: what users type.
+        name: name that users type.
         command: program and arguments, run in the repository.
-        limit_s: stopped after so long.
-        environment: variables on top of this process's.
+        limit_s: time limit in seconds.
+        environment: environment variables in addition to this process's.
     """
 
     name: str
@@ -63,8 +63,8 @@ class Outcome:
 
     Attributes:
         section: its name.
-        status: `ok`, `failed`, `stopped` at its limit, or `left out` since the time was over.
-        seconds: that it took.
+        status: `ok`, `failed`, `stopped` at its limit, or `left out` because the total time was over.
+        seconds: time that it took.
     """
 
     section: str
@@ -73,7 +73,7 @@ class Outcome:
 
 
 def make_sections(folder: Path, is_dry: bool) -> list[Section]:
-    """The sections to run, the most important first; `is_dry` is for a CPU."""
+    """The sections to run, the most important first; `is_dry` is for trying them on a CPU."""
     python, device = sys.executable, "cpu" if is_dry else "cuda"
     suite, size = (TRIAL, "tiny") if is_dry else (GPU, "vit-h")
     kernels = (python, "shared_tmu/benchmarks/run.py", *(["widen"] if is_dry else []), "--device", device)
@@ -102,7 +102,7 @@ def make_sections(folder: Path, is_dry: bool) -> list[Section]:
 
 
 def run_section(section: Section, limit_s: float) -> Outcome:
-    """Run it in a process group of its own, which ends with it whatever happens."""
+    """Run a section in its own process group, which always ends with it."""
     sys.stdout.write(f"== {section.name}\n")
     sys.stdout.flush()
     start = time.monotonic()
@@ -121,7 +121,7 @@ def run_section(section: Section, limit_s: float) -> Outcome:
 
 
 def run_sections(sections: Sequence[Section], limit_s: float) -> list[Outcome]:
-    """Run all, one after the other, within a time for all together."""
+    """Run all sections, one after the other, within a total time."""
     end, outcomes = time.monotonic() + limit_s, []
     for section in sections:
         left = end - time.monotonic()
@@ -133,24 +133,37 @@ def run_sections(sections: Sequence[Section], limit_s: float) -> list[Outcome]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status says whether all went well and all targets are reached."""
+    """Run the command line; the exit status tells whether all sections succeeded and all targets are
+    reached.
+    """
     names = [section.name for section in make_sections(Path(), is_dry=False)]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--only", default=",".join(names), metavar="SECTIONS", help=f"comma list of {', '.join(names)}")
+    add(
+        "--only",
+        default=",".join(names),
+        metavar="SECTIONS",
+        help=f"comma-separated list of {', '.join(names)}",
+    )
     add("--out_folder", type=Path, default=ROOT / "assets" / "bench", help="default: assets/bench")
-    add("--limit", type=float, default=LIMIT_S, metavar="SECONDS", help="for all; default %(default)s")
-    add("--dry", action="store_true", help="tiny sizes, on a CPU: does everything run?")
+    add(
+        "--limit",
+        type=float,
+        default=LIMIT_S,
+        metavar="SECONDS",
+        help="time for all sections, in seconds; default %(default)s",
+    )
+    add("--dry", action="store_true", help="tiny sizes on a CPU, to check that everything runs")
     given = parser.parse_args(arguments)
     wanted, folder = given.only.split(","), given.out_folder.absolute()
     if unknown := [name for name in wanted if name not in names]:
-        parser.error(f"there is no section {unknown[0]!r}: use some of {', '.join(names)}")
+        parser.error(f"there is no section {unknown[0]!r}: choose from {', '.join(names)}")
     if not (given.dry or torch.cuda.is_available()):
         parser.error("there is no CUDA device here: use a machine with one, or --dry to try the command")
     if given.dry and folder == ROOT / "assets" / "bench":
-        parser.error("--dry measures nothing worth keeping: name another --out_folder")
+        parser.error("results of --dry must not replace real ones: choose another --out_folder")
     try:
         require_writable(folder / "gpu.json")
     except TMUError as error:

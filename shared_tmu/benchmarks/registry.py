@@ -1,7 +1,7 @@
-"""The kernels that `run.py` can time: one entry each, with the tests that must be green before.
+"""The kernels that `run.py` can time: one entry each, with the tests that must pass first.
 
-To add one: a function from device and dtype to cases, each of them two calls that compute the same, and a row
-in the table.
+To add one, write a function from device and dtype to cases, each with two calls that compute the same result,
+and add a row to the table.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Case:
     """One shape at which a kernel and its reference are compared.
 
     Attributes:
-        name: the shape, for people.
+        name: description of the shape.
         kernel: runs the kernel.
-        reference: computes the same in torch.
+        reference: computes the same result in torch.
     """
 
     name: str

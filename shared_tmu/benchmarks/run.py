@@ -1,9 +1,9 @@
-"""Time the GPU kernels against their torch references, each only after its own tests have passed.
+"""Times the GPU kernels against their torch references, each only after its own tests have passed.
 
     python shared_tmu/benchmarks/run.py                             every kernel, on the GPU
     python shared_tmu/benchmarks/run.py merge --dtype bfloat16,float32 --json assets/bench/gpu_kernels.jsonl
 
-Times are of the device, without launches: each call is captured ten times in a CUDA graph. Figures are the
+Times are device times, without launches: each call is captured ten times in a CUDA graph. Figures are the
 medians and quartiles of the ratios within the rounds. Without a GPU, the tests run in Triton's interpreter,
 and no speed is shown.
 """
@@ -36,7 +36,7 @@ Records = Iterator[dict[str, Any] | None]
 
 
 def verify(kernel: Kernel, device: torch.device) -> tuple[bool, str]:
-    """Run the kernel's tests on the device; whether they are green, and how many there were."""
+    """Run the kernel's tests on the device; returns whether they pass, and a report."""
     file, expression = kernel.tests
     environment = dict(os.environ) | ({} if device.type == "cuda" else {"TRITON_INTERPRET": "1"})
     command = [
@@ -54,7 +54,7 @@ def verify(kernel: Kernel, device: torch.device) -> tuple[bool, str]:
     ran = subprocess.run([*command, *selection], env=environment, capture_output=True, text=True, check=False)
     passed = re.search(r"(\d+) passed", ran.stdout)
     if ran.returncode == 0 and passed:
-        return True, f"{passed[1]} tests green"
+        return True, f"{passed[1]} tests passed"
     return False, ran.stdout[-4000:] + ran.stderr[-2000:]
 
 
@@ -94,7 +94,8 @@ def show_speed(
             try:
                 with torch.no_grad():
                     figures = time_case(case, device, rounds)
-            except Exception as error:  # Triton's, CUDA's and torch's have no common base; others go on
+            # errors of Triton, CUDA and torch have no common base class; other kernels continue
+            except Exception as error:
                 sys.stdout.write(f"  {dtype}, {case.name}: FAILED, {type(error).__name__}: {error}\n")
                 yield None
                 continue
@@ -107,21 +108,23 @@ def show_speed(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status says whether all tests are green and all cases were timed."""
+    """Run the command line; the exit status tells whether all tests passed and all cases were timed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=f"of {', '.join(KERNELS)}; default: all")
+    parser.add_argument(
+        "kernels", nargs="*", metavar="KERNEL", help=f"some of {', '.join(KERNELS)}; default: all"
+    )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
-    parser.add_argument("--dtype", default="bfloat16", help=f"comma list of {', '.join(DTYPES)}")
+    parser.add_argument("--dtype", default="bfloat16", help=f"comma-separated list of {', '.join(DTYPES)}")
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--json", type=Path, metavar="FILE", help="append one line per case")
     given = parser.parse_args(arguments)
     dtypes = given.dtype.split(",")
     if unknown := [name for name in given.kernels if name not in KERNELS]:
-        parser.error(f"there is no kernel {unknown[0]!r}: use some of {', '.join(KERNELS)}")
+        parser.error(f"there is no kernel {unknown[0]!r}: choose from {', '.join(KERNELS)}")
     if unknown := [name for name in dtypes if name not in DTYPES]:
-        parser.error(f"--dtype {unknown[0]!r}: use some of {', '.join(DTYPES)}")
+        parser.error(f"--dtype {unknown[0]!r}: choose from {', '.join(DTYPES)}")
     try:
         device, all_well = choose_device(given.device), True
     except InputError as error:

@@ -101,7 +101,7 @@ def test_nothing_measured_is_not_success(gpu, tmp_path, capsys):
     ("options", "message"),
     [
         (["--only", "warp"], "there is no section 'warp'"),
-        (["--dry"], "name another --out_folder"),
+        (["--dry"], "choose another --out_folder"),
         (["--dry", "--out_folder", "/proc/none"], "results cannot be written to"),
         pytest.param(
             [],

@@ -41,7 +41,7 @@ def test_no_speed_before_the_tests_are_green(runner, is_green, monkeypatch, caps
     case = runner.Case("one shape", lambda: None, lambda: None)
     kernel = runner.Kernel("a; b", ("test_kernels.py", ""), lambda device, dtype: iter([case]))
     monkeypatch.setattr(runner, "KERNELS", {"toy": kernel})
-    monkeypatch.setattr(runner, "verify", lambda kernel, device: (is_green, "1 tests green"))
+    monkeypatch.setattr(runner, "verify", lambda kernel, device: (is_green, "1 tests passed"))
     monkeypatch.setattr(runner, "time_case", time_case)
     monkeypatch.setattr(runner, "choose_device", torch.device)  # as if there were a GPU
     monkeypatch.setattr(runner, "describe_environment", lambda device, folder: {"commit": "abc"})
@@ -59,7 +59,7 @@ def test_a_case_that_breaks_takes_nothing_from_the_others(runner, monkeypatch, c
     cases = [runner.Case(name, lambda: None, lambda: None) for name in ("one", "two", "three")]
     kernel = runner.Kernel("a; b", ("test_kernels.py", ""), lambda device, dtype: iter(cases))
     monkeypatch.setattr(runner, "KERNELS", {"toy": kernel})
-    monkeypatch.setattr(runner, "verify", lambda kernel, device: (True, "1 tests green"))
+    monkeypatch.setattr(runner, "verify", lambda kernel, device: (True, "1 tests passed"))
     monkeypatch.setattr(runner, "time_case", time_case)
     monkeypatch.setattr(runner, "choose_device", torch.device)  # as if there were a GPU
     monkeypatch.setattr(runner, "describe_environment", lambda device, folder: {"commit": "abc"})
@@ -70,7 +70,7 @@ def test_a_case_that_breaks_takes_nothing_from_the_others(runner, monkeypatch, c
 
 
 def test_a_cpu_says_that_speed_needs_a_gpu(runner, monkeypatch, capsys):
-    monkeypatch.setattr(runner, "verify", lambda kernel, device: (True, "3 tests green"))
+    monkeypatch.setattr(runner, "verify", lambda kernel, device: (True, "3 tests passed"))
     assert runner.main(["merge", "--device", "cpu"]) == 0
     assert "its speed needs a GPU" in capsys.readouterr().out
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""How the demo merges: the flags that say it, and the search for `--r auto`."""
+"""The flags that set how the demo merges, and the search for `--r auto`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.schedule import Schedule
 
 _SOME = Schedule.parse("1")
-"""Stands for a schedule that is to be found."""
+"""Stands for a schedule that the demo searches."""
 
 
 def add_merging_flags(add: Callable[..., Any], program: ModelProgram) -> None:
     """Add what `read_merging` reads, by the `add_argument` of a parser or group."""
     about = "tokens to remove per layer: off, 5x20, 10x8+6x8, 0.9x12, total:98, ..."
     add("--r", default="5x20", help=f"{about}; {HELP}")
-    add("--method", default="tome", help=f"how tokens are matched: {METHOD_HELP}")
+    add("--method", default="tome", help=f"merge method: {METHOD_HELP}")
     add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
     add(
         "--no_unmerge",
@@ -41,9 +41,9 @@ def add_merging_flags(add: Callable[..., Any], program: ModelProgram) -> None:
     add(
         "--mask",
         default=AUTO,
-        help=f"what merges last: {names}; a+b: the first of them that is known of a crop; auto: "
+        help=f"which tokens merge last: {names}; a+b: the first of these that is known for a crop; auto: "
         f"{auto_mask(probe_beside(program.default_checkpoint), is_video=False)}, with previous for videos; "
-        "none: all tokens alike, as published TMU",
+        "none: all tokens alike, as in published TMU",
     )
     add_mask_flags(add)
     add_auto_flags(add, program)
@@ -56,7 +56,7 @@ def read_merging(program: ModelProgram, given: dict[str, Any]) -> tuple[Run, Bud
         How tokens merge; with a budget only the schedule is missing, and the mask is the one to try.
 
     Raises:
-        TMUError: a value that cannot be what it should be, or values that do not go together.
+        TMUError: a value is invalid, or values contradict each other.
     """
     text = given.pop("r")
     budget = Budget.parse(text) if Budget.is_one(text) else None
