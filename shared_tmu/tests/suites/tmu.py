@@ -13,6 +13,8 @@ from torch.utils._pytree import tree_flatten
 from shared_tmu import METHODS, Schedule
 from shared_tmu.errors import PatchError
 from shared_tmu.kernels import using
+from shared_tmu.masks import TokenProbe
+from shared_tmu.programs.mask_flags import probe_beside
 
 from .folders import ModelFolder
 from .waiting import shapes_without_numbers
@@ -50,6 +52,16 @@ class PatchSuite:
     @property
     def patch(self) -> Any:
         return self.folder.tmu.patch
+
+    def test_the_bundled_probe_is_for_the_bundled_weights(self) -> None:
+        program = self.folder.program
+        path = probe_beside(program.default_checkpoint)
+        probe, facts = TokenProbe.load(path)
+        model = program.load_model(None)
+        probe.require_fit(facts, program.estimates.vit(model), path)
+        assert facts.model == program.name
+        assert facts.measured["auc"] > 0.9
+        assert path.stat().st_size < 4000
 
     @pytest.mark.parametrize("method", METHODS)
     def test_off_and_removal_are_the_baseline(

@@ -40,7 +40,7 @@ _HELD_OUT = 0.25
 _BATCH = 16
 _PENALTY = 1e-3  # on the squared weights of standardised channels, per token
 _STEPS = 15
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("shared_tmu.training.probe")  # also where it is run as __main__
 
 
 @dataclass(frozen=True)
