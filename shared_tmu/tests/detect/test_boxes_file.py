@@ -54,7 +54,7 @@ def test_percent_are_taken_for_pixels_with_a_warning(caplog):
     assert not caplog.text
     for _ in range(3):
         assert len(detector.detect(PICTURE, "a.jpg").boxes) == 1
-    assert caplog.text.count("percent") == 1
+    assert caplog.text.count("per cent") == 1
     caplog.clear()
     entries["b.jpg"] = [{"box_xyxy": [31, 21, 166, 75], "is_right": True}]
     BoxesDetector(entries).detect(PICTURE, "a.jpg")

@@ -94,8 +94,8 @@ class BoxesDetector:
         if self._may_be_percent and min(width, height) > 2 * _PERCENT:
             self._may_be_percent = False
             _log.warning(
-                "all numbers of the boxes file are from 0 to 100: they are taken for pixels. If they are "
-                "percent, multiply x by %g and y by %g (for %d x %d pixels).",
+                "all numbers in the boxes file are from 0 to 100 and are read as pixels. If they are per "
+                "cent, multiply x by %g and y by %g (for %d x %d pixels).",
                 width / _PERCENT, height / _PERCENT, width, height,
             )  # fmt: skip
 
@@ -134,7 +134,7 @@ def _box(entry: dict[str, Any], width: int, height: int) -> tuple[float, float, 
         )
     if len(box) == 4 and 0 < max(map(abs, box)) <= _NORMALISED:
         raise InputError(
-            f"box {json.dumps(box)} is not in pixels: numbers from 0 to 1 look like parts of the image's "
+            f"box {json.dumps(box)} is not in pixels: numbers from 0 to 1 look like fractions of the image's "
             f"width and height; multiply x1 and x2 by {width}, y1 and y2 by {height}."
         )
     x1, y1, x2, y2 = check_box(box, width, height)
