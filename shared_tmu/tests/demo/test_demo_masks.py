@@ -160,7 +160,7 @@ def test_masks_that_cannot_be_are_refused(tmp_path):
         (("--mask", "previous"), "only videos have"),
         (("--mask", "probe"), "does not exist"),
         (("--mask", "box", "--probe", "p.safetensors"), "no mask reads it"),
-        (("--mask", "magic"), "use one of none, landmarks, box"),
+        (("--mask", "magic"), "use one of auto, none, landmarks, box"),
         (("--mask", "box", "--r", "off"), "needs merging, but --r is off"),
         (("--mask", "box", "--method", "dct"), "mixes all"),
     ):

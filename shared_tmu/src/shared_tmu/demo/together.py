@@ -42,7 +42,7 @@ def choose_demo_mask(asked: str, run: Run, place: MaskPlace, probe: Path) -> str
         return NO_MASK if is_useless else auto_mask(probe, is_video=place.is_video)
     if asked != NO_MASK and run.schedule.is_off:
         raise InputError(f"--mask {asked} needs merging, but --r is off: try --r 8x16.")
-    return choose_mask(asked, [run.method], place)
+    return choose_mask(asked, [run.method], place, also=(AUTO,))
 
 
 def with_mask(run: Run, given: dict[str, Any], program: ModelProgram) -> Run:

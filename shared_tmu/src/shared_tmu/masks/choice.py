@@ -57,19 +57,20 @@ class MaskChoice:
         return None, NO_MASK if self.read is None else self.read.name
 
 
-def find_masks(text: str, place: MaskPlace = ANYWHERE) -> MaskChoice:
-    """What a text such as `none`, `box` or `landmarks+probe` stands for.
+def find_masks(text: str, place: MaskPlace = ANYWHERE, also: tuple[str, ...] = ()) -> MaskChoice:
+    """The masks that a text such as `none`, `box` or `landmarks+probe` selects.
 
     Args:
-        text: what `--mask` was given.
-        place: where.
+        text: value of `--mask`.
+        place: where masks are needed.
+        also: further values that the caller accepts, for messages.
 
     Raises:
         InputError: no such row, one that cannot be had there, or one that would never be used.
     """
     if text == NO_MASK:
         return MaskChoice()
-    sources = tuple(_find(name, place) for name in text.split("+"))
+    sources = tuple(_find(name, place, also) for name in text.split("+"))
     for before, after in pairwise(sources):
         if before.reads_tokens:
             raise InputError(
@@ -81,8 +82,8 @@ def find_masks(text: str, place: MaskPlace = ANYWHERE) -> MaskChoice:
     return MaskChoice(sources)
 
 
-def _find(name: str, place: MaskPlace) -> MaskSource:
-    known = ", ".join(mask_names(place))
+def _find(name: str, place: MaskPlace, also: tuple[str, ...]) -> MaskSource:
+    known = ", ".join((*also, *mask_names(place)))
     found = MASKS.get(name)
     if found is None:
         joined = f"{NO_MASK!r} goes with no other" if name == NO_MASK else f"there is no mask {name!r}"

@@ -21,18 +21,19 @@ def add_mask_flags(add: Callable[..., Any]) -> None:
     add("--probe", type=named_path, metavar="FILE", help=_PROBE_HELP)
 
 
-def choose_mask(text: str, methods: Sequence[str], place: MaskPlace) -> str:
-    """A choice of masks such as `none`, `box` or `landmarks+probe`.
+def choose_mask(text: str, methods: Sequence[str], place: MaskPlace, also: tuple[str, ...] = ()) -> str:
+    """Check a choice of masks such as `none`, `box` or `landmarks+probe`.
 
     Args:
-        text: what was given.
-        methods: rows of the table of methods that would be told of it.
-        place: what is to be masked, and where.
+        text: the choice.
+        methods: rows of the table of methods that would use it.
+        place: what is masked, and where.
+        also: further choices that the caller accepts, for messages.
 
     Raises:
-        InputError: no such mask, or a method that has no groups of tokens to keep apart.
+        InputError: there is no such mask, or a method forms no groups of tokens that could be kept apart.
     """
-    if find_masks(text, place):
+    if find_masks(text, place, also):
         mixing = next((name for name in methods if find_method(name).mixes), None)
         if mixing is not None:
             raise InputError(
