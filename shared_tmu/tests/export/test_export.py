@@ -60,6 +60,19 @@ def test_names_nest_and_come_back() -> None:
             flatten_output(wrong)
 
 
+def test_what_onnx_has_no_operator_for_is_one_sentence(tmp_path: Path) -> None:
+    model = Nested().eval()
+    with (
+        shared_tmu.patch(model.backbone, "8x1", "atc", num_prefix_tokens=0),
+        pytest.raises(ExportError) as caught,
+    ):
+        export_onnx(model, images(2), tmp_path / "model.onnx")
+    assert str(caught.value) == (
+        "Nested cannot be exported: ONNX has no operator for 'shared_tmu.cluster', which it calls."
+    )
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("schedule", "prefix"), [("off", 0), ("8x2", 0), ("6x1+4x2", 18), ("8x2", 1)])
 def test_onnxruntime_gives_the_same(schedule: str, prefix: int, tmp_path: Path) -> None:
     model = Nested(prefix=prefix).eval()

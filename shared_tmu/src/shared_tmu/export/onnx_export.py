@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -108,7 +109,9 @@ def _translate(flat: _Flat, example: Mapping[str, Tensor], dynamic_batch: bool) 
                 verbose=False,
             )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-            raise ExportError(f"{type(flat.model).__name__} cannot be exported: {error}") from error
+            missing = re.search(r"No ONNX function found for <OpOverload\(op='([^']+)'", str(error))
+            reason = f"ONNX has no operator for {missing[1]!r}, which it calls." if missing else str(error)
+            raise ExportError(f"{type(flat.model).__name__} cannot be exported: {reason}") from error
 
 
 def _output_names(traced: torch.export.ExportedProgram) -> list[str]:
