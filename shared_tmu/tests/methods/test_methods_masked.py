@@ -70,6 +70,23 @@ def test_masked_tokens_are_spared_while_there_are_others(method, prefix, vit):
 
 
 @EVERY
+@pytest.mark.parametrize("prefix", [0, 1])
+@torch.no_grad()
+def test_masks_with_weights(method, prefix, vit):
+    """Heavy ones spare tokens as flags do, and none at all are no mask."""
+    x, mask = torch.randn(2, prefix + 40, 32), masks("few", prefix + 40)
+    _, route = run(vit, x, schedule_for(method, 4), method, prefix, mask=mask * 8.0)
+    check(route, prefix)
+    _, plain = run(vit, x, schedule_for(method, 4), method, prefix)
+    _, light = run(vit, x, schedule_for(method, 4), method, prefix, mask=mask * 0.0)
+    assert route.num_slots == plain.num_slots == light.num_slots
+    if isinstance(route, MergePlan) and METHODS[method].removes:
+        assert torch.equal(light.source_map, plain.source_map)
+        assert (route.source_map[mask] >= 0).all()
+        assert route.sizes().gather(1, route.source_map.clamp_min(0))[mask].eq(1).all()
+
+
+@EVERY
 @torch.no_grad()
 def test_background_first(method, vit):
     """Where too few others are left, spared tokens go as well: counts stay, results are sound."""

@@ -25,7 +25,7 @@ from torch import Tensor
 from ..errors import MissingDependencyError
 from ..method_parts.reductions import Merge, Route
 from ..method_parts.seen import Seen
-from ..plans.matching import APART, normalise
+from ..plans.matching import APART, lower, normalise
 from ..plans.ops import merge
 from ..plans.plan import MergePlan
 
@@ -58,20 +58,20 @@ def plan_atc(seen: Seen, r: int, linkage: Linkage = "average") -> Merge:
         linkage: distance of two clusters.
     """
     (batch, num_tokens), prefix = seen.shape, seen.num_prefix_tokens
-    flags = None if seen.protected is None else seen.protected[:, prefix:]
-    labels = _cluster(seen.metric[:, prefix:].detach(), flags, num_tokens - prefix - r, linkage)
+    mask = None if seen.mask is None else seen.mask[:, prefix:]
+    labels = _cluster(seen.metric[:, prefix:].detach(), mask, num_tokens - prefix - r, linkage)
     first = torch.arange(prefix, device=labels.device).expand(batch, -1)
     plan = MergePlan(torch.cat([first, labels + prefix], dim=1), num_tokens - r, validate=False)
     return Merge(plan) if seen.proportional else Unweighted(plan)
 
 
 @torch.library.custom_op("shared_tmu::cluster", mutates_args=())
-def _cluster(metric: Tensor, protected: Tensor | None, num_clusters: int, linkage: str) -> Tensor:
+def _cluster(metric: Tensor, mask: Tensor | None, num_clusters: int, linkage: str) -> Tensor:
     """An operator, so that compiled graphs see through the call: `[B, N, D]` to labels `[B, N]` int64."""
     labels = [
         cluster_image(
             metric[image].double().cpu(),
-            None if protected is None else protected[image].cpu(),
+            None if mask is None else mask[image].cpu(),
             num_clusters,
             linkage,
         )
@@ -82,18 +82,16 @@ def _cluster(metric: Tensor, protected: Tensor | None, num_clusters: int, linkag
 
 
 @_cluster.register_fake
-def _(metric: Tensor, protected: Tensor | None, num_clusters: int, linkage: str) -> Tensor:
+def _(metric: Tensor, mask: Tensor | None, num_clusters: int, linkage: str) -> Tensor:
     return metric.new_empty(metric.shape[:2], dtype=torch.int64)
 
 
-def cluster_image(
-    metric: Tensor, protected: Tensor | None, num_clusters: int, linkage: str = "average"
-) -> Tensor:
+def cluster_image(metric: Tensor, mask: Tensor | None, num_clusters: int, linkage: str = "average") -> Tensor:
     """The cluster of every token of an image, numbered by first appearance, `[N]` int64.
 
     Args:
         metric: `[N, D]`, float64.
-        protected: `[N]` bool.
+        mask: tokens to protect, `[N]` bool or float, see `plans.matching.lower`.
         num_clusters: how many are left, 1 to N.
         linkage: distance of two clusters.
 
@@ -104,9 +102,10 @@ def cluster_image(
     if num_clusters >= count:
         return torch.arange(count)
     unit = normalise(metric)
-    distance = 1 - unit @ unit.T
-    if protected is not None:
-        distance = distance + APART * (protected.unsqueeze(1) | protected.unsqueeze(0))
+    cosine = unit @ unit.T
+    if mask is not None:
+        cosine = lower(cosine[None], mask[None], mask[None])[0]
+    distance = 1 - cosine
     row, column = torch.triu_indices(count, count, 1)
     pairs = distance[row, column].nan_to_num(3 * APART, 3 * APART, 3 * APART)
     # members of every cluster; a pair of clusters becomes the next one

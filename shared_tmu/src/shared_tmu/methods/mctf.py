@@ -28,7 +28,7 @@ from ..dtypes import sum_dtype
 from ..limits import Limit
 from ..method_parts.reductions import Planned
 from ..method_parts.seen import Seen
-from ..plans.matching import APART, halves, normalise, without_autocast
+from ..plans.matching import halves, lower, normalise, without_autocast
 from ..plans.ops import merge, take
 from ..plans.plan import MergePlan
 from ..plans.sorting import sort_stably
@@ -97,9 +97,9 @@ def plan_mctf(
     size = torch.ones_like(received) if seen.size is None else seen.size.to(received.dtype)
     taus = tau_sim, tau_info, tau_size
     score = score_pairs(seen.x.detach(), received.detach(), size, taus, seen.num_prefix_tokens)
-    if seen.protected is not None:
-        of_sources, of_targets = halves(seen.protected, seen.num_prefix_tokens)
-        score = score - APART * (of_sources.unsqueeze(2) | of_targets.unsqueeze(1))
+    if seen.mask is not None:
+        mask = seen.mask if seen.mask.dtype == torch.bool else seen.mask / 2  # cosines are halved, too
+        score = lower(score, *halves(mask, seen.num_prefix_tokens))
     plan = fuse_both_ways(score, r, seen.shape[1], seen.num_prefix_tokens, goes_both_ways)
     if pooling == "max":
         return Largest(plan)

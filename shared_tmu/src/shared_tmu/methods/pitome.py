@@ -10,8 +10,8 @@ tokens are ranked by energy, the most redundant first. It needs no training.
   the original code.
 * Acts between attention and MLP.
 * Margin 0.75 - 0.75 l / L in block l of L; the first half of the blocks (rounded up) uses `bsm`, the others
-  `split`, as the original does for ViT and DeiT (its MAE version the other way round). Shares of 0.9 to 0.95
-  are published. A class token counts neither for shares nor for energies.
+  `split`, as the original does for ViT and DeiT (for MAE the other way round: `splits_first`). Shares of
+  0.9 to 0.95 are published. A class token counts neither for shares nor for energies.
 * `text` is the original's version for text encoders: energy by a Gaussian kernel, ranks 0 to r - 1 are
   sources and the r ranks after them targets.
 * The grid comes back by copies.
@@ -39,7 +39,12 @@ Alpha = Annotated[float, Limit(0, 100)]
 
 
 def plan_pitome(
-    seen: Seen, r: int, variant: Variant | None = None, margin: Margin | None = None, alpha: Alpha = 1.0
+    seen: Seen,
+    r: int,
+    variant: Variant | None = None,
+    margin: Margin | None = None,
+    alpha: Alpha = 1.0,
+    splits_first: bool = False,
 ) -> Merge:
     """r of the most redundant tokens join similar ones.
 
@@ -51,10 +56,12 @@ def plan_pitome(
         variant: `split`, `bsm` or `text` in every block; by the block if not said.
         margin: the same in every block; by the block if not said.
         alpha: of the ELU.
+        splits_first: `split` in the first half of the blocks and `bsm` in the others, as in the original for
+            MAE models; does nothing if a variant is set.
     """
     metric, prefix, share = seen.metric, seen.num_prefix_tokens, seen.layer / seen.depth
     margin = 0.75 - 0.75 * share if margin is None else margin
-    variant = variant or ("bsm" if share < 0.5 else "split")
+    variant = variant or ("bsm" if (share < 0.5) is not splits_first else "split")
     energy = find_energy(metric[:, prefix:], margin, alpha, is_gaussian=variant == "text")
     order = sort_stably(energy, dim=1, descending=True)[1] + prefix
     if seen.protected is not None:
@@ -62,11 +69,11 @@ def plan_pitome(
         order = order.gather(1, sort_stably(flags, dim=1)[1])
     if variant == "bsm":
         sources, targets = order[:, ::2], order[:, 1::2]
-        score, target = match_sets(metric, sources, targets, seen.protected)
+        score, target = match_sets(metric, sources, targets, seen.mask)
         return Merge(join_best(score, target, r, sources, targets, prefix))
     most, rest = order[:, : 2 * r], order[:, 2 * r :]
     sources, targets = (most[:, :r], most[:, r:]) if variant == "text" else (most[:, ::2], most[:, 1::2])
-    score, target = match_sets(metric, sources, targets, seen.protected)
+    score, target = match_sets(metric, sources, targets, seen.mask)
     targets = torch.cat([rest, targets], dim=1)
     return Merge(join_best(score, target + rest.shape[1], r, sources, targets, prefix))
 

@@ -66,7 +66,7 @@ def plan_centre(seen: Seen, r: int, weight: Weight = WEIGHT) -> Merge:
 @torch.no_grad()
 def _plan(seen: Seen, r: int, weight: float, importance: Tensor) -> Merge:
     prefix = seen.num_prefix_tokens
-    similarity, target = match_similar(seen.metric, prefix, seen.protected)
+    similarity, target = match_similar(seen.metric, prefix, seen.mask)
     rank = sort_stably(sort_stably(importance, dim=1)[1], dim=1)[1].to(similarity.dtype) / importance.shape[1]
     of_sources, of_targets = halves(torch.nn.functional.pad(rank, (prefix, 0)), prefix)
     score = similarity - weight * (of_sources + of_targets.gather(1, target)) / 2

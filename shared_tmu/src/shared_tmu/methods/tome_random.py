@@ -41,7 +41,7 @@ def plan_tome_random(seen: Seen, r: int, seed: Seed = 0) -> Merge:
     if seen.protected is not None:
         draw = draw + seen.protected[:, prefix:] * 2**31
     order = sort_stably(draw, dim=1)[1] + prefix
-    return Merge(join_drawn(seen.metric, order[:, :r], order[:, r:], prefix, seen.protected))
+    return Merge(join_drawn(seen.metric, order[:, :r], order[:, r:], prefix, seen.mask))
 
 
 def join_drawn(
@@ -58,7 +58,7 @@ def join_drawn(
         sources: their positions, `[B, r]` int64.
         targets: those of all others after the prefix, `[B, N - T - r]` int64.
         num_prefix_tokens: T.
-        protected: `[B, N]` bool, see `match_sets`.
+        protected: `[B, N]` bool or float, see `match_sets`.
     """
     score, target = match_sets(metric, sources, targets, protected)
     return join_best(score, target, sources.shape[1], sources, targets, num_prefix_tokens)

@@ -48,7 +48,8 @@ def plan_window(seen: Seen, r: int, window: Grid = WINDOW) -> Merge:
     own = torch.nn.functional.pad((home.unsqueeze(2) == number).to(unit.dtype), (0, 0, prefix, 0))
     compared = torch.cat([unit, APART**0.5 * own], dim=2)
     sources, targets = order[:, ::2], order[:, 1::2]
-    score, target = match_sets(compared, sources, targets, seen.mask)
+    mask = seen.mask if seen.mask is None or seen.mask.dtype == torch.bool else seen.mask / (1 + APART)
+    score, target = match_sets(compared, sources, targets, mask)
     return Merge(join_best(score, target, r, sources, targets, prefix))
 
 

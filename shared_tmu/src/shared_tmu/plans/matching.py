@@ -169,15 +169,26 @@ def _best_targets(
 
 def _best(scores: Tensor, protected: _Spared | None, live: _Spared | None) -> tuple[Tensor, Tensor]:
     if protected is not None:
-        of_sources, of_targets = protected.sources.unsqueeze(2), protected.targets.unsqueeze(1)
-        if of_sources.dtype == torch.bool:
-            scores = torch.where(of_sources | of_targets, scores - APART, scores)
-        else:
-            scores = scores - torch.maximum(of_sources, of_targets).to(scores.dtype)
+        scores = lower(scores, *protected)
     if live is not None:
         scores = scores.masked_fill(~(live.sources.unsqueeze(2) & live.targets.unsqueeze(1)), -torch.inf)
     best = scores.max(dim=-1)
     return best.values, best.indices
+
+
+def lower(scores: Tensor, of_sources: Tensor, of_targets: Tensor) -> Tensor:
+    """Lower the scores of protected pairs, `[B, A, T]`.
+
+    Args:
+        scores: of all pairs.
+        of_sources: flags of the sources, `[B, A]` bool: a pair with one loses `APART`. Or weights, float: a
+            pair loses the larger one.
+        of_targets: the same of the targets, `[B, T]`.
+    """
+    first, second = of_sources.unsqueeze(2), of_targets.unsqueeze(1)
+    if first.dtype == torch.bool:
+        return torch.where(first | second, scores - APART, scores)
+    return scores - torch.maximum(first, second).to(scores.dtype)
 
 
 def plan_most_similar(
