@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shared_tmu import METHODS, run_trunk
 from shared_tmu.errors import MethodError
 from shared_tmu.method_parts.seen import Needs, Seen
-from shared_tmu.methods.quadtree import find_parents, plan_quadtree, z_curve
+from shared_tmu.methods.quadtree import plan_quadtree, z_curve
 from shared_tmu.plans.plan import MergePlan
 
 LARGE = 100.0
@@ -32,34 +32,52 @@ def plan_of(keys: torch.Tensor, grid: tuple[int, int], r: int, **more: object) -
 
 @pytest.mark.parametrize(("r", "rows", "columns"), [(48, 1, 2), (72, 2, 2), (84, 2, 4), (90, 4, 4)])
 def test_whole_levels_are_cells(r, rows, columns):
-    plan = plan_of(torch.randn(1, 96, 4), (8, 12), r, step=LARGE)
+    plan = plan_of(torch.randn(1, 96, 4), (8, 12), r, step=LARGE, reach=10 * LARGE)
     groups = plan.source_map.view(8, 12)
     want = groups[::rows, ::columns].repeat_interleave(rows, 0).repeat_interleave(columns, 1)
     assert torch.equal(groups, want)
     assert plan.num_slots == 96 - r
 
 
-def test_the_most_alike_cells_merge_first():
-    keys = torch.eye(16).unsqueeze(0)  # nothing is alike
-    keys[0, 9] = keys[0, 8] + 0.1 * keys[0, 9]
-    groups = plan_of(keys, (4, 4), 1).source_map[0]
-    assert (groups == groups[8]).nonzero().flatten().tolist() == [8, 9]
-    keys[0, 13] = keys[0, 9]  # as alike, but in the other column of another row: not neighbours in the tree
-    groups = plan_of(keys, (4, 4), 2).source_map[0]
-    assert groups[13] != groups[9]
+def joined(keys: torch.Tensor, r: int, **more: object) -> list[set[int]]:
+    """Groups of several tokens of a grid of 8 x 8."""
+    groups = plan_of(keys, (8, 8), r, **more).source_map[0]
+    every = [set((groups == slot).nonzero().flatten().tolist()) for slot in groups.unique()]
+    return [group for group in every if len(group) > 1]
 
 
-@given(st.lists(st.integers(0, 255), unique=True, min_size=1, max_size=40))
-def test_parents(codes):
-    codes = sorted(codes)
-    level, parent = find_parents(torch.tensor([codes]), 8)
-    for place, code in enumerate(codes):
-        if place == 0:
-            assert (level[0, 0], parent[0, 0]) == (9, 0)
-            continue
-        want = next(k for k in range(1, 9) if any(c >> k == code >> k for c in codes[:place]))
-        first = next(i for i, c in enumerate(codes) if c >> want == code >> want)
-        assert (level[0, place], parent[0, place]) == (want, first)
+def test_far_tokens_have_to_be_more_alike():
+    """Patches 0 and 1 are a pair, 0 and 63 share the whole grid alone."""
+    keys = torch.eye(64).unsqueeze(0)
+    keys[0, 1, 0], keys[0, 63, 0] = 1.0, 1.5  # similarities of 0.71 and 0.83
+    assert joined(keys, 1) == [{0, 1}]
+    assert joined(keys, 1, step=0.01) == [{0, 63}]
+    assert joined(keys, 1, reach=0.15) == [{0, 63}]  # 0.05 farther
+    assert joined(keys, 2) == [{0, 1, 63}]
+
+
+@given(st.integers(0, 999), st.integers(1, 23), st.floats(0, 1), st.floats(0, 2))
+def test_as_written_with_loops(seed, r, step, reach):
+    torch.manual_seed(seed)
+    keys, weight = torch.randn(1, 24, 4).double(), 0.25 * (torch.rand(1, 24) < 0.3)
+    code = z_curve((6, 4), torch.device("cpu"))[0].tolist()
+    unit = (keys / keys.norm(dim=2, keepdim=True))[0]
+    wish = []
+    for i in range(24):
+        for j in range(24):
+            if code[j] < code[i]:
+                far = min((code[i] ^ code[j]).bit_length() * step, reach)
+                heavy = float(weight[0, i].maximum(weight[0, j]))
+                wish.append((far - float(unit[i] @ unit[j]) + heavy, i, j))
+    leader, gone = list(range(24)), set()
+    for _, i, j in sorted(wish):
+        if i not in gone and len(gone) < r:
+            gone.add(i)
+            leader[i] = j
+    for i in sorted(range(24), key=lambda n: code[n]):
+        leader[i] = leader[leader[i]]
+    groups = plan_of(keys, (6, 4), r, mask=weight, step=step, reach=reach).source_map[0]
+    assert torch.equal(groups[:, None] == groups, torch.tensor(leader)[:, None] == torch.tensor(leader))
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 7), (5, 1), (3, 5), (16, 12)])
@@ -94,17 +112,6 @@ def test_protected_ones_wait(seed, r, prefix):
         assert sizes[image, :prefix].eq(1).all()
 
 
-def test_weights_are_added_to_the_cost():
-    keys = torch.ones(1, 16, 4) + 0.01 * torch.randn(1, 16, 4)
-    weight = torch.zeros(1, 16)
-    weight[0, [0, 4, 6]] = 0.5
-    # of 8 pairs 5 have no weight, and all of the lower half merges before one that has
-    groups = plan_of(keys, (4, 4), 8, mask=weight).source_map[0]
-    assert [(groups == groups[patch]).sum() for patch in (0, 4, 6, 2, 8)] == [1, 1, 1, 2, 8]
-    weight[0] = 0.5  # all alike: only differences count
-    assert torch.equal(*(plan_of(keys, (4, 4), 9, mask=m).source_map for m in (weight, torch.zeros(1, 16))))
-
-
 def test_several_blocks_keep_what_fewer_have_merged(vit):
     x = torch.randn(2, 3 + 96, 32)
     options = {"method": "quadtree", "num_prefix_tokens": 3, "grid": (12, 8)}
@@ -119,10 +126,25 @@ def test_whole_levels_do_not_depend_on_features():
     """All 38 pairs outside of the mask: a plan that noise cannot change."""
     mask = torch.zeros(2, 96, dtype=torch.bool)
     mask[:, 30:50] = True
-    plans = [plan_of(torch.randn(2, 96, 4), (8, 12), 38, mask=mask, step=LARGE) for _ in range(2)]
+    plans = [
+        plan_of(torch.randn(2, 96, 4), (8, 12), 38, mask=mask, step=LARGE, reach=10 * LARGE) for _ in range(2)
+    ]
     assert torch.equal(plans[0].source_map, plans[1].source_map)
 
 
 def test_grids_that_do_not_fit_are_refused(vit):
     with pytest.raises(MethodError, match="8 x 8"):
         run_trunk(vit.blocks, torch.randn(1, 60, 32), "5x2", method="quadtree", grid=(8, 8))
+
+
+@pytest.mark.parametrize("options", [{"step": -0.1}, {"reach": float("nan")}, {"step": float("inf")}])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(MethodError, match="have to be 0 or more"):
+        plan_of(torch.randn(1, 16, 4), (4, 4), 2, **options)
+
+
+def test_many_images_are_compared_in_parts(monkeypatch):
+    keys, weight = torch.randn(7, 24, 4), 0.25 * (torch.rand(7, 24) < 0.3)
+    whole = plan_of(keys, (6, 4), 9, mask=weight).source_map
+    monkeypatch.setattr("shared_tmu.methods.quadtree.MAX_SCORES", 2 * 24 * 24)
+    assert torch.equal(plan_of(keys, (6, 4), 9, mask=weight).source_map, whole)

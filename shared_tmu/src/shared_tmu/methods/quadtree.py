@@ -1,30 +1,33 @@
-"""Merging along a quadtree of the patch grid: which tokens can merge depends on the grid and the mask alone.
+"""Merging along a quadtree of the patch grid: similar tokens merge, but near ones before far ones.
 
-In ToMe every token looks for its partner among half of all others, and those that stay are ordered by score.
-So when the picture changes in its last bits, other pairs merge, the next block splits the tokens otherwise,
-and predictions jump. Here the grid is halved again and again, by columns and rows in turn, as in a quadtree
-(Finkel and Bentley 1974), and only neighbouring halves can merge. Features decide no more than which cells
-become coarse first, and another decision stays within its cell. There is no paper; it needs no training.
+In ToMe every second token looks for its partner among all others alike, and those that stay are ordered by
+score. So when the picture changes in its last bits, other pairs merge, the next block divides the tokens
+differently, and predictions jump. Here the order of tokens is that of the grid, and the grid is halved again
+and again, by columns and rows in turn, as in a quadtree (Finkel and Bentley 1974): the larger the smallest
+cell that two tokens share, the more alike they have to be. Then few decisions depend on small differences.
+There is no paper; it needs no training.
 
 * Reads keys, averaged over heads, sizes, and the grid. Means are weighted by size, attention is
   proportional.
 * Acts between attention and MLP. Any number of tokens can be removed, as long as one is left.
-* Each token has one candidate: the first token of the smallest cell that holds an earlier token as well. The
-  r of lowest cost join theirs; the cost is `step` times the level of the cell, less the cosine similarity.
-* Protected tokens have a tree of their own, whose turn comes when all others have merged into one. Of masks
-  with weights there is one tree, and the larger of the weights of two cells is added to the cost.
+* A token may join any that comes before it on a Z curve through the grid. The cost is `step` for each level
+  of the cell that they share, `reach` at most, less their cosine similarity, plus the larger weight of the
+  mask. The r tokens of lowest cost join.
+* Without weights, protected tokens join each other when all others have merged into one.
 * The grid comes back by copies.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from ..errors import MethodError
 from ..method_parts.reductions import Merge
 from ..method_parts.seen import Grid, Seen
-from ..plans.matching import normalise
-from ..plans.ops import take
+from ..plans.matching import APART, MAX_SCORES, normalise, without_autocast
 from ..plans.plan import MergePlan
 from ..plans.sorting import sort_stably
 from .tomesd import require_grid
@@ -32,48 +35,75 @@ from .window import least_of
 
 STEP = 0.1
 """By how much two cells have to be more alike than two of half their size, to merge before them."""
+REACH = 0.4
+"""The most that distance counts: from squares of 4 x 4 patches on, similarity alone decides."""
 
 
 @torch.no_grad()
-def plan_quadtree(seen: Seen, r: int, step: float = STEP) -> Merge:
-    """The r tokens of lowest cost join the first token of their cell.
-
-    The new order is: prefix, then along a Z curve through the grid, protected tokens last.
+def plan_quadtree(seen: Seen, r: int, step: float = STEP, reach: float = REACH) -> Merge:
+    """The r tokens of lowest cost join one that comes before them.
 
     Args:
         seen: with the grid of its patches.
         r: tokens to remove, fewer than those after the prefix.
-        step: see `STEP`; if it is large, all pairs merge before any pair of pairs.
+        step: see `STEP`.
+        reach: see `REACH`.
 
     Raises:
-        MethodError: the grid is not known, or is not that of the tokens.
+        MethodError: the grid is not known, or is not that of the tokens; a step or reach below 0.
     """
     (batch, num_tokens), prefix = seen.shape, seen.num_prefix_tokens
     count = num_tokens - prefix
     code, bits = find_codes(seen)
+    unit = normalise(seen.metric)[:, prefix:]
     mask = None if seen.mask is None else seen.mask[:, prefix:]
-    if mask is not None and mask.dtype == torch.bool:  # as one more bit at the front: two trees
-        code = code + (mask.to(torch.int64) << bits)
-    code, order = sort_stably(code, dim=1)  # [B, n]
-    level, parent = find_parents(code, bits + 1)
-    unit = take(normalise(seen.metric), order + prefix)
-    alike = (unit * take(unit, parent)).sum(2).nan_to_num(nan=-1.0)
-    turn = (code >> bits) + (level > bits)  # others, protected ones, the join of both
-    cost = level * step - alike + turn * (2.0 + (bits + 2) * step)
-    if mask is not None and mask.is_floating_point():
-        weight = mask.gather(1, order)
-        cost = cost + weight.maximum(weight.gather(1, parent))
+    if not (0 <= step < math.inf and 0 <= reach < math.inf):
+        raise MethodError(f"step={step:g} and reach={reach:g} of {seen.method!r} have to be 0 or more.")
+    levels = min(bits, math.ceil(min(reach / step, bits))) if step > 0 else 0
+
+    def find(some: slice) -> tuple[Tensor, Tensor]:
+        cost = (_apart(code[some], levels) * step).clamp_max(reach)  # [b, n, n]
+        cost = cost - (unit[some] @ unit[some].mT).nan_to_num(nan=-1.0)
+        if mask is not None:
+            cost = cost + _dearer(mask[some], 2 * APART + 2 * reach)
+        comes_after = code[some].unsqueeze(1) >= code[some].unsqueeze(2)
+        best = cost.masked_fill(comes_after, torch.inf).min(dim=2)
+        return best.values, best.indices
+
+    with without_autocast(seen.device):
+        images = max(1, MAX_SCORES // max(1, count * count))
+        if images >= batch:
+            cost, target = find(slice(None))
+        else:
+            parts = [find(slice(first, first + images)) for first in range(0, batch, images)]
+            cost, target = (torch.cat(of_parts) for of_parts in zip(*parts, strict=True))  # [B, n]
     number = torch.arange(count, device=seen.device).expand(batch, -1)
-    cost = cost.masked_fill(parent == number, torch.inf)
     rank = torch.empty_like(number).scatter(1, sort_stably(cost, dim=1)[1], number)
     goes = rank < r
-    leader = parent.where(goes, number)
-    for _ in range((bits + 1).bit_length()):  # a parent may go as well, to one of a higher level
+    leader = target.where(goes, number)
+    for _ in range(count.bit_length()):  # a target may go as well, to one before it
         leader = leader.gather(1, leader)
     slots = ((~goes).cumsum(1) - 1).gather(1, leader) + prefix
-    first = torch.arange(prefix, device=seen.device).expand(batch, -1)
-    source = torch.cat([first, torch.empty_like(slots).scatter(1, order, slots)], dim=1)
-    return Merge(MergePlan(source, num_tokens - r, validate=False))
+    kept = torch.arange(prefix, device=seen.device).expand(batch, -1)
+    return Merge(MergePlan(torch.cat([kept, slots], dim=1), num_tokens - r, validate=False))
+
+
+def _apart(code: Tensor, levels: int) -> Tensor:
+    """The level of the smallest cell that two codes share, `[B, n, n]`; that or more if it is `levels`."""
+    differs = code.unsqueeze(2) ^ code.unsqueeze(1)
+    level = torch.zeros_like(differs, dtype=torch.uint8)
+    for bit in range(levels):
+        level = level + (differs >= 2**bit)
+    return level
+
+
+def _dearer(mask: Tensor, large: float) -> Tensor:
+    """What a mask `[B, n]` adds to the costs of pairs, `[B, n, n]`: the larger weight, or, of flags, so much
+    that protected tokens come after all others, and pairs of a protected token and another one last."""
+    one, other = mask.unsqueeze(2), mask.unsqueeze(1)
+    if mask.dtype == torch.bool:
+        return ((one | other).to(torch.float32) + (one ^ other)) * large
+    return one.maximum(other)
 
 
 def find_codes(seen: Seen) -> tuple[Tensor, int]:
@@ -99,23 +129,3 @@ def z_curve(grid: Grid, device: torch.device) -> tuple[Tensor, int]:
     for bit in range(width):
         code = code | ((row >> bit) & 1) << (2 * bit + 1) | ((column >> bit) & 1) << (2 * bit)
     return code, 2 * width
-
-
-def find_parents(code: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """The level of the smallest cell that each code shares with a lower one, and the lowest code in it.
-
-    Args:
-        code: rising, `[B, n]` int64 of at most so many bits.
-        bits: levels there are.
-
-    Returns:
-        Levels from 1 on and positions, each `[B, n]` int64. The first code is its own parent, at level
-        bits + 1.
-    """
-    number = torch.arange(code.shape[1], device=code.device)
-    differs = code ^ code.roll(1, dims=1)
-    levels = torch.arange(bits + 1, device=code.device)
-    begins = (differs.unsqueeze(2) >> levels > 0) | (number == 0)[:, None]  # [B, n, levels]: a cell does here
-    first = (number[:, None] * begins).cummax(1).values  # [B, n, levels]: of the cell
-    level = begins.sum(2)
-    return level, first.gather(2, level.clamp_max(bits).unsqueeze(2)).squeeze(2)
