@@ -83,6 +83,7 @@ class VideoSuite:
             cv2.imwrite(str(folder / f"{index}.png"), loaded.picture.bgr)
         entries = {f"{index}.png": BOXES.get(f"clip.mp4:{index}", [ONE]) for index in range(FRAMES)}
         (tmp_path / "boxes.json").write_text(json.dumps(self.folder.boxes(entries)))
+        given = given | {"--mask": "none"}  # auto takes the frame before into account
         pictures = {flag: value for flag, value in given.items() if flag != "--video"}
         pictures |= {"--img_folder": folder, "--boxes": tmp_path / "boxes.json"}
         assert self.run(given, tmp_path / "a", "--no-overlays") == 0
