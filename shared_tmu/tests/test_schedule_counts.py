@@ -117,6 +117,7 @@ def test_a_late_schedule_costs_the_same(text):
     with pytest.raises(ScheduleError, match=r"'8x16' costs 49% of .* power 2 cost at least 74%"):
         late_schedule(Schedule.parse("8x16"), shape)
     assert late_schedule(Schedule.parse("5x20"), shape, power=0.5).power == 0.5
+    assert str(late_schedule(Schedule.parse("2"), shape, power=1)).endswith("^1")
 
 
 def test_token_counts():

@@ -34,7 +34,7 @@ def late_schedule(
         return sum(cost.flops for cost in count_costs(method, schedule, shape))
 
     wanted = count(like)
-    late = [Schedule(total=total, power=power) for total in range(shape.num_tokens + 1)]
+    late = [Schedule(total=total, power=float(power)) for total in range(shape.num_tokens + 1)]
     costs = [count(schedule) for schedule in late]
     if wanted < min(costs):
         whole = costs[0]
