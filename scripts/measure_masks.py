@@ -30,8 +30,8 @@ from shared_tmu.programs.identity import file_sha256
 
 SCHEDULES = "5x20,8x16,12x8+6x8,10x16"
 SCHEDULES_FIRST, FIRST = "8x16,12x8+6x8", "box,probe,truth"
-DEFAULT = "landmarks+probe"
-"""What the demo takes for pictures."""
+BESIDE = "landmarks+probe"
+"""Measured beside `probe`, which the demo takes: whether landmarks would add to it."""
 
 NO_TRUE_KEYPOINTS = ("smplest-x",)
 """Models whose sets have true meshes, and no key points in the detector's order."""
@@ -90,7 +90,7 @@ def masks_for(name: str, *, with_truth: bool) -> list[str]:
     """Masks that are available for a bundled model's set, or for photographs; `none` first."""
     subject = "body" if name in NO_TRUE_KEYPOINTS else "hand"
     names = mask_names(MaskPlace(subject, has_truth=with_truth, is_video=False))
-    return [name for name in (*names, DEFAULT) if name != "keypoints" or subject == "hand"]
+    return [name for name in (*names, BESIDE) if name != "keypoints" or subject == "hand"]
 
 
 def newest(model: Bundled, dataset: str, methods: Sequence[str] = ("tome",)) -> list[Run]:

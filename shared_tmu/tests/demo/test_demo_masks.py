@@ -88,9 +88,10 @@ def test_a_probe_needs_no_detector_and_fills_what_landmarks_leave(demo, capsys, 
     _, probed = demo("probed", "--mask", "probe")
     capsys.readouterr()
     _, auto = demo("auto")
-    assert "probe for 7 of 7 hands" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert [line.split()[1:] for line in said.splitlines() if line.startswith("mask ")] == [["probe"]]
     monkeypatch.setattr(HANDS, "make_detector", lambda *given: Marked(), raising=False)
-    _, mixed = demo("mixed", boxes=None)
+    _, mixed = demo("mixed", "--mask", "landmarks+probe", boxes=None)
     assert "landmarks for 6 of 7 hands, probe for 1 of 7 hands" in capsys.readouterr().out
     assert masks_in(tmp_path / "mixed") == {"a": ["landmarks"] * 2, "b": ["probe"], "d": ["landmarks"] * 4}
     for name in NAMES:

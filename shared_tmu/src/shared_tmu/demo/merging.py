@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from shared_tmu.demo.together import auto_mask, with_mask
+from shared_tmu.demo.together import with_mask
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.budget.flags import add_auto_flags
 from shared_tmu.evaluation.budget.request import HELP, Budget
 from shared_tmu.masks import AUTO, MaskPlace, mask_names
 from shared_tmu.methods import find_method
 from shared_tmu.programs.flags import LEARNED_HELP, METHOD_HELP, choose_learned, choose_protection, named_path
-from shared_tmu.programs.mask_flags import add_mask_flags, probe_beside
+from shared_tmu.programs.mask_flags import add_mask_flags
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.schedule import Schedule
 
@@ -42,7 +42,7 @@ def add_merging_flags(add: Callable[..., Any], program: ModelProgram) -> None:
         "--mask",
         default=AUTO,
         help=f"which tokens merge last: {names}; a+b: the first of these that is known for a crop; auto: "
-        f"{auto_mask(probe_beside(program.default_checkpoint), is_video=False)}, with previous for videos; "
+        "probe where the weights have one, else landmarks+box, for videos landmarks+previous+box; "
         "none: all tokens alike, as in published TMU",
     )
     add_mask_flags(add)

@@ -23,12 +23,15 @@ from shared_tmu.programs.model_program import ModelProgram, Run
 def auto_mask(probe: Path, *, is_video: bool) -> str:
     """What `--mask auto` stands for where tokens merge: the first of these that is known of a crop.
 
+    By scripts/measure_masks.py `probe` left the smallest change, also where every hand has landmarks.
+
     Args:
         probe: where one for the model's weights would be.
         is_video: whether there are frames in order.
     """
-    last = "probe" if probe.is_file() else "box"
-    return "+".join(("landmarks", *(("previous",) if is_video else ()), last))
+    if probe.is_file():
+        return "probe"
+    return "+".join(("landmarks", *(("previous",) if is_video else ()), "box"))
 
 
 def choose_demo_mask(asked: str, run: Run, place: MaskPlace, probe: Path) -> str:
