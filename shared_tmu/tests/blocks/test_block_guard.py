@@ -44,7 +44,7 @@ def test_blocks_that_are_called_past_their_list_are_refused_while_something_merg
         want = by_loop(kept, x)[-1]
         with patch(vit, "6x3", num_prefix_tokens=0) as handle:
             for blocks in (find(vit), kept):
-                with pytest.raises(PatchError, match="block 0 of a ViT that merges was called by itself"):
+                with pytest.raises(PatchError, match="block 0 of a ViT that merges was called directly"):
                     by_loop(blocks, x)
             assert vit(x).shape == x.shape
             handle.schedule = "off"

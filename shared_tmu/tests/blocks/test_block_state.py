@@ -137,5 +137,5 @@ def test_arguments_that_say_what_a_block_takes_anyway_are_none(say):
 
     with torch.no_grad(), patch(vit, "3x3", num_prefix_tokens=0):
         assert torch.equal(run(), run())
-        with pytest.raises(PatchError, match=r"more than tokens, which merging would ignore: is_causal\."):
+        with pytest.raises(PatchError, match=r"with is_causal besides tokens, which merging would ignore"):
             vit.blocks[0](x, True)

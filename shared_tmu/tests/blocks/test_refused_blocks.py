@@ -79,7 +79,7 @@ def test_tokens_in_front_inside_a_larger_model():
 
 
 def test_what_cannot_be_known_is_refused():
-    with pytest.raises(PatchError, match=r"2 behind patch tokens .*\(the first is number 17\)"):
+    with pytest.raises(PatchError, match=r"2 after patch tokens .*\(the first is number 17\)"):
         patch(Prefixed(1, behind=2), "3x3")
     with pytest.raises(PatchError, match="pass num_prefix_tokens"):
         patch(Prefixed(1, pooled=True), "3x3")
@@ -161,7 +161,7 @@ def test_further_arguments_are_refused_by_name_when_patched():
     with patch(vit, "3x3", num_prefix_tokens=0):
         vit(torch.randn(1, 20, 32))
         vit.always = True
-        with pytest.raises(PatchError, match="merging would ignore: rope"):
+        with pytest.raises(PatchError, match="with rope besides tokens"):
             vit(torch.randn(1, 20, 32))
     vit = ToyViT(depth=2, block=NeedyBlock)
     with pytest.raises(PatchError, match="block 0: the forward of NeedyBlock needs rel_pos_bias"):
@@ -171,7 +171,7 @@ def test_further_arguments_are_refused_by_name_when_patched():
 def test_the_pure_function_drops_no_rotary_embedding_either():
     x = torch.randn(1, 20, 32)
     for block, name in ((RopeBlock(), "rope"), (NeedyBlock(), "rel_pos_bias")):
-        with pytest.raises(PatchError, match=rf"block 1 \(\w+\) takes {name} besides tokens"):
+        with pytest.raises(PatchError, match=rf"block 1 \(\w+\) gets {name} besides tokens"):
             run_trunk([ToyBlock(), block], x, "3x2")
 
 

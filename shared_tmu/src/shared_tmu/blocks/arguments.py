@@ -1,4 +1,4 @@
-"""Arguments that a block gets besides tokens, and whether they have an effect."""
+"""Arguments of blocks besides tokens, and whether they have an effect."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 from torch import nn
 
 Defaults = dict[str, Any]
-"""Arguments of a block's forward besides tokens, by name in order; None also for required ones."""
+"""Arguments of a block's forward besides tokens, by name, in order, with defaults; None also for required
+ones.
+"""
 
 
 def read_defaults(block: nn.Module) -> Defaults:
     """The arguments of a block's forward besides tokens, with their plain defaults."""
     try:
         _, *others = inspect.signature(block.forward).parameters.values()
-    except (TypeError, ValueError):  # not written in Python, or takes nothing
+    except (TypeError, ValueError):  # not written in Python, or has no arguments
         return {}
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     plain = bool | int | float | str
@@ -28,9 +30,9 @@ def name_given(args: tuple[Any, ...], kwargs: dict[str, Any], defaults: Defaults
     """Names of arguments besides tokens whose value differs from the default.
 
     Args:
-        args: positional ones, those after the tokens.
-        kwargs: named ones.
-        defaults: of the block that they are for.
+        args: positional arguments after the tokens.
+        kwargs: named arguments.
+        defaults: defaults of the block.
     """
     names = list(defaults)
     names += [f"argument {place}" for place in range(len(names) + 2, len(args) + 2)]

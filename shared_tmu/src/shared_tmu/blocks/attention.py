@@ -1,4 +1,4 @@
-"""Attention in which a token that stands for s tokens counts s times."""
+"""Proportional attention: a token that stands for s tokens counts s times."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def proportional_attention(
 ) -> Tensor:
     """Softmax attention with `log(size)` of every key added to its logits.
 
-    The term is added as a mask; on GPUs, where it was measured to be faster, as an extra channel
+    The term is added as a mask or, on GPUs if this was measured to be faster, as an extra channel
     (`kernels.size_channel`), so that flash attention can be used.
 
     Args:

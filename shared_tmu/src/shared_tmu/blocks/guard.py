@@ -1,7 +1,8 @@
 """Detects calls of single blocks of a patched ViT that bypass its container.
 
-Code that finds a block by name, or has kept it since before the patch, would run it without merging and get a
-wrong result without any message. A hook on every block distinguishes such calls from those of a pass.
+Code that finds a block by name, or kept a reference to it from before the patch, would run it without merging
+and get a wrong result without any message. A hook on every block distinguishes such calls from those of a
+pass.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Guarded(Protocol):
 
     @property
     def merges(self) -> bool:
-        """Whether any block has to run differently from its own forward."""
+        """Whether any block must run differently from its own forward."""
 
     @property
     def is_traced(self) -> bool:
@@ -31,14 +32,14 @@ class Guarded(Protocol):
 
 
 class BlockGuard:
-    """A forward pre-hook that refuses calls of a block which no pass has made.
+    """A forward pre-hook that refuses calls of a block from outside a pass.
 
     A single block that was copied or loaded from a file is not part of the ViT: its guard allows all calls,
     until a container that is copied as a whole installs guards of its own.
 
     Args:
-        trunk: what the block is part of; None lets everything pass.
-        number: of the block.
+        trunk: trunk of the block; None allows all calls.
+        number: number of the block.
     """
 
     def __init__(self, trunk: Guarded | None, number: int) -> None:
@@ -49,15 +50,15 @@ class BlockGuard:
         """Called by torch before the block runs.
 
         Raises:
-            PatchError: the block was called by itself, and something merges.
+            PatchError: the block was called directly while the trunk merges.
         """
         if torch.compiler.is_compiling() or _running.get() is block:
             return
         if self.trunk is not None and self.trunk.merges and not self.trunk.is_traced:
             raise PatchError(
-                f"block {self._number} of a ViT that merges was called by itself, found by name or kept "
-                "since before the patch, and would run without merging: iterate over, slice or index the "
-                "list of blocks (vit.blocks[i]), or use the schedule 'off'."
+                f"block {self._number} of a ViT that merges was called directly (it was found by name, or "
+                "kept from before the patch) and would run without merging: iterate over, slice or index "
+                "the list of blocks (vit.blocks[i]), or use the schedule 'off'."
             )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""The two halves of a block, attention and MLP, and which blocks can be run in halves."""
+"""The two halves of a block, attention and MLP, and the check whether a block can be run in halves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ATTN_MODULES = {"qkv", "proj", "q_norm", "k_norm", "attn_drop", "proj_drop"}
 
 
 def attention_half(block: Block, x: Tensor, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """`x + attn(norm1(x))`, with layer scale and drop path where the block has them.
+    """`x + attn(norm1(x))`, with layer scale and drop path if the block has them.
 
     Args:
         block: a block for which `find_misfit` returns None.
@@ -31,7 +31,7 @@ def attention_half(block: Block, x: Tensor, size: Tensor | None = None) -> tuple
         Tokens `[B, N, C]` and the keys `[B, H, N, D]`.
 
     Raises:
-        PatchError: hooks on the block or its `attn`, which would not run.
+        PatchError: the block or its `attn` has hooks, which would not run.
     """
     q, k, v = project_qkv(block, block.norm1(x))
     return x + attention_branch(block, attend(block, q, k, v, size)), k
@@ -47,12 +47,12 @@ def project_qkv(block: Block, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def attend(block: Block, q: Tensor, k: Tensor, v: Tensor, size: Tensor | None = None) -> Tensor:
-    """The block's attention, proportional where there are sizes `[B, N]`; `[B, H, N, D]`."""
+    """The block's attention, proportional if there are sizes `[B, N]`; `[B, H, N, D]`."""
     return proportional_attention(q, k, v, size, getattr(block.attn, "scale", None), _dropout(block.attn))
 
 
 def attention_map(block: Block, q: Tensor, k: Tensor, size: Tensor | None = None) -> Tensor:
-    """The weights with which the block attends, `[B, H, N, N]`, before dropout."""
+    """The block's attention weights `[B, H, N, N]`, before dropout."""
     return attention_weights(q, k, size, getattr(block.attn, "scale", None))
 
 
@@ -63,8 +63,9 @@ def attend_by_map(block: Block, weights: Tensor, v: Tensor) -> Tensor:
 
 
 def attention_branch(block: Block, heads: Tensor) -> Tensor:
-    """Projects the outputs of the heads to what attention adds to the tokens: `[B, H, N, D]` to `[B, N,
-    C]`."""
+    """Project the outputs of the heads to the term that attention adds to the tokens: `[B, H, N, D]` to `[B,
+    N, C]`.
+    """
     attn = block.attn
     out = _maybe(attn, "proj_drop")(attn.proj(heads.transpose(1, 2).flatten(2)))
     return _residual(block, out, 1)
@@ -87,12 +88,12 @@ def refuse_hooks(block: Block) -> None:
 
 
 def mlp_half(block: Block, x: Tensor) -> Tensor:
-    """`x + mlp(norm2(x))`, with layer scale and drop path where present; `[B, N, C]` to `[B, N, C]`."""
+    """`x + mlp(norm2(x))`, with layer scale and drop path if present; `[B, N, C]` to `[B, N, C]`."""
     return x + mlp_branch(block, block.norm2(x))
 
 
 def mlp_branch(block: Block, normed: Tensor) -> Tensor:
-    """What the MLP adds to the tokens, computed from `norm2(x)`; `[B, N, C]` to `[B, N, C]`."""
+    """The term that the MLP adds to the tokens, computed from `norm2(x)`; `[B, N, C]` to `[B, N, C]`."""
     return _residual(block, block.mlp(normed), 2)
 
 
@@ -106,14 +107,16 @@ def _residual(block: Block, branch: Tensor, half: int) -> Tensor:
 
 
 def _dropout(attn: Block) -> float:
-    """Probability of dropping an attention weight now; `attn_drop` is a number, a Dropout or an Identity."""
+    """Present probability of dropping an attention weight; `attn_drop` is a number, a Dropout or an
+    Identity.
+    """
     drop = getattr(attn, "attn_drop", None)
     p = drop if isinstance(drop, float) else getattr(drop, "p", 0.0)
     return p if attn.training else 0.0
 
 
 def _maybe(module: Block, name: str) -> Any:
-    """That part of the module, or the identity where it is missing or None."""
+    """A part of the module, or the identity if it is missing or None."""
     part = getattr(module, name, None)
     return part if callable(part) else _same
 
@@ -144,7 +147,7 @@ def _has(module: Any, path: str) -> bool:
 
 
 def _unknown_parts(module: nn.Module, modules: set[str], tensors: set[str]) -> list[str]:
-    """Direct children and tensors beyond those named, except ones without effect."""
+    """Direct children and tensors other than those named, except ones without effect."""
     own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
     return [
         *(name for name, _ in own if name not in tensors),

@@ -14,13 +14,13 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 def has_numbers(module: nn.Module) -> bool:
-    """Whether there is anything to compute with: not on the meta device, and not under a fake tensor mode."""
+    """Whether a model can be computed: not on the meta device, and not under a fake tensor mode."""
     return not any(p.is_meta or is_fake(p) for p in module.parameters())
 
 
 @contextmanager
 def leaving_no_trace(module: nn.Module) -> Iterator[None]:
-    """Anything inside the module may be changed in the `with` block; on leaving it, the module is restored.
+    """Anything inside the module may be changed in the `with` block; at its end, the module is restored.
 
     Inside the block the module is in eval mode and has no hooks, except those of `torch.nn.utils` that
     compute weights (pruning, weight norm). Random number generators are restored, too.
@@ -69,9 +69,9 @@ def randomise(module: nn.Module, device: torch.device | None, dtype: torch.dtype
     Weights near zero (layer scale, adapters before they are trained) would hide what a block computes.
 
     Args:
-        module: whose weights.
-        device: of the new weights, and of buffers; None leaves them where they are.
-        dtype: of the new weights, and of buffers; None leaves it as it is.
+        module: module whose weights are replaced.
+        device: device of the new weights and of buffers; None keeps it.
+        dtype: dtype of the new weights and of buffers; None keeps it.
     """
     draws = torch.Generator("cpu").manual_seed(0)
     done: dict[int, Any] = {}  # tied weights stay tied

@@ -1,7 +1,8 @@
-"""The parts of a block that merging replaces, as they were when the block was checked; cheap to compare.
+"""A snapshot of the parts of a block that merging replaces, taken when the block was checked; cheap to
+compare.
 
 Merging replaces the forward of a block and of its attention. Their parts (`norm1`, `qkv`, `mlp` ...) run in
-either case, so their insides may change freely.
+any case, so they may change internally.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ _OF_TORCH = frozenset(vars(nn.Module()))
 
 
 class BlockState:
-    """A block and its attention as they are now: classes, methods, attributes, and which parts they have."""
+    """The present state of a block and its attention: classes, methods, attributes, and names of parts."""
 
     def __init__(self, block: nn.Module) -> None:
         attn = block._modules.get("attn")
         self._parts = [_Part(block)] if attn is None else [_Part(block), _Part(attn)]
 
     def still_holds(self, block: nn.Module) -> bool:
-        """Whether that is the same block, and nothing of it has been replaced."""
+        """Whether it is the same block, and nothing in it has been replaced."""
         parts = self._parts
         return parts[0].still_holds(block) and (
             len(parts) == 1 or parts[1].still_holds(block._modules.get("attn"))
@@ -61,9 +62,9 @@ class _Part:
     def _has_equal_attributes(self, module: nn.Module) -> bool:
         now = vars(module)
         try:
-            if now == self._attributes:  # looks at identity first, so it is quick where nothing changed
+            if now == self._attributes:  # compares identity first, so it is quick if nothing has changed
                 return True
-        except (RuntimeError, ValueError, TypeError):  # of values that are compared one by one, arrays
+        except (RuntimeError, ValueError, TypeError):  # arrays, whose values are compared one by one
             pass
         if _plain(now) != _plain(self._attributes):
             return False
@@ -86,7 +87,7 @@ def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_mutable(attributes: dict[str, Any]) -> dict[str, Any]:
-    """What lists, dictionaries and sets among the attributes hold, torch's own aside."""
+    """The contents of lists, dictionaries and sets among the attributes, except torch's own."""
     return {
         name: _freeze(value)
         for name, value in attributes.items()
@@ -95,7 +96,7 @@ def _read_mutable(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _freeze(value: Any) -> Any:
-    """Plain values as they are, also inside of containers; of anything else, which one it is."""
+    """Plain values themselves, also inside containers; the identity of any other object."""
     if isinstance(value, tuple | list):
         return [_freeze(v) for v in value]
     if isinstance(value, dict):

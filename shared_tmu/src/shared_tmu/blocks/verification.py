@@ -1,8 +1,8 @@
 """Checks that a block computes what merging assumes: x + attn(norm1(x)), then x + mlp(norm2(x)).
 
 The parts alone do not distinguish a pre-norm block from one that normalises after attention, attends in
-windows or adds a bias of its own, so outputs are compared. Every block that differs from the blocks before it
-in structure, in settings or by a method replaced on the instance is run separately.
+windows or adds its own bias, so outputs are compared. Every block that differs from the blocks before it in
+structure, in settings or by a method replaced on the instance is run separately.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from .halves import Block, attention_half, find_misfit, mlp_half
 from .probing import has_numbers, leaving_no_trace, random_tokens, randomise
 from .state import WITHOUT_EFFECT, BlockState
 
-_TOKENS = 49  # a square, for blocks that insist on one
+_TOKENS = 49  # a square number, for blocks that require it
 _MOST_TOKENS = 256
 
 
 class BlockCheck:
-    """Which blocks have been checked, and how to notice that one has changed since.
+    """The checked blocks of a trunk; detects when one has changed since.
 
     Args:
-        blocks: those of a trunk.
-        shape: tokens and channels that reach them, None where unknown.
+        blocks: blocks of the trunk.
+        shape: tokens and channels that enter them, None if unknown.
 
     Attributes:
-        defaults: what each block takes besides tokens.
+        defaults: arguments of each block besides tokens.
 
     Raises:
-        PatchError: a block, named by its number, computes something else.
+        PatchError: a block computes something else; the message gives its number.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], shape: tuple[int, int] | None = None) -> None:
@@ -55,7 +55,8 @@ class BlockCheck:
             self.defaults.append(read_defaults(block))
 
     def again(self, number: int, block: nn.Module) -> bool:
-        """Try a block out again if anything of it or its attention was replaced meanwhile; whether it was.
+        """Check a block again if anything in it or its attention was replaced meanwhile; returns whether it
+        was.
 
         Raises:
             PatchError: it computes something else now.
@@ -63,8 +64,11 @@ class BlockCheck:
         if self._seen[number].still_holds(block):
             return False
         busy = (number, threading.get_ident())
-        if busy in self._busy:  # a forward that was bound to a step of a run calls that step again
-            raise PatchError(f"block {number} was given a forward that calls the patched ViT it is part of.")
+        if busy in self._busy:  # a forward that is bound to a step of a run would call that step again
+            raise PatchError(
+                f"block {number} was given a forward that calls the patched ViT to which the block belongs: "
+                "assign a function that uses only the block's own parts."
+            )
         self._busy.add(busy)
         try:
             self._verify(number, block)
@@ -88,7 +92,7 @@ class BlockCheck:
 
 
 def _is_sharded(module: nn.Module) -> bool:
-    """Whether weights are spread over processes; asked without importing what takes seconds to import."""
+    """Whether weights are spread over processes; avoids an import that takes seconds."""
     sharded = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
     return any(isinstance(p, sharded) for p in module.parameters())
 
@@ -129,8 +133,8 @@ def verify_block(block: Block, shape: tuple[int, int] | None = None) -> None:
     unchanged.
 
     Args:
-        block: one for which `find_misfit` returns None; on the meta device it is not compared.
-        shape: tokens and channels that reach it, None where unknown.
+        block: a block for which `find_misfit` returns None; on the meta device it is not compared.
+        shape: tokens and channels that enter it, None if unknown.
 
     Raises:
         PatchError: the block computes something else, or cannot be run on tokens alone.
@@ -140,7 +144,8 @@ def verify_block(block: Block, shape: tuple[int, int] | None = None) -> None:
     kind = type(block).__name__
     if needed := find_needed_arguments(block):
         raise PatchError(
-            f"the forward of {kind} needs {', '.join(needed)} besides tokens, which merging does not pass on."
+            f"the forward of {kind} needs {', '.join(needed)} besides tokens, which merging does not pass: "
+            "this block cannot be used."
         )
     reasons = []
     for x, weights in _attempts(block, shape):
@@ -160,7 +165,7 @@ def verify_block(block: Block, shape: tuple[int, int] | None = None) -> None:
                 )
             return
     raise PatchError(
-        f"{kind} could not be run on tokens [B, N, C] to see what it computes: {'; '.join(reasons[:1])}"
+        f"{kind} could not be run on tokens [B, N, C] to check what it computes: {'; '.join(reasons[:1])}"
     )
 
 
@@ -181,7 +186,7 @@ def find_positions(block: nn.Module) -> list[str]:
 
 
 def takes_more_than_tokens(block: nn.Module) -> bool:
-    """Whether a block's forward may be given anything besides tokens."""
+    """Whether a block's forward accepts anything besides tokens."""
     return bool(_other_arguments(block))
 
 
@@ -212,7 +217,7 @@ def _attempts(
 
 
 def guess_channels(block: Block, shape: tuple[int, int] | None = None) -> list[int]:
-    """Likely numbers of channels, the likeliest first."""
+    """Likely numbers of channels, the most likely first."""
     guesses = [] if shape is None else [shape[1]]
     for name in ("norm1", "norm2"):
         norm = getattr(block, name)
@@ -234,7 +239,9 @@ def _agree(block: Block, x: Tensor, want: Tensor, got: Tensor) -> bool:
 
 
 def _rounds(block: nn.Module) -> bool:
-    """Whether something inside quantises, so that nearly equal values may come out one step apart."""
+    """Whether something inside quantises, so that nearly equal values may differ by one step in the
+    result.
+    """
     return any("quant" in type(part).__module__.lower() for part in block.modules()) or any(
         not p.is_floating_point() for p in block.parameters()
     )
