@@ -54,19 +54,19 @@ def test_then_is_associative_and_identity_is_neutral():
 
 def test_plans_that_do_not_fit_are_refused():
     a = plan_merge(torch.randn(2, 20, 4), 6)
-    with pytest.raises(PlanError, match="made for 20 tokens of 2 images, the first one"):
+    with pytest.raises(PlanError, match="made for 20 tokens of 2 images, but the first one"):
         a.then(a)
-    with pytest.raises(PlanError, match="the first one leaves 14 of 2"):
+    with pytest.raises(PlanError, match="the first one leaves 14 tokens of 2"):
         a.then(MergePlan.identity(3, 14))
     for x in (torch.randn(2, 19, 4), torch.randn(3, 20, 4)):
-        with pytest.raises(PlanError, match=r"fits tensors \[2, 20, ...\], this one is \["):
+        with pytest.raises(PlanError, match=r"needs tensors \[2, 20, ...\], but this one is \["):
             merge(x, a)
-        with pytest.raises(PlanError, match=r"fits tensors \[2, 14, ...\]"):
+        with pytest.raises(PlanError, match=r"needs tensors \[2, 14, ...\]"):
             unmerge(x, a)
-    with pytest.raises(PlanError, match="sizes are"):
+    with pytest.raises(PlanError, match="sizes must be"):
         merge(torch.randn(2, 20, 4), a, torch.ones(2, 20, 1))
     for operation in (merge, unmerge):
-        with pytest.raises(PlanError, match="takes tokens"):
+        with pytest.raises(PlanError, match="needs tokens"):
             operation(torch.randn(2, 20), a)
 
 
@@ -76,8 +76,12 @@ def test_plans_that_do_not_fit_are_refused():
         (torch.zeros(3, dtype=torch.int64), 1, r"\[B, N\] int64, not \[3\]"),
         (torch.zeros(1, 3, dtype=torch.int32), 1, "not .* torch.int32"),
         (torch.zeros(1, 3), 1, "not .* torch.float32"),
-        (torch.tensor([[0, 1, 2]]), 2, r"names slots 0..2, this plan has 0..1"),
-        (torch.tensor([[0, -1, 1]]), 2, r"names slots -1..1, this plan has 0..1\. To prune a token, give"),
+        (torch.tensor([[0, 1, 2]]), 2, r"names slots 0..2, but this plan has slots 0..1"),
+        (
+            torch.tensor([[0, -1, 1]]),
+            2,
+            r"names slots -1..1, but this plan has slots 0..1\. To prune a token, give",
+        ),
         (torch.tensor([[0, 0, 2], [0, 1, 2]]), 3, "slot 1 of image 0 carries no token"),
     ],
 )
@@ -188,10 +192,10 @@ def test_gradients_through_plans_with_gaps():
 @pytest.mark.parametrize(
     ("source", "copies", "padded", "message"),
     [
-        ([[0, -1, 1]], [[0, -1, 1]], False, r"copy map names slots -1..1, this plan has 0..1"),
+        ([[0, -1, 1]], [[0, -1, 1]], False, r"copy map names slots -1..1, but this plan has slots 0..1"),
         ([[0, -1, 1]], [[0, 2, 1]], False, r"copy map names slots 0..2"),
         ([[0, -2, 1]], [[0, 1, 1]], False, r"names slots -2..1"),
-        ([[0, -1, 1]], [[1, 1, 1]], False, "token 0 of image 0 is carried by one slot and copies another"),
+        ([[0, -1, 1]], [[1, 1, 1]], False, "token 0 of image 0 is in one slot but copies another"),
         ([[0, 0, 0], [0, 1, 1]], None, False, "slot 1 of image 0 carries no token"),
         ([[1, 1, 1], [0, 1, 1]], None, True, "slot 0 of image 0 carries no token"),
         ([[0, -1, 0], [0, 1, 1]], [[0, 1, 0], [0, 1, 1]], True, "names a slot that is padding"),
@@ -204,7 +208,7 @@ def test_bad_plans_with_gaps_are_refused(source, copies, padded, message):
 
 
 def test_maps_that_do_not_fit_each_other_are_refused():
-    with pytest.raises(PlanError, match=r"the source map is \[1, 3\], the copy map \[1, 2\]"):
+    with pytest.raises(PlanError, match=r"the source map is \[1, 3\], but the copy map is \[1, 2\]"):
         MergePlan(torch.zeros(1, 3).long(), 1, copy_map=torch.zeros(1, 2).long())
     with pytest.raises(PlanError, match="has no moves"):
         MergePlan(torch.tensor([[0, -1]]), 1, copy_map=torch.tensor([[0, 0]])).moves()

@@ -13,7 +13,7 @@ from .plan import MergePlan
 
 @torch.no_grad()
 def match_similar(metric: Tensor, num_prefix_tokens: int = 0) -> tuple[Tensor, Tensor]:
-    """`matching.match_similar`, which says what it does; similarities are never all in memory."""
+    """See `matching.match_similar`; here the similarities are never all in memory at once."""
     score, target = ops.match_similar(metric, num_prefix_tokens)
     return score, target
 
@@ -22,20 +22,20 @@ def match_similar(metric: Tensor, num_prefix_tokens: int = 0) -> tuple[Tensor, T
 def plan_pairs(
     score: Tensor, target: Tensor, r: int, num_tokens: int, num_prefix_tokens: int = 0
 ) -> MergePlan:
-    """`matching.plan_pairs`, for float32 scores."""
+    """See `matching.plan_pairs`; for float32 scores."""
     source_map = ops.plan_pairs(score, target, r, num_tokens, num_prefix_tokens)
     return MergePlan(source_map, num_tokens - r, validate=False)
 
 
 @torch.no_grad()
 def plan_most_similar(metric: Tensor, r: int, num_prefix_tokens: int) -> MergePlan:
-    """`matching.plan_most_similar`: both of the above, in one launch for up to 256 tokens."""
+    """See `matching.plan_most_similar`: both of the above, in one launch for up to 256 tokens."""
     source_map = ops.plan_most_similar(metric, r, num_prefix_tokens)
     return MergePlan(source_map, metric.shape[1] - r, validate=False)
 
 
 def merge(x: Tensor, plan: MergePlan, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """`shared_tmu.merge`; bitwise repeatable on GPUs too."""
+    """See `shared_tmu.merge`; bitwise repeatable on GPUs too."""
     out, size_out, _ = _merge(x, plan.source_map, plan.num_slots, size, None)
     return out, size_out
 
@@ -43,11 +43,11 @@ def merge(x: Tensor, plan: MergePlan, size: Tensor | None = None) -> tuple[Tenso
 def merge_and_compose(
     x: Tensor, plan: MergePlan, size: Tensor | None, before: MergePlan | None
 ) -> tuple[Tensor, Tensor, MergePlan]:
-    """`merge`, and `before.then(plan)`, in one launch.
+    """`merge` and `before.then(plan)` in one launch.
 
     Args:
         x: tokens, `[B, N, C]`.
-        plan: from these N tokens to M slots.
+        plan: the plan from these N tokens to M slots.
         size: `[B, N]`, or None for ones.
         before: the plan from the first N0 tokens to these N; None before the first merge.
 
@@ -71,7 +71,7 @@ def _merge(
 
 
 class _Merge(torch.autograd.Function):
-    """The kernel forwards; backwards a gather, since merging is a weighted sum."""
+    """The kernel in the forward pass; a gather in the backward pass, since merging is a weighted sum."""
 
     @staticmethod
     def forward(
@@ -98,7 +98,7 @@ class _Merge(torch.autograd.Function):
         grad_x = (grad * share.unsqueeze(2)).to(x.dtype) if ctx.needs_input_grad[0] else None
         grad_size = None
         if size is not None and ctx.needs_input_grad[3]:
-            away = x.float() - out.gather(1, rows).float()  # how a token differs from the mean of its slot
+            away = x.float() - out.gather(1, rows).float()  # difference of a token from the mean of its slot
             grad_size = (grad * away).sum(2) / total + grad_size_out.gather(1, slots)
             grad_size = (is_carried * grad_size).to(size.dtype)
         return grad_x, None, None, grad_size, None

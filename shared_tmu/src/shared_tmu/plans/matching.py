@@ -1,4 +1,6 @@
-"""Bipartite matching: half of the tokens look for a partner in the other half, the best r join theirs."""
+"""Bipartite matching: every token of one half gets a partner in the other half, and the best r merge into
+theirs.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from .sorting import sort_stably
 MAX_SCORES = 2**20
 """Similarities in memory at a time: 4 MiB in float32; 113 images of 192 tokens, or 512 sources of 4096
 tokens."""
-# However many targets there are; fewer sources at a time would be slow, and may be rounded differently.
+# For any number of targets; fewer sources at a time would be slow, and may be rounded differently.
 _MIN_ROWS = 32
 
 
@@ -32,7 +34,7 @@ def halves(x: Tensor, num_prefix_tokens: int) -> tuple[Tensor, Tensor]:
     """The sources and the targets among the tokens after the prefix, as views along dimension 1.
 
     Sources are every second token, starting with the first one after the prefix. After a single prefix token
-    the first one is a target instead: ToMe counts from the class token, which itself is neither source nor
+    the first one is a target instead, because ToMe counts from the class token, which is neither source nor
     target.
     """
     first = num_prefix_tokens
@@ -49,16 +51,15 @@ def match_similar(
 
     Args:
         metric: `[B, N, D]`; scaling a row changes nothing.
-        num_prefix_tokens: tokens at the front that take no part.
+        num_prefix_tokens: tokens at the front that are not matched.
         protected: further tokens to protect, `[B, N]` bool. A pair with one of them ranks below every pair
-            without (its score is lowered by `APART`): background merges first. Or float: by how much the
-            score of a pair with that token is lowered, the larger of the two.
+            without (its score is lowered by `APART`), so background merges first. Or float: the amount by
+            which the score of a pair with that token is lowered; the larger of the two counts.
         live: which tokens are not padding, `[B, N]` bool; padding is never a target, and as a source has the
             score -inf.
 
     Returns:
-        Similarity and number of the target, each `[B, A]` for A sources; among equals, the target that comes
-        first.
+        Similarity and number of the target, each `[B, A]` for A sources; of equal targets, the first.
     """
     if protected is None and live is None and uses_triton(metric):
         return fused.match_similar(metric, num_prefix_tokens)
@@ -103,7 +104,7 @@ def join_best(
     The new order is: prefix, sources that stay in descending order of score, targets.
 
     Args:
-        score: how much each source wants to merge, `[B, A]`.
+        score: priority of each source, `[B, A]`; the highest merge first.
         target: number of its target, `[B, A]` int64.
         r: sources to merge, at most A.
         sources: their positions, `[A]` int64, or `[B, A]` if they differ between images.
@@ -199,7 +200,7 @@ def plan_most_similar(
     Args:
         metric: `[B, N, D]`.
         r: tokens to remove, at most half of those after the prefix.
-        num_prefix_tokens: tokens at the front that stay as they are.
+        num_prefix_tokens: tokens at the front that do not merge.
         protected: further tokens to protect, `[B, N]` bool or float; see `match_similar`.
     """
     if protected is None and uses_triton(metric):
@@ -215,12 +216,12 @@ def plan_pairs(
     """Merge the r sources of highest score into their targets.
 
     The new order is: prefix, sources that stay, targets. Sources that stay are in descending order of score;
-    with one or two prefix tokens, ToMe's class and distillation token, in the order they had. It matters
-    because every second token of the result is a source of the next layer. Equal scores count as descending
-    by position.
+    with one or two prefix tokens (ToMe's class and distillation token) they keep their order. The order
+    matters because every second token of the result is a source of the next layer. Of equal scores, the first
+    ranks higher.
 
     Args:
-        score: how much each source wants to merge, `[B, A]`, any float dtype.
+        score: priority of each source, `[B, A]`, any float dtype; the highest merge first.
         target: number of its target, `[B, A]` int64, counted among the targets.
         r: sources to merge, at most A.
         num_tokens: N, prefix included.
@@ -230,9 +231,9 @@ def plan_pairs(
         return fused.plan_pairs(score, target, r, num_tokens, num_prefix_tokens)
     batch, num_sources = score.shape
     num_slots = num_tokens - r
-    # [B, A]; the whole order, because it also orders the sources that stay
+    # [B, A]; all of them, because this also orders the sources that stay
     _, order = sort_stably(score, dim=1, descending=True)
-    # Cached on the CPU only: on a GPU a CUDA graph may be captured, whose memory is used again.
+    # Cached on the CPU only: on a GPU a CUDA graph may be in capture, and its memory is reused.
     is_plain = type(score) is Tensor and score.device.type == "cpu" and not torch.compiler.is_compiling()
     find = _keep_places if is_plain else _find_places
     places = find(batch, num_tokens, num_sources, r, num_prefix_tokens, score.device)
@@ -267,13 +268,13 @@ def _find_places(
 
 @lru_cache(maxsize=128)
 def _keep_places(*shape: Any) -> _Places:
-    """The same, cached: every forward of a model needs the same few. They are never changed."""
-    with torch.inference_mode(False):  # otherwise they could not be used in a training step later
+    """The same, cached: every forward pass of a model needs the same few values. They are never changed."""
+    with torch.inference_mode(False):  # otherwise they could not be used in a later training step
         return _find_places(*shape)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
-    """Switches autocast off where it is on, because it would compute the similarities in half precision."""
+    """Switch autocast off, because it would compute the similarities in half precision."""
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

@@ -1,4 +1,4 @@
-"""Merging and unmerging by a plan; `reference.py` has both with Python loops."""
+"""Merging and unmerging by a plan; `reference.py` has slow versions of both with Python loops."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def merge_and_compose(
 
     Args:
         x: tokens, `[B, N, C]`.
-        plan: from these N tokens to M slots.
+        plan: the plan from these N tokens to M slots.
         size: `[B, N]`, or None for ones.
         before: the plan from the first N0 tokens to these N; None before the first merge.
 
@@ -63,7 +63,7 @@ def merge_and_compose(
         Merged tokens `[B, M, C]`, their sizes `[B, M]`, and the plan from the first tokens to the M slots.
 
     Raises:
-        PlanError: as `merge` and `MergePlan.then`.
+        PlanError: as in `merge` and `MergePlan.then`.
     """
     is_whole = before is not None and not (before.prunes or plan.prunes or plan.is_padded)
     if is_whole and uses_triton(x):
@@ -75,10 +75,10 @@ def merge_and_compose(
 
 def _require_tokens(x: Tensor, plan: MergePlan, size: Tensor | None) -> None:
     if x.ndim != 3:
-        raise PlanError(f"merge takes tokens [B, N, C], this tensor is {list(x.shape)}.")
+        raise PlanError(f"merge needs tokens [B, N, C], but this tensor is {list(x.shape)}.")
     plan.require_fit(x, plan.num_tokens)
     if size is not None and size.shape != x.shape[:2]:
-        raise PlanError(f"sizes are [B, N] = {list(x.shape[:2])}, these are {list(size.shape)}.")
+        raise PlanError(f"sizes must be [B, N] = {list(x.shape[:2])}, but these are {list(size.shape)}.")
 
 
 def _merge_carried(x: Tensor, plan: MergePlan, size: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -134,8 +134,8 @@ def _add_others(leaders: Tensor, others: Tensor, moves: Moves, share: Tensor) ->
     Args:
         leaders: `[B * M, C]`; changed in place.
         others: `[B * R, C]`.
-        moves: who joins whom.
-        share: of each of the others in its slot, `[B * R]`, in the dtype of the sums.
+        moves: which token joins which slot.
+        share: share of each of the others in its slot, `[B * R]`, in the dtype of the sums.
     """
     slots = moves.slots
     start = leaders.index_select(0, slots).to(share.dtype)  # [B * R, C]: for each of the others, its leader
@@ -148,7 +148,7 @@ def _add_others(leaders: Tensor, others: Tensor, moves: Moves, share: Tensor) ->
     number = torch.arange(slots.shape[0], device=slots.device)
     chosen = slots.new_empty(leaders.shape[0]).scatter_(0, slots, number).index_select(0, slots)  # [B * R]
     means = start.index_add_(0, chosen, steps).index_select(0, chosen)
-    # several write the same mean into a slot: only one of them may pass gradients back
+    # several tokens write the same mean into a slot: only one of them may pass gradients back
     if means.requires_grad:
         means = means.where((chosen == number).unsqueeze(1), means.detach())
     return leaders.index_copy_(0, slots, means.to(leaders.dtype))
@@ -174,7 +174,7 @@ def unmerge(x: Tensor, plan: MergePlan | Restorable) -> Tensor:
     if not isinstance(plan, MergePlan):
         return plan.restore(x)
     if x.ndim != 3:
-        raise PlanError(f"unmerge takes tokens [B, M, C], this tensor is {list(x.shape)}.")
+        raise PlanError(f"unmerge needs tokens [B, M, C], but this tensor is {list(x.shape)}.")
     plan.require_fit(x, plan.num_slots)
     rows = x.flatten(0, 1).index_select(0, plan.flat_map())  # one gather of B * N rows
     return rows.view(plan.batch_size, plan.num_tokens, x.shape[2])

@@ -15,14 +15,14 @@ from .sorting import sort_stably
 
 @dataclass(frozen=True, eq=False)
 class Moves:
-    """The same plan, written by slots: one token leads each slot, the R = N - M others join a leader.
+    """The same plan in terms of slots: one token leads each slot, and the R = N - M others join a leader.
 
     All numbers run through the images one after the other: token n of image b is b * N + n, slot m is
     b * M + m.
 
     Attributes:
         leaders: token that leads each slot, `[B * M]` int64.
-        others: tokens that lead none, `[B * R]` int64, in any order within their image.
+        others: tokens that do not lead a slot, `[B * R]` int64, in any order within their image.
         slots: slot that each of the others joins, `[B * R]` int64.
     """
 
@@ -74,11 +74,11 @@ class MergePlan:
     ) -> None:
         for name, given in (("source", source_map), ("copy", copy_map)):
             if given is not None and (given.ndim != 2 or given.dtype != torch.int64):
-                raise PlanError(f"a {name} map is [B, N] int64, not {list(given.shape)} {given.dtype}.")
+                raise PlanError(f"a {name} map must be [B, N] int64, not {list(given.shape)} {given.dtype}.")
         if copy_map is not None and copy_map.shape != source_map.shape:
             raise PlanError(
-                f"the source map is {list(source_map.shape)}, the copy map {list(copy_map.shape)}: "
-                "both have one number per token."
+                f"the source map is {list(source_map.shape)}, but the copy map is {list(copy_map.shape)}: "
+                "both must have one number per token."
             )
         self._source_map, self._copy_map = source_map, copy_map
         self._prunes, self._is_padded = copy_map is not None, is_padded
@@ -132,7 +132,7 @@ class MergePlan:
 
     @property
     def prunes(self) -> bool:
-        """Whether tokens may be dropped that no slot carries."""
+        """Whether tokens may be dropped, so that no slot carries them."""
         return self._prunes
 
     @property
@@ -160,7 +160,7 @@ class MergePlan:
 
     def _work_out(self) -> None:
         """Make the maps from two steps, or from moves."""
-        steps = self._steps  # another thread may be doing the same, and may have finished
+        steps = self._steps  # another thread may have done the same meanwhile
         if steps is None:
             if self._make is not None:
                 self._source_map, self._copy_map = self._make()
@@ -181,7 +181,7 @@ class MergePlan:
         """
         if self._moves is None:
             if self._prunes or self._is_padded:
-                raise PlanError("a plan that prunes or is padded has no moves: work with its source map.")
+                raise PlanError("a plan that prunes or is padded has no moves: use its source map.")
             self._moves = self._read_map(self.source_map)
         return self._moves
 
@@ -223,7 +223,7 @@ class MergePlan:
         if (second.batch_size, second.num_tokens) != (self.batch_size, self.num_slots):
             raise PlanError(
                 f"the second plan was made for {second.num_tokens} tokens of {second.batch_size} images, "
-                f"the first one leaves {self.num_slots} of {self.batch_size}."
+                f"but the first one leaves {self.num_slots} tokens of {self.batch_size} images."
             )
         plan = MergePlan.__new__(MergePlan)
         plan._steps = (self, second)
@@ -233,14 +233,15 @@ class MergePlan:
         return plan
 
     def require_fit(self, x: Tensor, num_tokens: int) -> None:
-        """Refuse tokens `[B, num_tokens, ...]` that this plan was not made for.
+        """Refuse tokens other than `[B, num_tokens, ...]`, for which this plan was made.
 
         Raises:
             PlanError: another number of images or tokens, or not at least `[B, N]`.
         """
         if x.ndim < 2 or x.shape[0] != self.batch_size or x.shape[1] != num_tokens:
             raise PlanError(
-                f"this plan fits tensors [{self.batch_size}, {num_tokens}, ...], this one is {list(x.shape)}."
+                f"this plan needs tensors [{self.batch_size}, {num_tokens}, ...], but this one is "
+                f"{list(x.shape)}."
             )
 
     def _read_moves(self, moves: Moves) -> Tensor:

@@ -20,7 +20,7 @@ def plan_groups(leaders: Tensor, copies: Tensor, order: Tensor | None = None) ->
             are pruned or padding; `[B, N]` int64.
         copies: position of the leader whose group's features each token gets back, `[B, N]` int64; read for
             tokens without a leader.
-        order: slots are in ascending order of their leaders' numbers here, `[B, N]`; None for positions.
+        order: slots are sorted by their leaders' numbers in this tensor, `[B, N]`; None sorts by position.
     """
     batch, num_tokens = leaders.shape
     position = torch.arange(num_tokens, device=leaders.device).expand(batch, -1)

@@ -1,4 +1,4 @@
-"""A stable sort, also in a model that is exported to ONNX."""
+"""A stable sort that also works in a model that is exported to ONNX."""
 
 from __future__ import annotations
 
