@@ -168,7 +168,7 @@ def test_errors(vit, tokens):
     ):
         patch(Regressor(teacher=ToyViT()), "6x3")
     with pytest.raises(
-        PatchError, match=r"Linear has no ModuleList or Sequential of ViT blocks.*Found: nothing like it"
+        PatchError, match=r"Linear has no ModuleList or Sequential of ViT blocks.*Found: nothing similar"
     ):
         patch(nn.Linear(3, 3), "6x3")
     with pytest.raises(PatchError, match="ModuleList has no"):
@@ -224,7 +224,7 @@ def test_extra_arguments_to_blocks_are_refused_not_ignored(tokens):
     with patch(model, "6x3"):
         model(tokens)
         model.extra = torch.ones(3)
-        with pytest.raises(PatchError, match="calls its blocks with more than tokens"):
+        with pytest.raises(PatchError, match=r"calls its blocks with .* besides tokens"):
             model(tokens)
 
 

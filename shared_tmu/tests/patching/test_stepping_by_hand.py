@@ -41,7 +41,7 @@ def test_a_block_alone_that_cannot_know_what_came_before_is_refused():
     vit, x = ToyViT(depth=4).eval(), torch.randn(2, 40, 32)
     with patch(vit, "0x1+6x2", num_prefix_tokens=0):
         vit.blocks[1](x)  # nothing merges before it
-        with pytest.raises(PatchError, match="block 2 was given tokens of which nobody can know"):
+        with pytest.raises(PatchError, match="block 2 was given tokens for which it is unknown"):
             vit.blocks[2](x)
         with pytest.raises(PatchError, match="block 3 was given tokens"):
             by_loop(vit.blocks[3:], x)
@@ -59,7 +59,7 @@ def test_sequences_side_by_side_do_not_mix():
         assert torch.equal(y, want[1])
         first, second, *_ = vit.blocks
         x, y = first(a), first(b)
-        with pytest.raises(PatchError, match="several sequences run side by side"):
+        with pytest.raises(PatchError, match="several sequences run through this ViT at the same time"):
             second(x + 1)
         left = iter(vit.blocks)
         next(left)(b)  # a run that nobody goes on with

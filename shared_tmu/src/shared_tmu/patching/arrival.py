@@ -1,4 +1,4 @@
-"""Finds out what a ViT passes to its blocks, by running it on noise up to the first block."""
+"""Determines what a ViT passes to its blocks, by running it on noise up to the first block."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import PatchError
 from .search import FoundTrunk
 from .stepping import BlockStep
 
-_TOKENS = 16  # given to a ViT that takes tokens
+_TOKENS = 16  # given to a ViT whose input is tokens
 _SIZES = (224, (256, 192))
 
 
@@ -28,7 +28,7 @@ class Arrival:
         tokens: `[2, N, C]`.
         patches: number of positions in the output of the last convolution before the blocks; None if there
             was none.
-        others: names of further arguments that say something, see `name_given`.
+        others: names of further arguments that have an effect, see `name_given`.
     """
 
     tokens: Tensor
@@ -54,17 +54,17 @@ class Arrival:
         if any(is_same[count:]):
             places = [number for number, same in enumerate(is_same) if same and number >= count]
             raise PatchError(
-                f"of the {len(is_same)} tokens that reach the blocks, {len(places)} behind patch tokens are "
-                f"the same for every picture (the first is number {places[0]}): merging leaves tokens alone "
-                "only in front. Put class, register and task tokens there, or say with num_prefix_tokens "
-                "which to leave alone; the others will merge."
+                f"of the {len(is_same)} tokens that enter the blocks, {len(places)} after patch tokens are "
+                f"the same for every picture (the first is number {places[0]}), but merging protects tokens "
+                "only at the front. Put class, register and task tokens at the front, or give "
+                "num_prefix_tokens; the other tokens will merge."
             )
         more = len(is_same) - (self.patches or len(is_same))
         return count if count >= more else None
 
 
 def watch_arrival(model: nn.Module, trunk: FoundTrunk) -> Arrival | None:
-    """Run the ViT on noise up to its first block; None if none of the usual inputs gets there.
+    """Run the ViT on noise up to its first block; None if this fails with all usual inputs.
 
     The model is left unchanged: mode, buffers, attributes, random number generators.
     """
@@ -79,7 +79,7 @@ def watch_arrival(model: nn.Module, trunk: FoundTrunk) -> Arrival | None:
 
 
 class _Arrived(BaseException):
-    """Ends a forward at the first block; an `except Exception` inside the model must not catch it."""
+    """Ends a forward pass at the first block; an `except Exception` inside the model must not catch it."""
 
     def __init__(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ def _try(root: nn.Module, trunk: FoundTrunk, given: Tensor) -> Arrival | None:
             root.forward(given)
         except _Arrived as arrived:
             return _read(arrived, places[-1] if places else None)
-        except Exception:  # anything may go wrong in a forward that was given the wrong thing
+        except Exception:  # a forward pass with unsuitable input may raise any error
             return None
     return None
 

@@ -1,4 +1,4 @@
-"""Models that cannot be patched, refused before anything is changed."""
+"""Refuses models that cannot be patched, before anything is changed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .search import FoundTrunk
 
 
 def refuse_wrapped(model: nn.Module) -> None:
-    """Refuse models that are patched already, or that copy themselves.
+    """Refuse models that are already patched, or that copy themselves.
 
     Raises:
-        PatchError: it is one.
+        PatchError: it is such a model.
     """
     for module in model.modules():
         if isinstance(module, MergedBlocks):
@@ -32,10 +32,11 @@ def refuse_arguments(found: FoundTrunk, arrival: Arrival | None) -> None:
     """Refuse a ViT that gives its blocks more than tokens.
 
     Raises:
-        PatchError: it does; the message names what.
+        PatchError: it does; the message names the arguments.
     """
     if arrival is not None and arrival.others:
         raise PatchError(
-            f"{type(found.owner).__name__} gives its blocks {', '.join(arrival.others)} besides tokens, made "
-            "for tokens that have not merged, which merging would ignore: this model cannot be patched."
+            f"{type(found.owner).__name__} gives its blocks {', '.join(arrival.others)} besides tokens; "
+            "these values fit only tokens that have not merged, and merging would ignore them: this model "
+            "cannot be patched."
         )

@@ -1,4 +1,4 @@
-"""The container that replaces the container of a patched ViT's blocks."""
+"""The container that replaces the ModuleList or Sequential of a patched ViT's blocks."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class MergedBlocks(nn.ModuleList):
     guarded: see `shared_tmu.blocks.guard`.
 
     Args:
-        original: the container that was there before.
+        original: the container that it replaces.
         trunk: the state that it shares with other containers of the same ViT.
-        numbers: the numbers of its blocks in the trunk; None for entries that are placeholders, not blocks.
+        numbers: numbers of its blocks in the trunk; None for placeholders.
     """
 
     def __init__(self, original: Container, trunk: Trunk, numbers: Sequence[int | None]) -> None:
@@ -37,7 +37,7 @@ class MergedBlocks(nn.ModuleList):
         self.trunk = trunk
         self._numbers = tuple(numbers)
         self._last = max((number for number in numbers if number is not None), default=0)
-        self._original = (original,)  # in a tuple, or it would be registered as a submodule
+        self._original = (original,)  # in a tuple, because a module itself would be registered as a submodule
         self._guard()
 
     def _guard(self) -> None:
@@ -50,7 +50,7 @@ class MergedBlocks(nn.ModuleList):
 
     @property
     def settings(self) -> TrunkSettings:
-        """How to merge."""
+        """The settings for merging."""
         return self.trunk.settings
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -76,13 +76,13 @@ class MergedBlocks(nn.ModuleList):
         return out
 
     def train(self, mode: bool = True) -> Self:
-        """Put the blocks into training mode, and with them what follows them."""
+        """Put the blocks, and the modules that follow their mode, into training mode."""
         for part in self._followers:
             part.train(mode)
         return super().train(mode)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the blocks, and with them what follows them."""
+        """Move or cast the blocks, and the modules that are moved with them."""
         for part in self._followers:
             part._apply(fn)  # type: ignore[no-untyped-call]
         moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -90,8 +90,9 @@ class MergedBlocks(nn.ModuleList):
 
     @property
     def _followers(self) -> tuple[nn.Module, ...]:
-        """What a method has learned and a mask that is read; only the first container of a trunk moves
-        them."""
+        """The module of a method that learns and of a mask that is read; only the first container of a trunk
+        moves them.
+        """
         return self.trunk.followers if 0 in self._numbers else ()
 
     def __iter__(self) -> Iterator[Any]:
@@ -132,12 +133,12 @@ class MergedBlocks(nn.ModuleList):
         return block if number is None else run.step(number, block)
 
     def unmerged(self) -> Container:
-        """The container that was there before, in the mode and with the blocks of this one."""
+        """The original container, in the mode and with the blocks of this one."""
         original = self._original[0]
         original._modules, original.training = self._modules, self.training
         return original
 
     def release(self) -> Container:
-        """`unmerged`, with nothing left on its blocks."""
+        """`unmerged`, with all guards removed from its blocks."""
         release_blocks(block for block in self._modules.values() if block is not None)
         return self.unmerged()

@@ -9,7 +9,7 @@ from torch import nn
 from ..method_parts.seen import Grid
 
 _PLACES = ("config.grid", "patch_embed.grid_size", "patch_embed.patch_shape", "grid")
-"""Ours, timm's, ViTPose's."""
+"""Names of the attribute in our ViTs, timm's and ViTPose's."""
 
 
 def find_grid(vit: nn.Module) -> Grid | None:

@@ -35,8 +35,9 @@ from .state import Trunk
 
 
 class PatchHandle:
-    """A patched ViT: change its schedule, read its plans, remove the patch (as leaving a `with` block
-    does)."""
+    """A patched ViT: change its schedule, read its plans, remove the patch (as the end of a `with` block
+    does).
+    """
 
     def __init__(self, owner: nn.Module, name: str, places: Sequence[tuple[nn.Module, str]]) -> None:
         self._owner = owner
@@ -60,7 +61,8 @@ class PatchHandle:
                     found.setdefault(child.trunk, []).append((owner, name))
         if len(found) != 1:
             raise PatchError(
-                f"{type(model).__name__} has {len(found)} patched ViTs, one is needed to find its handle."
+                f"{type(model).__name__} has {len(found)} patched ViTs, but a handle belongs to exactly "
+                "one: pass the ViT itself."
             )
         (places,) = found.values()
         return cls(*places[0], places)
@@ -90,7 +92,7 @@ class PatchHandle:
             self._trunk.is_active = False
 
     def _find_blocks(self) -> list[tuple[nn.Module, str, MergedBlocks]]:
-        """Our containers, where they still are."""
+        """Our containers that are still in place."""
         held = ((owner, name, owner._modules.get(name)) for owner, name in self._places)
         return [
             (owner, name, blocks)
@@ -100,10 +102,11 @@ class PatchHandle:
 
     @property
     def schedule(self) -> Schedule:
-        """The schedule in force; set it from anything `Schedule.parse` reads.
+        """The current schedule; set it to anything that `Schedule.parse` reads.
 
         Raises:
-            ScheduleError: unreadable, or for more layers than the ViT has; the old one stays in force.
+            ScheduleError: it cannot be parsed, or has more layers than the ViT; the previous schedule is
+                kept.
             PatchError: the patch has been removed.
         """
         return self._trunk.settings.schedule
@@ -127,12 +130,12 @@ class PatchHandle:
 
     @property
     def mask(self) -> Mask | None:
-        """What is protected in every forward, on the device of the ViT; None for nothing."""
+        """The tokens that are protected in every forward pass, on the device of the ViT; None for none."""
         return self._trunk.mask
 
     @property
     def num_prefix_tokens(self) -> int:
-        """T, tokens in front of the patch tokens."""
+        """T, tokens before the patch tokens."""
         return self._trunk.settings.num_prefix_tokens
 
     @property
@@ -174,19 +177,19 @@ class PatchHandle:
         return self._trunk.learned
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What the method learns, for an optimizer; nothing for methods that learn nothing."""
+        """The parameters that the method learns, for an optimizer; empty for methods that learn nothing."""
         return iter(()) if self.learned is None else self.learned.parameters()
 
     def save_learned(self, path: Path | str) -> None:
-        """Write what the method has learned as safetensors.
+        """Write the method's trained parts as safetensors.
 
         Raises:
-            PatchError: it learns nothing.
+            PatchError: the method learns nothing.
         """
         save_learned(self._trunk.settings.method.name, self.learned, Path(path))
 
     def load_learned(self, path: Path | str) -> None:
-        """Read what `save_learned` wrote.
+        """Read a file of `save_learned`.
 
         Raises:
             PatchError: the method learns nothing.
@@ -196,7 +199,7 @@ class PatchHandle:
 
     @contextmanager
     def watching(self, watch: Watch) -> Iterator[None]:
-        """Report every run of the ViT, by any thread, to an observer until the `with` block is left."""
+        """Report every run of the ViT, in any thread, to an observer inside the `with` block."""
         before = self._trunk.settings.watch
         self._trunk.settings = replace(self._trunk.settings, watch=watch)
         try:
@@ -206,7 +209,7 @@ class PatchHandle:
 
     def _recorded(self) -> tuple[Route, ...] | None:
         if not self._trunk.record:
-            raise PatchError("this patch keeps no plans: use patch(..., record=True).")
+            raise PatchError("this patch does not record plans: use patch(..., record=True).")
         return self._trunk.plans
 
 
@@ -224,11 +227,11 @@ def patch(
     restore: str = "copy",
     grid: Grid | None = None,
 ) -> PatchHandle:
-    """Make a ViT merge tokens between its blocks, until the handle is removed or its `with` block left.
+    """Make a ViT merge tokens between its blocks, until the handle is removed or its `with` block ends.
 
-    The ViT is `model` itself or a module inside it: whatever owns a ModuleList or Sequential of blocks that
-    `shared_tmu.blocks` recognises. If there are several, the one called `blocks` in `model` itself is used;
-    otherwise an error asks which. Every block is run once to check what it computes, and again after a
+    The ViT is `model` itself or a module inside it: the owner of a ModuleList or Sequential of blocks that
+    `shared_tmu.blocks` recognises. If there are several, the list named `blocks` in `model` itself is used;
+    otherwise an error asks which one. Every block is run once to check what it computes, and again after a
     change. Blocks may be called all together or one by one, by iteration, slice or index: each returns all
     tokens, so intermediate feature maps are complete. While the schedule merges anything, a call of a block
     that was found by name (`get_submodule`), or kept since before the patch, is refused. Hooks on a block or
@@ -239,9 +242,9 @@ def patch(
         model: the ViT, or a model that contains exactly one.
         schedule: tokens to remove per layer, anything `Schedule.parse` reads.
         method: row of `METHODS`.
-        num_prefix_tokens: tokens in front of the patch tokens (class, register, task), which never merge.
-            None uses the ViT's attribute of that name, which timm's have; else the number that a run on noise
-            up to the first block shows; else the attributes that published classes have for such tokens.
+        num_prefix_tokens: tokens before the patch tokens (class, register, task), which never merge. None
+            uses the ViT's attribute of that name, which timm's have; else the number that a run on noise up
+            to the first block shows; else the attributes that published classes have for such tokens.
         unmerge: restore the full sequence after the last block; False is merge-only, for heads that take any
             length, and "sparse" its variant for heads that need the grid (see `run_trunk`).
         proportional: use proportional attention: a token that stands for s tokens counts s times.
@@ -253,9 +256,11 @@ def patch(
         grid: rows and columns of the patches, for methods that use it; None reads the ViT.
 
     Raises:
-        PatchError: already patched, wrapped in `nn.DataParallel`, or no, or more than one, ViT found; blocks
-            that compute something else or are given more than tokens; a prefix that cannot be known.
-        ScheduleError, MethodError: an unreadable schedule, or for too many layers; no such method.
+        PatchError: the model is already patched or wrapped in `nn.DataParallel`; no ViT, or more than one,
+            was found; blocks compute something else or get more than tokens; or the prefix cannot be
+            determined.
+        ScheduleError, MethodError: the schedule cannot be parsed or has too many layers; there is no such
+            method.
     """
     refuse_wrapped(model)
     schedule, rule, found = Schedule.parse(schedule), find_method(method), find_trunk(model)
@@ -273,7 +278,7 @@ def patch(
 
 
 def _prefix_of(model: nn.Module, found: FoundTrunk, given: int | None) -> tuple[int, Arrival | None]:
-    """How many tokens are in front, and what arrives at the first block where that had to be looked at."""
+    """The number of prefix tokens, and what arrives at the first block if a test run was needed."""
     count = read_prefix(found.owner) if given is None else given
     arrival = None
     if count is None or any(takes_more_than_tokens(block) for block in found.blocks):

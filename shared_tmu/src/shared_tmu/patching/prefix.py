@@ -1,4 +1,4 @@
-"""How many prefix tokens a ViT has in front of its patch tokens."""
+"""Determines the number of prefix tokens before a ViT's patch tokens."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def read_prefix(owner: nn.Module) -> int | None:
 
 
 def count_prefix(owner: nn.Module, arrival: Arrival | None) -> int:
-    """Number of tokens in front of a ViT's patch tokens: measured, or else read from its attributes.
+    """Number of tokens before a ViT's patch tokens: measured, or else read from its attributes.
 
     Args:
         owner: the ViT.
-        arrival: the arguments of its first block, if a test run got there.
+        arrival: the arguments of its first block, if a test run reached it.
 
     Raises:
         PatchError: it cannot be determined, or such tokens are not at the front.
@@ -34,15 +34,15 @@ def count_prefix(owner: nn.Module, arrival: Arrival | None) -> int:
     found = _count_held(owner) if measured is None else measured
     if found is None:
         raise PatchError(
-            f"{type(owner).__name__} does not say how many class, register or task tokens stand in front of "
-            "its patch tokens, and it could not be tried out: pass num_prefix_tokens (0 if there are none). "
-            "They must not merge."
+            f"{type(owner).__name__} does not tell how many class, register or task tokens precede its "
+            "patch tokens, and a test run failed: pass num_prefix_tokens (0 if there are none). These "
+            "tokens must not merge."
         )
     return found
 
 
 def _count_held(owner: nn.Module) -> int | None:
-    """From the parameters and numbers that published classes have; None if there are none of them."""
+    """The number from parameters and attributes of published classes; None if there are none of these."""
     held = [_length(getattr(owner, name, None)) for name in (*_ONE_EACH, *_REGISTERS, *_TASKS)]
     total = sum(n for n in held if n is not None)
     numbers = [getattr(owner, name, None) for name in ("num_tokens", "num_register_tokens", "num_reg_tokens")]

@@ -22,8 +22,8 @@ class FoundTrunk:
 
     Attributes:
         owner: the ViT.
-        name: under which it has them.
-        places: owner and name of every container: one, or as many as chunks.
+        name: name of the attribute with the blocks.
+        places: owner and name of every container: one, or one per chunk.
         containers: those containers.
     """
 
@@ -46,12 +46,12 @@ class FoundTrunk:
         ]
 
     def guess_channels(self) -> list[int]:
-        """Likely channels of a token."""
+        """Likely number of channels of a token."""
         return guess_channels(self.blocks[0])
 
 
 def find_trunk(model: nn.Module) -> FoundTrunk:
-    """The one ViT in a model: if there are several, the one that the model itself calls `blocks`.
+    """The only ViT in a model; if there are several, the one that is the model's own attribute `blocks`.
 
     Raises:
         PatchError: there is none, or there are several and the choice is not clear.
@@ -64,14 +64,16 @@ def find_trunk(model: nn.Module) -> FoundTrunk:
     if not found:
         raise PatchError(
             f"{type(model).__name__} has no ModuleList or Sequential of ViT blocks (norm1, attn.qkv, "
-            f"attn.proj, attn.num_heads, norm2, mlp). Found: {'; '.join(others) or 'nothing like it'}."
+            f"attn.proj, attn.num_heads, norm2, mlp). Found: {'; '.join(others) or 'nothing similar'}."
         )
     (trunk,) = found.values()
     return trunk
 
 
 def _say_which(found: dict[str, FoundTrunk]) -> str:
-    """The message's hint which modules can be passed instead; those that own several trunks cannot."""
+    """The hint for the message which modules can be passed instead; a module that owns several trunks
+    cannot.
+    """
     owners: dict[int, list[str]] = {}
     for where, trunk in found.items():
         owners.setdefault(id(trunk.owner), []).append(where)
@@ -85,13 +87,13 @@ def _say_which(found: dict[str, FoundTrunk]) -> str:
     if single:
         return f"pass the owner of one of {', '.join(single)}."
     return (
-        f"{', '.join(found)} stand side by side or in stages in one module, and merging needs tokens that "
+        f"{', '.join(found)} are parallel branches or stages of one module, but merging needs tokens that "
         "pass through one list of blocks from the first to the last: this model cannot be patched as it is."
     )
 
 
 def _runs_on_tokens(block: nn.Module) -> bool:
-    """Whether a block can be tried out on tokens `[B, N, C]`: not if it takes them in windows of its own."""
+    """Whether a block can be tested on tokens `[B, N, C]`: not if it divides them into its own windows."""
     try:
         verify_block(block)
     except PatchError:
@@ -138,7 +140,7 @@ def _find_chunks(container: Container) -> list[Container]:
     none."""
     chunks = list(container._modules.values())
     if any(type(chunk) in (nn.ModuleList, nn.Sequential) for chunk in chunks):
-        return []  # nothing says that they are called one after the other
+        return []  # it is not known whether they are called one after the other
     if not all(isinstance(c, nn.ModuleList) and len(c) and not _find_container_misfit(c) for c in chunks):
         return []
     return chunks  # type: ignore[return-value]
@@ -149,7 +151,7 @@ def _find_container_misfit(container: Container) -> str | None:
     blocks = {number: b for number, b in enumerate(container._modules.values()) if not _is_filler(b)}
     for number, block in blocks.items():
         if block is None or (misfit := find_misfit(block)):
-            return "it has an empty place" if block is None else f"block {number}: {misfit}"
+            return "it has an empty entry" if block is None else f"block {number}: {misfit}"
     if not blocks:
         return "it has no blocks"
     base = nn.Sequential if isinstance(container, nn.Sequential) else nn.ModuleList
@@ -172,7 +174,7 @@ def _runs_blocks_in_order(container: Container, blocks: list[nn.Module]) -> bool
                 got: Any = container.forward(x)  # type: ignore[no-untyped-call]
                 for block in blocks:
                     x = block.forward(x)
-            except Exception:  # anything may be raised by the model's own code when it gets unexpected input
+            except Exception:  # the model's own code may raise any error for unexpected input
                 continue
             return isinstance(got, Tensor) and torch.equal(got, x)
     return False

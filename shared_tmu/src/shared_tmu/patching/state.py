@@ -30,7 +30,7 @@ class Trunk:
         depth: blocks.
         record: whether to keep the plans of the last forward.
         plans: those plans, None before the first forward.
-        is_active: False once the patch has been removed.
+        is_active: False after the patch has been removed.
         mask: tokens to protect in every forward, see `run_trunk`.
         has_masks: whether `masked` has ever been used.
         learned: the module of a method that learns. It is not a submodule of the model, so the model's
@@ -69,12 +69,12 @@ class Trunk:
 
     @property
     def merges(self) -> bool:
-        """Whether any block has to run differently from its own forward."""
+        """Whether any block must run differently from its own forward."""
         return self.is_active and self.settings.merges(self.depth)
 
     @property
     def followers(self) -> tuple[nn.Module, ...]:
-        """Modules beside the model that are moved, cast and put into a mode with it."""
+        """Modules outside the model that are moved, cast and put into a mode with it."""
         return tuple(part for part in (self.learned, self.mask) if isinstance(part, nn.Module))
 
     def keep(self, plans: tuple[Route, ...], x: Tensor | torch.fx.Proxy) -> None:
@@ -105,13 +105,14 @@ class Trunk:
                 return mask
         if is_in_backward():
             raise PatchError(
-                "a forward under handle.masked(...) is computed again in the backward pass, where its mask "
-                "is not known: checkpoint single blocks, or give patch(mask=...) a function of the tokens."
+                "a forward pass inside handle.masked(...) is computed again in the backward pass, where "
+                "its mask is unknown: use gradient checkpointing for single blocks, or give "
+                "patch(mask=...) a function of the tokens."
             )
         return self.mask
 
     def verify(self, number: int, block: nn.Module) -> None:
-        """See that a block is still what it was, or one that can take its place.
+        """Check that a block is unchanged, or still computes the same.
 
         Raises:
             PatchError: it computes something else now.

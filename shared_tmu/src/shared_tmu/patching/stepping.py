@@ -1,9 +1,10 @@
-"""The blocks of a patched ViT one by one: each takes and returns all tokens, and remembers what has merged.
+"""Runs the blocks of a patched ViT one by one: each takes and returns all tokens, and records what has
+merged.
 
 Code that iterates over the blocks sees the full grid of tokens between them, for intermediate feature maps,
 added prompts or gradient checkpoints. The record of what has merged so far is attached to the tokens that a
 step returned, so it is not shared between threads, between two sequences run side by side, or with a run that
-stopped half-way.
+was stopped before its end.
 """
 
 from __future__ import annotations
@@ -29,20 +30,21 @@ def refuse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], defaults: De
     """Refuse arguments that a model gives its blocks besides tokens.
 
     Raises:
-        PatchError: anything that is neither None nor what the block takes anyway.
+        PatchError: an argument is neither None nor the block's default.
     """
     if (args or kwargs) and (names := name_given(args, kwargs, defaults)):
         raise PatchError(
-            "this ViT calls its blocks with more than tokens, which merging would ignore: "
-            f"{', '.join(names)}."
+            f"this ViT calls its blocks with {', '.join(names)} besides tokens, which merging would ignore: "
+            "it cannot run while it merges."
         )
 
 
 def refuse_stand_ins(x: Any) -> None:
-    """Refuse tokens without values to match, such as tracing proxies: where tokens go depends on the values.
+    """Refuse tokens without values to match, such as tracing proxies: which tokens merge depends on the
+    values.
 
     Raises:
-        PatchError: tracing by `torch.fx`, or `torch.vmap`.
+        PatchError: the model is traced by `torch.fx`, or mapped by `torch.vmap`.
     """
     if torch.compiler.is_compiling():
         return
@@ -54,8 +56,8 @@ def refuse_stand_ins(x: Any) -> None:
         )
     if torch._C._functorch.is_batchedtensor(x):
         raise PatchError(
-            "torch.vmap cannot map over a ViT that merges: give it a batch [B, N, C] instead, every image of "
-            "which merges by itself."
+            "torch.vmap cannot map over a ViT that merges: give it a batch [B, N, C] instead; each image "
+            "merges separately."
         )
 
 
@@ -69,14 +71,14 @@ class SteppedRun:
     """One iteration over the blocks of a trunk.
 
     Args:
-        trunk: what is run.
-        last: number of the block that it ends with.
+        trunk: the trunk.
+        last: number of the last block.
     """
 
     def __init__(self, trunk: Trunk, last: int) -> None:
         self.trunk = trunk
         self.last = last
-        self._latest: dict[int, list[tuple[int, TrunkPass]]] = {}  # by thread, the last two
+        self._latest: dict[int, list[tuple[int, TrunkPass]]] = {}  # the last two, by thread
         self._entries: list[_Entry] = []
 
     def step(self, number: int, block: nn.Module) -> BlockStep | TracedStep:
@@ -88,7 +90,7 @@ class SteppedRun:
         """Run block `number` on tokens of the full grid, `[B, N, C]` to the same; the last one ends the pass.
 
         Raises:
-            PatchError: it is unknown what had merged in these tokens, or the block is given more than tokens.
+            PatchError: it is unknown what has merged in these tokens, or the block is given more than tokens.
         """
         trunk = self.trunk
         if not trunk.merges:
@@ -139,15 +141,15 @@ class SteppedRun:
             return self.trunk.begin()
         if not latest:
             raise PatchError(
-                f"block {number} was given tokens of which nobody can know what has merged in them before: "
-                "run the blocks by one iteration over all of them, or hand it what the block before returned."
+                f"block {number} was given tokens for which it is unknown what has merged in them: run the "
+                "blocks in one iteration over all of them, or give it the output of the previous block."
             )
         is_alone = len(latest) < 2 or latest[-2][0] != latest[-1][0]
         if latest[-1][0] >= number or not is_alone:
             raise PatchError(
-                f"several sequences run side by side through this ViT, and block {number} was given tokens "
-                "that have been changed in between, so nobody can know which of them they are: run one "
-                "sequence after the other."
+                f"several sequences run through this ViT at the same time, and block {number} was given "
+                "tokens that were changed between blocks, so it is unknown to which sequence they belong: "
+                "run one sequence after the other."
             )
         return latest[-1][1]
 
@@ -157,14 +159,14 @@ def _share_memory(a: Tensor, b: Tensor) -> bool:
 
 
 class BlockStep:
-    """A block of a patched ViT in one run: it behaves as the block in everything except its call.
+    """A block of a patched ViT in one run: it behaves like the block in everything except its call.
 
     Attributes, hooks, parameters, methods and class are the block's; copying or saving a step copies or saves
     the block.
 
     Args:
         block: the block.
-        call: what a call does.
+        call: function that a call runs.
     """
 
     __slots__ = ("__weakref__", "_tmu_block", "_tmu_call")
@@ -209,7 +211,7 @@ class BlockStep:
 
 
 class TracedStep:
-    """A step while a model is compiled: its call, and the block's attributes to read.
+    """A step while a model is compiled: a call, and read access to the block's attributes.
 
     Dynamo does not follow what makes a `BlockStep` an instance of the block's class.
     """
