@@ -84,7 +84,7 @@ def test_nothing_to_protect_and_nothing_to_merge(vit: ToyViT) -> None:
         last, _ = run_trunk(vit.blocks, x, "off", num_prefix_tokens=18, protect="last")
         first, _ = run_trunk(vit.blocks, x, "off", num_prefix_tokens=18)
         assert torch.equal(last, first)
-    with pytest.raises(PatchError, match="no tokens to protect"):
+    with pytest.raises(PatchError, match="no effect without prefix tokens"):
         run_trunk(vit.blocks, x, "4x2", protect="last")
 
 

@@ -101,7 +101,7 @@ def test_a_forward_that_is_computed_again():
         vit.use_checkpoint = True
         torch.testing.assert_close(gradient(vit), want)
         vit.use_checkpoint = False
-        with pytest.raises(PatchError, match="its mask is not known"):
+        with pytest.raises(PatchError, match="its mask is unknown"):
             gradient(lambda x: checkpoint(vit, x, use_reentrant=False))
 
 
@@ -117,7 +117,10 @@ def test_compiled_with_a_mask(tokens):
 
 def test_masks_that_do_not_fit_are_refused(vit, tokens):
     for mask, message in (
-        (torch.zeros(2, 7, dtype=torch.bool), r"is \[B, N\] = \[2, 58\], or that without the 18 prefix"),
+        (
+            torch.zeros(2, 7, dtype=torch.bool),
+            r"must be \[B, N\] = \[2, 58\], or the same without the 18 prefix",
+        ),
         (torch.zeros(3, 58, dtype=torch.bool), r"this one is \[3, 58\]"),
         (torch.zeros(2, 58, dtype=torch.int64), "is bool, or float with weights, this one is torch.int64"),
     ):

@@ -46,10 +46,10 @@ def test_a_restore_with_history(method):
 
 def test_rows_that_are_none_and_methods_that_lack_a_map():
     vit, x = ToyViT(depth=2).eval(), torch.randn(1, 10, 32)
-    with pytest.raises(PatchError, match="no restore 'nearest': use one of copy, sparse"):
+    with pytest.raises(PatchError, match="no way to restore called 'nearest': use one of copy, sparse"):
         run_trunk(vit.blocks, x, "2x2", restore="nearest")
     for options in ({"restore": "sparse"}, {"unmerge": "sparse"}):
-        with pytest.raises(PatchError, match="method 'dct' mixes all: use 'copy'"):
+        with pytest.raises(PatchError, match="method 'dct' mixes all tokens: use 'copy'"):
             run_trunk(vit.blocks, x, "2x2", method="dct", **options)
     sparse, _ = run_trunk(vit.blocks, x, "2x2", restore="sparse")
     assert torch.equal(sparse, run_trunk(vit.blocks, x, "2x2", unmerge="sparse")[0])

@@ -1,4 +1,4 @@
-"""What methods compute from queries and keys: the metric, and the attention that tokens receive."""
+"""Values that methods compute from queries and keys: the metric, and the attention that tokens receive."""
 
 from __future__ import annotations
 

@@ -12,19 +12,18 @@ from .reductions import Route, join
 
 
 def unmerge_sparse(x: Tensor, plan: MergePlan) -> Tensor:
-    """Give every slot back to the first of its tokens only; all others are zero. `[B, M, C]` to `[B, N, C]`.
+    """Give every slot back only to the first of its tokens; all others are zero. `[B, M, C]` to `[B, N, C]`.
 
-    Pruned tokens are zero, whatever they would copy.
-
-    Replaces unmerging where a head needs the full grid: each remaining feature appears once, at the place
-    of its first token, and nothing is copied.
+    Pruned tokens are zero. This replaces unmerging if a head needs the full grid: each remaining feature
+    appears once, at the place of its first token, and nothing is copied.
 
     Raises:
         PlanError: as `unmerge`.
     """
     number = torch.arange(plan.num_tokens, device=x.device).expand(plan.batch_size, -1)  # [B, N]
     source = plan.source_map
-    slot = source.where(source >= 0, plan.num_slots) if plan.prunes else source  # nobody's, in one more slot
+    # tokens without a slot, in one additional slot
+    slot = source.where(source >= 0, plan.num_slots) if plan.prunes else source
     first = number.new_full((plan.batch_size, plan.num_slots + plan.prunes), plan.num_tokens)
     first = first.scatter_reduce(1, slot, number, "amin")  # [B, M]
     is_first = (first.gather(1, slot) == number) & (slot < plan.num_slots)
@@ -45,11 +44,12 @@ def turned(route: Route, count: int) -> Route:
     """Translate the route of tokens reordered by `last_to_front` to the original order of tokens and slots.
 
     Raises:
-        PlanError: the plan is padded: its slots have no common end.
+        PlanError: the plan is padded, so the ends of its images' slots differ.
     """
     if isinstance(route, MergePlan) and route.is_padded:
         raise PlanError(
-            "protect = 'last' with a method that keeps different numbers of tokens per image: use 'first'."
+            "protect = 'last' does not work with a method that keeps different numbers of tokens per "
+            "image: use 'first'."
         )
     first = _turn(route.batch_size, route.num_tokens, count, route)
     last = _turn(route.batch_size, route.num_slots, -count, route)

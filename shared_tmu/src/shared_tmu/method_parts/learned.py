@@ -1,4 +1,4 @@
-"""The learned module of a method: kept beside the model, with files of its own."""
+"""The learned module of a method: kept separately from the model, with its own files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def load_learned(method: str, learned: nn.Module | None, path: Path) -> None:
             name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name)
         )
         raise CheckpointError(
-            f"{path} does not hold what method {method!r} learns for this model: {wrong[0]!r} is "
+            f"{path} does not contain the learned parts of method {method!r} for this model: {wrong[0]!r} is "
             f"{shapes.get(wrong[0], 'missing')}, expected {expected.get(wrong[0], 'nothing of that name')} "
             f"({len(wrong)} such tensors)."
         )

@@ -25,13 +25,14 @@ class Method:
 
     Attributes:
         name: what users type.
-        step: runs a block with the method in it: a place with a plan, `Between(plan)`, or a step of its own.
-        needs: what it reads; nothing else is computed for it.
+        step: runs a block with the method in it: a place with a plan, such as `Between(plan)`, or its own
+            step.
+        needs: values that it reads; no others are computed for it.
         limit: the largest number of tokens that it can remove in one block.
         paper: arXiv number, None for controls.
         proportional: whether attention is proportional (weights keys by their size), unless the user switches
             it off.
-        reads: what a schedule has to give it per block: `counts`, or `thresholds` if the counts depend on the
+        reads: what a schedule must give it per block: `counts`, or `thresholds` if the counts depend on the
             images.
         mixes: whether slots are mixtures of all tokens, so that there are no groups and no source map.
         learn: makes the module with its learned parts; None for methods that learn nothing.
@@ -39,8 +40,8 @@ class Method:
             original counts; else of those after the prefix.
 
     Raises:
-        MethodError: the place cannot give what the method reads, or the method does not ask for what the
-            place needs.
+        MethodError: the place cannot provide values that the method reads, or the method does not list values
+            that the place needs.
     """
 
     name: str
@@ -61,18 +62,18 @@ class Method:
         kind = type(place).__name__
         if late := self.needs & place.lacks:
             raise MethodError(
-                f"method {self.name!r} reads {_say(late)}, and {kind} acts before attention has computed "
-                "it: use Between, After or Inside, or read TOKENS and SIZES only."
+                f"method {self.name!r} reads {_say(late)}, but {kind} acts before attention has computed "
+                "it: use Between, After or Inside, or read only TOKENS and SIZES."
             )
         if missing := place.requires & ~self.needs:
             raise MethodError(
-                f"method {self.name!r} acts in {kind}, which works on the attention map: add {_say(missing)} "
+                f"method {self.name!r} acts in {kind}, which needs the attention map: add {_say(missing)} "
                 "to its needs, or use Between."
             )
 
     @property
     def removes(self) -> bool:
-        """Whether blocks give fewer tokens than they take."""
+        """Whether blocks return fewer tokens than they get."""
         return not (isinstance(self.step, Place) and self.step.undoes_at_once)
 
     def work(self, before: int, after: int) -> Work:
@@ -83,14 +84,14 @@ class Method:
         """
         if not isinstance(self.step, Place):
             raise MethodError(
-                f"method {self.name!r} has a function as its step, which does not say how many tokens the "
-                "parts of a block see: derive a class from Place, with `work`."
+                f"method {self.name!r} has a function as its step, which does not tell how many tokens the "
+                "parts of a block process: derive a class from Place that has `work`."
             )
         return self.step.work(before, after)
 
     @property
     def plans_from_metric(self) -> bool:
-        """Whether it reads a metric or nothing, so that it can make plans outside of a trunk."""
+        """Whether it reads only a metric or nothing, so that it can make plans outside a trunk."""
         more = self.needs & ~(Needs.KEYS | Needs.SIZES)
         is_plain = isinstance(self.step, Place) and Needs.SIZES in self.needs and not self.learn
         return is_plain and not more and self.reads == "counts"
@@ -100,11 +101,12 @@ class Method:
         """The planning function, for methods that plan from a metric only.
 
         Raises:
-            MethodError: the method reads more than that, or has a step of its own.
+            MethodError: the method reads more than that, or has its own step.
         """
         if not self.plans_from_metric or not isinstance(self.step, Place):
             raise MethodError(
-                f"method {self.name!r} does not plan from a metric alone: run it with run_trunk or patch."
+                f"method {self.name!r} needs more than a metric to make a plan: run it with run_trunk or "
+                "patch."
             )
         return self.step.plan
 

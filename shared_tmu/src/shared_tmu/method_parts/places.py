@@ -1,8 +1,8 @@
 """Where in a block a method acts: each place turns a planning function into a step.
 
-A step runs one block, `step(block, seen, r)`: it takes the tokens from `seen.tokens`, and stores the
-block's output there. Methods that fit none of the places write a step of their own from the same parts:
-`attend`, `compress` and `transform`.
+A step runs one block, `step(block, seen, r)`: it takes the tokens from `seen.tokens`, and stores the block's
+output there. Methods for which no place is suitable define their own step from the same parts: `attend`,
+`compress` and `transform`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from .reductions import Planned, Reduction, require_reduction
 from .seen import OF_ATTENTION, Needs, Seen
 
 Plan = Callable[[Seen, int], Reduction | None]
-"""Decides how to remove r of the tokens of `seen`; None leaves them as they are, where thresholds decide or
-the place undoes it at once."""
+"""Decides how to remove r of the tokens of `seen`; None removes nothing, which is allowed if thresholds
+decide or the place restores the tokens at once.
+"""
 Step = Callable[[Block, Seen, int], None]
 """Runs a block, removing r tokens in it."""
 
@@ -49,7 +50,7 @@ def compress(seen: Seen, plan: Plan, r: int, carry: Needs = Needs.NOTHING) -> Re
     """Call a planning function, and apply the reduction that it returns.
 
     A step may do this several times, for instance prune and then merge. `carry` lists the inputs of attention
-    that the next plan reads: they are reduced as the tokens; all others are given up, see `Seen.accept`.
+    that the next plan reads: they are reduced like the tokens; all others are dropped, see `Seen.accept`.
     """
     reduction: Reduction | None = seen.run("matching", plan, seen, r)
     if reduction is not None:
@@ -67,9 +68,9 @@ class Place:
     """A step with a plan in it.
 
     Attributes:
-        plan: what the method decides.
-        undoes_at_once: whether the block returns as many tokens as it takes.
-        requires: needs without which the place cannot act.
+        plan: the method's planning function.
+        undoes_at_once: whether the block returns as many tokens as it gets.
+        requires: values without which the place cannot act.
     """
 
     plan: Plan
@@ -78,7 +79,7 @@ class Place:
 
     @property
     def lacks(self) -> Needs:
-        """What a plan cannot read here, since it is computed later."""
+        """Values that a plan cannot read here, because they are computed later."""
         return Needs.NOTHING
 
     def work(self, before: int, after: int) -> Work:
@@ -109,7 +110,7 @@ class Before(Place):
 
     @property
     def lacks(self) -> Needs:
-        """Everything of attention."""
+        """All values of attention."""
         return OF_ATTENTION
 
     def work(self, before: int, after: int) -> Work:
@@ -141,9 +142,9 @@ class After(Place):
 class Inside(Place):
     """The attention map of all tokens, then the method, then attention with the reduced map.
 
-    The weights of keys that share a slot are added; queries that share a slot are combined as their tokens
-    are where that can be done (`Planned.takes_any_rows`), else by size; values are those of the slots. So the
-    map is not computed twice. Needs `MAP`.
+    The weights of keys that share a slot are added; queries that share a slot are combined like their tokens
+    if possible (`Planned.takes_any_rows`), else weighted by size; values are those of the slots. So the map
+    is not computed twice. Needs `MAP`.
 
     Attributes:
         reuses_map: False computes attention again, from the slots.
@@ -155,9 +156,8 @@ class Inside(Place):
     requires = Needs.MAP
 
     def work(self, before: int, after: int) -> Work:
-        """The map of all tokens; values, from a second projection, and the MLP for those that are left.
-
-        Without reusing the map, another one of those.
+        """The map of all tokens; values, from a second projection, and the MLP for the tokens that are left;
+        if the map is not reused, also a second map of these.
         """
         pairs = before**2 if self.reuses_map else before**2 + after**2
         return Work(qkv=before + after, logits=pairs, values=after**2, out=after, mlp=after)
@@ -196,7 +196,10 @@ def fuse_map(weights: Tensor, reduction: Reduction, size: Tensor | None) -> Tens
         MethodError: the method mixes all tokens; a map of such slots has no meaning.
     """
     if not isinstance(reduction, Planned):
-        raise MethodError(f"{type(reduction).__name__} mixes all tokens: it cannot act inside attention.")
+        raise MethodError(
+            f"{type(reduction).__name__} mixes all tokens, so it cannot act inside attention: use another "
+            "place."
+        )
     (batch, heads, rows), plan = weights.shape[:3], reduction.plan
     slot = plan.source_map
     # weights of pruned keys are dropped
@@ -228,11 +231,11 @@ class Around(Place):
 
     @property
     def lacks(self) -> Needs:
-        """Everything of attention, unless the sub-layer is the MLP."""
+        """All values of attention, unless the sub-layer is the MLP."""
         return OF_ATTENTION if self.part == "attention" else Needs.NOTHING
 
     def work(self, before: int, after: int) -> Work:
-        """One of the two on fewer tokens, the other on all."""
+        """One of the two sub-layers on fewer tokens, the other on all."""
         return Work.of(after, before) if self.part == "attention" else Work.of(before, after)
 
     def __call__(self, block: Block, seen: Seen, r: int) -> None:

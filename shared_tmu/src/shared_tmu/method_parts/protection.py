@@ -1,4 +1,4 @@
-"""Masks of tokens to protect, and the two rules by which background goes first.
+"""Masks of tokens to protect, and the two rules by which background merges first.
 
 | rule | mask | what it does |
 |---|---|---|
@@ -18,16 +18,17 @@ from torch import Tensor
 from ..errors import PlanError
 
 WEIGHT = 0.25
-"""By how much the similarity of a pair is lowered if one of its tokens surely shows the subject; equal tokens
-have a similarity of 1."""
+"""The amount by which the similarity of a pair is lowered if one of its tokens certainly shows the subject;
+equal tokens have a similarity of 1.
+"""
 
 
 def weigh(shares: Tensor, weight: float | None) -> Tensor:
     """A mask for one of the rules.
 
     Args:
-        shares: how sure it is that tokens show the subject, `[B, N]`, 0 to 1, or bool.
-        weight: of those that surely do, by the rule `weighed`; None for the rule `first`.
+        shares: confidence that tokens show the subject, `[B, N]`, 0 to 1, or bool.
+        weight: weight of certain tokens, for the rule `weighed`; None for the rule `first`.
     """
     if weight is None:
         return shares if shares.dtype == torch.bool else shares > 0.5
@@ -35,7 +36,7 @@ def weigh(shares: Tensor, weight: float | None) -> Tensor:
 
 
 def to_flags(mask: Tensor) -> Tensor:
-    """A mask by the rule `first`, `[B, N]` bool, of one by either."""
+    """Convert a mask for either rule to one for the rule `first`, `[B, N]` bool."""
     return mask if mask.dtype == torch.bool else mask >= WEIGHT / 2
 
 
@@ -50,19 +51,19 @@ def fit_mask(mask: Tensor, batch_size: int, num_tokens: int, num_prefix_tokens: 
         num_prefix_tokens: T.
 
     Raises:
-        PlanError: it is neither, or fits neither.
+        PlanError: its dtype or its shape is wrong.
     """
     if mask.dtype != torch.bool and not mask.is_floating_point():
         raise PlanError(
-            f"a mask of tokens to protect is bool, or float with weights, this one is {mask.dtype}: compare "
-            "it first."
+            "a mask of tokens to protect must be bool, or float with weights, but this one is "
+            f"{mask.dtype}: convert it, for instance by a comparison."
         )
     wide = mask.unsqueeze(0) if mask.ndim == 1 else mask
     if wide.ndim == 2 and wide.shape[1] == num_tokens - num_prefix_tokens:
         wide = torch.nn.functional.pad(wide, (num_prefix_tokens, 0))
     if wide.ndim != 2 or wide.shape[0] not in (1, batch_size) or wide.shape[1] != num_tokens:
         raise PlanError(
-            f"a mask of tokens to protect is [B, N] = {[batch_size, num_tokens]}, or that without the "
-            f"{num_prefix_tokens} prefix tokens, this one is {list(mask.shape)}."
+            f"a mask of tokens to protect must be [B, N] = {[batch_size, num_tokens]}, or the same without "
+            f"the {num_prefix_tokens} prefix tokens, but this one is {list(mask.shape)}."
         )
     return wide.expand(batch_size, -1)

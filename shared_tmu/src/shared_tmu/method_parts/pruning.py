@@ -18,13 +18,13 @@ from .seen import Needs, Seen
 def prune_lowest(score: Tensor, r: int, seen: Seen) -> Prune:
     """Drop the r tokens of lowest score; those that stay keep their order.
 
-    A dropped token copies the kept one whose metric is most similar, by cosine; for methods that list no
-    keys, the kept one that is nearest to it in the sequence. Prefix tokens stay, and are never copied.
-    Protected tokens are dropped last, whatever the scores are.
+    A dropped token copies the kept one whose metric is most similar, by cosine; for methods that do not list
+    keys, the kept one that is nearest in the sequence. Prefix tokens stay, and are never copied. Protected
+    tokens are dropped last, independent of their scores.
 
     Args:
-        score: of the tokens after the prefix, `[B, N - T]`, on any scale; of equal ones the last are dropped
-            first.
+        score: scores of the tokens after the prefix, `[B, N - T]`, on any scale; of equal scores the last are
+            dropped first.
         r: tokens to drop, fewer than N - T.
         seen: the block.
     """

@@ -13,11 +13,11 @@ from .protection import weigh
 
 
 class ReadMask(nn.Module):
-    """A mask of tokens to protect that needs no detector: the ViT's own tokens say what they show.
+    """A mask of tokens to protect that needs no detector: it is computed from the ViT's own tokens.
 
-    It is read once per forward, from what enters a block. Blocks before it that merge do so without a mask,
-    and the slots that they leave are read. Given to `patch`, it moves with the model, and is not part of the
-    model's state dict.
+    It is read once per forward pass, from the tokens that enter a block. Earlier blocks merge without a mask,
+    and the mask is then read from the slots that they leave. Given to `patch`, it moves with the model, and
+    is not part of the model's state dict.
 
     Args:
         block: number of that block, from 0; 0 is right after the patch embedding, so that nothing merges
@@ -39,29 +39,29 @@ class ReadMask(nn.Module):
         raise NotImplementedError
 
     def begin(self) -> Tensor | None:
-        """The mask of the patch tokens until the block is reached, `[B, P]`; None for none."""
+        """The mask of the patch tokens before the block is reached, `[B, P]`; None for none."""
         return None
 
     def placed(self, blocks: Sequence[nn.Module]) -> Self:
-        """The same, on the device of the blocks of the ViT that it is for.
+        """The same mask, on the device of the ViT's blocks.
 
         Raises:
-            PatchError: it does not fit them.
+            PatchError: it does not fit these blocks.
         """
         if not 0 <= self.block < len(blocks):
             raise PatchError(
-                f"this mask is read at block {self.block}, and the ViT has {len(blocks)}: use 0 to "
+                f"this mask is read at block {self.block}, but the ViT has {len(blocks)} blocks: use 0 to "
                 f"{len(blocks) - 1}."
             )
         return self.to(next(blocks[0].parameters()).device)
 
 
 class GivenOrRead(ReadMask):
-    """Masks that are given for some images of a batch; those of the others are read.
+    """Masks that are given for some images of a batch, and read for the others.
 
     Args:
-        given: `[B, P]` of the patch tokens, bool or 0 to 1; images with zeros only are those to read.
-        other: how.
+        given: `[B, P]` of the patch tokens, bool or 0 to 1; for images with only zeros the mask is read.
+        other: reads the masks of those images.
     """
 
     def __init__(self, given: Tensor, other: ReadMask) -> None:

@@ -1,4 +1,4 @@
-"""What a method does to the tokens of a block: it reduces their number, and knows how to restore all of them.
+"""Reductions: what a method does to the tokens of a block, and how all tokens are restored.
 
 A method returns a `Reduction`. The reductions of successive blocks compose to a route: a `MergePlan` as long
 as every token is carried by one slot or pruned, else a `Chain` of plans and linear operators.
@@ -27,13 +27,13 @@ class Reduction(ABC):
     @property
     @abstractmethod
     def route(self) -> MergePlan | Chain:
-        """From the N tokens of this block to M slots, and back."""
+        """The route from the N tokens of this block to M slots, and back."""
 
     @abstractmethod
     def reduce(self, x: Tensor, size: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Tokens `[B, N, C]` and sizes `[B, N]` (None for ones) to `[B, M, C]` and `[B, M]`.
 
-        Sizes may stay None where every slot still stands for one token, or where sizes have no meaning.
+        Sizes may stay None if every slot still stands for one token, or if sizes have no meaning.
         """
 
     @abstractmethod
@@ -51,10 +51,10 @@ class Reduction(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Applied:
-    """One reduction of a forward pass, kept for a restore that asks for its history.
+    """One reduction of a forward pass, kept for a restore that needs the history.
 
     Attributes:
-        reduction: what was done.
+        reduction: the reduction.
         before: the tokens before it, `[B, N, C]`.
         after: the slots after it, `[B, M, C]`.
     """
@@ -71,7 +71,7 @@ class Planned(Reduction):
     Attributes:
         plan: which tokens go where.
         takes_any_rows: whether `reduce` works channel by channel, the same in each, so that it can be applied
-            to other rows than tokens, such as those of an attention map.
+            to rows other than tokens, such as those of an attention map.
     """
 
     plan: MergePlan
@@ -105,7 +105,7 @@ class Merge(Planned):
     def follow(
         self, x: Tensor, size: Tensor | None, before: MergePlan | Chain | None
     ) -> tuple[Tensor, Tensor | None, MergePlan | Chain]:
-        """As for any reduction, in a single kernel launch where Triton is used."""
+        """As for any reduction; in a single kernel launch if Triton is used."""
         if before is None or isinstance(before, MergePlan):
             return merge_and_compose(x, self.plan, size, before)
         return super().follow(x, size, before)
@@ -113,7 +113,8 @@ class Merge(Planned):
 
 @dataclass(frozen=True, eq=False)
 class Prune(Planned):
-    """Some tokens stay as they are, the others are dropped; they copy another when the grid is restored.
+    """Some tokens stay unchanged and the others are dropped; a dropped token copies another one when the grid
+    is restored.
 
     Attributes:
         plan: one token per slot, -1 for all others.
@@ -132,7 +133,7 @@ class Prune(Planned):
 class Linear(Reduction):
     """Slots are linear combinations of tokens, the same in every channel; the transpose restores the tokens.
 
-    Sizes mean nothing afterwards. A flagged token must have a row of its own.
+    Sizes have no meaning afterwards. A flagged token must have its own row.
 
     Attributes:
         matrix: `[M, N]`, or `[B, M, N]` for a different one per image; its rows are orthonormal.
@@ -170,7 +171,7 @@ class Linear(Reduction):
         share = (self.matrix @ flags.to(self.matrix.dtype).unsqueeze(2)).squeeze(2)  # [B, M]
         if not flags.is_floating_point():
             return share > 0.5
-        is_token = self.matrix.amax(dim=-1) > 0.999  # its row is all its own
+        is_token = self.matrix.amax(dim=-1) > 0.999  # its row contains only this token
         return share.where(is_token, 0.0).to(flags.dtype)
 
 
@@ -226,8 +227,8 @@ def join(first: Route, second: Route) -> Route:
         return first.then(second)
     if (second.batch_size, second.num_tokens) != (first.batch_size, first.num_slots):
         raise PlanError(
-            f"the second step was made for {second.num_tokens} tokens of {second.batch_size} images, the "
-            f"first one leaves {first.num_slots} of {first.batch_size}."
+            f"the second step was made for {second.num_tokens} tokens of {second.batch_size} images, but "
+            f"the first one leaves {first.num_slots} tokens of {first.batch_size} images."
         )
     parts = [*_parts(first)]
     for part in _parts(second):
@@ -243,14 +244,14 @@ def _parts(route: Route) -> tuple[MergePlan | Linear, ...]:
 
 
 def require_reduction(value: object, method: str) -> None:
-    """Refuse what a plan may not return.
+    """Refuse an invalid return value of a plan.
 
     Raises:
-        MethodError: it is no `Reduction`.
+        MethodError: it is not a `Reduction`.
     """
     if not isinstance(value, Reduction):
         example = "Merge(plan), or Prune" if isinstance(value, MergePlan) else "Merge, Prune, Linear"
         raise MethodError(
-            f"{method!r} returned a {type(value).__name__}, and a plan returns a Reduction: {example} or a "
-            "class of your own, see method_parts/reductions.py."
+            f"{method!r} returned a {type(value).__name__}, but a plan must return a Reduction: {example} "
+            "or your own class, see method_parts/reductions.py."
         )

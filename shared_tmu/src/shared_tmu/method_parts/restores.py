@@ -42,7 +42,7 @@ def _copy(x: Tensor, route: Route, history: tuple[Applied, ...]) -> Tensor:
 
 
 def _sparse(x: Tensor, route: Route, history: tuple[Applied, ...]) -> Tensor:
-    """A control: each slot's first token alone gets its feature, all others are zero."""
+    """A control: only each slot's first token gets its feature, all others are zero."""
     assert isinstance(route, MergePlan)
     return unmerge_sparse(x, route)
 
@@ -59,5 +59,5 @@ def find_restore(name: str) -> Restore:
         PatchError: no such row.
     """
     if name not in RESTORES:
-        raise PatchError(f"there is no restore {name!r}: use one of {', '.join(RESTORES)}.")
+        raise PatchError(f"there is no way to restore called {name!r}: use one of {', '.join(RESTORES)}.")
     return RESTORES[name]

@@ -1,4 +1,4 @@
-"""What a method may read of the block in which it acts: only what its row of the table lists."""
+"""The values of a block that a method can read: only those that its row of the table lists."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Needs(Flag):
-    """What a method reads; anything that it does not list is neither kept nor computed.
+    """Values that a method reads; values that it does not list are neither kept nor computed.
 
     * `TOKENS`: the features in `seen.x` (every method may read `seen.shape`);
-    * `SIZES`: how many original tokens each stands for. Without it no sizes are kept: means are not weighted,
-      and attention is not proportional;
+    * `SIZES`: the number of original tokens that each token stands for. Without it no sizes are kept: means
+      are not weighted, and attention is not proportional;
     * `NORMED`, `QUERIES`, `KEYS`, `VALUES`: the inputs of attention; `KEYS` also gives the metric;
     * `ROWS`: some rows of the attention map, computed on demand, in addition to the fused kernel;
     * `MAP`: the whole attention map. Attention is then computed without the fused kernel, from this map;
@@ -46,7 +46,7 @@ class Needs(Flag):
 PER_TOKEN = Needs.NORMED | Needs.QUERIES | Needs.KEYS | Needs.VALUES
 """The inputs of attention, which have one row per token."""
 OF_ATTENTION = PER_TOKEN | Needs.ROWS | Needs.MAP
-"""All that is known only when attention has run."""
+"""Values that are known only after attention has run."""
 
 
 class Watch:
@@ -67,7 +67,7 @@ class Seen:
     Attributes:
         tokens: the current tokens `[B, N, C]`: those that enter the block, later those after its attention,
             and so on. Methods read them as `x`, which their needs have to list.
-        sizes: original tokens per token, `[B, N]`; None for ones, and where the method lists no `SIZES`.
+        sizes: original tokens per token, `[B, N]`; None for ones, and if the method does not list `SIZES`.
             Methods read them as `size`.
         layer: number of the block, from 0, of `depth`.
         num_prefix_tokens: T tokens at the front that stay first, and are never merged or pruned.
@@ -75,9 +75,9 @@ class Seen:
             compare similarities by `plans.matching` read it, all others `protected`.
         proportional: whether attention is proportional (weights keys by their size).
         grid: rows and columns of the patches, if they are known.
-        thresholds: numbers for this block, of schedules that give no counts.
+        thresholds: numbers for this block, for schedules of thresholds.
         learned: the method's own module, for one that learns; `read_learned` gives it with its type.
-        route: from the first tokens of the trunk to these; None before the first reduction.
+        route: route from the first tokens of the trunk to these; None before the first reduction.
     """
 
     tokens: Tensor
@@ -104,14 +104,14 @@ class Seen:
     def of_metric(
         cls, metric: Tensor, num_prefix_tokens: int, protected: Tensor | None, method: str, needs: Needs
     ) -> Seen:
-        """The input of a method outside of a trunk: a metric `[B, N, D]`, in place of the keys."""
+        """The input of a method outside a trunk: a metric `[B, N, D]`, in place of the keys."""
         seen = cls(metric, num_prefix_tokens=num_prefix_tokens, mask=protected)
         seen.method, seen.needs, seen.parts = method, needs, {Needs.KEYS: metric.unsqueeze(1)}
         return seen
 
     @property
     def x(self) -> Tensor:
-        """The current tokens, `[B, N, C]`. For their shape and device alone: `shape`, `device`."""
+        """The current tokens, `[B, N, C]`. If only their shape or device is needed: `shape`, `device`."""
         self._require(Needs.TOKENS)
         return self.tokens
 
@@ -132,12 +132,12 @@ class Seen:
 
     @property
     def device(self) -> torch.device:
-        """Of the tokens."""
+        """The device of the tokens."""
         return self.tokens.device
 
     @property
     def protected(self) -> Tensor | None:
-        """Tokens to protect while there are others, `[B, N]` bool; None for none."""
+        """Tokens to protect as long as there are others, `[B, N]` bool; None for none."""
         return None if self.mask is None else to_flags(self.mask)
 
     @property
@@ -214,23 +214,23 @@ class Seen:
         if self.reduction is None:
             raise MethodError(f"{self.method!r} reads {part.name} before attention has run in this block.")
         raise MethodError(
-            f"{self.method!r} reads {part.name} after it has reduced the tokens of this block, and those are "
-            "of the tokens before: read it first, use the new tokens in seen.x, or let compress(..., "
-            "carry=Needs.KEYS) reduce keys, queries, values or the normed input as the tokens (an attention "
-            "map cannot be carried)."
+            f"{self.method!r} reads {part.name} after it has reduced the tokens of this block, but these "
+            "values belong to the tokens before: read it first, use the new tokens in seen.x, or let "
+            "compress(..., carry=Needs.KEYS) reduce keys, queries, values or the normed input like the "
+            "tokens (an attention map cannot be carried)."
         )
 
     def read_learned(self, kind: type[Module]) -> Module:
         """The method's own module, `seen.read_learned(MyModule)`.
 
         Raises:
-            MethodError: there is none, or it is of another class.
+            MethodError: there is none, or it has another class.
         """
         if not isinstance(self.learned, kind):
             raise MethodError(
-                f"{self.method!r} reads a learned {kind.__name__}, and was given "
-                f"{'nothing' if self.learned is None else type(self.learned).__name__}: its row's `learn` "
-                "has to return one."
+                f"{self.method!r} reads a learned {kind.__name__}, but was given "
+                f"{'nothing' if self.learned is None else type(self.learned).__name__}: the `learn` of its "
+                "row must return one."
             )
         return self.learned
 
@@ -251,14 +251,15 @@ class Seen:
     def accept(self, reduction: Reduction, carry: Needs = Needs.NOTHING) -> None:
         """Reduce tokens and sizes; from here on the tokens are the slots.
 
-        Queries, keys and the rest belong to the tokens before, so they are given up, except those to carry.
+        Queries, keys and the other values belong to the tokens before, so they are dropped, except those to
+        carry.
 
         Args:
-            reduction: what the method decided.
-            carry: which of `NORMED`, `QUERIES`, `KEYS`, `VALUES` to reduce as the tokens, by the reduction.
+            reduction: the reduction that the method decided.
+            carry: which of `NORMED`, `QUERIES`, `KEYS`, `VALUES` to reduce like the tokens.
 
         Raises:
-            MethodError: this is no reduction, or something to carry is not there or has no value per token.
+            MethodError: this is not a reduction, or a value to carry does not exist or has no row per token.
         """
         require_reduction(reduction, self.method)
         if self.watch is not None:
@@ -276,7 +277,10 @@ class Seen:
 
     def _carry(self, reduction: Reduction, part: Needs) -> Tensor:
         if part not in PER_TOKEN:
-            raise MethodError(f"{self.method!r} carries {part.name}, which is not one row per token.")
+            raise MethodError(
+                f"{self.method!r} carries {part.name}, which does not have one row per token: carry only "
+                "NORMED, QUERIES, KEYS or VALUES."
+            )
         rows = self.get(part)
         if part is Needs.NORMED:
             return reduction.reduce(rows, self.sizes)[0]

@@ -1,7 +1,8 @@
 """Options of methods, as text: `pitome:variant=bsm:margin=0.5` is the row `pitome` with two of them set.
 
 The options of a method are the keyword parameters of its plan that have a default and a simple type, and the
-fields of its place, so a method declares nothing twice. The limit gets those that it has parameters for.
+fields of its place, so a method declares nothing twice. The limit gets the options for which it has
+parameters.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def _read(function: Callable[..., Any]) -> dict[str, Option]:
 
 
 def vary(method: Method, text: str) -> Method:
-    """A row with options, `name=value` pieces joined by `:`; its name says those that are not the default.
+    """A row with options, `name=value` pieces joined by `:`; its name contains those that are not the
+    default.
 
     Raises:
         MethodError: the row has no such option, or the value does not fit it.
