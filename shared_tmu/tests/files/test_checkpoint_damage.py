@@ -68,5 +68,5 @@ def test_names_are_compared_as_torch_finds_them(tmp_path: Path) -> None:
 
 def test_a_torch_file_named_safetensors_says_so(tmp_path: Path) -> None:
     path = archive(tmp_path).rename(tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"no safetensors file but one by torch\.save"):
+    with pytest.raises(CheckpointError, match=r"not a safetensors file but was written by torch\.save"):
         read_checkpoint(path)

@@ -82,6 +82,6 @@ def test_code_is_refused_by_name_and_not_run(tmp_path: Path, writer: Any) -> Non
         torch.save(content, path, _use_new_zipfile_serialization=writer == "zip")
     else:
         path.write_bytes(pickle.dumps(content, protocol=writer))
-    with pytest.raises(CheckpointError, match=r"asks for .*'(posix|nt)\.mkdir'"):
+    with pytest.raises(CheckpointError, match=r"refers to .*'(posix|nt)\.mkdir'"):
         read_checkpoint(path)
     assert not target.exists()

@@ -46,7 +46,7 @@ def test_only_files_are_opened(tmp_path: Path, kind: str) -> None:
     make(tmp_path / "x")
     with pytest.raises(ConfigError, match=f"x {message}; expected a file") as error:
         open_file(tmp_path / "x", ConfigError)
-    assert "is no path" not in str(error.value)
+    assert "is not a valid path" not in str(error.value)
     assert not is_file(tmp_path / "x")
 
 
@@ -61,7 +61,7 @@ def test_places_where_no_file_can_be(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=message):
             open_file(path, ConfigError)
         assert not is_file(path)
-    with pytest.raises(ConfigError, match="is no path"):
+    with pytest.raises(ConfigError, match="is not a valid path"):
         open_file(tmp_path / "a\0b", ConfigError)
     assert not is_file(tmp_path / "a\0b")
     for path, message in (
@@ -109,7 +109,7 @@ def test_what_may_not_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_limits(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"12345")
     assert read_limited(tmp_path / "x", 5, ConfigError) == b"12345"
-    with pytest.raises(ConfigError, match="larger than 4 bytes"):
+    with pytest.raises(ConfigError, match="larger than the limit of 4 bytes"):
         read_limited(tmp_path / "x", 4, ConfigError)
 
 

@@ -19,7 +19,7 @@ WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.tensor(True)}
 
 def test_whole_modules_are_refused_by_name(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "model.pt")
-    with pytest.raises(CheckpointError, match=r"asks for 'torch\.nn\.modules\.linear\.Linear'"):
+    with pytest.raises(CheckpointError, match=r"refers to 'torch\.nn\.modules\.linear\.Linear'"):
         read_checkpoint(tmp_path / "model.pt")
 
 
@@ -32,11 +32,11 @@ def write_zip(path: Path) -> None:
     ("write", "message"),
     [
         (lambda p: p.write_bytes(b""), "is empty"),
-        (lambda p: p.write_text("<!DOCTYPE html>"), "no checkpoint: it starts with b'<!DOCTYPE html>'"),
-        (lambda p: p.write_bytes(bytes(5000)), "no checkpoint"),
-        (lambda p: p.write_bytes(pickle.dumps([1, 2])), "no checkpoint"),
+        (lambda p: p.write_text("<!DOCTYPE html>"), "not a checkpoint: it starts with b'<!DOCTYPE html>'"),
+        (lambda p: p.write_bytes(bytes(5000)), "not a checkpoint"),
+        (lambda p: p.write_bytes(pickle.dumps([1, 2])), "not a checkpoint"),
         (lambda p: p.mkdir(), "is a folder"),
-        (write_zip, "no torch checkpoint"),
+        (write_zip, "not a torch checkpoint"),
         (lambda p: torch.save(torch.zeros(3), p), "holds a Tensor"),
         (lambda p: torch.save([WEIGHTS], p), "holds a list"),
     ],
@@ -153,7 +153,7 @@ def test_archives_packed_again_load_right(tmp_path: Path, change: str, filler: f
     [
         (zipfile.ZIP_BZIP2, b"", "compressed by a method that torch does not read"),
         (zipfile.ZIP_LZMA, b"", "compressed by a method that torch does not read"),
-        (zipfile.ZIP_STORED, b"x" * 99, "no checkpoint: it starts with b'xxx"),
+        (zipfile.ZIP_STORED, b"x" * 99, "not a checkpoint: it starts with b'xxx"),
     ],
 )
 def test_archives_that_torch_does_not_read(tmp_path: Path, method: int, before: bytes, message: str) -> None:
@@ -216,7 +216,7 @@ def test_calls_are_refused_by_name(
     content = {"state_dict": WEIGHTS, "more": Calls(function, *arguments)}
     torch.save(content, tmp_path / "model.ckpt", _use_new_zipfile_serialization=zip_format)
     with pytest.raises(
-        CheckpointError, match=rf"asks for '(?:{name}|torch\._C.*|torch\.{function.__name__})'"
+        CheckpointError, match=rf"refers to '(?:{name}|torch\._C.*|torch\.{function.__name__})'"
     ):
         read_checkpoint(tmp_path / "model.ckpt")
 
@@ -253,7 +253,9 @@ def test_keys_that_take_forever_to_hash(tmp_path: Path) -> None:
 def test_weights_that_are_no_real_numbers(weight: torch.Tensor, kind: str) -> None:
     model = nn.Linear(3, 2)
     before = model.weight.clone()
-    with pytest.raises(CheckpointError, match=rf"here holds weights .*: weight \({kind}\); it needs float16"):
+    with pytest.raises(
+        CheckpointError, match=rf"here holds weights .*: weight \({kind}\); expected plain float16"
+    ):
         load_weights(model, {"weight": weight, "bias": torch.zeros(2)}, "here")
     assert torch.equal(model.weight, before)
 

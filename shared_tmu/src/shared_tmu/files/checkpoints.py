@@ -35,9 +35,9 @@ def read_checkpoint(path: Path | str, where: str = "") -> Mapping[str, Any]:
         Configuration nodes (`PASSIVE_CLASSES`) are returned as ordered dictionaries.
 
     Raises:
-        MissingAssetError: there is no such file.
-        CheckpointError: the file is empty, truncated, of another kind, or would need code to be executed (the
-            message says which).
+        MissingAssetError: the file does not exist.
+        CheckpointError: the file is empty, truncated, of another format, or would need code to be executed
+            (the message says which).
     """
     path = Path(path)
     with open_file(path, CheckpointError, where, "checkpoint") as file:
@@ -49,7 +49,9 @@ def read_checkpoint(path: Path | str, where: str = "") -> Mapping[str, Any]:
             raise CheckpointError(f"{path} is empty; the download or copy probably failed. {where}".strip())
         is_safe = _is_safetensors(path, head)
         if is_safe and head.startswith((ZIP_MAGIC, LEGACY_MAGIC)):
-            raise CheckpointError(f"{path} is no safetensors file but one by torch.save: name it .ckpt.")
+            raise CheckpointError(
+                f"{path} is not a safetensors file but was written by torch.save: rename it to .ckpt."
+            )
         content = _read_safetensors(path) if is_safe else read_torch(path, file, head)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dictionary of tensors.")
@@ -64,15 +66,15 @@ def save_safetensors(
         _safetensors().save_file(
             {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, beside, metadata
         )
-        # safetensors makes files readable for the owner only; on shared disks others read them too
+        # safetensors makes files readable only for the owner, but on shared disks others read them too
         beside.chmod(0o644)
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """The texts that a safetensors file holds beside its tensors; none in a file of another kind.
+    """The metadata texts of a safetensors file; empty for files of another format.
 
     Raises:
-        MissingAssetError: there is no such file.
+        MissingAssetError: the file does not exist.
         CheckpointError: it cannot be opened.
     """
     path = Path(path)
@@ -113,8 +115,9 @@ def load_weights(
         optional: prefixes that may be missing in `weights` or in the model without a message.
 
     Raises:
-        CheckpointError: a weight that the model needs is missing, has another shape, is no real number
-            (integers, complex, quantised, sparse), or is of a layer beyond the model's; up to ten are named.
+        CheckpointError: a weight that the model needs is missing, has another shape, does not hold real
+            numbers (integers, complex, quantised, sparse), or belongs to a layer that the model does not
+            have; up to ten are named.
     """
     skip = tuple(optional)
     own = model.state_dict()
@@ -127,8 +130,8 @@ def load_weights(
     ]
     if shapes:
         raise CheckpointError(
-            f"{source} does not fit the configured model; other shapes in {_some(shapes)}. "
-            "Is this the configuration file that belongs to the checkpoint?"
+            f"{source} does not fit the configured model; shapes differ in {_some(shapes)}. Check that this "
+            "configuration file belongs to the checkpoint."
         )
     unfit = [
         f"{key} ({_kind(weights[key])})"
@@ -137,8 +140,8 @@ def load_weights(
     ]
     if unfit:
         raise CheckpointError(
-            f"{source} holds weights that are no plain numbers of the model's kind: {_some(unfit)}; it needs "
-            "float16, bfloat16, float32 or float64 (whole numbers only for counters and flags)."
+            f"{source} holds weights of an unsuitable type: {_some(unfit)}; expected plain float16, "
+            "bfloat16, float32 or float64 (whole numbers only for counters and flags)."
         )
     if missing:
         raise CheckpointError(f"{source} lacks weights that the model needs: {_some(missing)}.")
@@ -146,8 +149,8 @@ def load_weights(
     further = [key for key in unexpected if _numberless(key) in kinds]
     if further:
         raise CheckpointError(
-            f"{source} has more layers than the configured model: {_some(further)}. "
-            "Is this the configuration file that belongs to the checkpoint?"
+            f"{source} has more layers than the configured model: {_some(further)}. Check that this "
+            "configuration file belongs to the checkpoint."
         )
     if unexpected:
         log.warning("%s has keys that the model does not: %s.", source, _some(unexpected))
@@ -160,14 +163,14 @@ def _numberless(key: str) -> str:
 
 
 def _fits(weight: Tensor, own: Tensor) -> bool:
-    """Whether a weight can stand in the place of `own`: plain, in memory, and of real numbers where it is."""
+    """Whether a weight can replace `own`: it is plain, in memory, and has real numbers if `own` has."""
     if weight.layout != torch.strided or weight.is_meta or weight.is_quantized:
         return False
     return weight.dtype in _REAL if own.is_floating_point() else weight.dtype in _WHOLE
 
 
 def _kind(weight: Tensor) -> str:
-    """What is special about a tensor, in a word."""
+    """What is special about a tensor, in one word."""
     if weight.is_meta:
         return "without values"
     if weight.layout != torch.strided:

@@ -1,9 +1,9 @@
-"""Read through a pickle without building, calling or allocating anything that it asks for.
+"""Reads a pickle without building, calling or allocating anything that it requests.
 
 This is Python's own unpickler written in Python (the one in C cannot be limited). Every step is replaced that
-could run code, reserve more memory than the file has bytes, or take forever: a length that a pickle claims is
-checked against the file, a name becomes a passive placeholder, and keys must be plain values, because hashing
-deeply nested tuples may never end.
+could run code, reserve more memory than the file has bytes, or take forever: a length in a pickle is checked
+against the file, a name becomes a passive placeholder, and keys must be plain values, because hashing deeply
+nested tuples may never end.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ PICKLE_ERRORS = (
     pickle.UnpicklingError, EOFError, AttributeError, ImportError, LookupError, MemoryError, ValueError,
     TypeError, OverflowError, RecursionError, NotImplementedError, AssertionError,
 )  # fmt: skip
-"""What a damaged pickle can make an unpickler raise."""
+"""Errors that an unpickler can raise for a damaged pickle."""
 
 MAX_STEPS = 1_000_000
-"""Of one pickle: a second or two. A whole model with its optimizer takes some hundred thousand."""
+"""Limit of steps for one pickle: one or two seconds. A whole model with its optimizer takes some hundred
+thousand.
+"""
 
 _PLAIN_KEYS = (str, bytes, int, float, bool, type(None))
 
 
 class BoundedFile:
-    """A file that refuses to read more than it has, before any memory is taken for it.
+    """A file that refuses to read more than it has, before memory is allocated.
 
     Args:
         file: open for reading, at its beginning.
@@ -44,7 +46,7 @@ class BoundedFile:
             EOFError: there are fewer.
         """
         if count < 0 or count > self._left:
-            raise EOFError(f"it claims {count} more bytes, and has {self._left}")
+            raise EOFError(f"it should have {count} more bytes, but has {self._left}")
         self._left -= count
         return self._file.read(count)
 
@@ -61,7 +63,7 @@ class BoundedFile:
 
 
 class Passive:
-    """Placeholder for anything that a pickle names, and for anything that it would make with it."""
+    """Placeholder for anything that a pickle names, and for anything that it would build from it."""
 
     name: ClassVar[str] = ""
 
@@ -82,13 +84,13 @@ class _Counted(dict[int, Callable[[Any], None]]):
         if self.left < 0:
             raise pickle.UnpicklingError(f"it takes more than {MAX_STEPS:,} steps")
         if opcode not in self:
-            raise pickle.UnpicklingError(f"byte {opcode:#04x} is no step of a pickle")
+            raise pickle.UnpicklingError(f"byte {opcode:#04x} is not a step of a pickle")
         return super().__getitem__(opcode)
 
 
 # typed in typeshed, and the base class of torch's and other unpicklers
 class LimitedUnpickler(pickle._Unpickler):
-    """Unpickles plain values; `find_class` of a subclass says what stands for names.
+    """Unpickles plain values; `find_class` of a subclass decides what replaces names.
 
     Dictionaries whose keys are not plain are refused, sets are left out, and state is given only to objects
     of the classes in `takes_state`.
@@ -102,7 +104,7 @@ class LimitedUnpickler(pickle._Unpickler):
         self.dispatch = _Counted(type(self).dispatch)  # type: ignore[misc]
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
-        raise pickle.UnpicklingError(f"it asks for {shortened(f'{module_name}.{global_name}')}")
+        raise pickle.UnpicklingError(f"it refers to {shortened(f'{module_name}.{global_name}')}")
 
     def called(self, function: Any) -> None:
         """Called before `function` is called with values of the pickle."""
@@ -213,7 +215,7 @@ def _make(self: Any, function: Any, arguments: Any) -> None:
     if not isinstance(arguments, tuple):
         raise pickle.UnpicklingError(f"arguments are a {type(arguments).__name__}")
     if isinstance(function, Passive):
-        self.append(function)  # what a stand-in would return
+        self.append(function)  # the return value of a placeholder
         return
     if not callable(function):
         raise pickle.UnpicklingError(f"a {type(function).__name__} is called")
@@ -242,11 +244,11 @@ for _opcode in (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEXT_BUFFER, pickl
 
 
 class NameScanner(LimitedUnpickler):
-    """Finds the names in a pickle: what it refers to, and what it would call.
+    """Finds the names in a pickle: those to which it refers, and those that it would call.
 
     Attributes:
         names: `module.name` of everything, in order.
-        calls: those that would be called, or instances made of.
+        calls: names that would be called or instantiated.
     """
 
     def __init__(self, file: Any) -> None:

@@ -20,14 +20,15 @@ _KINDS = {
     stat.S_IFCHR: "device",
     stat.S_IFBLK: "device",
 }
-_HALF = re.compile(r"\..+\.(?P<process>[0-9]+)\.part(\..*)?", re.DOTALL)  # as `replacing` names it
-# bytes of a name that are reused in the name of the temporary file, which must be valid too
+_HALF = re.compile(r"\..+\.(?P<process>[0-9]+)\.part(\..*)?", re.DOTALL)  # the name that `replacing` gives it
+# bytes of a name that are reused in the temporary file's name, which must be valid too
 _LONGEST_STEM = 100
 
 
 def is_file(path: Path) -> bool:
-    """Whether `path` leads to a regular file; also False where it may not be accessed or is not a valid
-    path."""
+    """Whether `path` is a regular file or a link to one; also False if it may not be accessed or is not a
+    valid path.
+    """
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):
@@ -35,7 +36,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether `path` leads to a folder; also False where it may not be accessed."""
+    """Whether `path` is a folder or a link to one; also False if it may not be accessed."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except (OSError, ValueError):
@@ -43,16 +44,16 @@ def is_folder(path: Path) -> bool:
 
 
 def open_file(path: Path, error: type[TMUError], missing: str = "", what: str = "") -> BinaryIO:
-    """Open a regular file for reading, without ever waiting for a pipe or touching a device.
+    """Open a regular file for reading, without waiting for a pipe or opening a device.
 
     Args:
         path: the file, or a link to it.
-        error: raised for every problem except a missing file.
+        error: class of the error for every problem except a missing file.
         missing: how to get the file, a sentence for the message if it is missing.
-        what: what kind of file it is, for that message.
+        what: description of the file, for that message.
 
     Raises:
-        MissingAssetError: there is no such file.
+        MissingAssetError: the file does not exist.
         error: it is a folder, pipe, device or socket, or it cannot be opened; the message says why.
     """
     try:
@@ -62,7 +63,7 @@ def open_file(path: Path, error: type[TMUError], missing: str = "", what: str = 
             raise error(f"{path} is a {what}; expected a file. {missing}".strip())
         return path.open("rb")
     except TMUError:
-        raise  # most are ValueErrors, too
+        raise  # most of these are also ValueErrors
     except (FileNotFoundError, NotADirectoryError) as cause:
         link = f" (a link to {path.readlink()})" if path.is_symlink() else ""
         raise MissingAssetError(
@@ -71,14 +72,14 @@ def open_file(path: Path, error: type[TMUError], missing: str = "", what: str = 
     except OSError as cause:
         raise error(f"{shortened(str(path))} cannot be read: {cause.strerror}. {missing}".strip()) from cause
     except ValueError as cause:
-        raise error(f"{str(path)!r} is no path: {cause}.") from cause
+        raise error(f"{str(path)!r} is not a valid path: {cause}.") from cause
 
 
 def read_limited(path: Path, max_bytes: int, error: type[TMUError], missing: str = "") -> bytes:
     """All bytes of a regular file that is not larger than it should be; see `open_file`.
 
     Raises:
-        MissingAssetError: there is no such file.
+        MissingAssetError: the file does not exist.
         error: it is larger than `max_bytes`, or see `open_file`.
     """
     with open_file(path, error, missing) as file:
@@ -87,16 +88,16 @@ def read_limited(path: Path, max_bytes: int, error: type[TMUError], missing: str
         except OSError as cause:
             raise error(f"{path} cannot be read: {cause.strerror}.") from cause
     if len(content) > max_bytes:
-        raise error(f"{path} is larger than {max_bytes:,} bytes, the most that is read.")
+        raise error(f"{path} is larger than the limit of {max_bytes:,} bytes.")
     return content
 
 
 def write_target(path: Path) -> Path:
-    """The place to which writing to `path` goes: `path` itself, or the target of its symbolic links.
+    """The file that is written for `path`: `path` itself, or the target of its symbolic links.
 
     Raises:
-        InputError: a folder, a device or anything else that is not a regular file is there, the links form
-            a circle, or no file can have this name.
+        InputError: it is a folder, a device or anything else that is not a regular file, the links form a
+            circle, or no file can have this name.
     """
     try:
         target = path.resolve() if path.is_symlink() else path
@@ -115,17 +116,17 @@ def write_target(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write beside `path`, then rename onto it: a reader finds the old file or the new one, never a part.
+    """Write beside `path`, then rename: a reader finds the old file or the new one, never a part.
 
-    The folder is made if needed. The name yielded has the suffix of `path`, so that libraries that choose a
-    format by the suffix work. A link stays, and the file that it points to is replaced.
+    The folder is created if needed. The name yielded has the suffix of `path`, so that libraries that choose
+    a format by the suffix work. A link stays, and the file that it points to is replaced.
 
     Yields:
         A path in the same folder to write to.
 
     Raises:
-        InputError: there is something that is not a regular file; see `write_target`.
-        OSError: the folder or file cannot be written; `path` is then as it was and nothing is left beside it.
+        InputError: `path` is not a regular file; see `write_target`.
+        OSError: the folder or file cannot be written; `path` is then unchanged and nothing is left beside it.
     """
     target = write_target(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -141,13 +142,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Put `text` (UTF-8) into `path` in one step; see `replacing`."""
+    """Write `text` (UTF-8) to `path` in one step; see `replacing`."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def shortened(text: str, limit: int = 200) -> str:
-    """`text`, or its beginning and end where it is too long for a message."""
+    """`text`, or its beginning and end if it is too long for a message."""
     return text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 4 :]}"
 
 
@@ -159,7 +160,7 @@ def _beside(path: Path) -> Path:
 
 
 def drop_halves(folder: Path) -> None:
-    """Remove unfinished files of processes that no longer run from a folder."""
+    """Remove from a folder unfinished files of processes that no longer run."""
     for half in folder.glob(".*.part*"):
         found = _HALF.fullmatch(half.name)
         if found and not _is_running(int(found["process"])):
@@ -171,13 +172,13 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # somebody else's, or no number of a process
+    except (OSError, OverflowError):  # of another user, or not the number of a process
         return True
     return True
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make sure that a new name is on disk, on systems where folders can be synced."""
+    """Make sure that a new name is on disk, on systems that can sync folders."""
     if os.name != "posix":
         return
     opened = os.open(folder, os.O_RDONLY)

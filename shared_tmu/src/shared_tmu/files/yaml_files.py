@@ -1,8 +1,8 @@
-"""The only reader of YAML files from outside: plain values, with limits on size and nesting.
+"""The only reader of YAML files of users: plain values, with limits on size and nesting.
 
-A few hundred bytes of YAML can expand to billions of values (aliases of aliases), to a nesting that no parser
-survives, or to a number with a million digits. Before anything is built, this reader checks limits on the
-number of bytes, the nesting, the number of values after following aliases, and the length of one scalar.
+A few hundred bytes of YAML can expand to billions of values (aliases of aliases), to a nesting that crashes a
+parser, or to a number with a million digits. Before anything is built, this reader checks the number of
+bytes, the nesting, the number of values after expanding aliases, and the length of each scalar.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ MAX_BYTES = 1 << 18
 MAX_DEPTH = 24
 MAX_VALUES = 20_000
 MAX_SCALAR = 4_000
-"""Characters of one scalar: below the number of digits at which Python refuses to make an integer."""
+"""Largest number of characters of a scalar: below the number of digits at which Python refuses to make an
+integer.
+"""
 
-MAX_BITS = 1000  # of a whole number that is written out in a message
+MAX_BITS = 1000  # digits of a whole number that is written out in a message
 
 _BUILDING = (ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
-"""What PyYAML's constructors raise for scalars that are not of the type that their tag says."""
+"""Errors of PyYAML's constructors for scalars whose type differs from their tag."""
 
 
 def read_yaml(path: Path | str, missing: str = "") -> dict[str, Any]:
@@ -35,16 +37,16 @@ def read_yaml(path: Path | str, missing: str = "") -> dict[str, Any]:
         missing: how to get it, a sentence for the message if it is missing.
 
     Raises:
-        MissingAssetError: there is no such file.
-        ConfigError: it cannot be opened, is no YAML mapping, or is too large, too deep, or has too
-            many values.
+        MissingAssetError: the file does not exist.
+        ConfigError: it cannot be opened, is not a YAML mapping, or is too large, too deep, or has too many
+            values.
     """
     path = Path(path)
     content = read_limited(path, MAX_BYTES, ConfigError, missing)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} cannot be read as YAML: it is no UTF-8 text ({error.reason}).") from error
+        raise ConfigError(f"{path} cannot be read as YAML: it is not UTF-8 text ({error.reason}).") from error
     return parse_yaml(text, str(path))
 
 
@@ -68,7 +70,7 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
         reason = shortened(" ".join(str(error).split()), 400)
         raise ConfigError(f"{source} cannot be read as YAML: {reason}.") from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{source} holds no mapping but {type(value).__name__}.")
+        raise ConfigError(f"{source} must be a mapping, but is a {type(value).__name__}.")
     return value
 
 
@@ -97,19 +99,21 @@ def _expect_bounded(events: Iterator[Any], source: str) -> None:
                 sizes[event.anchor] = 1
             if len(event.value) > MAX_SCALAR:
                 raise ConfigError(
-                    f"{source} holds a value of {len(event.value):,} characters; at most {MAX_SCALAR:,} "
-                    "are read."
+                    f"{source} holds a value of {len(event.value):,} characters, more than the limit "
+                    f"of {MAX_SCALAR:,}."
                 )
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in open_nodes):
-                raise ConfigError(f"{source} is no plain YAML: '{event.anchor}' contains itself.")
+                raise ConfigError(f"{source} is not plain YAML: '{event.anchor}' contains itself.")
             count += sizes.get(event.anchor, 1)
         if len(open_nodes) > MAX_DEPTH:
-            raise ConfigError(f"{source} is nested more than {MAX_DEPTH} deep; a configuration is not.")
+            raise ConfigError(
+                f"{source} is nested more than {MAX_DEPTH} levels deep, the limit for configurations."
+            )
         if count > MAX_VALUES:
             raise ConfigError(
-                f"{source} stands for more than {MAX_VALUES:,} values once its aliases are followed; a "
-                "configuration does not."
+                f"{source} has more than {MAX_VALUES:,} values after expanding its aliases, the limit for "
+                "configurations."
             )
 
 
@@ -125,7 +129,7 @@ def _library() -> Any:
 
 class _Brief(reprlib.Repr):
     def repr_int(self, x: int, level: int) -> str:
-        """Python refuses to write numbers of thousands of digits."""
+        """Convert a number to text; Python refuses to write numbers of thousands of digits."""
         return (
             f"a number of {x.bit_length()} bits" if x.bit_length() > MAX_BITS else super().repr_int(x, level)
         )
