@@ -139,8 +139,8 @@ def test_limit_is_said_once_with_real_counts(caplog):
         schedule.say_where_limited(Schedule.parse("5x3"), 4, 192, 0, "tome", half)
     (record,) = caplog.records
     assert record.getMessage() == (
-        "schedule '60x3' asks layer 2 to remove 60 tokens, but of the 72 that may go there 'tome' can remove "
-        "at most 36 (limited in 1 of 4 layers; tokens per layer: 192 132 72 36 36)."
+        "schedule '60x3' asks layer 2 to remove 60 tokens, but of the 72 that may be removed there method "
+        "'tome' can remove at most 36 (limited in 1 of 4 layers; tokens per layer: 192 132 72 36 36)."
     )
 
 
@@ -209,7 +209,7 @@ def test_thresholds_give_no_counts():
     assert asked.num_layers == 4
     assert asked.reads_thresholds
     assert not asked.is_off
-    with pytest.raises(ScheduleError, match="token counts follow from the images"):
+    with pytest.raises(ScheduleError, match="token counts depend on the images"):
         asked.token_counts(5, 40)
     with pytest.raises(ScheduleError, match=r"use at most 'threshold:0\.9/0\.01x2'"):
         asked.per_layer(2)

@@ -196,7 +196,7 @@ def test_blocks_with_the_parts_but_another_formula_are_refused(family):
 
 
 def test_bad_input_is_refused(vit):
-    with pytest.raises(PlanError, match=r"tokens \[B, N, C\], this trunk was given \[1, 4, 4, 32\]"):
+    with pytest.raises(PlanError, match=r"tokens \[B, N, C\], but this trunk was given \[1, 4, 4, 32\]"):
         run_trunk(vit.blocks, torch.randn(1, 4, 4, 32), "2x2")
     with pytest.raises(PlanError, match="num_prefix_tokens = 18, but there are only 10 tokens"):
         run_trunk(vit.blocks, torch.randn(1, 10, 32), "2x2", num_prefix_tokens=18)
@@ -222,6 +222,6 @@ def test_the_limit_is_said_once(vit, caplog):
             run_trunk(vit.blocks, torch.randn(1, 38, 32), "15x2", num_prefix_tokens=18)
         run_trunk(vit.blocks, torch.randn(1, 38, 32), Schedule.parse("2x2"))
     assert [record.getMessage() for record in caplog.records] == [
-        "schedule '15x2' asks layer 0 to remove 15 tokens, but of the 20 that may go there 'tome' can remove "
-        "at most 10 (limited in 2 of 4 layers; tokens per layer: 38 28 23 23 23)."
+        "schedule '15x2' asks layer 0 to remove 15 tokens, but of the 20 that may be removed there method "
+        "'tome' can remove at most 10 (limited in 2 of 4 layers; tokens per layer: 38 28 23 23 23)."
     ]

@@ -7,60 +7,60 @@ class TMUError(Exception):
 
 
 class ScheduleError(TMUError, ValueError):
-    """A schedule that cannot be read, or does not fit the trunk."""
+    """A schedule cannot be parsed, or does not fit the trunk."""
 
 
 class PlanError(TMUError, ValueError):
-    """A merge plan that does not fit the tensor it is applied to, or another plan."""
+    """A merge plan does not fit a tensor or another plan."""
 
 
 class MethodError(TMUError, ValueError):
-    """A merging method that does not exist, or a name given twice."""
+    """A merge method does not exist, or a name is used twice."""
 
 
 class PatchError(TMUError, RuntimeError):
-    """A model that cannot be patched as asked."""
+    """A model cannot be patched as asked."""
 
 
 class MissingAssetError(TMUError, FileNotFoundError):
-    """A file that only the user can supply (licensed weights, body models, datasets) is not there."""
+    """A file that only the user can supply (licensed weights, body models, datasets) does not exist."""
 
 
 class MissingDependencyError(TMUError, ImportError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed; the message names the extra that installs it."""
 
 
 class CheckpointError(TMUError, RuntimeError):
-    """A checkpoint that is unsafe to read, or not of the model it was given to."""
+    """A checkpoint is unsafe to read, or belongs to another model."""
 
 
 class BodyModelError(TMUError, ValueError):
-    """A body-model file whose contents do not match its format."""
+    """The contents of a body-model file do not match its format."""
 
 
 class InputError(TMUError, ValueError):
-    """An image, box or folder that cannot be processed."""
+    """An image, box, folder or option cannot be used."""
 
 
 class ConfigError(TMUError, ValueError):
-    """A model configuration that cannot be read, or describes no model that can be built."""
+    """A model configuration cannot be read, or describes a model that cannot be built."""
 
 
 class TrainingError(TMUError, RuntimeError):
-    """Training that cannot continue: losses that are NaN, a checkpoint that cannot be written."""
+    """Training cannot continue: a loss is NaN, or a checkpoint cannot be written."""
 
 
 class KernelError(TMUError, ValueError):
-    """A fast path that does not exist, or does not fit the tensors or the device."""
+    """A kernel implementation does not exist, or does not support the tensors or the device."""
 
 
 class CaptureError(TMUError, RuntimeError):
-    """A model that cannot be captured in a CUDA graph, or a captured one that no longer fits."""
+    """A model cannot be captured in a CUDA graph, or has changed since it was captured."""
 
 
 class ExportError(TMUError, RuntimeError):
-    """A model that cannot be compiled or exported, or an exported file that cannot be run."""
+    """A model cannot be compiled or exported, or an exported file cannot be run."""
 
 
 class LayersError(TMUError, ValueError):
-    """Blocks that cannot be merged as asked, or a search that cannot be made."""
+    """Blocks cannot be merged as asked, or a search is not possible."""

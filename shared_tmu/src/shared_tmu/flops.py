@@ -29,14 +29,14 @@ class TrunkShape:
 
 @dataclass(frozen=True)
 class Work:
-    """What the matrix products of one block work on, for one image: tokens, or pairs of a query and a key.
+    """Numbers of tokens, or of pairs of query and key, in the matrix products of one block, for one image.
 
     Attributes:
         qkv: tokens that are projected to queries, keys and values.
         logits: pairs that are compared.
         values: pairs in the sums of values weighted by attention.
-        out: tokens that the projection after attention sees.
-        mlp: tokens that the MLP sees.
+        out: tokens in the projection after attention.
+        mlp: tokens in the MLP.
     """
 
     qkv: int
@@ -47,19 +47,19 @@ class Work:
 
     @classmethod
     def of(cls, attention: int, mlp: int) -> Work:
-        """Attention among some tokens, and the MLP on the same or others."""
+        """Attention among some tokens, and the MLP on the same or another number of tokens."""
         return cls(attention, attention**2, attention**2, attention, mlp)
 
 
 @dataclass(frozen=True)
 class LayerCost:
     """One block, one image; a multiply-accumulate counts as two FLOPs. Only the block's own matrix products
-    are counted: what a method computes to decide and to merge is not.
+    are counted: the computations of a method for deciding and merging are not.
 
     Attributes:
         tokens_in: tokens that enter the block.
         tokens_out: tokens that leave it.
-        work: what its parts work on.
+        work: numbers of tokens and pairs in its parts.
         attention: FLOPs of qkv, logits, weighted values and projection.
         mlp: FLOPs of the MLP's two layers.
     """
@@ -72,7 +72,7 @@ class LayerCost:
 
     @property
     def flops(self) -> int:
-        """All of them."""
+        """FLOPs of the whole block."""
         return self.attention + self.mlp
 
 

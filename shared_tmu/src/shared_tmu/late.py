@@ -1,4 +1,4 @@
-"""Late schedules: most tokens go in the last layers, at the cost of another schedule."""
+"""Late schedules: most tokens are removed in the last layers, with the same FLOPs as another schedule."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def late_schedule(
 ) -> Schedule:
     """The schedule `total:<tokens>^<power>` whose FLOPs are nearest to those of another schedule.
 
-    Layer l of L removes in proportion to (l / L)^power. Tokens live longer than with a flat schedule, so more
-    of them have to go for the same FLOPs.
+    Layer l of L removes in proportion to (l / L)^power. Tokens stay longer than with a flat schedule, so more
+    of them must be removed for the same FLOPs.
 
     Args:
-        like: whose FLOPs.
-        shape: of the trunk.
+    like: the schedule whose FLOPs are matched.
+    shape: sizes of the trunk.
         power: 2 in the paper.
-        method: row of `METHODS`, which says where in a block tokens go.
+        method: row of `METHODS`, which determines where in a block tokens are removed.
 
     Raises:
         ScheduleError: no late schedule is as cheap: with power 2 a trunk saves at most about a quarter.

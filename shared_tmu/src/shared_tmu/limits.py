@@ -14,9 +14,9 @@ class Limit:
     """A range of numbers.
 
     Attributes:
-        low, high: the smallest and the largest; neither NaN nor infinity lies between them.
-        is_open: whether `low` itself is too small.
-        unit: what is counted, for the message.
+        low, high: the smallest and the largest; NaN and infinity are never allowed.
+        is_open: whether `low` itself is excluded.
+        unit: unit of the number, for the message.
     """
 
     low: float
@@ -36,19 +36,19 @@ class Limit:
 
 
 def check_limits(values: Any, limits: Mapping[str, Limit]) -> None:
-    """Refuse an object that has a number out of range; None is always allowed.
+    """Refuse an object with a number out of range; None is always allowed.
 
     Args:
-        values: has an attribute for each name.
-        limits: range by name.
+        values: object with an attribute for each name.
+        limits: ranges by name.
 
     Raises:
-        ConfigError: names the first number that is out of its range.
+        ConfigError: a number is out of its range; the message names the first.
     """
     for name, limit in limits.items():
         value = getattr(values, name)
         if value is not None and not limit.holds(value):
-            raise ConfigError(f"{name}={shown(value)} was asked for; it has to be {limit}.")
+            raise ConfigError(f"{name}={shown(value)} was asked for; it must be {limit}.")
 
 
 def shown(value: object, most: int = 60) -> str:

@@ -1,4 +1,6 @@
-"""How many tokens each layer removes: one object for the command line, file names, tables and plots."""
+"""Schedules: how many tokens each layer removes. One object for the command line, file names, tables and
+plots.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ from .schedule_text import (
 _log = logging.getLogger(__name__)
 
 Limit = Callable[[int, int], int]
-"""The largest number of tokens that a method can remove in one block, from N tokens of which T are prefix
-tokens."""
+"""Gives the largest number of tokens that a method can remove in one block, from N tokens of which T are
+prefix tokens.
+"""
 
 
 def half(num_tokens: int, num_prefix_tokens: int) -> int:
@@ -60,14 +63,14 @@ class Schedule:
       `"total:98^2"` late, in proportion to (l / L)^2. The sum over the first layers is rounded to whole
       tokens (halves up), and a layer removes what it adds: the sum over all is exact.
     * `"opentome:98@-0.5"`: OpenToMe's rule for a total, inflection -1 to 2: the nearest pair, and the whole
-      remainder in the first layer if falling, else in the last. Where it gives a negative number, nothing is
-      removed, as there; then the sum is not exact.
-    * `"threshold:0.9x12"`: thresholds, for methods that decide by them how many tokens to remove;
+      remainder in the first layer if falling, else in the last. Where the rule gives a negative number,
+      nothing is removed, as in OpenToMe; then the sum is not exact.
+    * `"threshold:0.9x12"`: thresholds, for methods whose number of removed tokens depends on a threshold;
     `"0.9/0.01"` for two thresholds per layer.
 
     Attributes:
         terms: (ask, layers) runs of the listed forms, without trailing zeros; empty for the other forms.
-        every: what each layer has to remove, in forms that do not list layers; 0 otherwise.
+        every: setting of every layer, in forms that do not list layers; 0 otherwise.
         inflection: slope of a pair or of a total, 0.0 otherwise.
         total: tokens of a total, 0 otherwise.
         power: exponent of a late total, 0.0 otherwise.
@@ -90,7 +93,8 @@ class Schedule:
         schedule.
 
         Raises:
-            ScheduleError: negative, fractional or unreadable; the message quotes the offending piece.
+            ScheduleError: a number is negative or fractional, or the text cannot be parsed; the message
+                quotes the wrong piece.
         """
         if isinstance(value, Schedule):
             return value
@@ -105,8 +109,8 @@ class Schedule:
         if isinstance(value, tuple):
             if len(value) != 2:
                 raise ScheduleError(
-                    f"cannot read {value!r} as a schedule: a tuple is the pair (r, inflection), "
-                    "use a list for one r per layer."
+                    f"cannot read {value!r} as a schedule: a tuple means the pair (r, inflection); use a "
+                    "list for one r per layer."
                 )
             return of_pair(read_count(value[0], value), value[1], value)
         if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
@@ -150,8 +154,8 @@ class Schedule:
             named = sum(layers for _, layers in self.terms)
             if named > depth:
                 raise ScheduleError(
-                    f"schedule '{self}' names {named} layers, this trunk has {depth}: "
-                    f"use at most '{self._cut(depth)}'."
+                    f"schedule '{self}' names {named} layers, this trunk has {depth}: use at most "
+                    f"'{self._cut(depth)}'."
                 )
             return [ask for ask, layers in self.terms for _ in range(layers)] + [0] * (depth - named)
         if self.is_opentome:
@@ -178,19 +182,21 @@ class Schedule:
             depth: layers of the trunk.
             num_tokens: tokens that enter it, prefix tokens included.
             num_prefix_tokens: tokens at the front that never merge.
-            limit: of the method, ToMe's if not said.
-            shares_all: of the method: shares are of all tokens, prefix tokens included.
+            limit: limit of the method; default: ToMe's.
+            shares_all: property of the method: shares refer to all tokens, including prefix tokens.
 
         Raises:
             ScheduleError: the schedule names more layers than there are, there are fewer tokens than prefix
-                tokens, or counts follow from the images.
+                tokens, or the counts depend on the images.
         """
         if not 0 <= num_prefix_tokens <= num_tokens:
             raise ScheduleError(
                 f"{num_prefix_tokens} prefix tokens of {num_tokens} tokens: use 0 to {num_tokens}."
             )
         if self.reads_thresholds:
-            raise ScheduleError(f"with schedule '{self}' token counts follow from the images, run it to see.")
+            raise ScheduleError(
+                f"with schedule '{self}' token counts depend on the images: run the model to get them."
+            )
         counts = [num_tokens]
         for ask in self.per_layer(depth):
             removed = count_removed(ask, counts[-1], num_prefix_tokens, limit, shares_all)
@@ -199,7 +205,8 @@ class Schedule:
 
     @classmethod
     def keeping(cls, counts: Mapping[int, int], num_tokens: int, num_prefix_tokens: int = 0) -> Schedule:
-        """The schedule that leaves so many tokens after the prefix, as DiffRate and ATC publish theirs.
+        """The schedule that leaves given numbers of tokens after the prefix, the form in which DiffRate and
+        ATC publish theirs.
 
         Args:
             counts: tokens left after some layers, by the number of the layer.
@@ -213,8 +220,8 @@ class Schedule:
         for layer in sorted(counts):
             if layer < 0 or not 0 < counts[layer] <= left:
                 raise ScheduleError(
-                    f"layer {layer} cannot keep {counts[layer]} tokens, {left} come to it: use 1 to {left}, "
-                    "and layers from 0 on."
+                    f"layer {layer} cannot keep {counts[layer]} tokens, because {left} enter it: use 1 to "
+                    f"{left}, and layers from 0 on."
                 )
             asks[layer], left = left - counts[layer], counts[layer]
         return cls(*of_list(asks))
@@ -230,9 +237,10 @@ class Schedule:
 def count_removed(
     ask: Ask, num_tokens: int, num_prefix_tokens: int, limit: Limit, shares_all: bool = False
 ) -> int:
-    """Number of tokens that a layer removes: as the schedule says, within the limit of the method.
+    """The number of tokens that a layer removes: the schedule's number, within the limit of the method.
 
-    For thresholds, the limit. `shares_all`: shares are of all tokens, not only of those after the prefix.
+    For thresholds it is the limit. `shares_all`: shares refer to all tokens, not only to those after the
+    prefix.
     """
     most = limit(num_tokens, num_prefix_tokens)
     if isinstance(ask, int):
@@ -259,7 +267,7 @@ def say_where_limited(
     limit: Limit,
     shares_all: bool = False,
 ) -> None:
-    """Log, once per process for a schedule and trunk, how the method's limit changes the counts."""
+    """Log, once per process for each schedule and trunk, how the method's limit changes the counts."""
     if schedule.reads_thresholds:
         return
     counts = schedule.token_counts(depth, num_tokens, num_prefix_tokens, limit, shares_all=shares_all)
@@ -273,8 +281,8 @@ def say_where_limited(
     if limited:
         first = limited[0]
         _log.warning(
-            "schedule '%s' asks layer %d to remove %d tokens, but of the %d that may go there %r can remove "
-            "at most %d (limited in %d of %d layers; tokens per layer: %s).",
+            "schedule '%s' asks layer %d to remove %d tokens, but of the %d that may be removed there "
+            "method %r can remove at most %d (limited in %d of %d layers; tokens per layer: %s).",
             schedule,
             first,
             asked[first],

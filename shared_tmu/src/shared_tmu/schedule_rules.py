@@ -1,4 +1,6 @@
-"""From the numbers of a schedule to tokens per layer: ToMe's pair, a total by a profile, OpenToMe's total."""
+"""Converts the numbers of a schedule to tokens per layer: ToMe's pair, a total by a profile, OpenToMe's
+total.
+"""
 
 from __future__ import annotations
 

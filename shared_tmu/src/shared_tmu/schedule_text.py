@@ -74,7 +74,9 @@ def _read_terms(bare: str, text: str, read: Any) -> Fields:
             forms = _TERMS if "+" in bare else FORMS
             raise ScheduleError(f"cannot read {piece!r} in schedule {text!r}: {forms}.")
         if int(term[2]) == 0:
-            raise ScheduleError(f"{piece!r} in schedule {text!r} names 0 layers: leave it out, or name some.")
+            raise ScheduleError(
+                f"{piece!r} in schedule {text!r} has 0 layers: leave it out, or give at least 1 layer."
+            )
         terms.append((ask, int(term[2])))
     return of_terms(terms)
 
@@ -100,7 +102,7 @@ def read_share(share: float, asked: Any) -> Ask:
     if not 0 < share <= 1:
         raise ScheduleError(
             f"cannot read '{share:g}' in schedule {asked!r}: a share of tokens to keep is above 0 and at "
-            "most 1, 0.9 keeps nine of ten; numbers of tokens to remove are whole."
+            "most 1 (0.9 keeps nine of ten), and a number of tokens to remove is a whole number."
         )
     return share if share < 1 else 0
 
@@ -136,14 +138,14 @@ def read_slope(inflection: Any, asked: Any, most: int = 1) -> float:
     """An inflection as a number from -1 to `most`.
 
     Raises:
-        ScheduleError: it is none.
+        ScheduleError: it is not such a number.
     """
     if isinstance(inflection, bool) or not hasattr(inflection, "__float__"):
         raise ScheduleError(
             f"inflection {inflection!r} in schedule {asked!r} is not a number from -1 to {most}."
         )
     slope = float(inflection)
-    if not -1 <= slope <= most:  # also false for NaN; beyond it, layers would be asked for a negative r
+    if not -1 <= slope <= most:  # also false for NaN; outside this range, layers would get a negative r
         raise ScheduleError(
             f"inflection {slope:g} in schedule {asked!r} is outside -1..{most}: "
             "-1 falls from 2r to 0, 0 is constant, 1 rises from 0 to 2r."

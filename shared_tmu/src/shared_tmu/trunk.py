@@ -52,13 +52,14 @@ def run_trunk(
         num_prefix_tokens: tokens at the front (class, register, task) that never merge and stay first.
         unmerge: give every original token its slot's features after the last block; False returns the short
             sequence; "sparse", a control, gives them to each slot's first token only and zeros to the others.
-        proportional: add log(size) to the attention logits, as ToMe does, for methods that do.
-        protect: "first", or "last": protect as many tokens at the end instead of those at the front, as
-            published TMU does although task tokens are at the front. This merges them; for comparison.
+        proportional: add log(size) to the attention logits, as in ToMe, for methods that use this.
+        protect: "first", or "last": protect the same number of tokens at the end instead of the front, as
+            published TMU does although its task tokens are at the front, so that these merge; only for
+            comparison.
         mask: further tokens to protect, `[B, N]` bool, which may differ between images; or `[B, N - T]`, for
             the tokens after the prefix; or a function that computes it from the tokens `[B, N, C]`, or a
-            `ReadMask`, which does so at a block. The rule, "background first", is that of every method: as
-            many tokens are removed as without a mask, and a protected token is removed, or receives another,
+            `ReadMask`, which does so at a block. Every method follows the rule "background first": as many
+            tokens are removed as without a mask, and a protected token is removed, or receives another token,
             only if too few others are left; protected tokens are then removed in the method's own order.
         restore: row of `RESTORES`, how the full grid is restored.
         grid: rows and columns of the patches, for methods that use it.
@@ -69,11 +70,11 @@ def run_trunk(
         slots. It is a `Chain`, without a source map, for methods that mix all tokens; `unmerge` takes both.
 
     Raises:
-        ScheduleError: an unreadable schedule, one for more layers than there are blocks, or not for this
-            method.
-        PatchError: blocks that are not recognised.
-        PlanError: `x` is not `[B, N, C]`, or has fewer tokens than the prefix; a mask that does not fit.
-        MethodError: no such method, or one that lacks its grid or what it has learned.
+        ScheduleError: the schedule cannot be parsed, has more layers than there are blocks, or does not suit
+            this method.
+        PatchError: blocks are not recognised.
+        PlanError: `x` is not `[B, N, C]`, or has fewer tokens than the prefix; or a mask does not fit.
+        MethodError: there is no such method, or its grid or learned module is missing.
     """
     settings = TrunkSettings(
         Schedule.parse(schedule), find_method(method), num_prefix_tokens, unmerge, proportional, protect,
@@ -86,14 +87,14 @@ def run_trunk(
 
 
 def _refuse_others(blocks: Iterable[nn.Module]) -> None:
-    """Blocks that are not recognised, or that take more than tokens."""
+    """Refuse blocks that are not recognised, or that get arguments besides tokens."""
     for number, block in enumerate(blocks if not torch.compiler.is_compiling() else ()):
         if misfit := find_misfit(block):
             raise PatchError(f"block {number} ({type(block).__name__}) is not a ViT block: {misfit}.")
         if told := find_positions(block):
             raise PatchError(
-                f"block {number} ({type(block).__name__}) takes {', '.join(told)} besides tokens, which "
-                "merging would leave out: it cannot be run here."
+                f"block {number} ({type(block).__name__}) gets {', '.join(told)} besides tokens, which "
+                "merging would ignore: it cannot be run here."
             )
 
 
@@ -105,7 +106,7 @@ def run_blocks(
     mask: Mask | None = None,
     learned: nn.Module | None = None,
 ) -> tuple[Tensor, tuple[Route, ...]]:
-    """`run_trunk` on blocks that are known to fit.
+    """`run_trunk` for blocks that were already checked.
 
     Returns:
         Tokens, and one route per block that reduced them, each from the N tokens of `x` to the slots after

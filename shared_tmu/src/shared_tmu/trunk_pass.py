@@ -23,24 +23,25 @@ from .schedule import count_removed, say_where_limited
 from .trunk_settings import TrunkSettings
 
 Mask = Tensor | ReadMask | Callable[[Tensor], Tensor]
-"""Tokens to protect, `[B, N]` bool, or a function that computes this from the tokens `[B, N, C]` that enter a
-trunk, or a mask that is read at a block."""
+"""Tokens to protect, `[B, N]` bool, or a function that computes them from the tokens `[B, N, C]` that enter a
+trunk, or a mask that is read at a block.
+"""
 
 
 class TrunkPass:
-    """One pass of tokens through a trunk: what has merged so far, and therefore where every token is now.
+    """One pass of tokens through a trunk; records what has merged so far, and so where every token is now.
 
     A pass is updated only after complete steps, and replaces its fields instead of changing them: a
     `copy.copy` of it is a second pass that may continue differently.
 
     Args:
-        settings: how to merge; they merge somewhere in `depth` blocks.
+        settings: how to merge; the schedule must merge in at least one of `depth` blocks.
         depth: blocks of the trunk.
         mask: tokens to protect, see `run_trunk`.
         learned: the module of a method that learns.
 
     Raises:
-        MethodError: the method learns, and there is no module.
+        MethodError: the method learns, but there is no module.
     """
 
     def __init__(
@@ -52,8 +53,8 @@ class TrunkPass:
     ) -> None:
         if settings.method.learn is not None and learned is None:
             raise MethodError(
-                f"method {settings.method.name!r} has learned parts: use patch, whose handle keeps them, or "
-                "pass learned=method.learn(blocks)."
+                f"method {settings.method.name!r} has learned parts: use patch, whose handle stores them, "
+                "or pass learned=method.learn(blocks)."
             )
         self.settings = settings
         self.depth = depth
@@ -70,7 +71,7 @@ class TrunkPass:
 
     @property
     def plans(self) -> tuple[Route, ...]:
-        """One route per step that reduced, each from the first tokens on, in the original order."""
+        """One route per step that reduced tokens, each from the first tokens on, in the original order."""
         if self.settings.protect == "last":
             return tuple(turned(route, self.settings.num_prefix_tokens) for route in self._made)
         return self._made
@@ -82,8 +83,8 @@ class TrunkPass:
         to rounding).
 
         Raises:
-            PlanError: `x` is not `[B, N, C]`, has fewer tokens than the prefix, or more or fewer than when
-                the pass began; or the mask does not fit it.
+            PlanError: `x` is not `[B, N, C]`, has fewer tokens than the prefix, or another number than at the
+                start of the pass; or the mask does not fit it.
         """
         self._require_tokens(x)
         prefix, is_turned = self.settings.num_prefix_tokens, self.settings.protect == "last"
@@ -104,15 +105,15 @@ class TrunkPass:
         return mask if mask is None or isinstance(mask, Tensor) else mask(x)
 
     def step(self, number: int, block: Block, x: Tensor) -> Tensor:
-        """Run a block on the current slots, removing as many as the schedule says for it.
+        """Run a block on the current slots, removing the number of tokens in the schedule.
 
         Args:
-            number: of the block in its trunk, from 0.
+            number: number of the block in its trunk, from 0.
             block: the block.
             x: slots, `[B, M, C]`.
 
         Returns:
-            Slots after the block, as many or fewer.
+            The slots after the block, the same number or fewer.
         """
         self._read_mask(number, block, x)
         settings, asked = self.settings, self._asked[number]
@@ -144,8 +145,9 @@ class TrunkPass:
             return
         if number > mask.block:
             raise PatchError(
-                f"the mask of this ViT is read from the tokens that enter block {mask.block}, and this pass "
-                f"began at block {number}: run all blocks, or hand each what the block before returned."
+                f"the mask of this ViT is read from the tokens that enter block {mask.block}, but this pass "
+                f"began at block {number}: run all blocks, or give each block the output of the previous "
+                "one."
             )
         prefix, before = self.settings.num_prefix_tokens, self._protected
         own = None if before is None else before[:, prefix:]
@@ -167,7 +169,7 @@ class TrunkPass:
         return self._put_back(self._run("unmerging", unmerge, x, self._made[-1]) if self._made else x)
 
     def leave(self, x: Tensor) -> Tensor:
-        """End the pass as the settings say: restored, as a sparse grid, or the slots `[B, M, C]` alone."""
+        """End the pass as set: with all tokens restored, as a sparse grid, or as the slots `[B, M, C]`."""
         if self._ending is not None and self._made:
             x = self._run("unmerging", self._ending.restore, x, self._made[-1], self._history)
         return self._put_back(x)
@@ -183,7 +185,7 @@ class TrunkPass:
     def _require_tokens(self, x: Tensor) -> None:
         settings = self.settings
         if x.ndim != 3:
-            raise PlanError(f"merging takes tokens [B, N, C], this trunk was given {list(x.shape)}.")
+            raise PlanError(f"merging needs tokens [B, N, C], but this trunk was given {list(x.shape)}.")
         if x.shape[1] < settings.num_prefix_tokens:
             raise PlanError(
                 f"num_prefix_tokens = {settings.num_prefix_tokens}, but there are only {x.shape[1]} tokens."
@@ -196,16 +198,17 @@ class TrunkPass:
 
 
 def _require_removed(seen: Seen, method: Method, num_tokens: int, r: int) -> None:
-    """Refuse a step that removed another number of tokens than it was asked to: counts, FLOPs and schedules
-    would be wrong."""
+    """Refuse a step that removed another number of tokens than asked: counts, FLOPs and schedules would be
+    wrong.
+    """
     if method.reads == "thresholds":
         return
     removed, asked = num_tokens - seen.tokens.shape[1], r if method.removes else 0
     if removed != asked:
         raise MethodError(
-            f"method {method.name!r} removed {removed} of {num_tokens} tokens in block {seen.layer}, and was "
-            f"asked to remove {asked}: its plan has to remove r, or its limit has to say that it cannot, or "
-            'it reads="thresholds".'
+            f"method {method.name!r} removed {removed} of {num_tokens} tokens in block {seen.layer}, but was "
+            f"asked to remove {asked}: its plan must remove r tokens, or its limit must exclude this number, "
+            'or its row needs reads="thresholds".'
         )
 
 

@@ -1,4 +1,4 @@
-"""How a trunk is run: one value, checked when it is made, read once per forward pass."""
+"""The settings for running a trunk: one object, checked when it is created, read once per forward pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TrunkSettings:
 
     Raises:
         PatchError: an invalid value.
-        ScheduleError: a schedule of thresholds for a method that takes counts, or the reverse.
+        ScheduleError: the schedule gives thresholds but the method needs counts, or the reverse.
     """
 
     schedule: Schedule
@@ -44,8 +44,8 @@ class TrunkSettings:
             )
         if self.ending and self.ending.needs_map and self.method.mixes:
             raise PatchError(
-                f"restore {self.ending.name!r} needs to know which tokens a slot carries, and method "
-                f"{self.method.name!r} mixes all: use 'copy', or unmerge = True or False."
+                f"restore {self.ending.name!r} needs to know which tokens a slot carries, but method "
+                f"{self.method.name!r} mixes all tokens: use 'copy', or unmerge = True or False."
             )
         prefix = _read_whole(self.num_prefix_tokens)
         if prefix is None:
@@ -56,7 +56,8 @@ class TrunkSettings:
         object.__setattr__(self, "num_prefix_tokens", prefix)
         if self.protect == "last" and not prefix:
             raise PatchError(
-                "protect = 'last' with no tokens to protect: only models with task tokens differ."
+                "protect = 'last' has no effect without prefix tokens: use 'first'; only models with task "
+                "tokens differ."
             )
         if self.grid is not None:
             object.__setattr__(self, "grid", _read_grid(self.grid))
@@ -68,8 +69,8 @@ class TrunkSettings:
             return
         example = "'threshold:0.9'" if takes == "thresholds" else "'5x20' or '0.9x12'"
         raise ScheduleError(
-            f"schedule '{self.schedule}' gives {gives}, method {self.method.name!r} takes {takes}: use "
-            f"something like {example}."
+            f"schedule '{self.schedule}' gives {gives}, but method {self.method.name!r} needs {takes}: use "
+            f"a schedule such as {example}."
         )
 
     @property
@@ -89,7 +90,7 @@ class TrunkSettings:
 
 
 def _read_whole(value: Any) -> int | None:
-    """A whole number from 0 on, numpy's for instance; None for anything else."""
+    """A whole number of at least 0 (also numpy's) as an int; None for anything else."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         return None
     number = operator.index(value)

@@ -130,7 +130,7 @@ def test_weighed_masks_are_read_and_given_in_one_unit(tokens):
 
 def test_what_does_not_fit_is_refused(tokens):
     vit = ToyViT(depth=4).eval()
-    with pytest.raises(PatchError, match="read at block 4, and the ViT has 4: use 0 to 3"):
+    with pytest.raises(PatchError, match="read at block 4, but the ViT has 4 blocks: use 0 to 3"):
         patch(vit, "6x4", mask=FirstChannel(4))
     narrow = TokenProbe(torch.zeros(7), torch.zeros(()))
     with patch(vit, "6x4", mask=narrow), pytest.raises(PatchError, match="of 7 channels, and the ViT's have"):
