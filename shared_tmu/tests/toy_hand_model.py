@@ -84,6 +84,7 @@ def toy_program(folder: Path, model: nn.Module | None = None) -> ModelProgram:
     """A program whose checkpoint is any file: it is only hashed."""
     folder.mkdir(exist_ok=True)
     checkpoint = folder / "toy.safetensors"
-    checkpoint.write_bytes(b"weights")
+    if not checkpoint.exists():  # several processes may share it
+        checkpoint.write_bytes(b"weights")
     toy = model or ToyHand()
     return program_of(folder, lambda *paths: toy, checkpoint)

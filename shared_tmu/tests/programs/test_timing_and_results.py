@@ -2,6 +2,7 @@
 
 import gc
 import json
+import multiprocessing
 import subprocess
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared_tmu.programs.results import append_record, describe_environment, read_records
+from shared_tmu.programs.results import append_record, describe_environment, read_records, require_writable
 from shared_tmu.programs.timing import Timing, compare_times, measure_in_turn
 
 CPU = torch.device("cpu")
@@ -156,3 +157,32 @@ def test_a_dirty_checkout_is_called_dirty(tmp_path):
         code.write_text("two")
         assert describe_environment(CPU, tmp_path / "model")["commit"] == f"{clean}-dirty"
         code.write_text("one")
+
+
+def append_many(path: Path, who: int) -> None:
+    for number in range(40):
+        append_record(path, {"who": who, "number": number, "filler": "x" * 20_000})
+
+
+def test_several_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"torn": ')
+    writers = [
+        multiprocessing.get_context("fork").Process(target=append_many, args=(path, i)) for i in range(4)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    found = [(record["who"], record["number"]) for record in read_records(path)]
+    assert sorted(found) == [(who, number) for who in range(4) for number in range(40)]
+    assert [pair for pair in found if pair[0] == 2] == [(2, number) for number in range(40)]
+
+
+def test_asking_whether_results_can_be_written_leaves_nothing_and_takes_nothing_away(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "results.jsonl"
+    require_writable(path)
+    assert not list(path.parent.iterdir())
+    append_record(path, {"a": 1})
+    require_writable(path)
+    assert read_records(path) == [{"a": 1}]

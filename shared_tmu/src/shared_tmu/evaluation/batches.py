@@ -15,34 +15,43 @@ from shared_tmu.errors import InputError
 from shared_tmu.evaluation.masking import draw_masks
 from shared_tmu.evaluation.store import Arrays
 
-_Loaded = tuple[dict[str, Tensor], list[str]]
+Loaded = tuple[dict[str, Tensor], list[str]]
 
 
-class Crops(Dataset[tuple[dict[str, Tensor], str]]):
-    """Samples of a set; an error message in place of a picture that cannot be read."""
+class Batches(Dataset[Loaded]):
+    """Batches of a set, and for pictures that cannot be read, error messages instead of the batch.
+
+    Args:
+        data: the set.
+        batches: samples of each.
+        masks: rows of `shared_tmu.masks.MASKS` to draw, too.
+        shift_px: by which boxes are moved, see `EvalSet.load`.
+    """
 
     def __init__(
-        self, data: EvalSet, masks: Sequence[str], shift_px: tuple[float, float] = (0.0, 0.0)
+        self,
+        data: EvalSet,
+        batches: Sequence[range],
+        masks: Sequence[str],
+        shift_px: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        self.data = data
-        self.masks = masks
-        self.shift_px = shift_px
+        self.data, self.batches = data, batches
+        self.masks, self.shift_px = masks, shift_px
 
-    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], str]:
-        try:
-            crop = self.data.load(index, self.shift_px)
-            return {**crop, **draw_masks(self.data, index, crop, self.masks)}, ""
-        except InputError as error:
-            return {}, str(error)
+    def __len__(self) -> int:
+        return len(self.batches)
 
-
-def collate(samples: Sequence[tuple[dict[str, Tensor], str]]) -> _Loaded:
-    """Samples as one batch, on the CPU; messages instead if pictures cannot be read."""
-    problems = [problem for _, problem in samples if problem]
-    if problems:
-        return {}, problems
-    crops = [crop for crop, _ in samples]
-    return {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}, []
+    def __getitem__(self, number: int) -> Loaded:
+        crops, problems = [], []
+        for index in self.batches[number]:
+            try:
+                crop = self.data.load(index, self.shift_px)
+                crops.append({**crop, **draw_masks(self.data, index, crop, self.masks)})
+            except InputError as error:
+                problems.append(str(error))
+        if problems:
+            return {}, problems
+        return {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}, []
 
 
 def load_batch(
@@ -64,8 +73,7 @@ def load_batch(
     Raises:
         InputError: a picture cannot be read.
     """
-    crops = Crops(data, masks, shift_px)
-    batch, problems = collate([crops[index] for index in rows])
+    batch, problems = Batches(data, [rows], masks, shift_px)[0]
     if problems:
         raise InputError(problems[0])
     return {name: values.to(device) for name, values in batch.items()}

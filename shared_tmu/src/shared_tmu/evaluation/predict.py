@@ -9,65 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from shared_tmu.datasets import EvalSet
 from shared_tmu.errors import InputError, MissingDependencyError
-from shared_tmu.evaluation.batches import Crops, collate, join, to_arrays
-from shared_tmu.evaluation.masking import TOKENS, Counted, key_of, masks_of
-from shared_tmu.evaluation.settings import EvalSettings
+from shared_tmu.evaluation.batches import join, to_arrays
+from shared_tmu.evaluation.masking import TOKENS, Counted, key_of
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
 from shared_tmu.programs.model_program import ModelProgram, Run, batch_mask
 
 _log = logging.getLogger(__name__)
-
-
-def predict_missing(
-    program: ModelProgram,
-    model: nn.Module,
-    data: EvalSet,
-    folders: Mapping[Run, RunFolder],
-    chunks: Sequence[Chunk],
-    settings: EvalSettings,
-) -> None:
-    """Predict every chunk that a run lacks.
-
-    Args:
-        folders: the runs, with the folders of their chunks.
-        chunks: ranges that cover the set.
-
-        Raises:
-        InputError: pictures cannot be read; the message names all of them. Chunks without such pictures are
-            kept.
-    """
-    needed = {chunk: [run for run in folders if folders[run].load(chunk) is None] for chunk in chunks}
-    batches = [(c, rows) for c, runs in needed.items() if runs for rows in c.batches(settings.batch_size)]
-    if not batches:
-        return
-    loader = DataLoader(
-        Crops(data, masks_of(run for runs in needed.values() for run in runs)),
-        batch_sampler=[list(rows) for _, rows in batches],
-        num_workers=settings.num_workers,
-        collate_fn=collate,
-    )
-    problems: dict[Chunk, list[str]] = {}
-    parts: dict[Run, list[Arrays]] = {run: [] for run in folders}
-    total = sum(len(rows) * len(needed[chunk]) for chunk, rows in batches)
-    with _progress(total, f"{program.name} on {data.name}") as bar:
-        for (chunk, rows), (batch, unreadable) in zip(batches, loader, strict=True):
-            for problem in unreadable:
-                _log.warning("%s", problem)
-            problems.setdefault(chunk, []).extend(unreadable)
-            on_device = {name: values.to(settings.device) for name, values in batch.items()}
-            for run in needed[chunk] if not problems[chunk] else ():
-                bar.set_postfix_str(run.label, refresh=False)
-                parts[run].append(_predict(program, model, run, on_device, data.kept))
-                bar.update(len(rows))
-            if rows.stop == chunk.stop:
-                for run in needed[chunk] if not problems[chunk] else ():
-                    folders[run].save(chunk, join(parts[run]))
-                parts = {run: [] for run in folders}
-    _raise_for(data, [problem for found in problems.values() for problem in found])
 
 
 def assemble(folder: RunFolder, chunks: Sequence[Chunk]) -> Arrays | None:
@@ -78,9 +28,10 @@ def assemble(folder: RunFolder, chunks: Sequence[Chunk]) -> Arrays | None:
 
 
 @torch.inference_mode()
-def _predict(
+def predict_batch(
     program: ModelProgram, model: nn.Module, run: Run, batch: Mapping[str, Tensor], kept: Sequence[str]
 ) -> Arrays:
+    """What is kept of a run's predictions for a batch."""
     pixels, counts = batch.get(key_of(run.mask)), None
     if run.masks:
         with run.shortened(program, model), run.patched(program, model) as handle:
@@ -97,7 +48,12 @@ def _predict(
     return found
 
 
-def _raise_for(data: EvalSet, problems: Sequence[str]) -> None:
+def raise_for(data: EvalSet, problems: Sequence[str]) -> None:
+    """Refuse to score a set with pictures that could not be read.
+
+    Raises:
+        InputError: there are problems; all are listed.
+    """
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise InputError(
@@ -107,9 +63,10 @@ def _raise_for(data: EvalSet, problems: Sequence[str]) -> None:
         )
 
 
-def _progress(total: int, what: str) -> Any:
+def progress(total: int, what: str, *, is_shown: bool = True) -> Any:
+    """A bar of `total` pictures, on a terminal."""
     try:
         from tqdm import tqdm
     except ImportError as error:
         raise MissingDependencyError("the evaluation needs tqdm: pip install 'shared_tmu[eval]'.") from error
-    return tqdm(total=total, desc=what, unit="img", disable=None)
+    return tqdm(total=total, desc=what, unit="img", disable=None if is_shown else True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from shared_tmu.evaluation.masking import (
 )
 from shared_tmu.evaluation.number_format import measure_dtype_error
 from shared_tmu.evaluation.per_sample import find_per_sample, require_pyarrow
-from shared_tmu.evaluation.predict import assemble, predict_missing
+from shared_tmu.evaluation.predict import assemble
 from shared_tmu.evaluation.prediction_file import score_prediction_file
 from shared_tmu.evaluation.recipes import facts_of_files
 from shared_tmu.evaluation.report import finished_records, say, shown_value
@@ -44,6 +44,7 @@ from shared_tmu.evaluation.store import (
     require_folder,
     results_file,
 )
+from shared_tmu.evaluation.world import World, find_world, make_trainer, share_threads
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import digest_of
 from shared_tmu.programs.model_program import BASELINE, ModelProgram, Run
@@ -81,15 +82,26 @@ def evaluate(program: ModelProgram, settings: EvalSettings) -> int:
         return score_prediction_file(settings.predictions, program.name, settings)
     for name in settings.datasets:
         require_writable(results_file(settings.results, program.name, name))
-    loaded = LoadedModel.load(program, settings)
+    world = find_world(settings.devices, settings.num_nodes, settings.device)
+    if world.size > 1 and settings.budgets:
+        raise InputError(
+            "--r auto measures speed, which several processes would each find different: run it by one "
+            "process, then name the schedule that it finds."
+        )
+    share_threads(world)
+    if not world.is_first:
+        logging.getLogger("shared_tmu").setLevel(logging.CRITICAL)  # the first one says everything
+    loaded = LoadedModel.load(program, replace(settings, device=world.device))
     with loaded.packing:
-        settings, failures = find_runs(loaded, settings)
-        evaluation = Evaluation(loaded, settings)
+        settings, failures = find_runs(loaded, replace(settings, device=world.device))
+        evaluation = Evaluation(loaded, settings, world, make_trainer(world))
         for name in settings.datasets:
             try:
                 failures += evaluation.evaluate_set(name)
             except TMUError as error:
                 failures.append(f"{name}: {error}")
+    if not world.is_first:
+        return 0  # the first process reports what failed
     for failure in failures:
         _log.error("Not evaluated: %s", failure)
     return 1 if failures else 0
@@ -97,10 +109,12 @@ def evaluate(program: ModelProgram, settings: EvalSettings) -> int:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is evaluated, and how."""
+    """What is evaluated, how, and by which processes."""
 
     loaded: LoadedModel
     settings: EvalSettings
+    world: World
+    trainer: Any
 
     @property
     def program(self) -> ModelProgram:
@@ -122,7 +136,7 @@ class Evaluation:
         options = settings.set_options(getattr(self.model, "config", None))
         data = open_dataset(name, settings.data_dir, options)
         data = data.head(settings.limit) if settings.limit else data
-        bounds = chunk_bounds(len(data), settings.batch_size)
+        bounds = chunk_bounds(len(data), settings.batch_size, self.world.size)
         chunks = [Chunk(a, b, picture_signature(data.images[a:b])) for a, b in bounds]
         runs, failures = without_masks_lacking(data, settings.runs)
         jobs = [self._job(data, run, chunks) for run in runs]
@@ -130,7 +144,11 @@ class Evaluation:
         folders = {job.key: job.folder.path for job in jobs}
         finished = {} if settings.fresh else finished_records(lines, folders, data.columns)
         todo = [job for job in jobs if job.key not in finished]
-        _log.info("%s: %d samples, %d of %d runs to do.", data.name, len(data), len(todo), len(jobs))
+        if todo:
+            _log.info("%s: %d samples, %d of %d runs to do.", data.name, len(data), len(todo), len(jobs))
+            self._predict(data, chunks, todo)
+        if not self.world.is_first:
+            return []
         failures += self._work(data, chunks, todo, lines, finished) if todo else []
         for job in jobs:
             if job.key in finished:
@@ -164,6 +182,18 @@ class Evaluation:
         folder = RunFolder(settings.results / place / f"{label}-{predictions[:10]}")
         return SetRun(run, folder, key)
 
+    def _predict(self, data: EvalSet, chunks: Sequence[Chunk], todo: Sequence[SetRun]) -> None:
+        """Fill the chunks of these runs, together with all other processes."""
+        from shared_tmu.evaluation.predictor import predict_missing
+
+        if self.settings.fresh and self.world.is_first:
+            for job in todo:
+                job.folder.drop_chunks()
+        folders = {job.run: job.folder for job in todo}
+        predict_missing(
+            self.program, self.model, data, folders, chunks, self.settings, self.world, self.trainer
+        )
+
     def _work(
         self,
         data: EvalSet,
@@ -172,11 +202,6 @@ class Evaluation:
         lines: Path,
         finished: dict[Any, dict[str, Any]],
     ) -> list[str]:
-        if self.settings.fresh:
-            for job in todo:
-                job.folder.drop_chunks()
-        folders = {job.run: job.folder for job in todo}
-        predict_missing(self.program, self.model, data, folders, chunks, self.settings)
         rows = range(min(len(data), self.settings.batch_size))
         batch = load_batch(data, rows, self.settings.device, masks_of(job.run for job in todo))
         failures, scored = [], {}
@@ -213,7 +238,12 @@ class Evaluation:
             found = assemble(job.folder, chunks)
             if found is not None:
                 return found
-            predict_missing(self.program, self.model, data, {job.run: job.folder}, chunks, self.settings)
+            if self.world.size > 1:
+                raise InputError(
+                    f"{job.folder.path} lacks predictions of other processes: --results must name a folder "
+                    "that all machines share, with one evaluation at a time."
+                )
+            self._predict(data, chunks, [job])
         raise InputError(
             f"predictions in {job.folder.path} are removed while they are read: run only one evaluation at "
             "a time with these results, or choose another --results."

@@ -59,6 +59,8 @@ class EvalSettings:
         stability: samples on which to measure how far joints jump, see `measure_stability`; 0 for none.
         columns: which errors the table shows, see `report.COLUMNS`.
         predictions: a prediction file to score instead of running the model; None runs it.
+        devices: processes on each machine that predict.
+        num_nodes: machines.
         fresh: do everything again, whatever is already there.
         budgets: error budgets, for each of which the fastest run is found first.
         auto: how to find them; None without budgets.
@@ -82,6 +84,8 @@ class EvalSettings:
     stability: int = 0
     columns: str = "published"
     predictions: Path | None = None
+    devices: int = 1
+    num_nodes: int = 1
     fresh: bool = False
     packed: bool = True
     budgets: tuple[Budget, ...] = ()
@@ -138,6 +142,8 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
         stability=given.stability,
         columns=given.columns,
         predictions=given.predictions,
+        devices=given.devices,
+        num_nodes=given.num_nodes,
         fresh=given.fresh,
         packed=given.packed,
     )
@@ -229,6 +235,13 @@ def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     """How much is computed, timed and kept."""
     add = parser.add_argument
     add("--num_workers", type=natural, default=0, help="processes that read images ahead")
+    add(
+        "--devices",
+        type=positive,
+        default=1,
+        help="processes that predict, each on its own CPU share or GPU; torchrun and srun say it themselves",
+    )
+    add("--num_nodes", type=positive, default=1, help="machines that do, with MASTER_ADDR and NODE_RANK set")
     add("--limit", type=positive, help="evaluate only the first N samples; the results record this")
     if program.estimates is HAND:
         add(

@@ -39,9 +39,11 @@ class Chunk:
             yield range(first, min(first + batch_size, self.stop))
 
 
-def chunk_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
-    """Ranges that cover `count` samples; no batch crosses their borders."""
-    step = batch_size * max(1, _IMAGES_PER_CHUNK // batch_size)
+def chunk_bounds(count: int, batch_size: int, processes: int = 1) -> list[tuple[int, int]]:
+    """Ranges that cover `count` samples; batches do not straddle them, and all processes get some if there
+    are enough batches."""
+    most = min(_IMAGES_PER_CHUNK, -(-count // processes))
+    step = batch_size * max(1, most // batch_size)
     return [(start, min(start + step, count)) for start in range(0, count, step)]
 
 

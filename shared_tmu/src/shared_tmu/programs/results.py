@@ -1,4 +1,4 @@
-"""Results as JSON lines: one record per line, appended in one write; an incomplete last line is tolerated."""
+"""Results as JSON lines: one record per line, which several processes may append at the same time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from tempfile import NamedTemporaryFile
+from typing import IO, Any
 
 import torch
 
@@ -22,9 +24,10 @@ _PACKAGES = ("shared_tmu", "torch", "numpy", "scipy", "opencv-contrib-python", "
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one line to a JSON-lines file, in a single write that is on disk when this returns.
+    """Append one line to a JSON-lines file; it is on disk when this returns.
 
-    An incomplete line from an earlier crash is ended first, so that this record starts on its own line.
+    Several processes may do so at the same time: each waits until the others have written their line. An
+    incomplete line from an earlier crash is ended first, so that this record starts on its own line.
 
     Raises:
         ValueError: the record holds NaN or infinity, which JSON cannot represent.
@@ -32,7 +35,7 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
     """
     line = json.dumps(record, allow_nan=False, ensure_ascii=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
+    with path.open("a+b") as file, _alone(file):
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
@@ -42,6 +45,18 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
+@contextmanager
+def _alone(file: IO[bytes]) -> Iterator[None]:
+    """Inside, no other process appends to a file, where the system can lock; closing it ends the lock."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except (ImportError, OSError):  # lines are still whole: they are appended
+        _log.debug("%s cannot be locked", file.name)
+    yield
+
+
 def require_writable(path: Path) -> None:
     """Refuse a results file that cannot be written, before hours are spent on its contents.
 
@@ -49,13 +64,14 @@ def require_writable(path: Path) -> None:
         InputError: it is not a regular file, or cannot be opened or created; nothing is changed.
     """
     target = write_target(path)  # a link may point to a file that does not exist yet
-    is_new = not target.exists()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("ab"):
-            pass
-        if is_new:
-            target.unlink()
+        if target.exists():
+            with target.open("ab"):
+                pass
+        else:  # under its own name it could not be removed again: another process may have begun to write
+            with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}."):
+                pass
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"results cannot be written to {path} ({reason}): choose another file.") from error
