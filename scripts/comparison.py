@@ -192,4 +192,4 @@ def _cell(found: RunGrid, schedule: str, way: str, name: str) -> str:
 
 def _is(run: Run, method: str, unmerge: bool, protect: str, mask: str = NO_MASK) -> bool:
     how = (run["method"], run["unmerge"], run.get("protect", "first"), run.get("mask", NO_MASK))
-    return how == (method, unmerge, protect, mask)
+    return how == (method, unmerge, protect, mask) and run.get("layers") is None

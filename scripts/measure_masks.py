@@ -100,6 +100,7 @@ def newest(model: Bundled, dataset: str, methods: Sequence[str] = ("tome",)) -> 
     for text in model.results(dataset).read_text(encoding="utf-8").splitlines():
         run = json.loads(text)
         is_plain = run["method"] in methods and (run["unmerge"], run["protect"]) == (True, "first")
+        is_plain &= run.get("layers") is None
         if is_plain and run["checkpoint_sha256"] == weights and run.get("stability_n"):
             key = run["method"], run["schedule"], run["mask"], run.get("mask_weight")
             found.pop(key, None)

@@ -20,7 +20,7 @@ from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.metrics.distances import MM_PER_M
 from shared_tmu.pictures.hand_crops import STD
-from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.programs.model_program import BASELINE, ModelProgram, Run
 
 SHIFTS_PX = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
 """Shifts of the boxes in their pictures, pixels."""
@@ -34,9 +34,10 @@ def measure_stability(
     """Mean movement of joints, millimetres, unaligned.
 
     Returns:
-        For each run `stability_mm`, when the box moves by one pixel of its picture, and `noise_mm`, when each
-        value of the crop stays, rises or falls by one grey level, at random; the 95 % intervals of both over
-        samples, and `stability_n`. Nothing if the settings ask for none.
+        For each run `stability_mm`, when the box moves by one pixel of its picture, `noise_mm`, when each
+        value of the crop stays, rises or falls by one grey level, at random, and `drift_mm`, from the joints
+        of the unpatched model; the 95 % intervals of all over samples, and `stability_n`. Nothing if the
+        settings ask for none.
 
     Raises:
         InputError: a picture cannot be read.
@@ -44,20 +45,28 @@ def measure_stability(
     count, names = min(settings.stability, len(data)), masks_of(runs)
     moved: dict[Run, list[Tensor]] = {run: [] for run in runs}
     shaken: dict[Run, list[Tensor]] = {run: [] for run in runs}
+    drifted: dict[Run, list[Tensor]] = {run: [] for run in runs}
     for start in range(0, count, settings.batch_size):
         rows = range(start, min(start + settings.batch_size, count))
         still = load_batch(data, rows, settings.device, names)
         shifted = [load_batch(data, rows, settings.device, names, shift) for shift in SHIFTS_PX]
         noisy = {**still, "img": add_noise(still["img"], rows, is_normalised=program.estimates.is_normalised)}
+        unpatched = _joints(program, model, BASELINE, still)
         for run in runs:
             joints = _joints(program, model, run, still)
+            drifted[run].append((joints - unpatched).norm(dim=-1).mean(dim=1))
             away = [_joints(program, model, run, batch) - joints for batch in shifted]
             moved[run].append(torch.stack(away).norm(dim=-1).mean(dim=(0, 2)))  # [B]
             shaken[run].append((_joints(program, model, run, noisy) - joints).norm(dim=-1).mean(dim=1))
     if not count:
         return {run: {} for run in runs}
     return {
-        run: {**_summary("stability", moved[run]), **_summary("noise", shaken[run]), "stability_n": count}
+        run: {
+            **_summary("stability", moved[run]),
+            **_summary("noise", shaken[run]),
+            **_summary("drift", drifted[run]),
+            "stability_n": count,
+        }
         for run in runs
     }
 

@@ -16,7 +16,7 @@ from shared_tmu.datasets import set_sha256
 from shared_tmu.errors import LayersError
 from shared_tmu.evaluation.budget.layers_settings import LayerSettings, parse_layer_settings
 from shared_tmu.evaluation.budget.samples import Errors, Samples
-from shared_tmu.evaluation.budget.shorter_model import save_shorter
+from shared_tmu.evaluation.budget.shorter_model import carry_probe, save_shorter
 from shared_tmu.evaluation.budget.trials import TrialErrors
 from shared_tmu.evaluation.recipes import trunk_sha256
 from shared_tmu.evaluation.store import require_folder
@@ -24,6 +24,7 @@ from shared_tmu.layers import LayerRecipe, Search, Trial, describe_partition, fi
 from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import code_sha256, digest_of, sizes_of, weights_sha256
+from shared_tmu.programs.mask_flags import probe_beside
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import describe_environment, require_writable
 from shared_tmu.programs.rows import format_rows
@@ -180,6 +181,8 @@ def _measured(
     shorter = program.load_model(out, common.body_path, None).eval()
     counts = [sum(p.numel() for p in each.parameters()) for each in (model, shorter)]
     rows = [("parameters", f"{counts[1] / 1e6:.2f} M of {counts[0] / 1e6:.2f} M")]
+    if carry_probe(program, common.checkpoint or program.default_checkpoint, shorter, out):
+        rows.append(("probe for --mask", f"{probe_beside(out).name}, beside it"))
     for each in (model, shorter):
         each.to(device=common.device, dtype=common.dtype)
     again = float(_errors_of(shorter, samples, settings.metric).mean())

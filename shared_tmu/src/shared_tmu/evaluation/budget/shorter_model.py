@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from shared_tmu.errors import TMUError
 from shared_tmu.files import write_text
 from shared_tmu.layers import METADATA, LayerRecipe, merge_layers
+from shared_tmu.masks import TokenProbe
+from shared_tmu.programs.mask_flags import probe_beside
 from shared_tmu.programs.model_program import ModelProgram
 
 
@@ -29,6 +32,33 @@ def shorter_model(program: ModelProgram, model: nn.Module, recipe: LayerRecipe) 
     shorter.config = replace(config, **{part: backbone})
     program.estimates.vit(shorter).config = backbone
     return shorter
+
+
+def carry_probe(program: ModelProgram, source: Path, shorter: nn.Module, out: Path) -> bool:
+    """Copy the mask probe of a checkpoint to a shorter model made from it, if the layers that it reads are
+    the same. A probe that lies beside the file and is of these weights stays; one of other weights goes.
+
+    Args:
+        program: of the model.
+        source: the checkpoint.
+        shorter: as loaded from `out`.
+        out: its file.
+
+    Returns:
+        Whether the shorter model has a probe.
+    """
+    ours = probe_beside(out)
+    for path in (ours, probe_beside(source)):
+        try:
+            probe, facts = TokenProbe.load(path)
+            probe.require_fit(facts, program.estimates.vit(shorter), path)
+        except TMUError:
+            continue
+        if path != ours:
+            probe.save(ours, facts)
+        return True
+    ours.unlink(missing_ok=True)
+    return False
 
 
 def save_shorter(

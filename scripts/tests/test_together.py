@@ -1,0 +1,88 @@
+"""Ways of merging together: schedules for fewer layers, commands, which runs are named, the figure."""
+
+import json
+
+import plot_together
+import pytest
+import together
+from bundled import BUNDLED
+from tables import TABLES
+
+from shared_tmu.schedule import Schedule
+
+
+@pytest.mark.parametrize(("schedule", "depth"), [("8x16", 9), ("5x20", 26), ("12x8+6x8", 8), ("10x16", 31)])
+def test_fewer_layers_leave_as_many_tokens_after_the_same_share_of_the_depth(schedule, depth):
+    whole = Schedule.parse(schedule).per_layer(32)
+    short = Schedule.parse(together.scaled(schedule, depth, 32)).per_layer(depth)
+    assert sum(short) == sum(whole)
+    for layer in range(depth + 1):
+        assert sum(short[:layer]) == sum(whole[: layer * 32 // depth])
+
+
+def line(schedule, error, *, mask="none", layers=None, label=None):
+    return {
+        **{"model": "HaMeR", "dataset": "synthhand", "n": 9, "schedule": schedule, "mask": mask},
+        **{"label": label or f"{schedule}-{mask}-{bool(layers)}", "pa_mpvpe_mm": error, "layers": layers},
+    }
+
+
+def judged():
+    depth = {True: 9, False: None}
+    runs = [
+        (line("off", 10.0), 1.02),
+        (line("5x20", 10.05), 1.5),
+        (line("8x16", 10.8), 2.0),
+        (line("8x16", 10.3, mask="box"), 1.9),
+        (line("off", 9.9, layers={}), 3.0),
+        (line("10x2", 10.4, layers={}), 4.0),
+        (line("20x2", 12.0, layers={}), None),
+    ]
+    lines = [
+        together._line(run, {} if speed is None else {"speedup": speed}, depth[run["layers"] is not None])
+        for run, speed in runs
+    ]
+    return together._judged(lines)
+
+
+def test_the_fastest_within_a_bound_and_the_front_are_named():
+    lines = judged()
+    assert [x["way"] for x in lines] == [
+        "baseline", "TMU", "TMU", "TMU + mask", "ECLM", "ECLM + TMU", "ECLM + TMU",
+    ]  # fmt: skip
+    assert [x["speedup"] for x in lines] == [1.0, 1.5, 2.0, 1.9, 3.0, 4.0, None]
+    assert [x["front"] for x in lines] == [False, False, False, False, True, True, False]
+    assert [x["best_within_mm"] for x in lines] == [[], [], [], [], [0.1], [0.5], []]
+
+
+def test_the_time_of_a_mask_counts():
+    run = {**line("8x16", 10.0, mask="box"), "mask_share": 0.25}
+    assert together._line(run, {"speedup": 2.0}, None)["speedup"] == pytest.approx(1.6)
+
+
+def test_each_trunk_is_a_command_with_its_own_schedules_and_masks():
+    asked = together.Asked.of(BUNDLED["hamer"], "8x16,5x20", "box", [])
+    assert together.run_texts(asked) == [["--r", "off,8x16,5x20", "--mask", "none,box", "--layers", "none"]]
+    assert asked.trunks[None].masks == ("none", "box")
+    found = together.Asked.of(BUNDLED["hamer"], "8x16", None, []).trunks[None].masks
+    assert found[0] == "none"
+    assert len(found) == 2
+
+
+def test_the_figure_shows_what_was_timed(tmp_path):
+    path = tmp_path / "figure.png"
+    plot_together.draw_together(judged(), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    none = tmp_path / "none.png"
+    plot_together.draw_together([{**x, "speedup": None} for x in judged()], none)
+    assert not none.exists()
+
+
+def test_published_figures_are_marked_as_theirs_and_add_up():
+    lines = [json.loads(text) for text in plot_together.PUBLISHED.read_text().splitlines()]
+    assert {x["paper"] for x in lines} == {"FastHMR, arXiv:2510.10868"}
+    for x in lines:
+        base = next(o for o in reversed(lines[: lines.index(x) + 1]) if o["change_mm"] is None)
+        assert x["speedup"] == pytest.approx(x["frames_per_s"] / base["frames_per_s"], abs=0.006)
+        for _, show in TABLES["published"].columns:
+            show(x)
