@@ -53,5 +53,5 @@ def test_fewer_tokens_give_nearly_the_same_and_always_the_same(measured):
 def test_an_unknown_set_is_refused(measured, caplog):
     status, record, _ = measured("--dataset", "freihand,synthhand")
     assert (status, record) == (1, None)
-    assert "name one" in caplog.text
+    assert "name exactly one" in caplog.text
     assert linear_cka([torch.randn(5, 3)]).shape == (1, 1)

@@ -133,7 +133,7 @@ def test_what_does_not_fit_is_refused(tokens):
     with pytest.raises(PatchError, match="read at block 4, but the ViT has 4 blocks: use 0 to 3"):
         patch(vit, "6x4", mask=FirstChannel(4))
     narrow = TokenProbe(torch.zeros(7), torch.zeros(()))
-    with patch(vit, "6x4", mask=narrow), pytest.raises(PatchError, match="of 7 channels, and the ViT's have"):
+    with patch(vit, "6x4", mask=narrow), pytest.raises(PatchError, match="of 7 channels, but the ViT's have"):
         vit(tokens)
     with patch(vit, "0x2+6x2", mask=FirstChannel(0)), pytest.raises(PatchError, match="began at block 1"):
         vit.blocks[1](tokens)

@@ -97,7 +97,7 @@ def test_flat_map_walks_through_the_images():
 
 
 def test_planning_refuses_what_it_cannot_do():
-    with pytest.raises(PlanError, match="a metric is"):
+    with pytest.raises(PlanError, match="a metric must be"):
         plan_merge(torch.randn(20, 4), 2)
     with pytest.raises(PlanError, match="30 prefix tokens of 20 tokens"):
         plan_merge(torch.randn(1, 20, 4), 2, 30)

@@ -81,15 +81,17 @@ def _parse(arguments: Sequence[str] | None, data_dir: Path) -> argparse.Namespac
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("a", type=named_path, metavar="A", help="a run: its folder or per_sample.parquet")
-    parser.add_argument("b", type=named_path, metavar="B", help="what is compared with it")
-    parser.add_argument("--metric", help="error by which samples are sorted; without it the set's first")
+    parser.add_argument("b", type=named_path, metavar="B", help="the run that is compared with it")
+    parser.add_argument("--metric", help="error by which samples are sorted; default: the set's first")
     parser.add_argument(
-        "--worst", type=natural, default=8, help="how many samples to list and draw; default 8"
+        "--worst", type=natural, default=8, help="number of samples to list and draw; default 8"
     )
     parser.add_argument(
         "--out", type=named_path, default=Path("comparison"), help="folder; default comparison"
     )
-    parser.add_argument("--data_dir", type=named_path, default=data_dir, help="where the set's pictures are")
+    parser.add_argument(
+        "--data_dir", type=named_path, default=data_dir, help="folder of datasets, for the pictures"
+    )
     parser.add_argument("--smplx_path", dest="body_path", type=named_path, help="body model that EHF needs")
     return parser.parse_args(arguments)
 
@@ -99,7 +101,7 @@ def _run(given: argparse.Namespace) -> int:
     found = {difference.name: difference for difference in compare_runs(a.rows, b.rows)}
     metric = given.metric or _first_metric(a.rows, found)
     if metric not in found:
-        raise InputError(f"--metric {metric} is no error of both runs: use one of {', '.join(found)}.")
+        raise InputError(f"--metric {metric} is not an error of both runs: use one of {', '.join(found)}.")
     worst = worst_samples(a.rows, b.rows, metric, given.worst)
     values = paired(a.rows, b.rows, metric)
     table = {

@@ -54,7 +54,7 @@ def expect_same_samples(a: PerSample, b: PerSample) -> None:
     names = [str(run.about.get("dataset")) for run in (a, b)]
     if names[0] != names[1]:
         raise InputError(
-            f"these runs are of different sets, {names[0]} and {names[1]}: compare two of one set."
+            f"these runs are of different sets, {names[0]} and {names[1]}: compare two runs on the same set."
         )
     for this, other, which in ((a, b, "second"), (b, a, "first")):
         known = set(other.samples)

@@ -78,7 +78,7 @@ def read_per_sample(path: Path) -> PerSample:
             raise InputError(f"{path} cannot be read as errors of samples: {error}.") from error
     numeric = all(values.dtype.kind == "f" for values in columns.values())
     if not columns or not numeric or not isinstance(about, dict) or len(set(samples)) != len(samples):
-        raise InputError(f"{path} is no file of errors: each sample once, and numbers, are expected.")
+        raise InputError(f"{path} is not a file of errors: expected numbers, and each sample once.")
     return PerSample(samples, images, columns, about)
 
 
@@ -100,7 +100,7 @@ def require_pyarrow() -> None:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
-            "errors of samples are kept by pyarrow: pip install 'shared_tmu[eval]'."
+            "saving errors of samples needs pyarrow: pip install 'shared_tmu[eval]'."
         ) from error
 
 

@@ -84,7 +84,7 @@ class LayerRecipe:
         if found != self.original:
             raise LayersError(
                 f"{source} tells how the blocks of other weights were merged ({self.original[:12]}, these "
-                f"are {found[:12]}): use the checkpoint that it was made of."
+                f"are {found[:12]}): use the checkpoint from which it was made."
             )
 
 
@@ -99,7 +99,7 @@ def read_recipe(metadata: Mapping[str, str], source: str) -> LayerRecipe | None:
     try:
         content = json.loads(metadata[METADATA])
     except (ValueError, RecursionError) as error:
-        raise LayersError(f"{source} has a recipe of merged layers that is no JSON.") from error
+        raise LayersError(f"{source} has a recipe of merged layers that is not JSON.") from error
     return LayerRecipe.from_dict(content if isinstance(content, dict) else {}, source)
 
 

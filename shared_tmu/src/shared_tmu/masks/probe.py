@@ -66,7 +66,7 @@ class TokenProbe(ReadMask):
         """
         if x.shape[-1] != len(self.weight):
             raise PatchError(
-                f"this probe reads tokens of {len(self.weight)} channels, and the ViT's have {x.shape[-1]}: "
+                f"this probe reads tokens of {len(self.weight)} channels, but the ViT's have {x.shape[-1]}: "
                 "train one for it with python -m shared_tmu.training.probe."
             )
         return x.float() @ self.weight.float() + self.bias.float()
@@ -79,8 +79,8 @@ class TokenProbe(ReadMask):
         """
         if weights_before(vit, self.block) != facts.weights:
             raise CheckpointError(
-                f"the probe {path} was trained for other weights ({facts.model}), so its mask would mean "
-                "nothing: train one for these with python -m shared_tmu.training.probe, or use another "
+                f"the probe {path} was trained for other weights ({facts.model}), so its mask would have no "
+                "meaning: train one for these with python -m shared_tmu.training.probe, or use another "
                 "--mask."
             )
 
@@ -106,7 +106,7 @@ class TokenProbe(ReadMask):
         tensors, metadata = read_checkpoint(path), read_metadata(path)
         if metadata.get("kind") != KIND:
             raise CheckpointError(
-                f"{path} is no probe ({shortened(repr(metadata.get('kind')), 40)} instead of {KIND!r}): "
+                f"{path} is not a probe ({shortened(repr(metadata.get('kind')), 40)} instead of {KIND!r}): "
                 "python -m shared_tmu.training.probe writes one."
             )
         try:

@@ -54,7 +54,7 @@ def table(*rows: Method) -> Mapping[str, Method]:
     methods: dict[str, Method] = {}
     for row in rows:
         if row.name in methods:
-            raise MethodError(f"two methods are called {row.name!r}: give the new one a name of its own.")
+            raise MethodError(f"two methods have the name {row.name!r}: give the new one another name.")
         methods[row.name] = row
     return MappingProxyType(methods)
 
@@ -170,7 +170,7 @@ def plan_merge(
     plan = rule.plan
     count = read_count(r, r)
     if metric.ndim != 3:
-        raise PlanError(f"a metric is [B, N, D], this one is {list(metric.shape)}.")
+        raise PlanError(f"a metric must be [B, N, D], but this one is {list(metric.shape)}.")
     batch, num_tokens = metric.shape[:2]
     if not 0 <= num_prefix_tokens <= num_tokens:
         raise PlanError(f"{num_prefix_tokens} prefix tokens of {num_tokens} tokens: use 0 to {num_tokens}.")
@@ -182,5 +182,7 @@ def plan_merge(
     reduction = plan(seen, count)
     require_reduction(reduction, rule.name)
     if not isinstance(reduction, Planned):
-        raise MethodError(f"method {rule.name!r} makes no plan: run it with run_trunk or patch.")
+        raise MethodError(
+            f"method {rule.name!r} cannot make a plan from a metric: run it with run_trunk or patch."
+        )
     return reduction.plan

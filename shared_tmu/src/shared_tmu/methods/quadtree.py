@@ -58,7 +58,7 @@ def plan_quadtree(seen: Seen, r: int, step: float = STEP, reach: float = REACH) 
     unit = normalise(seen.metric)[:, prefix:]
     mask = None if seen.mask is None else seen.mask[:, prefix:]
     if not (0 <= step < math.inf and 0 <= reach < math.inf):
-        raise MethodError(f"step={step:g} and reach={reach:g} of {seen.method!r} have to be 0 or more.")
+        raise MethodError(f"step={step:g} and reach={reach:g} of {seen.method!r} must be 0 or more.")
     levels = min(bits, math.ceil(min(reach / step, bits))) if step > 0 else 0
 
     def find(some: slice) -> tuple[Tensor, Tensor]:

@@ -66,21 +66,21 @@ def _run(arguments: Sequence[str] | None) -> None:
     )
     add = parser.add_argument
     add("--model", required=True, help="hamer, wilor, smplest-x, ...")
-    add("--checkpoint", type=named_path, help="weights; without it the bundled ones")
+    add("--checkpoint", type=named_path, help="weights; default: the bundled ones")
     add("--config", type=named_path, help=CONFIG_HELP)
     add(
         "--body",
         type=named_path,
-        help="the body model's file that the checkpoint needs; else the bundled one",
+        help="body model's file that the checkpoint needs; default: the bundled one",
     )
-    add(
-        "--block", type=natural, default=BLOCK, help=f"its tokens are read as they enter it; default: {BLOCK}"
-    )
-    add("--count", type=positive, default=400, help="pictures; default: 400")
-    add("--out", type=named_path, help="the file; without it beside the weights")
+    add("--block", type=natural, default=BLOCK, help=f"block whose input tokens are read; default: {BLOCK}")
+    add("--count", type=positive, default=400, help="number of pictures; default: 400")
+    add("--out", type=named_path, help="file to write; default: beside the weights")
     given = parser.parse_args(arguments)
     if given.count < 8:
-        raise InputError(f"--count {given.count} is too few pictures to hold some out: use at least 8.")
+        raise InputError(
+            f"--count {given.count} is too small, because some pictures are held out: use at least 8."
+        )
     program = find_program(given.model)
     model = program.load_model(given.checkpoint, given.body, given.config).eval()
     data = open_renders(program, model, given.count)
@@ -155,7 +155,7 @@ def collect(program: ModelProgram, model: nn.Module, data: EvalSet, block: int) 
     vit = program.estimates.vit(model)
     if block >= len(vit.blocks):
         raise InputError(
-            f"--block {block} is not there: {program.name} has blocks 0 to {len(vit.blocks) - 1}."
+            f"--block {block} does not exist: {program.name} has blocks 0 to {len(vit.blocks) - 1}."
         )
     prefix = getattr(vit, "num_prefix_tokens", 0)
     seen: list[Tensor] = []

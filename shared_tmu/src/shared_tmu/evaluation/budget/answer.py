@@ -136,7 +136,7 @@ def read_answer(path: Path, key: str, base: Run) -> Answer | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, TMUError) as error:
-        _log.warning("%s cannot be read (%s): the search is made again.", path, error)
+        _log.warning("%s cannot be read (%s): the search is repeated.", path, error)
         return None
 
 
@@ -146,7 +146,7 @@ def write_answer(path: Path, key: str, facts: Mapping[str, Any], answer: Answer)
     try:
         write_text(path, json.dumps(content, indent=1) + "\n")
     except (OSError, TMUError) as error:
-        _log.warning("The answer cannot be kept in %s (%s).", path, error)
+        _log.warning("The result of the search cannot be saved in %s (%s).", path, error)
 
 
 def _cells(row: Tried, is_chosen: bool) -> tuple[str, ...]:

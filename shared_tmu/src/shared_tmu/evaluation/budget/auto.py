@@ -102,11 +102,11 @@ def find_run(
     path = answer_file(program.name, budget, key)
     answer = None if fresh else read_answer(path, key, settings.base)
     if answer is None:
-        _log.info("%s: a search now, which takes minutes; its answer is kept in %s.", budget, path)
+        _log.info("%s: searching now, which takes minutes; the result will be saved in %s.", budget, path)
         answer = _search(program, model, identity, budget, settings, data, path.with_suffix(".trials.jsonl"))
         write_answer(path, key, facts, answer)
     else:
-        _log.info("%s: as found before (%s).", budget, path)
+        _log.info("%s: result of an earlier search (%s).", budget, path)
     sys.stdout.write(answer.show(budget, facts))
     return replace(answer.run, probe=settings.probes.get(answer.run.mask))
 
@@ -163,7 +163,7 @@ def _search(
     candidates = contenders.timed(recipe)
     if not candidates:
         raise InputError(
-            f"{budget} was asked for, and nothing that could merge is faster than the unpatched model here "
+            f"{budget} was asked for, but no merging setting is faster than the unpatched model here "
             f"({device_name(samples.device)}, batches of {settings.samples.batch_size}): use --r off."
         )
     best, verdicts = find_fastest(candidates, judge)
@@ -183,7 +183,7 @@ def _affordable(model: nn.Module, samples: Samples) -> int:
     fewest = math.ceil(_FEWEST / len(batch["img"]))
     affordable = max(fewest, int(_ERRORS_S / (_EXPECTED * seconds)))
     if affordable < samples.num_batches:
-        _log.info("The model is slow here: the first %d batches of samples are used.", affordable)
+        _log.info("The model is slow here: only the first %d batches of samples are used.", affordable)
     return min(affordable, samples.num_batches)
 
 

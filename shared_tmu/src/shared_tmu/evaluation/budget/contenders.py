@@ -84,7 +84,7 @@ class Contenders:
             ways += self._ways(recipe, slowest_s, 2)
         rounds = int(_TIMING_S / (_AVERAGE * slowest_s * (1 + len(ways))))
         rounds = max(_FEWEST_ROUNDS, min(_MOST_ROUNDS, rounds))
-        _log.info("%d ways to merge are timed, %d rounds.", len(ways), rounds)
+        _log.info("Timing %d merging settings, %d rounds.", len(ways), rounds)
         runs = [BASELINE, *(way.run for way in ways)]
         times = self._measure(dict.fromkeys(runs), rounds, 2 * _TIMING_S)
         found = []
@@ -179,7 +179,7 @@ class Contenders:
             bool(self.samples.batch(number)[key_of(mask)].any()) for number in range(self.samples.num_batches)
         )
         if not shown:
-            _log.warning("--mask %s shows nothing on these samples and is not tried.", mask)
+            _log.warning("--mask %s is empty on these samples and is not tried.", mask)
         return shown
 
     def _time_masks(self) -> dict[str, float]:

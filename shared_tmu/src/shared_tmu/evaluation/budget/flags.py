@@ -28,7 +28,11 @@ def add_auto_flags(add: Callable[..., Any], program: ModelProgram) -> None:
     """Add the flags for the set on which `--r auto` measures error, by a parser's `add_argument`."""
     subject = program.estimates
     sets = ", ".join(spec.name for spec in DATASETS.values() if spec.subject == subject.name)
-    add("--calib", default=subject.calibration, help=f"for --r auto: where error is measured, one of {sets}")
+    add(
+        "--calib",
+        default=subject.calibration,
+        help=f"for --r auto: set on which the error is measured, one of {sets}",
+    )
     add("--calib_dir", type=named_path, default=program.data_dir, help="for --r auto: folder of that set")
 
 
@@ -47,7 +51,7 @@ def choose_samples(
     """
     names = dataset_names(calib, program.estimates.name)
     if len(names) != 1:
-        raise InputError(f"--calib {calib}: a search measures error on one set, name one.")
+        raise InputError(f"--calib {calib}: a search measures the error on one set: name exactly one.")
     return SampleChoice(names[0], calib_dir, SAMPLES, batch_size, device, options)
 
 
@@ -62,8 +66,9 @@ def read_auto(
     one = [split_list(f"--{name}", getattr(given, name)) for name in ("method", "protect", "layers")]
     if any(len(parts) > 1 for parts in one) or one[2] != [NO_LAYERS]:
         raise InputError(
-            "--r auto searches with one --method and one --protect, and merges layers itself where it may "
-            "(auto:0.5mm+layers): leave the others and --layers out, or evaluate them by another command."
+            "--r auto searches with one --method and one --protect, and merges layers itself if this is "
+            "allowed (auto:0.5mm+layers): leave the others and --layers out, or evaluate them with a "
+            "separate command."
         )
     method = find_method(one[0][0]).name
     base = Run(

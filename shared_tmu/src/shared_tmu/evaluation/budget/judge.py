@@ -83,7 +83,7 @@ class Judge:
         place = self.program.blocks_of(self.model)
         depth = len(place.blocks)
         errors = TrialErrors(self.samples, place, self.metric, VARIANT, log, digest_of({"log": log.stem}))
-        _log.info("Layers are merged for less than %g mm, in %d trials.", extra_mm, depth - 1)
+        _log.info("Merging layers within a limit of %g mm, in %d trials.", extra_mm, depth - 1)
         found = find_windows(depth, errors, extra_mm, flush=True)
         if found.depth == depth:
             return None

@@ -64,9 +64,13 @@ def parse_layer_settings(program: ModelProgram, arguments: Sequence[str] | None 
     given = build_layer_parser(program).parse_args(arguments)
     names = dataset_names(given.dataset, program.estimates.name)
     if len(names) != 1:
-        raise InputError(f"--dataset {given.dataset}: layers are merged by the error on one set, name one.")
+        raise InputError(
+            f"--dataset {given.dataset}: merging layers uses the error on one set: name exactly one."
+        )
     if given.out is not None and given.out.suffix != ".safetensors":
-        raise InputError(f"--out {given.out} is written as safetensors: let its name end with .safetensors.")
+        raise InputError(
+            f"--out {given.out} is written as safetensors: use a name that ends with .safetensors."
+        )
     device = choose_device(given.device)
     common = EvalSettings(
         datasets=names,
@@ -106,7 +110,9 @@ def _choose_check(asked: str, calibration: str, program: ModelProgram) -> str | 
         return program.estimates.dataset if calibration == program.estimates.calibration else None
     names = dataset_names(asked, program.estimates.name)
     if names == (calibration,):
-        raise InputError(f"--check {asked} is the set that layers are merged by: name another, or none.")
+        raise InputError(
+            f"--check {asked} is the set with which layers are merged: name another set, or none."
+        )
     return names[0]
 
 
@@ -121,19 +127,30 @@ def build_layer_parser(program: ModelProgram) -> argparse.ArgumentParser:
     )
     add, subject = parser.add_argument, program.estimates
     sets = ", ".join(spec.name for spec in DATASETS.values() if spec.subject == subject.name)
-    add("--threshold", type=positive_number, default=0.1, metavar="MM", help="more error that is allowed")
-    add("--metric", default="PA-MPVPE", help="which error: a name of eval.py's results in millimetres")
-    add("--dataset", default=subject.calibration, help=f"the calibration set, one of {sets}")
-    add("--data_dir", type=named_path, default=program.data_dir, help="folder that holds datasets")
-    add("--limit", type=positive, default=200, help="its first so many samples")
-    add("--check", default="auto", help="set to look at the result on; auto: the one for evaluation, if any")
-    add("--check_limit", type=natural, default=200, help="its first so many samples; 0: all")
-    add("--variant", choices=VARIANTS, default="eq4", help="how a window becomes one block")
-    add("--flush", action="store_true", help="keep the last window where it reaches the first block")
-    add("--out", type=named_path, help="the .safetensors to write; without it one in the folder of results")
-    add("--file_dtype", choices=DTYPES, default="float32", help="number format of the weights in it")
-    add("--results", type=named_path, help="folder of results; without it the model folder's")
+    add("--threshold", type=positive_number, default=0.1, metavar="MM", help="allowed increase of the error")
+    add("--metric", default="PA-MPVPE", help="the error: a name from eval.py's results in millimetres")
+    add("--dataset", default=subject.calibration, help=f"calibration set, one of {sets}")
+    add("--data_dir", type=named_path, default=program.data_dir, help="folder of datasets")
+    add("--limit", type=positive, default=200, help="number of its samples, from the first")
+    add(
+        "--check",
+        default="auto",
+        help="set on which the result is checked; auto: the evaluation set, if there is one",
+    )
+    add("--check_limit", type=natural, default=200, help="number of its samples, from the first; 0: all")
+    add("--variant", choices=VARIANTS, default="eq4", help="how the blocks of a window are combined")
+    add("--flush", action="store_true", help="also merge the last window if it reaches the first block")
+    add(
+        "--out", type=named_path, help="the .safetensors file to write; default: a file in the results folder"
+    )
+    add("--file_dtype", choices=DTYPES, default="float32", help="number format of its weights")
+    add("--results", type=named_path, help="folder of results; default: the model folder's")
     if subject is HAND:
-        add("--tips", choices=TIPS, default="model", help="whose tips enter joint errors; published: model")
+        add(
+            "--tips",
+            choices=TIPS,
+            default="model",
+            help="which definition of fingertips joint errors use; published: model",
+        )
     add_model_flags(parser, program)
     return parser

@@ -64,7 +64,12 @@ def merge_layers_of(program: ModelProgram, settings: LayerSettings) -> int:
         errors = TrialErrors(samples, program.blocks_of(model), settings.metric, settings.variant, log, key)
         found = search_layers(errors, settings)
     if errors.num_reused:
-        _log.info("%d of %d errors were known (%s).", errors.num_reused, 1 + len(found.trials), log)
+        _log.info(
+            "%d of %d errors were known from an earlier run (%s).",
+            errors.num_reused,
+            1 + len(found.trials),
+            log,
+        )
     _require_merged(found, settings)
     recipe = LayerRecipe(found.partition, settings.variant, original)
     exact = program.load_model(common.checkpoint, common.body_path, common.config_path).eval()
@@ -113,7 +118,7 @@ def _require_merged(found: Search, settings: LayerSettings) -> None:
             "nothing: add --flush to keep it, or use a smaller --threshold."
         )
     raise LayersError(
-        f"nothing can be merged for less than {settings.threshold_mm:g} mm of {settings.metric}: the least "
+        f"no layers can be merged within {settings.threshold_mm:g} mm of {settings.metric}: the least "
         f"is {best.error - found.base:+.3f} mm, of layers {best.first} to {best.last} (a window that reaches "
         "the first layer is lost without --flush). Use a larger --threshold."
     )

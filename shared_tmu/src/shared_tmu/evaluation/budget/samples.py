@@ -150,7 +150,7 @@ class Samples:
         if metric not in found:
             known = ", ".join(name for name in found if name.endswith("_mm"))
             raise InputError(
-                f"--metric {metric} is no error that {self.data.name} has in millimetres: "
+                f"--metric {metric} is not an error of {self.data.name} in millimetres: "
                 f"{f'use one of {known}' if known else 'it has none, use a set with true meshes'}."
             )
         return np.asarray(found[metric], np.float64)

@@ -43,7 +43,7 @@ def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
         require_writable(path)
     names = dataset_names(given.dataset, program.estimates.name)
     if len(names) != 1:
-        raise InputError(f"--dataset {given.dataset}: layers are compared on one set, name one.")
+        raise InputError(f"--dataset {given.dataset}: layers are compared on one set: name exactly one.")
     options = SetOptions(body_path=given.body_path)
     asked = SampleChoice(names[0], given.data_dir, given.limit, given.batch_size, device, options)
     asked.check()
@@ -127,11 +127,16 @@ def build_similarity_parser(program: ModelProgram) -> argparse.ArgumentParser:
     )
     add, subject = parser.add_argument, program.estimates
     sets = ", ".join(spec.name for spec in DATASETS.values() if spec.subject == subject.name)
-    add("--dataset", default=subject.calibration, help=f"pictures, one of {sets}")
-    add("--data_dir", type=named_path, default=program.data_dir, help="folder that holds datasets")
-    add("--limit", type=positive, default=200, help="the first so many pictures")
-    add("--tokens", type=positive, default=8192, help="tokens of them that are compared, drawn at random")
+    add("--dataset", default=subject.calibration, help=f"set of pictures, one of {sets}")
+    add("--data_dir", type=named_path, default=program.data_dir, help="folder of datasets")
+    add("--limit", type=positive, default=200, help="number of pictures, from the first")
+    add(
+        "--tokens",
+        type=positive,
+        default=8192,
+        help="number of their tokens that are compared, chosen at random",
+    )
     add("--out", type=named_path, required=True, help="JSON file, replaced")
-    add("--figure", type=named_path, help="figure, by suffix: png, pdf, svg")
+    add("--figure", type=named_path, help="figure; the suffix gives the format: png, pdf, svg")
     add_model_flags(parser, program)
     return parser
