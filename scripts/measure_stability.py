@@ -28,8 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("--model", choices=BUNDLED, required=True, help="which of the bundled models")
-    add("--mask", help="comma list of masks; default: none, box, and keypoints of hands or truth of people")
-    add("--r", default=measure_masks.SCHEDULES, help="comma list of schedules beside off")
+    add(
+        "--mask",
+        help="comma-separated list of masks; default: none, box, and keypoints of hands or truth of people",
+    )
+    add("--r", default=measure_masks.SCHEDULES, help="comma-separated list of schedules in addition to off")
     add("--limit", type=int, default=200, help="samples of the set that makes itself; default: 200")
     add("--stability", type=int, default=50, help="samples that are moved and shaken; default: 50")
     given = parser.parse_args(arguments)

@@ -122,7 +122,10 @@ def test_masks_that_do_not_fit_are_refused(vit, tokens):
             r"must be \[B, N\] = \[2, 58\], or the same without the 18 prefix",
         ),
         (torch.zeros(3, 58, dtype=torch.bool), r"this one is \[3, 58\]"),
-        (torch.zeros(2, 58, dtype=torch.int64), "is bool, or float with weights, this one is torch.int64"),
+        (
+            torch.zeros(2, 58, dtype=torch.int64),
+            "must be bool, or float with weights, but this one is torch.int64",
+        ),
     ):
         with patch(vit, "5x2", num_prefix_tokens=18, mask=mask), pytest.raises(PlanError, match=message):
             vit(tokens)
