@@ -168,7 +168,7 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     add, subject = parser.add_argument, program.estimates
     sets = ", ".join(spec.name for spec in DATASETS.values() if spec.subject == subject.name)
     add("--dataset", default=subject.dataset, help=f"comma-separated list of {sets}; case is ignored")
-    add("--data_dir", type=named_path, default=program.data_dir, help="folder that holds datasets")
+    add("--data_dir", type=named_path, default=program.data_dir, help="folder of datasets")
     add(
         "--r",
         default="off,5x20",
@@ -176,7 +176,7 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         f"total:98; {HELP}",
     )
     add_auto_flags(add, program)
-    add("--method", default="tome", help=f"comma list of {METHOD_HELP}")
+    add("--method", default="tome", help=f"comma-separated list of {METHOD_HELP}")
     add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
     add(
         "--no-unmerge",
@@ -192,9 +192,9 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     )
     add(
         "--mask",
-        help=f"comma list of {', '.join(mask_names(mask_place(subject.name)))}: which tokens merge last; "
-        "landmarks+box: the first that is known of a sample; default: none, and for --r auto every mask that "
-        "a picture can have",
+        help=f"comma-separated list of {', '.join(mask_names(mask_place(subject.name)))}: which tokens "
+        "merge last; landmarks+box: the first of these that is known for a sample; default: none, and for "
+        "--r auto every mask that a picture can have",
     )
     add_mask_flags(add)
     add(
@@ -234,7 +234,7 @@ def add_model_flags(parser: argparse.ArgumentParser, program: ModelProgram) -> N
 def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     """How much is computed, timed and kept."""
     add = parser.add_argument
-    add("--num_workers", type=natural, default=0, help="processes that read images ahead")
+    add("--num_workers", type=natural, default=0, help="number of processes that read images ahead")
     add(
         "--devices",
         type=positive,
@@ -261,7 +261,7 @@ def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         type=natural,
         default=0,
         metavar="N",
-        help="on N samples, how far joints jump when the box moves by a pixel or values by a grey level",
+        help="measure on N samples how far joints move if the box moves by a pixel or values by a grey level",
     )
     add(
         "--results",
