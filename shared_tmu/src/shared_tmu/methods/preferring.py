@@ -86,4 +86,4 @@ def find_nearness(seen: Seen) -> Tensor:
         return near
     slots = route.source_map[:, prefix:] - prefix
     empty = near.new_zeros(batch, num_tokens - prefix)
-    return empty.scatter_reduce(1, slots, near, "mean", include_self=False)
+    return empty.scatter_add(1, slots, near) / empty.scatter_add(1, slots, torch.ones_like(near))
