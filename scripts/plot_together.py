@@ -78,8 +78,9 @@ def draw_together(lines: Sequence[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
     for bound in (0.1, 0.5):
         left.axhline(bound, color="k", lw=0.6, ls=":")
-    left.set_ylabel("increase of PA-MPVPE, mm (dotted: 0.1 and 0.5 mm; dashed: front)")
-    left.set_title(f"{lines[0]['model']}, {lines[0]['n']} samples of {lines[0]['dataset']}", fontsize=10)
+    left.set_ylabel("increase of PA-MPVPE, mm")
+    title = f"{lines[0]['model']}, {lines[0]['n']} samples of {lines[0]['dataset']}"
+    left.set_title(f"{title} (dotted: 0.1 and 0.5 mm; dashed: front)", fontsize=10)
     left.legend(fontsize=7)
     for model, colour in (("CameraHMR", "k"), ("HMR2.0", "dimgrey")):
         theirs = [p for p in published if p["model"] == model and p["change_pct"] is not None]
@@ -90,7 +91,9 @@ def draw_together(lines: Sequence[dict[str, Any]], path: Path) -> None:
                 right.annotate(p["setting"], (x, y), xytext=(5, 3), textcoords="offset points", fontsize=6)
     right.set_ylabel("increase of the error, % of the unpatched model's")
     right.set_title("the same in per cent, beside FastHMR's published figures", fontsize=10)
-    right.legend(fontsize=7)
+    handles, labels = right.get_legend_handles_labels()
+    theirs = [(h, label) for h, label in zip(handles, labels, strict=True) if "theirs" in label]
+    right.legend(*zip(*theirs, strict=True), fontsize=7)  # the others are in the left one
     with replacing(path) as beside:
         figure.savefig(beside, dpi=150)
 
