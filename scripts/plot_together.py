@@ -44,7 +44,7 @@ def draw_together(lines: Sequence[dict[str, Any]], path: Path) -> None:
     """Write the figure; of lines that were not timed there is nothing to draw.
 
     Args:
-        lines: of `together.combine`; the first is the baseline.
+        lines: lines of `together.combine`; the first is the baseline.
         path: written in one step; its suffix chooses the format.
 
     Raises:

@@ -30,7 +30,7 @@ class Variant:
     """One way to run the model.
 
     Args:
-        dtype: of weights and inputs.
+        dtype: dtype of weights and inputs.
         runtime: row of `RUNTIMES`.
         schedule: `off` leaves the model unpatched.
         is_floor: the slicing floor of that schedule.

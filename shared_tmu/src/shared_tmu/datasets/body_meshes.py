@@ -55,8 +55,8 @@ class BodyMeshSet:
         network_size: height and width of the model's input, pixels.
         bbox_ratio: boxes grow by this factor.
         projections: matrices from the set's frame to pixels of the pictures, `[N, 3, 4]`; None if unknown.
-        focal_px: of the model's camera (x, y), for a picture of `network_size`, whose middle is its principal
-            point.
+        focal_px: focal length (x, y) of the model's camera for a picture of `network_size`; its middle
+            is the principal point.
     """
 
     name: str

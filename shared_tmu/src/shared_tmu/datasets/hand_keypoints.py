@@ -33,12 +33,12 @@ class HandKeypointSet:
     Args:
         name: canonical name.
         images: one picture per sample, read as stored, whatever its EXIF says.
-        center: of the boxes, `[N, 2]` pixels.
+        center: centres of the boxes, `[N, 2]` pixels.
         size: width and height of the boxes, `[N, 2]` pixels.
         right: whether it is the person's right hand, `[N]`.
         keypoints_px: `[N, 21, 2]`, OpenPose order.
         labelled: which of them count, `[N, 21]` for each of `SUBSETS`.
-        fingerprint: of the name and all annotations.
+        fingerprint: digest of the name and all annotations.
         sample_ids: names of the samples.
         official_count: samples of the complete set.
         image_size: side of the model's input, pixels.

@@ -42,7 +42,7 @@ class HandMeshSet:
         intrinsics: `[N, 3, 3]` pixels.
         xyz_m: true joints `[N, 21, 3]`, metres, camera frame (x right, y down, z forward), OpenPose order.
         verts_m: true vertices `[N, 778, 3]`, the same frame.
-        fingerprint: of the name and all annotations; see `picture_signature` for the pictures.
+        fingerprint: digest of the name and all annotations; see `picture_signature` for the pictures.
         official_count: samples of the complete set; None if there is no such number.
         tips: whose fingertips enter the predicted joints: the `model`'s own, as in published tables, or
             those that a data set takes from the vertices.

@@ -29,7 +29,7 @@ class HandRules:
         score: its table of predicted joints and vertices, then true ones, in its own order and frame.
         order: row k of its joints is this row of the OpenPose order.
         signs: its camera axes over ours (x right, y down, z forward).
-        file_name: of a submission.
+        file_name: file name of a submission.
         columns: what papers print.
     """
 

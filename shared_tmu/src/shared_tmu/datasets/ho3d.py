@@ -44,7 +44,7 @@ class Ho3dVersion:
     Args:
         name: canonical name of the set.
         count: samples of its evaluation split.
-        suffix: of its pictures.
+        suffix: suffix of its pictures.
     """
 
     name: str

@@ -50,7 +50,7 @@ class GrowingArrays:
         """Write a compressed `.npz`, as `np.savez_compressed` would; the same bytes for the same arrays.
 
         Args:
-            path: of the file.
+            path: path of the file.
             names: arrays to save, in order.
             whole: arrays that did not grow here, and arrays to which nothing was added.
 

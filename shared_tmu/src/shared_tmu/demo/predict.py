@@ -46,7 +46,7 @@ class Prediction:
 
     Attributes:
         output: the published keys that the subject keeps, without the batch dimension.
-        groups: of tokens, after each block that merged; empty unless recorded.
+        groups: groups of tokens, after each block that merged; empty unless recorded.
         others: the same as `output` for other merging settings, by their caption; empty unless compared.
     """
 

@@ -34,16 +34,16 @@ class Report:
 
     Attributes:
         images: processed in this run.
-        many: what is looked for: hands or people.
-        unit: what it is looked for in: images or frames.
-        found: of those, predicted in this run.
+        many: name of what is predicted: hands or people.
+        unit: name of the inputs: images or frames.
+        found: hands or people predicted in this run.
         kept: images that an earlier run had finished.
-        shown: of both, those that there are pictures or meshes of.
-        empty: images in which none was found.
-        masks: of those found, how many had a mask of each source, `none` among them; empty if no mask was
+        shown: processed and kept images that have pictures or meshes.
+        empty: images in which no hand or person was found.
+        masks: number of hands or people by the source of their mask, including `none`; empty if no mask was
             asked for.
-        failures: names of images and what was wrong with them, one sentence each.
-        unlisted: how many more there were.
+        failures: names of images and their problems, one sentence each.
+        unlisted: number of further problems.
         seconds: time by stage; "model" is the time during which a forward pass of the model was running.
         wall_s: from the first image being read until the last file is written, without `converting_s`;
             loading the model and its first, untimed pass come before.

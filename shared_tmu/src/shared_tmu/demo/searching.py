@@ -25,9 +25,9 @@ def find_demo_run(program: ModelProgram, model: nn.Module, options: DemoOptions)
     Its mask is the one that the demo would take, or none, whichever is better.
 
     Args:
-        program: of the model.
+        program: description of the model.
         model: as it was loaded; it stays so.
-        options: of the demo.
+        options: options of the demo.
 
     Raises:
         TMUError: see `find_run`; or what was found merges no tokens, and pictures of merging were asked for.

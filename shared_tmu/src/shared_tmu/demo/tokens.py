@@ -26,7 +26,7 @@ def draw_stages(
     Args:
         subject: what the crop shows.
         crop: the network input; a left hand is drawn as in the photograph, not mirrored.
-        groups: of patch tokens, after each block that merged.
+        groups: groups of patch tokens, after each block that merged.
         grid: rows and columns of patches.
 
     Returns:

@@ -22,13 +22,13 @@ class Difference:
     """One error of two runs.
 
     Args:
-        name: of the error.
+        name: name of the error.
         a: mean of the first run, over the samples that have a value in both.
         b: mean of the second.
         minus: mean of b - a.
         low, high: the 95 % bootstrap interval of that mean.
         n: samples.
-        verdict: of the second run: `within noise` if the interval holds 0, `worse`, `better`, or `differs`.
+        verdict: the second run is `within noise` (the interval contains 0), `worse`, `better`, or `differs`.
     """
 
     name: str

@@ -22,7 +22,7 @@ def read_intervals(
     """Intervals for a result line, from the per-sample errors of a run.
 
     Args:
-        folder: of the run, where `per_sample.parquet` lies.
+        folder: folder of the run, where `per_sample.parquet` lies.
         baseline: the same of `off` on the same samples; None, or without that file, gives no differences.
         headline: names of errors; those that exist per sample get an interval.
 

@@ -24,7 +24,7 @@ class LoadedModel:
     """A model and what is known about it.
 
     Args:
-        program: of the model.
+        program: description of the model.
         module: on its device, in the number format of the evaluation.
         facts: go into every record.
         depends_on: facts that decide, with the set and the run, whether finished work is still valid.

@@ -36,7 +36,7 @@ class _Work:
     Args:
         batches: samples, and the chunk that they are of.
         needed: runs that lack a chunk.
-        problems: of pictures that could not be read, by chunk; filled while predicting.
+        problems: messages about pictures that could not be read, by chunk; filled while predicting.
     """
 
     batches: Sequence[tuple[Chunk, range]]
@@ -50,12 +50,12 @@ class ChunkPredictor(pl.LightningModule):
     The model is no submodule: it is on its device already, and Lightning would take it away at the end.
 
     Args:
-        program: of the model.
+        program: description of the model.
         model: on this process's device.
         data: the set.
         folders: the runs, and where their chunks lie.
         chunks: ranges that cover the set.
-        settings: of the evaluation.
+        settings: settings of the evaluation.
         world: its processes.
     """
 
@@ -139,14 +139,14 @@ def predict_missing(
     """Predict every chunk that a run lacks; every process of the world must call this.
 
     Args:
-        program: of the model.
+        program: description of the model.
         model: on this process's device.
         data: the set.
         folders: the runs, with the folders of their chunks.
         chunks: ranges that cover the set.
-        settings: of the evaluation.
+        settings: settings of the evaluation.
         world: its processes.
-        trainer: of `make_trainer`.
+        trainer: result of `make_trainer`.
 
     Raises:
         InputError: pictures cannot be read; the message names all of them. Chunks without such pictures are

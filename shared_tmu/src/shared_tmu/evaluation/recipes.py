@@ -38,7 +38,7 @@ def require_recipes(program: ModelProgram, model: nn.Module, runs: Iterable[Run]
     """Refuse runs whose layers are those of another model.
 
     Args:
-        program: of the model.
+        program: description of the model.
         model: as it was loaded, in the number format of its file.
         runs: some of them with recipes.
 

@@ -22,7 +22,7 @@ def score_run(
     Args:
         data: the set.
         placed: its predictions.
-        folder: of the run.
+        folder: folder of the run.
         about: what the run was, for `PerSample`.
         keep: write the predictions, too.
 

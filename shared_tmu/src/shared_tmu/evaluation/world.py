@@ -55,7 +55,7 @@ def find_world(devices: int, num_nodes: int, device: torch.device) -> World:
     Args:
         devices: processes on each machine; 1 takes as many as were started.
         num_nodes: machines; 1 likewise.
-        device: of a single process; others use the devices of its type by their local rank.
+        device: device of a single process; others use the devices of its type by their local rank.
 
     Raises:
         InputError: another number of processes was started, or there are not so many devices here.

@@ -25,10 +25,10 @@ class Shown:
     """One run's side of the sheet.
 
     Args:
-        label: of the run.
+        label: label of the run.
         placed: its predictions; None if they are not there.
         values: its errors, `[N]`.
-        colour: of its points, BGR.
+        colour: colour of its points, BGR.
     """
 
     label: str

@@ -19,7 +19,7 @@ class LayerRecipe:
     """A partition of the blocks of one particular trunk, and the operator that merges each window.
 
     Attributes:
-        partition: of all blocks.
+        partition: partition of all blocks.
         variant: row of `VARIANTS`.
         original: digest of the trunk's weights before; another trunk's blocks are merged by another recipe.
     """

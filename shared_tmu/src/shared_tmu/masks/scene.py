@@ -52,8 +52,8 @@ class MaskScene:
         landmarks_px: what the detector found, `[K, 2]` of the picture; NaN for what it does not see.
         silhouette: what the detector found.
         previous: the same subject's mesh in the frame before, moved with its box.
-        true_keypoints_px: of a data set, `[K, 2]`.
-        true_outline: of a data set.
+        true_keypoints_px: ground truth of a data set, `[K, 2]`.
+        true_outline: true mesh of a data set.
     """
 
     size: tuple[int, int]

@@ -47,7 +47,7 @@ class Pooled(Planned):
 
     Attributes:
         plan: which tokens go where.
-        weights: of the tokens, `[B, N]`.
+        weights: weights of the tokens, `[B, N]`.
     """
 
     weights: Tensor
@@ -143,7 +143,7 @@ def fuse_both_ways(
     order of score), targets that stay, in descending order of their second score.
 
     Args:
-        score: of all pairs, `[B, A, T]`.
+        score: score of all pairs, `[B, A, T]`.
         r: tokens to remove.
         num_tokens: N, prefix included.
         num_prefix_tokens: tokens at the front.

@@ -55,7 +55,7 @@ def plan_pitome(
         r: tokens to remove, at most half of those after the prefix.
         variant: `split`, `bsm` or `text` in every block; by the block if not said.
         margin: the same in every block; by the block if not said.
-        alpha: of the ELU.
+        alpha: parameter of the ELU.
         splits_first: `split` in the first half of the blocks and `bsm` in the others, as in the original for
             MAE models; does nothing if a variant is set.
     """
@@ -85,7 +85,7 @@ def find_energy(metric: Tensor, margin: float, alpha: float = 1.0, is_gaussian: 
     Args:
         metric: keys, averaged over heads.
         margin: cosines above it count as near.
-        alpha: of the ELU.
+        alpha: parameter of the ELU.
         is_gaussian: use a Gaussian kernel of width 1 - margin around cosine 1 instead of the ELU.
     """
     with without_autocast(metric.device):

@@ -52,7 +52,7 @@ def _lead(place: Tensor, slot: Tensor, is_spared: Tensor, r: int) -> Tensor:
     """The position, in a sequence of its own per image, of the token that leads each token's group, `[B, n]`.
 
     Args:
-        place: of the tokens along the curve, `[n]`.
+        place: places of the tokens along the curve, `[n]`.
         slot: that now carries each, `[B, n]`.
         is_spared: which slots are protected, `[B, M]`.
         r: slots to remove.
@@ -87,7 +87,7 @@ def fold(position: Tensor, count: Tensor, merges: Tensor) -> Tensor:
     """Merge neighbours in a sequence, then neighbours of those, and so on, until enough have merged.
 
     Args:
-        position: of each token, `[B, n]`.
+        position: position of each token, `[B, n]`.
         count: tokens that take part, those at the first positions, `[B, 1]`.
         merges: how many, `[B, 1]`, fewer than `count`. More merges keep what fewer have merged.
 

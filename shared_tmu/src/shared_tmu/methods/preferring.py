@@ -44,7 +44,7 @@ def plan_received(seen: Seen, r: int, weight: Weight = WEIGHT) -> Merge:
     Args:
         seen: the block.
         r: tokens to remove.
-        weight: of the mean rank of the two, against their cosine.
+        weight: weight of the mean rank of the two, relative to their cosine.
     """
     return _plan(seen, r, weight, seen.attention_received()[:, seen.num_prefix_tokens :])
 
@@ -55,7 +55,7 @@ def plan_centre(seen: Seen, r: int, weight: Weight = WEIGHT) -> Merge:
     Args:
         seen: with the grid of its patches.
         r: tokens to remove.
-        weight: of the mean rank of the two, against their cosine.
+        weight: weight of the mean rank of the two, relative to their cosine.
 
     Raises:
         MethodError: the grid is not known, or is not that of the tokens.

@@ -73,7 +73,7 @@ def find_destinations(grid: Grid, cell: Grid, layer: int | None, device: torch.d
         grid: rows and columns of patches.
         cell: rows and columns of a cell.
         layer: decides which token of a cell; None for the first.
-        device: of the result.
+        device: device of the result.
     """
     rows, columns = grid[0] // cell[0], grid[1] // cell[1]
     number = torch.arange(rows * columns, device=device)

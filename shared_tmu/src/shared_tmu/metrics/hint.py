@@ -186,7 +186,7 @@ def score_hint(
         prediction_px: `[N, 21, 2]` picture pixels.
         truth_px: `[N, 21, 2]`.
         labelled: which points count, `[N, 21]` for each subset.
-        center: of the boxes, `[N, 2]`.
+        center: centres of the boxes, `[N, 2]`.
         unit_px: their longer sides, `[N]`.
         right: sides of the hands, `[N]`.
 

@@ -181,7 +181,7 @@ def lower(scores: Tensor, of_sources: Tensor, of_targets: Tensor) -> Tensor:
     """Lower the scores of protected pairs, `[B, A, T]`.
 
     Args:
-        scores: of all pairs.
+        scores: scores of all pairs.
         of_sources: flags of the sources, `[B, A]` bool: a pair with one loses `APART`. Or weights, float: a
             pair loses the larger one.
         of_targets: the same of the targets, `[B, T]`.

@@ -83,7 +83,7 @@ def choose_probe(given: Path | None, mask: str, checkpoint: Path) -> Path | None
     """The file of the probe that a mask reads; None for masks that read none.
 
     Args:
-        given: of `--probe`.
+        given: value of `--probe`.
         mask: a choice of masks.
         checkpoint: the model's weights.
 

@@ -145,7 +145,7 @@ class Run:
             learn nothing.
         layers: blocks of the model that are merged into one first; None keeps all blocks.
         probe: file of the probe, for masks that read it.
-        weight: of tokens that surely show the subject; None for `background first`, see
+        weight: weight of tokens that surely show the subject; None for `background first`, see
             `method_parts.protection`.
     """
 

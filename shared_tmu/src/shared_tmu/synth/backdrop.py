@@ -182,7 +182,7 @@ def backdrop(
         height: in pixels.
         width: in pixels.
         clutter: probability of more than a plain background, 0..1.
-        light: of the picture.
+        light: light of the picture.
         px_per_m: pixels per metre at the scene's depth; objects in the background are smaller.
 
     Returns:

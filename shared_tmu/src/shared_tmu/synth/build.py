@@ -130,7 +130,7 @@ def build_hand(seed: int = 0, pose_samples: int = 20_000) -> dict[str, NDArray[n
     """Build the right hand.
 
     Args:
-        seed: of the sampled poses behind the pose space.
+        seed: seed of the sampled poses from which the pose space is computed.
         pose_samples: how many of them, at least 1554.
 
     Returns:

@@ -45,7 +45,7 @@ class Ground:
         Args:
             rng: the only source of randomness.
             stage: what throws shadows, and its light.
-            rays: of all pixels, `[H, W, 3]` with z = 1.
+            rays: rays of all pixels, `[H, W, 3]` with z = 1.
             behind: linear RGB, `[H, W, 3]`.
         """
         slope = rays @ self.normal
@@ -95,7 +95,7 @@ def sample_ground(rng: np.random.Generator, points: Array, up: Array, scale: flo
 
     Args:
         rng: the only source of randomness.
-        points: of the object that rests on it, camera frame, `[V, 3]` metres.
+        points: points of the object that rests on it, camera frame, `[V, 3]` metres.
         up: approximate direction against gravity, `[3]`.
         scale: size of the scene relative to a hand.
     """

@@ -22,7 +22,7 @@ class HandSkin:
     Args:
         rng: the only source of randomness.
         tone: linear RGB, `[3]`.
-        vertices: of the hand now, `[778, 3]` metres.
+        vertices: present vertices of the hand, `[778, 3]` metres.
     """
 
     def __init__(self, rng: np.random.Generator, tone: Array, vertices: Array) -> None:
@@ -122,8 +122,8 @@ def hand_look(rng: np.random.Generator, tone: Array, vertices: Array, gloved: bo
 
     Args:
         rng: the only source of randomness.
-        tone: of its skin, linear RGB `[3]`.
-        vertices: of the hand now, `[778, 3]` metres.
+        tone: tone of its skin, linear RGB `[3]`.
+        vertices: present vertices of the hand, `[778, 3]` metres.
         gloved: whether it wears a glove.
     """
     skin = HandSkin(rng, tone, vertices)

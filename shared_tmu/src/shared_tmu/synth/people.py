@@ -86,7 +86,7 @@ def add_person(rng: np.random.Generator, canvas: Array, light: Environment, px_p
     Args:
         rng: the only source of randomness.
         canvas: linear RGB, `[H, W, 3]`.
-        light: of the picture; most people in it have its skin.
+        light: light of the picture; most people in it have its skin.
         px_per_m: size of the background's pixels where the person is.
 
     Returns:

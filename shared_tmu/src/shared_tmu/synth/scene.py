@@ -61,7 +61,7 @@ class Appearance:
     """The appearance of a scene's picture apart from its subject: skin, light, background, noise.
 
     Attributes:
-        seed: of the appearance, which is drawn while rendering.
+        seed: seed of the appearance, which is drawn while rendering.
         difficulty: how difficult the picture is.
         draws: see `chance`.
     """

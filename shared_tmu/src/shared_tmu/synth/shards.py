@@ -159,7 +159,7 @@ def make_shards(
         count: scenes that are needed; the last shard is filled up.
         difficulty: how difficult they are.
         processes: how many draw at once.
-        kind: of pictures.
+        kind: kind of pictures.
 
     Yields:
         The path of each shard, in order, as soon as it is there.

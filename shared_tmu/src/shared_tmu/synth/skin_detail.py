@@ -49,7 +49,7 @@ class SkinDetail:
             face: which face each point lies on, `[K]`.
             cell: which of its cells, `[K]`.
             edges: from a face's first corner to the two others, now, `[F, 2, 3]` metres.
-            strength: of each of `RELIEF`, 1 is usual, `[3]`.
+            strength: strength of each of `RELIEF`, 1 is usual, `[3]`.
 
         Returns:
             What is to be added to the normals, `[K, 3]`.

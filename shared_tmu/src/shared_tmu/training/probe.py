@@ -109,7 +109,7 @@ def train_probe(
     """Fit a probe, and measure it on pictures that were held out.
 
     Args:
-        program: of the model.
+        program: description of the model.
         model: in eval mode.
         data: with true meshes.
         block: whose tokens are read.

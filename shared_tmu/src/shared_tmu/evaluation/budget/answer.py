@@ -27,12 +27,12 @@ class Tried:
     """A row of the table.
 
     Attributes:
-        label: of the run.
+        label: label of the run.
         tokens: left at the end, task tokens included.
         layers: blocks.
         speedup: over the unpatched model, measured in turn with all others.
         extra_mm: mean error less the unpatched model's.
-        interval_mm: of that, 95 %.
+        interval_mm: its 95 % interval.
         samples: on how many; fewer than all where it was clear.
         passed: whether it is within the budget.
     """

@@ -65,8 +65,8 @@ class ModelIdentity:
     """Digests of a model as it was loaded.
 
     Attributes:
-        weights: of all.
-        trunk: of its ViT.
+        weights: digest of all weights.
+        trunk: digest of its ViT.
     """
 
     weights: str = ""
@@ -85,10 +85,10 @@ def find_run(
     """The fastest run within a budget, found before or now; how it was found is written to stdout.
 
     Args:
-        program: of the model.
+        program: description of the model.
         model: on its device, in its number format, packed or not, as it will run.
-        identity: of the model.
-        budget: of error.
+        identity: identity of the model.
+        budget: allowed increase of the error.
         settings: see there.
         fresh: search even if there is an answer.
 

@@ -51,7 +51,7 @@ class Contenders:
     """Makes candidates and times them on the first batch.
 
     Args:
-        program: of the model.
+        program: description of the model.
         model: as it will run.
         samples: with masks.
         base: what candidates do not change.

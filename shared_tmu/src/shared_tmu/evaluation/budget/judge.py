@@ -31,7 +31,7 @@ class Judge:
     """Measures candidates on samples, against the unpatched model on the same.
 
     Args:
-        program: of the model.
+        program: description of the model.
         model: as it will run.
         samples: with the masks of all candidates.
         metric: as in result lines.

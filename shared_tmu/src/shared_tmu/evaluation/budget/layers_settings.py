@@ -34,7 +34,7 @@ class LayerSettings:
         variant: row of `VARIANTS`.
         flush: also commit a window that reaches the first block.
         out: the file to write; None chooses one in the folder of results.
-        file_dtype: of the weights in it.
+        file_dtype: dtype of the weights in the file.
     """
 
     common: EvalSettings

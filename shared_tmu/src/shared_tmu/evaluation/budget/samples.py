@@ -124,7 +124,7 @@ class Samples:
 
         Args:
             call: from the number of a batch, and the batch, to the model's output.
-            numbers: of the batches; None for all.
+            numbers: numbers of the batches; None for all.
         """
         parts = []
         for number in range(self.num_batches) if numbers is None else numbers:
@@ -136,7 +136,7 @@ class Samples:
         """An error of every sample, `[N]` millimetres; all NaN if any output is not finite.
 
         Args:
-            outputs: of `predict`, of the first N samples.
+            outputs: outputs of `predict`, of the first N samples.
             metric: as in result lines.
 
         Raises:

@@ -40,7 +40,7 @@ class Judgement:
     Attributes:
         candidate: which.
         extra_mm: mean error less the unpatched model's.
-        interval_mm: of that, 95 %.
+        interval_mm: its 95 % interval.
         samples: on how many.
         passed: whether it is within the budget.
     """

@@ -39,7 +39,7 @@ def carry_probe(program: ModelProgram, source: Path, shorter: nn.Module, out: Pa
     the same. A probe that lies beside the file and is of these weights stays; one of other weights goes.
 
     Args:
-        program: of the model.
+        program: description of the model.
         source: the checkpoint.
         shorter: as loaded from `out`.
         out: its file.

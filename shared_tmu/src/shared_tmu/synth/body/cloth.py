@@ -54,7 +54,7 @@ class Cloth:
     Attributes:
         colors: two linear RGB colours, `[2, 3]`.
         pattern: 0 plain, 1 stripes across, 2 stripes down, 3 checks, 4 blotches.
-        period_m: of the pattern.
+        period_m: period of the pattern.
         wrinkles: how uneven it shades, 0..1.
         gloss: strength of its highlight.
     """

@@ -53,7 +53,7 @@ class PosedBody:
 
     Attributes:
         vertices: `[10475, 3]`.
-        joints: of the kinematic tree, `[55, 3]`.
+        joints: joints of the kinematic tree, `[55, 3]`.
         keypoints: SMPLest-X's, `[137, 3]`.
     """
 
@@ -92,7 +92,7 @@ class BodyGeometry:
         """Pose the person.
 
         Args:
-            pose: of all joints.
+            pose: pose of all joints.
             betas: shape, `[10]`.
             expression: `[10]`.
         """

@@ -105,7 +105,7 @@ class Wardrobe:
     Args:
         looks: skin colour.
         outfit: what is worn.
-        shift: of the noise, so that no two people share it.
+        shift: shift of the noise, so that no two people share it.
     """
 
     def __init__(self, looks: HasTone, outfit: Outfit, shift: float = 0.0) -> None:

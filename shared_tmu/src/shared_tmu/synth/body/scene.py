@@ -25,13 +25,13 @@ class BodyScene(Appearance):
     """One person in front of a camera. Axis-angle in radians, metres, camera x right, y down, z forward.
 
     Attributes:
-        pose: of all joints.
+        pose: pose of all joints.
         betas: shape, `[10]`.
         expression: `[10]`.
         distance_m: depth of the person's middle.
         offset: its sideways place as a share of the depth, `[2]`.
         fill: height of the person's box, or 4/3 of its width, as a share of the crop's height.
-        centre_shift: of the box against the crop's middle, as a share of the crop's height, `[2]`.
+        centre_shift: shift of the box from the crop's middle, relative to the crop's height, `[2]`.
         upper_share: which share of the person, from above, the box is put around; 1 is everything.
         seed, difficulty, draws: see `Appearance`.
     """
