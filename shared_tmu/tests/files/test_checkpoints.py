@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from shared_tmu.errors import CheckpointError
-from shared_tmu.files.checkpoints import read_checkpoint, save_safetensors
+from shared_tmu.files.checkpoints import read_checkpoint, read_metadata, save_safetensors
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.tensor(True)}
 
@@ -85,3 +85,13 @@ def test_code_is_refused_by_name_and_not_run(tmp_path: Path, writer: Any) -> Non
     with pytest.raises(CheckpointError, match=r"refers to .*'(posix|nt)\.mkdir'"):
         read_checkpoint(path)
     assert not target.exists()
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path):
+    texts = {name: f'{name} \u00e9\u4e2d\n"' for name in ("model", "config", "recipe", "about", "kind")}
+    for number in range(12):
+        save_safetensors(WEIGHTS, tmp_path / f"{number}.safetensors", texts)
+    written = [(tmp_path / f"{number}.safetensors").read_bytes() for number in range(12)]
+    assert len(set(written)) == 1
+    assert read_metadata(tmp_path / "0.safetensors") == texts
+    assert set(read_checkpoint(tmp_path / "0.safetensors")) == set(WEIGHTS)

@@ -4,6 +4,7 @@ Reads `.safetensors`, and files written by `torch.save` or Lightning; the format
 content, not from the file name. Tensors are memory-mapped where the format allows it.
 """
 
+import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -61,13 +62,27 @@ def read_checkpoint(path: Path | str, where: str = "") -> Mapping[str, Any]:
 def save_safetensors(
     tensors: Mapping[str, Tensor], path: Path | str, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write tensors as safetensors, atomically."""
+    """Write tensors as safetensors, atomically; the same content gives the same bytes."""
     with replacing(Path(path)) as beside:
         _safetensors().save_file(
             {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, beside, metadata
         )
+        if metadata:
+            _sort_metadata(beside)
         # safetensors makes files readable only for the owner, but on shared disks others read them too
         beside.chmod(0o644)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sort the metadata in a file's header: safetensors writes them in an order that changes from call to
+    call, and files are identified by the SHA-256 of their bytes."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(length))  # the header ends with spaces anyway
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:

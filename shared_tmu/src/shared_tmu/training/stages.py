@@ -18,11 +18,12 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from shared_tmu.errors import CheckpointError, MissingAssetError
-from shared_tmu.files import replacing, write_text
+from shared_tmu.files import write_text
+from shared_tmu.files.checkpoints import save_safetensors
 from shared_tmu.training.checkpointing import (
     BEFORE,
     LAST,
@@ -140,8 +141,7 @@ def _keep_end(
     """Write the result of a stage, in only one of several processes."""
     if trainer.is_global_zero:
         facts = {"steps": str(trainer.global_step), "seconds": f"{clock.seconds:.1f}"}
-        with replacing(done) as beside:
-            save_file(_weights(model.cpu(), training.cpu()), beside, metadata=facts)
+        save_safetensors(_weights(model.cpu(), training.cpu()), done, facts)
         (done.parent / BEFORE).unlink(missing_ok=True)
     trainer.strategy.barrier()
 
