@@ -43,7 +43,11 @@ def test_the_recorded_container(tmp_path, caplog: pytest.LogCaptureFixture) -> N
         (("MODEL", "MANO_HEAD", "TRANSFORMER_INPUT"), "mean_shape", "TRANSFORMER_INPUT is 'mean_shape'"),
         (("MODEL", "MANO_HEAD", "IEF_ITERS"), 3, "IEF_ITERS is 3"),
         (("MODEL", "MANO_HEAD", "TRANSFORMER_DECODER"), None, "no section TRANSFORMER_DECODER"),
-        (("MODEL", "MANO_HEAD", "TRANSFORMER_DECODER", "context_dim"), 7, "decoder reads 7 channels"),
+        (
+            ("MODEL", "MANO_HEAD", "TRANSFORMER_DECODER", "context_dim"),
+            7,
+            "context_dim is 7, but the backbone has 1280",
+        ),
     ],
 )
 def test_other_published_heads_are_refused(path: tuple[str, ...], value: Any, message: str) -> None:

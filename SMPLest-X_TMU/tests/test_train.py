@@ -39,7 +39,7 @@ class TestTraining(TrainingSuite):
             run(recipe="published")
 
     def test_photographs_are_for_hands(self, run: Run, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="SMPLest-X, but only hands learn from them"):
+        with pytest.raises(ConfigError, match="SMPLest-X, but only hand models can learn"):
             run(photos=str(tmp_path))
 
 

@@ -53,9 +53,8 @@ def run_trunk(
         unmerge: give every original token its slot's features after the last block; False returns the short
             sequence; "sparse", a control, gives them to each slot's first token only and zeros to the others.
         proportional: add log(size) to the attention logits, as in ToMe, for methods that use this.
-        protect: "first", or "last": protect the same number of tokens at the end instead of the front, as
-            published TMU does although its task tokens are at the front, so that these merge; only for
-            comparison.
+        protect: "first", or, only for comparison, "last": protect as many tokens at the end instead, as
+            published TMU does although its task tokens are at the front, so that these merge.
         mask: further tokens to protect, `[B, N]` bool, which may differ between images; or `[B, N - T]`, for
             the tokens after the prefix; or a function that computes it from the tokens `[B, N, C]`, or a
             `ReadMask`, which does so at a block. Every method follows the rule "background first": as many

@@ -242,16 +242,15 @@ def patch(
         model: the ViT, or a model that contains exactly one.
         schedule: tokens to remove per layer, anything `Schedule.parse` reads.
         method: row of `METHODS`.
-        num_prefix_tokens: tokens before the patch tokens (class, register, task), which never merge. None
-            uses the ViT's attribute of that name, which timm's have; else the number that a run on noise up
-            to the first block shows; else the attributes that published classes have for such tokens.
+        num_prefix_tokens: tokens before the patch tokens (class, register, task), which never merge. None: as
+            timm's attribute of that name, else a run on noise, else attributes of published classes say.
         unmerge: restore the full sequence after the last block; False is merge-only, for heads that take any
             length, and "sparse" its variant for heads that need the grid (see `run_trunk`).
         proportional: use proportional attention: a token that stands for s tokens counts s times.
         protect: "last" reproduces published TMU, which protects the last tokens (see `run_trunk`).
         record: keep the plans of the last forward in `handle.plan` and `handle.plans`.
-        mask: further tokens to protect (see `run_trunk`) in every forward; for a different mask in each
-            forward, give a function of the tokens or a `ReadMask`, or use `handle.masked`.
+        mask: further tokens to protect (see `run_trunk`) in every forward, or what gives them: a function of
+            the tokens, or a `ReadMask`. `handle.masked` masks single forwards.
         restore: row of `RESTORES`, how the grid is restored.
         grid: rows and columns of the patches, for methods that use it; None reads the ViT.
 
@@ -270,11 +269,15 @@ def patch(
     settings.schedule.per_layer(len(found.blocks))
     check = BlockCheck(found.blocks, None if arrival is None else arrival.shape)
     learned = None if rule.learn is None else make_learned(rule.learn, found.blocks)
-    mask = mask.placed(found.blocks) if isinstance(mask, ReadMask) else mask
-    trunk = Trunk(settings, len(found.blocks), record, check, mask, learned)
+    trunk = Trunk(settings, len(found.blocks), record, check, _placed(mask, found), learned)
     for (owner, name), container, numbers in zip(found.places, found.containers, found.numbers, strict=True):
         owner._modules[name] = MergedBlocks(container, trunk, numbers)
     return PatchHandle(found.owner, found.name, found.places)
+
+
+def _placed(mask: Mask | None, found: FoundTrunk) -> Mask | None:
+    """A mask that is read inside the trunk knows its blocks."""
+    return mask.placed(found.blocks) if isinstance(mask, ReadMask) else mask
 
 
 def _prefix_of(model: nn.Module, found: FoundTrunk, given: int | None) -> tuple[int, Arrival | None]:
