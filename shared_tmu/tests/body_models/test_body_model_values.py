@@ -84,5 +84,5 @@ def test_a_whole_body_is_told_by_its_shapes() -> None:
 
 def test_a_picture_is_no_pickle(tmp_path: Path) -> None:
     (tmp_path / "m.pkl").write_bytes(b"\xff\xd8\xff\xe0 and so on")
-    with pytest.raises(BodyModelError, match="byte 0xff is no step of a pickle"):
+    with pytest.raises(BodyModelError, match="byte 0xff is not a step of a pickle"):
         load_mano(tmp_path / "m.pkl")

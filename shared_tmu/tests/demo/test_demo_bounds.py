@@ -112,7 +112,7 @@ def test_one_process_draws_the_same_files_and_one_that_dies_takes_one_image_with
     assert run(program, images, out, *flags, "--draw_processes", 1, boxes=boxes) == 1
     text = capsys.readouterr().out
     assert "1 problem; everything else" in text
-    assert "b.png: the process that drew it died (SIGKILL, perhaps for lack of memory)" in text
+    assert "b.png: the drawing process died (SIGKILL, possibly out of memory)" in text
     assert len(drawn) == 4
     assert len(set(drawn)) == 2  # it was replaced
     without_b = {name for name in contents(clean) if not re.search(r"(^|/)b[._]", name)}

@@ -116,6 +116,6 @@ def test_the_program_on_two_runs(run, results, data_dir, tmp_path, capsys, caplo
     assert main([str(a), str(a), *flags]) == 0
     assert "within noise" in capsys.readouterr().out
     assert main([str(a), str(b), *flags, "--metric", "magic"]) == 1
-    assert "--metric magic is no error of both runs" in caplog.text
+    assert "--metric magic is not an error of both runs" in caplog.text
     assert main([str(a), str(b), *flags, "--data_dir", str(tmp_path)]) == 1  # the numbers are there
     assert "No pictures: dataset 'freihand' was asked for" in caplog.text

@@ -66,7 +66,7 @@ def test_other_files_are_refused(tmp_path) -> None:
     with pytest.raises(CheckpointError):
         TokenProbe.load(path)
     save_safetensors({"weight": torch.zeros(3), "bias": torch.zeros(())}, path)
-    with pytest.raises(CheckpointError, match="is no probe"):
+    with pytest.raises(CheckpointError, match="is not a probe"):
         TokenProbe.load(path)
     good = '{"model": "a", "weights": "b", "block": 0, "measured": {}}'
     for tensors, about in (

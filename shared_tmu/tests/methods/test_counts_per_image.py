@@ -124,10 +124,10 @@ def test_padding_block_by_block():
 
 def test_schedules_and_methods_have_to_fit():
     vit, x = ToyViT(depth=2).eval(), torch.randn(1, 10, 32)
-    with pytest.raises(ScheduleError, match="'5x2' gives counts, method 'ltmp' takes thresholds"):
+    with pytest.raises(ScheduleError, match="'5x2' gives counts, but method 'ltmp' needs thresholds"):
         run_trunk(vit.blocks, x, "5x2", method=LTMP)
     with pytest.raises(
-        ScheduleError, match="gives thresholds, method 'tome' takes counts: use something like"
+        ScheduleError, match="gives thresholds, but method 'tome' needs counts: use a schedule such as"
     ):
         run_trunk(vit.blocks, x, "threshold:0.9", method="tome")
     run_trunk(vit.blocks, x, "off", method=LTMP)

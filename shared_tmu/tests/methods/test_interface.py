@@ -103,7 +103,7 @@ def test_a_map_cannot_be_carried():
 @pytest.mark.parametrize("need", list(OF_ATTENTION))
 @pytest.mark.parametrize("place", [Before, Around])
 def test_places_before_attention_cannot_read_it(place, need):
-    with pytest.raises(MethodError, match=f"reads {need.name}, and {place.__name__} acts before attention"):
+    with pytest.raises(MethodError, match=f"reads {need.name}, but {place.__name__} acts before attention"):
         Method("own", place(plan_tome), need | Needs.TOKENS)
     for other in (Between(plan_tome), After(plan_tome), Around(plan_tome, "MLP")):
         Method("own", other, need)
@@ -157,7 +157,7 @@ def test_removing_another_number_than_asked(change):
 def test_the_learned_module_has_its_type():
     seen = Seen(X, learned=nn.Linear(3, 4))
     assert seen.read_learned(nn.Linear).out_features == 4
-    with pytest.raises(MethodError, match="reads a learned ModuleList, and was given Linear"):
+    with pytest.raises(MethodError, match="reads a learned ModuleList, but was given Linear"):
         seen.read_learned(nn.ModuleList)
     with pytest.raises(MethodError, match="was given nothing"):
         Seen(X).read_learned(nn.Linear)

@@ -255,7 +255,7 @@ def test_what_does_not_plan_from_a_metric_says_so(method):
 
 def test_a_name_can_be_given_once():
     row = METHODS["tome"]
-    with pytest.raises(MethodError, match="two methods are called 'tome'"):
+    with pytest.raises(MethodError, match="two methods have the name 'tome'"):
         table(row, row)
     with pytest.raises(TypeError):
         METHODS["tome"] = row

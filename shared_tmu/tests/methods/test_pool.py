@@ -14,7 +14,7 @@ from shared_tmu.methods.pool import fold, plan_pool
 
 def seen_of(grid: tuple[int, int], prefix: int = 0, batch: int = 1, mask: torch.Tensor | None = None) -> Seen:
     seen = Seen(torch.randn(batch, prefix + grid[0] * grid[1], 4), num_prefix_tokens=prefix, grid=grid)
-    seen.needs, seen.protected = Needs.SIZES, mask
+    seen.needs, seen.mask = Needs.SIZES, mask
     return seen
 
 

@@ -139,7 +139,7 @@ def test_grids_that_do_not_fit_are_refused(vit):
 
 @pytest.mark.parametrize("options", [{"step": -0.1}, {"reach": float("nan")}, {"step": float("inf")}])
 def test_options_out_of_range_are_refused(options):
-    with pytest.raises(MethodError, match="have to be 0 or more"):
+    with pytest.raises(MethodError, match="must be 0 or more"):
         plan_of(torch.randn(1, 16, 4), (4, 4), 2, **options)
 
 

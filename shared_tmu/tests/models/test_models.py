@@ -57,7 +57,7 @@ def test_losses_by_hand() -> None:
 def test_loss_weights_in_both_spellings() -> None:
     published = {"KEYPOINTS_3D": 0.05, "KEYPOINTS_2D": "0.01", "GLOBAL_ORIENT": 0.001, "ADVERSARIAL": 0.0}
     assert LossWeights.from_dict(published) == LossWeights(adversarial=0.0)
-    with pytest.raises(ConfigError, match=r"no loss is called \['vertices'\]"):
+    with pytest.raises(ConfigError, match=r"there is no loss \['vertices'\]"):
         LossWeights.from_dict({"VERTICES": 1.0})
     with pytest.raises(ConfigError, match="must be numbers"):
         LossWeights.from_dict({"betas": "much"})
