@@ -10,9 +10,10 @@ from toy_demo import BOXES, demo_program, run, write_boxes, write_pictures
 from shared_tmu.demo import main
 from shared_tmu.demo.options import parse_options
 from shared_tmu.demo.subjects import HANDS, PEOPLE
+from shared_tmu.demo.together import auto_mask
 from shared_tmu.detect import Detection, HandBox, PersonBox
 from shared_tmu.errors import InputError
-from shared_tmu.masks import MASKS, ProbeFacts, TokenProbe, weights_before
+from shared_tmu.masks import MASKS, MaskPlace, ProbeFacts, TokenProbe, weights_before
 from shared_tmu.programs.mask_flags import probe_beside
 
 NAMES = ("a", "b", "d")  # pictures with hands
@@ -172,6 +173,20 @@ def test_masks_that_cannot_be_are_refused(tmp_path):
     assert parse_options(program, ["--method", "dct"]).run.mask == "none"
     assert parse_options(program, []).run.mask == "landmarks+box"
     assert parse_options(program, ["--video", "clip.mp4"]).run.mask == "landmarks+previous+box"
+
+
+def test_what_auto_stands_for(tmp_path):
+    probe = tmp_path / "toy.probe.safetensors"
+    for subject, is_video, without, found in (
+        ("hand", False, "landmarks+box", "probe"),
+        ("hand", True, "landmarks+previous+box", "probe"),
+        ("body", False, "landmarks+box", "landmarks+probe"),
+    ):
+        place = MaskPlace(subject, has_truth=False, is_video=is_video)
+        probe.unlink(missing_ok=True)
+        assert auto_mask(probe, place) == without
+        probe.write_bytes(b"x")
+        assert auto_mask(probe, place) == found
 
 
 @pytest.mark.parametrize("is_right", [True, False])

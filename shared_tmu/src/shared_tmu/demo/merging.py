@@ -42,7 +42,8 @@ def add_merging_flags(add: Callable[..., Any], program: ModelProgram) -> None:
         "--mask",
         default=AUTO,
         help=f"which tokens merge last: {names}; a+b: the first of these that is known for a crop; auto: "
-        "probe where the weights have one, else landmarks+box, for videos landmarks+previous+box; "
+        "probe where the weights have one (of people landmarks+probe), else landmarks+box, for videos "
+        "landmarks+previous+box; "
         "none: all tokens alike, as in published TMU",
     )
     add_mask_flags(add)

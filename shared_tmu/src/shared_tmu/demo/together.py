@@ -10,6 +10,7 @@ from typing import Any
 from shared_tmu.errors import InputError
 from shared_tmu.masks import AUTO, NO_MASK, MaskPlace
 from shared_tmu.methods import find_method
+from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.mask_flags import (
     choose_mask,
     choose_probe,
@@ -20,18 +21,19 @@ from shared_tmu.programs.mask_flags import (
 from shared_tmu.programs.model_program import ModelProgram, Run
 
 
-def auto_mask(probe: Path, *, is_video: bool) -> str:
+def auto_mask(probe: Path, place: MaskPlace) -> str:
     """What `--mask auto` stands for where tokens merge: the first of these that is known of a crop.
 
-    By scripts/measure_masks.py `probe` left the smallest change, also where every hand has landmarks.
+    By scripts/measure_masks.py a probe left the smallest change of hands, also where all of them have
+    landmarks; of people, landmarks where there are some, and a probe for the others.
 
     Args:
         probe: where one for the model's weights would be.
-        is_video: whether there are frames in order.
+        place: what is masked, and whether there are frames in order.
     """
     if probe.is_file():
-        return "probe"
-    return "+".join(("landmarks", *(("previous",) if is_video else ()), "box"))
+        return "probe" if place.subject == HAND.name else "landmarks+probe"
+    return "+".join(("landmarks", *(("previous",) if place.is_video else ()), "box"))
 
 
 def choose_demo_mask(asked: str, run: Run, place: MaskPlace, probe: Path) -> str:
@@ -42,7 +44,7 @@ def choose_demo_mask(asked: str, run: Run, place: MaskPlace, probe: Path) -> str
     """
     if asked == AUTO:
         is_useless = run.schedule.is_off or find_method(run.method).mixes
-        return NO_MASK if is_useless else auto_mask(probe, is_video=place.is_video)
+        return NO_MASK if is_useless else auto_mask(probe, place)
     if asked != NO_MASK and run.schedule.is_off:
         raise InputError(f"--mask {asked} needs merging, but --r is off: try --r 8x16.")
     return choose_mask(asked, [run.method], place, also=(AUTO,))
