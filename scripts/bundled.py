@@ -45,6 +45,11 @@ class Bundled:
         """Path of the weights."""
         return self.folder / "weights" / self.weights
 
+    @property
+    def subject(self) -> str:
+        """What it estimates, `"hand"` or `"body"`."""
+        return "hand" if self.dataset == "synthhand" else "body"
+
     def lines(self, what: str) -> Path:
         """A file of published lines, such as `synthhand`, `synthhand_controls` or `photos`."""
         return REPOSITORY / "assets" / f"{self.stem}_{what}.jsonl"

@@ -33,9 +33,6 @@ SCHEDULES_FIRST, FIRST = "8x16,12x8+6x8", "box,probe,truth"
 BESIDE = "landmarks+probe"
 """Measured beside `probe`, which the demo takes: whether landmarks would add to it."""
 
-NO_TRUE_KEYPOINTS = ("smplest-x",)
-"""Models whose sets have true meshes, and no key points in the detector's order."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure with the options of the command line; returns the exit status."""
@@ -87,8 +84,11 @@ def by_schedule(order: Sequence[str]) -> Callable[[Run], int]:
 
 
 def masks_for(name: str, *, with_truth: bool) -> list[str]:
-    """Masks that are available for a bundled model's set, or for photographs; `none` first."""
-    subject = "body" if name in NO_TRUE_KEYPOINTS else "hand"
+    """Masks that are available for a bundled model's set, or for photographs; `none` first.
+
+    Sets of people have true meshes, but no key points in the detector's order.
+    """
+    subject = BUNDLED[name].subject
     names = mask_names(MaskPlace(subject, has_truth=with_truth, is_video=False))
     return [name for name in (*names, BESIDE) if name != "keypoints" or subject == "hand"]
 

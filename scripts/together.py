@@ -21,7 +21,7 @@ from shared_tmu.evaluation.recipes import read_recipe_of
 from shared_tmu.evaluation.settings import parse_settings
 from shared_tmu.evaluation.speed import measure_speeds
 from shared_tmu.layers import LayerRecipe
-from shared_tmu.masks import NO_MASK
+from shared_tmu.masks import NO_MASK, MaskPlace
 from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.mask_flags import probe_beside
 from shared_tmu.programs.model_program import find_program
@@ -46,8 +46,9 @@ class Trunk(NamedTuple):
     masks: tuple[str, ...]
 
 
-def _masks(mask: str | None, checkpoint: Path) -> tuple[str, ...]:
-    mask = mask or auto_mask(probe_beside(checkpoint), is_video=False)
+def _masks(mask: str | None, model: Bundled, checkpoint: Path) -> tuple[str, ...]:
+    place = MaskPlace(model.subject, is_video=False)
+    mask = mask or auto_mask(probe_beside(checkpoint), place)
     return tuple(dict.fromkeys((NO_MASK, mask)))
 
 
@@ -67,12 +68,12 @@ class Asked:
     def of(cls, model: Bundled, schedules: str, mask: str | None, files: Sequence[str]) -> "Asked":
         """From a command line; schedules are scaled to the depth of each file."""
         texts = tuple(str(Schedule.parse(text)) for text in schedules.split(","))
-        found = {None: Trunk(texts, _masks(mask, model.checkpoint))}
+        found = {None: Trunk(texts, _masks(mask, model, model.checkpoint))}
         for file in files:
             recipe = read_recipe_of(Path(file))
             whole = recipe.partition[-1][1] + 1
             fitting = tuple(dict.fromkeys(scaled(text, recipe.depth, whole) for text in texts))
-            found[file] = Trunk(fitting, _masks(mask, Path(file)))
+            found[file] = Trunk(fitting, _masks(mask, model, Path(file)))
         return cls(model, found)
 
     @property
