@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--stability", type=int, default=50, help="samples that are moved and shaken; default: 50")
     given = parser.parse_args(arguments)
     model = BUNDLED[given.model]
-    masks = given.mask or f"none,box,{'keypoints' if BUNDLED[given.model].subject == 'hand' else 'truth'}"
+    masks = given.mask or f"none,box,{'keypoints' if model.subject == 'hand' else 'truth'}"
     flags = ["--r", f"off,{given.r}", "--limit", str(given.limit), "--stability", str(given.stability)]
     command = [*flags, "--method", ",".join(METHODS), "--mask", masks, "--rounds", "0"]
     if status := evaluate_bundled.run_all(model, [command], jobs=1):
