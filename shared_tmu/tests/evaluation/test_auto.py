@@ -97,7 +97,7 @@ def test_a_damaged_answer_is_found_again(find, timed, tmp_path, caplog):
 
 def test_a_budget_that_cannot_be_met_says_what_could(find, timed, monkeypatch):
     monkeypatch.setattr(Judge, "_extra", lambda self, outputs: np.full(7, 0.3))
-    with pytest.raises(InputError, match=r"0\.1mm cannot be met.*\+0\.300 mm.*Use --r auto:0\.301mm"):
+    with pytest.raises(InputError, match=r"0\.1mm cannot be met.*\+0\.300 mm.*Use --r auto:0\.30\dmm"):
         find("auto:0.1mm")
     monkeypatch.setattr(Judge, "_extra", lambda self, outputs: np.full(7, np.nan))
     with pytest.raises(InputError, match="not finite"):

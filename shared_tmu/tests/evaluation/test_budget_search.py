@@ -93,7 +93,7 @@ def test_the_fastest_that_passes_is_found_wherever_more_merging_is_never_better(
     def judge(one):
         asked.append(one)
         extra = error(one)
-        return Judgement(one, extra, (extra, extra), 10, extra <= budget)
+        return Judgement(one, extra, extra, (extra, extra), 10, extra <= budget)
 
     best, judged = find_fastest(candidates, judge)
     possible = [one for one in candidates if error(one) <= budget]

@@ -83,8 +83,9 @@ class Answer:
             + (f"; {len(shown)} nearest are shown." if len(shown) < len(self.rows) else ".")
         )
         end = (
-            f"Chosen: {self.run.label}, {self.speedup:.2f}x ({low:.2f}-{high:.2f}) when timed again. The "
-            "bound holds on these samples; on others the error may differ as the interval says."
+            f"Chosen: {self.run.label}, {self.speedup:.2f}x ({low:.2f}-{high:.2f}) when timed again. Its "
+            "error and one standard error are within the budget on these samples; on others it may "
+            "differ as the interval says."
         )
         return f"\n{about}\n\n{format_rows(rows)}\n\n{end}\n"
 

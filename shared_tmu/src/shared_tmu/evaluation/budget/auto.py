@@ -29,7 +29,7 @@ from shared_tmu.programs.results import device_name
 from shared_tmu.programs.timing import time_once
 
 _log = logging.getLogger(__name__)
-SAMPLES = 200
+SAMPLES = 400
 """Of the calibration set, where a model is fast enough for so many."""
 
 
@@ -205,10 +205,11 @@ def _say_what_could(budget: Budget, verdicts: list[Judgement]) -> str:
     finite = [verdict for verdict in verdicts if math.isfinite(verdict.extra_mm)]
     if not finite:
         return f"{budget} cannot be met: all that was tried gave values that are not finite."
-    least = min(finite, key=lambda verdict: verdict.extra_mm)
+    least = min(finite, key=lambda verdict: verdict.likely_mm)
     one = least.candidate
-    could = math.ceil(1000 * max(least.extra_mm, 0.0) + 1) / 1000
+    could = math.ceil(1000 * max(least.likely_mm, 0.0) + 1) / 1000
     return (
         f"{budget} cannot be met: of what is faster than the unpatched model, {one.run.label} costs least, "
-        f"{least.extra_mm:+.3f} mm for {1 / one.share:.2f}x. Use --r auto:{could:g}mm or more, or --r off."
+        f"{least.extra_mm:+.3f} mm ({least.likely_mm:+.3f} with one standard error), {1 / one.share:.2f}x. "
+        f"Use --r auto:{could:g}mm or more, or --r off."
     )

@@ -57,14 +57,16 @@ class Judge:
         run = candidate.run
         outputs = [self._predict(run, range(first))]
         extra = self._extra(join(outputs))
-        clear = extra.mean() - _CLEAR * extra.std() / math.sqrt(len(extra)) > self.extra_mm
+        clear = extra.mean() - _CLEAR * _standard_error(extra) > self.extra_mm
         if first < whole and not clear and np.isfinite(extra).all():
             outputs.append(self._predict(run, range(first, whole)))
             extra = self._extra(join(outputs))
         mean = float(extra.mean())
         is_known = math.isfinite(mean)
         interval = bootstrap_interval(extra) if is_known else (math.nan, math.nan)
-        verdict = Judgement(candidate, mean, interval, len(extra), is_known and mean <= self.extra_mm)
+        likely = mean + _standard_error(extra)
+        passed = is_known and likely <= self.extra_mm
+        verdict = Judgement(candidate, mean, likely, interval, len(extra), passed)
         _log.info(
             "%s: %.2fx, %+.3f mm on %d samples: %s",
             *(run.label, 1 / candidate.share, mean, len(extra)),
@@ -107,3 +109,7 @@ class Judge:
                 return output
 
             return self.samples.predict(call, numbers)
+
+
+def _standard_error(extra: Errors) -> float:
+    return float(extra.std()) / math.sqrt(len(extra))

@@ -40,13 +40,16 @@ class Judgement:
     Attributes:
         candidate: which.
         extra_mm: mean error less the unpatched model's.
+        likely_mm: that and its standard error, since few pictures make most of the difference, and the one
+            that is chosen is likely to have been lucky.
         interval_mm: its 95 % interval.
         samples: on how many.
-        passed: whether it is within the budget.
+        passed: whether `likely_mm` is within the budget.
     """
 
     candidate: Contender
     extra_mm: float
+    likely_mm: float
     interval_mm: tuple[float, float]
     samples: int
     passed: bool
