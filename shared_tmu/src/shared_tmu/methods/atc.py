@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from ..errors import MissingDependencyError
 from ..method_parts.reductions import Merge, Route
@@ -65,7 +65,7 @@ def plan_atc(seen: Seen, r: int, linkage: Linkage = "average") -> Merge:
     return Merge(plan) if seen.proportional else Unweighted(plan)
 
 
-@torch.library.custom_op("shared_tmu::cluster", mutates_args=())
+@library.custom_op("shared_tmu::cluster", mutates_args=())
 def _cluster(metric: Tensor, mask: Tensor | None, num_clusters: int, linkage: str) -> Tensor:
     """An operator, so that compiled graphs see through the call: `[B, N, D]` to labels `[B, N]` int64."""
     labels = [
