@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .blocks.halves import Block, find_misfit
 from .blocks.verification import find_positions
 from .errors import PatchError
+from .method_parts.learned import make_learned
 from .method_parts.method import Method
 from .method_parts.reductions import Route
 from .method_parts.seen import Grid
@@ -62,7 +63,8 @@ def run_trunk(
             only if too few others are left; protected tokens are then removed in the method's own order.
         restore: row of `RESTORES`, how the full grid is restored.
         grid: rows and columns of the patches, for methods that use it.
-        learned: the module of a method that learns, `method.learn(blocks)`.
+        learned: the module of a method that learns, `method.learn(blocks)`. None makes an untrained one, for
+            methods that run with it.
 
     Returns:
         Tokens `[B, N, C]` (`[B, M, C]` without unmerging), and the plan from the N tokens to the last M
@@ -81,6 +83,8 @@ def run_trunk(
     )  # fmt: skip
     blocks = list(blocks)
     _refuse_others(blocks)
+    if learned is None and settings.method.learn is not None and settings.method.runs_untrained:
+        learned = make_learned(settings.method.learn, blocks)
     out, plans = run_blocks(blocks, x, settings, mask=mask, learned=learned)
     return out, plans[-1] if plans else MergePlan.identity(x.shape[0], x.shape[1], x.device)
 

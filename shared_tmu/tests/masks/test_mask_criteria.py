@@ -112,7 +112,8 @@ def test_m10_prefix_tokens_never_merge_and_the_grid_comes_back(name: str) -> Non
     vit = ToyViT(depth=3, task_tokens=18).eval()
     tokens = torch.randn(4, 192, 32)
     for mask in (masks(), torch.ones(4, 192, dtype=torch.bool)):
-        with patch(vit, PAPER, name, num_prefix_tokens=18, record=True, grid=(16, 12)) as handle:
+        schedule = "threshold:0.9" if METHODS[name].reads == "thresholds" else PAPER
+        with patch(vit, schedule, name, num_prefix_tokens=18, record=True, grid=(16, 12)) as handle:
             with handle.masked(mask):
                 out = vit(tokens)
             plan = handle.plan

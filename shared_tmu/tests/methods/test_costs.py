@@ -13,7 +13,7 @@ from toy_vit import ToyViT
 
 from shared_tmu import Method, Schedule, patch
 from shared_tmu.bench.floor import make_floor
-from shared_tmu.errors import MethodError
+from shared_tmu.errors import MethodError, ScheduleError
 from shared_tmu.flops import TrunkShape, Work
 from shared_tmu.method_parts.places import (
     After,
@@ -72,6 +72,10 @@ def counts(method: Method, schedule: str, prefix: int) -> int:
 @pytest.mark.parametrize("schedule", ["off", "5x2", "0x1+3x1+0x1+9x1", "0.7x3"])
 @pytest.mark.parametrize("prefix", [0, 3])
 def test_rows_cost_what_torch_counts(method: str, schedule: str, prefix: int) -> None:
+    if METHODS[method].reads == "thresholds":
+        with pytest.raises(ScheduleError, match="depend on the images"):
+            counts(METHODS[method], "threshold:0.5", prefix)
+        return
     grid = {"grid": options(method, PATCHES, prefix)["grid"]}
     expected = counts(METHODS[method], schedule, prefix)
     assert torch_counts(METHODS[method], schedule, prefix, **grid) == expected

@@ -1,54 +1,19 @@
-"""Counts that follow from the images, as LTMP's: written here as its paper says, against its numbers."""
+"""Counts that follow from the images: LTMP, against its program's numbers."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from golden_trunk import assert_golden, part
 from golden_vit import build_vit, embed, read_method
 from toy_vit import SequentialViT, ToyViT
 
-from shared_tmu import Method, patch, run_trunk
+from shared_tmu import METHODS, patch, run_trunk
 from shared_tmu.errors import ScheduleError
 from shared_tmu.kernels import using
-from shared_tmu.method_parts.places import Between
-from shared_tmu.method_parts.reductions import Merge
-from shared_tmu.method_parts.seen import Needs, Seen
-from shared_tmu.plans.matching import halves, match_similar
-from shared_tmu.plans.ragged import plan_groups
-from shared_tmu.schedule import all_but_one
 
 TENSORS, CASES = read_method("vit_ltmp")
-
-
-def plan_ltmp(seen: Seen, r: int) -> Merge:
-    """Sources above one threshold join their match; what is looked at less than another goes."""
-    merge_above, prune_below = seen.thresholds
-    metric, prefix = seen.metric, seen.num_prefix_tokens
-    batch, count = metric.shape[:2]
-    live = torch.ones(batch, count, dtype=torch.bool) if seen.live is None else seen.live
-    importance = seen.attention_received()
-    importance[:, :prefix] = torch.inf
-    similarity, target = match_similar(metric, prefix, live=seen.live)
-    position = torch.arange(count).expand(batch, -1)
-    sources, targets = halves(position, prefix)
-    joins = similarity > merge_above
-    onto = targets.gather(1, target)
-    leader = position.scatter(1, sources, onto.where(joins, sources))
-    importance = importance.scatter_reduce(1, leader, importance, "amax")
-    stays = (leader == position) & live & (importance > prune_below)
-    leader = leader.where(stays.gather(1, leader) & live, -1)
-    unit = F.normalize(metric, dim=-1)
-    copies = (unit @ unit.mT).masked_fill(~stays.unsqueeze(1), -9).argmax(-1)
-    is_source = torch.zeros_like(live).scatter(1, sources, True)
-    order = position + count * (~is_source & (position >= prefix))
-    return Merge(plan_groups(leader, copies, order))
-
-
-LTMP = Method(
-    "ltmp", Between(plan_ltmp), Needs.KEYS | Needs.SIZES | Needs.ROWS, all_but_one, reads="thresholds"
-)  # fmt: skip
+LTMP = METHODS["ltmp"]
 
 
 def schedule_of(case):
@@ -131,3 +96,12 @@ def test_schedules_and_methods_have_to_fit():
     ):
         run_trunk(vit.blocks, x, "threshold:0.9", method="tome")
     run_trunk(vit.blocks, x, "off", method=LTMP)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prefix", [0, 1, 3])
+def test_one_token_stays_where_thresholds_would_prune_all(prefix):
+    vit, x = ToyViT(depth=2).eval(), torch.randn(2, prefix + 12, 32)
+    out, plan = run_trunk(vit.blocks, x, "threshold:0.5/9", method=LTMP, num_prefix_tokens=prefix)
+    assert plan.check().num_slots == prefix + 1
+    assert out.isfinite().all()

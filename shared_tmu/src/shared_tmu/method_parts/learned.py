@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ..errors import CheckpointError, PatchError
 
 
 def make_learned(learn: Callable[[Sequence[nn.Module]], nn.Module], blocks: Sequence[nn.Module]) -> nn.Module:
-    """The module of a method that learns, on the device of the blocks and in their dtype and mode."""
-    learned, parameter = learn(blocks), next(blocks[0].parameters())
-    return learned.to(parameter.device, parameter.dtype).train(blocks[0].training)
+    """The module of a method that learns, on the device of the blocks and in their dtype and mode.
+
+    It is the same every time, and draws nothing from the global random generator.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        learned = learn(blocks)
+    wanted = next(blocks[0].parameters())
+    if any(p.device != wanted.device or p.dtype != wanted.dtype for p in learned.parameters()):
+        learned = learned.to(
+            wanted.device, wanted.dtype
+        )  # fake tensors refuse this even where it does nothing
+    return learned.train(blocks[0].training)
 
 
 def save_learned(method: str, learned: nn.Module | None, path: Path) -> None:

@@ -36,6 +36,7 @@ class Method:
             images.
         mixes: whether slots are mixtures of all tokens, so that there are no groups and no source map.
         learn: makes the module with its learned parts; None for methods that learn nothing.
+        runs_untrained: whether the module is of use as it is made, before any training.
         shares_all: whether a share that a schedule keeps is of all tokens, prefix tokens included, as the
             original counts; else of those after the prefix.
 
@@ -54,6 +55,7 @@ class Method:
     mixes: bool = False
     learn: Learn | None = None
     shares_all: bool = False
+    runs_untrained: bool = False
 
     def __post_init__(self) -> None:
         place = self.step

@@ -26,8 +26,13 @@ from ..plans.plan import MergePlan
 from ..schedule import Schedule, all_but_one, count_removed
 from ..schedule_text import read_count
 from .atc import plan_atc
+from .crossget import learn_crossget, plan_crossget
 from .dct import plan_dct
+from .diffrate import learn_diffrate, plan_diffrate
+from .dtem import learn_dtem, plan_dtem
 from .evit import plan_evit
+from .fpet import learn_fpet, limit_fpet, plan_fpet
+from .ltmp import learn_ltmp, plan_ltmp
 from .mctf import limit_mctf, plan_mctf
 from .pitome import plan_pitome
 from .pool import plan_pool
@@ -74,6 +79,49 @@ METHODS: Mapping[str, Method] = table(
     Method("pitome", Between(plan_pitome), paper="arXiv:2405.16148", proportional=False),
     Method("mctf", Inside(plan_mctf), Needs.TOKENS | Needs.SIZES | Needs.MAP, limit_mctf, "arXiv:2403.10030"),
     Method("atc", Between(plan_atc), limit=all_but_one, paper="arXiv:2409.11923"),
+    Method(
+        "diffrate",
+        Between(plan_diffrate),
+        Needs.TOKENS | Needs.SIZES | Needs.ROWS,
+        all_but_one,
+        "arXiv:2305.17997",
+        learn=learn_diffrate,
+        runs_untrained=True,
+    ),
+    Method(
+        "dtem",
+        Between(plan_dtem),
+        Needs.NORMED | Needs.SIZES,
+        paper="arXiv:2412.10569",
+        learn=learn_dtem,
+        runs_untrained=True,
+    ),
+    Method(
+        "fpet",
+        Between(plan_fpet),
+        Needs.KEYS | Needs.SIZES | Needs.GRID,
+        limit_fpet,
+        "arXiv:2503.20282",
+        learn=learn_fpet,
+        runs_untrained=True,
+    ),
+    Method(
+        "ltmp",
+        Between(plan_ltmp),
+        Needs.KEYS | Needs.SIZES | Needs.ROWS,
+        all_but_one,
+        "arXiv:2307.10780",
+        reads="thresholds",
+        learn=learn_ltmp,
+        runs_untrained=True,
+    ),
+    Method(
+        "crossget",
+        Between(plan_crossget),
+        paper="arXiv:2305.17455",
+        learn=learn_crossget,
+        runs_untrained=True,
+    ),
     Method("window", Between(plan_window), Needs.KEYS | Needs.SIZES | Needs.GRID),
     Method("quadtree", Between(plan_quadtree), Needs.KEYS | Needs.SIZES | Needs.GRID, all_but_one),
     Method("pool", Between(plan_pool), Needs.SIZES, all_but_one),  # the best that can be done without looking

@@ -132,9 +132,10 @@ def choose_learned(given: Path | None, methods: Sequence[str]) -> Path | None:
             or the file does not exist.
     """
     learning = sorted({name for name in methods if find_method(name).learn is not None})
-    if given is None and learning:
+    untrained = [name for name in learning if not find_method(name).runs_untrained]
+    if given is None and untrained:
         raise InputError(
-            f"method {learning[0]!r} has learned parts, and no file with them was given: train them, save "
+            f"method {untrained[0]!r} has learned parts, and no file with them was given: train them, save "
             "them with handle.save_learned, and pass --learned FILE."
         )
     if given is not None and len(learning) != 1:
