@@ -144,6 +144,14 @@ def test_what_does_not_go_with_a_search_is_refused(tmp_path):
             parse_settings(program, ["--r", "auto:1mm", *flags])
     with pytest.raises(InputError, match="one set: name exactly one"):
         parse_settings(program, ["--r", "auto:1mm", "--calib", "freihand,synthhand"])
-    assert parse_settings(program, ["--r", "auto:1mm"]).auto.probes.keys() >= {"none", "box", "landmarks"}
     assert parse_settings(program, ["--r", "auto:1mm", "--method", "dct"]).auto.probes == {"none": None}
     assert parse_settings(program, ["--r", "off"]).auto is None
+
+
+def test_masks_that_need_a_detector_are_tried_only_if_asked_for(tmp_path):
+    program = toy_program(tmp_path / "toy")
+    free = parse_settings(program, ["--r", "auto:1mm"]).auto.probes.keys()
+    assert {"none", "box"} <= free
+    assert not {"landmarks", "segmentation"} & free
+    asked = parse_settings(program, ["--r", "auto:1mm", "--mask", "none,landmarks+box"]).auto.probes
+    assert [*asked] == ["none", "landmarks+box"]

@@ -13,8 +13,9 @@ from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.budget.auto import SAMPLES, AutoSettings
 from shared_tmu.evaluation.budget.samples import SampleChoice
+from shared_tmu.evaluation.masking import uses_detector
 from shared_tmu.evaluation.run_lists import NO_LAYERS
-from shared_tmu.masks import NO_MASK, MaskPlace, mask_names
+from shared_tmu.masks import NO_MASK, MaskPlace, find_masks, mask_names
 from shared_tmu.methods import find_method
 from shared_tmu.programs.estimates import Estimate
 from shared_tmu.programs.flags import choose_learned, choose_protection, named_path, split_list
@@ -93,7 +94,10 @@ def read_auto(
 def choose_masks(
     asked: str | None, method: str, subject: Estimate, probe: Path | None, checkpoint: Path
 ) -> dict[str, Path | None]:
-    """Masks to try, each with its probe: those of a comma list, or all that any picture can have.
+    """Masks to try, each with its probe: those of a comma list, or all that any picture has for nothing.
+
+    Masks of the detector are tried only if they are asked for: it would run on the whole calibration set,
+    for minutes, before the search begins.
 
     Raises:
         InputError: a mask that does not exist, or that the method has no use for.
@@ -105,6 +109,7 @@ def choose_masks(
     else:
         place = MaskPlace(subject.name, has_truth=False, is_video=False)
         has_probe = (probe or probe_beside(checkpoint)).is_file()
-        names = [name for name in mask_names(place) if name != "probe" or has_probe]
+        free = [name for name in mask_names(place) if not uses_detector([find_masks(name)])]
+        names = [name for name in free if name != "probe" or has_probe]
         names = [NO_MASK] if find_method(method).mixes else names
     return {choose_mask(name, [method], place): choose_probe(probe, name, checkpoint) for name in names}
