@@ -58,30 +58,42 @@ def draw_together(lines: Sequence[dict[str, Any]], path: Path) -> None:
     if not timed:
         return
     base = lines[0]["pa_mpvpe_mm"]
-    published = [json.loads(text) for text in PUBLISHED.read_text(encoding="utf-8").splitlines()]
     figure = Figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, scale in ((left, 1.0), (right, 100.0 / base)):
         front = sorted((x for x in timed if x["front"]), key=lambda line: line["speedup"])
         axes.plot(
-            [x["speedup"] for x in front], [scale * x["more_mm"] for x in front], "--", color="grey", lw=1
+            [x["speedup"] for x in front],
+            [scale * x["more_mm"] for x in front],
+            "--",
+            color="grey",
+            lw=1,
+            label="front",
         )
         axes.plot(1, 0, "k+", ms=11, label="unpatched")
         for way, (marker, colour) in STYLES.items():
             points = [line for line in timed if line["way"] == way]
             xs, ys = [p["speedup"] for p in points], [scale * p["more_mm"] for p in points]
-            axes.plot(xs, ys, marker, color=colour, label=way, ls="")
-            for p, x, y in zip(points, xs, ys, strict=True) if axes is left else ():
-                name = p["schedule"] if p["depth"] is None else f"{p['depth']} layers"
-                axes.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=6)
+            axes.plot(xs, ys, marker, color=colour, label=way, ls="", alpha=1.0 if axes is left else 0.35)
+            if axes is left:
+                _label(axes, points, right="mask" in way)
         axes.set_xlabel("speed-up over the unpatched model, measured in turn")
         axes.grid(alpha=0.3)
+        axes.margins(0.08)
     for bound in (0.1, 0.5):
-        left.axhline(bound, color="k", lw=0.6, ls=":")
+        left.axhline(bound, color="k", lw=0.6, ls=":", label=f"{bound:g} mm more")
     left.set_ylabel("increase of PA-MPVPE, mm")
     title = f"{lines[0]['model']}, {lines[0]['n']} samples of {lines[0]['dataset']}"
-    left.set_title(f"{title} (dotted: 0.1 and 0.5 mm; dashed: front)", fontsize=10)
+    left.set_title(f"{title} (numbers: tokens kept)", fontsize=9)
     left.legend(fontsize=7)
+    _draw_theirs(right)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=150)
+
+
+def _draw_theirs(right: Any) -> None:
+    """FastHMR's published figures, with a legend of their own."""
+    published = [json.loads(text) for text in PUBLISHED.read_text(encoding="utf-8").splitlines()]
     for model, colour in (("CameraHMR", "k"), ("HMR2.0", "dimgrey")):
         theirs = [p for p in published if p["model"] == model and p["change_pct"] is not None]
         if theirs:
@@ -94,8 +106,20 @@ def draw_together(lines: Sequence[dict[str, Any]], path: Path) -> None:
     handles, labels = right.get_legend_handles_labels()
     theirs = [(h, label) for h, label in zip(handles, labels, strict=True) if "theirs" in label]
     right.legend(*zip(*theirs, strict=True), fontsize=7)  # the others are in the left one
-    with replacing(path) as beside:
-        figure.savefig(beside, dpi=150)
+
+
+def _label(axes: Any, points: Sequence[dict[str, Any]], *, right: bool) -> None:
+    """Tokens kept, beside the marks; on two sides, since runs with and without a mask are often close."""
+    for point in points:
+        axes.annotate(
+            str(point["tokens_kept"]),
+            (point["speedup"], point["more_mm"]),
+            xytext=(6 if right else -6, 0),
+            va="center",
+            ha="left" if right else "right",
+            textcoords="offset points",
+            fontsize=7,
+        )
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ def line(schedule, error, *, mask="none", layers=None, label=None):
     return {
         **{"model": "HaMeR", "dataset": "synthhand", "n": 9, "schedule": schedule, "mask": mask},
         **{"label": label or f"{schedule}-{mask}-{bool(layers)}", "pa_mpvpe_mm": error, "layers": layers},
+        "tokens_kept": 64,
     }
 
 
