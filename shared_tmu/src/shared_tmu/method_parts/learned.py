@@ -20,10 +20,9 @@ def make_learned(learn: Callable[[Sequence[nn.Module]], nn.Module], blocks: Sequ
         torch.manual_seed(0)
         learned = learn(blocks)
     wanted = next(blocks[0].parameters())
+    # only where it is needed: fake tensors refuse it even where it does nothing
     if any(p.device != wanted.device or p.dtype != wanted.dtype for p in learned.parameters()):
-        learned = learned.to(
-            wanted.device, wanted.dtype
-        )  # fake tensors refuse this even where it does nothing
+        learned = learned.to(wanted.device, wanted.dtype)
     return learned.train(blocks[0].training)
 
 

@@ -65,7 +65,7 @@ class Relaxed:
 
 
 class Learned(nn.Module):
-    """The module of a method that learns, as `shared_tmu.training.learned` trains it.
+    """The module of a method that learns, with what a training needs; no program trains it yet.
 
     A subclass whose plan has gradients needs nothing more than its parameters: the patched model is trained.
     Others set `relaxes` and write `relax`.
@@ -88,10 +88,6 @@ class Learned(nn.Module):
             r: tokens to remove in it, or thresholds, as the schedule says.
         """
         raise NotImplementedError
-
-    def own_losses(self) -> dict[str, Tensor]:
-        """Losses of the parts alone, each with its weight in it, such as regularisation."""
-        return {}
 
     def learned_schedule(
         self, schedule: Schedule, num_tokens: int, num_prefix_tokens: int

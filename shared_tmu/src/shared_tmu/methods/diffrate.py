@@ -12,8 +12,8 @@ those that stay. How many go in each block, and how many of them are pruned, is 
   or a learned file says otherwise. Untrained, r comes from the schedule; `Schedule.keeping` reads published
   counts.
 * Learned: the counts of every block, by softmax over 48 candidates for each of both steps, under a loss on
-  FLOPs, in the paper with frozen weights in 3 epochs. The counts become a schedule, `--r learned`, and the
-  shares that are pruned come with it; the shares serve other schedules as well.
+  FLOPs, in the paper with frozen weights in 3 epochs. `Rates.learned_schedule` turns the counts into a
+  schedule, and keeps the shares that are pruned, which serve other schedules as well.
 * Merged tokens get their group's feature back, a pruned one that of the kept token most similar to it.
 * A size that negative similarities make 0 or less, for which the original has no number, counts as 1e-6.
 """

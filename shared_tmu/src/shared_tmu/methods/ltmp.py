@@ -9,9 +9,9 @@ those that get less attention than another are pruned. So counts depend on the i
   thresholds, `threshold:0.9/0.002x12`; without a second number nothing is pruned. With a mask a block
   removes as many tokens as it would without.
 * Learned: both thresholds of every block, under a loss on FLOPs, in the paper in 1 epoch from 0.9 and 0.
-  They become a schedule, `--r learned`. Other than in the original, training follows inference exactly:
-  only tokens that are left are split into sources and targets, and only they are counted in the mean
-  attention.
+  `Thresholds.learned_schedule` turns them into a schedule. Other than in the original, training follows
+  inference exactly: only tokens that are left are split into sources and targets, and only they are counted
+  in the mean attention.
 * Merged tokens get their group's feature back, a pruned one that of the token most similar to it.
 """
 
