@@ -63,16 +63,14 @@ def run_trunk(
             only if too few others are left; protected tokens are then removed in the method's own order.
         restore: row of `RESTORES`, how the full grid is restored.
         grid: rows and columns of the patches, for methods that use it.
-        learned: the module of a method that learns, `method.learn(blocks)`. None makes an untrained one, for
-            methods that run with it.
+        learned: the module of a method that learns; an untrained one is made where a method runs with it.
 
     Returns:
         Tokens `[B, N, C]` (`[B, M, C]` without unmerging), and the plan from the N tokens to the last M
         slots. It is a `Chain`, without a source map, for methods that mix all tokens; `unmerge` takes both.
 
     Raises:
-        ScheduleError: the schedule cannot be parsed, has more layers than there are blocks, or does not suit
-            this method.
+        ScheduleError: the schedule cannot be parsed, has too many layers, or does not suit this method.
         PatchError: blocks are not recognised.
         PlanError: `x` is not `[B, N, C]`, or has fewer tokens than the prefix; or a mask does not fit.
         MethodError: there is no such method, or its grid or learned module is missing.
@@ -83,10 +81,14 @@ def run_trunk(
     )  # fmt: skip
     blocks = list(blocks)
     _refuse_others(blocks)
-    if learned is None and settings.method.learn is not None and settings.method.runs_untrained:
-        learned = make_learned(settings.method.learn, blocks)
+    learned = _untrained(settings.method, blocks) if learned is None else learned
     out, plans = run_blocks(blocks, x, settings, mask=mask, learned=learned)
     return out, plans[-1] if plans else MergePlan.identity(x.shape[0], x.shape[1], x.device)
+
+
+def _untrained(method: Method, blocks: Sequence[nn.Module]) -> nn.Module | None:
+    """The module of a method that learns and runs untrained, as it is before training."""
+    return make_learned(method.learn, blocks) if method.learn and method.runs_untrained else None
 
 
 def _refuse_others(blocks: Iterable[nn.Module]) -> None:
