@@ -36,6 +36,7 @@ HIDDEN = {
     "translation_error_mm": Measure("translation of the camera in mm", 1),
     "place_error_pct": Measure("place in the picture in % of the size", 1),
     "scale_error_pct": Measure("size in the picture in %", 1),
+    "box_overlap_pct": Measure("overlap of the boxes in the picture in % (higher is better)", 1, error=False),
     "stability_mm": Measure("jump per pixel of box movement in mm", 2),
 }
 """Errors that alignment hides: in tables of lines that have them, in no figure."""

@@ -113,7 +113,16 @@ def test_the_table_can_show_what_alignment_hides(run, capsys):
     flags = ("--r", "off,20x2", "--method", "tome,random", "--rounds", "0", "--stability", "2")
     _, records, _ = run(*flags, "--columns", "unaligned")
     table = capsys.readouterr().out
-    for title in ("wrist MPVPE mm", "turned deg", "moved mm", "place %", "too large %", "size %", "jump mm"):
+    for title in (
+        "wrist MPVPE mm",
+        "turned deg",
+        "moved mm",
+        "place %",
+        "boxes %",
+        "too large %",
+        "size %",
+        "jump mm",
+    ):
         assert title in table
     assert "PA-MPVPE" not in table
     for name in ("wrist_mpvpe_mm", "orientation_error_deg", "translation_error_mm", "scale_error_pct"):

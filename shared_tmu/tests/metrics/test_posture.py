@@ -29,6 +29,13 @@ def test_scale_is_how_large_it_looks_wherever_it_lies():
     np.testing.assert_allclose(found["place_error_pct"], 100 * away / size)
 
 
+def test_boxes_overlap_as_far_as_they_share_area():
+    square = np.array([[[0.0, 0.0], [4.0, 4.0], [1.0, 2.0]]])
+    aside, inside, away = square + np.array([2.0, 0.0]), 0.5 * square, square + 10.0
+    found = [float(picture_errors(points, square)["box_overlap_pct"][0]) for points in (aside, inside, away)]
+    assert found == pytest.approx([100 / 3, 25.0, 0.0])
+
+
 def test_hands_elsewhere_turned_and_larger_are_told_apart():
     rng = np.random.default_rng(1)
     xyz, verts = rng.normal(size=(2, 21, 3)), rng.normal(size=(2, 40, 3))
@@ -39,6 +46,7 @@ def test_hands_elsewhere_turned_and_larger_are_told_apart():
         return 500 * points[:, :2] / points[:, 2:]
 
     right = hand_posture({"xyz_m": xyz, "verts_m": verts, "camera_wrist_m": xyz[:, 0]}, xyz, verts, project)
+    np.testing.assert_allclose(right.pop("box_overlap_pct"), 100)
     for name, values in right.items():
         np.testing.assert_allclose(values, 0, atol=1e-4, err_msg=name)
     moved = (0.3, 0.0, 0.4)  # joints and vertices alike: only the camera is wrong

@@ -147,7 +147,7 @@ class HandKeypointSet:
 
     def posture(self, placed: Placed) -> dict[str, NDArray[np.float64]]:
         """See `EvalSet`; scale by the labelled points, NaN for hands with fewer than three."""
-        names = ("scale_bias_pct", "scale_error_pct", "place_error_pct")
+        names = ("scale_bias_pct", "scale_error_pct", "place_error_pct", "box_overlap_pct")
         rows = {name: np.full(len(self), np.nan) for name in names}
         for index, flags in enumerate(self.labelled["all"]):
             if flags.sum() >= _FEWEST:

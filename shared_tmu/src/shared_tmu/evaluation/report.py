@@ -24,6 +24,7 @@ _UNALIGNED: tuple[Column, ...] = (
     ("turned deg", "orientation_error_deg", ".1f"),
     ("moved mm", "translation_error_mm", ".1f"),
     ("place %", "place_error_pct", ".1f"),
+    ("boxes %", "box_overlap_pct", ".1f"),
     ("too large %", "scale_bias_pct", "+.1f"),
     ("size %", "scale_error_pct", ".1f"),
     ("jump mm", "stability_mm", ".2f"),

@@ -77,13 +77,29 @@ def picture_errors(prediction_px: ArrayLike, truth_px: ArrayLike) -> dict[str, R
     Returns:
         `scale_bias_pct`: how much larger, in per cent, negative if smaller, `[N]`; its mean shows a
         systematic error. `scale_error_pct`: its absolute value. `place_error_pct`: distance of the means, in
-        per cent of the true size.
+        per cent of the true size. `box_overlap_pct`: intersection over union of the boxes around the points,
+        in per cent.
     """
     predicted, true = np.asarray(prediction_px, np.float64), np.asarray(truth_px, np.float64)
     size = _spread(true)
     bias: Rows = 100.0 * (_spread(predicted) / size - 1.0)
     away: Rows = 100.0 * np.linalg.norm((predicted - true).mean(axis=-2), axis=-1) / size
-    return {"scale_bias_pct": bias, "scale_error_pct": np.abs(bias), "place_error_pct": away}
+    return {
+        "scale_bias_pct": bias,
+        "scale_error_pct": np.abs(bias),
+        "place_error_pct": away,
+        "box_overlap_pct": 100.0 * _box_overlap(predicted, true),
+    }
+
+
+def _box_overlap(points: Rows, others: Rows) -> Rows:
+    """Intersection over union of the smallest boxes around the points of each row, `[N]`."""
+    low, high = points.min(axis=-2), points.max(axis=-2)
+    other_low, other_high = others.min(axis=-2), others.max(axis=-2)
+    sides = np.minimum(high, other_high) - np.maximum(low, other_low)
+    common = np.clip(sides, 0.0, None).prod(axis=-1)
+    share: Rows = common / ((high - low).prod(axis=-1) + (other_high - other_low).prod(axis=-1) - common)
+    return share
 
 
 def _spread(points: Rows) -> Rows:
