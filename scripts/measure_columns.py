@@ -1,0 +1,85 @@
+"""Measures what alignment hides, for TMU, merge-only and random pairs at every schedule of the thesis.
+
+    python scripts/measure_columns.py --model hamer
+    python scripts/measure_columns.py --model hamer --photos ~/photographs
+
+Runs eval.py on the first samples of the model's own set, and on a folder of photographs, if one is given and
+the model estimates hands: rotation, translation, size, place and box in the picture, and how far joints jump,
+beside the errors that papers print. Writes `assets/<model>_columns.jsonl`. Running the same command again
+continues after an interruption.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import evaluate_bundled
+from bundled import BUNDLED, Bundled
+from comparison import THESIS, WAYS, Run, arrange_runs
+
+from shared_tmu.programs.console import run_program
+from shared_tmu.programs.identity import file_sha256
+from shared_tmu.programs.results import read_records
+from shared_tmu.schedule import Schedule
+
+SHOWN = ("TMU", "merge-only", "random pairs")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure with the options of the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", choices=BUNDLED, required=True, help="which of the bundled models")
+    add("--photos", type=Path, metavar="DIR", help="folder of photographs of hands")
+    add("--r", default=",".join(THESIS), help="comma-separated schedules; default: those of the thesis")
+    add("--limit", type=int, default=200, help="number of samples of the generated set; default: 200")
+    add(
+        "--stability",
+        type=int,
+        default=24,
+        help="samples whose box is moved by a pixel; default: 24, 0: none",
+    )
+    given = parser.parse_args(arguments)
+    model = BUNDLED[given.model]
+    found = [str(Schedule.parse(text)) for text in given.r.split(",")]
+    merged = ",".join(dict.fromkeys(text for text in found if text != "off"))
+    sets = {model.dataset: ["--limit", str(given.limit)]}
+    if given.photos is not None and model.photos:
+        sets["photos"] = ["--dataset", "photos", "--data_dir", str(given.photos.resolve())]
+    ways = [["--r", ",".join(filter(None, ("off", merged)))]]
+    if merged:
+        ways += [["--r", merged, "--no-unmerge"], ["--r", merged, "--method", "random"]]
+    shared = ["--rounds", "0", "--stability", str(given.stability)]
+    commands = [[*shared, *way, *where] for where in sets.values() for way in ways]
+    if status := evaluate_bundled.run_all(model, commands, jobs=1):
+        return status
+    limits = {name: given.limit if name == model.dataset else None for name in sets}
+    lines = [run for name, limit in limits.items() for run in newest(model, name, limit, given.stability)]
+    evaluate_bundled.write_lines(model.lines("columns"), [{**run, "kind": "columns"} for run in lines])
+    return 0
+
+
+def newest(model: Bundled, dataset: str, limit: int | None, stability: int) -> list[Run]:
+    """The last line of the bundled weights for each schedule and way, `off` first.
+
+    Args:
+        model: the bundled model.
+        dataset: name of the set.
+        limit: number of samples that was asked for; None: all.
+        stability: number of samples whose box was moved.
+    """
+    weights = file_sha256(model.checkpoint)
+    runs = [run for run in read_records(model.results(dataset)) if run["checkpoint_sha256"] == weights]
+    runs = [run for run in runs if (run["limit"], run.get("stability_n") or 0) == (limit, stability)]
+    runs = [run for run in runs if any(WAYS[way](run) for way in SHOWN)]
+    last = next(run["dataset_sha256"] for run in reversed(runs) if run["schedule"] == "off")
+    found = arrange_runs([run for run in runs if run["dataset_sha256"] == last])
+    keys = [(schedule, way) for way in SHOWN for schedule in found.schedules]
+    return [found.baseline, *(found.cells[key] for key in keys if key in found.cells)]
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
