@@ -2,8 +2,9 @@
 
 Batches hold the crops of all images in order, `batch_size` at a time. The crops of images that an earlier run
 has finished keep their places as gaps. So a crop is always in the same batch, and a resumed run gives exactly
-the same numbers as a run that was never stopped. If the images whose crops are waiting are large, a batch is
-run before it is full (finished images count for this too).
+the same numbers as a run that was never stopped. Images of different portions (`ImageSource.portions`) are
+never in one batch, so that several machines give exactly the same numbers as one. If the images whose crops
+are waiting are large, a batch is run before it is full (finished images count for this too).
 
 Frames of a video stay in order: a frame in which nothing was found waits for the crops of earlier frames.
 """

@@ -1,7 +1,8 @@
 """A process that makes the result files of images; `drawing` starts it and calls `main`.
 
-It reads pickles from stdin - first the `Drawer`, then one `Job` after another - and writes an answer to each
-on stdout. It ends when stdin is closed, so it never outlives the run that started it, even if that is killed.
+It reads pickles from stdin - a `Drawer`, then one `Job` after another, perhaps another `Drawer` - and writes
+an answer to each on stdout. It ends when stdin is closed, so it never outlives the run that started it, even
+if that is killed.
 """
 
 from __future__ import annotations
@@ -50,14 +51,18 @@ def draw(drawer: Drawer, job: Job) -> Drawn:
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer requests until there are no more."""
-    drawer = pickle.load(requests)
-    _answer(answers, "ready")
+    drawer: Drawer | None = None
     while True:
         try:
-            job = pickle.load(requests)
+            request = pickle.load(requests)
         except EOFError:
             return
-        _answer(answers, draw(drawer, job))
+        if isinstance(request, Drawer):
+            drawer = request
+            _answer(answers, "ready")
+        else:
+            assert drawer is not None
+            _answer(answers, draw(drawer, request))
 
 
 def _answer(answers: BinaryIO, content: object) -> None:

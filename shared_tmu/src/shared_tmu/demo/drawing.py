@@ -144,16 +144,14 @@ class DrawingProcess:
 class Finisher:
     """Threads that make and save the files of images; a context manager that ends the drawing processes.
 
-    The processes start loading immediately.
+    The processes start loading immediately, and stay for the next `running` unless an error ends one.
 
     Args:
         processes: number of drawing processes; 0 draws in a thread of this process.
     """
 
     def __init__(self, processes: int) -> None:
-        self._channel: Channel[Job] = Channel(2 * max(processes, 1))
         self._saving = threading.Lock()
-        self._is_ending = False
         self._threads: list[threading.Thread] = []
         self._processes: list[DrawingProcess] = []
         try:
@@ -176,6 +174,8 @@ class Finisher:
             drawer: makes the files of an image.
             save: gets a job and its files, in one thread at a time. An error that it raises ends the run.
         """
+        self._channel: Channel[Job] = Channel(2 * max(len(self._processes), 1))
+        self._is_ending = False
         slots: list[int | None] = [*range(len(self._processes))] or [None]
         for slot in slots:
             thread = threading.Thread(
@@ -188,10 +188,12 @@ class Finisher:
         finally:
             self._is_ending = True
             self._channel.close()
-            for process in self._processes:
-                process.stop()
+            if any(thread.is_alive() for thread in self._threads):  # not drained: an error ends the run
+                for process in self._processes:
+                    process.stop()
             for thread in self._threads:
                 thread.join()
+            self._threads.clear()
 
     def put(self, job: Job) -> None:
         """Add an image whose crops are predicted; waits for room.
@@ -228,7 +230,7 @@ class Finisher:
     def _work(self, drawer: Drawer, save: Callable[[Job, Drawn], None], slot: int | None) -> None:
         try:
             if slot is not None:
-                self._processes[slot].configure(drawer)
+                self._start(drawer, slot)
             for job in self._channel:
                 drawn = draw(drawer, job) if slot is None else self._draw_in_process(drawer, job, slot)
                 if self._is_ending:
@@ -240,8 +242,11 @@ class Finisher:
             self._channel.fail(error)
 
     def _draw_in_process(self, drawer: Drawer, job: Job, slot: int) -> Drawn:
-        process = self._processes[slot]
-        if not process.is_alive:
-            process = self._processes[slot] = DrawingProcess()
-            process.configure(drawer)
-        return process.draw(job)
+        if not self._processes[slot].is_alive:
+            self._start(drawer, slot)
+        return self._processes[slot].draw(job)
+
+    def _start(self, drawer: Drawer, slot: int) -> None:
+        if not self._processes[slot].is_alive:
+            self._processes[slot] = DrawingProcess()
+        self._processes[slot].configure(drawer)

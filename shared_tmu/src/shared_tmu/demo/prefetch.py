@@ -99,10 +99,14 @@ class Feeder:
 
     def _work(self) -> None:
         reader = self.source.read(lambda *image: self.kept(*image) is not None, self.budget)
+        ends = {portion[-1].name for portion in self.source.portions(self.options.batch_size)}
         try:
             for loaded in reader:
                 for ready in self._take(loaded):
                     self._ready.put(ready)
+                if loaded.source.name in ends and not loaded.is_coming:
+                    for ready in self._batcher.finish():
+                        self._ready.put(ready)
             for ready in self._batcher.finish():
                 self._ready.put(ready)
             self._ready.end()

@@ -11,6 +11,8 @@ from shared_tmu.demo.digest import options_digest
 from shared_tmu.demo.drawing import Finisher, choose_processes
 from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.options import DemoOptions, parse_options
+from shared_tmu.demo.pipeline import Pipeline
+from shared_tmu.demo.predict import Predictor
 from shared_tmu.demo.searching import find_demo_run
 from shared_tmu.demo.session import Session
 from shared_tmu.demo.sinks import FileSink, ImageSink
@@ -79,9 +81,11 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
             return close_kept(options, options.video.name, note, folder)
         source.check_boxes(detector)
         with sink:
-            return Session(
-                program, options, model, detector, source, sink, folder, finisher, timeline
-            ).process()
+            predictor = Predictor(
+                program, model, options.run, options.device, options.dtype, options.tokens, options.packed
+            )
+            pipeline = Pipeline(options, predictor, detector, source, sink, finisher, timeline)
+            return Session(pipeline, folder).process()
 
 
 def _sink(

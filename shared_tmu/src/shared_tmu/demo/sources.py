@@ -23,6 +23,11 @@ IsFinished = Callable[[Source, str], bool]
 PROBLEMS_LISTED = 20
 """Largest number of frames whose problems are listed; a thousand frames may have the same problem."""
 
+PORTION_BATCHES = 4
+"""Images in a portion, as a multiple of the batch size. An image has about one hand or person, so that only
+the last of about four batches is not full.
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -59,6 +64,11 @@ class ImageSource(Protocol):
         """Images in order, read ahead in a thread; images that are known to be finished are not decoded.
 
         The budget counts the pixels of each decoded image; the code that drops the image must release them.
+        """
+
+    def portions(self, batch_size: int) -> list[Sequence[Source]]:
+        """The images in consecutive portions that share no batch of crops, so that each portion may be
+        processed by another machine; none if the images cannot be divided, or are not known before.
         """
 
     def place(self, name: str) -> int:
@@ -101,6 +111,10 @@ class PictureSource:
 
     def read(self, is_finished: IsFinished, budget: PixelBudget) -> Generator[Loaded, None, None]:
         return read_ahead(self.sources, is_finished, budget)
+
+    def portions(self, batch_size: int) -> list[Sequence[Source]]:
+        size = PORTION_BATCHES * batch_size
+        return [self.sources[first : first + size] for first in range(0, len(self.sources), size)]
 
     def place(self, name: str) -> int:
         return self._places[name]
@@ -148,6 +162,9 @@ class VideoSource:
 
     def read(self, is_finished: IsFinished, budget: PixelBudget) -> Generator[Loaded, None, None]:
         return run_ahead(self.reader, budget)
+
+    def portions(self, batch_size: int) -> list[Sequence[Source]]:
+        return []
 
     def place(self, name: str) -> int:
         return int(name.rpartition(":")[2])
