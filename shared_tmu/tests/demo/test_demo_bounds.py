@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from toy_demo import SIZES, contents, results, run, write_boxes, write_pictures
 
-from shared_tmu.demo import batching, pipeline
+from shared_tmu.demo import batching, stages
 from shared_tmu.demo.channels import PixelBudget
 from shared_tmu.demo.drawing import DrawingProcess, Finisher, choose_processes
 from shared_tmu.demo.report import Report
@@ -45,12 +45,12 @@ def test_images_on_their_way_are_few_however_many_there_are(program, tmp_path, o
             on_their_way[0] += change
             most[0] = max(most[0], on_their_way[0])
 
-    take, save = PixelBudget.take, pipeline.Pipeline._save
+    take, save = PixelBudget.take, stages.Stages._save
     monkeypatch.setattr(PixelBudget, "take", lambda self, pixels: (take(self, pixels), count(1)))
     files = Drawer.files
     monkeypatch.setattr(Drawer, "files", lambda self, job: (time.sleep(0.01), files(self, job))[1])
     monkeypatch.setattr(
-        pipeline.Pipeline, "_save", lambda self, job, drawn: (count(-1), save(self, job, drawn))[1]
+        stages.Stages, "_save", lambda self, job, drawn: (count(-1), save(self, job, drawn))[1]
     )
     assert run(program, folder, out, "--detector", "whole-image", "--draw_processes", 0) == 0
     assert len(results(out)) == 40 * 4
@@ -158,7 +158,7 @@ def test_a_missing_package_or_a_full_disk_ends_the_run(program, images, boxes, o
     def full(self, job, drawn):
         raise InputError("no space left")
 
-    monkeypatch.setattr(pipeline.Pipeline, "_save", full)
+    monkeypatch.setattr(stages.Stages, "_save", full)
     assert run(program, images, out, boxes=boxes) == 1
     assert "no space left" in caplog.text
 

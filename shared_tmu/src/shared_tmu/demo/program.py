@@ -11,12 +11,12 @@ from shared_tmu.demo.digest import options_digest
 from shared_tmu.demo.drawing import Finisher, choose_processes
 from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.options import DemoOptions, parse_options
-from shared_tmu.demo.pipeline import Pipeline
 from shared_tmu.demo.predict import Predictor
 from shared_tmu.demo.searching import find_demo_run
 from shared_tmu.demo.session import Session
 from shared_tmu.demo.sinks import FileSink, ImageSink
 from shared_tmu.demo.sources import PictureSource, VideoSource, open_pictures, open_video
+from shared_tmu.demo.stages import Stages
 from shared_tmu.demo.subjects import demo_subject
 from shared_tmu.demo.summary import close_kept
 from shared_tmu.demo.timeline import Timeline
@@ -84,8 +84,8 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
             predictor = Predictor(
                 program, model, options.run, options.device, options.dtype, options.tokens, options.packed
             )
-            pipeline = Pipeline(options, predictor, detector, source, sink, finisher, timeline)
-            return Session(pipeline, folder).process()
+            stages = Stages(options, predictor, detector, source, sink, finisher, timeline)
+            return Session(stages, folder).process()
 
 
 def _sink(

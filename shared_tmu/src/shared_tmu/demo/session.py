@@ -1,4 +1,4 @@
-"""A run on this machine: the stages of `pipeline`, timed, and the closing table."""
+"""A run on this machine: the stages of `stages`, timed, and the closing table."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from shared_tmu.demo.digest import facts_of
 from shared_tmu.demo.ledger import OutputFolder
-from shared_tmu.demo.pipeline import Pipeline
 from shared_tmu.demo.progress import progress
+from shared_tmu.demo.stages import Stages
 from shared_tmu.demo.summary import closing_rows, last_line, list_of, pictures_of
 from shared_tmu.errors import InputError
 from shared_tmu.programs.results import append_record, describe_environment
@@ -22,14 +22,14 @@ class Session:
     """Everything that a run needs, and its totals.
 
     Args:
-        pipeline: the stages, with their source and sink.
+        stages: the stages, with their source and sink.
         folder: output folder of the results.
     """
 
-    def __init__(self, pipeline: Pipeline, folder: OutputFolder) -> None:
-        self.pipeline, self.folder = pipeline, folder
-        self.options, self.predictor = pipeline.options, pipeline.predictor
-        self.source, self.report, self.timeline = pipeline.source, pipeline.report, pipeline.timeline
+    def __init__(self, stages: Stages, folder: OutputFolder) -> None:
+        self.stages, self.folder = stages, folder
+        self.options, self.predictor = stages.options, stages.predictor
+        self.source, self.report, self.timeline = stages.source, stages.report, stages.timeline
 
     def process(self) -> int:
         """Process all images, print the closing table, return the exit status."""
@@ -38,7 +38,7 @@ class Session:
         with self.timeline.part("ending"):
             try:
                 with progress(self.source.expected, self.report.unit) as bar:
-                    self.pipeline.run(bar)
+                    self.stages.run(bar)
             finally:
                 self.predictor.release()
             self._account(time.perf_counter() - started)
@@ -47,7 +47,7 @@ class Session:
     def _account(self, working_s: float) -> None:
         """Combine the measurements of the timeline and of the predictor."""
         report, predictor, spent = self.report, self.predictor, self.timeline.seconds
-        comparer = self.pipeline.comparer
+        comparer = self.stages.comparer
         self.timeline.move(predictor.seconds, "handing", "model")
         self.timeline.move(predictor.converting_s, "comparing" if comparer else "handing", "converting")
         report.seconds["model"] = predictor.seconds
@@ -58,9 +58,9 @@ class Session:
 
     def _close(self) -> int:
         """Close the sink; the closing table and lines; the exit status."""
-        report, predictor, comparer = self.report, self.predictor, self.pipeline.comparer
+        report, predictor, comparer = self.report, self.predictor, self.stages.comparer
         failures = report.failures_in_order(self.source.place) + self.source.problems()
-        self.pipeline.sink.close(report.found, failures)
+        self.stages.sink.close(report.found, failures)
         rows = closing_rows(predictor.program, predictor.model, self.options, report, predictor.crops)
         if predictor.dtype_error is not None:
             rows.append(("vertices off float32", str(predictor.dtype_error)))
@@ -76,7 +76,7 @@ class Session:
         return 1 if failures else 0
 
     def _write_report(self, path: Path) -> None:
-        what = facts_of(self.options, self.pipeline.detector.name)
+        what = facts_of(self.options, self.stages.detector.name)
         how: dict[str, Any] = {
             "kind": "demo",
             "model": self.predictor.program.name,
@@ -84,7 +84,7 @@ class Session:
             "device": str(self.options.device),
             "batch_size": self.options.batch_size,
             "overlays": self.options.overlays,
-            "draw_processes": len(self.pipeline.finisher.pids),
+            "draw_processes": len(self.stages.finisher.pids),
         }
         error_mm = self.predictor.dtype_error
         how["dtype_error"] = None if error_mm is None else asdict(error_mm)

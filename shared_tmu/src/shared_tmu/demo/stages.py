@@ -38,7 +38,7 @@ from shared_tmu.pictures.listing import Source
 _log = logging.getLogger(__name__)
 
 
-class Pipeline:
+class Stages:
     """All stages for the images of one source, and what they count.
 
     Args:
