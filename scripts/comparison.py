@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from shared_tmu.masks import MASKS, NO_MASK
+from shared_tmu.method_parts.restores import COPY
 
 Run = dict[str, Any]
 
@@ -193,4 +194,5 @@ def _cell(found: RunGrid, schedule: str, way: str, name: str) -> str:
 
 def _is(run: Run, method: str, unmerge: bool, protect: str, mask: str = NO_MASK) -> bool:
     how = (run["method"], run["unmerge"], run.get("protect", "first"), run.get("mask", NO_MASK))
-    return how == (method, unmerge, protect, mask) and run.get("layers") is None
+    is_plain = run.get("layers") is None and run.get("restore", COPY) == COPY
+    return how == (method, unmerge, protect, mask) and is_plain

@@ -22,6 +22,7 @@ from shared_tmu.evaluation.settings import parse_settings
 from shared_tmu.evaluation.speed import measure_speeds
 from shared_tmu.layers import LayerRecipe
 from shared_tmu.masks import NO_MASK, MaskPlace
+from shared_tmu.method_parts.restores import COPY
 from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.mask_flags import probe_beside
 from shared_tmu.programs.model_program import find_program
@@ -148,7 +149,8 @@ def combine(asked: Asked, limit: int) -> list[Run]:
     measured: dict[tuple[str, str, str], Run] = {}
     for line in read_records(asked.model.results(asked.model.dataset)):
         if (line["checkpoint_sha256"], line["n"]) == (weights, limit) and line.get("stability_n"):
-            plain = (line["method"], line["unmerge"], line["protect"]) == ("tome", True, "first")
+            how = (line["method"], line["unmerge"], line["protect"], line.get("restore", COPY))
+            plain = how == ("tome", True, "first", COPY)
             if plain and "drift_mm" in line:
                 measured[line["schedule"], line["mask"], _recipe_text(line.get("layers"))] = line
     lines = []

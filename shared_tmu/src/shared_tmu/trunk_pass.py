@@ -16,6 +16,7 @@ from .method_parts.method import Method
 from .method_parts.protection import fit_mask
 from .method_parts.read_masks import ReadMask
 from .method_parts.reductions import Applied, Route
+from .method_parts.restores import Ended
 from .method_parts.seen import Seen, Watch
 from .plans.ops import merge, unmerge
 from .plans.plan import MergePlan
@@ -171,7 +172,9 @@ class TrunkPass:
     def leave(self, x: Tensor) -> Tensor:
         """End the pass as set: with all tokens restored, as a sparse grid, or as the slots `[B, M, C]`."""
         if self._ending is not None and self._made:
-            x = self._run("unmerging", self._ending.restore, x, self._made[-1], self._history)
+            settings = self.settings
+            end = Ended(x, self._made[-1], self._history, settings.grid, settings.num_prefix_tokens)
+            x = self._run("unmerging", self._ending.restore, end)
         return self._put_back(x)
 
     def _run(self, part: str, function: Any, *arguments: Any) -> Any:

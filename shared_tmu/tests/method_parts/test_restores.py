@@ -1,55 +1,116 @@
-"""The table of restores, and what a row that asks for history is given."""
+"""The table of restores: what each row gives back, and which settings it refuses."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 from toy_vit import SequentialViT, ToyViT
 
-from shared_tmu import patch, run_trunk, unmerge
-from shared_tmu.errors import PatchError
-from shared_tmu.method_parts.restores import RESTORES, Restore
+from shared_tmu import METHODS, MergePlan, patch, run_trunk
+from shared_tmu.errors import InputError, PatchError
+from shared_tmu.method_parts.restores import RESTORES, Ended
+from shared_tmu.programs.flags import choose_restore
+
+GRID = (5, 6)
+MIXING = [name for name, row in METHODS.items() if row.mixes]
 
 
-def residual(x: Tensor, route, history) -> Tensor:
-    """Each token keeps its own features and receives what its group gained, reduction by reduction."""
-    for applied in reversed(history):
-        x = applied.before + unmerge(x - applied.after, applied.reduction.route)
-    return x
+def run(vit: ToyViT, x: torch.Tensor, restore: str, schedule="5x3", **options):
+    return run_trunk(
+        vit.blocks, x, schedule, restore=restore, num_prefix_tokens=1, grid=(x.shape[1] - 1, 1), **options
+    )
 
 
-@pytest.fixture
-def with_residual(monkeypatch):
-    rows = {**RESTORES, "residual": Restore("residual", residual, needs_history=True)}
-    monkeypatch.setattr("shared_tmu.method_parts.restores.RESTORES", rows)
-
-
-@pytest.mark.parametrize("method", ["tome", "evit", "dct"])
-@pytest.mark.usefixtures("with_residual")
+@pytest.mark.parametrize("restore", [name for name, row in RESTORES.items() if name != "sparse"])
+@pytest.mark.parametrize("method", ["tome", "evit", "mctf"])
 @torch.no_grad()
-def test_a_restore_with_history(method):
-    vit, x = ToyViT(depth=3).eval(), torch.randn(2, 30, 32)
-    full, route = run_trunk(vit.blocks, x, "5x3", method=method, restore="residual", num_prefix_tokens=1)
-    copied, _ = run_trunk(vit.blocks, x, "5x3", method=method, num_prefix_tokens=1)
+def test_tokens_that_did_not_merge_get_their_own_slot(restore, method):
+    vit, x = ToyViT(depth=3).eval(), torch.randn(2, 31, 32)
+    full, route = run(vit, x, restore, method=method)
+    copied, _ = run(vit, x, "copy", method=method)
     assert full.shape == x.shape
-    assert not torch.allclose(full, copied, atol=1e-3)
-    if method == "tome":
-        alone = route.sizes().gather(1, route.source_map) == 1
-        torch.testing.assert_close(full[alone], copied[alone], atol=1e-5, rtol=1e-5)
+    assert full.isfinite().all()
+    slots = route.source_map
+    alone = (route.sizes().gather(1, slots.clamp_min(0)) == 1) & (slots >= 0)
+    assert 0 < alone.sum() < alone.numel()
+    torch.testing.assert_close(full[alone], copied[alone], atol=1e-5, rtol=1e-5)
+    if restore != "copy":
+        assert not torch.allclose(full, copied, atol=1e-3)
+
+
+@pytest.mark.parametrize("restore", list(RESTORES))
+@torch.no_grad()
+def test_nothing_merged_nothing_changed(restore):
+    vit, x = ToyViT(depth=3).eval(), torch.randn(2, 31, 32)
+    whole = x
+    for block in vit.blocks:
+        whole = block(whole)
+    assert torch.equal(run(vit, x, restore, "off")[0], whole)
+
+
+@pytest.mark.parametrize("restore", [name for name in RESTORES if name != "sparse"])
+@torch.no_grad()
+def test_a_patch_restores_as_the_trunk_does(restore):
+    vit, x = ToyViT(depth=3).eval(), torch.randn(2, 31, 32)
+    full, _ = run(vit, x, restore)
     for build in (ToyViT, SequentialViT):
         model = build(depth=3).eval()
         model.load_state_dict(vit.state_dict())
-        with patch(model, "5x3", method, restore="residual", num_prefix_tokens=1):
+        with patch(model, "5x3", restore=restore, num_prefix_tokens=1, grid=(30, 1)):
             torch.testing.assert_close(model(x), vit.last_norm(full), atol=1e-4, rtol=1e-4)
 
 
-def test_rows_that_are_none_and_methods_that_lack_a_map():
+def test_residual_adds_what_the_group_gained():
+    vit, x = ToyViT(depth=1).eval(), torch.randn(1, 10, 32)
+    with torch.no_grad():
+        full, route = run_trunk(vit.blocks, x, "3x1", restore="residual")
+        block = vit.blocks[0]
+        before = x + block.attn(block.norm1(x))
+        slots, _ = run_trunk(vit.blocks, x, "3x1", unmerge=False)
+    for token, slot in enumerate(route.source_map[0].tolist()):
+        members = (route.source_map[0] == slot).nonzero().flatten()
+        gained = slots[0, slot] - before[0, members].mean(0)
+        torch.testing.assert_close(full[0, token], before[0, token] + gained, atol=1e-5, rtol=1e-5)
+
+
+def test_interpolate_is_the_mean_of_copies_in_a_window():
+    slots = torch.randn(1, 3, 4)
+    route = MergePlan(torch.tensor([[0, 1, 1, 1, 1, 2, 2]]), 3)  # a prefix token, then 2 x 3 patches
+    end = Ended(slots, route, grid=(2, 3), num_prefix_tokens=1)
+    full = RESTORES["interpolate"].restore(end)
+    first, second = slots[0, 1], slots[0, 2]
+    assert torch.equal(full[0, 0], slots[0, 0])
+    torch.testing.assert_close(full[0, 1], (8 * first + second) / 9)
+    torch.testing.assert_close(full[0, 6], (6 * second + 3 * first) / 9)
+
+
+@pytest.mark.parametrize("grid", [None, (4, 4)])
+def test_interpolate_without_the_grid(grid):
     vit, x = ToyViT(depth=2).eval(), torch.randn(1, 10, 32)
-    with pytest.raises(PatchError, match="no way to restore called 'nearest': use one of copy, sparse"):
-        run_trunk(vit.blocks, x, "2x2", restore="nearest")
-    for options in ({"restore": "sparse"}, {"unmerge": "sparse"}):
-        with pytest.raises(PatchError, match="method 'dct' mixes all tokens: use 'copy'"):
-            run_trunk(vit.blocks, x, "2x2", method="dct", **options)
+    with pytest.raises(PatchError, match=r"needs the grid of the 10 patches, but it is .*: pass grid="):
+        run_trunk(vit.blocks, x, "2x2", restore="interpolate", grid=grid)
+
+
+@pytest.mark.parametrize("method", MIXING)
+@pytest.mark.parametrize("restore", [name for name, row in RESTORES.items() if row.needs_map])
+def test_rows_that_need_a_map(method, restore):
+    vit, x = ToyViT(depth=2).eval(), torch.randn(1, 10, 32)
+    with pytest.raises(PatchError, match=f"method '{method}' mixes all tokens: use 'copy'"):
+        run_trunk(vit.blocks, x, "2x2", method=method, restore=restore)
+
+
+def test_sparse_is_the_same_by_both_names():
+    vit, x = ToyViT(depth=2).eval(), torch.randn(1, 10, 32)
     sparse, _ = run_trunk(vit.blocks, x, "2x2", restore="sparse")
     assert torch.equal(sparse, run_trunk(vit.blocks, x, "2x2", unmerge="sparse")[0])
+    with pytest.raises(PatchError, match="method 'dct' mixes all tokens: use 'copy'"):
+        run_trunk(vit.blocks, x, "2x2", method="dct", unmerge="sparse")
+
+
+def test_names_of_a_command_line():
+    assert choose_restore(" residual ", unmerge=True) == "residual"
+    assert choose_restore("copy", unmerge=False) == "copy"
+    with pytest.raises(PatchError, match="no way to restore called 'nearest': use one of copy, "):
+        choose_restore("nearest", unmerge=True)
+    with pytest.raises(InputError, match=r"--restore residual .* --no-unmerge"):
+        choose_restore("residual", unmerge=False)

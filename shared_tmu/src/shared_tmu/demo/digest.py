@@ -36,6 +36,7 @@ def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
         "schedule": str(run.schedule),
         "method": run.method,
         "unmerge": run.unmerge,
+        "restore": run.restore,
         "protect": run.protect,
         "mask_asked": run.mask,
         "mask_weight": run.weight if run.masks else None,

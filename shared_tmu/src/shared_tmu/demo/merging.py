@@ -10,8 +10,17 @@ from shared_tmu.errors import InputError
 from shared_tmu.evaluation.budget.flags import add_auto_flags
 from shared_tmu.evaluation.budget.request import HELP, Budget
 from shared_tmu.masks import AUTO, MaskPlace, mask_names
+from shared_tmu.method_parts.restores import COPY
 from shared_tmu.methods import find_method
-from shared_tmu.programs.flags import LEARNED_HELP, METHOD_HELP, choose_learned, choose_protection, named_path
+from shared_tmu.programs.flags import (
+    LEARNED_HELP,
+    METHOD_HELP,
+    RESTORE_HELP,
+    choose_learned,
+    choose_protection,
+    choose_restore,
+    named_path,
+)
 from shared_tmu.programs.mask_flags import add_mask_flags
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.schedule import Schedule
@@ -32,6 +41,7 @@ def add_merging_flags(add: Callable[..., Any], program: ModelProgram) -> None:
         action="store_true",
         help="merge-only: the head reads the merged tokens, or a sparse grid if it needs all positions",
     )
+    add("--restore", default=COPY, help=f"how the full grid is restored: {RESTORE_HELP}")
     add(
         "--protect",
         default="first",
@@ -63,10 +73,12 @@ def read_merging(program: ModelProgram, given: dict[str, Any]) -> tuple[Run, Bud
     budget = Budget.parse(text) if Budget.is_one(text) else None
     schedule = Schedule.parse(text) if budget is None else _SOME
     method = find_method(given.pop("method")).name
+    unmerge = not given.pop("no_unmerge")
     run = Run(
         schedule,
         method,
-        unmerge=not given.pop("no_unmerge"),
+        unmerge=unmerge,
+        restore=choose_restore(given.pop("restore"), unmerge=unmerge),
         protect=choose_protection(given.pop("protect")),
         learned=choose_learned(given.pop("learned"), [method]),
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 from shared_tmu.evaluation.recipes import read_recipe_of
 from shared_tmu.masks import NO_MASK, MaskPlace
 from shared_tmu.method_parts.protection import WEIGHT
+from shared_tmu.method_parts.restores import COPY
 from shared_tmu.methods import find_method
 from shared_tmu.programs.estimates import HAND
-from shared_tmu.programs.flags import choose_learned, choose_protection, split_list
+from shared_tmu.programs.flags import choose_learned, choose_protection, choose_restore, split_list
 from shared_tmu.programs.mask_flags import choose_mask, choose_probe, refuse_unused_probe
 from shared_tmu.programs.model_program import BASELINE, Run
 from shared_tmu.schedule import Schedule
@@ -31,21 +32,25 @@ def read_runs(
     probe: Path | None = None,
     weight: float | None = WEIGHT,
     checkpoint: Path = Path(),
+    restores: str = COPY,
 ) -> tuple[Run, ...]:
-    """Every schedule, method, protection, mask and recipe of layers of comma lists, no repeats; `off` only
-    once for each recipe.
+    """Every schedule, method, restore, protection, mask and recipe of layers of comma lists, no repeats;
+    `off` only once for each recipe.
 
     Raises:
         ScheduleError: a schedule that cannot be read.
         MethodError: a method that does not exist.
         InputError: an empty list, a protection or mask that does not exist, a mask for a method without
-            groups of tokens, or a probe that is not there or would not be used.
+            groups of tokens, a restore where nothing is restored, or a probe that is not there or would not
+            be used.
+        PatchError: a restore that does not exist.
         LayersError: a file that has no recipe.
     """
     parsed = [Schedule.parse(part) for part in split_list("--r", schedules)]
     rows = [find_method(part).name for part in split_list("--method", methods)]
     learned = choose_learned(learned, rows)
     files = {method: learned if find_method(method).learn else None for method in rows}
+    endings = [choose_restore(part, unmerge=unmerge) for part in split_list("--restore", restores)]
     sides = [choose_protection(part) for part in split_list("--protect", protect)]
     kinds = [choose_mask(part, rows, mask_place(subject)) for part in split_list("--mask", masks)]
     shorter = [None if part == NO_LAYERS else Path(part) for part in split_list("--layers", layers)]
@@ -55,10 +60,11 @@ def read_runs(
     runs = [
         replace(BASELINE, layers=recipe)
         if s.is_off
-        else Run(s, method, unmerge, side, mask, files[method], recipe, probes[mask, path], weight)
+        else Run(s, method, unmerge, side, mask, files[method], recipe, probes[mask, path], weight, ending)
         for path, recipe in recipes.items()
         for side in sides
         for method in rows
+        for ending in endings
         for mask in kinds
         for s in parsed
     ]

@@ -18,12 +18,14 @@ from shared_tmu.evaluation.budget.request import HELP, Budget, split_budgets
 from shared_tmu.evaluation.report import COLUMNS
 from shared_tmu.evaluation.run_lists import NO_LAYERS, mask_place, read_runs
 from shared_tmu.masks import NO_MASK, mask_names
+from shared_tmu.method_parts.restores import COPY
 from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     DEVICE_HELP,
     LEARNED_HELP,
     METHOD_HELP,
+    RESTORE_HELP,
     choose_device,
     images_per_call,
     named_path,
@@ -117,6 +119,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
         runs=read_runs(
             *(fixed, given.method, given.protect, given.mask or NO_MASK, program.estimates.name),
             unmerge=not given.no_unmerge,
+            restores=given.restore,
             learned=given.learned,
             layers=given.layers,
             probe=given.probe,
@@ -184,6 +187,7 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         action="store_true",
         help="merge-only: the head reads the merged tokens, or a sparse grid if it needs all positions",
     )
+    add("--restore", default=COPY, help=f"comma-separated list of {RESTORE_HELP}")
     add(
         "--protect",
         default="first",

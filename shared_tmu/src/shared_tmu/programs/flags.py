@@ -12,6 +12,7 @@ import torch
 
 from shared_tmu.errors import InputError
 from shared_tmu.files import shortened
+from shared_tmu.method_parts.restores import COPY, RESTORES, find_restore
 from shared_tmu.methods import METHODS, find_method
 from shared_tmu.trunk import Protect
 
@@ -122,6 +123,24 @@ def positive_number(text: str) -> float:
 
 METHOD_HELP = f"{', '.join(METHODS)}; a method's options follow it, as in pitome:variant=bsm"
 LEARNED_HELP = "file with the trained parts of a method that learns, written by handle.save_learned"
+
+RESTORE_HELP = f"{', '.join(RESTORES)}: what merged tokens get back after the last block"
+
+
+def choose_restore(name: str, *, unmerge: bool) -> str:
+    """The row of `RESTORES` that a flag names.
+
+    Raises:
+        PatchError: there is no such row.
+        InputError: nothing is restored that it could change.
+    """
+    found = find_restore(name.strip()).name
+    if found != COPY and not unmerge:
+        raise InputError(
+            f"--restore {found} says how all tokens come back, and --no-unmerge that none do: leave one of "
+            "the two out."
+        )
+    return found
 
 
 def choose_learned(given: Path | None, methods: Sequence[str]) -> Path | None:

@@ -16,6 +16,7 @@ from shared_tmu.layers import BlocksOf, LayerRecipe, shortened
 from shared_tmu.masks import NO_MASK, MaskChoice, TokenProbe, find_masks
 from shared_tmu.method_parts.protection import WEIGHT, weigh
 from shared_tmu.method_parts.read_masks import GivenOrRead, ReadMask, Weighed
+from shared_tmu.method_parts.restores import COPY
 from shared_tmu.patching import PatchHandle
 from shared_tmu.programs.estimates import HAND, Estimate
 from shared_tmu.programs.random_models import build_random
@@ -147,6 +148,7 @@ class Run:
         probe: file of the probe, for masks that read it.
         weight: weight of tokens that surely show the subject; None for `background first`, see
             `method_parts.protection`.
+        restore: row of `method_parts.restores.RESTORES`, how the full sequence is restored.
     """
 
     schedule: Schedule
@@ -158,6 +160,7 @@ class Run:
     layers: LayerRecipe | None = None
     probe: Path | None = None
     weight: float | None = WEIGHT
+    restore: str = COPY
 
     @property
     def masks(self) -> MaskChoice:
@@ -170,6 +173,7 @@ class Run:
         `off-28-layers-3fa2` ..."""
         parts = [] if self.method == "tome" else [self.method]
         parts += [str(self.schedule), *([] if self.unmerge else ["merge-only"])]
+        parts += [] if self.restore == COPY else [f"restore-{self.restore}"]
         parts += [] if self.protect == "first" else [f"protect-{self.protect}"]
         parts += [] if self.mask == NO_MASK else [f"mask-{self.mask}"]
         rule = "first" if self.weight is None else f"weight-{self.weight:g}"
@@ -184,8 +188,8 @@ class Run:
         """`model` patched this way, for a `with` block; its layers are those that it has now."""
         read = self.masks.read
         mask = None if read is None or read.reader is None else Weighed(read.reader(self.probe), self.weight)
-        options = {"unmerge": self.unmerge, "protect": self.protect, "record": record, "mask": mask}
-        handle = program.patch(model, self.schedule, self.method, **options)
+        options = {"unmerge": self.unmerge, "protect": self.protect, "restore": self.restore, "mask": mask}
+        handle = program.patch(model, self.schedule, self.method, record=record, **options)
         if self.learned is not None:
             try:
                 handle.load_learned(self.learned)

@@ -134,7 +134,7 @@ def _question(
         "batch_size": samples.batch_size,
         "metric": settings.metric,
         "masks": sorted(settings.probes),
-        "how": [base.method, base.unmerge, base.protect, base.weight],
+        "how": [base.method, base.unmerge, base.protect, base.weight, base.restore],
         "files": [str(base.learned), *map(str, settings.probes.values())],
         "dataset": data.name,
         "annotations": data.fingerprint,

@@ -18,7 +18,13 @@ from shared_tmu.evaluation.run_lists import NO_LAYERS
 from shared_tmu.masks import NO_MASK, MaskPlace, find_masks, mask_names
 from shared_tmu.methods import find_method
 from shared_tmu.programs.estimates import Estimate
-from shared_tmu.programs.flags import choose_learned, choose_protection, named_path, split_list
+from shared_tmu.programs.flags import (
+    choose_learned,
+    choose_protection,
+    choose_restore,
+    named_path,
+    split_list,
+)
 from shared_tmu.programs.mask_flags import choose_mask, choose_probe, choose_weight, probe_beside
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.runtime.precision import name_of
@@ -62,20 +68,22 @@ def read_auto(
     """What an evaluation's command line says about a search.
 
     Raises:
-        InputError: several methods or protections, or layers that are merged already.
+        InputError: several methods, restores or protections, or layers that are merged already.
     """
-    one = [split_list(f"--{name}", getattr(given, name)) for name in ("method", "protect", "layers")]
+    names = ("method", "protect", "layers", "restore")
+    one = [split_list(f"--{name}", getattr(given, name)) for name in names]
     if any(len(parts) > 1 for parts in one) or one[2] != [NO_LAYERS]:
         raise InputError(
-            "--r auto searches with one --method and one --protect, and merges layers itself if this is "
-            "allowed (auto:0.5mm+layers): leave the others and --layers out, or evaluate them with a "
-            "separate command."
+            "--r auto searches with one --method, one --restore and one --protect, and merges layers itself "
+            "if this is allowed (auto:0.5mm+layers): leave the others and --layers out, or evaluate them "
+            "with a separate command."
         )
     method = find_method(one[0][0]).name
     base = Run(
         Schedule(),
         method,
         unmerge=not given.no_unmerge,
+        restore=choose_restore(one[3][0], unmerge=not given.no_unmerge),
         protect=choose_protection(one[1][0]),
         learned=choose_learned(given.learned, [method]),
         weight=choose_weight(given.background),
