@@ -172,9 +172,7 @@ class TrunkPass:
     def leave(self, x: Tensor) -> Tensor:
         """End the pass as set: with all tokens restored, as a sparse grid, or as the slots `[B, M, C]`."""
         if self._ending is not None and self._made:
-            settings = self.settings
-            end = Ended(x, self._made[-1], self._history, settings.grid, settings.num_prefix_tokens)
-            x = self._run("unmerging", self._ending.restore, end)
+            x = self._run("unmerging", self._ending.restore, Ended(x, self._made[-1], self._history))
         return self._put_back(x)
 
     def _run(self, part: str, function: Any, *arguments: Any) -> Any:

@@ -6,19 +6,16 @@ import pytest
 import torch
 from toy_vit import SequentialViT, ToyViT
 
-from shared_tmu import METHODS, MergePlan, patch, run_trunk
+from shared_tmu import METHODS, patch, run_trunk
 from shared_tmu.errors import InputError, PatchError
-from shared_tmu.method_parts.restores import RESTORES, Ended
+from shared_tmu.method_parts.restores import RESTORES
 from shared_tmu.programs.flags import choose_restore
 
-GRID = (5, 6)
 MIXING = [name for name, row in METHODS.items() if row.mixes]
 
 
 def run(vit: ToyViT, x: torch.Tensor, restore: str, schedule="5x3", **options):
-    return run_trunk(
-        vit.blocks, x, schedule, restore=restore, num_prefix_tokens=1, grid=(x.shape[1] - 1, 1), **options
-    )
+    return run_trunk(vit.blocks, x, schedule, restore=restore, num_prefix_tokens=1, **options)
 
 
 @pytest.mark.parametrize("restore", [name for name, row in RESTORES.items() if name != "sparse"])
@@ -56,7 +53,7 @@ def test_a_patch_restores_as_the_trunk_does(restore):
     for build in (ToyViT, SequentialViT):
         model = build(depth=3).eval()
         model.load_state_dict(vit.state_dict())
-        with patch(model, "5x3", restore=restore, num_prefix_tokens=1, grid=(30, 1)):
+        with patch(model, "5x3", restore=restore, num_prefix_tokens=1):
             torch.testing.assert_close(model(x), vit.last_norm(full), atol=1e-4, rtol=1e-4)
 
 
@@ -71,24 +68,6 @@ def test_residual_adds_what_the_group_gained():
         members = (route.source_map[0] == slot).nonzero().flatten()
         gained = slots[0, slot] - before[0, members].mean(0)
         torch.testing.assert_close(full[0, token], before[0, token] + gained, atol=1e-5, rtol=1e-5)
-
-
-def test_interpolate_is_the_mean_of_copies_in_a_window():
-    slots = torch.randn(1, 3, 4)
-    route = MergePlan(torch.tensor([[0, 1, 1, 1, 1, 2, 2]]), 3)  # a prefix token, then 2 x 3 patches
-    end = Ended(slots, route, grid=(2, 3), num_prefix_tokens=1)
-    full = RESTORES["interpolate"].restore(end)
-    first, second = slots[0, 1], slots[0, 2]
-    assert torch.equal(full[0, 0], slots[0, 0])
-    torch.testing.assert_close(full[0, 1], (8 * first + second) / 9)
-    torch.testing.assert_close(full[0, 6], (6 * second + 3 * first) / 9)
-
-
-@pytest.mark.parametrize("grid", [None, (4, 4)])
-def test_interpolate_without_the_grid(grid):
-    vit, x = ToyViT(depth=2).eval(), torch.randn(1, 10, 32)
-    with pytest.raises(PatchError, match=r"needs the grid of the 10 patches, but it is .*: pass grid="):
-        run_trunk(vit.blocks, x, "2x2", restore="interpolate", grid=grid)
 
 
 @pytest.mark.parametrize("method", MIXING)
