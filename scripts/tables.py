@@ -120,6 +120,7 @@ TABLES = {
             ("over off, 95 % interval", interval("pa_mpvpe_mm", "{:+.2f}", "minus_off_interval_95")),
             ("jump per pixel (mm)", field("stability_mm", "{:.1f}")),
             ("its 95 % interval", lambda run: "{:.1f} to {:.1f}".format(*run["stability_interval_95"])),
+            ("with held plans (mm)", given("held_mm", "{:.1f}")),
             ("jump per grey level (mm)", field("noise_mm", "{:.2f}")),
         ),
         context=("n", "stability_n", "processor", "versions", "commit"),

@@ -32,7 +32,7 @@ with pathlib.Path(f"results/toy-{name}.jsonl").open("a") as file:
                 line |= {"schedule": schedule, "mask": mask, "method": method, "unmerge": True}
                 line |= {"protect": "first", "checkpoint_sha256": weights, "finished": age, "tokens_kept": 9}
                 line |= {"stability_n": int(given.stability), "stability_mm": 1.0, "n": 7}
-                line |= {"stability_interval_95": [0.5, 1.5], "noise_mm": 0.25}
+                line |= {"stability_interval_95": [0.5, 1.5], "noise_mm": 0.25, "held_mm": 0.5}
                 masked = mask != "none"
                 line |= {"mask_tokens": 4.0 if masked else None, "mask_missing": 0 if masked else None}
                 weight = None if given.background == "first" or not masked else float(given.background)
@@ -90,7 +90,7 @@ def test_stability_with_and_without_masks_and_in_both_ways(toy, monkeypatch):
     masks = ("none", "box", "keypoints")
     assert own == [("off", "tome", "none")] + [("8x16", m, k) for m in ("tome", "quadtree") for k in masks]
     table = update_tables.make_table(update_tables.read_results(toy.lines("stability")))
-    assert "| 8x16 | quadtree | box | 9 | 1.00 | 1.0 | 0.5 to 1.5 | 0.25 |" in table
+    assert "| 8x16 | quadtree | box | 9 | 1.00 | 1.0 | 0.5 to 1.5 | 0.5 | 0.25 |" in table
 
 
 def test_people_have_no_key_points_in_the_detectors_order():

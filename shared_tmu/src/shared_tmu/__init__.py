@@ -5,6 +5,7 @@ C channels, H heads, D channels per head (C = H * D), L layers, V vertices, J jo
 """
 
 from .errors import TMUError
+from .method_parts.held import HeldPlans
 from .methods import METHODS, Method, plan_merge
 from .patching import PatchHandle, patch
 from .plans.ops import merge, unmerge
@@ -14,6 +15,7 @@ from .trunk import run_trunk
 
 __all__ = [
     "METHODS",
+    "HeldPlans",
     "MergePlan",
     "Method",
     "PatchHandle",

@@ -18,6 +18,10 @@ class MethodError(TMUError, ValueError):
     """A merge method does not exist, or a name is used twice."""
 
 
+class HoldError(MethodError):
+    """A method whose plans cannot be held: it does something else than to merge a fixed number of tokens."""
+
+
 class PatchError(TMUError, RuntimeError):
     """A model cannot be patched as asked."""
 

@@ -12,6 +12,7 @@ from .blocks.guard import call_whole
 from .blocks.halves import Block, attention_half, mlp_half
 from .errors import MethodError, PatchError, PlanError
 from .method_parts.controls import front_to_last, last_to_front, turned
+from .method_parts.held import Holding
 from .method_parts.method import Method
 from .method_parts.protection import fit_mask
 from .method_parts.read_masks import ReadMask
@@ -40,6 +41,7 @@ class TrunkPass:
         depth: blocks of the trunk.
         mask: tokens to protect, see `run_trunk`.
         learned: the module of a method that learns.
+        held: plans to use again, see `PatchHandle.holding`.
 
     Raises:
         MethodError: the method learns, but there is no module.
@@ -51,6 +53,7 @@ class TrunkPass:
         depth: int,
         mask: Mask | None = None,
         learned: nn.Module | None = None,
+        held: Holding | None = None,
     ) -> None:
         if settings.method.learn is not None and learned is None:
             raise MethodError(
@@ -60,6 +63,7 @@ class TrunkPass:
         self.settings = settings
         self.depth = depth
         self.learned = learned
+        self.held = held
         self._mask = mask
         self._asked = settings.schedule.per_layer(depth)
         self._counts_sizes = settings.proportional and settings.method.proportional
@@ -125,7 +129,7 @@ class TrunkPass:
         seen = Seen(
             x, self._size, number, self.depth, prefix, self._protected, self._counts_sizes, settings.grid,
             asked if isinstance(asked, tuple) else (), self.learned, self._made[-1] if self._made else None,
-            method.name, method.needs, settings.watch, getattr(block.attn, "scale", None),
+            self.held, method.name, method.needs, settings.watch, getattr(block.attn, "scale", None),
         )  # fmt: skip
         seen.keeps_history = self._ending is not None and self._ending.needs_history
         if r == 0:

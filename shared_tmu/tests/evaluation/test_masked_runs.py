@@ -6,6 +6,7 @@ import torch
 from freihand_folder import write_freihand
 from toy_hand_model import ToyHand, patch, toy_program
 
+from shared_tmu import HeldPlans
 from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.detect import HandBox
 from shared_tmu.errors import InputError
@@ -79,6 +80,23 @@ def test_masks_are_runs_of_their_own_and_say_what_they_did(run, data_dir):
             with handle.masked(WEIGHT * shifted.flatten(1)):
                 moved.append((model(away)["pred_keypoints_3d"] - still).norm(dim=-1).mean())
     assert box["stability_mm"] == pytest.approx(1000 * float(torch.stack(moved).mean()), rel=1e-4)
+
+
+def test_held_plans_are_measured_beside_free_ones(run, data_dir):
+    flags = ("--r", "off,20x2", "--method", "tome,tofu", "--stability", "2")
+    status, (off, tome, tofu), model = run(*flags)
+    assert status == 0
+    assert off["held_mm"] == off["stability_mm"]
+    assert "held_mm" not in tofu  # it does more than merge
+    data = open_dataset("freihand", data_dir, SetOptions(model.config))
+    moved, plans = [], HeldPlans()
+    batch = load_batch(data, range(2), torch.device("cpu"), ())
+    with torch.inference_mode(), patch(model, "20x2") as handle, handle.holding(plans, "ab"):
+        still = model(batch)["pred_keypoints_3d"]
+        for shift in ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)):
+            away = model(load_batch(data, range(2), torch.device("cpu"), (), shift))
+            moved.append((away["pred_keypoints_3d"] - still).norm(dim=-1).mean())
+    assert tome["held_mm"] == pytest.approx(1000 * float(torch.stack(moved).mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("is_normalised", [True, False])

@@ -28,6 +28,7 @@ _UNALIGNED: tuple[Column, ...] = (
     ("too large %", "scale_bias_pct", "+.1f"),
     ("size %", "scale_error_pct", ".1f"),
     ("jump mm", "stability_mm", ".2f"),
+    ("held mm", "held_mm", ".2f"),
     ("noise mm", "noise_mm", ".2f"),
 )
 

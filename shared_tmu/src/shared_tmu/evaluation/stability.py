@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from shared_tmu.datasets import EvalSet
+from shared_tmu.errors import HoldError
 from shared_tmu.evaluation.batches import load_batch
 from shared_tmu.evaluation.masking import key_of, masks_of
 from shared_tmu.evaluation.settings import EvalSettings
+from shared_tmu.method_parts.held import HeldPlans, Holding
 from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.metrics.distances import MM_PER_M
 from shared_tmu.pictures.hand_crops import STD
@@ -34,10 +36,11 @@ def measure_stability(
     """Mean movement of joints, millimetres, unaligned.
 
     Returns:
-        For each run `stability_mm`, when the box moves by one pixel of its picture, `noise_mm`, when each
-        value of the crop stays, rises or falls by one grey level, at random, and `drift_mm`, from the joints
-        of the unpatched model; the 95 % intervals of all over samples, and `stability_n`. Nothing if the
-        settings ask for none.
+        For each run `stability_mm`, when the box moves by one pixel of its picture; `held_mm`, the same with
+        the plans of the crop before (not for methods whose plans cannot be held); `noise_mm`, when each value
+        of the crop stays, rises or falls by one grey level, at random; `drift_mm`, from the joints of the
+        unpatched model; the 95 % intervals of all over samples; and `stability_n`. Nothing if the settings
+        ask for none.
 
     Raises:
         InputError: a picture cannot be read.
@@ -45,6 +48,7 @@ def measure_stability(
     count, names = min(settings.stability, len(data)), masks_of(runs)
     moved: dict[Run, list[Tensor]] = {run: [] for run in runs}
     shaken: dict[Run, list[Tensor]] = {run: [] for run in runs}
+    steady: dict[Run, list[Tensor]] = {run: [] for run in runs}
     drifted: dict[Run, list[Tensor]] = {run: [] for run in runs}
     for start in range(0, count, settings.batch_size):
         rows = range(start, min(start + settings.batch_size, count))
@@ -57,6 +61,8 @@ def measure_stability(
             drifted[run].append((joints - unpatched).norm(dim=-1).mean(dim=1))
             away = [_joints(program, model, run, batch) - joints for batch in shifted]
             moved[run].append(torch.stack(away).norm(dim=-1).mean(dim=(0, 2)))  # [B]
+            if (held := _joints_held(program, model, run, still, shifted)) is not None:
+                steady[run].append((held - joints).norm(dim=-1).mean(dim=(0, 2)))
             shaken[run].append((_joints(program, model, run, noisy) - joints).norm(dim=-1).mean(dim=1))
     if not count:
         return {run: {} for run in runs}
@@ -64,6 +70,7 @@ def measure_stability(
         run: {
             **_summary("stability", moved[run]),
             **_summary("noise", shaken[run]),
+            **(_summary("held", steady[run]) if steady[run] else {}),
             **_summary("drift", drifted[run]),
             "stability_n": count,
         }
@@ -86,9 +93,32 @@ def add_noise(img: Tensor, rows: range, *, is_normalised: bool) -> Tensor:
     return img + (torch.stack(signs) * level).to(img)
 
 
-def _joints(program: ModelProgram, model: nn.Module, run: Run, batch: dict[str, Tensor]) -> Tensor:
-    with run.applied(program, model, batch.get(key_of(run.mask))):
+def _joints(
+    program: ModelProgram,
+    model: nn.Module,
+    run: Run,
+    batch: dict[str, Tensor],
+    held: Holding | None = None,
+) -> Tensor:
+    with run.applied(program, model, batch.get(key_of(run.mask)), held):
         return program.estimates.joints(model(batch)).float()
+
+
+def _joints_held(
+    program: ModelProgram,
+    model: nn.Module,
+    run: Run,
+    still: dict[str, Tensor],
+    shifted: Sequence[dict[str, Tensor]],
+) -> Tensor | None:
+    """Joints of shifted crops with the plans of the still ones, `[4, B, J, 3]`; None if they cannot be
+    held."""
+    held = Holding(HeldPlans(), range(len(still["img"])))
+    try:
+        _joints(program, model, run, still, held)
+    except HoldError:
+        return None
+    return torch.stack([_joints(program, model, run, batch, held) for batch in shifted])
 
 
 def _summary(name: str, parts: Sequence[Tensor]) -> dict[str, Any]:

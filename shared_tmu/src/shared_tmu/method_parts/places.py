@@ -46,13 +46,20 @@ def _attend(block: Block, seen: Seen) -> Tensor:
     return seen.tokens + halves.attention_branch(block, heads)
 
 
+def decide(seen: Seen, plan: Plan, r: int) -> Reduction | None:
+    """Call a planning function, or use the plans that are held for these images."""
+    if seen.held is None:
+        return seen.run("matching", plan, seen, r)  # type: ignore[no-any-return]
+    return seen.run("matching", seen.held.decide, seen, plan, r)  # type: ignore[no-any-return]
+
+
 def compress(seen: Seen, plan: Plan, r: int, carry: Needs = Needs.NOTHING) -> Reduction | None:
     """Call a planning function, and apply the reduction that it returns.
 
     A step may do this several times, for instance prune and then merge. `carry` lists the inputs of attention
     that the next plan reads: they are reduced like the tokens; all others are dropped, see `Seen.accept`.
     """
-    reduction: Reduction | None = seen.run("matching", plan, seen, r)
+    reduction = decide(seen, plan, r)
     if reduction is not None:
         seen.accept(reduction, carry)
     return reduction
@@ -255,7 +262,7 @@ class Around(Place):
         norm: Callable[[Tensor], Tensor],
         branch: Callable[[Block, Tensor], Tensor],
     ) -> None:
-        reduction: Reduction | None = seen.run("matching", self.plan, seen, r)
+        reduction = decide(seen, self.plan, r)
         normed = norm(seen.tokens)
         if reduction is None:
             seen.tokens = seen.tokens + seen.run(self.part, branch, block, normed)

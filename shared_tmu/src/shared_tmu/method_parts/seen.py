@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import MethodError
 from ..plans.plan import MergePlan
 from .attention_rows import mean_keys, mean_rows
+from .held import Holding
 from .protection import to_flags
 from .reductions import Applied, Reduction, Route, require_reduction
 
@@ -78,6 +79,7 @@ class Seen:
         thresholds: numbers for this block, for schedules of thresholds.
         learned: the method's own module, for one that learns; `read_learned` gives it with its type.
         route: route from the first tokens of the trunk to these; None before the first reduction.
+        held: plans to use again; None for none.
     """
 
     tokens: Tensor
@@ -91,6 +93,7 @@ class Seen:
     thresholds: tuple[float, ...] = ()
     learned: nn.Module | None = None
     route: Route | None = None
+    held: Holding | None = None
     method: str = "this method"
     needs: Needs = Needs.NOTHING
     watch: Watch | None = None

@@ -7,7 +7,7 @@ merging when it is called or iterated. Nothing else changes: embedding, final no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import nn
 
 from ..blocks.verification import BlockCheck, takes_more_than_tokens
 from ..errors import PatchError
+from ..method_parts.held import HeldPlans, Holding
 from ..method_parts.learned import load_learned, make_learned, save_learned
 from ..method_parts.read_masks import ReadMask
 from ..method_parts.reductions import Route
@@ -152,11 +153,7 @@ class PatchHandle:
 
     @property
     def plans(self) -> tuple[Route, ...]:
-        """One plan per block that merged in the last forward, each from the first tokens on.
-
-        Raises:
-            PatchError: patched without `record=True`.
-        """
+        """One plan per block that merged in the last forward, each from the first tokens on; see `plan`."""
         plans = self._recorded() or ()
         return plans if any(p.num_slots < p.num_tokens for p in plans) else ()
 
@@ -170,6 +167,18 @@ class PatchHandle:
             mask: `[B, N]` bool, or `[B, N - T]` of the tokens after the prefix, see `run_trunk`.
         """
         return self._trunk.masked(mask)
+
+    def holding(self, plans: HeldPlans, names: Sequence[Hashable | None]) -> AbstractContextManager[None]:
+        """Merge the tokens that earlier passes merged, in every forward of this thread in the `with` block.
+
+        Args:
+            plans: what merged under each name; new names are added.
+            names: one per image of the batch, such as numbers of tracks; None for an image on its own.
+
+        Raises:
+            PatchError: the plans were made with another schedule or method.
+        """
+        return self._trunk.holding(Holding(plans, tuple(names)))
 
     @property
     def learned(self) -> nn.Module | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,11 +16,13 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ..blocks.guard import guard_blocks
 from ..blocks.verification import BlockCheck
 from ..errors import PatchError
+from ..method_parts.held import Holding
 from ..method_parts.reductions import Route
 from ..plans.plan import MergePlan
 from ..trunk import Mask, TrunkPass, TrunkSettings
 
 _masks: ContextVar[tuple[tuple[Trunk, Mask], ...]] = ContextVar("masks of trunks", default=())
+_holdings: ContextVar[tuple[tuple[Trunk, Holding], ...]] = ContextVar("held plans of trunks", default=())
 
 
 class Trunk:
@@ -33,6 +36,7 @@ class Trunk:
         is_active: False after the patch has been removed.
         mask: tokens to protect in every forward, see `run_trunk`.
         has_masks: whether `masked` has ever been used.
+        has_holdings: whether `holding` has ever been used.
         learned: the module of a method that learns. It is not a submodule of the model, so the model's
             state-dict keys do not change.
         is_traced: whether torch.compile has traced a pass.
@@ -50,6 +54,7 @@ class Trunk:
         self.settings = settings
         self.mask = mask
         self.has_masks = False
+        self.has_holdings = False
         self.learned = learned
         self.depth = depth
         self.record = record
@@ -111,6 +116,42 @@ class Trunk:
             )
         return self.mask
 
+    @contextmanager
+    def holding(self, held: Holding) -> Iterator[None]:
+        """Use held plans in every forward of this thread (or async task) inside the `with` block.
+
+        Raises:
+            PatchError: the plans were made with other settings.
+        """
+        held.plans.claim(replace(self.settings, watch=None))
+        self.has_holdings = True
+        token = _holdings.set((*_holdings.get(), (self, held)))
+        try:
+            yield
+        finally:
+            _holdings.reset(token)
+
+    def find_held(self) -> Holding | None:
+        """The held plans for the pass that begins now.
+
+        Raises:
+            PatchError: the model is compiled, or a forward is recomputed for its gradients.
+        """
+        if not self.has_holdings:
+            return None
+        found = next((held for trunk, held in reversed(_holdings.get()) if trunk is self), None)
+        if found is not None and torch.compiler.is_compiling():
+            raise PatchError(
+                "handle.holding(...) decides by the names of images, which torch.compile would store in its "
+                "graph: run the model without torch.compile."
+            )
+        if found is None and is_in_backward():
+            raise PatchError(
+                "a forward pass inside handle.holding(...) may be computed again in the backward pass, where "
+                "its plans are unknown: use gradient checkpointing for single blocks."
+            )
+        return found
+
     def verify(self, number: int, block: nn.Module) -> None:
         """Check that a block is unchanged, or still computes the same.
 
@@ -122,7 +163,7 @@ class Trunk:
 
     def begin(self) -> TrunkPass:
         """A new pass."""
-        return TrunkPass(self.settings, self.depth, self.find_mask(), self.learned)
+        return TrunkPass(self.settings, self.depth, self.find_mask(), self.learned, self.find_held())
 
     def begins(self, number: int) -> bool:
         """Whether nothing merges before that block."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from shared_tmu.errors import InputError
 from shared_tmu.layers import BlocksOf, LayerRecipe, shortened
 from shared_tmu.masks import NO_MASK, MaskChoice, TokenProbe, find_masks
+from shared_tmu.method_parts.held import Holding
 from shared_tmu.method_parts.protection import WEIGHT, weigh
 from shared_tmu.method_parts.read_masks import GivenOrRead, ReadMask, Weighed
 from shared_tmu.method_parts.restores import COPY
@@ -31,6 +32,13 @@ class LoadModel(Protocol):
         self, checkpoint: Path | None, body_path: Path | None = None, config_path: Path | None = None, /
     ) -> nn.Module:
         """Load a model; see `ModelFormat.load`."""
+
+
+class Enter(Protocol):
+    """Prepares a patched model for a batch."""
+
+    def __call__(self, pixels: Tensor | None, held: Holding | None = None) -> AbstractContextManager[None]:
+        """To be entered around the call of the model; see `Run.applied`."""
 
 
 class PatchModel(Protocol):
@@ -211,7 +219,11 @@ class Run:
 
     @contextmanager
     def applied(
-        self, program: ModelProgram, model: nn.Module, pixels: Tensor | None = None
+        self,
+        program: ModelProgram,
+        model: nn.Module,
+        pixels: Tensor | None = None,
+        held: Holding | None = None,
     ) -> Iterator[None]:
         """Like `patched`, with the layers of this run; `off` does not patch: it is the baseline itself.
 
@@ -220,25 +232,24 @@ class Run:
             model: the model to run.
             pixels: pixels of this batch's crops that show their subjects, `[B, H, W]` bool; None for no
                 masks.
+            held: plans to use again, one name per crop; None for none.
         """
-        with self.opened(program, model) as masked_with, masked_with(pixels):
+        with self.opened(program, model) as masked_with, masked_with(pixels, held):
             yield
 
     @contextmanager
-    def opened(
-        self, program: ModelProgram, model: nn.Module
-    ) -> Iterator[Callable[[Tensor | None], AbstractContextManager[None]]]:
+    def opened(self, program: ModelProgram, model: nn.Module) -> Iterator[Enter]:
         """As `applied`, for several batches: a patch checks all blocks, so it is made once.
 
         Yields:
-            From the `pixels` of a batch to what is to be entered around its call.
+            From the `pixels` and held plans of a batch to what is to be entered around its call.
         """
         with self.shortened(program, model):
             if self.schedule.is_off:
-                yield lambda pixels: nullcontext()
+                yield lambda pixels, held=None: nullcontext()
                 return
             with self.patched(program, model) as handle:
-                yield lambda pixels: masked(handle, program, model, pixels, self.weight)
+                yield lambda pixels, held=None: masked(handle, program, model, pixels, self.weight, held)
 
 
 def batch_mask(
@@ -266,16 +277,22 @@ def batch_mask(
     return weigh(covered, weight) if read is None else Weighed(GivenOrRead(covered, read.mask), weight)
 
 
+@contextmanager
 def masked(
     handle: PatchHandle,
     program: ModelProgram,
     model: nn.Module,
     pixels: Tensor | None,
     weight: float | None = WEIGHT,
-) -> AbstractContextManager[None]:
-    """Apply the `batch_mask` of these pixels."""
+    held: Holding | None = None,
+) -> Iterator[None]:
+    """Apply the `batch_mask` of these pixels, and the held plans of these crops."""
     mask = batch_mask(handle, program, model, pixels, weight)
-    return nullcontext() if mask is None else handle.masked(mask)
+    with (
+        nullcontext() if mask is None else handle.masked(mask),
+        nullcontext() if held is None else handle.holding(held.plans, held.names),
+    ):
+        yield
 
 
 BASELINE = Run(Schedule.parse("off"), "tome", unmerge=True)
