@@ -128,11 +128,12 @@ class Batcher:
     Args:
         batch_size: crops per batch.
         keep_crops: also keep the crops' pixels in the images' jobs, so that they can be drawn.
+        large_alone: no batch holds crops of a large image and of others.
     """
 
-    def __init__(self, batch_size: int, keep_crops: bool = False) -> None:
+    def __init__(self, batch_size: int, keep_crops: bool = False, large_alone: bool = True) -> None:
         self.batch_size = batch_size
-        self.keep_crops = keep_crops
+        self.keep_crops, self.large_alone = keep_crops, large_alone
         self._waiting: deque[_Place] = deque()
         self._empty = 0  # of those
 
@@ -140,19 +141,21 @@ class Batcher:
         """Add an image that has crops; returns the batches that are due."""
         pixels = job.size_px[0] * job.size_px[1]
         masks = job.masks or [None] * len(job.crops)
-        for index, (crop, mask) in enumerate(zip(job.crops, masks, strict=True)):
-            is_last = index == len(job.crops) - 1
-            self._waiting.append(_Place(job, crop, pixels if is_last else 0, mask))
+        last = len(job.crops) - 1
+        places = [
+            _Place(job, crop, pixels if index == last else 0, mask)
+            for index, (crop, mask) in enumerate(zip(job.crops, masks, strict=True))
+        ]
         if not self.keep_crops:
             nothing = np.zeros((3, 0, 0), np.float32)
             job.crops = [replace(crop, img=nothing) for crop in job.crops]
-        yield from self._what_is_due()
+        yield from self._put(places, pixels)
 
     def add_finished(self, count: int, pixels: int) -> Iterator[Batch | Job]:
         """Add an image that was done before, as `count` gaps."""
         last = count - 1
-        self._waiting.extend(_Place(None, None, pixels if index == last else 0) for index in range(count))
-        yield from self._what_is_due()
+        places = [_Place(None, None, pixels if index == last else 0) for index in range(count)]
+        yield from self._put(places, pixels)
 
     def add_empty(self, job: Job) -> Iterator[Batch | Job]:
         """Add an image without crops that keeps its place in the order: it is returned after all images
@@ -166,6 +169,16 @@ class Batcher:
         """The batches that are left."""
         if self._waiting:
             yield from self._take(self._crops)
+
+    def _put(self, places: Sequence[_Place], pixels: int) -> Iterator[Batch | Job]:
+        """Add the places of an image of so many pixels; returns the batches that are due."""
+        is_alone = self.large_alone and pixels > LARGE_PIXELS
+        if is_alone:
+            yield from self.finish()
+        self._waiting.extend(places)
+        yield from self._what_is_due()
+        if is_alone:
+            yield from self.finish()
 
     @property
     def _crops(self) -> int:

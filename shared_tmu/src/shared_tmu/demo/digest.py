@@ -16,6 +16,7 @@ from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.detect.segmenter import finder
 from shared_tmu.programs.identity import digest_of, file_sha256, weights_sha256
+from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.schedule import Schedule
 
 PLACES = ("img_folder", "video", "out_folder", "file_type")
@@ -46,6 +47,11 @@ def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
         "detector": detector,
         "rescale_factor": options.rescale_factor,
     }
+
+
+def facts_of_run(program: ModelProgram, options: DemoOptions, detector: str) -> dict[str, Any]:
+    """What the `.json` of every image of a run begins with, after the image's name."""
+    return {"format": "tmu-demo-1", "model": program.name, **facts_of(options, detector)}
 
 
 def options_digest(options: DemoOptions, detector: Detector, model: nn.Module) -> str:

@@ -6,12 +6,18 @@ glTF and most viewers expect), the camera at the origin; faces counter-clockwise
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from trimesh import Trimesh
+
+TO_VIEWER = (1.0, -1.0, -1.0)
+"""Turns the camera frame by 180 degrees about x: the frame of mesh files."""
 
 
 def mesh_files(
@@ -32,20 +38,27 @@ def mesh_files(
     Raises:
         MissingDependencyError: trimesh is not installed.
     """
-    try:
-        from trimesh import Trimesh
-    except ImportError as error:
-        raise MissingDependencyError(
-            "--save_mesh was asked for, but trimesh is not installed: pip install 'shared_tmu[demo]'"
-        ) from error
-    mesh = Trimesh(
-        np.asarray(vertices_camera_m, np.float64) * [1.0, -1.0, -1.0],
-        np.asarray(faces),
-        vertex_colors=[*(round(255 * part) for part in rgb), 255],
-        process=False,
-    )
+    mesh = to_trimesh(np.asarray(vertices_camera_m, np.float64) * TO_VIEWER, faces, rgb)
     text: Any = mesh.export(
         file_type="obj", include_normals=False, header="metres, x right, y up, z to viewer"
     )
     binary: Any = mesh.export(file_type="glb")
     return {"obj": text.encode(), "glb": bytes(binary)}
+
+
+def to_trimesh(
+    vertices: NDArray[np.floating[Any]], faces: NDArray[np.integer[Any]], rgb: tuple[float, float, float]
+) -> Trimesh:
+    """A mesh of one colour as trimesh's, with vertices and faces in the same order.
+
+    Raises:
+        MissingDependencyError: trimesh is not installed.
+    """
+    try:
+        from trimesh import Trimesh
+    except ImportError as error:
+        raise MissingDependencyError(
+            "a mesh was asked for, but trimesh is not installed: pip install 'shared_tmu[demo]'"
+        ) from error
+    colour = [*(round(255 * part) for part in rgb), 255]
+    return Trimesh(np.asarray(vertices, np.float64), np.asarray(faces), vertex_colors=colour, process=False)

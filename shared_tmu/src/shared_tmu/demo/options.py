@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -126,7 +127,15 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
         TMUError: a value is invalid.
         SystemExit: `--help`, an unknown flag, or a value of the wrong type.
     """
-    given = vars(build_parser(program).parse_args(arguments))
+    return make_options(program, vars(build_parser(program).parse_args(arguments)))
+
+
+def make_options(program: ModelProgram, given: dict[str, Any]) -> DemoOptions:
+    """Check the values that a parser has read, and that they fit each other; `given` is used up.
+
+    Raises:
+        TMUError: a value is invalid.
+    """
     flags = {"body_path": program.estimates.body_flag}
     require_places({flags.get(name, f"--{name}"): value for name, value in given.items()})
     run, budget = read_merging(program, given)
@@ -152,11 +161,13 @@ def parse_options(program: ModelProgram, arguments: Sequence[str] | None = None)
     )
 
 
-def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
+def build_parser(
+    program: ModelProgram, kind: type[argparse.ArgumentParser] = argparse.ArgumentParser
+) -> argparse.ArgumentParser:
     """The parser of `parse_options`; its help shows the defaults."""
     subject = demo_subject(program.estimates)
     many = subject.many
-    parser = argparse.ArgumentParser(
+    parser = kind(
         description=f"Meshes of all {many} in a folder of pictures, by {program.name} with token merging: "
         f"finds the {many}, predicts them in batches, and saves pictures, meshes and parameters for each "
         "image.",

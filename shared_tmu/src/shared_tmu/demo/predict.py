@@ -137,7 +137,7 @@ class Predictor:
             there = [row for row, image in enumerate(images) if image is not None][:_COMPARED]
             self._convert(pixels[there], None if shown is None else shown[there])
             handle = self._patched(how)
-            output, seconds = self._timed(pixels, handle, shown)
+            output, seconds = self._timed(pixels, handle, shown, how)
             groups = _groups(handle) if handle is not None and self.record else None
             kept = self.subject.arrays(output).items()
             arrays = {name: np.asarray(values.float().cpu().numpy()) for name, values in kept}
@@ -226,14 +226,14 @@ class Predictor:
         return output
 
     def _timed(
-        self, pixels: Tensor, handle: PatchHandle | None, shown: Tensor | None
+        self, pixels: Tensor, handle: PatchHandle | None, shown: Tensor | None, run: Run
     ) -> tuple[Output, float]:
         synchronize(self.device)
         started = time.perf_counter()
         if handle is None:
             output = self.forward(pixels)
         else:
-            with masked(handle, self.program, self.model, shown, self.run.weight):
+            with masked(handle, self.program, self.model, shown, run.weight):
                 output = self.forward(pixels)
         synchronize(self.device)
         return output, time.perf_counter() - started

@@ -8,19 +8,19 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 from shared_tmu.demo import batching
 from shared_tmu.demo.batching import Batch, Batcher, Job
 from shared_tmu.demo.channels import Channel, ChannelClosedError, PixelBudget
-from shared_tmu.demo.masking import Masker
+from shared_tmu.demo.cutting import Cutter
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.read_ahead import Loaded
 from shared_tmu.demo.report import Report
 from shared_tmu.demo.sources import ImageSource
 from shared_tmu.demo.subjects import DemoSubject
-from shared_tmu.detect import Detection, Detector
+from shared_tmu.detect import Detector
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.pictures.listing import Source
 
@@ -72,8 +72,11 @@ class Feeder:
         self.subject, self.input_size, self.kept = subject, input_size, kept
         self.progress, self.report, self.machine = progress, report, machine
         self.budget = PixelBudget(batching.MAX_WAITING_PIXELS)
-        self._masker = Masker(options.run.masks, subject)
-        self._batcher = Batcher(options.batch_size, keep_crops=options.tokens)
+        assert options.rescale_factor is not None, "the model gives it"
+        self._cutter = Cutter(
+            subject, options.rescale_factor, input_size, options.run.masks, options.draws_on_photographs
+        )
+        self._batcher = Batcher(options.batch_size, options.tokens, large_alone=not source.keeps_order)
         self._ready: Channel[Batch | Job] = Channel(BATCHES_AHEAD)
         self._thread = threading.Thread(target=self._work, name="feed", daemon=True)
 
@@ -127,11 +130,7 @@ class Feeder:
         note = self.kept(source, loaded.digest) if loaded.is_finished else None
         if note is not None:
             self.progress.skip(source, note.problems, kept=note)
-            if note.pixels > batching.LARGE_PIXELS:  # as in the thread that reads
-                yield from self._batcher.finish()
             yield from self._batcher.add_finished(note.found, note.pixels)
-            if note.pixels > batching.LARGE_PIXELS:
-                yield from self._batcher.finish()
             return
         if loaded.picture is None:
             self.progress.skip(source, (loaded.problem,))
@@ -148,8 +147,6 @@ class Feeder:
             yield from self._batcher.finish()  # the frame before has to be predicted first
         if job.crops:
             yield from self._batcher.add(job)
-            if not self.source.keeps_order and loaded.pixels > batching.LARGE_PIXELS:
-                yield from self._batcher.finish()
         elif self.source.keeps_order:
             yield from self._batcher.add_empty(job)
         else:
@@ -164,7 +161,7 @@ class Feeder:
                 with self.report.timed("detect"):
                     detection = self.detector.detect(picture.bgr, source.name)
                 with self.report.timed("crop"):
-                    job = self._cut(loaded, detection)
+                    job = self._cutter.cut(source, loaded.digest, picture, detection)
         except InputError as error:
             self.progress.skip(source, (str(error),))
             return None
@@ -184,22 +181,3 @@ class Feeder:
                 "%s: no %s found (%d x %d pixels, %s).", source.name, what, width, height, self.detector.name
             )
         return job
-
-    def _cut(self, loaded: Loaded, detection: Detection[Any]) -> Job:
-        """Crop what was found; a box that cannot be cropped is left out and reported."""
-        assert loaded.picture is not None
-        image = loaded.picture.bgr
-        boxes, crops, masks, problems = [], [], [], list(detection.problems)
-        scale = self.options.rescale_factor
-        assert scale is not None, "the model gives it"
-        for box in detection.boxes:
-            try:
-                crop = self.subject.crop(image, box, scale, self.input_size)
-                masks.append(self._masker.of(box, crop))
-                crops.append(crop)
-                boxes.append(box)
-            except InputError as error:
-                problems.append(str(error))
-        kept = image if self.options.draws_on_photographs else None
-        usable = Detection(tuple(boxes), tuple(problems))
-        return Job(loaded.source, loaded.digest, loaded.picture.size_px, kept, usable, crops, masks)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 
 from shared_tmu.demo.clip_sink import ClipSink
 from shared_tmu.demo.digest import options_digest
@@ -12,7 +11,7 @@ from shared_tmu.demo.drawing import Finisher, choose_processes
 from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.options import DemoOptions, parse_options
 from shared_tmu.demo.predict import Predictor
-from shared_tmu.demo.searching import find_demo_run
+from shared_tmu.demo.searching import load_for
 from shared_tmu.demo.session import Session
 from shared_tmu.demo.sinks import FileSink, ImageSink
 from shared_tmu.demo.sources import PictureSource, VideoSource, open_pictures, open_video
@@ -67,13 +66,7 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
     ):
         earlier = folder.count_earlier(source.keys)
         detector = subject.make_detector(subject.detector_name(options), options, str(options.device))
-        model = program.load_model(options.checkpoint, options.body_path, options.config_path).eval()
-        if options.rescale_factor is None:
-            options = replace(options, rescale_factor=subject.scale_of(model))
-        options = find_demo_run(program, model, options)
-        # an unsuitable schedule raises its error before any work
-        with options.run.shortened(program, model):
-            options.run.check(program, model)
+        model, options = load_for(program, options)
         folder.options = options_digest(options, detector, model)
         sink = _sink(source, folder, options, earlier)
         if (note := sink.all_kept()) is not None:

@@ -10,16 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.demo.batching import Job
+from shared_tmu.demo.estimated import Estimated, facts_of_image, require_finite
 from shared_tmu.demo.meshes import mesh_files
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.subjects import HANDS, DemoSubject
 from shared_tmu.demo.tokens import draw_stages
-from shared_tmu.errors import InputError
-from shared_tmu.masks import NO_MASK
 from shared_tmu.pictures.hand_crops import hand_crop
 from shared_tmu.pictures.overlays import Mesh, View, draw_meshes, draw_side_view
 from shared_tmu.pictures.panels import denormalise, encode, side_by_side, with_caption
-from shared_tmu.programs.tables import ImageCamera, Record, to_npz
 
 CROP_PICTURE_PX = 384
 """Side of the pictures of one hand or person, pixels."""
@@ -60,16 +58,8 @@ class ImageFiles:
     def __init__(self, job: Job, drawer: Drawer) -> None:
         self.job, self.drawer, self.options = job, drawer, drawer.options
         self.subject = drawer.subject
-        self.camera = ImageCamera.of_image(*job.size_px, self.options.focal_px)
-        self.view = View(
-            self.camera.focal_px, self.camera.principal_point_px, self.camera.width, self.camera.height
-        )
-        self.records = [
-            self.subject.record(prediction.output, box, crop, self.camera)
-            for prediction, box, crop in zip(job.predictions, job.detection.boxes, job.crops, strict=True)
-        ]
-        for index, record in enumerate(self.records):
-            self._require_finite(index, record)
+        self.estimated = Estimated.of(job, self.subject, drawer.faces, self.options.focal_px)
+        self.records, self.view = self.estimated.records, self.estimated.view
 
     def all_files(self) -> dict[str, bytes]:
         key = self.job.source.key
@@ -79,17 +69,9 @@ class ImageFiles:
         if self.options.overlays and self.options.full_frame and self.records:
             files[f"{key}_all.jpg"] = encode(self.full_frame(), ".jpg")
         if self.options.save_params:
-            arrays = self.subject.image_arrays(self.records, self.camera, self.drawer.faces)
-            files[f"{key}.npz"] = to_npz(arrays)
-            masks = [NO_MASK if mask is None else mask.source for mask in self.job.masks]
-            files[f"{key}.json"] = self.subject.table.to_json(
-                arrays, {"image": self.job.source.name, **self.drawer.facts, "masks": masks}
-            )
+            told = facts_of_image(self.job, self.drawer.facts)
+            files |= {f"{key}.{suffix}": data for suffix, data in self.estimated.parameters(told).items()}
         return files
-
-    def mesh(self, record: Record) -> Mesh:
-        """A hand or person in the camera frame, with outward faces."""
-        return self.subject.mesh(record, self.drawer.faces)
 
     def close_up(self, index: int) -> tuple[NDArray[np.uint8], View]:
         """The picture around one hand or person `[S, S, 3]`, not mirrored, and the image's camera for it."""
@@ -101,7 +83,7 @@ class ImageFiles:
         return picture, self.view.zoom(centre, side, CROP_PICTURE_PX)
 
     def _item_files(self, index: int) -> dict[str, bytes]:
-        mesh = self.mesh(self.records[index])
+        mesh = self.estimated.meshes[index]
         files: dict[str, bytes] = {}
         if self.options.overlays:
             files[".png"] = encode(self._overlay(index, mesh), ".png")
@@ -127,18 +109,20 @@ class ImageFiles:
     def _comparison(self, index: int) -> NDArray[np.uint8]:
         """The photograph and the mesh for each merging setting, captioned with their times."""
         job = self.job
+        camera = self.estimated.camera
         photograph, view = self.close_up(index)
         panels = [with_caption(photograph, job.source.name)]
         for caption, output in job.predictions[index].others.items():
-            record = self.subject.record(output, job.detection.boxes[index], job.crops[index], self.camera)
-            self._require_finite(index, record, f" with {caption.partition(':')[0]}")
-            panels.append(with_caption(draw_meshes(photograph, [self.mesh(record)], view), caption))
+            record = self.subject.record(output, job.detection.boxes[index], job.crops[index], camera)
+            whose = f"{self.subject.one} {index} of {job.source.name} with {caption.partition(':')[0]}"
+            require_finite(record, whose)
+            panels.append(with_caption(draw_meshes(photograph, [self.estimated.mesh(record)], view), caption))
         return side_by_side(panels)
 
     def full_frame(self) -> NDArray[np.uint8]:
         """The image with all meshes over it."""
         assert self.job.image is not None
-        drawn = draw_meshes(self.job.image, [self.mesh(record) for record in self.records], self.view)
+        drawn = draw_meshes(self.job.image, self.estimated.meshes, self.view)
         longest = max(drawn.shape[:2])
         if longest <= JPEG_LIMIT_PX:
             return drawn
@@ -147,14 +131,6 @@ class ImageFiles:
         factor = JPEG_LIMIT_PX / longest
         smaller = cv2.resize(drawn, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         return np.asarray(smaller, np.uint8)
-
-    def _require_finite(self, index: int, record: Record, how: str = "") -> None:
-        bad = [name for name, value in record.values.items() if not np.isfinite(value).all()]
-        if bad:
-            raise InputError(
-                f"the model gave numbers that are not finite for {self.subject.one} {index} of "
-                f"{self.job.source.name}{how} ({', '.join(bad)}): try --dtype float32, or another checkpoint."
-            )
 
 
 def crop_picture(

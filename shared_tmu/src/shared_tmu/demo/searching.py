@@ -1,4 +1,4 @@
-"""The search for `--r auto` in the demo."""
+"""Loads the model of the demo, and searches its setting for `--r auto`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from shared_tmu.demo.options import DemoOptions
+from shared_tmu.demo.subjects import demo_subject
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.budget.auto import AutoSettings, ModelIdentity, find_run
 from shared_tmu.evaluation.recipes import trunk_sha256
@@ -17,6 +18,26 @@ from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.runtime.packing import PackHandle, pack_if_possible
 from shared_tmu.runtime.precision import name_of
 from shared_tmu.schedule import Schedule
+
+
+def load_for(program: ModelProgram, options: DemoOptions) -> tuple[nn.Module, DemoOptions]:
+    """Load the model that options ask for, and complete the options from it.
+
+    Returns:
+        The model, in eval mode, on the CPU, in float32; and the options with a scale of the crops and, if a
+        search was asked for, with the run that it found.
+
+    Raises:
+        TMUError: the model cannot be loaded, a search failed, or merging does not fit the model.
+    """
+    model = program.load_model(options.checkpoint, options.body_path, options.config_path).eval()
+    if options.rescale_factor is None:
+        options = replace(options, rescale_factor=demo_subject(program.estimates).scale_of(model))
+    options = find_demo_run(program, model, options)
+    # an unsuitable schedule raises its error before any work
+    with options.run.shortened(program, model):
+        options.run.check(program, model)
+    return model, options
 
 
 def find_demo_run(program: ModelProgram, model: nn.Module, options: DemoOptions) -> DemoOptions:

@@ -16,7 +16,7 @@ from typing import Any
 
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.compare import Comparer
-from shared_tmu.demo.digest import facts_of
+from shared_tmu.demo.digest import facts_of_run
 from shared_tmu.demo.draw_worker import Drawn
 from shared_tmu.demo.drawing import Finisher
 from shared_tmu.demo.ledger import ResultError
@@ -126,8 +126,7 @@ class Stages:
 
     def _drawer(self) -> Drawer:
         subject, program, model = self.subject, self.predictor.program, self.predictor.model
-        facts = {"format": "tmu-demo-1", "model": program.name}
-        facts |= facts_of(self.options, self.detector.name)
+        facts = facts_of_run(program, self.options, self.detector.name)
         return Drawer(
             self.options, program.estimates.faces(model), facts, program.estimates.grid(model), subject
         )
