@@ -1,5 +1,6 @@
 """A folder's `demo.py` end to end: a tiny model of random weights, pictures made here, boxes in a file."""
 
+import importlib
 import json
 import os
 import signal
@@ -99,6 +100,27 @@ class DemoSuite:
         assert f"{172 + self.folder.prefix} of {192 + self.folder.prefix}" in text
         assert "merge-only 5x4" in text
         assert text.strip().endswith(str(out))
+
+    def test_the_python_call_gives_what_it_saves(self, tmp_path: Path, given: dict[str, Any]) -> None:
+        out, package = tmp_path / "out", importlib.import_module(self.folder.package)
+        assert self.run(given, out, "--no-overlays") == 0
+        names, entries = sorted(BOXES), self.folder.boxes(BOXES)
+        boxes = [[entry["box_xyxy"] for entry in entries[name]] for name in names]
+        has_sides = "is_right" in entries[names[0]][0]
+        sides = [[entry["is_right"] for entry in entries[name]] for name in names] if has_sides else None
+        model = package.load(given["--r"], device="cpu", checkpoint=given["--checkpoint"], batch_size=2)
+        results = model.predict([given["--img_folder"] / name for name in names], boxes, sides)
+        for name, result in zip(names, results, strict=True):
+            with np.load(out / name.replace("png", "npz")) as saved:
+                assert list(saved) == list(result.to_dict())
+                assert all(np.array_equal(saved[key], values) for key, values in result.to_dict().items())
+
+    def test_the_command_of_the_package_runs_it(
+        self, tmp_path: Path, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "argv", ["tmu", "demo", *self.line(given, tmp_path, "--no-overlays")])
+        assert importlib.import_module(f"{self.folder.package}.__main__").run() == 0
+        assert len(list(tmp_path.glob("*.npz"))) == len(BOXES)
 
     def test_killed_and_resumed_gives_the_files_of_one_clean_run(
         self, tmp_path: Path, given: dict[str, Any]

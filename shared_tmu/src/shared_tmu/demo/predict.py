@@ -157,6 +157,17 @@ class Predictor:
             for row in range(len(images))
         ]
 
+    def check(self, run: Run) -> None:
+        """See that a merging setting fits the model.
+
+        Raises:
+            TMUError: it does not.
+        """
+        if run != self._patched_for:
+            self.unpatch()
+            with run.shortened(self.program, self.model):
+                run.check(self.program, self.model)
+
     def release(self) -> None:
         """Remove the patch and the packed weights from the model."""
         self.unpatch()

@@ -21,7 +21,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -72,17 +73,11 @@ class BoxesDetector:
         """The boxes listed under `image_name` (or under its file name alone), each checked against the
         image.
         """
-        name = self._entry_name(image_name)
-        self._warn_of_percent(*image_bgr.shape[1::-1])
-        boxes: list[HandBox | PersonBox] = []
-        problems: list[str] = []
-        height, width = image_bgr.shape[:2]
-        for index, entry in enumerate(self.entries.get(name, [])):
-            try:
-                boxes.append((_parse_person if self.of_people else _parse_hand)(entry, width, height))
-            except InputError as error:
-                problems.append(f"box {index} of the boxes file: {error}")
-        return Detection(tuple(boxes), tuple(problems))
+        name, (height, width) = self._entry_name(image_name), image_bgr.shape[:2]
+        self._warn_of_percent(width, height)
+        found = read_entries(self.entries.get(name, []), (width, height), of_people=self.of_people)
+        problems = (f"box {index} of the boxes file: {problem}" for index, problem in found.problems.items())
+        return Detection(found.boxes, tuple(problems))
 
     def unused(self, image_names: Iterable[str]) -> list[str]:
         """Names in the file that do not belong to any image."""
@@ -105,6 +100,31 @@ class BoxesDetector:
         if frame.isdecimal():  # frame 12 of clip.mp4 is clip.mp4:12
             names.append(clip)
         return next((name for name in names if name in self.entries), names[1])
+
+
+@dataclass(frozen=True)
+class ReadBoxes:
+    """The boxes of one image as a user gave them.
+
+    Attributes:
+        boxes: those that can be used.
+        problems: by number, why the others cannot.
+    """
+
+    boxes: tuple[HandBox | PersonBox, ...]
+    problems: Mapping[int, str]
+
+
+def read_entries(entries: Sequence[Any], size_px: tuple[int, int], *, of_people: bool) -> ReadBoxes:
+    """Check the entries of one image of this width and height, each as in the file."""
+    boxes: list[HandBox | PersonBox] = []
+    problems: dict[int, str] = {}
+    for index, entry in enumerate(entries):
+        try:
+            boxes.append((_parse_person if of_people else _parse_hand)(entry, *size_px))
+        except InputError as error:
+            problems[index] = str(error)
+    return ReadBoxes(tuple(boxes), problems)
 
 
 def _parse_hand(entry: Any, width: int, height: int) -> HandBox:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from shared_tmu.errors import MissingDependencyError
 from shared_tmu.pictures.kinds import FORMATS
+from shared_tmu.pictures.mending import is_sound_exif
 
 if TYPE_CHECKING:
     from PIL import Image as PilImage
@@ -38,6 +39,9 @@ _MODE_NAMES = {
     "CMYK": "CMYK",
     "LAB": "CIE Lab",
 }
+
+_ORIENTATION = 0x0112
+_ALREADY_UPRIGHT = ("TIFF", "HEIF")
 
 
 @cache
@@ -93,6 +97,16 @@ def bytes_per_px(image: PilImage.Image, head: bytes) -> int:
 def mode_note(mode: str) -> str:
     """How a picture of this Pillow mode is converted; empty for ordinary colour."""
     return "" if mode == "RGB" else f"{_MODE_NAMES.get(mode, f'mode {mode}')}, read as 8-bit colour"
+
+
+def orientation_of(image: PilImage.Image) -> tuple[int, str]:
+    """EXIF's number for how a picture is turned, 1 to 8, and a note on EXIF data that cannot be read."""
+    if image.format in _ALREADY_UPRIGHT:
+        return 1, ""
+    if not is_sound_exif(image.info.get("exif", b"")):
+        return 1, "its damaged EXIF data is ignored"
+    value = image.getexif().get(_ORIENTATION, 1)
+    return value if value in range(1, 9) else 1, ""
 
 
 def to_bgr(image: PilImage.Image, orientation: int) -> NDArray[np.uint8]:

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.pictures import kinds, tiff
-from shared_tmu.pictures.mending import is_sound_exif, without_metadata
+from shared_tmu.pictures.mending import without_metadata
 from shared_tmu.pictures.opening import (
     bytes_per_px,
     formats,
     is_cut_to_8_bits,
     mode_note,
     open_image,
+    orientation_of,
     read_16_bit_colours,
     to_bgr,
     upright_canvas,
@@ -40,8 +41,6 @@ MAX_SIDE_PX = 65_535
 BGR_BYTES = 3
 FIRST_IS_USED = "it holds several pictures, and the first is used"
 _HEAD_BYTES = 1024
-_ORIENTATION = 0x0112
-_ALREADY_UPRIGHT = ("TIFF", "HEIF")
 
 
 @dataclass(frozen=True)
@@ -257,13 +256,9 @@ class PictureFile:
         return max(head[at + 4 : at + 7][: 1 if image.mode.startswith("I") else 3]) if at > 0 else None
 
     def _orientation(self, image: PilImage.Image) -> int:
-        if not self._upright or image.format in _ALREADY_UPRIGHT:
-            return 1
-        if not is_sound_exif(image.info.get("exif", b"")):
-            self._notes.append("its damaged EXIF data is ignored")
-            return 1
-        value = image.getexif().get(_ORIENTATION, 1)
-        return value if value in range(1, 9) else 1
+        number, note = orientation_of(image) if self._upright else (1, "")
+        self._notes.append(note)
+        return number
 
     def _require_small(self) -> None:
         """Refuse, before decoding, a picture that would not fit into memory."""

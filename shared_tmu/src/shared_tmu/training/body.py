@@ -52,7 +52,7 @@ _ROTATIONS = {  # name of the label, name in the decoder, and factor in the loss
 _HANDS = "left_hand", "right_hand"
 
 
-class Person(NamedTuple):
+class PosedPerson(NamedTuple):
     """A posed person without a camera.
 
     Attributes:
@@ -72,7 +72,7 @@ def loss_subset(layer: SmplxLayer) -> SmplxSubset:
     return SmplxSubset(layer, torch.arange(0, len(layer.v_template), EVERY))
 
 
-def found_person(decoded: Mapping[str, Tensor], subset: SmplxSubset) -> Person:
+def found_person(decoded: Mapping[str, Tensor], subset: SmplxSubset) -> PosedPerson:
     """The person that SMPLest-X's decoder predicts."""
     rotations = {
         label: interleaved_rot6d_to_rotmat(decoded[name].reshape(len(decoded[name]), -1, 6))
@@ -82,7 +82,7 @@ def found_person(decoded: Mapping[str, Tensor], subset: SmplxSubset) -> Person:
     return _person(rotations, hands, decoded["body_betas"], decoded["face_expression"], subset)
 
 
-def labelled_person(batch: Mapping[str, Tensor], subset: SmplxSubset) -> Person:
+def labelled_person(batch: Mapping[str, Tensor], subset: SmplxSubset) -> PosedPerson:
     """The person that the targets of a `SynthBodySet` batch describe."""
     vectors = {label: batch[label].reshape(len(batch[label]), -1, 3) for label in _ROTATIONS}
     rotations = {label: axis_angle_to_rotmat(vector) for label, vector in vectors.items()}
@@ -96,9 +96,9 @@ def _person(
     betas: Tensor,
     expression: Tensor,
     subset: SmplxSubset,
-) -> Person:
+) -> PosedPerson:
     turns = rotations["root"], rotations["body"], *hands, rotations["jaw"]
-    return Person(rotations, betas, expression, subset(*turns, betas, expression))
+    return PosedPerson(rotations, betas, expression, subset(*turns, betas, expression))
 
 
 def true_body(batch: Mapping[str, Tensor], layer: nn.Module) -> SmplxOutput:
@@ -137,7 +137,7 @@ def project(points: Tensor) -> Tensor:
 
 
 def body_losses(
-    found: Person, camera: Tensor, batch: Mapping[str, Tensor], truth: Person
+    found: PosedPerson, camera: Tensor, batch: Mapping[str, Tensor], truth: PosedPerson
 ) -> dict[str, Tensor]:
     """Losses of a body head, each about one before training.
 
@@ -161,7 +161,7 @@ def body_losses(
     return losses
 
 
-def points_losses(found: Person, truth: Person) -> dict[str, Tensor]:
+def points_losses(found: PosedPerson, truth: PosedPerson) -> dict[str, Tensor]:
     """Losses of points relative to the pelvis, of hands and face relative to wrist and neck, and of the pose
     without the rotation of the pelvis.
     """

@@ -1,0 +1,14 @@
+"""The programs of this folder as one command: `hamer-tmu demo`, `hamer-tmu eval`, ..."""
+
+import sys
+
+from shared_tmu.programs.command import run_command
+
+
+def run() -> int:
+    """Run the program that the first argument names; returns the exit status."""
+    return run_command("hamer_tmu")
+
+
+if __name__ == "__main__":
+    sys.exit(run())

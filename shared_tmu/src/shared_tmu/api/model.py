@@ -1,0 +1,177 @@
+"""A loaded model that predicts pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from numbers import Real
+from typing import Any, Generic, Self, TypeVar, overload
+
+from shared_tmu.api import inputs
+from shared_tmu.api.engine import Engine
+from shared_tmu.api.inputs import Boxes, OnePicture, Sides
+from shared_tmu.api.keywords import MERGING, options_of, require_known
+from shared_tmu.api.results import Hand, Item, Person, PictureResult
+from shared_tmu.api.stream import Call, Stream
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation.budget.request import Budget
+from shared_tmu.programs.estimates import BODY
+from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.schedule import Schedule
+
+T = TypeVar("T", bound=Item)
+_chosen: ContextVar[tuple[tuple[object, Run], ...]] = ContextVar("settings of models", default=())
+
+
+def load_model(program: ModelProgram, kind: type[T], given: Mapping[str, Any]) -> MeshModel[T]:
+    """Load a model for a program.
+
+    Args:
+        program: description of the model.
+        kind: what it finds, `Hand` or `Person`.
+        given: keyword arguments of `load` by name, see `LoadOptions`.
+
+    Raises:
+        TMUError: an argument is unknown or invalid, or a file is missing or does not fit.
+    """
+    assert kind is (Person if program.estimates.name == BODY.name else Hand)
+    return MeshModel(Engine(program, options_of(program, given)), kind, given)
+
+
+class MeshModel(Generic[T]):
+    """A model on its device, with a merging setting; `load` of a model folder makes it.
+
+    Several threads may use it at once: the network and the detector each serve one of them at a time.
+    """
+
+    def __init__(self, engine: Engine, kind: type[T], given: Mapping[str, Any]) -> None:
+        self._engine, self._kind, self._given = engine, kind, dict(given)
+
+    def __repr__(self) -> str:
+        return f"MeshModel({self._engine.program.name}, {self.setting!r}, {self._engine.options.device})"
+
+    @property
+    def setting(self) -> str:
+        """How tokens merge now, in this thread, as in tables of results: `off`, `8x16-mask-probe` ..."""
+        return self._run.label
+
+    @contextmanager
+    def at(self, r: Any = None, **changes: Any) -> Iterator[Self]:
+        """Predict with another merging setting inside the `with` block, in this thread or async task only.
+
+        Args:
+            r: schedule, e.g. `"off"` or `"10x16"`; None for that of `load`.
+            **changes: other arguments of `load` about merging: `method`, `mask`, ...
+
+        Raises:
+            TMUError: a value is invalid, or does not fit the model.
+        """
+        run = self._changed(r, changes)
+        self._engine.check(run)
+        token = _chosen.set((*_chosen.get(), (self, run)))
+        try:
+            yield self
+        finally:
+            _chosen.reset(token)
+
+    @overload
+    def predict(
+        self, image: list[Any] | tuple[Any, ...], boxes: Any = None, sides: Any = None, *,
+        bgr: bool = False, focal: float | None = None, strict: bool = True,
+    ) -> list[PictureResult[T]]: ...  # fmt: skip
+    @overload
+    def predict(
+        self, image: OnePicture, boxes: Boxes | None = None, sides: Sides | None = None, *,
+        bgr: bool = False, focal: float | None = None, strict: bool = True,
+    ) -> PictureResult[T]: ...  # fmt: skip
+    @overload
+    def predict(
+        self, image: Iterator[Any], boxes: Any = None, sides: Any = None, *,
+        bgr: bool = False, focal: float | None = None, strict: bool = True,
+    ) -> Iterator[PictureResult[T]]: ...  # fmt: skip
+    def predict(
+        self, image: Any, boxes: Any = None, sides: Any = None, *,
+        bgr: bool = False, focal: float | None = None, strict: bool = True,
+    ) -> PictureResult[T] | list[PictureResult[T]] | Iterator[PictureResult[T]]:  # fmt: skip
+        """Find the hands or people in one or several pictures, and estimate their meshes.
+
+        Args:
+            image: a path; an image of Pillow; an array `[H, W, 3]` uint8, RGB; a list of them; or an
+                iterator of them, such as the frames of a video. Files and Pillow's images are rotated
+                upright as their EXIF data says.
+            boxes: boxes `[K, 4]`: left, top, right, bottom in pixels of the upright picture; None for what
+                the detector finds. For several pictures one entry for each.
+            sides: for boxes of hands, `"left"` or `"right"` for each (of the person); also `True` for right.
+            bgr: arrays have their channels in the order BGR, as OpenCV's have.
+            focal: focal length of the pictures in pixels; None for that of `load`.
+            strict: raise the first problem with a picture or a box; otherwise problems are in `problems` of
+                the results, and the rest goes on.
+
+        Returns:
+            The result of the picture; a list of results for a list; for an iterator an iterator that reads
+            it lazily and gives results in order, as soon as a batch of crops is full.
+
+        Raises:
+            InputError: pictures, boxes or sides are of another form, or cannot be used; see `strict`.
+            MissingDependencyError: no boxes were given, and the detector is not installed.
+        """
+        is_list, is_one = isinstance(image, list | tuple), inputs.is_one(image)
+        call = Call(self._run, bgr, self._focal(focal), strict, are_frames=not (is_one or is_list))
+        self._require_sensible(call.run, boxes, sides)
+        stream = Stream(self._engine, self._kind, call)
+        if is_one:
+            (result,) = stream.results([inputs.one(image, boxes, sides)])
+            return result
+        if not is_list:
+            return stream.results(inputs.several(image, boxes, sides))
+        if not image:
+            raise InputError("the list of pictures is empty: there is nothing to predict.")
+        inputs.require_as_many("boxes", boxes, len(image))
+        inputs.require_as_many("sides", sides, len(image))
+        return list(stream.results(inputs.several(image, boxes, sides)))
+
+    @property
+    def _run(self) -> Run:
+        """The setting of the innermost `at` of this thread, or of `load`."""
+        return next(
+            (run for model, run in reversed(_chosen.get()) if model is self), self._engine.options.run
+        )
+
+    def _changed(self, r: Any, changes: dict[str, Any]) -> Run:
+        """The setting of `at`."""
+        require_known(changes, MERGING, "at")
+        given = {**self._given, **({} if r is None else {"r": r})}
+        if r is not None and not _is_search(r) and Schedule.parse(r).is_off:  # no token merges, so none last
+            given = {name: value for name, value in given.items() if name not in ("mask", "probe")}
+        options = options_of(self._engine.program, {**given, **changes})
+        if options.budget is not None:
+            raise InputError("at takes a schedule, and only load searches one: give r, such as '8x16'.")
+        return options.run
+
+    def _focal(self, given: Any) -> float | None:
+        if given is None:
+            return self._engine.options.focal_px
+        is_number = isinstance(given, Real) and not isinstance(given, bool)
+        if not is_number or not (math.isfinite(given) and given > 0):
+            raise InputError(f"focal is {given!r}: give the focal length in pixels, a number above 0.")
+        return float(given)
+
+    def _require_sensible(self, run: Run, boxes: object, sides: object) -> None:
+        """Refuse what boxes of the caller do not go with."""
+        if boxes is None and sides is not None:
+            raise InputError("sides were given without boxes: they belong to boxes, give both or none.")
+        if self._kind is Person and sides is not None:
+            raise InputError(
+                f"sides were given, but {self._engine.program.name} finds people: leave them out."
+            )
+        if boxes is not None and "segmentation" in run.masks.names:
+            raise InputError(
+                "boxes were given, and mask 'segmentation' needs what the detector finds: leave the boxes "
+                "out, or use another mask."
+            )
+
+
+def _is_search(r: Any) -> bool:
+    return isinstance(r, str) and Budget.is_one(r)

@@ -1,0 +1,234 @@
+"""What cannot be used is refused with one sentence; and what a result can be saved and drawn as."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from api.asked import NAMES, boxes_of, of_all, sides_of
+from PIL import Image
+
+from shared_tmu.api import LoadOptions
+from shared_tmu.api.keywords import MERGING, names_of
+from shared_tmu.demo import build_parser
+from shared_tmu.errors import InputError, MissingAssetError, TMUError
+
+PICTURE = np.zeros((120, 160, 3), np.uint8)
+BOX = [[30, 20, 70, 70]]
+
+PICTURES = {
+    "float": (PICTURE / 255.0, r"\(255 \* image\)"),
+    "16 bits": (PICTURE.astype(np.uint16), "image // 256"),
+    "signed": (PICTURE.astype(np.int64), "astype"),
+    "bool": (PICTURE.astype(bool), "astype"),
+    "four channels": (np.zeros((120, 160, 4), np.uint8), r"image\[:, :, :3\]"),
+    "grey": (PICTURE[:, :, 0], "dstack"),
+    "one channel": (PICTURE[:, :, :1], "dstack"),
+    "channels first": (PICTURE.transpose(2, 0, 1), "transpose"),
+    "several": (PICTURE[None], "list"),
+    "empty": (PICTURE[:0], "empty"),
+    "a number": (np.uint8(3), "type"),
+    "none": (None, "NoneType"),
+    "a tensor": (torch.zeros(120, 160, 3, dtype=torch.uint8), "numpy"),
+    "bytes": (b"picture", "bytes"),
+    "a dictionary": ({"picture": PICTURE}, "dict"),
+    "no pictures": ([], "empty"),
+    "a list in a list": ([[PICTURE]], "list"),
+    "no file": ("nowhere.jpg", "nowhere.jpg"),
+    "a folder": (".", "folder"),
+    "an address": ("https://example.org/a.jpg", "URL"),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_what_is_no_picture_is_refused(name, load):
+    picture, said = PICTURES[name]
+    with pytest.raises(InputError, match=said):
+        load().predict(picture, None if isinstance(picture, list) else BOX, None)
+
+
+BOXES = {
+    "no sides": (BOX, None, "sides"),
+    "sides only": (None, ["left"], "without boxes"),
+    "too few sides": (BOX * 2, ["left"], "1 sides were given for 2"),
+    "too many sides": (BOX, ["left"] * 2, "2 sides were given for 1"),
+    "one text": (BOX, "left", "list"),
+    "a word": (BOX, ["both"], "'both'"),
+    "a number for a side": (BOX, [0.5], "0.5"),
+    "one box": (BOX[0], ["left"], r"\[box\]"),
+    "three numbers": ([[1, 2, 3]], ["left"], r"\[1, 3\]"),
+    "ragged": ([[1, 2, 3, 4], [1, 2]], ["left"] * 2, "cannot be read"),
+    "words": ([["a", "b", "c", "d"]], ["left"], "cannot be read"),
+    "outside": ([[300, 20, 340, 70]], ["left"], "box 0: .*outside the image of 160 x 120"),
+    "upside down": ([[70, 70, 30, 20]], ["left"], "upside down"),
+    "not finite": ([[float("nan"), 20, 70, 70]], ["left"], "box 0"),
+    "fractions": ([[0.1, 0.1, 0.5, 0.5]], ["left"], "fractions"),
+}
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_boxes_and_sides_that_do_not_fit_are_refused(name, load):
+    boxes, sides, said = BOXES[name]
+    with pytest.raises(InputError, match=said):
+        load().predict(PICTURE, boxes, sides)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_boxes_of_several_pictures_are_one_entry_for_each(count, load):
+    model, boxes, sides = load(), [BOX] * count, [["left"]] * count
+    with pytest.raises(InputError, match=f"{count} entries for 2 pictures"):
+        model.predict([PICTURE] * 2, boxes, sides)
+    results = model.predict(iter([PICTURE] * 2), boxes, sides)
+    with pytest.raises(InputError, match="boxes"):
+        list(results)
+
+
+def test_results_before_a_bad_picture_come_first(load):
+    results = load().predict(iter([PICTURE, PICTURE, PICTURE[0]]), [BOX] * 3, [["left"]] * 3)
+    assert [len(next(results)) for _ in range(2)] == [1, 1]
+    with pytest.raises(InputError, match="picture 2"):
+        next(results)
+
+
+def test_without_strict_the_rest_goes_on(load, tmp_path):
+    pictures = [PICTURE, "nowhere.jpg", PICTURE]
+    boxes = [BOX, BOX, [[300, 20, 340, 70], *BOX]]
+    results = load().predict(pictures, boxes, [["left"], ["left"], ["right", "left"]], strict=False)
+    assert [len(result) for result in results] == [1, 0, 1]
+    assert [len(result.problems) for result in results] == [0, 1, 1]
+    with pytest.raises(InputError, match="nowhere"):
+        results[1].save(tmp_path / "a.npz")
+
+
+def test_numbers_that_are_not_finite_are_refused(load):
+    model = load(r="off")
+    model._engine._predictor.model.head.bias.data[48] = float("nan")
+    with pytest.raises(InputError, match="not finite"):
+        model.predict(PICTURE, BOX, ["left"])
+    (result,) = model.predict([PICTURE], [BOX], [["left"]], strict=False)
+    assert "not finite" in result.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"methd": "tome"}, "did you mean 'method'"),
+        ({"img_folder": "."}, "img_folder"),
+        ({"smplx_path": "x"}, "smplx_path"),
+        ({"method": "magic"}, "magic"),
+        ({"mask": "moon"}, "moon"),
+        ({"mask": "previous"}, "previous"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": True}, "batch_size"),
+        ({"batch_size": 2.5}, "batch_size"),
+        ({"packed": "no"}, "packed"),
+        ({"focal": -1}, "focal"),
+        ({"device": "tpu"}, "tpu"),
+        ({"dtype": "int8"}, "dtype"),
+        ({"r": "4x99"}, "4x99"),
+        ({"r": "off", "mask": "box"}, "merging"),
+        ({"detector": "boxes"}, "predict"),
+        ({"detector": "eyes"}, "eyes"),
+        ({"probe": "nowhere.safetensors"}, "probe"),
+        ({"rescale_factor": [2]}, "rescale_factor"),
+    ],
+)
+def test_arguments_of_load_that_cannot_be_used_are_refused(options, said, load, capfd):
+    with pytest.raises(TMUError, match=said):
+        load(**options)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_detector_that_was_named_is_missed_at_once(load, tmp_path):
+    with pytest.raises(MissingAssetError):
+        load(detector="yolo", detector_dir=tmp_path)
+
+
+def test_every_argument_is_a_flag_of_the_demo(program):
+    flags = build_parser(program).format_help()
+    assert [name for name in names_of(program) if f"--{name}" not in flags] == []
+    assert set(MERGING) <= {"r", *LoadOptions.__annotations__}
+
+
+def test_values_may_be_pythons_own(load):
+    model = load(r=[4, 4, 4], dtype=torch.float32, device=torch.device("cpu"), packed=False, no_unmerge=False)
+    assert model.setting == "4x3-mask-landmarks+box"
+
+
+@pytest.mark.parametrize(
+    ("r", "changes", "said"),
+    [
+        ("off", {"mask": "box"}, "merging"),
+        ("auto:0.5mm", {}, "only load searches"),
+        (None, {"batch_size": 2}, "batch_size"),
+        ("4x3", {"focal": 3.0}, "focal"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(r, changes, said, load):
+    with pytest.raises(InputError, match=said), load().at(r, **changes):
+        pass
+
+
+@pytest.mark.parametrize("focal", [0, -3.0, float("inf"), "500", True])
+def test_a_focal_length_is_a_number_above_0(focal, load):
+    with pytest.raises(InputError, match="focal"):
+        load().predict(PICTURE, BOX, ["left"], focal=focal)
+
+
+def test_the_focal_length_of_a_call_moves_hands_in_depth_only(load):
+    model = load()
+    (near,) = model.predict(PICTURE, BOX, ["left"], focal=500)
+    (far,) = model.predict(PICTURE, BOX, ["left"], focal=1000)
+    assert (near.focal_px, far.focal_px) == (500.0, 1000.0)
+    assert far.translation_m[2] == pytest.approx(2 * near.translation_m[2])
+    assert np.array_equal(near.vertices_m, far.vertices_m)
+
+
+def test_one_hand_is_saved_as_the_demo_saves_it(load, images, tmp_path):
+    found = load().predict(images / "a.jpg", boxes_of("a.jpg"), sides_of("a.jpg"))
+    left = found[1]
+    with np.load(left.save(tmp_path / "left.npz")) as saved:
+        assert saved["vertices_m"].shape == (1, 778, 3)
+        assert np.array_equal(saved["vertices_m"][0], left.vertices_m)
+    told = json.loads(left.save(tmp_path / "left.json").read_text())
+    assert (told["image"], len(told["hands"]), told["masks"]) == ("a.jpg", 1, ["box"])
+    for suffix in ("obj", "glb"):
+        assert left.save(tmp_path / f"new folder/left.{suffix}").stat().st_size > 1000
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+    for suffix in ("png", ""):
+        with pytest.raises(InputError, match="suffix"):
+            left.save(tmp_path / f"left{suffix and '.'}{suffix}")
+        with pytest.raises(InputError, match="suffix"):
+            found.save(tmp_path / f"all.{suffix or 'glb'}")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write"):
+        left.save(tmp_path / "file" / "left.npz")
+
+
+def test_meshes_are_in_the_frame_that_was_asked_for(load):
+    (hand,) = load().predict(PICTURE, BOX, ["left"])
+    assert np.array_equal(hand.mesh().vertices, hand.vertices_camera_m)
+    assert np.array_equal(hand.mesh().faces, hand.faces)
+    assert np.array_equal(hand.mesh("viewer").vertices, hand.vertices_camera_m * [1, -1, -1])
+    assert hand.mesh("viewer").volume == pytest.approx(hand.mesh().volume)
+    with pytest.raises(InputError, match="frame"):
+        hand.mesh("world")
+
+
+def test_meshes_are_drawn_in_the_order_of_channels_that_was_given(load, images):
+    found = load().predict(images / "a.jpg", boxes_of("a.jpg"), sides_of("a.jpg"))
+    bgr = cv2.imread(str(images / "a.jpg"))
+    drawn = found.draw(images / "a.jpg")
+    assert not np.array_equal(drawn, bgr[:, :, ::-1])
+    assert np.array_equal(drawn, found.draw(bgr, bgr=True)[:, :, ::-1])
+    assert np.array_equal(drawn, found.draw(Image.open(images / "a.jpg")))
+    assert np.array_equal(found[0].draw(bgr[:, :, ::-1])[:, 100:], bgr[:, 100:, ::-1])  # the other hand's
+    with pytest.raises(InputError, match="50 x 60"):
+        found.draw(images / "c.jpg")
+
+
+def test_all_pictures_have_a_name(load, images):
+    results = load().predict([images / name for name in NAMES], of_all(boxes_of), of_all(sides_of))
+    assert [result.name for result in results] == NAMES
+    assert "left" in repr(results[0])
