@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,12 @@ def test_every_documented_program_has_help(
 
 
 @pytest.fixture
+def street(tmp_path: Path) -> None:
+    """The photograph that snippets name: a sample."""
+    shutil.copy(ROOT / "assets/samples/synthhand_2_left.jpg", tmp_path / "street.jpg")
+
+
+@pytest.fixture
 def run_snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Runs code as a user's own file in a folder of its own."""
     before = set(sys.modules)
@@ -163,6 +170,20 @@ def snippets(page: str) -> list[str]:
     return blocks(ROOT / page, "python")
 
 
+def test_the_snippets_of_the_python_call_run(
+    street: None, tmp_path: Path, run_snippet: Callable[[str], None]
+) -> None:
+    """One after the other, as a reader types them; with the bundled model and detector."""
+    check = """
+assert model.setting == "8x16-mask-probe"
+assert 0 < moved_mm.mean() < 50
+assert overlay.shape == (480, 640, 3) and overlay.any()
+"""
+    run_snippet("\n".join(snippets("PYTHON.md")) + check)
+    assert (tmp_path / "hand_False.glb").is_file()
+
+
+@pytest.mark.usefixtures("street")
 @pytest.mark.parametrize(
     "code", [c for page in ("README.md", LIBRARY) for c in snippets(page) if "hamer.models" not in c]
 )
