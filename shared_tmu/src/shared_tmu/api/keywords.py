@@ -25,6 +25,7 @@ class LoadOptions(TypedDict, total=False):
         method: merge method, a row of `shared_tmu.METHODS`, with its options as in `"pitome:variant=bsm"`.
         learned: file with the trained parts of a method that learns.
         no_unmerge: merge-only: the head reads the merged tokens.
+        restore: how the full grid is restored, a row of `shared_tmu.method_parts.restores.RESTORES`.
         protect: which end of the tokens never merges.
         mask: which tokens merge last: `"auto"` (the probe, where the weights have one), `"none"`, `"box"`,
             `"landmarks+box"`, ...
@@ -46,6 +47,7 @@ class LoadOptions(TypedDict, total=False):
     method: str
     learned: FilePath | None
     no_unmerge: bool
+    restore: str
     protect: Literal["first", "last"]
     mask: str
     background: str | float
@@ -64,7 +66,7 @@ class LoadOptions(TypedDict, total=False):
     focal: float | None
 
 
-MERGING = ("r", "method", "learned", "no_unmerge", "protect", "mask", "background", "probe")
+MERGING = ("r", "method", "learned", "no_unmerge", "restore", "protect", "mask", "background", "probe")
 """What `MeshModel.at` can change."""
 
 
