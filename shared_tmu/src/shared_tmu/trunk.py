@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .blocks.halves import Block, find_misfit
 from .blocks.verification import find_positions
 from .errors import PatchError
+from .method_parts.held import Holding
 from .method_parts.learned import make_learned
 from .method_parts.method import Method
 from .method_parts.reductions import Route
@@ -110,8 +111,9 @@ def run_blocks(
     *,
     mask: Mask | None = None,
     learned: nn.Module | None = None,
+    held: Holding | None = None,
 ) -> tuple[Tensor, tuple[Route, ...]]:
-    """`run_trunk` for blocks that were already checked.
+    """`run_trunk` for blocks that were already checked; with held plans, see `PatchHandle.holding`.
 
     Returns:
         Tokens, and one route per block that reduced them, each from the N tokens of `x` to the slots after
@@ -121,7 +123,7 @@ def run_blocks(
         for block in blocks:
             x = block(x)
         return x, ()
-    run = TrunkPass(settings, len(blocks), mask, learned)
+    run = TrunkPass(settings, len(blocks), mask, learned, held)
     x = run.reduce(x)
     for number, block in enumerate(blocks):
         x = run.step(number, block, x)

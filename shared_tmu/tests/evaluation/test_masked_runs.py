@@ -96,6 +96,7 @@ def test_held_plans_are_measured_beside_free_ones(run, data_dir):
         for shift in ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)):
             away = model(load_batch(data, range(2), torch.device("cpu"), (), shift))
             moved.append((away["pred_keypoints_3d"] - still).norm(dim=-1).mean())
+    assert tome["held_mm"] != tome["stability_mm"]
     assert tome["held_mm"] == pytest.approx(1000 * float(torch.stack(moved).mean()), rel=1e-4)
 
 

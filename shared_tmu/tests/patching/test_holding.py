@@ -7,7 +7,7 @@ import threading
 
 import pytest
 import torch
-from toy_vit import ToyViT
+from toy_vit import SequentialViT, ToyViT
 
 from shared_tmu import HeldPlans, Method, patch
 from shared_tmu.errors import MethodError, PatchError
@@ -15,10 +15,10 @@ from shared_tmu.method_parts.places import Between
 from shared_tmu.methods.tome import plan_tome
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(params=[ToyViT, SequentialViT])  # blocks one by one, and all in one call
+def model(request):
     torch.manual_seed(0)
-    return ToyViT().eval()
+    return request.param().eval()
 
 
 def maps(handle):

@@ -71,7 +71,8 @@ class MergedBlocks(nn.ModuleList):
         else:
             for number, block in enumerate(blocks):
                 trunk.verify(number, block)
-        out, plans = run_blocks(blocks, x, trunk.settings, mask=trunk.find_mask(), learned=trunk.learned)
+        mask, held = trunk.find_mask(), trunk.find_held()
+        out, plans = run_blocks(blocks, x, trunk.settings, mask=mask, learned=trunk.learned, held=held)
         trunk.keep(plans, x)
         return out
 
