@@ -18,7 +18,8 @@ ROOT = Path(shared_tmu.__file__).parent
 ORDER: tuple[tuple[str, ...], ...] = (
     ("dtypes", "errors"),
     ("files", "flops", "kernels", "limits", "schedule_rules", "schedule_text"),
-    ("blocks", "plans", "schedule"),
+    ("plans", "schedule"),
+    ("blocks",),
     ("method_parts",),
     ("methods",),
     ("late", "trunk_settings"),
@@ -32,7 +33,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("datasets", "programs"),
     ("export", "viz"),
     ("evaluation",),
-    ("bench", "demo", "training"),
+    ("bench", "classification", "demo", "training"),
     ("api",),
 )
 """From the ground up: a room imports itself and rooms of lower rows. A room is a package or a module of the

@@ -8,3 +8,7 @@ suite:
 
 Suites called `Hand...` add to those of every folder what only hands have.
 """
+
+from shared_tmu.runtime.torchvision import declare_operators
+
+declare_operators()  # before Lightning imports torchvision

@@ -1,0 +1,1 @@
+"""Classifiers of timm: importing them, which families can be patched, and their evaluation."""
