@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .blocks.halves import Block, find_misfit
+from .blocks.guard import call_whole
+from .blocks.halves import find_misfit
+from .blocks.parts import Block
 from .blocks.verification import find_positions
 from .errors import PatchError
 from .method_parts.held import Holding
@@ -121,7 +123,7 @@ def run_blocks(
     """
     if not settings.merges(len(blocks)):
         for block in blocks:
-            x = block(x)
+            x = call_whole(block, x)
         return x, ()
     run = TrunkPass(settings, len(blocks), mask, learned, held)
     x = run.reduce(x)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from .blocks.guard import call_whole
-from .blocks.halves import Block, attention_half, mlp_half
+from .blocks.halves import attention_half, mlp_half
+from .blocks.parts import Block, parts_of
+from .blocks.positions import NOTHING, Given, has_own_bias, locate
 from .errors import MethodError, PatchError, PlanError
 from .method_parts.controls import front_to_last, last_to_front, turned
 from .method_parts.held import Holding
@@ -73,6 +75,7 @@ class TrunkPass:
         self._size: Tensor | None = None
         self._protected: Tensor | None = None
         self._has_read = False
+        self._slots: Tensor | None = None  # position of each slot, for attention that depends on it
 
     @property
     def plans(self) -> tuple[Route, ...]:
@@ -109,28 +112,36 @@ class TrunkPass:
             return mask.begin()
         return mask if mask is None or isinstance(mask, Tensor) else mask(x)
 
-    def step(self, number: int, block: Block, x: Tensor) -> Tensor:
+    def step(self, number: int, block: Block, x: Tensor, given: Given = NOTHING) -> Tensor:
         """Run a block on the current slots, removing the number of tokens in the schedule.
 
         Args:
             number: number of the block in its trunk, from 0.
             block: the block.
             x: slots, `[B, M, C]`.
+            given: positions of all tokens that the model gives the block.
 
         Returns:
             The slots after the block, the same number or fewer.
         """
-        self._read_mask(number, block, x)
+        self._read_mask(number, block, x, given)
         settings, asked = self.settings, self._asked[number]
         method, prefix = settings.method, settings.num_prefix_tokens
         r = count_removed(asked, x.shape[1], prefix, method.limit, method.shares_all)
         if r == 0 and not self._made:
-            return call_whole(block, x)
+            return call_whole(block, x, given)
+        block = parts_of(block)
         seen = Seen(
             x, self._size, number, self.depth, prefix, self._protected, self._counts_sizes, settings.grid,
             asked if isinstance(asked, tuple) else (), self.learned, self._made[-1] if self._made else None,
             self.held, method.name, method.needs, settings.watch, getattr(block.attn, "scale", None),
         )  # fmt: skip
+        seen.where = locate(block.attn, given, self._slots)
+        if seen.where is not None and self.held is not None:
+            raise PatchError(
+                "held plans do not say which token leads a slot, but attention in this ViT depends on the "
+                "position of that token: run it without handle.holding(...)."
+            )
         seen.keeps_history = self._ending is not None and self._ending.needs_history
         if r == 0:
             return self._run_whole(block, seen)
@@ -141,9 +152,10 @@ class TrunkPass:
             self._made = (*self._made, seen.route)
             self._size, self._protected = seen.sizes, seen.mask
             self._history = (*self._history, *seen.history)
+            self._slots = None if seen.where is None else seen.where.slots
         return seen.tokens
 
-    def _read_mask(self, number: int, block: Block, x: Tensor) -> None:
+    def _read_mask(self, number: int, block: Block, x: Tensor, given: Given) -> None:
         """Read the mask of the slots `[B, M, C]` that enter a block, if this is the block for it."""
         mask = self._mask
         if not isinstance(mask, ReadMask) or self._has_read or number < mask.block:
@@ -154,18 +166,25 @@ class TrunkPass:
                 f"began at block {number}: run all blocks, or give each block the output of the previous "
                 "one."
             )
+        if given or has_own_bias(parts_of(block).attn):
+            raise PatchError(
+                "a mask that is read from the tokens knows nothing of positions, but attention in this ViT "
+                "depends on them: give the mask as a tensor, or a function of the tokens."
+            )
         prefix, before = self.settings.num_prefix_tokens, self._protected
         own = None if before is None else before[:, prefix:]
-        shown = self._run("matching", mask, x[:, prefix:], block, own)
+        shown = self._run("matching", mask, x[:, prefix:], parts_of(block), own)
         self._protected = fit_mask(shown, x.shape[0], x.shape[1], prefix)
         self._has_read = True
 
     def _run_whole(self, block: Block, seen: Seen) -> Tensor:
-        """A block that removes nothing; run from its parts if attention is proportional."""
+        """A block that removes nothing; run from its parts if attention is proportional, or depends on
+        positions.
+        """
         weights = seen.weights
-        if weights is None and not self._counts_sizes:
+        if weights is None and not self._counts_sizes and seen.where is None:
             return call_whole(block, seen.tokens)
-        x, _ = seen.run("attention", attention_half, block, seen.tokens, weights)
+        x, _ = seen.run("attention", attention_half, block, seen.tokens, weights, seen.where)
         whole: Tensor = seen.run("MLP", mlp_half, block, x)
         return whole
 

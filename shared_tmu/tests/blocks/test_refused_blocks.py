@@ -154,7 +154,7 @@ class NeedyBlock(ToyBlock):
 
 def test_further_arguments_are_refused_by_name_when_patched():
     for vit in (RopeViT(), PositionalRopeViT()):
-        with pytest.raises(PatchError, match="gives its blocks rope besides tokens"):
+        with pytest.raises(PatchError, match="its argument rope as a rotary embedding besides tokens"):
             patch(vit, "3x3", num_prefix_tokens=0)
     vit = RopeViT()
     vit.always = False

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+from .positions import FOLLOWED, Given
 
 Defaults = dict[str, Any]
 """Arguments of a block's forward besides tokens, by name, in order, with defaults; None also for required
@@ -26,18 +28,20 @@ def read_defaults(block: nn.Module) -> Defaults:
     }
 
 
-def name_given(args: tuple[Any, ...], kwargs: dict[str, Any], defaults: Defaults) -> list[str]:
-    """Names of arguments besides tokens whose value differs from the default.
+def read_given(args: tuple[Any, ...], kwargs: dict[str, Any], defaults: Defaults) -> tuple[Given, list[str]]:
+    """What a block is given besides tokens: positions, which follow the tokens, and the names of all else.
 
     Args:
         args: positional arguments after the tokens.
         kwargs: named arguments.
-        defaults: defaults of the block.
+        defaults: defaults of the block; arguments equal to them count as not given.
     """
     names = list(defaults)
     names += [f"argument {place}" for place in range(len(names) + 2, len(args) + 2)]
     given = dict(zip(names, args, strict=False)) | kwargs
-    return [name for name, value in given.items() if not _says_nothing(value, defaults.get(name))]
+    given = {name: value for name, value in given.items() if not _says_nothing(value, defaults.get(name))}
+    followed = {name: v for name, v in given.items() if name in FOLLOWED and isinstance(v, Tensor)}
+    return followed, [name for name in given if name not in followed]
 
 
 def _says_nothing(value: Any, default: Any) -> bool:

@@ -17,6 +17,7 @@ def proportional_attention(
     size: Tensor | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Softmax attention with `log(size)` of every key added to its logits.
 
@@ -29,19 +30,31 @@ def proportional_attention(
             are padding and get no attention.
         scale: factor on the logits before `log(size)`; None is D ** -0.5.
         dropout: probability that an attention weight is dropped.
+        bias: term of the logits besides, `[B or 1, H or 1, N, N]`; None for none.
 
     Returns:
         `[B, H, N, D]`.
 
     Source: ToMe, Bolya et al. 2023, equation 1, arXiv:2210.09461.
     """
+    if bias is not None:
+        mask = (bias if size is None else bias + key_bias(size, q)).to(q.dtype)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
     if size is None:
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scale)
     attend = attend_by_channel if prefers_channel(q, scale) else attend_by_mask
     return attend(q, k, v, size, scale, dropout)
 
 
-def attention_weights(q: Tensor, k: Tensor, size: Tensor | None = None, scale: float | None = None) -> Tensor:
+def attention_weights(
+    q: Tensor,
+    k: Tensor,
+    size: Tensor | None = None,
+    scale: float | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
     """The attention weights of `proportional_attention`, `[B, H, N, N]`, for methods that read them."""
     logits = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
-    return (logits if size is None else logits + key_bias(size, q)).softmax(-1).to(q.dtype)
+    for term in (bias, None if size is None else key_bias(size, q)):
+        logits = logits if term is None else logits + term
+    return logits.softmax(-1).to(q.dtype)

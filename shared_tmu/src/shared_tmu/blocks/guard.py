@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import PatchError
+from .parts import Block, is_sequence_first, parts_of, replaced_modules
+from .positions import NOTHING, Given
 
 _running: ContextVar[nn.Module | None] = ContextVar("block that a pass is running", default=None)
 
@@ -82,17 +84,25 @@ def release_blocks(blocks: Iterable[nn.Module]) -> None:
                 del block._forward_pre_hooks[key]
 
 
-def call_whole(block: nn.Module, x: Tensor) -> Tensor:
-    """Call a block from the pass that it belongs to."""
+def call_whole(block: Block, x: Tensor, given: Given = NOTHING) -> Tensor:
+    """Call a block, or the block behind its parts, from the pass that it belongs to: `[B, N, C]` to the same.
+
+    Args:
+        block: the block.
+        x: tokens.
+        given: positions that the model gives it.
+    """
+    module, is_turned = replaced_modules(parts_of(block))[""], is_sequence_first(block)
+    x = x.transpose(0, 1) if is_turned else x
     if torch.compiler.is_compiling():
-        out: Tensor = block(x)
-        return out
-    token = _running.set(block)
-    try:
-        out = block(x)
-        return out
-    finally:
-        _running.reset(token)
+        out: Tensor = module(x, **given)
+    else:
+        token = _running.set(module)
+        try:
+            out = module(x, **given)
+        finally:
+            _running.reset(token)
+    return out.transpose(0, 1) if is_turned else out
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from ..errors import PatchError
 from .attention import attention_weights, proportional_attention
 from .guard import has_hooks
+from .parts import Block, MultiheadBlock, parts_of, replaced_modules
+from .positions import Positions
 
-Block = Any  # an nn.Module; its parts are looked up by name
-
-_NEEDED = ("norm1", "attn.qkv", "attn.proj", "attn.num_heads", "norm2", "mlp")
+_NEEDED = ("norm1", "attn.proj", "attn.num_heads", "norm2", "mlp")
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 _BLOCK_MODULES = {"norm1", "attn", "norm2", "mlp", "ls1", "ls2", "drop_path", "drop_path1", "drop_path2"}
 _BLOCK_TENSORS = {"gamma_1", "gamma_2"}
-_ATTN_MODULES = {"qkv", "proj", "q_norm", "k_norm", "attn_drop", "proj_drop"}
+_ATTN_MODULES = {
+    "qkv", *_PROJECTIONS, "proj", "q_norm", "k_norm", "norm", "attn_drop", "proj_drop", "rel_pos",
+}  # fmt: skip
+_ATTN_TENSORS = {
+    "q_bias", "k_bias", "v_bias", "relative_position_bias_table", "relative_position_index",
+}  # fmt: skip
 
 
-def attention_half(block: Block, x: Tensor, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def attention_half(
+    block: Block, x: Tensor, size: Tensor | None = None, where: Positions | None = None
+) -> tuple[Tensor, Tensor]:
     """`x + attn(norm1(x))`, with layer scale and drop path if the block has them.
 
     Args:
-        block: a block for which `find_misfit` returns None.
+        block: a block for which `find_misfit` returns None, or its parts.
         x: tokens, `[B, N, C]`.
         size: original tokens per token, `[B, N]`, for proportional attention; None for plain attention.
+        where: positions of the tokens, for attention that depends on them.
 
     Returns:
         Tokens `[B, N, C]` and the keys `[B, H, N, D]`.
@@ -33,27 +43,60 @@ def attention_half(block: Block, x: Tensor, size: Tensor | None = None) -> tuple
     Raises:
         PatchError: the block or its `attn` has hooks, which would not run.
     """
-    q, k, v = project_qkv(block, block.norm1(x))
-    return x + attention_branch(block, attend(block, q, k, v, size)), k
+    block = parts_of(block)
+    q, k, v = project_qkv(block, block.norm1(x), where)
+    return x + attention_branch(block, attend(block, q, k, v, size, where)), k
 
 
-def project_qkv(block: Block, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values of `norm1(x)` `[B, N, C]`: 3 x `[B, H, N, D]`."""
+def project_qkv(
+    block: Block, normed: Tensor, where: Positions | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of `norm1(x)` `[B, N, C]`: 3 x `[B, H, N, D]`, the first two rotated."""
     refuse_hooks(block)
     attn = block.attn
+    q, k, v = _project(attn, normed)
+    q, k = _maybe(attn, "q_norm")(q), _maybe(attn, "k_norm")(k)
+    if where is not None:
+        prefix, by_halves = getattr(attn, "num_prefix_tokens", 0), getattr(attn, "rotate_half", False)
+        q, k = where.rotate(q, prefix, by_halves), where.rotate(k, prefix, by_halves)
+    if k.shape[1] != q.shape[1]:  # grouped queries: several heads share a key
+        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+    return q, k, v
+
+
+def _project(attn: Block, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if getattr(attn, "qkv", None) is None:
+        q = attn.q_proj(normed).unflatten(2, (attn.num_heads, -1)).transpose(1, 2)
+        k, v = (p(normed).unflatten(2, (-1, q.shape[3])).transpose(1, 2) for p in (attn.k_proj, attn.v_proj))
+        return q, k, v
     qkv = attn.qkv(normed)
+    if (of_q := getattr(attn, "q_bias", None)) is not None:
+        of_k = getattr(attn, "k_bias", None)
+        qkv = qkv + torch.cat([of_q, torch.zeros_like(of_q) if of_k is None else of_k, attn.v_bias])
     q, k, v = qkv.unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-    return _maybe(attn, "q_norm")(q), _maybe(attn, "k_norm")(k), v
+    return q, k, v
 
 
-def attend(block: Block, q: Tensor, k: Tensor, v: Tensor, size: Tensor | None = None) -> Tensor:
+def attend(
+    block: Block,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    size: Tensor | None = None,
+    where: Positions | None = None,
+) -> Tensor:
     """The block's attention, proportional if there are sizes `[B, N]`; `[B, H, N, D]`."""
-    return proportional_attention(q, k, v, size, getattr(block.attn, "scale", None), _dropout(block.attn))
+    bias = None if where is None else where.logits()
+    scale = getattr(block.attn, "scale", None)
+    return proportional_attention(q, k, v, size, scale, _dropout(block.attn), bias)
 
 
-def attention_map(block: Block, q: Tensor, k: Tensor, size: Tensor | None = None) -> Tensor:
+def attention_map(
+    block: Block, q: Tensor, k: Tensor, size: Tensor | None = None, where: Positions | None = None
+) -> Tensor:
     """The block's attention weights `[B, H, N, N]`, before dropout."""
-    return attention_weights(q, k, size, getattr(block.attn, "scale", None))
+    bias = None if where is None else where.logits()
+    return attention_weights(q, k, size, getattr(block.attn, "scale", None), bias)
 
 
 def attend_by_map(block: Block, weights: Tensor, v: Tensor) -> Tensor:
@@ -67,8 +110,8 @@ def attention_branch(block: Block, heads: Tensor) -> Tensor:
     N, C]`.
     """
     attn = block.attn
-    out = _maybe(attn, "proj_drop")(attn.proj(heads.transpose(1, 2).flatten(2)))
-    return _residual(block, out, 1)
+    out = _maybe(attn, "norm")(heads.transpose(1, 2).flatten(2))
+    return _residual(block, _maybe(attn, "proj_drop")(attn.proj(out)), 1)
 
 
 def refuse_hooks(block: Block) -> None:
@@ -77,18 +120,20 @@ def refuse_hooks(block: Block) -> None:
     Raises:
         PatchError: there are hooks on the block or on its `attn`.
     """
-    for place, module in (("", block), (".attn", block.attn)):
+    replaced = replaced_modules(block)
+    for place, module in replaced.items():
         if has_hooks(module):
             raise PatchError(
-                f"{type(block).__name__}{place} has hooks, which would not run while tokens merge inside the "
-                "block: put them on attn.qkv, attn.proj, norm1, norm2, mlp or the container of the blocks, "
-                "or remove them. Wrappers that need hooks on every block (fully_shard) do not work with "
-                "merging."
+                f"{type(replaced['']).__name__}{place} has hooks, which would not run while tokens merge "
+                "inside the block: put them on attn.qkv, attn.proj, norm1, norm2, mlp or the container of "
+                "the blocks, or remove them. Wrappers that need hooks on every block (fully_shard) do not "
+                "work with merging."
             )
 
 
 def mlp_half(block: Block, x: Tensor) -> Tensor:
     """`x + mlp(norm2(x))`, with layer scale and drop path if present; `[B, N, C]` to `[B, N, C]`."""
+    block = parts_of(block)
     return x + mlp_branch(block, block.norm2(x))
 
 
@@ -127,14 +172,20 @@ def _same(x: Tensor) -> Tensor:
 
 def find_misfit(block: nn.Module) -> str | None:
     """Why merging inside this block is not possible, or None if it is."""
-    missing = [name for name in _NEEDED if not _has(block, name)]
+    parts = parts_of(block)
+    missing = [name for name in _NEEDED if not _has(parts, name)]
+    if not _has(parts, "attn.qkv") and not all(_has(parts, f"attn.{name}") for name in _PROJECTIONS):
+        missing.insert(min(1, len(missing)), "attn.qkv")
     if missing:
         return f"it has no {', '.join(missing)}"
-    attn: Any = block.attn
-    unknown = [
-        *_unknown_parts(block, _BLOCK_MODULES, _BLOCK_TENSORS),
-        *(f"attn.{name}" for name in _unknown_parts(attn, _ATTN_MODULES, set())),
-    ]
+    if isinstance(parts, MultiheadBlock):
+        unknown = [*_unknown_parts(block, parts.known, set()), *parts.attn.find_unknown()]
+    else:
+        attn: Any = block.attn
+        unknown = [
+            *_unknown_parts(block, _BLOCK_MODULES, _BLOCK_TENSORS),
+            *(f"attn.{name}" for name in _unknown_parts(attn, _ATTN_MODULES, _ATTN_TENSORS)),
+        ]
     if unknown:
         return f"it has {', '.join(unknown)}, which merging would ignore"
     return None

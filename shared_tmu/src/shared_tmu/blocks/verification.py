@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from ..errors import PatchError
 from .arguments import Defaults, read_defaults
-from .halves import Block, attention_half, find_misfit, mlp_half
+from .halves import attention_half, find_misfit, mlp_half
+from .parts import Block, is_sequence_first, parts_of, replaced_modules
+from .positions import NOTHING, ROTARY, Given, has_own_bias, locate
 from .probing import has_numbers, leaving_no_trace, random_tokens, randomise
 from .state import WITHOUT_EFFECT, BlockState
 
@@ -32,16 +34,22 @@ class BlockCheck:
     Args:
         blocks: blocks of the trunk.
         shape: tokens and channels that enter them, None if unknown.
+        given: positions that the model gives them.
 
     Attributes:
         defaults: arguments of each block besides tokens.
+        given: the same positions; while merging, blocks are given these arguments and no others.
+        is_sequence_first: whether the blocks take tokens as `[N, B, C]`.
 
     Raises:
         PatchError: a block computes something else; the message gives its number.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], shape: tuple[int, int] | None = None) -> None:
-        self._shape = shape
+    def __init__(
+        self, blocks: Sequence[nn.Module], shape: tuple[int, int] | None = None, given: Given = NOTHING
+    ) -> None:
+        self._shape, self.given = shape, given
+        self.is_sequence_first = bool(blocks) and is_sequence_first(blocks[0])
         self.defaults: list[Defaults] = []
         self._seen: list[BlockState] = []
         self._busy: set[tuple[int, int]] = set()  # blocks being checked, by number and thread
@@ -86,7 +94,9 @@ class BlockCheck:
                 )
             if misfit := find_misfit(block):
                 raise PatchError(f"{type(block).__name__} is not a ViT block that merging knows: {misfit}.")
-            verify_block(block, self._shape)
+            if is_sequence_first(block) != self.is_sequence_first:
+                raise PatchError("it takes tokens in another order, [N, B, C] or [B, N, C], than block 0.")
+            verify_block(block, self._shape, self.given)
         except PatchError as error:
             raise PatchError(f"block {number}: {error}") from error
 
@@ -125,7 +135,7 @@ def _describe_value(value: Any) -> Any:
     return id(value)
 
 
-def verify_block(block: Block, shape: tuple[int, int] | None = None) -> None:
+def verify_block(block: Block, shape: tuple[int, int] | None = None, given: Given = NOTHING) -> None:
     """Compare the block's own forward with its two halves, with random weights where possible: they must
     agree.
 
@@ -135,6 +145,7 @@ def verify_block(block: Block, shape: tuple[int, int] | None = None) -> None:
     Args:
         block: a block for which `find_misfit` returns None; on the meta device it is not compared.
         shape: tokens and channels that enter it, None if unknown.
+        given: positions that the model gives it.
 
     Raises:
         PatchError: the block computes something else, or cannot be run on tokens alone.
@@ -142,7 +153,7 @@ def verify_block(block: Block, shape: tuple[int, int] | None = None) -> None:
     if not has_numbers(block):
         return
     kind = type(block).__name__
-    if needed := find_needed_arguments(block):
+    if needed := [name for name in find_needed_arguments(block) if name not in given]:
         raise PatchError(
             f"the forward of {kind} needs {', '.join(needed)} besides tokens, which merging does not pass: "
             "this block cannot be used."
@@ -153,20 +164,46 @@ def verify_block(block: Block, shape: tuple[int, int] | None = None) -> None:
             if weights is not None:
                 randomise(block, *weights)
             try:
-                want = vars(block).get("forward", block.forward)(x)
+                here = {name: position.to(x.device) for name, position in given.items()}
+                want = _forward(block, x, here)
             except Exception as error:
                 reasons.append(f"{type(error).__name__}: {error}")
                 continue
-            got = mlp_half(block, attention_half(block, x)[0])
-            if not isinstance(want, Tensor) or want.shape != got.shape or not _agree(block, x, want, got):
+            got = _run_halves(block, x, here)
+            if not isinstance(want, Tensor) or got is None or not _agree(block, x, want, got):
                 raise PatchError(
                     f"{kind} has the parts of a pre-norm ViT block, but does not compute x + attn(norm1(x)), "
-                    "then x + mlp(norm2(x)): merging inside it would change what the model is."
+                    f"then x + mlp(norm2(x)){_say_use(given)}: merging inside it would change what the model "
+                    "is."
                 )
             return
     raise PatchError(
         f"{kind} could not be run on tokens [B, N, C] to check what it computes: {'; '.join(reasons[:1])}"
     )
+
+
+def _run_halves(block: Block, x: Tensor, given: Given) -> Tensor | None:
+    """What merging computes, without merging anything; None for positions that are not understood."""
+    try:
+        where = locate(parts_of(block).attn, given)
+        return mlp_half(block, attention_half(block, x, where=where)[0])
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        if given or has_own_bias(parts_of(block).attn):
+            return None
+        raise
+
+
+def _say_use(given: Given) -> str:
+    """How positions that the model gives its blocks are taken."""
+    uses = {name: "a rotary embedding" if name == ROTARY else "a bias of the logits" for name in given}
+    return "".join(f", with its argument {name} as {use} besides tokens" for name, use in uses.items())
+
+
+def _forward(block: nn.Module, x: Tensor, given: Given) -> Any:
+    """The block's own forward: `[B, N, C]` to the same, whichever order it takes."""
+    is_turned = is_sequence_first(block)
+    out = vars(block).get("forward", block.forward)(x.transpose(0, 1) if is_turned else x, **given)
+    return out.transpose(0, 1) if is_turned and isinstance(out, Tensor) else out
 
 
 def find_needed_arguments(block: nn.Module) -> list[str]:
@@ -219,17 +256,20 @@ def _attempts(
 def guess_channels(block: Block, shape: tuple[int, int] | None = None) -> list[int]:
     """Likely numbers of channels, the most likely first."""
     guesses = [] if shape is None else [shape[1]]
-    for name in ("norm1", "norm2"):
-        norm = getattr(block, name)
+    block = parts_of(block)
+    for norm in (block.norm1, block.norm2):
         guesses += list(getattr(norm, "normalized_shape", ()))[-1:]
         guesses += [p.shape[-1] for p in norm.parameters() if p.ndim]
-    for part in (*block.attn.qkv.modules(), *block.attn.proj.modules()):
+    whole = replaced_modules(block)[".attn"]
+    for part in whole.modules():
         guesses += [n for n in (getattr(part, "in_features", None),) if isinstance(n, int)]
-    guesses += [p.shape[-1] for p in block.attn.qkv.parameters() if p.ndim == 2]
+    guesses += [p.shape[-1] for p in whole.parameters() if p.ndim == 2]
     return list(dict.fromkeys(guesses))
 
 
 def _agree(block: Block, x: Tensor, want: Tensor, got: Tensor) -> bool:
+    if want.shape != got.shape:
+        return False
     if want.dtype == torch.float32 and torch.allclose(want, got, rtol=1e-3, atol=1e-3):
         return True
     if want.dtype == torch.float32 and not _rounds(block):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.blocks.halves import Block
+from shared_tmu.blocks.parts import Block
 from shared_tmu.datasets import EvalSet
 from shared_tmu.evaluation.masking import uses_detector
 from shared_tmu.masks import NO_MASK, MaskChoice, MaskScene

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared_tmu.blocks.halves import Block
+from shared_tmu.blocks.parts import Block
 from shared_tmu.datasets import EvalSet
 from shared_tmu.masks import NO_MASK, MaskChoice, find_masks
 from shared_tmu.method_parts.read_masks import ReadMask

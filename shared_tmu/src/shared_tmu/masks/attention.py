@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from shared_tmu.blocks import halves as blocks
-from shared_tmu.blocks.halves import Block
+from shared_tmu.blocks.parts import Block
 from shared_tmu.method_parts.attention_rows import mean_rows
 from shared_tmu.method_parts.read_masks import ReadMask
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.blocks.halves import Block
+from shared_tmu.blocks.parts import Block
 from shared_tmu.errors import CheckpointError, PatchError
 from shared_tmu.files import shortened
 from shared_tmu.files.checkpoints import read_checkpoint, read_metadata, save_safetensors

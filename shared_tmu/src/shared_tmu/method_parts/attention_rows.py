@@ -16,7 +16,14 @@ def mean_keys(keys: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mean_rows(q: Tensor, k: Tensor, scale: float, weights: Tensor | None, live: Tensor | None) -> Tensor:
+def mean_rows(
+    q: Tensor,
+    k: Tensor,
+    scale: float,
+    weights: Tensor | None,
+    live: Tensor | None,
+    pairs: Tensor | None = None,
+) -> Tensor:
     """Mean over heads and queries of `softmax(q k + log(weights))`, `[B, N]`.
 
     Args:
@@ -25,6 +32,7 @@ def mean_rows(q: Tensor, k: Tensor, scale: float, weights: Tensor | None, live: 
         scale: factor on the logits.
         weights: sizes of the keys, `[B, N]`, or None.
         live: which queries count, `[B, R]` bool, or None for all.
+        pairs: another term of the logits, `[B or 1, H or 1, R, N]`, or None.
     """
     dtype = sum_dtype(q)
     keys = k.to(dtype).mT * scale
@@ -35,6 +43,8 @@ def mean_rows(q: Tensor, k: Tensor, scale: float, weights: Tensor | None, live: 
         part = slice(first, first + step)
         with without_autocast(q.device):
             logits = q[:, :, part].to(dtype) @ keys  # [B, H, R, N]
+        if pairs is not None:
+            logits = logits + pairs[:, :, part].to(dtype)
         shares = (logits if bias is None else logits + bias).softmax(-1).mean(1)
         total = total + (shares if live is None else shares * live[:, part].unsqueeze(2)).sum(1)
     counted = q.shape[2] if live is None else live.sum(1, keepdim=True)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import nn
 
-from ..blocks.halves import Block
+from ..blocks.parts import Block
 from ..errors import MethodError
 from ..flops import Work
 from ..schedule import Limit, half

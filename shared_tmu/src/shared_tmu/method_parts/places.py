@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..blocks import halves
-from ..blocks.halves import Block
+from ..blocks.parts import Block
+from ..blocks.positions import Positions
 from ..errors import MethodError
 from ..flops import Work
 from ..plans.ops import merge, unmerge
@@ -35,14 +36,14 @@ def attend(block: Block, seen: Seen) -> None:
 
 def _attend(block: Block, seen: Seen) -> Tensor:
     normed = block.norm1(seen.tokens)
-    q, k, v = halves.project_qkv(block, normed)
+    q, k, v = halves.project_qkv(block, normed, seen.where)
     seen.keep(normed, q, k, v)
     if Needs.MAP in seen.needs:
-        weights = halves.attention_map(block, q, k, seen.weights)
+        weights = halves.attention_map(block, q, k, seen.weights, seen.where)
         seen.parts[Needs.MAP] = weights
         heads = halves.attend_by_map(block, weights, v)
     else:
-        heads = halves.attend(block, q, k, v, seen.weights)
+        heads = halves.attend(block, q, k, v, seen.weights, seen.where)
     return seen.tokens + halves.attention_branch(block, heads)
 
 
@@ -184,9 +185,9 @@ class Inside(Place):
 
     def _look(self, block: Block, seen: Seen) -> None:
         normed = block.norm1(seen.tokens)
-        q, k, v = halves.project_qkv(block, normed)
+        q, k, v = halves.project_qkv(block, normed, seen.where)
         seen.keep(normed, q, k, v)
-        seen.parts[Needs.MAP] = halves.attention_map(block, q, k, seen.weights)
+        seen.parts[Needs.MAP] = halves.attention_map(block, q, k, seen.weights, seen.where)
 
     def _finish(self, block: Block, x: Tensor, weights: Tensor) -> Tensor:
         _, _, v = halves.project_qkv(block, block.norm1(x))
@@ -252,7 +253,7 @@ class Around(Place):
             transform(block, seen)
         else:
             attend(block, seen)
-            self._shorten(block, seen, r, block.norm2, halves.mlp_branch)
+            self._shorten(block, seen, r, block.norm2, _mlp_of)
 
     def _shorten(
         self,
@@ -260,21 +261,26 @@ class Around(Place):
         seen: Seen,
         r: int,
         norm: Callable[[Tensor], Tensor],
-        branch: Callable[[Block, Tensor], Tensor],
+        branch: Callable[[Block, Tensor, Positions | None], Tensor],
     ) -> None:
         reduction = decide(seen, self.plan, r)
         normed = norm(seen.tokens)
         if reduction is None:
-            seen.tokens = seen.tokens + seen.run(self.part, branch, block, normed)
+            seen.tokens = seen.tokens + seen.run(self.part, branch, block, normed, seen.where)
             return
         require_reduction(reduction, seen.method)
         if seen.watch is not None:
             seen.watch.planned(seen, reduction)
         short, _ = seen.run("merging", reduction.reduce, normed, None)
-        added = seen.run(self.part, branch, block, short)
+        where = None if seen.where is None else seen.where.follow(reduction.route)
+        added = seen.run(self.part, branch, block, short, where)
         seen.tokens = seen.tokens + seen.run("unmerging", unmerge, added, reduction.route)
 
 
-def _attention_of(block: Block, normed: Tensor) -> Tensor:
-    q, k, v = halves.project_qkv(block, normed)
-    return halves.attention_branch(block, halves.attend(block, q, k, v))
+def _attention_of(block: Block, normed: Tensor, where: Positions | None) -> Tensor:
+    q, k, v = halves.project_qkv(block, normed, where)
+    return halves.attention_branch(block, halves.attend(block, q, k, v, where=where))
+
+
+def _mlp_of(block: Block, normed: Tensor, _: Positions | None) -> Tensor:
+    return halves.mlp_branch(block, normed)

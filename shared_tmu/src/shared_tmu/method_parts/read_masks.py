@@ -7,7 +7,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from ..blocks.halves import Block
+from ..blocks.parts import Block
 from ..errors import PatchError
 from .protection import weigh
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..blocks import halves
-from ..blocks.halves import Block
+from ..blocks.parts import Block
 from ..schedule import Schedule
 
 

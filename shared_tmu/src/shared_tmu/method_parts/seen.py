@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..blocks.positions import Positions
 from ..errors import MethodError
 from ..plans.plan import MergePlan
 from .attention_rows import mean_keys, mean_rows
@@ -80,6 +81,7 @@ class Seen:
         learned: the method's own module, for one that learns; `read_learned` gives it with its type.
         route: route from the first tokens of the trunk to these; None before the first reduction.
         held: plans to use again; None for none.
+        where: positions of the current tokens; None for attention that does not depend on them.
     """
 
     tokens: Tensor
@@ -101,6 +103,7 @@ class Seen:
     reduction: Reduction | None = None
     keeps_history: bool = False
     history: tuple[Applied, ...] = ()
+    where: Positions | None = None
     parts: dict[Needs, Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -108,8 +111,8 @@ class Seen:
         cls, metric: Tensor, num_prefix_tokens: int, protected: Tensor | None, method: str, needs: Needs
     ) -> Seen:
         """The input of a method outside a trunk: a metric `[B, N, D]`, in place of the keys."""
-        seen = cls(metric, num_prefix_tokens=num_prefix_tokens, mask=protected)
-        seen.method, seen.needs, seen.parts = method, needs, {Needs.KEYS: metric.unsqueeze(1)}
+        seen = cls(metric, None, 0, 1, num_prefix_tokens, protected, method=method, needs=needs)
+        seen.parts = {Needs.KEYS: metric.unsqueeze(1)}
         return seen
 
     @property
@@ -198,15 +201,15 @@ class Seen:
         self._require(Needs.ROWS)
         q, k = self._find(Needs.QUERIES)[:, :, rows], self._find(Needs.KEYS)
         scale = k.shape[-1] ** -0.5 if self.scale is None else self.scale
-        live = self.live
-        return mean_rows(q, k, scale, self.weights, None if live is None else live[:, rows])
+        live = None if self.live is None else self.live[:, rows]
+        pairs = None if self.where is None else self.where.logits(rows)
+        return mean_rows(q, k, scale, self.weights, live, pairs)
 
     def get(self, part: Needs) -> Tensor:
         """One of the tensors that the method lists.
 
         Raises:
-            MethodError: its row does not list it, attention has not run yet, or the tokens have been reduced
-                since.
+            MethodError: its row does not list it, attention has not run, or the tokens were reduced since.
         """
         self._require(part)
         return self._find(part)
@@ -239,8 +242,9 @@ class Seen:
 
     def keep(self, normed: Tensor, q: Tensor, k: Tensor, v: Tensor) -> None:
         """Keep the tensors that the method lists."""
-        needs = self.needs
-        wanted = needs | (Needs.QUERIES | Needs.KEYS if needs & (Needs.ROWS | Needs.MAP) else Needs.NOTHING)
+        wanted = (needs := self.needs) | (
+            Needs.QUERIES | Needs.KEYS if needs & (Needs.ROWS | Needs.MAP) else Needs.NOTHING
+        )
         for part, tensor in (
             (Needs.NORMED, normed), (Needs.QUERIES, q), (Needs.KEYS, k), (Needs.VALUES, v),
         ):  # fmt: skip
@@ -254,8 +258,7 @@ class Seen:
     def accept(self, reduction: Reduction, carry: Needs = Needs.NOTHING) -> None:
         """Reduce tokens and sizes; from here on the tokens are the slots.
 
-        Queries, keys and the other values belong to the tokens before, so they are dropped, except those to
-        carry.
+        Queries, keys and the like belong to the tokens before: they are dropped, except those to carry.
 
         Args:
             reduction: the reduction that the method decided.
@@ -265,15 +268,16 @@ class Seen:
             MethodError: this is not a reduction, or a value to carry does not exist or has no row per token.
         """
         require_reduction(reduction, self.method)
+        before = self.tokens
         if self.watch is not None:
             self.watch.planned(self, reduction)
-        before = self.tokens
         carried = {part: self._carry(reduction, part) for part in carry} if carry else {}
         self.tokens, size, self.route = self.run("merging", reduction.follow, before, self.sizes, self.route)
+        if self.where is not None:
+            self.where = self.where.follow(reduction.route)
         is_padded = isinstance(self.route, MergePlan) and self.route.is_padded
         self.sizes = size if is_padded or Needs.SIZES in self.needs else None
-        if self.mask is not None:
-            self.mask = reduction.carry(self.mask)
+        self.mask = None if self.mask is None else reduction.carry(self.mask)
         if self.keeps_history:
             self.history = (*self.history, Applied(reduction, before, self.tokens))
         self.reduction, self.parts = reduction, carried
@@ -284,8 +288,7 @@ class Seen:
                 f"{self.method!r} carries {part.name}, which does not have one row per token: carry only "
                 "NORMED, QUERIES, KEYS or VALUES."
             )
-        rows = self.get(part)
-        if part is Needs.NORMED:
+        if (rows := self.get(part)).ndim == 3:
             return reduction.reduce(rows, self.sizes)[0]
         batch, heads, _, width = rows.shape
         short, _ = reduction.reduce(rows.transpose(1, 2).flatten(2), self.sizes)  # [B, M, H * D]

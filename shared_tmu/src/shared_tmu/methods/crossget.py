@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..blocks.halves import Block
+from ..blocks.parts import Block
 from ..dtypes import sum_dtype
 from ..method_parts.reductions import Planned
 from ..method_parts.relaxed import Learned, head_width

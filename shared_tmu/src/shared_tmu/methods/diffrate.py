@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from ..blocks import halves
-from ..blocks.halves import Block
+from ..blocks.parts import Block
 from ..dtypes import sum_dtype
 from ..limits import Limit
 from ..method_parts.reductions import Planned

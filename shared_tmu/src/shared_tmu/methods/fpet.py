@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..blocks.halves import Block
+from ..blocks.parts import Block
 from ..method_parts.reductions import Merge, Planned
 from ..method_parts.relaxed import Learned, head_width, through
 from ..method_parts.seen import Grid, Seen

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..blocks import halves
-from ..blocks.halves import Block
+from ..blocks.parts import Block
 from ..method_parts.reductions import Merge
 from ..method_parts.relaxed import Learned, Relaxed, best_targets, silent_attention, through
 from ..method_parts.seen import Seen

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..blocks.arguments import name_given, read_defaults
+from ..blocks.arguments import read_defaults, read_given
+from ..blocks.parts import is_sequence_first
+from ..blocks.positions import Given
 from ..blocks.probing import has_numbers, leaving_no_trace
 from ..errors import PatchError
 from .search import FoundTrunk
@@ -28,11 +30,13 @@ class Arrival:
         tokens: `[2, N, C]`.
         patches: number of positions in the output of the last convolution before the blocks; None if there
             was none.
-        others: names of further arguments that have an effect, see `name_given`.
+        given: positions that it gives the block.
+        others: names of further arguments that have an effect, see `read_given`.
     """
 
     tokens: Tensor
     patches: int | None
+    given: Given
     others: list[str]
 
     @property
@@ -139,11 +143,15 @@ def _try(root: nn.Module, trunk: FoundTrunk, given: Tensor) -> Arrival | None:
 
 def _read(arrived: _Arrived, patches: int | None) -> Arrival | None:
     tokens, *others = (*arrived.args_, *([] if arrived.args_ else arrived.kwargs.values()))
-    if not isinstance(tokens, Tensor) or tokens.ndim != 3 or tokens.shape[0] != 2:
+    if not isinstance(tokens, Tensor) or tokens.ndim != 3:
+        return None
+    batch_first = tokens.transpose(0, 1) if is_sequence_first(arrived.block) else tokens
+    if batch_first.shape[0] != 2:
         return None
     named = {name: value for name, value in arrived.kwargs.items() if value is not tokens}
     positional = tuple(others) if arrived.args_ else ()
-    return Arrival(tokens, patches, name_given(positional, named, read_defaults(arrived.block)))
+    given, unknown = read_given(positional, named, read_defaults(arrived.block))
+    return Arrival(batch_first, patches, given, unknown)
 
 
 def _guess_inputs(root: nn.Module, trunk: FoundTrunk) -> Iterator[Tensor]:

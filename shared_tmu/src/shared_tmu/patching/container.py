@@ -12,7 +12,7 @@ from ..blocks.guard import guard_blocks, release_blocks
 from ..errors import PatchError
 from ..trunk import TrunkSettings, run_blocks
 from .state import Trunk
-from .stepping import SteppedRun, refuse_arguments, refuse_stand_ins, unwrap_step
+from .stepping import SteppedRun, accept_positions, refuse_stand_ins, unwrap_step
 
 Container = nn.ModuleList | nn.Sequential
 
@@ -65,16 +65,21 @@ class MergedBlocks(nn.ModuleList):
                 x = step(x, *args, **kwargs)
             return x
         refuse_stand_ins(x)
-        refuse_arguments(args, kwargs, trunk.check.defaults[0])
+        if accept_positions(args, kwargs, trunk.check.defaults[0], trunk.check.given):
+            raise PatchError(
+                "this ViT calls the container of its blocks with positions besides tokens: only blocks that "
+                "are called one by one can be given these."
+            )
         if torch.compiler.is_compiling():
             trunk.is_traced = True
         else:
             for number, block in enumerate(blocks):
                 trunk.verify(number, block)
-        mask, held = trunk.find_mask(), trunk.find_held()
-        out, plans = run_blocks(blocks, x, trunk.settings, mask=mask, learned=trunk.learned, held=held)
-        trunk.keep(plans, x)
-        return out
+        tokens, mask, held = trunk.turn(x), trunk.find_mask(), trunk.find_held()
+        learned = trunk.learned
+        out, plans = run_blocks(blocks, tokens, trunk.settings, mask=mask, learned=learned, held=held)
+        trunk.keep(plans, tokens)
+        return trunk.turn(out)
 
     def train(self, mode: bool = True) -> Self:
         """Put the blocks, and the modules that follow their mode, into training mode."""

@@ -27,7 +27,7 @@ from ..methods import Method, find_method
 from ..schedule import Schedule
 from ..trunk import Mask, Protect, TrunkSettings, Unmerge
 from .arrival import Arrival, watch_arrival
-from .checks import refuse_arguments, refuse_wrapped
+from .checks import refuse_arguments, refuse_unplaced, refuse_wrapped
 from .container import MergedBlocks
 from .grid import find_grid
 from .prefix import count_prefix, read_prefix
@@ -272,11 +272,11 @@ def patch(
     """
     refuse_wrapped(model)
     schedule, rule, found = Schedule.parse(schedule), find_method(method), find_trunk(model)
-    count, arrival = _prefix_of(model, found, num_prefix_tokens)
-    grid = grid or find_grid(found.owner)
+    (count, arrival), grid = _prefix_of(model, found, num_prefix_tokens), grid or find_grid(found.owner)
     settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect, restore, grid)
     settings.schedule.per_layer(len(found.blocks))
-    check = BlockCheck(found.blocks, None if arrival is None else arrival.shape)
+    check = BlockCheck(found.blocks, *(() if arrival is None else (arrival.shape, arrival.given)))
+    refuse_unplaced(settings, check, found, mask)
     learned = None if rule.learn is None else make_learned(rule.learn, found.blocks)
     trunk = Trunk(settings, len(found.blocks), record, check, _placed(mask, found), learned)
     for (owner, name), container, numbers in zip(found.places, found.containers, found.numbers, strict=True):

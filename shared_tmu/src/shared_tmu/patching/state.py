@@ -77,6 +77,10 @@ class Trunk:
         """Whether any block must run differently from its own forward."""
         return self.is_active and self.settings.merges(self.depth)
 
+    def turn(self, x: Tensor) -> Tensor:
+        """Tokens as the blocks take them to `[B, N, C]`, or the reverse."""
+        return x.transpose(0, 1) if self.check.is_sequence_first else x
+
     @property
     def followers(self) -> tuple[nn.Module, ...]:
         """Modules outside the model that are moved, cast and put into a mode with it."""

@@ -20,23 +20,36 @@ import torch.fx
 from torch import Tensor, nn
 from torch.utils.weak import TensorWeakRef
 
-from ..blocks.arguments import Defaults, name_given
+from ..blocks.arguments import Defaults, read_given
+from ..blocks.positions import NOTHING, Given
 from ..errors import PatchError
 from ..trunk import TrunkPass
 from .state import Trunk, is_in_backward
 
 
-def refuse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], defaults: Defaults) -> None:
-    """Refuse arguments that a model gives its blocks besides tokens.
+def accept_positions(
+    args: tuple[Any, ...], kwargs: dict[str, Any], defaults: Defaults, known: Given
+) -> Given:
+    """The positions that a model gives its blocks besides tokens.
+
+    Args:
+        args: positional arguments after the tokens.
+        kwargs: named arguments.
+        defaults: defaults of the block.
+        known: positions that the blocks were tested with.
 
     Raises:
-        PatchError: an argument is neither None nor the block's default.
+        PatchError: another argument is neither None nor the block's default.
     """
-    if (args or kwargs) and (names := name_given(args, kwargs, defaults)):
+    if not args and not kwargs:
+        return NOTHING
+    given, others = read_given(args, kwargs, defaults)
+    if names := [*others, *(name for name in given if name not in known)]:
         raise PatchError(
             f"this ViT calls its blocks with {', '.join(names)} besides tokens, which merging would ignore: "
             "it cannot run while it merges."
         )
+    return given
 
 
 def refuse_stand_ins(x: Any) -> None:
@@ -87,7 +100,8 @@ class SteppedRun:
         return TracedStep(block, call) if torch.compiler.is_compiling() else BlockStep(block, call)
 
     def call(self, number: int, block: nn.Module, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Run block `number` on tokens of the full grid, `[B, N, C]` to the same; the last one ends the pass.
+        """Run block `number` on tokens of the full grid, `[B, N, C]` to the same (or `[N, B, C]`, as the
+        block takes them); the last one ends the pass.
 
         Raises:
             PatchError: it is unknown what has merged in these tokens, or the block is given more than tokens.
@@ -95,20 +109,21 @@ class SteppedRun:
         trunk = self.trunk
         if not trunk.merges:
             if number == self.last:
-                trunk.keep((), x)
+                trunk.keep((), trunk.turn(x))
             return block(x, *args, **kwargs)
         refuse_stand_ins(x)
-        refuse_arguments(args, kwargs, trunk.check.defaults[number])
+        given = accept_positions(args, kwargs, trunk.check.defaults[number], trunk.check.given)
         is_compiling = torch.compiler.is_compiling()
         if is_compiling:
             trunk.is_traced = True
         after = copy.copy(self._find_before(number) if is_compiling else self._find(number, block, x))
-        slots = after.step(number, block, after.reduce(x))
-        out = after.leave(slots) if number == trunk.depth - 1 else after.restore(slots)
+        tokens = trunk.turn(x)
+        slots = after.step(number, block, after.reduce(tokens), given)
+        out = trunk.turn(after.leave(slots) if number == trunk.depth - 1 else after.restore(slots))
         thread = 0 if is_compiling else threading.get_ident()
         self._latest[thread] = [*self._latest.get(thread, [])[-1:], (number, after)]
         if number == self.last and (is_compiling or not is_in_backward()):
-            trunk.keep(after.plans, x)
+            trunk.keep(after.plans, tokens)
         if not is_compiling:
             trunk.passes[out] = after
         return out

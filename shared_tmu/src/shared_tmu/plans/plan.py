@@ -185,6 +185,20 @@ class MergePlan:
             self._moves = self._read_map(self.source_map)
         return self._moves
 
+    def leaders(self) -> Tensor:
+        """The token that leads each slot, `[B, M]` int64: the one that others join if a planner said which,
+        else the first of the slot. Of padding, any token.
+        """
+        if not self._prunes and not self._is_padded:
+            leaders = self.moves().leaders.view(self.batch_size, self.num_slots)
+            return (
+                leaders - torch.arange(self.batch_size, device=leaders.device).unsqueeze(1) * self.num_tokens
+            )
+        slots = self.source_map.where(self.source_map >= 0, self.num_slots)
+        tokens = torch.arange(self.num_tokens, device=slots.device).expand_as(slots)
+        first = tokens.new_full((self.batch_size, self.num_slots + 1), max(self.num_tokens - 1, 0))
+        return first.scatter_reduce(1, slots, tokens, "amin")[:, : self.num_slots]
+
     def check(self) -> MergePlan:
         """Check every value of both maps; returns the plan itself.
 
