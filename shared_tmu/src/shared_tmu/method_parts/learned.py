@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..blocks.parts import parts_of
 from ..errors import CheckpointError, PatchError
 
 
@@ -18,7 +19,7 @@ def make_learned(learn: Callable[[Sequence[nn.Module]], nn.Module], blocks: Sequ
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        learned = learn(blocks)
+        learned = learn([parts_of(block) for block in blocks])
     wanted = next(blocks[0].parameters())
     # only where it is needed: fake tensors refuse it even where it does nothing
     if any(p.device != wanted.device or p.dtype != wanted.dtype for p in learned.parameters()):

@@ -118,10 +118,14 @@ def _search(model: nn.Module) -> tuple[dict[str, FoundTrunk], list[str]]:
         misfit = _find_container_misfit(child)
         if misfit is None:
             found[where] = FoundTrunk(owner, name, ((owner, name),), (child,))
-        elif all(hasattr(block, "attn") for block in child._modules.values()):
+        elif all(_has_attention(block) for block in child._modules.values()):
             kind = type(next(iter(child._modules.values()))).__name__
             others.append(f"{where} ({len(child)} x {kind}): {misfit}")
     return found, others
+
+
+def _has_attention(block: nn.Module | None) -> bool:
+    return block is not None and any("att" in name.lower() for name in block._modules)
 
 
 def _containers(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, Container]]:
