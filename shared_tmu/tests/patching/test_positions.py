@@ -8,7 +8,7 @@ from patched import merged_output
 from positional_vit import PositionalBlock, PositionalViT, run_by_hand
 from torch import nn
 
-from shared_tmu import METHODS, MergePlan, patch, run_trunk
+from shared_tmu import METHODS, HeldPlans, MergePlan, patch, run_trunk
 from shared_tmu.errors import PatchError
 from shared_tmu.masks.attention import AttentionMask
 
@@ -112,8 +112,9 @@ def test_what_cannot_follow_is_refused_when_patched(options, reason):
 
 def test_plans_are_not_held(images):
     vit = PositionalViT().double().eval()
-    with patch(vit, "4x3") as handle, handle.holding(["a", "b"]):
-        with pytest.raises(PatchError, match="held plans do not say which token leads"):
+    with patch(vit, "4x3") as handle:
+        reason = pytest.raises(PatchError, match="held plans do not say which token leads")
+        with reason, handle.holding(HeldPlans(), ["a", "b"]):
             vit(images)
 
 
