@@ -245,11 +245,8 @@ class Seen:
         wanted = (needs := self.needs) | (
             Needs.QUERIES | Needs.KEYS if needs & (Needs.ROWS | Needs.MAP) else Needs.NOTHING
         )
-        for part, tensor in (
-            (Needs.NORMED, normed), (Needs.QUERIES, q), (Needs.KEYS, k), (Needs.VALUES, v),
-        ):  # fmt: skip
-            if part in wanted:
-                self.parts[part] = tensor
+        known = {Needs.NORMED: normed, Needs.QUERIES: q, Needs.KEYS: k, Needs.VALUES: v}
+        self.parts.update({part: tensor for part, tensor in known.items() if part in wanted})
 
     def run(self, part: str, function: Any, *arguments: Any) -> Any:
         """Call a function; if there is an observer, its time is counted for a part."""
