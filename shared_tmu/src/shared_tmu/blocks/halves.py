@@ -21,9 +21,11 @@ _BLOCK_TENSORS = {"gamma_1", "gamma_2"}
 _ATTN_MODULES = {
     "qkv", *_PROJECTIONS, "proj", "q_norm", "k_norm", "norm", "attn_drop", "proj_drop", "rel_pos",
 }  # fmt: skip
-_ATTN_TENSORS = {
-    "q_bias", "k_bias", "v_bias", "relative_position_bias_table", "relative_position_index",
-}  # fmt: skip
+_ATTN_TENSORS = (
+    ({"q_bias", "v_bias"}, {"k_bias"}),
+    ({"relative_position_bias_table", "relative_position_index"}, set[str]()),
+)
+"""Tensors that attention may have: only all of a group, and with it others."""
 
 
 def attention_half(
@@ -184,11 +186,16 @@ def find_misfit(block: nn.Module) -> str | None:
         attn: Any = block.attn
         unknown = [
             *_unknown_parts(block, _BLOCK_MODULES, _BLOCK_TENSORS),
-            *(f"attn.{name}" for name in _unknown_parts(attn, _ATTN_MODULES, _ATTN_TENSORS)),
+            *(f"attn.{name}" for name in _unknown_parts(attn, _ATTN_MODULES, _known_tensors(attn))),
         ]
     if unknown:
         return f"it has {', '.join(unknown)}, which merging would ignore"
     return None
+
+
+def _known_tensors(attn: Any) -> set[str]:
+    whole = [(group, more) for group, more in _ATTN_TENSORS if all(_has(attn, name) for name in group)]
+    return {name for group, more in whole for name in group | more}
 
 
 def _has(module: Any, path: str) -> bool:
