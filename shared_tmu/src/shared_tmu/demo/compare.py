@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shared_tmu.demo.predict import Prediction, Predictor
 from shared_tmu.demo.timeline import Timeline
 from shared_tmu.masks import Mask
+from shared_tmu.method_parts.held import Holding
 from shared_tmu.programs.timing import Timing, measure_in_turn
 from shared_tmu.schedule import Schedule
 
@@ -43,7 +44,11 @@ class Comparer:
         self._count = 0
 
     def predict(
-        self, images: Sequence[NDArray[np.float32] | None], masks: Sequence[Mask | None] = ()
+        self,
+        images: Sequence[NDArray[np.float32] | None],
+        masks: Sequence[Mask | None] = (),
+        *,
+        held: Holding | None = None,
     ) -> list[Prediction]:
         """Like `Predictor.predict`, with the results of each setting in `others`; captions include the
         times.
@@ -58,7 +63,7 @@ class Comparer:
         mesh_of = self.predictor.subject.mesh_of
         others = {name: self.predictor.predict(images, masks, run) for name, run in self.runs.items()}
         with self.timeline.part("handing"):
-            own = self.predictor.predict(images, masks)
+            own = self.predictor.predict(images, masks, held=held)
         predictions = []
         for row, prediction in enumerate(own):
             outputs = {name: rows[row].output for name, rows in others.items()}

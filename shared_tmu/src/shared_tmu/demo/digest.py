@@ -41,6 +41,7 @@ def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
         "protect": run.protect,
         "mask_asked": run.mask,
         "mask_weight": run.weight if run.masks else None,
+        **({} if options.video is None else {"hold_asked": options.hold}),
         **({} if run.layers is None else {"layers": run.layers.to_dict()}),
         "dtype": options.dtype_name,
         "packed": options.packed and options.device.type == "cpu",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,12 @@ def add_merging_flags(add: Callable[..., Any], program: ModelProgram) -> None:
         "none: all tokens alike, as in published TMU",
     )
     add_mask_flags(add)
+    add(
+        "--hold",
+        action=argparse.BooleanOptionalAction,
+        help="for --video: a frame that has hardly changed merges what earlier frames merged, so that meshes "
+        "do not jump; default: wherever the method allows it",
+    )
     add_auto_flags(add, program)
 
 

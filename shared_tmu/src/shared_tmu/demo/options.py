@@ -14,7 +14,7 @@ from shared_tmu.datasets import SetOptions
 from shared_tmu.demo.merging import add_merging_flags, read_merging
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.demo.together import (
-    require_flags_of_clips,
+    require_flags_that_fit,
     require_something_to_save,
 )
 from shared_tmu.detect import BODY_DETECTORS
@@ -70,6 +70,7 @@ class DemoOptions:
             images.
         report: JSON-lines file to which a record of the time spent is appended.
         resume: keep results of an earlier run with the same options.
+        hold: whether frames of a clip merge what earlier frames merged; None if the method allows it.
     """
 
     img_folder: Path
@@ -103,6 +104,12 @@ class DemoOptions:
     report: Path | None = None
     budget: Budget | None = None
     calibration: SampleChoice | None = None
+    hold: bool | None = None
+
+    @property
+    def holds_plans(self) -> bool:
+        """Whether to try to use the plans of earlier frames again."""
+        return self.video is not None and self.hold is not False and not self.run.schedule.is_off
 
     @property
     def draws_on_photographs(self) -> bool:
@@ -140,8 +147,7 @@ def make_options(program: ModelProgram, given: dict[str, Any]) -> DemoOptions:
     require_places({flags.get(name, f"--{name}"): value for name, value in given.items()})
     run, budget = read_merging(program, given)
     require_something_to_save(given)
-    if given["video"] is not None:
-        require_flags_of_clips(given)
+    require_flags_that_fit(given)
     device = choose_device(given.pop("device"))
     dtype = choose_dtype(given.pop("dtype"), device)
     samples = choose_samples(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.errors import InputError
 from shared_tmu.masks import Mask
+from shared_tmu.method_parts.held import Holding
 from shared_tmu.patching import PatchHandle
 from shared_tmu.plans.plan import MergePlan
 from shared_tmu.programs.model_program import ModelProgram, Run, masked
@@ -116,6 +117,7 @@ class Predictor:
         images: Sequence[NDArray[np.float32] | None],
         masks: Sequence[Mask | None] = (),
         run: Run | None = None,
+        held: Holding | None = None,
     ) -> list[Prediction]:
         """Predict crops `[3, h, w]`; None stands for a crop whose result is not needed.
 
@@ -127,9 +129,11 @@ class Predictor:
             masks: pixels of each crop that show its subject, `[h, w]` bool, None if unknown; empty for a run
                 without masks.
             run: a merging setting other than the predictor's own; its time is not counted.
+            held: plans of earlier frames to use again, one name per crop.
 
         Raises:
             InputError: the device has too little memory for the batch.
+            HoldError: the method's plans cannot be held.
         """
         how = run or self.run
         try:
@@ -137,7 +141,7 @@ class Predictor:
             there = [row for row, image in enumerate(images) if image is not None][:_COMPARED]
             self._convert(pixels[there], None if shown is None else shown[there])
             handle = self._patched(how)
-            output, seconds = self._timed(pixels, handle, shown, how)
+            output, seconds = self._timed(pixels, handle, shown, how, held)
             groups = _groups(handle) if handle is not None and self.record else None
             kept = self.subject.arrays(output).items()
             arrays = {name: np.asarray(values.float().cpu().numpy()) for name, values in kept}
@@ -237,14 +241,19 @@ class Predictor:
         return output
 
     def _timed(
-        self, pixels: Tensor, handle: PatchHandle | None, shown: Tensor | None, run: Run
+        self,
+        pixels: Tensor,
+        handle: PatchHandle | None,
+        shown: Tensor | None,
+        run: Run,
+        held: Holding | None,
     ) -> tuple[Output, float]:
         synchronize(self.device)
         started = time.perf_counter()
         if handle is None:
             output = self.forward(pixels)
         else:
-            with masked(handle, self.program, self.model, shown, run.weight):
+            with masked(handle, self.program, self.model, shown, run.weight, held):
                 output = self.forward(pixels)
         synchronize(self.device)
         return output, time.perf_counter() - started

@@ -14,16 +14,17 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from shared_tmu.demo.batching import Job
+from shared_tmu.demo.batching import Batch, Job
 from shared_tmu.demo.compare import Comparer
 from shared_tmu.demo.digest import facts_of_run
 from shared_tmu.demo.draw_worker import Drawn
 from shared_tmu.demo.drawing import Finisher
+from shared_tmu.demo.holding import PlanHolder
 from shared_tmu.demo.ledger import ResultError
 from shared_tmu.demo.masking import PreviousFrame, count_sources
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
-from shared_tmu.demo.predict import Predictor
+from shared_tmu.demo.predict import Prediction, Predictor
 from shared_tmu.demo.prefetch import Feeder
 from shared_tmu.demo.report import Report
 from shared_tmu.demo.saving import Drawer
@@ -32,7 +33,7 @@ from shared_tmu.demo.sources import ImageSource
 from shared_tmu.demo.subjects import DemoSubject
 from shared_tmu.demo.timeline import Timeline
 from shared_tmu.detect import Detector
-from shared_tmu.errors import InputError
+from shared_tmu.errors import HoldError, InputError
 from shared_tmu.pictures.listing import Source
 
 _log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Stages:
         self.comparer = Comparer(self.predictor, self.machine, timeline) if options.compare else None
         self.subject: DemoSubject = self.predictor.subject
         self.previous = self._previous_frame()
+        self.holder = PlanHolder() if options.holds_plans else None
         self.report = Report(self.subject.many, source.unit)
 
     def run(self, bar: Any) -> None:
@@ -83,7 +85,6 @@ class Stages:
 
     def _predict_all(self) -> None:
         """Run the model on all batches, in this thread, and pass the images on to be drawn and saved."""
-        predict = (self.comparer or self.predictor).predict
         ready = iter(self.feeder)
         while True:
             with self.timeline.part("waiting_for_crops"):
@@ -96,13 +97,26 @@ class Stages:
                 with self.timeline.part("comparing" if self.comparer else "handing"):
                     if self.previous is not None:
                         self.previous.complete(item)
-                    masks = [None if mask is None else mask.mask for mask in item.masks]
-                    jobs = list(item.completed(predict(item.images, masks)))
+                    jobs = list(item.completed(self._predict(item)))
             if self.previous is not None:
                 self.previous.remember(jobs)
             with self.timeline.part("waiting_for_files"):
                 for job in jobs:
                     self.finisher.put(job)
+
+    def _predict(self, batch: Batch) -> list[Prediction]:
+        """Run the model on a batch, with the plans of earlier frames if they are held."""
+        predict = (self.comparer or self.predictor).predict
+        masks = [None if mask is None else mask.mask for mask in batch.masks]
+        held = None if self.holder is None else self.holder.of(batch)
+        try:
+            return predict(batch.images, masks, held=held)
+        except HoldError as error:  # in the first batch, or never
+            if self.options.hold:
+                raise
+            _log.warning("Every frame merges for itself: %s", error)
+            self.holder = None
+            return predict(batch.images, masks)
 
     def _feeder(self) -> Feeder:
         return Feeder(

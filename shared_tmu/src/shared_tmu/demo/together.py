@@ -85,12 +85,17 @@ def require_something_to_save(given: Mapping[str, Any]) -> None:
         )
 
 
-def require_flags_of_clips(given: Mapping[str, Any]) -> None:
-    """Refuse flags that have no effect on a clip, which gives one video and one file of parameters.
+def require_flags_that_fit(given: Mapping[str, Any]) -> None:
+    """Refuse flags that have no effect: on a clip, which gives one video and one file of parameters, or on
+    pictures.
 
     Raises:
         InputError: there are such flags; the message names them.
     """
+    if given["video"] is None:
+        if given["hold"]:
+            raise InputError("--hold takes over what merged in earlier frames, which only --video has.")
+        return
     for flag in ("side_view", "save_mesh", "compare", "tokens"):
         if given[flag]:
             raise InputError(f"--{flag} makes files of single images: leave it out with --video.")
