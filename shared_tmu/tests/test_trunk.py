@@ -225,3 +225,11 @@ def test_the_limit_is_said_once(vit, caplog):
         "schedule '15x2' asks layer 0 to remove 15 tokens, but of the 20 that may be removed there method "
         "'tome' can remove at most 10 (limited in 2 of 4 layers; tokens per layer: 38 28 23 23 23)."
     ]
+
+
+def test_nobody_is_told_of_a_limit_that_does_not_bind(caplog):
+    """tomesd gives tokens back in every block, so that each block begins with all of them."""
+    vit, x = ToyViT(depth=4).eval(), torch.randn(1, 16, 32)
+    with caplog.at_level("WARNING"), torch.no_grad():
+        run_trunk(vit.blocks, x, "9x4", method="tomesd", grid=(4, 4))
+    assert not caplog.records

@@ -214,7 +214,8 @@ class TrunkPass:
             raise PlanError(
                 f"num_prefix_tokens = {settings.num_prefix_tokens}, but there are only {x.shape[1]} tokens."
             )
-        if not torch.compiler.is_compiling():  # a log call would break the graph
+        # a log call would break the graph; what blocks give back is there again for the next one
+        if settings.method.removes and not torch.compiler.is_compiling():
             say_where_limited(
                 settings.schedule, self.depth, x.shape[1], settings.num_prefix_tokens, settings.method.name,
                 settings.method.limit, settings.method.shares_all,
