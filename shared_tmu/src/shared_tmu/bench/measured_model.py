@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from shared_tmu.bench.costs import count_flops, peak_memory_mib
 from shared_tmu.bench.floor import make_floor
 from shared_tmu.bench.runtimes import Call, find_runtime
 from shared_tmu.errors import InputError
+from shared_tmu.method_parts.restores import COPY
 from shared_tmu.methods import count_tokens
 from shared_tmu.patching.container import MergedBlocks
 from shared_tmu.programs.model_program import ModelProgram
@@ -78,6 +80,7 @@ class MeasuredModel:
         unmerge: whether the full sequence is restored after the last block.
         learned: file with the method's trained parts, for a method that learns.
         checkpoint: weights to measure instead; `size` is then what results call them.
+        restore: row of `RESTORES`.
 
     Raises:
         InputError: the program has no such size.
@@ -94,13 +97,14 @@ class MeasuredModel:
         unmerge: bool = True,
         learned: Path | None = None,
         checkpoint: Path | None = None,
+        restore: str = COPY,
     ) -> None:
         if checkpoint is None and size not in program.sizes:
             raise InputError(f"{program.name} has no size {size!r}: use one of {', '.join(program.sizes)}.")
         assert scope in SCOPES
         self.program, self.size, self.device = program, size, device
         self.scope, self.method, self.unmerge = scope, method, unmerge
-        self.learned = learned
+        self.learned, self.restore = learned, restore
         model = program.sizes[size]() if checkpoint is None else program.load_model(checkpoint)
         self._models = {torch.float32: model.eval().to(device)}
 
@@ -114,7 +118,14 @@ class MeasuredModel:
             "device": str(self.device),
             "method": self.method,
             "unmerge": self.unmerge,
+            "restore": self.restore,
         }
+
+    def running(self, method: str, restore: str = COPY, learned: Path | None = None) -> MeasuredModel:
+        """The same model, on the same weights, with another method."""
+        other = copy.copy(self)
+        other.method, other.restore, other.learned = method, restore, learned
+        return other
 
     def build(self, variant: Variant) -> nn.Module:
         """The model set up for a variant, with its own modules on shared weights."""
@@ -122,7 +133,8 @@ class MeasuredModel:
             self._models[variant.dtype] = share_weights(self._models[torch.float32]).to(variant.dtype)
         model = share_weights(self._models[variant.dtype])
         if not variant.schedule.is_off:
-            handle = self.program.patch(model, variant.schedule, self.method, unmerge=self.unmerge)
+            options = {"unmerge": self.unmerge, "restore": self.restore}
+            handle = self.program.patch(model, variant.schedule, self.method, **options)
             if self.learned is not None:
                 handle.load_learned(self.learned)
         if variant.is_floor and not variant.schedule.is_off:
@@ -190,6 +202,11 @@ class MeasuredModel:
         """
         depth, tokens, prefix = self._trunk
         return count_tokens(self.method, schedule, depth, tokens, prefix)
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return self._trunk[0]
 
     @cached_property
     def _trunk(self) -> tuple[int, int, int]:
