@@ -2,7 +2,8 @@
 
 The lines are those that eval.py, `python -m shared_tmu.bench` and `demo.py --report` write. Several files in
 one block are compared: TMU and its controls at every schedule; with `thesis_curves.csv` at the end, also with
-the published figures. `FILE brief=off,5x20` shows only those schedules, in few columns. A `*.training.json`
+the published figures. `FILE brief=off,5x20` shows only those schedules, in few columns, `FILE best` the best
+method for each budget. A `*.training.json`
 shows the training of a model. A picture, followed by its description, is shown as it is. Figures in the
 READMEs and model cards come from files and are never typed: each block names its results file, relative to
 the Markdown file; a file that does not exist yet is shown as "not measured yet". After measuring:
@@ -22,6 +23,7 @@ from bundled import REPOSITORY, aims_of
 from cards import read_published, show_contrast, show_training
 from comparison import WAYS, Run, compare_runs
 from forecast import read_history, show_history
+from method_tables import METHOD_TABLES, show_best
 from tables import BRIEF, TABLES, TableKind
 
 from shared_tmu.masks import NO_MASK
@@ -44,7 +46,7 @@ class TableError(Exception):
 
 def kind_of(run: Run) -> TableKind:
     """The table for a line."""
-    return TABLES[run.get("kind", "eval")]
+    return (TABLES | METHOD_TABLES)[run.get("kind", "eval")]
 
 
 def read_results(path: Path) -> list[Run]:
@@ -135,7 +137,8 @@ def show_block(words: list[str], folder: Path) -> str:
     """
     first, *rest = words
     is_alone = not first.endswith(".jsonl")
-    files = [folder / word for word in words[: 1 if is_alone else None] if not word.startswith("brief=")]
+    named = [word for word in words if not word.startswith("brief=") and word != "best"]
+    files = [folder / word for word in named[: 1 if is_alone else None]]
     if not all(file.is_file() for file in files):
         return NOT_MEASURED
     try:
@@ -148,6 +151,8 @@ def show_block(words: list[str], folder: Path) -> str:
             return f"![{' '.join(rest)}]({first})\n"
         if not rest:
             return make_table(read_results(files[0]))
+        if rest == ["best"]:
+            return show_best(read_results(files[0]))
         if rest[0].startswith("brief="):
             return make_table(pick_schedules(read_results(files[0]), rest[0].removeprefix("brief=")), BRIEF)
         runs = [run for file in files if file.suffix == ".jsonl" for run in read_results(file)]
@@ -184,7 +189,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     stale = False
     pages = [REPOSITORY / name for name in ("README.md", "assets/bench/README.md")]
-    pages += sorted(REPOSITORY.glob("*_TMU/README.md")) + sorted(REPOSITORY.glob("*_TMU/weights/README.md"))
+    pages += (
+        sorted(REPOSITORY.glob("docs/*.md"))
+        + sorted(REPOSITORY.glob("*_TMU/README.md"))
+        + sorted(REPOSITORY.glob("*_TMU/weights/README.md"))
+    )
     for path in args.files or pages:
         try:
             old, new = fill(path)
