@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 import re
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,7 @@ FORMS = (
     "'opentome:<tokens>', or 'threshold:<number>x<layers>'"
 )
 _TERMS = "expected '<r>x<layers>' terms joined by '+', e.g. '10x8+6x8'"
+_LONGEST_NAME = 60
 _DECIMAL = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _COUNT = re.compile(r"[0-9]{1,9}")
 _SHARE = re.compile(r"[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE]-[0-9]+")
@@ -212,6 +214,16 @@ def write_text(fields: Fields) -> str:
         return "off"
     inflection = f"@{_number(fields.inflection)}" if fields.inflection else ""
     return f"{kind}{_ask(fields.every, kind)}{inflection}"
+
+
+def name_of(text: str) -> str:
+    """A canonical text, or, if it is too long for a file name, its layers and a digest:
+    `threshold:32-layers-3fa2c1`."""
+    if len(text) <= _LONGEST_NAME:
+        return text
+    kind, colon, terms = text.rpartition(":")
+    layers = sum(int(term.rpartition("x")[2]) for term in terms.split("+"))
+    return f"{kind}{colon}{layers}-layers-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def _ask(ask: Ask, kind: str) -> str:

@@ -14,6 +14,7 @@ from toy_vit import SequentialViT, ToyViT
 
 from shared_tmu import METHODS, Method, PatchHandle, patch, run_trunk
 from shared_tmu.errors import CheckpointError, MethodError, PatchError
+from shared_tmu.files.checkpoints import save_safetensors
 from shared_tmu.method_parts.places import Between
 from shared_tmu.method_parts.reductions import Planned
 from shared_tmu.method_parts.seen import Needs, Seen
@@ -137,9 +138,38 @@ def test_files_of_something_else_are_refused(tokens, tmp_path):
                 call(tmp_path / "x.safetensors")
     with patch(ToyViT(depth=2), "6x2", LEARNS) as other:
         other.save_learned(tmp_path / "two.safetensors")
-    missing = r"'2.bias' is missing, expected \[9\] \(2 such tensors\)"
-    with patch(vit, "6x3", LEARNS) as handle, pytest.raises(CheckpointError, match=missing):
-        handle.load_learned(tmp_path / "two.safetensors")
+    with patch(vit, "6x3", LEARNS) as handle:
+        with pytest.raises(CheckpointError, match="was trained for other weights, for which alone"):
+            handle.load_learned(tmp_path / "two.safetensors")
+        state = handle.learned.state_dict()
+        for name, content, text in (
+            ("method", {"method": "dtem"}, "holds the learned parts of method 'dtem', not of 'learns'"),
+            ("nothing", {}, "does not hold the learned parts of a method"),
+            ("mark", {"method": "learns", "trunk": "[1, NaN]"}, "does not say to which weights it belongs"),
+            ("finite", {"method": "learns"}, "'0.bias' has numbers that are not finite"),
+        ):
+            bad = {**state, "0.bias": state["0.bias"] * (torch.nan if name == "finite" else 1)}
+            save_safetensors(bad, tmp_path / name, content)
+            with pytest.raises(CheckpointError, match=text):
+                handle.load_learned(tmp_path / name)
+        del state["2.bias"]
+        save_safetensors(state, tmp_path / "short", {"method": "learns"})
+        missing = r"'2.bias' is missing, expected \[9\] \(1 such tensors\)"
+        with pytest.raises(CheckpointError, match=missing):
+            handle.load_learned(tmp_path / "short")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_are_recognised_in_every_number_format(dtype, tmp_path):
+    vit, file = ToyViT(depth=3), tmp_path / "learned.safetensors"
+    with patch(vit, "6x3", LEARNS) as handle:
+        handle.save_learned(file)
+    with patch(vit.to(dtype), "6x3", LEARNS) as handle:
+        handle.load_learned(file)
+    with torch.no_grad():
+        vit.blocks[1].norm1.weight.mul_(1.1)
+    with patch(vit, "6x3", LEARNS) as handle, pytest.raises(CheckpointError, match="other weights"):
+        handle.load_learned(file)
 
 
 def test_what_the_row_does_not_list_is_not_to_be_had(tokens):

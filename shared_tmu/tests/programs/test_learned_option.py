@@ -16,7 +16,7 @@ from shared_tmu.method_parts.reductions import Merge
 from shared_tmu.method_parts.seen import Needs, Seen
 from shared_tmu.methods import table
 from shared_tmu.plans.matching import plan_most_similar
-from shared_tmu.programs.flags import choose_learned
+from shared_tmu.programs.learned_files import UNTRAINED, choose_learned, read_schedule
 from shared_tmu.programs.model_program import Run
 
 
@@ -61,14 +61,31 @@ def test_a_run_has_what_was_learned(tmp_path):
 def test_refused_by_one_sentence(tmp_path):
     file = tmp_path / "learned.safetensors"
     with pytest.raises(InputError, match=r"'learning' has learned parts, .* pass --learned FILE"):
-        choose_learned(None, ["tome", "learning"])
+        choose_learned(None, ["tome", "learning"], None)
     with pytest.raises(InputError, match="is not a file"):
-        choose_learned(file, ["learning"])
+        choose_learned(file, ["learning"], None)
     file.write_bytes(b"")
     with pytest.raises(InputError, match="tome has none"):
-        choose_learned(file, ["tome"])
-    assert choose_learned(file, ["tome", "learning"]) == file
-    assert choose_learned(None, ["tome"]) is None
+        choose_learned(file, ["tome"], None)
+    with pytest.raises(InputError, match="dtem, learning all learn"):
+        choose_learned(file, ["dtem", "learning"], None)
+    assert choose_learned(file, ["tome", "learning"], None) == {"tome": None, "learning": file}
+    assert choose_learned(None, ["tome"], None) == {"tome": None}
+
+
+def test_a_file_beside_the_weights_is_taken_and_named(tmp_path, caplog):
+    caplog.set_level("INFO")
+    weights = tmp_path / "toy.safetensors"
+    assert choose_learned(None, ["dtem"], weights) == {"dtem": None}
+    assert "dtem: untrained" in caplog.text
+    beside = tmp_path / "toy.dtem.safetensors"
+    beside.write_bytes(b"")
+    assert choose_learned(None, ["dtem", "crossget", "tome"], weights) == {
+        "dtem": beside, "crossget": None, "tome": None,
+    }  # fmt: skip
+    assert f"learned parts of {beside}" in caplog.text
+    assert choose_learned(UNTRAINED, ["dtem", "crossget"], weights) == {"dtem": None, "crossget": None}
+    assert choose_learned(None, ["dtem"], tmp_path / "other.safetensors") == {"dtem": None}
 
 
 def test_only_the_method_that_learns_reads_it(tmp_path):
@@ -80,3 +97,41 @@ def test_only_the_method_that_learns_reads_it(tmp_path):
     }  # fmt: skip
     with pytest.raises(InputError, match="--learned"):
         read_runs("5x2", "learning", unmerge=True)
+
+
+def write_file(path, schedule: str, method: str = "ltmp"):
+    with patch(ToyViT(depth=2), "off", method) as handle:
+        handle.save_learned(path, **({"schedule": schedule} if schedule else {}))
+    return path
+
+
+def test_r_learned_is_the_schedule_in_the_file(tmp_path):
+    text = "threshold:0.9/0.001x1+0.8/0.002x1"
+    file = write_file(tmp_path / "learned.safetensors", text)
+    assert read_schedule(" Learned ", "ltmp", file) == Schedule.parse(text)
+    assert read_schedule("5x2", "tome", None) == Schedule.parse("5x2")
+    runs = read_runs("off,learned", "ltmp", unmerge=True, learned=file)
+    assert [str(run.schedule) for run in runs] == ["off", text]
+
+
+@pytest.mark.parametrize(
+    ("method", "schedule", "text"),
+    [
+        ("tome", None, "but 'tome' learns nothing: use a schedule such as 5x20"),
+        ("ltmp", None, "'ltmp' runs untrained here: train it with .*method=ltmp, and pass --learned FILE"),
+        ("dtem", "", "but 'dtem' learns something else: use a schedule such as 10x16 with learned"),
+        ("ltmp", "threshold:0.9y", "is damaged: its schedule cannot be read"),
+    ],
+)
+def test_r_learned_is_refused_where_nothing_was_learned(method, schedule, text, tmp_path):
+    file = None if schedule is None else write_file(tmp_path / "learned.safetensors", schedule, method)
+    with pytest.raises((InputError, CheckpointError), match=text):
+        read_schedule("learned", method, file)
+
+
+def test_a_long_schedule_has_a_name_that_fits_a_file():
+    long = Schedule.parse("threshold:" + "+".join(f"0.{n + 10}/0.001x1" for n in range(40)))
+    other = Schedule.parse("threshold:" + "+".join(f"0.{n + 11}/0.001x1" for n in range(40)))
+    names = {Run(schedule, "ltmp", unmerge=True).label for schedule in (long, other)}
+    assert all(len(name) < 60 and name.startswith("ltmp-threshold:40-layers-") for name in names)
+    assert len(names) == 2

@@ -10,7 +10,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from shared_tmu.errors import MissingAssetError
+from shared_tmu.errors import CheckpointError, MissingAssetError
+from shared_tmu.evaluation.run_lists import read_runs
 from shared_tmu.synth import shards
 from shared_tmu.training import data
 from shared_tmu.training.building import untrained
@@ -114,6 +115,36 @@ class TrainingSuite:
         assert not seen
         assert (tmp_path / "export" / f"{self.thin}.safetensors").read_bytes() == before
 
+    @pytest.mark.parametrize("method", ["crossget", "diffrate"])
+    def test_what_a_method_learns_trains_and_is_used(
+        self, method: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shards, "SHARD", 8)
+        monkeypatch.setattr(data, "SHARD", 8)
+        program, weights = self.folder.program, tmp_path / "start.safetensors"
+        self.folder.save(self.folder.tiny(depth=2), weights)
+        toy = {
+            **{"checkpoint": str(weights), "out": str(tmp_path / "out"), "cache": str(cache), "r": "20x2"},
+            **{"data_seed": 1, "count": 8, "val_seed": 900_000, "val_count": 4, "images": 8, "batch_size": 4},
+            **{"workers": 0, "draw_processes": 1, "difficulty": {}},
+        }
+        train(program, OmegaConf.merge(self.composed("learned", f"method={method}"), toy))
+        file = tmp_path / "out" / f"start.{method}.safetensors"
+        assert file.stat().st_size < 100_000
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+        schedule = "learned" if method == "diffrate" else "20x2"
+        (run,) = read_runs(schedule, method, unmerge=True, checkpoint=weights)
+        assert run.learned == tmp_path / file.name
+        model = self.folder.load(weights)
+        with run.patched(program, model, record=True) as handle:
+            model({"img": self.folder.images(1)})
+            assert handle.plan.num_slots < handle.plan.num_tokens
+        other = self.folder.tiny(depth=2)
+        with torch.no_grad():
+            self.folder.vit(other).blocks[0].norm1.weight.mul_(2)
+        with pytest.raises(CheckpointError, match="was trained for other weights"):
+            run.check(program, other)
+
     def composed(self, name: str, *changes: str) -> DictConfig:
         """One of the folder's configurations, as `python train.py --config-name NAME` reads it."""
         folder = str(self.folder.root / "configs")
@@ -123,7 +154,7 @@ class TrainingSuite:
     def stage_files(self) -> list[str]:
         """Configurations of stages in the folder."""
         names = sorted(path.stem for path in (self.folder.root / "configs").glob("*.yaml"))
-        return [name for name in names if name not in ("base", "published")]
+        return [name for name in names if name not in ("base", "learned", "published")]
 
     def test_the_shipped_stages_are_complete(self) -> None:
         assert "train" in self.stage_files()

@@ -32,20 +32,18 @@ from shared_tmu.methods import find_method
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import (
     DEVICE_HELP,
-    LEARNED_HELP,
     MAX_BATCH,
     METHOD_HELP,
     choose_device,
-    choose_learned,
     named_path,
     natural,
     positive,
     split_list,
 )
+from shared_tmu.programs.learned_files import add_learned_flag, choose_learned
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import append_record, describe_environment, read_records, require_writable
 from shared_tmu.runtime.precision import DTYPES, choose_dtype
-from shared_tmu.schedule import Schedule
 
 T = TypeVar("T")
 
@@ -84,7 +82,7 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     add("--device", default="auto", help=DEVICE_HELP)
     add("--scope", choices=SCOPES, default="model", help="the whole model, or only its ViT")
     add("--method", default="tome", help=f"one of {METHOD_HELP}")
-    add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
+    add_learned_flag(add, named_path)
     add("--no-unmerge", action="store_true", help="the head reads the merged tokens")
     add("--rounds", type=positive, default=30, help="timed rounds")
     add("--warmup", type=natural, default=2, help="untimed rounds before these")
@@ -181,7 +179,7 @@ def _run_scale(given: argparse.Namespace) -> None:
 def _run_speed(program: ModelProgram, given: argparse.Namespace) -> None:
     subject = _subject(program, given)
     settings = SpeedSettings(
-        schedules=tuple(_read_list("--r", given.r, Schedule.parse)),
+        schedules=tuple(_read_list("--r", given.r, subject.read_schedule)),
         batch_sizes=tuple(_read_list("--batch", given.batch, partial(_read_whole, "--batch"))),
         dtypes={name: _read_dtype(name, subject.device) for name in _read_list("--dtype", given.dtype, str)},
         runtimes=tuple(_read_list("--runtime", given.runtime, str)),
@@ -209,7 +207,7 @@ def _run_suite(program: ModelProgram, given: argparse.Namespace) -> None:
 def _run_profile(program: ModelProgram, given: argparse.Namespace) -> None:
     subject = _subject(program, given)
     settings = ProfileSettings(
-        schedules=tuple(_read_list("--r", given.r, Schedule.parse)),
+        schedules=tuple(_read_list("--r", given.r, subject.read_schedule)),
         batch_sizes=tuple(_read_list("--batch", given.batch, partial(_read_whole, "--batch"))),
         dtypes={name: _read_dtype(name, subject.device) for name in _read_list("--dtype", given.dtype, str)},
         pictures=_find_pictures(program, given.pictures),
@@ -239,7 +237,7 @@ def _find_pictures(program: ModelProgram, given: Path | None) -> Path:
 
 def _subject(program: ModelProgram, given: argparse.Namespace) -> MeasuredModel:
     device, method = choose_device(given.device), find_method(given.method).name
-    learned = choose_learned(given.learned, [method])
+    learned = choose_learned(given.learned, [method], given.checkpoint)[method]
     size = given.size if given.checkpoint is None else given.checkpoint.stem
     how = (device, given.scope, method, not given.no_unmerge, learned, given.checkpoint)
     return MeasuredModel(program, size, *how)

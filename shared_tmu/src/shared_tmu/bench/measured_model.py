@@ -19,6 +19,7 @@ from shared_tmu.errors import InputError
 from shared_tmu.method_parts.restores import COPY
 from shared_tmu.methods import count_tokens
 from shared_tmu.patching.container import MergedBlocks
+from shared_tmu.programs.learned_files import read_schedule
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.random_models import share_weights
 from shared_tmu.schedule import Schedule
@@ -126,6 +127,10 @@ class MeasuredModel:
         other = copy.copy(self)
         other.method, other.restore, other.learned = method, restore, learned
         return other
+
+    def read_schedule(self, text: str) -> Schedule:
+        """A value of `--r`, see `learned_files.read_schedule`."""
+        return read_schedule(text, self.method, self.learned)
 
     def build(self, variant: Variant) -> nn.Module:
         """The model set up for a variant, with its own modules on shared weights."""

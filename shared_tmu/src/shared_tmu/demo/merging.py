@@ -14,14 +14,13 @@ from shared_tmu.masks import AUTO, MaskPlace, mask_names
 from shared_tmu.method_parts.restores import COPY
 from shared_tmu.methods import find_method
 from shared_tmu.programs.flags import (
-    LEARNED_HELP,
     METHOD_HELP,
     RESTORE_HELP,
-    choose_learned,
     choose_protection,
     choose_restore,
     named_path,
 )
+from shared_tmu.programs.learned_files import add_learned_flag, choose_learned, read_schedule
 from shared_tmu.programs.mask_flags import add_mask_flags
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.schedule import Schedule
@@ -35,7 +34,7 @@ def add_merging_flags(add: Callable[..., Any], program: ModelProgram) -> None:
     about = "tokens to remove per layer: off, 5x20, 10x8+6x8, 0.9x12, total:98, ..."
     add("--r", default="5x20", help=f"{about}; {HELP}")
     add("--method", default="tome", help=f"merge method: {METHOD_HELP}")
-    add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
+    add_learned_flag(add, named_path)
     add(
         "--no_unmerge",
         "--no-unmerge",
@@ -78,16 +77,18 @@ def read_merging(program: ModelProgram, given: dict[str, Any]) -> tuple[Run, Bud
     """
     text = given.pop("r")
     budget = Budget.parse(text) if Budget.is_one(text) else None
-    schedule = Schedule.parse(text) if budget is None else _SOME
     method = find_method(given.pop("method")).name
     unmerge = not given.pop("no_unmerge")
+    weights = given["checkpoint"] or program.default_checkpoint
+    learned = choose_learned(given.pop("learned"), [method], weights)[method]
+    schedule = read_schedule(text, method, learned) if budget is None else _SOME
     run = Run(
         schedule,
         method,
         unmerge=unmerge,
         restore=choose_restore(given.pop("restore"), unmerge=unmerge),
         protect=choose_protection(given.pop("protect")),
-        learned=choose_learned(given.pop("learned"), [method]),
+        learned=learned,
     )
     run = with_mask(run, given, program)
     for flag in ("compare", "tokens"):

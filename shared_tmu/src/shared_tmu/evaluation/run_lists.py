@@ -11,10 +11,10 @@ from shared_tmu.method_parts.protection import WEIGHT
 from shared_tmu.method_parts.restores import COPY
 from shared_tmu.methods import find_method
 from shared_tmu.programs.estimates import HAND
-from shared_tmu.programs.flags import choose_learned, choose_protection, choose_restore, split_list
+from shared_tmu.programs.flags import choose_protection, choose_restore, split_list
+from shared_tmu.programs.learned_files import choose_learned, read_schedules
 from shared_tmu.programs.mask_flags import choose_mask, choose_probe, refuse_unused_probe
 from shared_tmu.programs.model_program import BASELINE, Run
-from shared_tmu.schedule import Schedule
 
 NO_LAYERS = "none"
 
@@ -41,15 +41,14 @@ def read_runs(
         ScheduleError: a schedule that cannot be read.
         MethodError: a method that does not exist.
         InputError: an empty list, a protection or mask that does not exist, a mask for a method without
-            groups of tokens, a restore where nothing is restored, or a probe that is not there or would not
-            be used.
+            groups of tokens, a restore where nothing is restored, or a file of learned parts or a probe that
+            is not there or would not be used.
         PatchError: a restore that does not exist.
         LayersError: a file that has no recipe.
     """
-    parsed = [Schedule.parse(part) for part in split_list("--r", schedules)]
     rows = [find_method(part).name for part in split_list("--method", methods)]
-    learned = choose_learned(learned, rows)
-    files = {method: learned if find_method(method).learn else None for method in rows}
+    files = choose_learned(learned, rows, checkpoint if checkpoint.name else None)
+    parsed = read_schedules(split_list("--r", schedules), files)
     endings = [choose_restore(part, unmerge=unmerge) for part in split_list("--restore", restores)]
     sides = [choose_protection(part) for part in split_list("--protect", protect)]
     kinds = [choose_mask(part, rows, mask_place(subject)) for part in split_list("--mask", masks)]
@@ -66,7 +65,7 @@ def read_runs(
         for method in rows
         for ending in endings
         for mask in kinds
-        for s in parsed
+        for s in parsed[method]
     ]
     return tuple(dict.fromkeys(runs))
 

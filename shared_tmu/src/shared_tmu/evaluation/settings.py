@@ -23,7 +23,6 @@ from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     DEVICE_HELP,
-    LEARNED_HELP,
     METHOD_HELP,
     RESTORE_HELP,
     choose_device,
@@ -32,6 +31,7 @@ from shared_tmu.programs.flags import (
     natural,
     positive,
 )
+from shared_tmu.programs.learned_files import add_learned_flag
 from shared_tmu.programs.mask_flags import (
     add_mask_flags,
     choose_weight,
@@ -180,7 +180,7 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     )
     add_auto_flags(add, program)
     add("--method", default="tome", help=f"comma-separated list of {METHOD_HELP}")
-    add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
+    add_learned_flag(add, named_path)
     add(
         "--no-unmerge",
         "--no_unmerge",

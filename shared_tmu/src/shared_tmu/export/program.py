@@ -18,14 +18,12 @@ from shared_tmu.methods import find_method
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
-    LEARNED_HELP,
     METHOD_HELP,
-    choose_learned,
     images_per_call,
     named_path,
 )
+from shared_tmu.programs.learned_files import add_learned_flag, choose_learned, read_schedule
 from shared_tmu.programs.model_program import ModelProgram, Run
-from shared_tmu.schedule import Schedule
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +54,7 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
         help="the .onnx file; large weights go to <file>.data beside it",
     )
     add("--method", default="tome", help=f"how tokens are matched: {METHOD_HELP}")
-    add("--learned", type=named_path, metavar="FILE", help=LEARNED_HELP)
+    add_learned_flag(add, named_path)
     add(
         "--no-unmerge",
         "--no_unmerge",
@@ -76,9 +74,10 @@ def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
 
 
 def _export(program: ModelProgram, given: argparse.Namespace) -> int:
-    schedule, method = Schedule.parse(given.r), find_method(given.method).name
+    method = find_method(given.method).name
+    learned = choose_learned(given.learned, [method], given.checkpoint or program.default_checkpoint)[method]
+    schedule = read_schedule(given.r, method, learned)
     output_file(given.out)  # raises its error before any work
-    learned = choose_learned(given.learned, [method])
     run = Run(schedule, method, unmerge=not given.no_unmerge, learned=learned)
     model = program.load_model(given.checkpoint, given.body_path, given.config_path).eval()
     batch = program.estimates.crops(model, given.batch or _EXAMPLE_IMAGES)

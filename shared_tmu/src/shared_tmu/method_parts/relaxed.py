@@ -6,6 +6,7 @@ matrix records how every original token would get its features back, so gradient
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from ..blocks import halves
 from ..blocks.parts import Block
+from ..flops import TrunkShape, Work, cost_of
 from ..schedule import Schedule
 
 
@@ -65,7 +67,7 @@ class Relaxed:
 
 
 class Learned(nn.Module):
-    """The module of a method that learns, with what a training needs; no program trains it yet.
+    """The module of a method that learns, with what `shared_tmu.training.learned` needs to train it.
 
     A subclass whose plan has gradients needs nothing more than its parameters: the patched model is trained.
     Others set `relaxes` and write `relax`.
@@ -74,6 +76,13 @@ class Learned(nn.Module):
     relaxes = False
     lr = 1e-3
     """Peak learning rate, of Adam."""
+    lr_factors: Mapping[str, float] = {}
+    """Factors on it, of parameters by name."""
+    flops_weight = 0.0
+    """Factor of the squared distance of the FLOPs, as a share of those without merging, from their target; 0
+    for methods whose counts the schedule gives."""
+    scaffold: frozenset[str] = frozenset()
+    """Parameters by name that only training needs: files do not have them."""
 
     def begin(self, schedule: Schedule, num_tokens: int, num_prefix_tokens: int) -> None:
         """Prepare training for a schedule, from which a method that learns its counts starts."""
@@ -89,12 +98,34 @@ class Learned(nn.Module):
         """
         raise NotImplementedError
 
-    def learned_schedule(
-        self, schedule: Schedule, num_tokens: int, num_prefix_tokens: int
-    ) -> Schedule | None:
-        """What was learned, as a schedule with the FLOPs of the given one; None for methods that learn
-        something else."""
+    def learned_schedule(self, schedule: Schedule, shape: TrunkShape) -> Schedule | None:
+        """What was learned, as a schedule; None for methods that learn something else.
+
+        Args:
+            schedule: the one of `begin`; learned counts have at most its FLOPs.
+            shape: sizes of the trunk.
+        """
         return None
+
+
+def flops_share(shares: Sequence[tuple[Tensor, Tensor]], shape: TrunkShape) -> Tensor:
+    """FLOPs of the blocks as a share of those without merging, with gradients.
+
+    Args:
+        shares: for every block the mean share of tokens that attention and MLP process.
+        shape: sizes of the trunk.
+
+    Source: DiffRate, Chen et al. 2023, arXiv:2305.17997, which counts 4NC^2 + 2N^2C multiplications of
+    attention, and 8N'C^2 of the MLP.
+    """
+    tokens = shape.num_tokens
+    whole = cost_of(Work.of(tokens, tokens), tokens, tokens, shape)
+    pairs = cost_of(Work(0, tokens**2, tokens**2, 0, 0), tokens, tokens, shape).attention
+    spent = [
+        (whole.attention - pairs) * attention + pairs * attention**2 + whole.mlp * mlp
+        for attention, mlp in shares
+    ]
+    return torch.stack(spent).sum() / (whole.flops * len(spent))
 
 
 def silent_attention(

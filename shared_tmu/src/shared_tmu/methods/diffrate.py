@@ -11,9 +11,10 @@ those that stay. How many go in each block, and how many of them are pruned, is 
 * Of r tokens 3/8 are pruned, as in the paper's counts for DeiT-S at 2.9 GFLOPs, unless the option `pruned`
   or a learned file says otherwise. Untrained, r comes from the schedule; `Schedule.keeping` reads published
   counts.
-* Learned: the counts of every block, by softmax over 48 candidates for each of both steps, under a loss on
-  FLOPs, in the paper with frozen weights in 3 epochs. `Rates.learned_schedule` turns the counts into a
-  schedule, and keeps the shares that are pruned, which serve other schedules as well.
+* Learned: the counts of every block, by softmax over 48 candidates for each of both steps, under the task's
+  loss and one on FLOPs, with frozen weights, in the paper in 3 epochs. `Rates.learned_schedule` turns the
+  counts into a schedule, which is kept in the file (`--r learned`), and keeps the shares that are pruned,
+  which serve other schedules as well.
 * Merged tokens get their group's feature back, a pruned one that of the kept token most similar to it.
 * A size that negative similarities make 0 or less, for which the original has no number, counts as 1e-6.
 """
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any
 
 import torch
@@ -30,6 +32,7 @@ from torch import Tensor, nn
 from ..blocks import halves
 from ..blocks.parts import Block
 from ..dtypes import sum_dtype
+from ..flops import TrunkShape, Work, cost_of
 from ..limits import Limit
 from ..method_parts.reductions import Planned
 from ..method_parts.relaxed import Learned, Relaxed, best_targets, silent_attention, through
@@ -41,6 +44,7 @@ from ..schedule import Schedule, all_but_one
 
 PRUNED = 0.375
 CANDIDATES = 48
+_LARGEST = 2.0**40
 SMALLEST = 1e-6
 """The least size, which silences a token in proportional attention."""
 
@@ -149,7 +153,11 @@ class Rates(Learned):
     """
 
     relaxes = True
-    lr = 0.03
+    lr = 0.2
+    flops_weight = (
+        100.0  # 5 for GFLOPs in the paper; DeiT-S, its smallest but one, has 4.6, and 5 * 4.6^2 is 106
+    )
+    scaffold = frozenset(("logits",))
 
     def __init__(self, depth: int) -> None:
         super().__init__()
@@ -199,24 +207,46 @@ class Rates(Learned):
         relaxed.shares = (*relaxed.shares, (entering, relaxed.mask.mean()))
         relaxed.tokens = halves.mlp_half(block, relaxed.tokens)
 
-    def learned_schedule(
-        self, schedule: Schedule, num_tokens: int, num_prefix_tokens: int
-    ) -> Schedule | None:
-        """The counts, and in `pruned` the shares that belong to them."""
+    def learned_schedule(self, schedule: Schedule, shape: TrunkShape) -> Schedule | None:
+        """The counts, and in `pruned` the shares that belong to them.
+
+        All removed numbers are scaled by one factor, so that the FLOPs are at most those of the given
+        schedule, and next to them.
+        """
         if self.logits is None:
             return None
-        patches = num_tokens - num_prefix_tokens
+        patches = shape.num_tokens - shape.num_prefix_tokens
         with torch.no_grad():
-            kept = (self.logits.softmax(-1) * self.candidates(patches)).sum(-1).ceil().long().tolist()
-        left, shares, removed = patches, [], []
-        for prune_to, merge_to in kept:
-            pruned = left - min(max(prune_to, 1), left)
-            after = min(max(merge_to, 1), left - pruned)
-            removed.append(left - after)
-            shares.append(pruned / removed[-1] if removed[-1] else PRUNED)
-            left = after
-        self.pruned.data.copy_(torch.tensor(shares))
-        return Schedule.parse(removed)
+            kept = (self.logits.softmax(-1) * self.candidates(patches)).sum(-1).double().cpu()  # [L, 2]
+        gone = patches - kept.flatten().cummin(0).values.view_as(kept)
+        counts = schedule.token_counts(len(kept), shape.num_tokens, shape.num_prefix_tokens, all_but_one)
+        most = _count_flops(counts, shape)
+        low, high = 0.0, 1.0
+        while high < _LARGEST and _count_flops(_scale(gone[:, 1], high, shape), shape) > most:
+            low, high = high, 2 * high
+        for _ in range(50):
+            middle = (low + high) / 2
+            is_enough = _count_flops(_scale(gone[:, 1], middle, shape), shape) <= most
+            low, high = (low, middle) if is_enough else (middle, high)
+        left = torch.tensor(_scale(gone[:, 1], high, shape))
+        removed = left[:-1] - left[1:]
+        asked = (gone - torch.cat([gone.new_zeros(1), gone[:-1, 1]]).unsqueeze(1)).clamp_min(0)
+        shares = (asked[:, 0] / asked[:, 1].clamp_min(1e-6)).clamp(0, 1).where(removed > 0, PRUNED)
+        self.pruned.data.copy_(shares)
+        return Schedule.parse(removed.tolist())
+
+
+def _scale(gone: Tensor, factor: float, shape: TrunkShape) -> list[int]:
+    """Tokens before the first block and after each, if `factor` times `gone` `[L]` of the first patches are
+    gone after it."""
+    most = shape.num_tokens - shape.num_prefix_tokens - 1
+    numbers = (gone * factor).round().clamp(0, most).long().tolist()
+    return [shape.num_tokens, *(shape.num_tokens - number for number in numbers)]
+
+
+def _count_flops(counts: Sequence[int], shape: TrunkShape) -> int:
+    """FLOPs of all blocks, for tokens before the first and after each."""
+    return sum(cost_of(Work.of(n, m), n, m, shape).flops for n, m in pairwise(counts))
 
 
 def _order_of(weights: Tensor, relaxed: Relaxed) -> Tensor:

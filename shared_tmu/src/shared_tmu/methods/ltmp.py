@@ -8,8 +8,9 @@ those that get less attention than another are pruned. So counts depend on the i
 * Acts between attention and MLP. One token after the prefix stays at least. A schedule gives the
   thresholds, `threshold:0.9/0.002x12`; without a second number nothing is pruned. With a mask a block
   removes as many tokens as it would without.
-* Learned: both thresholds of every block, under a loss on FLOPs, in the paper in 1 epoch from 0.9 and 0.
-  `Thresholds.learned_schedule` turns them into a schedule. Other than in the original, training follows
+* Learned: both thresholds of every block, under the task's loss and one on FLOPs, in the paper in 1 epoch
+  from 0.9 and 0. `Thresholds.learned_schedule` turns them into a schedule, which is kept in the file: `--r
+  learned`. Other than in the original, training follows
   inference exactly: only tokens that are left are split into sources and targets, and only they are counted
   in the mean attention.
 * Merged tokens get their group's feature back, a pruned one that of the token most similar to it.
@@ -17,7 +18,8 @@ those that get less attention than another are pruned. So counts depend on the i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 
 from ..blocks import halves
 from ..blocks.parts import Block
+from ..flops import TrunkShape
 from ..method_parts.reductions import Merge
 from ..method_parts.relaxed import Learned, Relaxed, best_targets, silent_attention, through
 from ..method_parts.seen import Seen
@@ -111,7 +114,9 @@ class Thresholds(Learned):
     """
 
     relaxes = True
-    lr = 5e-3
+    lr = 2e-2
+    lr_factors: Mapping[str, float] = MappingProxyType({"prune_below": 1e-3})
+    flops_weight = 10.0
 
     def __init__(self, depth: int) -> None:
         super().__init__()
@@ -119,7 +124,9 @@ class Thresholds(Learned):
         self.prune_below = nn.Parameter(torch.full((depth,), START[1]))
 
     def begin(self, schedule: Schedule, num_tokens: int, num_prefix_tokens: int) -> None:
-        """Start from the thresholds of the schedule."""
+        """Start from the thresholds of a schedule that has some, else from the paper's."""
+        if not schedule.reads_thresholds:
+            return
         for layer, asked in enumerate(schedule.per_layer(len(self.merge_above))):
             pair = (*asked, 0.0)[:2] if isinstance(asked, tuple) else (1.01, 0.0)
             self.merge_above.data[layer], self.prune_below.data[layer] = pair
@@ -148,9 +155,7 @@ class Thresholds(Learned):
         relaxed.shares = (*relaxed.shares, (entering, relaxed.mask.mean()))
         relaxed.tokens = halves.mlp_half(block, relaxed.tokens)
 
-    def learned_schedule(
-        self, schedule: Schedule, num_tokens: int, num_prefix_tokens: int
-    ) -> Schedule | None:
+    def learned_schedule(self, schedule: Schedule, shape: TrunkShape) -> Schedule | None:
         """The thresholds, as a schedule; negative ones are 0."""
         pairs = zip(self.merge_above.tolist(), self.prune_below.tolist(), strict=True)
         terms = (f"{max(merge, 0):.4f}/{max(prune, 0):.6f}x1" for merge, prune in pairs)

@@ -16,21 +16,20 @@ from typing import Any
 
 from torch import nn
 
-from ..blocks.verification import BlockCheck, takes_more_than_tokens
+from ..blocks.verification import BlockCheck
 from ..errors import PatchError
 from ..method_parts.held import HeldPlans, Holding
-from ..method_parts.learned import load_learned, make_learned, save_learned
+from ..method_parts.learned import LearnedPart, make_learned
 from ..method_parts.read_masks import ReadMask
 from ..method_parts.reductions import Route
 from ..method_parts.seen import Grid, Watch
 from ..methods import Method, find_method
 from ..schedule import Schedule
 from ..trunk import Mask, Protect, TrunkSettings, Unmerge
-from .arrival import Arrival, watch_arrival
-from .checks import refuse_arguments, refuse_unplaced, refuse_wrapped
+from .checks import refuse_unplaced, refuse_wrapped
 from .container import MergedBlocks
 from .grid import find_grid
-from .prefix import count_prefix, read_prefix
+from .prefix import find_prefix
 from .search import FoundTrunk, find_trunk
 from .state import Trunk
 
@@ -189,22 +188,30 @@ class PatchHandle:
         """The parameters that the method learns, for an optimizer; empty for methods that learn nothing."""
         return iter(()) if self.learned is None else self.learned.parameters()
 
-    def save_learned(self, path: Path | str) -> None:
-        """Write the method's trained parts as safetensors.
+    def save_learned(self, path: Path | str, **facts: str) -> None:
+        """Write the method's trained parts as safetensors, with a mark of the weights to which they belong,
+        and further `facts`, see `LearnedFacts`.
 
         Raises:
             PatchError: the method learns nothing.
         """
-        save_learned(self._trunk.settings.method.name, self.learned, Path(path))
+        self._learned_part.save(Path(path), facts)
 
     def load_learned(self, path: Path | str) -> None:
         """Read a file of `save_learned`.
 
         Raises:
             PatchError: the method learns nothing.
-            CheckpointError: it is not such a file, or belongs to another method or model.
+            CheckpointError: it is not such a file, or belongs to another method or other weights.
         """
-        load_learned(self._trunk.settings.method.name, self.learned, Path(path))
+        self._learned_part.load(Path(path))
+
+    @property
+    def _learned_part(self) -> LearnedPart:
+        containers = [owner._modules[name] for owner, name in self._places]
+        held = [block for one in containers if one is not None for block in one._modules.values()]
+        blocks = list({id(block): block for block in held if block is not None}.values())
+        return LearnedPart(self._trunk.settings.method.name, self.learned, blocks)
 
     @contextmanager
     def watching(self, watch: Watch) -> Iterator[None]:
@@ -272,7 +279,7 @@ def patch(
     """
     refuse_wrapped(model)
     schedule, rule, found = Schedule.parse(schedule), find_method(method), find_trunk(model)
-    (count, arrival), grid = _prefix_of(model, found, num_prefix_tokens), grid or find_grid(found.owner)
+    (count, arrival), grid = find_prefix(model, found, num_prefix_tokens), grid or find_grid(found.owner)
     settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect, restore, grid)
     settings.schedule.per_layer(len(found.blocks))
     check = BlockCheck(found.blocks, *(() if arrival is None else (arrival.shape, arrival.given)))
@@ -287,13 +294,3 @@ def patch(
 def _placed(mask: Mask | None, found: FoundTrunk) -> Mask | None:
     """A mask that is read inside the trunk knows its blocks."""
     return mask.placed(found.blocks) if isinstance(mask, ReadMask) else mask
-
-
-def _prefix_of(model: nn.Module, found: FoundTrunk, given: int | None) -> tuple[int, Arrival | None]:
-    """The number of prefix tokens, and what arrives at the first block if a test run was needed."""
-    count = read_prefix(found.owner) if given is None else given
-    arrival = None
-    if count is None or any(takes_more_than_tokens(block) for block in found.blocks):
-        arrival = watch_arrival(model, found)
-    refuse_arguments(found, arrival)
-    return count_prefix(found.owner, arrival) if count is None else count, arrival

@@ -6,12 +6,25 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..blocks.verification import takes_more_than_tokens
 from ..errors import PatchError
-from .arrival import Arrival
+from .arrival import Arrival, watch_arrival
+from .checks import refuse_arguments
+from .search import FoundTrunk
 
 _ONE_EACH = ("cls_token", "class_token", "class_embedding", "dist_token")
 _REGISTERS = ("register_tokens", "reg_token", "reg_tokens")
 _TASKS = ("task_tokens",)
+
+
+def find_prefix(model: nn.Module, found: FoundTrunk, given: int | None) -> tuple[int, Arrival | None]:
+    """The number of prefix tokens, and what arrives at the first block if a test run was needed."""
+    count = read_prefix(found.owner) if given is None else given
+    arrival = None
+    if count is None or any(takes_more_than_tokens(block) for block in found.blocks):
+        arrival = watch_arrival(model, found)
+    refuse_arguments(found, arrival)
+    return count_prefix(found.owner, arrival) if count is None else count, arrival
 
 
 def read_prefix(owner: nn.Module) -> int | None:

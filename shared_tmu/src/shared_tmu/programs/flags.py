@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ import torch
 from shared_tmu.errors import InputError
 from shared_tmu.files import shortened
 from shared_tmu.method_parts.restores import COPY, RESTORES, find_restore
-from shared_tmu.methods import METHODS, find_method
+from shared_tmu.methods import METHODS
 from shared_tmu.trunk import Protect
 
 DEVICE_HELP = "auto, cpu, cuda, cuda:1, ..."
@@ -122,8 +121,6 @@ def positive_number(text: str) -> float:
 
 
 METHOD_HELP = f"{', '.join(METHODS)}; a method's options follow it, as in pitome:variant=bsm"
-LEARNED_HELP = "file with the trained parts of a method that learns, written by handle.save_learned"
-
 RESTORE_HELP = f"{', '.join(RESTORES)}: what merged tokens get back after the last block"
 
 
@@ -141,30 +138,3 @@ def choose_restore(name: str, *, unmerge: bool) -> str:
             "the two out."
         )
     return found
-
-
-def choose_learned(given: Path | None, methods: Sequence[str]) -> Path | None:
-    """The file of `--learned`, for one of these methods.
-
-    Raises:
-        InputError: a method learns and no file is given, a file is given and not exactly one method learns,
-            or the file does not exist.
-    """
-    learning = sorted({name for name in methods if find_method(name).learn is not None})
-    untrained = [name for name in learning if not find_method(name).runs_untrained]
-    if given is None and untrained:
-        raise InputError(
-            f"method {untrained[0]!r} has learned parts, and no file with them was given: train them, save "
-            "them with handle.save_learned, and pass --learned FILE."
-        )
-    if given is not None and len(learning) != 1:
-        found = f"{', '.join(learning)} all learn" if learning else f"{', '.join(methods)} has none"
-        raise InputError(
-            f"--learned names the learned parts of one method, but {found}: choose exactly one --method "
-            "that learns."
-        )
-    if given is not None and not given.is_file():
-        raise InputError(
-            f"--learned {given} does not exist, or is not a file: name a file written by handle.save_learned."
-        )
-    return given

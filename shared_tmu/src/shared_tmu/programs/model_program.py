@@ -22,6 +22,7 @@ from shared_tmu.patching import PatchHandle
 from shared_tmu.programs.estimates import HAND, Estimate
 from shared_tmu.programs.random_models import build_random
 from shared_tmu.schedule import Schedule
+from shared_tmu.schedule_text import name_of
 from shared_tmu.trunk import Protect
 
 
@@ -180,7 +181,7 @@ class Run:
         """For tables and files: `5x20`, `random-5x20`, `5x20-merge-only`, `8x16-mask-box`,
         `off-28-layers-3fa2` ..."""
         parts = [] if self.method == "tome" else [self.method]
-        parts += [str(self.schedule), *([] if self.unmerge else ["merge-only"])]
+        parts += [name_of(str(self.schedule)), *([] if self.unmerge else ["merge-only"])]
         parts += [] if self.restore == COPY else [f"restore-{self.restore}"]
         parts += [] if self.protect == "first" else [f"protect-{self.protect}"]
         parts += [] if self.mask == NO_MASK else [f"mask-{self.mask}"]

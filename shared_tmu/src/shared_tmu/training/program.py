@@ -27,6 +27,8 @@ from shared_tmu.training.checkpointing import (
 )
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.data import HEIGHT, WIDTH, SynthHandSet
+from shared_tmu.training.learned.recipe import LearnedRecipe
+from shared_tmu.training.learned.run import run_learned
 from shared_tmu.training.machine import check_machine
 from shared_tmu.training.parents import start_model
 from shared_tmu.training.photos import PhotoSet, keep_hands, photo_file, with_photos
@@ -68,6 +70,8 @@ def train(program: ModelProgram, config: DictConfig) -> None:
     with Stop() as stop:
         if isinstance(recipe, PublishedRecipe):
             run_published(program, recipe, stop)
+        elif isinstance(recipe, LearnedRecipe):
+            run_learned(program, recipe, stop)
         else:
             run_recipe(program, recipe, stop)
 

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from shared_tmu.errors import ConfigError
 from shared_tmu.limits import Limit, check_limits, shown
 from shared_tmu.training.drawing import LARGEST_SEED
+from shared_tmu.training.learned.recipe import LearnedRecipe
 from shared_tmu.training.published_losses import LossWeights
 from shared_tmu.training.schema import read_as
 from shared_tmu.training.settings import MOST_STAGES, Setting, Stage, check_device
@@ -128,7 +129,7 @@ class PublishedRecipe:
         return LossWeights.from_dict(self.losses)
 
 
-def read_recipe(config: DictConfig) -> StagesRecipe | PublishedRecipe:
+def read_recipe(config: DictConfig) -> StagesRecipe | PublishedRecipe | LearnedRecipe:
     """The recipe that a configuration describes, with every value checked for type and range.
 
     Raises:
@@ -140,14 +141,15 @@ def read_recipe(config: DictConfig) -> StagesRecipe | PublishedRecipe:
     for key in raw if name == "stages" else ():
         if key not in (*known, *_SHARED):
             raise ConfigError(f"{key} does not exist; the settings are {', '.join((*known, *_SHARED))}.")
-    if name == "published" and "stages" in raw:
+    others = {"published": PublishedRecipe, "learned": LearnedRecipe}
+    if name in others and "stages" in raw:
         raise ConfigError(
-            "recipe=published was asked for, but the configuration has stages: use --config-name published."
+            f"recipe={name} was asked for, but the configuration has stages: use --config-name {name}."
         )
-    if name == "published":
-        return read_as(PublishedRecipe, raw)
+    if name in others:
+        return read_as(others[name], raw)
     if name != "stages":
-        raise ConfigError(f"recipe={shown(name)} was asked for; use stages or published.")
+        raise ConfigError(f"recipe={shown(name)} was asked for; use stages, published or learned.")
     setting = raw.get("setting", {})
     if not isinstance(setting, Mapping):
         raise ConfigError(

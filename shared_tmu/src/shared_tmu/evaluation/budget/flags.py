@@ -18,13 +18,8 @@ from shared_tmu.evaluation.run_lists import NO_LAYERS
 from shared_tmu.masks import NO_MASK, MaskPlace, find_masks, mask_names
 from shared_tmu.methods import find_method
 from shared_tmu.programs.estimates import Estimate
-from shared_tmu.programs.flags import (
-    choose_learned,
-    choose_protection,
-    choose_restore,
-    named_path,
-    split_list,
-)
+from shared_tmu.programs.flags import choose_protection, choose_restore, named_path, split_list
+from shared_tmu.programs.learned_files import choose_learned
 from shared_tmu.programs.mask_flags import choose_mask, choose_probe, choose_weight, probe_beside
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.runtime.precision import name_of
@@ -79,16 +74,16 @@ def read_auto(
             "with a separate command."
         )
     method = find_method(one[0][0]).name
+    checkpoint = given.checkpoint or program.default_checkpoint
     base = Run(
         Schedule(),
         method,
         unmerge=not given.no_unmerge,
         restore=choose_restore(one[3][0], unmerge=not given.no_unmerge),
         protect=choose_protection(one[1][0]),
-        learned=choose_learned(given.learned, [method]),
+        learned=choose_learned(given.learned, [method], checkpoint)[method],
         weight=choose_weight(given.background),
     )
-    checkpoint = given.checkpoint or program.default_checkpoint
     options = SetOptions(body_path=given.body_path, tips=getattr(given, "tips", "model"))
     return AutoSettings(
         samples=choose_samples(program, given.calib, given.calib_dir, given.batch_size, device, options),
