@@ -21,7 +21,6 @@ class Bundled:
         task_tokens: whether it has task tokens before the patch tokens, so that `--protect last` makes a
             difference.
         photos: whether eval.py measures it on photographs.
-        tradeoff: whether its README shows error against speed with the published curve.
         aims_mm: target errors of the weights without merging, by name.
     """
 
@@ -32,7 +31,6 @@ class Bundled:
     dataset: str
     task_tokens: bool = True
     photos: bool = True
-    tradeoff: bool = False
     aims_mm: Mapping[str, float] = field(default_factory=lambda: {"pa_mpvpe_mm": 6.0})
 
     @property
@@ -77,7 +75,6 @@ BUNDLED = {
     "hamer": Bundled(
         *("HaMeR", REPOSITORY / "HaMeR_TMU", "hamer", "hamer_thin.safetensors", "synthhand"),
         task_tokens=False,
-        tradeoff=True,
     ),
     "wilor": Bundled("WiLoR", REPOSITORY / "WiLoR_TMU", "wilor", "wilor_thin.safetensors", "synthhand"),
     "smplest-x": Bundled(

@@ -22,9 +22,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import figures
 import measure_tokens
-import plot_merging
-import plot_tradeoff
 import update_tables
 from bundled import BUNDLED, Bundled
 from comparison import THESIS, Run, arrange_runs
@@ -73,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    return measure_tokens.main(["--model", given.model]) or draw(model, sets) or update_tables.main([])
+    written = [model.lines(f"{name}{part}") for name in sets for part in ("", "_controls")]
+    status = measure_tokens.main(["--model", given.model])
+    return status or figures.redraw([*written, model.lines("tokens")]) or update_tables.main([])
 
 
 def control_flags(model: Bundled, schedules: str, photos: Path | None) -> list[list[str]]:
@@ -139,21 +140,6 @@ def write_lines(path: Path, runs: Sequence[Run]) -> None:
     """Replace a file of lines."""
     write_text(path, "".join(json.dumps(run, ensure_ascii=False) + "\n" for run in runs))
     sys.stdout.write(f"{path.name}: {len(runs)} lines\n")
-
-
-def draw(model: Bundled, sets: Sequence[str]) -> int:
-    """Draw the figures of the READMEs and the card; returns the exit status."""
-    status = 0
-    for dataset in (name for name in sets if name != model.varied):
-        files = [str(model.lines(dataset)), str(model.lines(f"{dataset}_controls"))]
-        if dataset == "photos":
-            status |= plot_merging.main([*files, "--out", str(model.picture("photos"))])
-            continue
-        status |= plot_merging.main([*files, "--published", "--out", str(model.picture("merging"))])
-        if model.tradeoff:
-            tradeoff = ["--published", model.name, "--out", str(model.picture("tradeoff"))]
-            status |= plot_tradeoff.main([files[0], *tradeoff])
-    return status
 
 
 if __name__ == "__main__":

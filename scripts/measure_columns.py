@@ -5,8 +5,8 @@
 
 Runs eval.py on the first samples of the model's own set, and on a folder of photographs, if one is given and
 the model estimates hands: rotation, translation, size, place and box in the picture, and how far joints jump,
-beside the errors that papers print. Writes `assets/<model>_columns.jsonl`. Running the same command again
-continues after an interruption.
+beside the errors that papers print. Writes `assets/<model>_columns.jsonl` and draws the figures of drift.
+Running the same command again continues after an interruption.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import evaluate_bundled
+import figures
 from bundled import BUNDLED, Bundled
 from comparison import THESIS, WAYS, Run, arrange_runs
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limits = {name: given.limit if name == model.dataset else None for name in sets}
     lines = [run for name, limit in limits.items() for run in newest(model, name, limit, given.stability)]
     evaluate_bundled.write_lines(model.lines("columns"), [{**run, "kind": "columns"} for run in lines])
-    return 0
+    return figures.redraw([model.lines("columns")])
 
 
 def newest(model: Bundled, dataset: str, limit: int | None, stability: int) -> list[Run]:

@@ -16,9 +16,9 @@ import sys
 from collections.abc import Sequence
 
 import evaluate_bundled
+import figures
 import update_tables
 from bundled import BUNDLED, Bundled
-from plot_together import draw_together
 from together import Asked, combine, run_texts, time_missing
 
 from shared_tmu.errors import TMUError
@@ -56,8 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time_missing(asked, given.rounds)
     lines = combine(asked, given.limit)
     evaluate_bundled.write_lines(model.lines("together"), lines)
-    draw_together(lines, model.picture("together"))
-    return update_tables.main([])
+    return figures.redraw([model.lines("together")]) or update_tables.main([])
 
 
 def merged_files(model: Bundled, thresholds: str, is_known: bool) -> list[str]:

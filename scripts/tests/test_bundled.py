@@ -61,7 +61,7 @@ def test_everything_is_measured_and_published(toy, tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(evaluate_bundled.measure_tokens, "main", lambda words: done.append(words) or 0)
     monkeypatch.setattr(evaluate_bundled.update_tables, "main", lambda words: done.append("tables") or 0)
-    monkeypatch.setattr(evaluate_bundled, "draw", lambda model, sets: done.append(sets) or 0)
+    monkeypatch.setattr(evaluate_bundled.figures, "redraw", lambda files: done.append(files) or 0)
     words = ["--model", "toy", "--photos", str(tmp_path), "--r", "off,5,5x20", "--jobs", "2"]
     assert evaluate_bundled.main(words) == 0
     assert read(toy.lines("synthhand")) == [
@@ -80,7 +80,9 @@ def test_everything_is_measured_and_published(toy, tmp_path, monkeypatch):
     assert len(read(toy.lines("photos_controls"))) == 6
     assert [row[0] for row in read(toy.lines("synthhand-varied"))] == ["off", "5x20", "10x16"]
     assert not toy.lines("synthhand-varied_controls").exists()
-    assert done == [["--model", "toy"], ["synthhand", "synthhand-varied", "photos"], "tables"]
+    sets = ("synthhand", "synthhand-varied", "photos")
+    files = [toy.lines(f"{name}{part}") for name in sets for part in ("", "_controls")]
+    assert done == [["--model", "toy"], [*files, toy.lines("tokens")], "tables"]
 
 
 def test_only_lines_of_the_weights_that_lie_there_are_published(toy):

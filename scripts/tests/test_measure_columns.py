@@ -22,6 +22,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundled:
     (folder / "weights" / "toy.safetensors").write_bytes(b"weights")
     model = Bundled("Toy", folder, "toy", "toy.safetensors", "synthhand")
     monkeypatch.setitem(BUNDLED, "toy", model)
+    monkeypatch.setattr(measure_columns.figures, "redraw", lambda files: 0)
     monkeypatch.setattr(evaluate_bundled, "run_all", lambda model, commands, jobs: write(model, commands))
     return model
 

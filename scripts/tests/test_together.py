@@ -1,14 +1,18 @@
 """Ways of merging together: schedules for fewer layers, commands, which runs are named, the figure."""
 
-import json
-
-import plot_together
 import pytest
 import together
-from bundled import BUNDLED
+from bundled import BUNDLED, REPOSITORY
+from figure_checks import clipped
+from figure_parts import style
+from figure_parts import together as drawing
 from tables import TABLES
 
+from shared_tmu.errors import InputError
+from shared_tmu.programs.results import read_records
 from shared_tmu.schedule import Schedule
+
+PUBLISHED = REPOSITORY / "assets" / "fasthmr_published.jsonl"
 
 
 @pytest.mark.parametrize(("schedule", "depth"), [("8x16", 9), ("5x20", 26), ("12x8+6x8", 8), ("10x16", 31)])
@@ -70,17 +74,20 @@ def test_each_trunk_is_a_command_with_its_own_schedules_and_masks():
     assert len(found) == 2
 
 
-def test_the_figure_shows_what_was_timed(tmp_path):
-    path = tmp_path / "figure.png"
-    plot_together.draw_together(judged(), path)
-    assert path.read_bytes().startswith(b"\x89PNG")
-    none = tmp_path / "none.png"
-    plot_together.draw_together([{**x, "speedup": None} for x in judged()], none)
-    assert not none.exists()
+def test_the_figure_shows_what_was_timed():
+    with style.styled():
+        figure = drawing.draw(judged(), read_records(PUBLISHED))
+        assert clipped(figure) == []
+        named = [text.get_text() for text in figure.axes[0].texts]
+        assert len(named) == sum(
+            line["way"] != "baseline" and line["speedup"] is not None for line in judged()
+        )
+    with pytest.raises(InputError, match="no run was timed"):
+        drawing.draw([{**x, "speedup": None} for x in judged()], [])
 
 
 def test_published_figures_are_marked_as_theirs_and_add_up():
-    lines = [json.loads(text) for text in plot_together.PUBLISHED.read_text().splitlines()]
+    lines = read_records(PUBLISHED)
     assert {x["paper"] for x in lines} == {"FastHMR, arXiv:2510.10868"}
     for x in lines:
         base = next(o for o in reversed(lines[: lines.index(x) + 1]) if o["change_mm"] is None)

@@ -23,7 +23,7 @@ from shared_tmu.bench.report import (
     say_what_is_unaccounted,
 )
 from shared_tmu.bench.runtimes import RUNTIMES
-from shared_tmu.bench.scale import AXES, ScaleSettings, draw_scale, measure_scale
+from shared_tmu.bench.scale import AXES, ScaleSettings, measure_scale
 from shared_tmu.bench.speed import SpeedSettings, measure_speed
 from shared_tmu.bench.suites import SUITES, run_suite
 from shared_tmu.errors import InputError
@@ -153,12 +153,11 @@ def _scale_parser() -> argparse.ArgumentParser:
     add("--rounds", type=positive, default=20, help="timed rounds per point")
     add("--budget", type=float, default=5.0, metavar="SECONDS", help="per point; at least 5 rounds")
     add("--json", type=Path, metavar="FILE", help="append one line per point")
-    add("--plot", type=Path, metavar="FILE", help="draw a figure; the suffix gives the format: png, pdf, svg")
     return parser
 
 
 def _run_scale(given: argparse.Namespace) -> None:
-    _require_writable(given.json, given.plot)
+    _require_writable(given.json)
     device = choose_device(given.device)
     settings = ScaleSettings(
         device,
@@ -172,8 +171,6 @@ def _run_scale(given: argparse.Namespace) -> None:
     )
     records = _keep(measure_scale(settings, Path.cwd()), given.json)
     _write([format_scale(records)])
-    if given.plot is not None:
-        draw_scale(records, given.plot)
 
 
 def _run_speed(program: ModelProgram, given: argparse.Namespace) -> None:

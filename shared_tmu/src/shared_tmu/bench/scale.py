@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from shared_tmu import patch, plan_merge
 from shared_tmu.bench.costs import peak_memory_mib
 from shared_tmu.bench.floor import make_floor
-from shared_tmu.errors import MissingDependencyError
-from shared_tmu.files import replacing
 from shared_tmu.programs.random_models import build_random, share_weights
 from shared_tmu.programs.results import describe_environment
 from shared_tmu.programs.timing import compare_times, measure_calls
@@ -157,44 +155,3 @@ def measure_point(point: ScalePoint, settings: ScaleSettings) -> dict[str, Any]:
         },
         **memory,
     }
-
-
-def draw_scale(records: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write a figure: growth of time (above) and memory (below) along every axis.
-
-    Raises:
-        MissingDependencyError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError("plots need matplotlib: pip install 'shared_tmu[viz]'.") from error
-    axes = list(dict.fromkeys(record["axis"] for record in records))
-    figure = Figure(figsize=(4 * len(axes), 6.5), layout="constrained")
-    panels = figure.subplots(2, len(axes), squeeze=False)
-    for column, axis in enumerate(axes):
-        rows = [record for record in records if record["axis"] == axis]
-        values = [row["value"] for row in rows]
-        time, memory = panels[:, column]
-        start = rows[0]["off_ms"][0]
-        for name, label in (("off", "unpatched"), ("merged", "merged"), ("floor", "slicing floor")):
-            time.plot(values, [row[f"{name}_ms"][0] / start for row in rows], marker="o", label=label)
-            memory.plot(values, [row[f"{name}_peak_mib"] for row in rows], marker="o", label=label)
-        if axis == "tokens":
-            time.plot(values, [r["matching_ms"][0] / start for r in rows], marker="o", label="one matching")
-            memory.plot(values, [row["matching_peak_mib"] for row in rows], marker="o", label="one matching")
-            memory.plot(values, [r["score_matrix_mib"] for r in rows], "--", label="one matrix of scores")
-        time.set_title(f"growing {axis}")
-        for panel in (time, memory):
-            panel.set_xscale("log", base=2)
-            panel.set_yscale("log", base=2)
-            panel.set_xlabel(axis)
-            panel.set_xticks(values, [str(value) for value in values], rotation=45)
-            low, high = panel.get_ylim()
-            panel.set_ylim(min(low, high / 16), 1.2 * high)  # otherwise small differences would look large
-            panel.grid(alpha=0.3)
-            panel.legend(fontsize=8)
-    panels[0, 0].set_ylabel("time, relative to the first unpatched point")
-    panels[1, 0].set_ylabel("peak memory of a call, MiB")
-    with replacing(path) as beside:
-        figure.savefig(beside, dpi=120)

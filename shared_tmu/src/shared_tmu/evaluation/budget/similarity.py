@@ -26,21 +26,19 @@ from shared_tmu.programs.identity import file_sha256, weights_sha256
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import describe_environment, require_writable
 from shared_tmu.runtime.precision import choose_dtype
-from shared_tmu.viz.layers import draw_similarity
 
 DIGITS = 5
 
 
 def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
-    """Measure, write the JSON and the figure; the exit status."""
+    """Measure and write the JSON; the exit status."""
     return run_program(lambda: _measure(program, arguments))
 
 
 def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
     given = build_similarity_parser(program).parse_args(arguments)
     device = choose_device(given.device)
-    for path in filter(None, (given.out, given.figure)):
-        require_writable(path)
+    require_writable(given.out)
     names = dataset_names(given.dataset, program.estimates.name)
     if len(names) != 1:
         raise InputError(f"--dataset {given.dataset}: layers are compared on one set: name exactly one.")
@@ -66,8 +64,6 @@ def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
         "cka": [[round(float(value), DIGITS) for value in row] for row in matrix],
     }
     write_text(given.out, json.dumps(record) + "\n")
-    if given.figure is not None:
-        draw_similarity(record, given.figure)
     sys.stdout.write("\n".join([say_similarity(matrix), str(given.out)]) + "\n")
 
 
@@ -137,6 +133,5 @@ def build_similarity_parser(program: ModelProgram) -> argparse.ArgumentParser:
         help="number of their tokens that are compared, chosen at random",
     )
     add("--out", type=named_path, required=True, help="JSON file, replaced")
-    add("--figure", type=named_path, help="figure; the suffix gives the format: png, pdf, svg")
     add_model_flags(parser, program)
     return parser
