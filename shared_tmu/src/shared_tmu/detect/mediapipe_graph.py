@@ -193,7 +193,8 @@ def import_mediapipe() -> Any:
         except ImportError as error:
             raise MissingDependencyError(
                 "the mediapipe detector was asked for, but mediapipe is not installed: pip install "
-                "'shared_tmu[detect]', or supply boxes with --detector boxes --boxes FILE."
+                "'shared_tmu[detect]' (Python 3.11 or 3.12, NumPy 1), or give boxes: --boxes FILE, or "
+                "boxes= in Python."
             ) from error
     return mediapipe
 

@@ -143,13 +143,14 @@ def _by_opencv(data: bytes, page: TiffPage, name: str) -> NDArray[np.generic]:
     """Decode with OpenCV's TIFF library."""
     import cv2
 
-    level = cv2.setLogLevel(0)  # the library prints what it cannot read; the error below reports it
+    log: Any = getattr(cv2.utils, "logging", cv2)  # where it is depends on the version
+    level = log.setLogLevel(0)  # the library prints what it cannot read; the error below reports it
     try:
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         values = None
     finally:
-        cv2.setLogLevel(level)
+        log.setLogLevel(level)
     if values is None or values.dtype.kind != page.kind or values.shape[:2] != page.size_px[::-1]:
         raise InputError(
             f"cannot read {name}: a compressed TIFF file of {page.bits}-bit samples is not supported; save "
