@@ -24,6 +24,7 @@ from figure_parts import (
     demo_grid,
     depth,
     drift,
+    joints,
     making,
     merging,
     overhead,
@@ -42,7 +43,8 @@ from shared_tmu.programs.console import run_program
 
 ASSETS = REPOSITORY / "assets"
 PARTS = (
-    sheets, overview, curves, demo_grid, vertices, drift, depth, cka, cost, overhead, merging, together,
+    sheets, joints, overview, curves, demo_grid, vertices, drift, depth, cka, cost, overhead, merging,
+    together,
 )  # fmt: skip
 """A module for each kind of figure; `rows` gives its figures. Sheets come first: they draw the samples."""
 

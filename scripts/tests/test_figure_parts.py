@@ -15,6 +15,7 @@ from figure_parts import (
     demo_grid,
     depth,
     drift,
+    joints,
     making,
     overhead,
     overview,
@@ -30,7 +31,7 @@ PLOTS = [
     figure
     for figure in figures.figures()
     if figure.group
-    in ("curves", "drift", "tokens", "cka", "cost", "overhead", "growth", "merging", "together")
+    in ("curves", "drift", "tokens", "cka", "cost", "overhead", "growth", "merging", "together", "joints")
 ]
 TIMED = [{**run, "images_per_s": 10.0 + 5 * number} for number, run in enumerate(TMU)]
 PICTURE = np.full((40, 30, 3), 128, np.uint8)
@@ -52,12 +53,24 @@ def test_every_published_figure_lies_there_as_png_and_svg():
 
 
 def test_every_figure_is_shown_on_a_page_that_names_its_command():
-    pages = [REPOSITORY / "README.md", ASSETS / "bench" / "README.md", *REPOSITORY.glob("*_TMU/README.md")]
+    pages = [*REPOSITORY.glob("*.md"), ASSETS / "bench" / "README.md", *REPOSITORY.glob("*_TMU/README.md")]
     text = "\n".join(" ".join(page.read_text(encoding="utf-8").split()) for page in pages)
     for figure in figures.figures():
         if not figure.is_picture and not figure.lacking(ASSETS):
             assert f"{figure.stem}.png)" in text, figure.stem
             assert f"figures.py {figure.stem}`" in text, figure.stem
+
+
+def test_each_joint_has_its_number_on_both_hands_and_the_left_is_the_mirrored_right():
+    with style.styled():
+        panels = joints.draw().axes
+    for axes in panels:
+        numbers = [text.get_text() for text in axes.texts if text.get_text().isdigit()]
+        assert sorted(map(int, numbers)) == list(range(21))
+    left, right = joints.pose("left")[1], joints.pose("right")[1]
+    assert np.abs(left - right * [-1, 1, 1]).max() < 1e-6
+    assert left[4, 0] > left[20, 0]  # seen from its back, a left hand's thumb is on the right
+    assert right[:, 1].argmin() == 12  # the middle finger's tip is on top
 
 
 def test_curves_stand_at_throughput_and_controls_at_that_of_tmu():
