@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from toy_vit import ToyViT
 
-from shared_tmu import METHODS, MergePlan, patch, run_trunk, unmerge
+from shared_tmu import METHODS, MergePlan, patch, plan_merge, run_trunk, unmerge
 from shared_tmu.flops import TrunkShape
 from shared_tmu.methods import count_costs
 from shared_tmu.schedule import Schedule
@@ -63,6 +65,31 @@ def test_m4_background_is_used_up_first(tokens: Tensor) -> None:
     _, first = run_trunk(vit.blocks[:1], tokens, "40x1", mask=mask)
     assert isinstance(first, MergePlan)
     assert first.sizes().gather(1, first.source_map)[:, mask].eq(1).all()  # the first step has enough
+
+
+@settings(max_examples=100)
+@given(
+    patches=st.integers(2, 24), share=st.floats(0.0, 1.0), prefix=st.sampled_from([0, 2]), seed=st.integers(0)
+)
+def test_m4_the_subject_goes_only_where_no_pair_of_background_is_left(patches, share, prefix, seed) -> None:
+    """Counted exactly, for every number of tokens that one step can remove."""
+    draw = torch.Generator().manual_seed(seed % 2**31)
+    metric = torch.randn(1, prefix + patches, 8, generator=draw)
+    mask = torch.rand(1, prefix + patches, generator=draw) < share
+    is_source = torch.arange(prefix + patches).sub(prefix) % 2 == 0
+    is_source[:prefix] = False
+    background = ~mask[0, prefix:]
+    pairs = int(background[0::2].sum()) if background[1::2].any() else 0  # each source takes one target
+    for r in range(1, patches // 2 + 1):
+        plan = plan_merge(metric, r, prefix, protected=mask)
+        groups = plan.source_map[0]
+        gone = [s for s in is_source.nonzero().flatten().tolist() if (groups == groups[s]).sum() > 1]
+        assert len(gone) == r
+        with_subject = 0
+        for source in gone:
+            (target,) = ((groups == groups[source]) & ~is_source).nonzero().flatten().tolist()
+            with_subject += bool(mask[0, source] or mask[0, target])
+        assert with_subject == max(0, r - pairs)
 
 
 @torch.no_grad()
