@@ -19,13 +19,12 @@ import evaluate_bundled
 import figures
 import update_tables
 from bundled import BUNDLED, Bundled
+from shorter_files import merged_file
 from together import Asked, combine, run_texts, time_missing
 
-from shared_tmu.errors import TMUError
-from shared_tmu.evaluation.budget import merging_layers
-from shared_tmu.evaluation.recipes import read_recipe_of, trunk_sha256
+from shared_tmu.evaluation.recipes import read_recipe_of
+from shared_tmu.layers import LayerRecipe
 from shared_tmu.programs.console import run_program
-from shared_tmu.programs.model_program import find_program
 
 SCHEDULES = "5x20,8x16,12x8+6x8,10x16"
 
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def merged_files(model: Bundled, thresholds: str, is_known: bool) -> list[str]:
-    """Files of the model with fewer layers, one for each bound, made now unless they are there.
+    """Files of the model with fewer layers, one for each way in which layers were merged.
 
     Args:
         model: to merge layers of.
@@ -70,23 +69,11 @@ def merged_files(model: Bundled, thresholds: str, is_known: bool) -> list[str]:
     Raises:
         TMUError: one has to be there and is not.
     """
-    program = find_program(model.stem)
-    trunk = trunk_sha256(program, program.load_model(None))
-    found: dict[object, str] = {}
+    found: dict[LayerRecipe, str] = {}
     for threshold in thresholds.split(","):
-        out = model.folder / "results" / "layers" / f"{model.stem}-together-{threshold}mm.safetensors"
-        try:
-            recipe = read_recipe_of(out)
-        except TMUError:
-            if is_known:
-                raise
-            recipe = None
-        if recipe is None or recipe.original != trunk:
-            flags = ["--threshold", threshold, "--out", str(out), "--flush"]
-            if merging_layers.main(program, flags):
-                continue  # nothing can be merged within this bound
-            recipe = read_recipe_of(out)
-        found.setdefault(recipe, str(out))
+        out = merged_file(model, threshold, is_known)
+        if out is not None:
+            found.setdefault(read_recipe_of(out), str(out))
     return list(found.values())
 
 

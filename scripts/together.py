@@ -1,12 +1,11 @@
 """Runs with merged tokens, masks and merged layers: their command lines, their times, and one line for
 each."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from bundled import Bundled
@@ -145,23 +144,15 @@ def combine(asked: Asked, limit: int) -> list[Run]:
     """
     key = _key(asked, torch.get_num_threads())
     times = {line["label"]: line for line in read_records(asked.times) if line.get("key") == key}
-    weights = file_sha256(asked.model.checkpoint)
-    measured: dict[tuple[str, str, str], Run] = {}
-    for line in read_records(asked.model.results(asked.model.dataset)):
-        if (line["checkpoint_sha256"], line["n"]) == (weights, limit) and line.get("stability_n"):
-            how = (line["method"], line["unmerge"], line["protect"], line.get("restore", COPY))
-            plain = how == ("tome", True, "first", COPY)
-            if plain and "drift_mm" in line:
-                measured[line["schedule"], line["mask"], _recipe_text(line.get("layers"))] = line
+    measured = measured_lines(asked.model, limit)
     lines = []
     for file, recipe in asked.recipes.items():
-        layers = _recipe_text(None if recipe is None else recipe.to_dict())
         ways = [
             ("off", NO_MASK),
             *((s, mask) for mask in asked.trunks[file].masks for s in asked.trunks[file].schedules),
         ]
         for schedule, mask in ways:
-            line = measured.get((schedule, mask, layers))
+            line = measured.get((schedule, mask, recipe))
             if line is None:
                 raise ValueError(f"eval.py has no line of --r {schedule} --mask {mask} --layers {file}")
             depth = len(recipe.partition) if recipe else None
@@ -169,8 +160,25 @@ def combine(asked: Asked, limit: int) -> list[Run]:
     return _judged(lines)
 
 
-def _recipe_text(layers: Any) -> str:
-    return json.dumps(layers, sort_keys=True)
+def measured_lines(model: Bundled, limit: int) -> dict[tuple[str, str, LayerRecipe | None], Run]:
+    """What eval.py measured of the bundled weights with TMU, by schedule, mask and merged layers.
+
+    Args:
+        model: the bundled model.
+        limit: number of samples, from the first.
+    """
+    weights = file_sha256(model.checkpoint)
+    measured: dict[tuple[str, str, LayerRecipe | None], Run] = {}
+    results = model.results(model.dataset)
+    for line in read_records(results):
+        if (line["checkpoint_sha256"], line["n"]) == (weights, limit) and line.get("stability_n"):
+            how = (line["method"], line["unmerge"], line["protect"], line.get("restore", COPY))
+            plain = how == ("tome", True, "first", COPY)
+            if plain and "drift_mm" in line:
+                layers = line.get("layers")
+                recipe = None if layers is None else LayerRecipe.from_dict(layers, str(results))
+                measured[line["schedule"], line["mask"], recipe] = line
+    return measured
 
 
 def _line(line: Run, timed: Run, depth: int | None) -> Run:

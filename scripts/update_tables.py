@@ -23,6 +23,7 @@ from bundled import REPOSITORY, aims_of
 from cards import read_published, show_contrast, show_training
 from comparison import WAYS, Run, compare_runs
 from forecast import read_history, show_history
+from layer_tables import LAYER_TABLES
 from method_tables import METHOD_TABLES, show_best
 from tables import BRIEF, TABLES, TableKind
 
@@ -46,7 +47,7 @@ class TableError(Exception):
 
 def kind_of(run: Run) -> TableKind:
     """The table for a line."""
-    return (TABLES | METHOD_TABLES)[run.get("kind", "eval")]
+    return (TABLES | METHOD_TABLES | LAYER_TABLES)[run.get("kind", "eval")]
 
 
 def read_results(path: Path) -> list[Run]:

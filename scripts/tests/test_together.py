@@ -6,7 +6,7 @@ from bundled import BUNDLED, REPOSITORY
 from figure_checks import clipped
 from figure_parts import style
 from figure_parts import together as drawing
-from tables import TABLES
+from layer_tables import LAYER_TABLES
 
 from shared_tmu.errors import InputError
 from shared_tmu.programs.results import read_records
@@ -92,5 +92,5 @@ def test_published_figures_are_marked_as_theirs_and_add_up():
     for x in lines:
         base = next(o for o in reversed(lines[: lines.index(x) + 1]) if o["change_mm"] is None)
         assert x["speedup"] == pytest.approx(x["frames_per_s"] / base["frames_per_s"], abs=0.006)
-        for _, show in TABLES["published"].columns:
+        for _, show in LAYER_TABLES["published"].columns:
             show(x)
