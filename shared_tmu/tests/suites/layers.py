@@ -80,8 +80,11 @@ class LayerSuite:
         with pytest.raises(ScheduleError, match=f"has {recipe.depth}"):
             self.folder.tmu.patch(shorter, f"1x{DEPTH}")
 
-        self.merge(*given)
-        assert f"{DEPTH} of {DEPTH} errors were known" in caplog.text
+        other = (*data, "--checkpoint", checkpoint, "--threshold", "2e-4", "--check", "none")
+        for again in (given, (*other, "--out", tmp_path / "other.safetensors")):  # another threshold, too
+            caplog.clear()
+            assert self.merge(*again) == 0
+            assert f"{DEPTH} of {DEPTH} errors were known" in caplog.text
         assert str(out) in capsys.readouterr().out
 
         timed = (

@@ -49,9 +49,15 @@ class LayerSettings:
 
     def out_for(self, program: ModelProgram) -> Path:
         """Where the model goes."""
-        checkpoint = self.common.checkpoint or program.default_checkpoint
-        name = f"{checkpoint.stem}-eclm-{self.threshold_mm:g}mm.safetensors"
+        name = f"{self._stem(program)}-eclm-{self.threshold_mm:g}mm.safetensors"
         return self.out or self.common.results / "layers" / name
+
+    def log_for(self, program: ModelProgram) -> Path:
+        """Where errors of trials are kept: with the model, for they do not depend on the threshold."""
+        return self.out_for(program).with_name(f"{self._stem(program)}.trials.jsonl")
+
+    def _stem(self, program: ModelProgram) -> str:
+        return (self.common.checkpoint or program.default_checkpoint).stem
 
 
 def parse_layer_settings(program: ModelProgram, arguments: Sequence[str] | None = None) -> LayerSettings:

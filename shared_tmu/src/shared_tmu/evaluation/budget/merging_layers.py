@@ -52,7 +52,7 @@ def merge_layers_of(program: ModelProgram, settings: LayerSettings) -> int:
     for asked in filter(None, (settings.calibration, settings.check)):
         asked.check()
     require_folder(out.parent)
-    log = out.with_suffix(".trials.jsonl")
+    log = settings.log_for(program)
     require_writable(out)
     require_writable(log)
     model = program.load_model(common.checkpoint, common.body_path, common.config_path).eval()
