@@ -11,6 +11,7 @@ import pytest
 import torch
 import toy_learned
 import toy_training
+from safetensors.torch import load_file
 from toy_learned import (
     METHODS_THAT_LEARN,
     Program,
@@ -161,6 +162,7 @@ def test_the_file_gives_the_hard_method_that_was_trained(method, tmp_path):
     assert (facts.method, facts.model) == (method, "Toy")
     assert json.loads(facts.recipe)["r"] == "4x3"
     assert bool(facts.schedule) == (method in ("diffrate", "ltmp"))
+    assert all(t.dtype == torch.float16 for t in load_file(path).values() if t.ndim > 1)  # half the size
     x, merged = batch_of()["img"], training.models[1]
     with torch.no_grad():
         want, plain = merged(x), vit(x)

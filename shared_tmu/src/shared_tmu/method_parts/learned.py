@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..blocks.parts import parts_of
 from ..errors import CheckpointError, PatchError
@@ -103,6 +103,12 @@ def _is_near(wanted: Sequence[float], found: Sequence[float]) -> bool:
     )
 
 
+def _compact(tensor: Tensor) -> Tensor:
+    """The same numbers, in float16 if that holds all of them."""
+    half = tensor.half()
+    return half if tensor.dtype == torch.float32 and torch.equal(half.float(), tensor) else tensor
+
+
 def make_learned(learn: Callable[[Sequence[nn.Module]], nn.Module], blocks: Sequence[nn.Module]) -> nn.Module:
     """The module of a method that learns, on the device of the blocks and in their dtype and mode.
 
@@ -142,7 +148,8 @@ class LearnedPart:
 
         module = self._require()
         skip = getattr(module, "scaffold", ())
-        tensors = {name: tensor for name, tensor in module.state_dict().items() if name not in skip}
+        state = module.state_dict().items()
+        tensors = {name: _compact(tensor) for name, tensor in state if name not in skip}
         about = {"method": self.method, "trunk": json.dumps(mark_trunk(self.blocks)), **facts}
         save_safetensors(tensors, path, about)
 
