@@ -110,6 +110,12 @@ def test_r_learned_is_the_schedule_in_the_file(tmp_path):
     file = write_file(tmp_path / "learned.safetensors", text)
     assert read_schedule(" Learned ", "ltmp", file) == Schedule.parse(text)
     assert read_schedule("5x2", "tome", None) == Schedule.parse("5x2")
+    with pytest.raises(
+        InputError, match=r"--r 5x2 gives counts, .* use --r learned \(the thresholds in learned"
+    ):
+        read_schedule("5x2", "ltmp", file)
+    with pytest.raises(InputError, match=r"use --r thresholds such as threshold:0\.9"):
+        read_schedule("5x2", "ltmp", None)
     runs = read_runs("off,learned", "ltmp", unmerge=True, learned=file)
     assert [str(run.schedule) for run in runs] == ["off", text]
 

@@ -68,7 +68,7 @@ def measure_costs(program: ModelProgram, model: nn.Module, run: Run, count: int)
         for start in range(0, len(data), _BATCH):
             rows = range(start, min(start + _BATCH, len(data)))
             model(load_batch(data, rows, torch.device("cpu")))
-            parts.append(_tokens_left(handle.plans, run.schedule, shape))
+            parts.append(tokens_left(handle.plans, run.schedule, shape))
     left = torch.cat(parts)  # [B, L + 1]
     share = left / shape.num_tokens
     spent = [flops_share(list(pairwise(row)), shape) for row in share]
@@ -80,7 +80,7 @@ def measure_costs(program: ModelProgram, model: nn.Module, run: Run, count: int)
     )
 
 
-def _tokens_left(plans: Sequence[Route], schedule: Schedule, shape: TrunkShape) -> Tensor:
+def tokens_left(plans: Sequence[Route], schedule: Schedule, shape: TrunkShape) -> Tensor:
     """Tokens of each image before the first block and after each, `[B, L + 1]`."""
     counts = []
     for plan in plans:

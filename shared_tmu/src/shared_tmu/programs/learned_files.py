@@ -86,10 +86,13 @@ def read_schedule(text: str, method: str, learned: Path | None) -> Schedule:
 
     Raises:
         ScheduleError: it cannot be read.
-        InputError: `learned`, but the method has no file, or nothing about schedules in it.
+        InputError: `learned`, but the method has no file, or nothing about schedules in it; or counts, but it
+            takes thresholds.
     """
     if text.strip().lower() != AS_LEARNED:
-        return Schedule.parse(text)
+        found = Schedule.parse(text)
+        _require_thresholds(found, method, learned)
+        return found
     asked = f"--r {AS_LEARNED} takes the schedule that a method has learned"
     if find_method(method).learn is None:
         raise InputError(f"{asked}, but {method!r} learns nothing: use a schedule such as 5x20.")
@@ -108,6 +111,17 @@ def read_schedule(text: str, method: str, learned: Path | None) -> Schedule:
         return Schedule.parse(facts.schedule)
     except ScheduleError as error:
         raise CheckpointError(f"{learned} is damaged: its schedule cannot be read ({error}).") from error
+
+
+def _require_thresholds(schedule: Schedule, method: str, learned: Path | None) -> None:
+    """Refuse counts for a method that takes thresholds, and name those that it has."""
+    if find_method(method).reads != "thresholds" or schedule.reads_thresholds or schedule.is_off:
+        return
+    known = f"{AS_LEARNED} (the thresholds in {learned.name}), or " if learned else ""
+    raise InputError(
+        f"--r {schedule} gives counts, but with method {method!r} they follow from thresholds: use --r "
+        f"{known}thresholds such as threshold:0.9."
+    )
 
 
 def read_schedules(texts: Sequence[str], files: Mapping[str, Path | None]) -> dict[str, list[Schedule]]:

@@ -68,7 +68,7 @@ class LearnedTraining(pl.LightningModule):
         options: LearnedOptions,
     ) -> None:
         super().__init__()
-        _require_learning(method, schedule)
+        _require_budget(schedule)
         self.options, self.schedule, self.method = options, schedule, method
         self.name_of: Callable[[int], str] = str  # a picture, by its number in the batch
         plain = share_weights(model).requires_grad_(False).eval()
@@ -77,7 +77,10 @@ class LearnedTraining(pl.LightningModule):
         first = method_start(method, schedule)
         self.handle: PatchHandle = program.patch(merged, first, method)
         learned = self.handle.learned
-        assert isinstance(learned, Learned)
+        if not isinstance(learned, Learned):
+            raise ConfigError(
+                f"method={method} was asked for, but its row makes no `Learned`: choose a method that learns."
+            )
         self.learned = learned
         if learned.relaxes:
             learned.begin(schedule, self.shape.num_tokens, self.shape.num_prefix_tokens)
@@ -163,10 +166,7 @@ def _softened(program: ModelProgram, model: nn.Module, learned: Learned, of: Lea
     return model
 
 
-def _require_learning(method: str, schedule: Schedule) -> None:
-    row = find_method(method)
-    if row.learn is None:
-        raise ConfigError(f"method={method} was asked for, but it learns nothing: choose one that does.")
+def _require_budget(schedule: Schedule) -> None:
     if schedule.is_off:
         raise ConfigError("r=off was asked for, which removes nothing, so there is nothing to learn.")
     if schedule.reads_thresholds:
