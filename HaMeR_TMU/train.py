@@ -1,13 +1,13 @@
 """Trains HaMeR on SynthHand, from random weights to the shipped file; run it again to resume.
 
-    python train.py                                 # HaMeR-Thin, all stages of configs/train.yaml python
-    train.py out=runs/try setting.devices=2  # any setting of the file can be given here python train.py
-    setting.max_minutes=120         # ends after two hours on any machine, annealed python train.py
-    export_only=true                # write the files from the newest checkpoint, do not train python train.py
-    photos=DIR                      # also learns from photographs; see the README python train.py
-    --config-name gpu               # sized for a data-centre GPU; 22 minutes at most python train.py
-    --config-name more              # continues from the shipped file, not from random weights python train.py
-    --config-name published         # HaMeR's own losses and optimiser, from existing weights
+    python train.py                                 # HaMeR-Thin, all stages of configs/train.yaml
+    python train.py out=runs/try setting.devices=2  # any setting of the file can be given here
+    python train.py setting.max_minutes=120         # ends after two hours on any machine, annealed
+    python train.py export_only=true                # write the files from the newest checkpoint, do not train
+    python train.py photos=DIR                      # also learns from photographs; see the README
+    python train.py --config-name gpu               # sized for a data-centre GPU; 22 minutes at most
+    python train.py --config-name more              # continues from the shipped file, not from random weights
+    python train.py --config-name published         # HaMeR's own losses and optimiser, from existing weights
 
 Writes `hamer_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv` and `.curve.png` in
 `export_to`; the published recipe writes `last.ckpt` in the official layout and `hamer.safetensors` in `out`.

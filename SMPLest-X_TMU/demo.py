@@ -1,18 +1,20 @@
 """Meshes of all people in a folder of pictures, by SMPLest-X with token merging.
 
     python demo.py --r 5x20 --img_folder ../assets/samples_people   # bundled weights; nothing to download
-    python demo.py --r off --img_folder DIR --side_view --save_mesh python demo.py --img_folder DIR --compare
-    --tokens              # time and difference of merging python demo.py --img_folder DIR --boxes boxes.json
-    # your own boxes of people python demo.py --video clip.mp4                                 # overlay
-    video, one .npz python demo.py --img_folder DIR --checkpoint smplest_x_h.pth.tar --smplx_path
-    SMPLX_NEUTRAL.npz
+    python demo.py --r off --img_folder DIR --side_view --save_mesh
+    python demo.py --img_folder DIR --compare --tokens              # time and difference of merging
+    python demo.py --img_folder DIR --boxes boxes.json              # your own boxes of people
+    python demo.py --video clip.mp4                                 # overlay video, one .npz
+    python demo.py --img_folder DIR --checkpoint smplest_x_h.pth.tar --smplx_path SMPLX_NEUTRAL.npz
 
 Results in `--out_folder`, for an image `street.jpg` with people 0, 1, ...:
 
-    street_0.png          the person, the mesh over it, and from the side (--side_view) street_0.obj, .glb the
-    mesh in metres (--save_mesh) street_0_tokens.png   which tokens merged, block by block (--tokens)
-    street_0_compare.png  baseline, merge-only and TMU with their times (--compare) street_all.jpg        all
-    meshes over the image street.npz, .json     all parameters; the .json explains each of them
+    street_0.png          the person, the mesh over it, and from the side (--side_view)
+    street_0.obj, .glb    the mesh in metres (--save_mesh)
+    street_0_tokens.png   which tokens merged, block by block (--tokens)
+    street_0_compare.png  baseline, merge-only and TMU with their times (--compare)
+    street_all.jpg        all meshes over the image
+    street.npz, .json     all parameters; the .json explains each of them
 
 Two images that differ only in the suffix (a.jpg, a.png) become a_jpg_... and a_png_.... Each file is written
 in one step: a run that is stopped, even by kill -9, leaves only complete files, and the same command with
