@@ -16,7 +16,6 @@ from typing import Any
 
 from torch import nn
 
-from ..blocks.verification import BlockCheck
 from ..errors import PatchError
 from ..method_parts.held import HeldPlans, Holding
 from ..method_parts.learned import LearnedPart, make_learned
@@ -279,10 +278,9 @@ def patch(
     """
     refuse_wrapped(model)
     schedule, rule, found = Schedule.parse(schedule), find_method(method), find_trunk(model)
-    (count, arrival), grid = find_prefix(model, found, num_prefix_tokens), grid or find_grid(found.owner)
+    (count, check), grid = find_prefix(model, found, num_prefix_tokens), grid or find_grid(found.owner)
     settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect, restore, grid)
     settings.schedule.per_layer(len(found.blocks))
-    check = BlockCheck(found.blocks, *(() if arrival is None else (arrival.shape, arrival.given)))
     refuse_unplaced(settings, check, found, mask)
     learned = None if rule.learn is None else make_learned(rule.learn, found.blocks)
     trunk = Trunk(settings, len(found.blocks), record, check, _placed(mask, found), learned)

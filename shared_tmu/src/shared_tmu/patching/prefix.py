@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..blocks.verification import takes_more_than_tokens
+from ..blocks.verification import BlockCheck, takes_more_than_tokens
 from ..errors import PatchError
 from .arrival import Arrival, watch_arrival
 from .checks import refuse_arguments
@@ -17,14 +17,22 @@ _REGISTERS = ("register_tokens", "reg_token", "reg_tokens")
 _TASKS = ("task_tokens",)
 
 
-def find_prefix(model: nn.Module, found: FoundTrunk, given: int | None) -> tuple[int, Arrival | None]:
-    """The number of prefix tokens, and what arrives at the first block if a test run was needed."""
+def find_prefix(model: nn.Module, found: FoundTrunk, given: int | None) -> tuple[int, BlockCheck]:
+    """The number of prefix tokens, and the checked blocks of a ViT, which is run up to them if needed.
+
+    Blocks are checked first: whether a ViT says its prefix does not matter if its blocks do something else.
+
+    Raises:
+        PatchError: the blocks compute something else, or get more than tokens and positions; or the number
+            cannot be determined.
+    """
     count = read_prefix(found.owner) if given is None else given
     arrival = None
     if count is None or any(takes_more_than_tokens(block) for block in found.blocks):
         arrival = watch_arrival(model, found)
     refuse_arguments(found, arrival)
-    return count_prefix(found.owner, arrival) if count is None else count, arrival
+    check = BlockCheck(found.blocks, *(() if arrival is None else (arrival.shape, arrival.given)))
+    return count_prefix(found.owner, arrival) if count is None else count, check
 
 
 def read_prefix(owner: nn.Module) -> int | None:
