@@ -25,8 +25,8 @@ _SCHEDULE = "2x2"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether a family can be patched.
+class FamilyTrial:
+    """What came of patching a family.
 
     Attributes:
         family: the family.
@@ -41,8 +41,8 @@ class Verdict:
     note: str
 
 
-def judge_all() -> Iterator[Verdict]:
-    """Verdicts on all families, in the order of the table."""
+def judge_all() -> Iterator[FamilyTrial]:
+    """Trials of all families, in the order of the table."""
     return (judge(family) for family in FAMILIES)
 
 
@@ -65,7 +65,7 @@ def build(family: Family) -> nn.Module:
     return model.eval()
 
 
-def judge(family: Family) -> Verdict:
+def judge(family: Family) -> FamilyTrial:
     """Patch a small model of a family and run it.
 
     Raises:
@@ -77,7 +77,7 @@ def judge(family: Family) -> Verdict:
         try:
             handle = patch(model, _SCHEDULE)
         except PatchError as error:
-            return Verdict(family, False, None, _shorten(str(error)))
+            return FamilyTrial(family, False, None, _shorten(str(error)))
         with handle:
             merged = _tensor_of(model(images))
             note, prefix = _say_positions(model), handle.num_prefix_tokens
@@ -87,7 +87,7 @@ def judge(family: Family) -> Verdict:
     assert torch.equal(off, plain), f"{family.name}: 'off' differs from the model"
     assert merged.isfinite().all(), f"{family.name}: not finite"
     assert not torch.equal(merged, plain), f"{family.name}: merging has no effect"
-    return Verdict(family, True, prefix, note)
+    return FamilyTrial(family, True, prefix, note)
 
 
 def _noise(model: nn.Module, family: Family) -> Tensor:
@@ -120,22 +120,22 @@ def _shorten(message: str) -> str:
     return "no list of blocks with attention and MLP" if first == "nothing similar" else first
 
 
-def show_table(verdicts: Iterable[Verdict]) -> str:
-    """A Markdown table of verdicts: first what can be patched."""
-    rows = sorted(verdicts, key=lambda verdict: not verdict.is_supported)
+def show_table(trials: Iterable[FamilyTrial]) -> str:
+    """A Markdown table of trials: first what can be patched."""
+    rows = sorted(trials, key=lambda trial: not trial.is_supported)
     lines = [
         "| family | example | patched | prefix tokens | positions, or why it is refused |",
         "|---|---|---|---|---|",
     ]
-    for verdict in rows:
-        lines.append(show_row(verdict))
+    for trial in rows:
+        lines.append(show_row(trial))
     return "\n".join(lines) + "\n"
 
 
-def show_row(verdict: Verdict) -> str:
-    """The line of a verdict."""
-    family = verdict.family
+def show_row(trial: FamilyTrial) -> str:
+    """The line of a trial."""
+    family = trial.family
     place = f"{family.module} {family.model}" if family.module == "torchvision" else family.model
-    prefix = "-" if verdict.prefix is None else str(verdict.prefix)
-    answer = "yes" if verdict.is_supported else "no"
-    return f"| {family.name} | `{place}` | {answer} | {prefix} | {verdict.note} |"
+    prefix = "-" if trial.prefix is None else str(trial.prefix)
+    answer = "yes" if trial.is_supported else "no"
+    return f"| {family.name} | `{place}` | {answer} | {prefix} | {trial.note} |"
