@@ -22,7 +22,10 @@ from shared_tmu.schedule import Schedule
 PLACES = ("img_folder", "video", "out_folder", "file_type")
 """Options that name inputs and the output folder: each image has its own digest instead."""
 
-PACE = ("batch_size", "draw_processes", "report", "resume", "dtype_reason", "budget", "calibration")
+PACE = (
+    *("batch_size", "draw_processes", "report", "resume", "dtype_reason", "budget", "calibration"),
+    *("engine", "ray_address"),
+)
 """Options for speed and reports, which change results at most by rounding, and for finding `run`."""
 
 BY_CONTENT = ("checkpoint", "boxes", "detector", "detector_dir")

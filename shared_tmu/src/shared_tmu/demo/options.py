@@ -11,12 +11,10 @@ from typing import Any
 import torch
 
 from shared_tmu.datasets import SetOptions
+from shared_tmu.demo.engine import LOCAL, add_engine_flags, require_distributable
 from shared_tmu.demo.merging import add_merging_flags, read_merging
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
-from shared_tmu.demo.together import (
-    require_flags_that_fit,
-    require_something_to_save,
-)
+from shared_tmu.demo.together import require_flags_that_fit, require_something_to_save
 from shared_tmu.detect import BODY_DETECTORS
 from shared_tmu.evaluation.budget.flags import choose_samples
 from shared_tmu.evaluation.budget.request import Budget
@@ -71,6 +69,7 @@ class DemoOptions:
         report: JSON-lines file to which a record of the time spent is appended.
         resume: keep results of an earlier run with the same options.
         hold: whether frames of a clip merge what earlier frames merged; None if the method allows it.
+        engine: `local`, or `ray` for all machines of the cluster at `ray_address`.
     """
 
     img_folder: Path
@@ -104,6 +103,8 @@ class DemoOptions:
     report: Path | None = None
     budget: Budget | None = None
     calibration: SampleChoice | None = None
+    engine: str = LOCAL
+    ray_address: str | None = None
     hold: bool | None = None
 
     @property
@@ -148,6 +149,7 @@ def make_options(program: ModelProgram, given: dict[str, Any]) -> DemoOptions:
     run, budget = read_merging(program, given)
     require_something_to_save(given)
     require_flags_that_fit(given)
+    require_distributable(given)
     device = choose_device(given.pop("device"))
     dtype = choose_dtype(given.pop("dtype"), device)
     samples = choose_samples(
@@ -293,3 +295,4 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "process does it; default: one per core, fewer for few images",
     )
     add("--report", type=named_path, help="append a record of the time spent to this JSON-lines file")
+    add_engine_flags(group)

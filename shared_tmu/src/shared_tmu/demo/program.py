@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from shared_tmu.demo.clip_sink import ClipSink
 from shared_tmu.demo.digest import options_digest
+from shared_tmu.demo.distributing import Distribution
 from shared_tmu.demo.drawing import Finisher, choose_processes
+from shared_tmu.demo.engine import LOCAL
 from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.options import DemoOptions, parse_options
 from shared_tmu.demo.predict import Predictor
@@ -59,7 +61,8 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
     source = open_pictures(options) if options.video is None else open_video(options)
     subject = demo_subject(program.estimates)
     images = MANY_FRAMES if source.expected is None else source.expected
-    processes = choose_processes(options.draw_processes, images, options.draws)
+    is_local = options.engine == LOCAL
+    processes = choose_processes(options.draw_processes, images, options.draws) if is_local else 0
     with (
         OutputFolder(options.out_folder, "", program.name) as folder,
         Finisher(processes) as finisher,
@@ -74,6 +77,8 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
             return close_kept(options, options.video.name, note, folder)
         source.check_boxes(detector)
         with sink:
+            if isinstance(source, PictureSource) and isinstance(sink, FileSink) and not is_local:
+                return Distribution(program, options, model, detector, source, sink, folder).process()
             predictor = Predictor(
                 program, model, options.run, options.device, options.dtype, options.tokens, options.packed
             )

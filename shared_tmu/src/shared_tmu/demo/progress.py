@@ -10,13 +10,24 @@ from shared_tmu.errors import MissingDependencyError
 
 def progress(total: int | None, unit: str = "images") -> Any:
     """A context manager that yields a tqdm bar for `total` images; None if the number is unknown."""
-    try:
-        from tqdm import tqdm
-        from tqdm.contrib.logging import logging_redirect_tqdm
-    except ImportError as error:
-        raise MissingDependencyError("the demo needs tqdm: pip install 'shared_tmu[demo]'.") from error
+    tqdm = _tqdm()
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
     bar = tqdm(total=total, unit=f" {unit}", desc="demo")
     return _Bar(bar, logging_redirect_tqdm([logging.getLogger()]))
+
+
+def no_progress() -> Any:
+    """A bar that is not shown."""
+    return _tqdm()(disable=True)
+
+
+def _tqdm() -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise MissingDependencyError("the demo needs tqdm: pip install 'shared_tmu[demo]'.") from error
+    return tqdm
 
 
 class _Bar:

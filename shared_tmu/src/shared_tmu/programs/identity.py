@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,16 @@ def weights_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def code_sha256(model_folder: Path) -> str:
-    """SHA-256 over the source code that decides predictions and scores: the core and the model folder's
-    packages.
+def code_sha256(model_folder: Path, beside: Sequence[str] = _BESIDE) -> str:
+    """SHA-256 over source code: of the core and the model folder's packages.
+
+    Args:
+        model_folder: the model folder.
+        beside: parts of shared_tmu that are left out; by default those that do not affect predictions and
+            scores.
     """
     core = Path(shared_tmu.__file__).parent
-    files = [p for p in core.rglob("*.py") if p.relative_to(core).parts[0] not in _BESIDE]
+    files = [p for p in core.rglob("*.py") if p.relative_to(core).parts[0] not in beside]
     packages = [p.parent for p in model_folder.glob("*/__init__.py")]
     files += [p for package in packages if package.name != "tests" for p in package.rglob("*.py")]
     digest = hashlib.sha256()
