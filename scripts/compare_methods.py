@@ -9,7 +9,7 @@ Unless the command line lists methods, schedules, restores or profiles, it compa
 schedules of the thesis, the other restores and the profiles (flat, falling, late; at the same FLOPs) with
 ToMe. Errors are those of eval.py on the first samples of the model's own set, with stability; times are
 measured in turn with the unpatched model and the slicing floor of the same tokens. It writes
-`assets/<model>_methods.jsonl`, fills the tables of docs/methods.md and the costs in the docstrings of the
+`assets/<model>_methods.jsonl`, fills the tables of METHODS.md and the costs in the docstrings of the
 methods, and draws the figure. Running the same command again continues after an interruption.
 """
 
@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 
 import evaluate_bundled
+import figures
 import method_costs
 import update_tables
 from bundled import BUNDLED, Bundled
@@ -61,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time_missing(asked, given.rounds, given.batch_size)
     if "draw" not in stages:
         return 0
-    evaluate_bundled.write_lines(model.lines("methods"), combine(asked, known_times(asked)))
-    return update_tables.main([]) or method_costs.main([])
+    lines = model.lines("methods")
+    evaluate_bundled.write_lines(lines, combine(asked, known_times(asked)))
+    return figures.redraw([lines]) or update_tables.main([]) or method_costs.main([])
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -27,6 +27,7 @@ from figure_parts import (
     joints,
     making,
     merging,
+    methods,
     overhead,
     overview,
     sheets,
@@ -44,7 +45,7 @@ from shared_tmu.programs.console import run_program
 ASSETS = REPOSITORY / "assets"
 PARTS = (
     sheets, joints, overview, curves, demo_grid, vertices, drift, depth, cka, cost, overhead, merging,
-    together,
+    methods, together,
 )  # fmt: skip
 """A module for each kind of figure; `rows` gives its figures. Sheets come first: they draw the samples."""
 

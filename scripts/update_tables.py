@@ -189,12 +189,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     stale = False
-    pages = [REPOSITORY / name for name in ("README.md", "assets/bench/README.md")]
-    pages += (
-        sorted(REPOSITORY.glob("docs/*.md"))
-        + sorted(REPOSITORY.glob("*_TMU/README.md"))
-        + sorted(REPOSITORY.glob("*_TMU/weights/README.md"))
-    )
+    pages = [REPOSITORY / name for name in ("README.md", "METHODS.md", "assets/bench/README.md")]
+    pages += sorted(REPOSITORY.glob("*_TMU/README.md")) + sorted(REPOSITORY.glob("*_TMU/weights/README.md"))
     for path in args.files or pages:
         try:
             old, new = fill(path)

@@ -59,6 +59,7 @@ def _of_model(name: str, model: Bundled) -> list[Making]:
         ),
         Making((f"{model.stem}_cka.json",), (("scripts/measure_cka.py", *flags),), 2 * slow),
         Making((f"{model.stem}_vertices.npz",), (("scripts/measure_vertices.py", *flags),), 2 * slow),
+        Making(files("methods"), (("scripts/compare_methods.py", *flags),), 20 * slow, True),
         Making(files("together"), ((together, *flags), (together, *flags, "--time-only")), 60 * slow, True),
     ]
 

@@ -7,6 +7,8 @@ import method_lines
 import numpy as np
 import pytest
 from bundled import BUNDLED
+from figure_checks import check_saved, clipped
+from figure_parts import methods, style
 from method_lines import Asked, Planned, combine, judge
 from method_tables import METHOD_TABLES, show_best
 from method_ways import BUDGETS, PUBLISHED, Way, find_schedule, flops_of, group_runs, usual_ways
@@ -142,6 +144,20 @@ def test_lines_compare_in_pairs_and_name_the_best(results):
     assert "| 8x16 | **mctf `8x16`** 10.94 mm" in text
     assert "no worse for sure: pool `8x16`" in text
     assert "| 8x16 |" not in show_best([off])
+
+
+@pytest.mark.parametrize("is_timed", [True, False])
+def test_the_figure_shows_every_cost_that_is_known(results, is_timed, tmp_path):
+    timed = {"speedup": 2.0, "speedup_quartiles": [2, 2], "overhead": 0.1, "overhead_quartiles": [0.1, 0.1]}
+    lines = combine(results, dict.fromkeys(results.runs, timed) if is_timed else {})
+    with style.styled():
+        figure = methods.draw(lines)
+        labels = [axes.get_xlabel() for axes in figure.axes if axes.axison]
+        assert len(labels) == (4 if is_timed else 3)
+        assert ("time (% of off, measured in turn)" in labels) == is_timed
+        assert clipped(figure) == []
+        (tmp_path / "figure").mkdir()
+        check_saved(lambda: methods.draw(lines), tmp_path / "figure")
 
 
 def test_runs_that_were_not_measured_are_named(results):

@@ -31,7 +31,19 @@ PLOTS = [
     figure
     for figure in figures.figures()
     if figure.group
-    in ("curves", "drift", "tokens", "cka", "cost", "overhead", "growth", "merging", "together", "joints")
+    in (
+        "curves",
+        "drift",
+        "tokens",
+        "cka",
+        "cost",
+        "overhead",
+        "growth",
+        "merging",
+        "together",
+        "joints",
+        "methods",
+    )
 ]
 TIMED = [{**run, "images_per_s": 10.0 + 5 * number} for number, run in enumerate(TMU)]
 PICTURE = np.full((40, 30, 3), 128, np.uint8)

@@ -1,7 +1,7 @@
 """The table of ways to restore the full grid after the last block; the choice is independent of the
 method.
 
-Two more were measured and left out, because they lose, see `docs/methods.md`: means of the copies around a
+Two more were measured and left out, because they lose, see `METHODS.md`: means of the copies around a
 token in the grid, and copies of the three most similar groups, weighted by similarity.
 """
 
