@@ -147,6 +147,7 @@ def test_a_method_of_ones_own_needs_no_table(vit):
             lambda b: setattr(b.attn, "rel_pos", nn.Parameter(torch.zeros(3))),
             "attn.rel_pos, which merging would ignore",
         ),
+        (lambda b: setattr(b.attn, "rel_pos", nn.Linear(3, 3)), "attn.rel_pos, which"),
         (lambda b: setattr(b.attn, "q_bias", nn.Parameter(torch.zeros(32))), "attn.q_bias, which"),
         (lambda b: setattr(b, "adapter", nn.Linear(32, 32)), "it has adapter, which"),
         (lambda b: setattr(b, "drop", nn.Dropout(0.1)), "it has drop, which"),

@@ -12,12 +12,19 @@ import torch
 from torch import nn
 
 from shared_tmu.blocks.halves import find_misfit
+from shared_tmu.blocks.parts import parts_of, replaced_modules
 from shared_tmu.method_parts.seen import Watch
 from shared_tmu.patching.container import MergedBlocks
 from shared_tmu.programs.timing import synchronize
 
 BLOCK_PARTS = {"norm1": "attention", "attn": "attention", "norm2": "MLP", "mlp": "MLP"}
 """Parts of a block that the trunk calls as a whole."""
+
+
+def _part(block: nn.Module, name: str) -> nn.Module:
+    parts = parts_of(block)
+    found: nn.Module = replaced_modules(parts)[".attn"] if name == "attn" else getattr(parts, name)
+    return found
 
 
 class PartClock:
@@ -65,7 +72,7 @@ class PartClock:
             modules: other modules, by part.
         """
         inside = [
-            (name, getattr(block, part))
+            (name, _part(block, part))
             for block in vit.modules()
             if find_misfit(block) is None
             for part, name in BLOCK_PARTS.items()

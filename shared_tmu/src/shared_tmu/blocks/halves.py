@@ -187,6 +187,7 @@ def find_misfit(block: nn.Module) -> str | None:
         unknown = [
             *_unknown_parts(block, _BLOCK_MODULES, _BLOCK_TENSORS),
             *(f"attn.{name}" for name in _unknown_parts(attn, _ATTN_MODULES, _known_tensors(attn))),
+            *(["attn.rel_pos"] if _has_no_bias(attn) else []),
         ]
     if unknown:
         return f"it has {', '.join(unknown)}, which merging would ignore"
@@ -211,6 +212,12 @@ def _unknown_parts(module: nn.Module, modules: set[str], tensors: set[str]) -> l
         *(name for name, _ in own if name not in tensors),
         *(name for name, child in module.named_children() if name not in modules and not _is_inert(child)),
     ]
+
+
+def _has_no_bias(module: nn.Module) -> bool:
+    """Whether an attention's `rel_pos` is something else than timm's, which gives a bias."""
+    rel_pos = getattr(module, "rel_pos", None)
+    return isinstance(rel_pos, nn.Module) and not hasattr(rel_pos, "get_bias")
 
 
 def _is_inert(module: nn.Module) -> bool:
