@@ -15,14 +15,16 @@ methods, and draws the figure. Running the same command again continues after an
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import evaluate_bundled
 import figures
 import method_costs
 import update_tables
-from bundled import BUNDLED, Bundled
+from bundled import BUNDLED
 from method_lines import Asked, Planned, combine
+from method_thresholds import Counted, find_thresholds
 from method_times import known_times, time_missing
 from method_ways import (
     BASE,
@@ -37,7 +39,6 @@ from method_ways import (
     reads_thresholds,
     usual_ways,
 )
-from torch import nn
 
 from shared_tmu.errors import InputError
 from shared_tmu.flops import TrunkShape
@@ -46,6 +47,7 @@ from shared_tmu.methods import METHODS, find_method
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import positive, split_list
 from shared_tmu.programs.model_program import find_program
+from shared_tmu.programs.trunk_shapes import shape_of
 from shared_tmu.schedule import Schedule
 
 STAGES = ("errors", "times", "draw")
@@ -55,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compare as the command line says; returns the exit status."""
     given = make_parser().parse_args(arguments)
     model, stages = BUNDLED[given.model], STAGES if given.stage == "all" else (given.stage,)
-    asked = Asked(model, plan(read_ways(given), shape_of(model)), given.limit)
+    program = find_program(model.stem)
+    shape = shape_of(program, program.load_model(None))
+    plans = plan(read_ways(given), shape, partial(find_thresholds, model, shape))
+    asked = Asked(model, plans, given.limit)
     if "errors" in stages and (status := measure_errors(asked, given.stability, given.jobs)):
         return status
     if "times" in stages:
@@ -109,33 +114,26 @@ def read_ways(given: argparse.Namespace) -> list[Way]:
     return list(dict.fromkeys([*(Way(budget) for budget in budgets), *ways]))
 
 
-def shape_of(model: Bundled) -> TrunkShape:
-    """The sizes of the trunk of a bundled model."""
-    program = find_program(model.stem)
-    whole = program.load_model(None)
-    vit, (rows, columns) = program.estimates.vit(whole), program.estimates.grid(whole)
-    block, prefix = vit.blocks[0], int(getattr(vit, "num_prefix_tokens", 0))
-    width = block.attn.qkv.in_features
-    hidden = max(part.out_features for part in block.mlp.modules() if isinstance(part, nn.Linear))
-    return TrunkShape(len(vit.blocks), width, rows * columns + prefix, prefix, hidden / width)
+def plan(ways: Sequence[Way], shape: TrunkShape, count: Callable[[Way], Counted]) -> tuple[Planned, ...]:
+    """Find the schedule of every way; those that cannot spend their budget are left out, which is said.
 
-
-def plan(ways: Sequence[Way], shape: TrunkShape) -> tuple[Planned, ...]:
-    """Find the schedule of every way; those that cannot spend their budget are left out, which is said."""
-    found = []
+    Args:
+        ways: the ways.
+        shape: sizes of the trunk.
+        count: finds a schedule of thresholds and what it costs, see `method_thresholds`.
+    """
+    found, whole = [], flops_of(BASE, "off", shape)
     for way in ways:
         if reads_thresholds(way.method):
-            sys.stdout.write(f"Left out: {way.method}, whose counts depend on the image.\n")
-            continue
-        schedule = find_schedule(way, shape)
-        if schedule is None:
+            found.append(Planned(way, *count(way)))
+        elif schedule := find_schedule(way, shape):
+            found.append(Planned(way, schedule, flops_of(way.method, schedule, shape) / whole))
+        else:
+            free = shape.num_tokens - shape.num_prefix_tokens
             sys.stdout.write(
-                f"Left out: {way.method}, {way.profile}, with the FLOPs of {way.budget}: "
-                f"{shape.num_tokens - shape.num_prefix_tokens} tokens are too few.\n"
+                f"Left out: {way.method}, {way.profile}, with the FLOPs of {way.budget}: {free} tokens are "
+                "too few.\n"
             )
-            continue
-        share = flops_of(way.method, schedule, shape) / flops_of(BASE, "off", shape)
-        found.append(Planned(way, schedule, share))
     return tuple(found)
 
 

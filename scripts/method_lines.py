@@ -45,11 +45,14 @@ class Planned(NamedTuple):
         way: the way.
         schedule: its schedule.
         flops_share: FLOPs of the blocks over those without merging.
+        tokens_kept: tokens at the end, for methods whose counts depend on the image; None for others, of
+            which eval.py knows it.
     """
 
     way: Way
     schedule: str
     flops_share: float
+    tokens_kept: float | None = None
 
     @property
     def key(self) -> RunKey:
@@ -107,6 +110,7 @@ def combine(asked: Asked, timed: Mapping[RunKey, Run]) -> list[Run]:
         line = _line(measured[key], errors(key), timed.get(key, {}))
         line |= {"budget": plans[0].way.budget, "profile": plans[0].way.profile}
         line["flops_share"] = round(plans[0].flops_share, 4)
+        line["tokens_kept"] = line["tokens_kept"] if plans[0].tokens_kept is None else plans[0].tokens_kept
         line |= _minus("off", errors(_OFF), errors(key))
         line |= _minus("base", errors(base), errors(key)) if base in measured else {}
         lines.append(line)

@@ -40,7 +40,7 @@ class Way(NamedTuple):
 def usual_ways() -> list[Way]:
     """What is compared unless the command line asks for something else: all methods at all budgets; the other
     restores and the profiles with ToMe only."""
-    ways = [Way(budget, method) for method in METHODS for budget in BUDGETS if not reads_thresholds(method)]
+    ways = [Way(budget, method) for method in METHODS for budget in BUDGETS]
     ways += [Way(budget, restore="residual") for budget in BUDGETS]
     ways += [Way(budget) for budget in LIGHT]
     return ways + [Way(b, profile=name) for b in (*LIGHT, *BUDGETS) for name in PROFILES if name != PUBLISHED]
