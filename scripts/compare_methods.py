@@ -10,7 +10,8 @@ schedules of the thesis, the other restores and the profiles (flat, falling, lat
 ToMe. Errors are those of eval.py on the first samples of the model's own set, with stability; times are
 measured in turn with the unpatched model and the slicing floor of the same tokens. It writes
 `assets/<model>_methods.jsonl`, fills the tables of METHODS.md and the costs in the docstrings of the
-methods, and draws the figure. Running the same command again continues after an interruption.
+methods, and draws the figure; of lists of your own it prints the tables. Running the same command again
+continues after an interruption.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import method_costs
 import update_tables
 from bundled import BUNDLED
 from method_lines import Asked, Planned, combine
+from method_tables import show_best
 from method_thresholds import Counted, find_thresholds
 from method_times import known_times, time_missing
 from method_ways import (
@@ -67,9 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time_missing(asked, given.rounds, given.batch_size)
     if "draw" not in stages:
         return 0
-    lines = model.lines("methods")
-    evaluate_bundled.write_lines(lines, combine(asked, known_times(asked)))
-    return figures.redraw([lines]) or update_tables.main([]) or method_costs.main([])
+    lines = combine(asked, known_times(asked))
+    if lists_anything(given):
+        evaluate_bundled.write_lines(model.folder / "results" / f"{model.stem}-methods.jsonl", lines)
+        sys.stdout.write(f"\n{update_tables.make_table(lines)}\n{show_best(lines)}")
+        return 0
+    evaluate_bundled.write_lines(model.lines("methods"), lines)
+    return figures.redraw([model.lines("methods")]) or update_tables.main([]) or method_costs.main([])
+
+
+def lists_anything(given: argparse.Namespace) -> bool:
+    """Whether the command line asks for a comparison of its own."""
+    return any((given.method, given.r, given.restore, given.profile))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -98,7 +109,7 @@ def read_ways(given: argparse.Namespace) -> list[Way]:
     Raises:
         TMUError: one of them does not exist.
     """
-    if not any((given.method, given.r, given.restore, given.profile)):
+    if not lists_anything(given):
         return usual_ways()
     profiles = split_list("--profile", given.profile or PUBLISHED)
     if unknown := [name for name in profiles if name not in PROFILES]:

@@ -5,10 +5,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import compare_methods
+import figures
+import method_costs
 import method_lines
 import method_thresholds
+import method_times
 import numpy as np
 import pytest
+import update_tables
 from bundled import BUNDLED
 from figure_checks import check_saved, clipped
 from figure_parts import methods, style
@@ -190,6 +194,24 @@ def test_thresholds_are_found_once(monkeypatch, tmp_path):
     assert asked == [flops_of("tome", "8x16", SHAPE) / flops_of("tome", "off", SHAPE)]
     find_thresholds(model, SHAPE, Way("5x20", "ltmp"))
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("flags", [[], ["--method", "mctf", "--r", "8x16"]])
+def test_lists_of_a_user_leave_the_published_lines_alone(results, monkeypatch, tmp_path, capsys, flags):
+    published, own = [], tmp_path / "results" / "hamer-methods.jsonl"
+    monkeypatch.setitem(compare_methods.BUNDLED, "hamer", replace(results.model, folder=tmp_path))
+    monkeypatch.setattr(compare_methods, "plan", lambda ways, shape, count: results.plans)
+    program = SimpleNamespace(load_model=lambda checkpoint: None)
+    monkeypatch.setattr(compare_methods, "find_program", lambda name: program)
+    monkeypatch.setattr(method_times, "file_sha256", lambda path: "weights")
+    monkeypatch.setattr(compare_methods, "shape_of", lambda program, model: SHAPE)
+    monkeypatch.setattr(type(results.model), "lines", lambda self, what: tmp_path / "published.jsonl")
+    for module, name in ((figures, "redraw"), (update_tables, "main"), (method_costs, "main")):
+        monkeypatch.setattr(module, name, lambda files: published.append(files) or 0)
+    assert compare_methods.main(["--model", "hamer", "--stage", "draw", "--limit", "40", *flags]) == 0
+    assert own.is_file() == bool(flags)
+    assert (tmp_path / "published.jsonl").is_file() == bool(published) == (not flags)
+    assert ("**mctf `8x16`**" in capsys.readouterr().out) == bool(flags)
 
 
 def test_runs_that_were_not_measured_are_named(results):
