@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 
+import numpy as np
 import pytest
 import torch
 from toy_vit import SequentialViT, ToyViT
@@ -108,6 +109,52 @@ def test_new_names_and_none_decide_alone(model, tokens):
         with handle.holding(plans, ["a", *[None] * (len(tokens) - 1)]):
             model(fresh)
         assert all(torch.equal(a, b) for a, b in zip(maps(handle), alone, strict=True))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(torch.arange, id="a tensor"),
+        pytest.param(lambda n: list(torch.arange(float(n))), id="tensors"),
+        pytest.param(np.arange, id="an array"),
+        pytest.param(lambda n: iter(range(n)), id="an iterator"),
+    ],
+)
+def test_numbers_are_found_again_by_value(model, tokens, names):
+    plans = HeldPlans()
+    with patched(model) as handle:
+        with handle.holding(plans, names(len(tokens))):
+            model(tokens)
+        own = maps(handle)
+        with handle.holding(plans, names(len(tokens))):
+            model(torch.randn_like(tokens))
+        assert all(torch.equal(a, b) for a, b in zip(maps(handle), own, strict=True))
+    assert len(plans) == len(tokens)
+    assert 0 in plans
+
+
+@pytest.mark.parametrize(
+    "names", ["abc", 3, None, [[1], [2]], [float("nan")], torch.eye(3), [{}], torch.tensor(1)]
+)
+def test_what_cannot_be_found_again_is_no_name(model, names):
+    with patched(model) as handle, pytest.raises(PatchError, match="held under"):
+        handle.holding(HeldPlans(), names)
+
+
+def test_plans_follow_the_model_to_another_device_and_dtype(model, tokens):
+    plans, names = HeldPlans(), range(len(tokens))
+    with patched(model) as handle:
+        with handle.holding(plans, names):
+            model(tokens)
+        own = maps(handle)
+        model.bfloat16()
+        with handle.holding(plans, names):
+            model(torch.randn_like(tokens).bfloat16())
+        assert all(torch.equal(a, b) for a, b in zip(maps(handle), own, strict=True))
+        model.to("meta")
+        for new in (names, ["new", *names[1:]]):
+            with handle.holding(plans, new):
+                assert model(tokens.bfloat16().to("meta")).shape == tokens.shape
 
 
 def test_threads_hold_for_themselves(model, tokens):

@@ -7,7 +7,7 @@ merged, only their features change, and the prediction moves as little as that o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -22,10 +22,11 @@ Step = tuple[int, int]  # number of a block, and how many tokens it had
 
 
 class Images(Protocol):
-    """What is to be known of the images of a block: `Seen` without its tensors."""
+    """What is to be known of the images of a block, see `Seen`."""
 
     layer: int
     method: str
+    tokens: Tensor
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -70,8 +71,9 @@ class HeldPlans:
             )
         self._made_by = settings
 
-    def find(self, name: Hashable, step: Step, num_slots: int) -> Tensor | None:
-        """The source map of a step, `[N]`; None if there is none yet.
+    def find(self, name: Hashable, step: Step, num_slots: int, device: torch.device) -> Tensor | None:
+        """The source map of a step, `[N]`, on a device, to which the model may have moved; None if there is
+        none yet.
 
         Raises:
             PlanError: it leaves another number of slots.
@@ -82,7 +84,7 @@ class HeldPlans:
                 f"the plan held for {name!r} leaves {slots} tokens in block {step[0]}, but this pass asks "
                 f"for {num_slots}."
             )
-        return source_map
+        return None if source_map is None else source_map.to(device)
 
     def store(self, name: Hashable, step: Step, source_map: Tensor, num_slots: int) -> None:
         """Hold the source map `[N]` of a step."""
@@ -115,8 +117,8 @@ class Holding:
         batch, num_tokens = seen.shape
         if len(self.names) != batch:
             raise PatchError(f"plans are held for {len(self.names)} images, but this batch has {batch}.")
-        step, num_slots = (seen.layer, num_tokens), num_tokens - r
-        rows = [self._find(name, step, num_slots) for name in self.names]
+        step, num_slots, device = (seen.layer, num_tokens), num_tokens - r, seen.tokens.device
+        rows = [self._find(name, step, num_slots, device) for name in self.names]
         if any(row is None for row in rows):
             made = _require_merge(plan(seen, r), seen.method, num_slots)
             is_own = self._store(rows, made, step)
@@ -130,7 +132,7 @@ class Holding:
         image's own?"""
         is_own = []
         for image, name in enumerate(self.names):
-            held = self._find(name, step, made.num_slots)
+            held = self._find(name, step, made.num_slots, made.source_map.device)
             is_own.append(held is None)
             if held is None:
                 held = made.source_map[image]
@@ -139,8 +141,24 @@ class Holding:
             rows[image] = held
         return is_own
 
-    def _find(self, name: Hashable | None, step: Step, num_slots: int) -> Tensor | None:
-        return None if name is None else self.plans.find(name, step, num_slots)
+    def _find(self, name: Hashable | None, step: Step, num_slots: int, device: torch.device) -> Tensor | None:
+        return None if name is None else self.plans.find(name, step, num_slots, device)
+
+
+def read_names(names: Any) -> tuple[Hashable | None, ...]:
+    """Names that are found again: numbers in tensors and arrays, as trackers give them, count by value.
+
+    Raises:
+        PatchError: it is no list of names, or a name in it would never be found again.
+    """
+    listed = names.tolist() if hasattr(names, "tolist") else names
+    if isinstance(listed, str | bytes) or not isinstance(listed, Iterable):
+        raise PatchError(f"plans are held under one name per image, but {names!r} is no list of names.")
+    read = tuple(name.tolist() if hasattr(name, "tolist") else name for name in listed)
+    for name in read:
+        if not isinstance(name, Hashable) or name != name:  # NaN
+            raise PatchError(f"plans cannot be held under {name!r}: use a number or a string as a name.")
+    return read
 
 
 def _require_merge(reduction: Reduction | None, method: str, num_slots: int) -> MergePlan:

@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import PatchError
-from ..method_parts.held import HeldPlans, Holding
+from ..method_parts.held import HeldPlans, Holding, read_names
 from ..method_parts.learned import LearnedPart, make_learned
 from ..method_parts.read_masks import ReadMask
 from ..method_parts.reductions import Route
@@ -173,10 +173,12 @@ class PatchHandle:
             plans: what merged under each name; new names are added.
             names: one per image of the batch, such as numbers of tracks; None for an image on its own.
 
+        A mask acts where a name is new; plans that are held stay as they are.
+
         Raises:
-            PatchError: the plans were made with another schedule or method.
+            PatchError: the plans were made with another schedule or method, or a name cannot be used.
         """
-        return self._trunk.holding(Holding(plans, tuple(names)))
+        return self._trunk.holding(Holding(plans, read_names(names)))
 
     @property
     def learned(self) -> nn.Module | None:
