@@ -47,8 +47,8 @@ class Budget:
             extra = math.nan
         if not plain.startswith(f"{PREFIX}:") or not (math.isfinite(extra) and extra > 0):
             raise ScheduleError(
-                f"cannot read {text!r}: give the allowed increase of the error in millimetres, such as "
-                f"{PREFIX}:0.5mm, or {PREFIX}:0.5mm{_LAYERS} to also merge layers."
+                f"cannot read {text!r}: give one allowed increase of the error in millimetres, more than 0, "
+                f"such as {PREFIX}:0.5mm, or {PREFIX}:0.5mm{_LAYERS} to also merge layers."
             )
         return cls(extra, plain.endswith(_LAYERS))
 
