@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy_vit import SequentialViT, ToyViT
 
-from shared_tmu import HeldPlans, Method, patch
+from shared_tmu import HeldPlans, Method, PatchHandle, patch
 from shared_tmu.errors import MethodError, PatchError
 from shared_tmu.method_parts.places import Between
 from shared_tmu.methods.tome import plan_tome
@@ -207,3 +207,25 @@ def test_a_copied_patch_holds_nothing(model, tokens):
         with handle.holding(HeldPlans(), range(len(tokens))):
             model(torch.randn_like(tokens))
             assert torch.equal(copy.deepcopy(model)(tokens), want)
+
+
+@pytest.mark.parametrize("entered", ["holding", "masked"])
+def test_a_model_can_be_compiled_after_it_held_or_masked(entered):
+    torch._dynamo.reset()
+    model, tokens = SequentialViT(depth=2).eval(), torch.randn(2, 24, 32)
+    given = {"holding": (HeldPlans(), range(2)), "masked": (torch.arange(48).view(2, 24) % 3 == 0,)}
+    with patch(model, "4x1") as handle, torch.no_grad():
+        want, compiled = model(tokens), torch.compile(model, fullgraph=True, backend="eager")
+        with getattr(handle, entered)(*given[entered]):
+            model(tokens)
+            copied = PatchHandle.find(copy.deepcopy(model))
+        torch.testing.assert_close(compiled(tokens), want)
+        with (
+            getattr(handle, entered)(*given[entered]),
+            pytest.raises(Exception, match=r"ContextVar|PatchError"),
+        ):
+            compiled(tokens)  # not without a word as if there were nothing
+        torch.testing.assert_close(compiled(tokens), want)
+        torch.testing.assert_close(
+            torch.compile(copied._owner, fullgraph=True, backend="eager")(tokens), want
+        )

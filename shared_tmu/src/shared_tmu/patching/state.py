@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from ..trunk import Mask, TrunkPass, TrunkSettings
 
 _masks: ContextVar[tuple[tuple[Trunk, Mask], ...]] = ContextVar("masks of trunks", default=())
 _holdings: ContextVar[tuple[tuple[Trunk, Holding], ...]] = ContextVar("held plans of trunks", default=())
+_lock = Lock()  # of the counts of open blocks
 
 
 class Trunk:
@@ -37,6 +39,7 @@ class Trunk:
         mask: tokens to protect in every forward, see `run_trunk`.
         has_masks: whether `masked` has ever been used.
         has_holdings: whether `holding` has ever been used.
+        num_open: `with` blocks of both that some thread is in; torch.compile cannot trace what they hold.
         learned: the module of a method that learns. It is not a submodule of the model, so the model's
             state-dict keys do not change.
         is_traced: whether torch.compile has traced a pass.
@@ -55,6 +58,7 @@ class Trunk:
         self.mask = mask
         self.has_masks = False
         self.has_holdings = False
+        self.num_open = 0
         self.learned = learned
         self.depth = depth
         self.record = record
@@ -66,7 +70,8 @@ class Trunk:
 
     def __getstate__(self) -> dict[str, Any]:
         """Plans and passes belong to a forward, so they are neither copied nor saved."""
-        return {name: value for name, value in vars(self).items() if name != "passes"} | {"plans": None}
+        kept = {name: value for name, value in vars(self).items() if name != "passes"}
+        return kept | {"plans": None, "num_open": 0}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -95,11 +100,8 @@ class Trunk:
     def masked(self, mask: Mask) -> Iterator[None]:
         """Protect these tokens in every forward of this thread (or async task) inside the `with` block."""
         self.has_masks = True
-        token = _masks.set((*_masks.get(), (self, mask)))
-        try:
+        with self._open(_masks, mask):
             yield
-        finally:
-            _masks.reset(token)
 
     def find_mask(self) -> Mask | None:
         """The mask for the pass that begins now.
@@ -107,7 +109,7 @@ class Trunk:
         Raises:
             PatchError: a forward is recomputed for its gradients, and its mask is no longer known.
         """
-        if not self.has_masks:
+        if not self.has_masks or (torch.compiler.is_compiling() and not self.num_open):
             return self.mask
         for trunk, mask in reversed(_masks.get()):
             if trunk is self:
@@ -129,11 +131,23 @@ class Trunk:
         """
         held.plans.claim(replace(self.settings, watch=None))
         self.has_holdings = True
-        token = _holdings.set((*_holdings.get(), (self, held)))
+        with self._open(_holdings, held):
+            yield
+
+    @contextmanager
+    def _open(self, entered: ContextVar[Any], value: Any) -> Iterator[None]:
+        """Inside the `with` block, the value is this trunk's in this thread (or async task)."""
+        token = entered.set((*entered.get(), (self, value)))
+        self._count(1)
         try:
             yield
         finally:
-            _holdings.reset(token)
+            self._count(-1)
+            entered.reset(token)
+
+    def _count(self, more: int) -> None:
+        with _lock:
+            self.num_open += more
 
     def find_held(self) -> Holding | None:
         """The held plans for the pass that begins now.
@@ -141,14 +155,14 @@ class Trunk:
         Raises:
             PatchError: the model is compiled, or a forward is recomputed for its gradients.
         """
-        if not self.has_holdings:
+        if not self.has_holdings or (torch.compiler.is_compiling() and not self.num_open):
             return None
-        found = next((held for trunk, held in reversed(_holdings.get()) if trunk is self), None)
-        if found is not None and torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
             raise PatchError(
                 "handle.holding(...) decides by the names of images, which torch.compile would store in its "
                 "graph: run the model without torch.compile."
             )
+        found = next((held for trunk, held in reversed(_holdings.get()) if trunk is self), None)
         if found is None and is_in_backward():
             raise PatchError(
                 "a forward pass inside handle.holding(...) may be computed again in the backward pass, where "
