@@ -74,7 +74,8 @@ def newest(model: Bundled, dataset: str, limit: int | None, stability: int) -> l
     """
     weights = file_sha256(model.checkpoint)
     runs = [run for run in read_records(model.results(dataset)) if run["checkpoint_sha256"] == weights]
-    runs = [run for run in runs if (run["limit"], run.get("stability_n") or 0) == (limit, stability)]
+    runs = [run for run in runs if run["limit"] == limit]
+    runs = [run for run in runs if (run.get("stability_n") or 0) == min(stability, run["n"])]
     runs = [run for run in runs if any(WAYS[way](run) for way in SHOWN)]
     last = next(run["dataset_sha256"] for run in reversed(runs) if run["schedule"] == "off")
     found = arrange_runs([run for run in runs if run["dataset_sha256"] == last])

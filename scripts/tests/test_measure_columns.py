@@ -38,7 +38,9 @@ def write(model: Bundled, commands) -> int:
             line = {"model": "Toy", "dataset": dataset, "dtype": "float32", "schedule": schedule}
             line |= {"method": given.get("--method", "tome"), "unmerge": "--no-unmerge" not in flags}
             line |= {"tokens_kept": 9, "checkpoint_sha256": file_sha256(model.checkpoint), "limit": limit}
-            line |= {"dataset_sha256": "new", "stability_n": int(given["--stability"]), "age": "new"}
+            count = limit or 13  # fewer than are to be moved
+            line |= {"dataset_sha256": "new", "n": count, "age": "new"}
+            line |= {"stability_n": min(count, int(given["--stability"]))}
             others = [{"dataset_sha256": "old"}, {"limit": 3}, {"stability_n": None}, {"mask": "box"}]
             with model.results(dataset).open("a") as file:
                 for more in [{"age": "old"}, {}, *({**other, "age": "other"} for other in others[1:])]:
