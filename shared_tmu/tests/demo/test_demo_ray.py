@@ -10,7 +10,7 @@ import torch
 from dying_hand import dying_program
 from toy_demo import contents, run, write_boxes, write_pictures
 
-from shared_tmu.demo import distributing, sharing
+from shared_tmu.demo import distributing
 
 pytest.importorskip("ray.data", reason="Ray Data is not installed")
 
@@ -98,7 +98,7 @@ def test_a_killed_worker_changes_no_file(dying, many, out, tmp_path, address, on
 def test_a_picture_that_kills_every_worker_is_listed_and_the_rest_is_done(
     dying, many, out, address, one_thread, capsys, monkeypatch
 ):
-    monkeypatch.setattr(sharing, "RETRIES", 0)
+    monkeypatch.setattr(distributing, "RETRIES", 0)
     cv2.imwrite(str(many[0] / NAMES[-1]), np.full((30, 40, 3), 255, np.uint8))
     assert go(dying, many, out, "--engine", "ray", "--ray_address", address) == 1
     told = problems(capsys.readouterr().out)

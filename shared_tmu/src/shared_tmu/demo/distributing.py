@@ -1,7 +1,7 @@
 """A run on the machines of a Ray cluster: workers process portions of the images, this process writes.
 
 Only this process uses the output folder, so the rules of `ledger` hold: a worker that is killed leaves
-nothing there, Ray gives its portion to another, and an image that arrives again is dropped.
+nothing there, its portion is processed again, and an image that arrives again is dropped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from shared_tmu.demo.portion_worker import (
 from shared_tmu.demo.progress import progress
 from shared_tmu.demo.ray_cluster import connected, count_workers
 from shared_tmu.demo.report import Report
-from shared_tmu.demo.sharing import RETRIES, outcomes
+from shared_tmu.demo.sharing import outcomes
 from shared_tmu.demo.sinks import FileSink
 from shared_tmu.demo.sources import PictureSource
 from shared_tmu.demo.subjects import demo_subject
@@ -42,6 +42,11 @@ from shared_tmu.pictures.listing import Source
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import device_name
 from shared_tmu.programs.rows import format_rows
+
+RETRIES = 3
+"""How often a portion is processed again after its worker or machine was lost: an image that kills every
+worker must not stop the rest.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +79,7 @@ class Distribution:
         self.report = Report(demo_subject(program.estimates).many, source.unit)
         self._taken: set[str] = set()  # images and portions that have arrived
         self._accounted: set[str] = set()  # images that are finished or listed
-        self._workers = "none needed"
+        self._workers = 0
         self._processors = {device_name(options.device)}
 
     def process(self) -> int:
@@ -93,16 +98,26 @@ class Distribution:
         options = replace(options, device=torch.device(options.device.type))  # each worker has its own
         identity = identity_of(self.program, options, self.detector, self.model)
         task = Assignment(self.program, options, torch.get_num_threads(), identity)
-        with connected(options.ray_address) as ray:
-            workers = min(count_workers(ray, options.device, task.threads), len(portions))
-            self._workers = str(workers)
-            for outcome in outcomes(ray, task, portions, workers):
-                self._take(outcome)
-        why = f"its worker died or failed, as did the {RETRIES} that tried again; Ray's logs say more"
-        for portion in portions:
-            for source in portion.sources:
-                if source.name not in self._accounted:
-                    self._skip(source, (why,))
+        for rounds_left in reversed(range(1 + RETRIES)):
+            with connected(options.ray_address) as ray:  # anew: leaving ends workers that are half dead
+                workers = min(count_workers(ray, options.device, task.threads), len(portions))
+                self._workers = self._workers or workers
+                for outcome in outcomes(ray, task, portions, workers):
+                    self._take(outcome)
+            portions = [portion for portion in portions if self._missing(portion)]
+            if not portions:
+                return
+            if rounds_left:
+                _log.warning("Workers were lost: %d portions are processed again.", len(portions))
+        why = f"its worker died or failed each of {1 + RETRIES} times; Ray's logs say more"
+        for source in (source for portion in portions for source in self._missing(portion)):
+            self._skip(source, (why,))
+
+    def _missing(self, portion: Portion) -> list[Source]:
+        """Images of a portion that have not arrived; the last one also stands for the end of the portion."""
+        is_ended = _end_of(portion.sources[0].key) in self._taken
+        missing = [source for source in portion.sources if source.name not in self._accounted]
+        return missing if missing or is_ended else [portion.sources[-1]]
 
     def _remaining(self) -> Iterator[Portion]:
         """The portions that have an image that no earlier run has finished; counts those that one has."""
@@ -129,7 +144,7 @@ class Distribution:
         """Write an image's files, or count what a portion has told; what arrives again is dropped."""
         if isinstance(outcome, TMUError):
             raise outcome
-        name = outcome.source.name if isinstance(outcome, FinishedImage) else f"portion {outcome.first}"
+        name = outcome.source.name if isinstance(outcome, FinishedImage) else _end_of(outcome.first)
         if name in self._taken:
             return
         self._taken.add(name)
@@ -187,9 +202,13 @@ class Distribution:
         failures = report.failures_in_order(self.source.place)
         self.sink.close(report.found, failures)
         rows = closing_rows(self.program, self.model, self.options, report, 0)
-        rows.append(("workers", self._workers))
+        rows.append(("workers", str(self._workers or "none needed")))
         made = report.shown if pictures_of(self.options) else report.images + report.kept
         lines = [format_rows(rows), *list_of(failures), ""]
         lines.append(last_line(self.options, f"{made} of {self.source.total} {report.unit}", self.folder))
         sys.stdout.write("\n".join(lines) + "\n")
         return 1 if failures else 0
+
+
+def _end_of(first: str) -> str:
+    return f"portion {first}"

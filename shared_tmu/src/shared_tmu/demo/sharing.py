@@ -12,14 +12,10 @@ from shared_tmu.demo.portion_worker import Assignment, Outcome, Portion, Portion
 from shared_tmu.demo.ray_cluster import needs_of
 from shared_tmu.errors import InputError
 
-RETRIES = 3
-"""How often a portion is given to another worker after one has died: an image that kills every worker must
-not stop the rest.
-"""
-
 
 def outcomes(ray: Any, task: Assignment, portions: Sequence[Portion], workers: int) -> Iterator[Outcome]:
-    """What the workers return, as it arrives; nothing about the end of a portion that killed its workers.
+    """What the workers return, as it arrives; of a portion whose worker or machine was lost, anything may be
+    missing.
 
     Args:
         ray: Ray, connected.
@@ -34,20 +30,21 @@ def outcomes(ray: Any, task: Assignment, portions: Sequence[Portion], workers: i
     settings = ray.data.DataContext.get_current()
     settings.enable_progress_bars = settings.print_on_execution_start = False
     settings.max_errored_blocks = -1  # any number
-    settings.max_consecutive_actor_init_deaths = RETRIES
+    settings.max_consecutive_actor_init_deaths = workers
     data = ray.data.from_items(
         [{"portion": pickle.dumps(portion, protocol=5)} for portion in portions],
         override_num_blocks=len(portions),
     )
     with warnings.catch_warnings():
-        # Ray has no other way to limit retries before 2.64, where this one ends
+        # Ray has no other way to limit retries before 2.64, where this one ends; without a limit, an image
+        # that kills every worker would never end
         warnings.filterwarnings("ignore", message="`ray_remote_args_fn`")
         rows = data.flat_map(
             PortionWorker,
             fn_constructor_args=(task,),
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
             **needs_of(task.options.device, task.threads),
-            ray_remote_args_fn=lambda: {"max_task_retries": RETRIES},
+            ray_remote_args_fn=lambda: {"max_task_retries": 0},
         )
     try:
         for row in rows.iter_rows():
