@@ -32,13 +32,25 @@ def test_no_batch_has_crops_of_two_portions(program, many, out, monkeypatch):
     folder, boxes = many
     sizes, predict = [], Predictor.predict
 
-    def seen(self, images, *more):
+    def seen(self, images, *more, **named):
         sizes.append(len(images))
-        return predict(self, images, *more)
+        return predict(self, images, *more, **named)
 
     monkeypatch.setattr(Predictor, "predict", seen)
     assert run(program, folder, out, "--batch_size", BATCH, boxes=boxes) == 0
     assert sizes == [BATCH] * PORTION_BATCHES + [1] + [2]
+
+
+def test_an_error_of_the_model_ends_the_run(program, many, out, monkeypatch):
+    """The threads that read ahead were waiting for each other."""
+    folder, boxes = many
+
+    def fail(self, *given, **named):
+        raise ZeroDivisionError("the model failed")
+
+    monkeypatch.setattr(Predictor, "predict", fail)
+    with pytest.raises(ZeroDivisionError):
+        run(program, folder, out, "--batch_size", BATCH, boxes=boxes)
 
 
 def test_a_portion_alone_gives_the_files_of_the_whole_folder(program, many, out, tmp_path):

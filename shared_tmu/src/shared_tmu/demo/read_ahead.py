@@ -95,7 +95,7 @@ def _in_thread(
                 waiting.put(loaded)
             waiting.end()
         except ChannelClosedError:
-            pass
+            waiting.close()  # also if only the budget was: the consumer must not wait for more
         except BaseException as error:  # raised in the thread that waits
             waiting.fail(error)
 
