@@ -115,7 +115,15 @@ def combine(asked: Asked, timed: Mapping[RunKey, Run]) -> list[Run]:
         line |= _minus("base", errors(base), errors(key)) if base in measured else {}
         lines.append(line)
         keys.append(key)
-    return judge(lines, lambda a, b: _differ(errors(keys[a]), errors(keys[b])))
+
+    @cache
+    def differ(a: int, b: int) -> bool:
+        low, high = _minus("pair", errors(keys[a]), errors(keys[b]), (MEASURE,))["minus_pair_interval_95"][
+            MEASURE
+        ]
+        return not low <= 0.0 <= high
+
+    return judge(lines, differ)
 
 
 _OFF: RunKey = (BASE, "off", COPY)
@@ -158,24 +166,25 @@ def _line(line: Run, errors: PerSample, timed: Run) -> Run:
     }
 
 
-def _minus(name: str, a: PerSample, b: PerSample) -> Run:
-    """Mean paired differences b - a of the errors, and their 95 % intervals."""
-    found = {d.name: d for d in compare_runs(a, b) if d.name in ERRORS}
+def _minus(name: str, a: PerSample, b: PerSample, errors: Sequence[str] = ERRORS) -> Run:
+    """Mean paired differences b - a of some errors, and their 95 % intervals."""
+    found = {d.name: d for d in compare_runs(a, b, errors)}
     return {
         f"minus_{name}": {key: d.minus for key, d in found.items()},
         f"minus_{name}_interval_95": {key: [d.low, d.high] for key, d in found.items()},
     }
 
 
-def _differ(a: PerSample, b: PerSample) -> bool:
-    return next(d.verdict for d in compare_runs(a, b) if d.name == MEASURE) != "within noise"
-
-
 def cost_of(line: Run, axis: str) -> float | None:
-    """What a line costs on an axis: tokens at the end, or the share of FLOPs or time; None if not known."""
+    """What a line costs on an axis: tokens at the end, or the share of FLOPs or time; None if not known.
+
+    Of a profile tokens at the end are not what it costs: late merging leaves few and saves little.
+    """
     if axis == "time":
         return None if line["speedup"] is None else 1.0 / line["speedup"]
-    return float(line["tokens_kept"] if axis == "tokens" else line["flops_share"])
+    if axis == "flops":
+        return float(line["flops_share"])
+    return float(line["tokens_kept"]) if line["profile"] == PUBLISHED else None
 
 
 def judge(lines: list[Run], differ: Callable[[int, int], bool]) -> list[Run]:

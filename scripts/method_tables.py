@@ -9,7 +9,7 @@ from tables import TableKind
 
 from shared_tmu.method_parts.restores import COPY
 
-AXES = {"tokens": "tokens at the end", "flops": "FLOPs", "time": "measured time"}
+AXES = {"tokens": "tokens in every layer", "flops": "FLOPs", "time": "measured time"}
 
 
 def show_best(runs: Sequence[Run]) -> str:

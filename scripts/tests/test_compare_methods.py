@@ -232,3 +232,12 @@ def test_costs_within_noise_of_times_count_as_equal():
     rows = [{**row, "tokens_kept": 64, "flops_share": 0.5} for row in rows]
     found = judge(rows, lambda a, b: True)
     assert [row["best_at"].get("time") for row in found] == [None, ["8x16"], None]
+
+
+def test_few_tokens_at_the_end_of_late_merging_are_not_cheap():
+    base = {"method": "tome", "restore": "copy", "profile": PUBLISHED, "schedule": "8x16", "budget": "8x16"}
+    base |= {"tokens_kept": 64, "flops_share": 0.5, "speedup": None}
+    late = {**base, "profile": "late", "budget": "2x20", "tokens_kept": 60, "flops_share": 0.9}
+    found = judge([{**base, "pa_mpvpe_mm": 12.0}, {**late, "pa_mpvpe_mm": 11.0}], lambda a, b: True)
+    assert [row["best_at"] for row in found] == [{"tokens": ["8x16"], "flops": ["8x16"]}, {}]
+    assert [row["front"] for row in found] == [["tokens", "flops"], ["flops"]]

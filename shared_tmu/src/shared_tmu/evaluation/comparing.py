@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -71,8 +72,13 @@ def expect_same_samples(a: PerSample, b: PerSample) -> None:
         )
 
 
-def compare_runs(a: PerSample, b: PerSample) -> tuple[Difference, ...]:
+def compare_runs(a: PerSample, b: PerSample, names: Sequence[str] | None = None) -> tuple[Difference, ...]:
     """Every error that both runs have, in the order of the first.
+
+    Args:
+        a: the first run.
+        b: the second.
+        names: only these errors; None for all.
 
     Raises:
         InputError: they are not of the same samples, or have no error in common.
@@ -80,7 +86,7 @@ def compare_runs(a: PerSample, b: PerSample) -> tuple[Difference, ...]:
     expect_same_samples(a, b)
     found = []
     for name in a.errors:
-        if name in b.errors:
+        if name in b.errors and (names is None or name in names):
             left, right = paired(a, b, name)
             known = np.isfinite(left) & np.isfinite(right)
             if known.any():
