@@ -41,6 +41,8 @@ HIDDEN = {
     "stability_mm": Measure("jump per pixel of box movement in mm", 2),
 }
 """Errors that alignment hides: in tables of lines that have them, in no figure."""
+SIGNED = {"scale_bias_pct": Measure("size in the picture, with its sign, in %", 1, error=False)}
+"""Drift, which may be to either side."""
 WAYS: dict[str, Callable[[Run], bool]] = {
     "TMU": lambda run: _is(run, "tome", True, "first"),
     "merge-only": lambda run: _is(run, "tome", False, "first"),

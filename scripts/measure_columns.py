@@ -11,20 +11,25 @@ Running the same command again continues after an interruption.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import evaluate_bundled
 import figures
 from bundled import BUNDLED, Bundled
-from comparison import THESIS, WAYS, Run, arrange_runs
+from comparison import HIDDEN, MEASURES, SIGNED, THESIS, WAYS, Run, arrange_runs
 
+from shared_tmu.evaluation.comparing import compare_runs
+from shared_tmu.evaluation.per_sample import find_per_sample
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.results import read_records
 from shared_tmu.schedule import Schedule
 
 SHOWN = ("TMU", "merge-only", "random pairs")
+_TOLD = MEASURES | HIDDEN | SIGNED
+_FIELDS = ("minus", "low", "high", "verdict")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,9 +63,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if status := evaluate_bundled.run_all(model, commands, jobs=1):
         return status
     limits = {name: given.limit if name == model.dataset else None for name in sets}
-    lines = [run for name, limit in limits.items() for run in newest(model, name, limit, given.stability)]
-    evaluate_bundled.write_lines(model.lines("columns"), [{**run, "kind": "columns"} for run in lines])
+    publish(model, limits, given.stability)
     return figures.redraw([model.lines("columns")])
+
+
+def publish(model: Bundled, limits: Mapping[str, int | None], stability: int) -> None:
+    """Write the newest lines to `assets`, those of TMU with how its controls differ.
+
+    Args:
+        model: the bundled model.
+        limits: number of samples of each set; None: all.
+        stability: number of samples whose box was moved.
+    """
+    lines = []
+    for dataset, limit in limits.items():
+        lines += with_controls(newest(model, dataset, limit, stability), model.results(dataset).parent)
+    evaluate_bundled.write_lines(model.lines("columns"), [{**run, "kind": "columns"} for run in lines])
+
+
+def with_controls(runs: Sequence[Run], folder: Path) -> list[Run]:
+    """The same lines; those of TMU tell by how much errors of each control differ at the same schedule, on
+    the same samples: `controls`, by way and error.
+
+    Args:
+        runs: lines of one model on one set.
+        folder: folder of the results, in which each line names its own.
+    """
+    samples = {run["files"]: find_per_sample(folder / run["files"]) for run in runs if run.get("files")}
+    controls = [(way, run) for way in SHOWN[1:] for run in runs if WAYS[way](run)]
+
+    def differences(tmu: Run, control: Run) -> dict[str, Any]:
+        one, other = samples.get(tmu.get("files")), samples.get(control.get("files"))
+        if one is None or other is None:
+            return {}
+        told = {found.name: found.as_dict() for found in compare_runs(one, other) if found.name in _TOLD}
+        return {name: {key: found[key] for key in _FIELDS} for name, found in told.items()}
+
+    lines = []
+    for run in runs:
+        same = [(way, control) for way, control in controls if control["schedule"] == run["schedule"]]
+        beside = {way: differences(run, control) for way, control in same}
+        lines.append({**run, "controls": beside} if beside and WAYS[SHOWN[0]](run) else run)
+    return lines
 
 
 def newest(model: Bundled, dataset: str, limit: int | None, stability: int) -> list[Run]:

@@ -3,7 +3,7 @@
 The lines are those that eval.py, `python -m shared_tmu.bench` and `demo.py --report` write. Several files in
 one block are compared: TMU and its controls at every schedule; with `thesis_curves.csv` at the end, also with
 the published figures. `FILE brief=off,5x20` shows only those schedules, in few columns, `FILE best` the best
-method for each budget. A `*.training.json`
+method for each budget, `FILE controls` what controls differ by from TMU. A `*.training.json`
 shows the training of a model. A picture, followed by its description, is shown as it is. Figures in the
 READMEs and model cards come from files and are never typed: each block names its results file, relative to
 the Markdown file; a file that does not exist yet is shown as "not measured yet". After measuring:
@@ -21,6 +21,7 @@ from typing import Any
 
 from bundled import REPOSITORY, aims_of
 from cards import read_published, show_contrast, show_training
+from column_tables import COLUMN_TABLES, show_controls
 from comparison import WAYS, Run, compare_runs
 from forecast import read_history, show_history
 from layer_tables import LAYER_TABLES
@@ -47,7 +48,7 @@ class TableError(Exception):
 
 def kind_of(run: Run) -> TableKind:
     """The table for a line."""
-    return (TABLES | METHOD_TABLES | LAYER_TABLES)[run.get("kind", "eval")]
+    return (TABLES | METHOD_TABLES | LAYER_TABLES | COLUMN_TABLES)[run.get("kind", "eval")]
 
 
 def read_results(path: Path) -> list[Run]:
@@ -138,7 +139,7 @@ def show_block(words: list[str], folder: Path) -> str:
     """
     first, *rest = words
     is_alone = not first.endswith(".jsonl")
-    named = [word for word in words if not word.startswith("brief=") and word != "best"]
+    named = [word for word in words if not word.startswith("brief=") and word not in ("best", "controls")]
     files = [folder / word for word in named[: 1 if is_alone else None]]
     if not all(file.is_file() for file in files):
         return NOT_MEASURED
@@ -154,6 +155,8 @@ def show_block(words: list[str], folder: Path) -> str:
             return make_table(read_results(files[0]))
         if rest == ["best"]:
             return show_best(read_results(files[0]))
+        if rest == ["controls"]:
+            return show_controls(read_results(files[0]))
         if rest[0].startswith("brief="):
             return make_table(pick_schedules(read_results(files[0]), rest[0].removeprefix("brief=")), BRIEF)
         runs = [run for file in files if file.suffix == ".jsonl" for run in read_results(file)]
