@@ -11,6 +11,7 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 
 import torch
+from torch import library
 
 _OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -18,7 +19,7 @@ _OPERATORS = (
 )
 """The operators without which `import torchvision` fails."""
 
-_declared: list[torch.library.Library] = []  # a library that nobody holds is taken back
+_declared: list[library.Library] = []  # a library that nobody holds is taken back
 
 
 def declare_operators() -> None:
@@ -28,10 +29,10 @@ def declare_operators() -> None:
         return
     compiled = PathFinder.find_spec("_C", list(spec.submodule_search_locations or ()))
     if compiled is None or compiled.origin is None or not _loads(compiled.origin):
-        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        fragment = library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for operator in _OPERATORS:
-            library.define(operator)  # type: ignore[no-untyped-call]
-        _declared.append(library)
+            fragment.define(operator)  # type: ignore[no-untyped-call]
+        _declared.append(fragment)
 
 
 def _loads(path: str) -> bool:
