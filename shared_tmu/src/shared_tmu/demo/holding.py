@@ -24,9 +24,9 @@ from shared_tmu.method_parts.held import Holding
 MAX_CHANGE = 0.25
 """Plans are made anew when the cells of a crop have changed by more than this part of their contrast.
 
-Measured with HaMeR-Thin at 8x16 on 24 renders, key-point masks: how far joints are from those of the
-unpatched model, around their mean. Where a moved box changed the cells by 0.10 and 0.20, held plans gave 3.4
-and 3.8 mm and new ones 5.0 and 4.0 mm; at 0.40, 5.1 and 4.3 mm; at 0.62, 11.3 and 3.7 mm.
+Chosen by a trial with HaMeR-Thin at 8x16 with masks: as a box moved, held plans were at least as close to
+the unpatched model as new ones while the cells had changed by a fifth, and worse from two fifths on. No
+command repeats it yet, so it is a choice, not a measured bound.
 """
 CELLS = (16, 12)
 """Rows and columns of the means by which crops are compared."""
