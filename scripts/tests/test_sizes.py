@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -35,3 +36,14 @@ def test_no_file_is_long_and_most_are_short() -> None:
 
 def test_no_function_is_long() -> None:
     assert [found for path in sources() for found in long_functions(path)] == []
+
+
+def test_no_two_test_files_of_a_folder_share_a_name() -> None:
+    # pytest imports test files by their bare names: the second of two is not collected
+    names = Counter(
+        (path.relative_to(ROOT).parts[0], path.name) for path in sources() if "tests" in path.parts
+    )
+    shared = [
+        name for name, count in names.items() if count > 1 and name[1] not in ("conftest.py", "__init__.py")
+    ]
+    assert shared == []

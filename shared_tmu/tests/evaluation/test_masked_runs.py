@@ -91,7 +91,7 @@ def test_held_plans_are_measured_beside_free_ones(run, data_dir):
     data = open_dataset("freihand", data_dir, SetOptions(model.config))
     moved, plans = [], HeldPlans()
     batch = load_batch(data, range(2), torch.device("cpu"), ())
-    with torch.inference_mode(), patch(model, "20x2") as handle, handle.holding(plans, "ab"):
+    with torch.inference_mode(), patch(model, "20x2") as handle, handle.holding(plans, ["a", "b"]):
         still = model(batch)["pred_keypoints_3d"]
         for shift in ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)):
             away = model(load_batch(data, range(2), torch.device("cpu"), (), shift))
