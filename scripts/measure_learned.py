@@ -3,11 +3,12 @@
     python scripts/measure_learned.py --model hamer
     python scripts/measure_learned.py --model hamer --limit 1000
 
-For every method with a learned file beside the weights it runs eval.py on the first samples of the model's
-own set, with the file and untrained, and compares the two in pairs. Both have the schedule of the training;
-for methods that learned one, it is `--r learned` against the budget of the training, and for LTMP, whose
-counts depend on the image, against the one threshold for all blocks that costs as many FLOPs on the same
-pictures.
+For every method with a learned file beside the weights, or in `--files`, it runs eval.py on the first samples
+of the model's own set, with the file and untrained, and compares the two in pairs. Both have the schedule of
+the training; for methods that learned one, it is `--r learned` against the budget of the training, and for
+LTMP, whose counts depend on the image, against the one threshold for all blocks that costs as many FLOPs on
+the same pictures.
+
 Writes `assets/<model>_learned.jsonl` and fills the tables of the READMEs. Running the same command again
 continues after an interruption.
 """
@@ -48,14 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("--model", choices=BUNDLED, required=True, help="which of the bundled models")
+    add("--files", type=Path, metavar="DIR", help="folder of the learned files; default: the weights'")
     add("--limit", type=int, default=1000, help="samples; default: 1000")
     given = parser.parse_args(arguments)
     model = BUNDLED[given.model]
-    files = learned_files(model)
+    folder = given.files or model.checkpoint.parent
+    files = learned_files(model, folder)
     if not files:
-        raise TMUError(
-            f"{model.folder.name}/weights has no learned file: train one with train.py --config-name learned."
-        )
+        raise TMUError(f"{folder} has no learned file: train one with train.py --config-name learned.")
     costs = {method: count(model, method, path) for method, path in files.items()}
     flags = ["--limit", str(given.limit), "--rounds", "0"]
     commands = [
@@ -70,11 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return update_tables.main([])
 
 
-def learned_files(model: Bundled) -> dict[str, Path]:
-    """The learned files beside the bundled weights, by method."""
+def learned_files(model: Bundled, folder: Path) -> dict[str, Path]:
+    """The learned files for the bundled weights in a folder, by method."""
     names = {name: learned_name(model.checkpoint, name) for name, row in METHODS.items() if row.learn}
-    found = {name: model.checkpoint.with_name(file) for name, file in names.items()}
-    return {name: path for name, path in found.items() if path.is_file()}
+    return {name: path for name, file in names.items() if (path := (folder / file).resolve()).is_file()}
 
 
 def count(model: Bundled, method: str, path: Path) -> tuple[BlockCosts, BlockCosts]:
@@ -112,6 +112,7 @@ def compare(
         **{f"learned_{name}": value for name, value in costs[0].numbers().items()},
         **{f"untrained_{name}": value for name, value in costs[1].numbers().items()},
         "learned_bytes": path.stat().st_size,
+        "is_shipped": model.checkpoint.with_name(path.name).is_file(),
         **{"untrained_mm": found.a, "learned_mm": found.b, "minus_mm": found.minus},
         "interval_95": {METRIC: [found.low, found.high]},
         "verdict": found.verdict,

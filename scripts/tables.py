@@ -142,6 +142,7 @@ TABLES = {
             ("difference, 95 % interval", interval("pa_mpvpe_mm", "{:+.2f}")),
             ("learned is", field("verdict")),
             ("file (kB)", lambda run: f"{run['learned_bytes'] / 1000:.0f}"),
+            ("shipped", lambda run: "yes" if run["is_shipped"] else "no"),
         ),
         context=("n", "processor", "versions", "commit"),
     ),

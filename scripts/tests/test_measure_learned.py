@@ -55,7 +55,7 @@ COSTS = (
 
 
 def test_the_learned_file_is_compared_with_the_untrained_method(toy: Bundled, tmp_path: Path) -> None:
-    (path,) = measure_learned.learned_files(toy).values()
+    (path,) = measure_learned.learned_files(toy, toy.checkpoint.parent).values()
     digest = file_sha256(path)
     keep(toy, "threshold:0.7", None, [5.0, 6.0, 7.0])
     keep(toy, "threshold:0.8", "of another file", [9.0, 9.0, 9.0])
@@ -70,5 +70,6 @@ def test_the_learned_file_is_compared_with_the_untrained_method(toy: Bundled, tm
     table = update_tables.make_table(update_tables.read_results(lines))
     assert "| ltmp | learned | threshold:0.7 | 70.0 | 71.0 | 34.0 | 35.0 | 5.17 | 6.00 |" in table
     assert "better" in table
+    assert "| yes |" in table
     with pytest.raises(TMUError, match="no line of ltmp"):
         measure_learned.compare(toy, "ltmp", path, COSTS, 7)

@@ -1,5 +1,6 @@
 """What a run says about its results, and when it keeps those of an earlier one."""
 
+import hashlib
 import json
 import os
 import re
@@ -66,6 +67,14 @@ def test_every_option_counts_unless_it_is_named(program, tmp_path, monkeypatch):
         yet = made(replace(options, body_path=parts["body_path"]))
     parts["body_path"].write_bytes(b"1")
     assert made(replace(options, body_path=parts["body_path"])) != yet  # files count by content
+    learned = []
+    for content in (b"1", b"2"):
+        (tmp_path / "toy.dtem.safetensors").write_bytes(content)
+        with_file = replace(options.run, method="dtem", learned=tmp_path / "toy.dtem.safetensors")
+        learned.append(made(replace(options, run=with_file)))
+        told = digest.facts_of(replace(options, run=with_file), "whole")["learned_sha256"]
+        assert told == hashlib.sha256(content).hexdigest()
+    assert len({*learned, made()}) == 3  # so do learned parts, and results say which
     assert made(replace(options, batch_size=1, resume=True, out_folder=tmp_path)) == made()
     other = ToyDemoHand()
     with torch.no_grad():

@@ -21,7 +21,7 @@ def test_counts_are_those_of_the_schedule(text):
     vit, schedule = build(), Schedule.parse(text)
     with Program.patch(vit, schedule, "diffrate", record=True) as handle:
         vit(batch_of()["img"])
-        left = tokens_left(handle.plans, schedule, SHAPE)
+        left = tokens_left(handle.plans, schedule, SHAPE, 4)
     want = torch.tensor(count_tokens("diffrate", schedule, DEPTH, SHAPE.num_tokens, TASKS)).float()
     assert torch.equal(left, want.expand(4, -1))
 
@@ -32,14 +32,23 @@ def test_counts_that_depend_on_the_image_do_not_depend_on_its_batch():
     images = batch_of()["img"]
     with Program.patch(vit, schedule, "ltmp", record=True) as handle:
         vit(images)
-        together = tokens_left(handle.plans, schedule, SHAPE)
+        together = tokens_left(handle.plans, schedule, SHAPE, 4)
         alone = []
         for image in images:
             vit(image[None])
-            alone.append(tokens_left(handle.plans, schedule, SHAPE))
+            alone.append(tokens_left(handle.plans, schedule, SHAPE, 1))
     assert torch.equal(together, torch.cat(alone))
     assert len(together[:, -1].unique()) > 1
     assert (together.diff(dim=1) <= 0).all()
+
+
+@torch.no_grad()
+def test_thresholds_that_nothing_meets_leave_all_tokens():
+    vit, schedule = build(), Schedule.parse("threshold:1")
+    with Program.patch(vit, schedule, "ltmp", record=True) as handle:
+        vit(batch_of()["img"])
+        left = tokens_left(handle.plans, schedule, SHAPE, 4)
+    assert torch.equal(left, torch.full((4, DEPTH + 1), float(SHAPE.num_tokens)))
 
 
 def test_the_threshold_costs_at_least_as_much_and_hardly_more(monkeypatch):

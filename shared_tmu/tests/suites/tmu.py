@@ -1,6 +1,7 @@
 """`tmu.patch` of a folder on its own model: the baseline back, and task tokens left alone."""
 
 import copy
+import json
 from typing import Any, ClassVar
 
 import pytest
@@ -14,7 +15,10 @@ from shared_tmu import METHODS, Schedule
 from shared_tmu.errors import PatchError
 from shared_tmu.kernels import using
 from shared_tmu.masks import TokenProbe
+from shared_tmu.method_parts.learned import LearnedFacts
+from shared_tmu.programs.learned_files import choose_learned, read_schedule
 from shared_tmu.programs.mask_flags import probe_beside
+from shared_tmu.programs.model_program import Run
 
 from .folders import ModelFolder
 from .waiting import shapes_without_numbers
@@ -62,6 +66,19 @@ class PatchSuite:
         assert facts.model == program.name
         assert facts.measured["auc"] > 0.9
         assert path.stat().st_size < 4000
+
+    @pytest.mark.parametrize("method", [name for name, row in METHODS.items() if row.learn])
+    def test_the_bundled_learned_parts_are_for_the_bundled_weights(self, method: str) -> None:
+        program = self.folder.program
+        path = choose_learned(None, [method], program.default_checkpoint)[method]
+        if path is None:
+            pytest.skip("no such file is shipped")
+        facts, model = LearnedFacts.read(path), program.load_model(None)
+        assert (facts.model, facts.method) == (program.name, method)
+        asked = "learned" if facts.schedule else json.loads(facts.recipe)["r"]
+        run = Run(read_schedule(asked, method, path), method, unmerge=True, learned=path)
+        run.check(program, model)
+        assert path.stat().st_size < 300_000
 
     @pytest.mark.parametrize("method", METHODS)
     def test_off_and_removal_are_the_baseline(

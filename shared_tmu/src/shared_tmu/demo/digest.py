@@ -46,6 +46,7 @@ def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
         "mask_weight": run.weight if run.masks else None,
         **({} if options.video is None else {"hold_asked": options.hold}),
         **({} if run.layers is None else {"layers": run.layers.to_dict()}),
+        **({} if run.learned is None else {"learned_sha256": file_sha256(run.learned)}),
         "dtype": options.dtype_name,
         "packed": options.packed and options.device.type == "cpu",
         "detector": detector,

@@ -68,7 +68,7 @@ def measure_costs(program: ModelProgram, model: nn.Module, run: Run, count: int)
         for start in range(0, len(data), _BATCH):
             rows = range(start, min(start + _BATCH, len(data)))
             model(load_batch(data, rows, torch.device("cpu")))
-            parts.append(tokens_left(handle.plans, run.schedule, shape))
+            parts.append(tokens_left(handle.plans, run.schedule, shape, len(rows)))
     left = torch.cat(parts)  # [B, L + 1]
     share = left / shape.num_tokens
     spent = [flops_share(list(pairwise(row)), shape) for row in share]
@@ -80,14 +80,17 @@ def measure_costs(program: ModelProgram, model: nn.Module, run: Run, count: int)
     )
 
 
-def tokens_left(plans: Sequence[Route], schedule: Schedule, shape: TrunkShape) -> Tensor:
-    """Tokens of each image before the first block and after each, `[B, L + 1]`."""
+def tokens_left(plans: Sequence[Route], schedule: Schedule, shape: TrunkShape, batch: int) -> Tensor:
+    """Tokens of each of `batch` images before the first block and after each, `[B, L + 1]`.
+
+    `plans` has one for each block that was asked to remove tokens, or none if none of them did.
+    """
     counts = []
     for plan in plans:
         assert isinstance(plan, MergePlan)
         counts.append((plan.sizes() > 0).sum(1).float())
+    columns, after = [torch.full((batch,), float(shape.num_tokens))], iter(counts)
     asked: list[Any] = schedule.per_layer(shape.depth)
-    columns, after = [torch.full_like(counts[0], shape.num_tokens)], iter(counts)
     for ask in asked:
         columns.append(next(after, columns[-1]) if ask else columns[-1])
     return torch.stack(columns, 1)

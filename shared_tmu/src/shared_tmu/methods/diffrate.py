@@ -153,7 +153,7 @@ class Rates(Learned):
     """
 
     relaxes = True
-    lr = 0.2
+    lr = 0.05
     flops_weight = (
         100.0  # 5 for GFLOPs in the paper; DeiT-S, its smallest but one, has 4.6, and 5 * 4.6^2 is 106
     )

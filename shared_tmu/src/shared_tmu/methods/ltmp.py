@@ -114,7 +114,7 @@ class Thresholds(Learned):
     """
 
     relaxes = True
-    lr = 2e-2
+    lr = 2e-3
     lr_factors: Mapping[str, float] = MappingProxyType({"prune_below": 1e-3})
     flops_weight = 10.0
 

@@ -92,6 +92,11 @@ class LearnedTraining(pl.LightningModule):
         self.objective = objective_of(plain, program.estimates)
 
     @property
+    def lr(self) -> float:
+        """Peak learning rate."""
+        return self.learned.lr if self.options.lr is None else self.options.lr
+
+    @property
     def flops_weight(self) -> float:
         """Factor of the loss on FLOPs."""
         given = self.options.flops_weight
@@ -146,13 +151,12 @@ class LearnedTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam with a warm-up and a cosine."""
-        lr = self.learned.lr if self.options.lr is None else self.options.lr
         groups = [
-            {"params": [p], "lr": lr * self.learned.lr_factors.get(name, 1.0)}
+            {"params": [p], "lr": self.lr * self.learned.lr_factors.get(name, 1.0)}
             for name, p in self.learned.named_parameters()
             if p.requires_grad
         ]
-        optimizer = torch.optim.Adam(groups, lr=lr)
+        optimizer = torch.optim.Adam(groups, lr=self.lr)
         steps, warmup = self.options.steps, self.options.warmup
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_cosine(step, warmup, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

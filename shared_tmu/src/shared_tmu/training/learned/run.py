@@ -75,7 +75,7 @@ def fit(
     recipe.out.mkdir(parents=True, exist_ok=True)
     last = recover(recipe.out)
     mark = mark_trunk(program.estimates.vit(model).blocks)
-    keep_recipe(recipe.out / RECIPE, {**facts_of(recipe), "trunk": mark}, is_new=last is None)
+    keep_recipe(recipe.out / RECIPE, {**facts_of(training, recipe), "trunk": mark}, is_new=last is None)
     if last is not None:
         check_fits(last, read_state(last), training.state_dict())
     train, val = recipe.scenes
@@ -164,11 +164,12 @@ def export(training: LearnedTraining, path: Path, model: str, recipe: LearnedRec
     """Write the learned file: tensors, and to what they belong."""
     schedule = training.apply_schedule()
     is_learned = training.learned.learned_schedule(training.schedule, training.shape) is not None
-    told = {**facts_of(recipe), "pa_mpvpe_mm": round(error_mm, 3), "pictures": recipe.val_count}
+    told = {**facts_of(training, recipe), "pa_mpvpe_mm": round(error_mm, 3), "pictures": recipe.val_count}
     facts = {"model": model, "recipe": json.dumps(told)}
     training.handle.save_learned(path, **facts, **({"schedule": str(schedule)} if is_learned else {}))
 
 
-def facts_of(recipe: LearnedRecipe) -> dict[str, Any]:
-    """The settings on which the result depends, as plain values."""
-    return {name: getattr(recipe, name) for name in _SAID}
+def facts_of(training: LearnedTraining, recipe: LearnedRecipe) -> dict[str, Any]:
+    """The settings on which the result depends, as plain values; the method's own where it chose."""
+    chosen = {"lr": training.lr, "flops_weight": training.flops_weight}
+    return {name: chosen.get(name, getattr(recipe, name)) for name in _SAID}
