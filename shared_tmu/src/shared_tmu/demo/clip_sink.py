@@ -9,6 +9,8 @@ does. The `.npz` also has
 | name | shape | unit | meaning |
 |---|---|---|---|
 | frame_index | [K] | | which frame each hand or person is in, from 0 |
+| track_id | [K] | | which of the clip's hands or people it is: the same number in all its frames |
+| is_found | [K] | | whether the detector found it there; false in a gap that was bridged |
 | time_s | [K] | s | when that frame is shown, counted from the first frame |
 | frame_time_s | [F] | s | when each frame is shown, from the first; also frames without a hand or person |
 | fps | scalar | 1/s | frames per second on average: F divided by the duration, to the end of the last frame |
@@ -103,7 +105,7 @@ class ClipSink:
     def save(self, job: Job, drawn: Mapping[str, bytes], release: Callable[[], None]) -> None:
         index, (width, height) = int(job.source.key), job.size_px
         self.masks.update(count_sources(job.masks))
-        frame, rows = drawn.get("frame"), self._rows(index, drawn.get("arrays"))
+        frame, rows = drawn.get("frame"), self._rows(index, job.detection.boxes, drawn.get("arrays"))
         picture = None if frame is None else np.frombuffer(frame, np.uint8).reshape(height, width, 3)
         self._put(index, picture, rows, release)
 
@@ -129,7 +131,7 @@ class ClipSink:
         with self.folder.writing(self.clip.path.name):
             self.order.add(*frame)
 
-    def _rows(self, index: int, packed: bytes | None) -> Rows:
+    def _rows(self, index: int, boxes: Sequence[Any], packed: bytes | None) -> Rows:
         if packed is None:
             return {}
         with np.load(io.BytesIO(packed)) as arrays:
@@ -137,6 +139,8 @@ class ClipSink:
         many = len(next(iter(rows.values())))
         when = {
             "frame_index": np.full(many, index, np.int64),
+            "track_id": np.array([box.track for box in boxes], np.int64),
+            "is_found": np.array([box.is_found for box in boxes]),
             "time_s": np.full(many, self.reader.times_s[index]),
         }
         return rows | when
@@ -148,7 +152,10 @@ class ClipSink:
         whole = drawer.subject.image_arrays([], camera, drawer.faces)
         whole |= {"frame_time_s": np.array(reader.times_s), "fps": np.array(reader.fps)}
         whole |= {"start_s": np.array(reader.start_s)}
-        whole |= {"frame_index": np.zeros(0, np.int64), "time_s": np.zeros(0)}  # if nothing was found
+        if not found:
+            nothing = np.zeros(0, np.int64)
+            whole |= {"frame_index": nothing, "track_id": nothing, "time_s": np.zeros(0)}
+            whole["is_found"] = np.zeros(0, bool)
         path = self.folder.staging / "clip.npz"
         self.rows.save(path, [one.name for one in table.fields], whole)
         about = {"video": self.clip.path.name, "frames": len(reader.times_s), table.many: found}

@@ -44,7 +44,7 @@ def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
         "protect": run.protect,
         "mask_asked": run.mask,
         "mask_weight": run.weight if run.masks else None,
-        **({} if options.video is None else {"hold_asked": options.hold}),
+        **({} if options.video is None else options.clip.facts()),
         **({} if run.layers is None else {"layers": run.layers.to_dict()}),
         **({} if run.learned is None else {"learned_sha256": file_sha256(run.learned)}),
         "dtype": options.dtype_name,

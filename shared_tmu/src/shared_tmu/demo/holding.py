@@ -1,7 +1,7 @@
 """Names for the crops of a clip, under which the plans of earlier frames are used again.
 
 Which tokens merge flips where similarities are nearly equal, so meshes jump between frames that hardly
-differ. A hand or person keeps the plans of an earlier frame as long as its crop looks roughly the same.
+differ. A track keeps the plans of an earlier frame as long as its crop looks roughly the same.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from shared_tmu import HeldPlans
 from shared_tmu.demo.batching import Batch
-from shared_tmu.demo.masking import SAME_SUBJECT
-from shared_tmu.detect.base import shared_part
 from shared_tmu.method_parts.held import Holding
 
 MAX_CHANGE = 0.25
@@ -32,38 +30,36 @@ CELLS = (16, 12)
 """Rows and columns of the means by which crops are compared."""
 
 
+KEPT_FRAMES = 50
+"""Plans of a track that was not in a frame for longer than this are dropped."""
+
+
 @dataclass
-class _Track:
-    """A subject from frame to frame.
+class _Held:
+    """The plans of a track.
 
     Attributes:
-        box: its box in the newest frame.
         name: of its plans.
         cells: of the crop for which these were made, `[3, 16, 12]`.
+        frame: the newest that used them.
     """
 
-    box: Any
     name: int
     cells: NDArray[np.float32]
+    frame: int
 
 
 class PlanHolder:
-    """Follows subjects through the frames of one clip, in order, and names the plans of their crops.
-
-    A subject is the same if its box overlaps that in the frame just before and its side is the same.
-    """
+    """Names the plans of the crops of one clip, whose frames come in order, by track and side."""
 
     def __init__(self) -> None:
         self.plans = HeldPlans()
         self._numbers = count()
-        self._frame = -1
-        self._now: list[_Track] = []
-        self._before: list[_Track] = []
+        self._held: dict[tuple[int, bool | None], _Held] = {}
 
     def of(self, batch: Batch) -> Holding:
         """The names of a batch's crops; None for gaps."""
-        held = {track.name for track in (*self._now, *self._before)}
-        self.plans.keep_only(held)
+        self.plans.keep_only({held.name for held in self._held.values()})
         seen: Counter[int] = Counter()
         names: list[int | None] = []
         for job, image in zip(batch.jobs, batch.images, strict=True):
@@ -73,30 +69,18 @@ class PlanHolder:
             frame = int(job.source.key)
             box = job.detection.boxes[len(job.predictions) + seen[frame]]
             seen[frame] += 1
-            names.append(self._follow(frame, box, cells_of(image)))
+            names.append(self._name(frame, box, cells_of(image)))
         return Holding(self.plans, names)
 
-    def _follow(self, frame: int, box: Any, cells: NDArray[np.float32]) -> int:
+    def _name(self, frame: int, box: Any, cells: NDArray[np.float32]) -> int:
         """The name of the plans for a crop."""
-        if frame != self._frame:
-            self._before = self._now if frame == self._frame + 1 else []
-            self._now, self._frame = [], frame
-        track = self._take(box)
-        if track is None or change_between(track.cells, cells) > MAX_CHANGE:
-            track = _Track(box, next(self._numbers), cells)
-        track.box = box
-        self._now.append(track)
-        return track.name
-
-    def _take(self, box: Any) -> _Track | None:
-        """The track of the frame before that a box continues; no other box can continue it then."""
-        side = getattr(box, "is_right", None)
-        same = [track for track in self._before if getattr(track.box, "is_right", None) == side]
-        best = max(same, key=lambda track: shared_part(track.box.box_xyxy, box.box_xyxy), default=None)
-        if best is None or shared_part(best.box.box_xyxy, box.box_xyxy) < SAME_SUBJECT:
-            return None
-        self._before = [track for track in self._before if track is not best]
-        return best
+        self._held = {key: one for key, one in self._held.items() if frame - one.frame <= KEPT_FRAMES}
+        key = (box.track, getattr(box, "is_right", None))
+        held = self._held.get(key)
+        if held is None or change_between(held.cells, cells) > MAX_CHANGE:
+            held = self._held[key] = _Held(next(self._numbers), cells, frame)
+        held.frame = frame
+        return held.name
 
 
 def cells_of(image: NDArray[np.float32], cells: Sequence[int] = CELLS) -> NDArray[np.float32]:

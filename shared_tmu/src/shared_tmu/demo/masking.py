@@ -11,12 +11,8 @@ import numpy as np
 
 from shared_tmu.demo.batching import Batch, CropMask, Job
 from shared_tmu.demo.subjects import DemoSubject, Faces
-from shared_tmu.detect.base import shared_part
 from shared_tmu.masks import MASKS, Mask, MaskChoice, MaskScene, Outline
 from shared_tmu.programs.tables import ImageCamera
-
-SAME_SUBJECT = 0.3
-"""Two boxes of successive frames show the same subject if they share at least this part of their union."""
 
 
 class Masker:
@@ -59,8 +55,8 @@ class _Frame:
 class PreviousFrame:
     """Draws masks from the meshes of the frame before, and remembers those of the newest frame.
 
-    A subject is the same if its box overlaps that in the frame just before and its side is the same; its mesh
-    then moves and grows with the box. After a frame in which it was not found there is nothing to draw.
+    A subject is the same if its track and its side are those in the frame just before; its mesh then moves
+    and grows with the box. After a frame in which it was not found there is nothing to draw.
 
     Args:
         subject: what is shown.
@@ -98,18 +94,18 @@ class PreviousFrame:
         before = self._newest
         if before is None or before.number != number - 1:
             return None
-        side = getattr(box, "is_right", None)
-        shared = [
-            shared_part(other.box_xyxy, box.box_xyxy) if getattr(other, "is_right", None) == side else 0.0
-            for other in before.boxes
-        ]
-        index = int(np.argmax(shared)) if shared else 0
-        if not shared or shared[index] < SAME_SUBJECT:
+        index = next((index for index, old in enumerate(before.boxes) if _is_same(old, box)), None)
+        if index is None:
             return None
         old = before.boxes[index]
         record = self.subject.record(before.outputs[index], old, before.crops[index], before.camera)
         points = before.camera.project(record.vertices_camera_m)
         return Outline(_moved(points, old.box_xyxy, box.box_xyxy), self.faces)
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    """Whether two boxes show the same subject from the same side of the mirror."""
+    return old.track == new.track and getattr(old, "is_right", None) == getattr(new, "is_right", None)
 
 
 def _moved(points_px: Any, old: Sequence[float], new: Sequence[float]) -> Any:

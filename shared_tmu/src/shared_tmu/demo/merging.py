@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from typing import Any
 
@@ -57,12 +56,6 @@ def add_merging_flags(add: Callable[..., Any], program: ModelProgram) -> None:
         "none: all tokens alike, as in published TMU",
     )
     add_mask_flags(add)
-    add(
-        "--hold",
-        action=argparse.BooleanOptionalAction,
-        help="for --video: a frame that has hardly changed merges what earlier frames merged, so that meshes "
-        "do not jump; default: wherever the method allows it",
-    )
     add_auto_flags(add, program)
 
 

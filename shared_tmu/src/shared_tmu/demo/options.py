@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from shared_tmu.datasets import SetOptions
+from shared_tmu.demo.clip_flags import ClipChoice, add_clip_flags
 from shared_tmu.demo.engine import LOCAL, add_engine_flags, require_distributable
 from shared_tmu.demo.merging import add_merging_flags, read_merging
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
@@ -68,7 +69,7 @@ class DemoOptions:
             images.
         report: JSON-lines file to which a record of the time spent is appended.
         resume: keep results of an earlier run with the same options.
-        hold: whether frames of a clip merge what earlier frames merged; None if the method allows it.
+        clip: how the frames of a clip belong together.
         engine: `local`, or `ray` for all machines of the cluster at `ray_address`.
     """
 
@@ -105,12 +106,12 @@ class DemoOptions:
     calibration: SampleChoice | None = None
     engine: str = LOCAL
     ray_address: str | None = None
-    hold: bool | None = None
+    clip: ClipChoice = field(default_factory=ClipChoice)
 
     @property
     def holds_plans(self) -> bool:
         """Whether to try to use the plans of earlier frames again."""
-        return self.video is not None and self.hold is not False and not self.run.schedule.is_off
+        return self.video is not None and self.clip.hold is not False and not self.run.schedule.is_off
 
     @property
     def draws_on_photographs(self) -> bool:
@@ -150,6 +151,7 @@ def make_options(program: ModelProgram, given: dict[str, Any]) -> DemoOptions:
     require_something_to_save(given)
     require_flags_that_fit(given)
     require_distributable(given)
+    clip = ClipChoice.read(given, is_clip=given["video"] is not None)
     device = choose_device(given.pop("device"))
     dtype = choose_dtype(given.pop("dtype"), device)
     samples = choose_samples(
@@ -160,6 +162,7 @@ def make_options(program: ModelProgram, given: dict[str, Any]) -> DemoOptions:
         budget=budget,
         calibration=samples if budget else None,
         run=run,
+        clip=clip,
         device=device,
         dtype=dtype.dtype,
         dtype_reason=dtype.reason,
@@ -184,6 +187,7 @@ def build_parser(
     _add_published(parser, program, subject)
     _add_model(parser, program)
     _add_detection(parser, program, subject)
+    add_clip_flags(parser, many)
     _add_output(parser)
     return parser
 

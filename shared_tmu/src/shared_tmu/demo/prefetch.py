@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared_tmu.demo import batching
 from shared_tmu.demo.batching import Batch, Batcher, Job
@@ -20,7 +20,8 @@ from shared_tmu.demo.read_ahead import Loaded
 from shared_tmu.demo.report import Report
 from shared_tmu.demo.sources import ImageSource
 from shared_tmu.demo.subjects import DemoSubject
-from shared_tmu.detect import Detector
+from shared_tmu.demo.tracks.choice import choose_follower
+from shared_tmu.detect import Detection, Detector
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.pictures.listing import Source
 
@@ -71,12 +72,14 @@ class Feeder:
         self.source, self.options, self.detector = source, options, detector
         self.subject, self.input_size, self.kept = subject, input_size, kept
         self.progress, self.report, self.machine = progress, report, machine
-        self.budget = PixelBudget(batching.MAX_WAITING_PIXELS)
+        self._follower = choose_follower(options.clip.track, source, detector, self._find)
+        held = self._follower.frames_held * source.pixels
+        self.budget = PixelBudget(batching.MAX_WAITING_PIXELS + held)
         assert options.rescale_factor is not None, "the model gives it"
         self._cutter = Cutter(
             subject, options.rescale_factor, input_size, options.run.masks, options.draws_on_photographs
         )
-        self._batcher = Batcher(options.batch_size, options.tokens, large_alone=not source.keeps_order)
+        self._batcher = Batcher(options.batch_size, options.tokens, large_alone=source.clock is None)
         self._ready: Channel[Batch | Job] = Channel(BATCHES_AHEAD)
         self._thread = threading.Thread(target=self._work, name="feed", daemon=True)
 
@@ -110,6 +113,9 @@ class Feeder:
                 if loaded.source.name in ends and not loaded.is_coming:
                     for ready in self._batcher.finish():
                         self._ready.put(ready)
+            for found in self._follower.finish():
+                for ready in self._add(*found):
+                    self._ready.put(ready)
             for ready in self._batcher.finish():
                 self._ready.put(ready)
             self._ready.end()
@@ -137,45 +143,50 @@ class Feeder:
             return
         if loaded.picture.note:
             _log.info("%s: %s.", source.name, loaded.picture.note)
-        job = self._prepare(loaded)
-        if job is None:
-            self.budget.give_back(loaded.pixels)
-            return
+        for found in self._follower.take(loaded):
+            yield from self._add(*found)
+
+    def _add(self, loaded: Loaded, detection: Detection[Any]) -> Iterator[Batch | Job]:
+        """The batches that are ready after the hands or people of one more image."""
+        job = self._cut(loaded, detection)
         if job.image is None:
             self.budget.give_back(loaded.pixels)
         if any(mask is not None and mask.waits for mask in job.masks):
             yield from self._batcher.finish()  # the frame before has to be predicted first
         if job.crops:
             yield from self._batcher.add(job)
-        elif self.source.keeps_order:
+        elif self.source.clock is not None:
             yield from self._batcher.add_empty(job)
         else:
             yield job
 
-    def _prepare(self, loaded: Loaded) -> Job | None:
-        """Find hands or people and crop them; reports an image that cannot be used and returns None."""
+    def _find(self, loaded: Loaded) -> Detection[Any] | None:
+        """Find hands or people; reports an image that cannot be used and returns None."""
         source, picture = loaded.source, loaded.picture
         assert picture is not None
         try:
-            with self.machine:
-                with self.report.timed("detect"):
-                    detection = self.detector.detect(picture.bgr, source.name)
-                with self.report.timed("crop"):
-                    job = self._cutter.cut(source, loaded.digest, picture, detection)
+            with self.machine, self.report.timed("detect"):
+                return self.detector.detect(picture.bgr, source.name)
         except InputError as error:
-            self.progress.skip(source, (str(error),))
-            return None
+            problem = str(error)
         except TMUError:
             raise
         except Exception as error:  # one image must not stop the rest; it is listed as a failure
-            self.progress.skip(
-                source, (f"finding {self.subject.many} failed ({type(error).__name__}: {error})",)
-            )
-            return None
+            problem = f"finding {self.subject.many} failed ({type(error).__name__}: {error})"
+        self.progress.skip(source, (problem,))
+        self.budget.give_back(loaded.pixels)
+        return None
+
+    def _cut(self, loaded: Loaded, detection: Detection[Any]) -> Job:
+        """Crop what was found in an image."""
+        source, picture = loaded.source, loaded.picture
+        assert picture is not None
+        with self.machine, self.report.timed("crop"):
+            job = self._cutter.cut(source, loaded.digest, picture, detection)
         self.progress.complain(source, job.detection.problems)
         if not job.crops:
             self.report.count(empty=1)
-        if not job.crops and not self.source.keeps_order:
+        if not job.crops and self.source.clock is None:
             what, (width, height) = self.subject.many, job.size_px
             _log.info(
                 "%s: no %s found (%d x %d pixels, %s).", source.name, what, width, height, self.detector.name

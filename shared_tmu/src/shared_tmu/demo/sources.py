@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
@@ -16,6 +17,8 @@ from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.detect.segmenter import finder
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source, list_images
+
+Clock = Callable[[int], float]
 
 IsFinished = Callable[[Source, str], bool]
 """Tells whether an earlier run has finished an image, from its source and the digest of its bytes."""
@@ -36,13 +39,16 @@ class ImageSource(Protocol):
 
     Attributes:
         unit: name of the images, plural.
-        keeps_order: whether results must be in order too, so that an image in which nothing was found waits
-            for the crops of those before it.
+        clock: if the images are frames, when each of them is shown, seconds from the first. Their results
+            must be in order too, so that a frame in which nothing was found waits for the crops of those
+            before it. None for pictures.
+        pixels: of each image; 0 if they differ.
         problems_listed: number of images whose problems are listed; None for all.
     """
 
     unit: str
-    keeps_order: bool
+    clock: Clock | None
+    pixels: int
     problems_listed: int | None
 
     @property
@@ -86,7 +92,8 @@ class PictureSource:
     """
 
     unit = "images"
-    keeps_order = False
+    clock: Clock | None = None
+    pixels = 0
     problems_listed: int | None = None
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -132,11 +139,12 @@ class VideoSource:
     """
 
     unit = "frames"
-    keeps_order = True
     problems_listed: int | None = PROBLEMS_LISTED
 
     def __init__(self, clip: Clip) -> None:
         self.clip, self.reader = clip, ClipReader(clip)
+        self.clock: Clock | None = self.reader.times_s.__getitem__
+        self.pixels = math.prod(clip.size_px)
 
     @property
     def expected(self) -> int | None:

@@ -112,7 +112,7 @@ class Stages:
         try:
             return predict(batch.images, masks, held=held)
         except HoldError as error:  # in the first batch, or never
-            if self.options.hold:
+            if self.options.clip.hold:
                 raise
             _log.warning("Every frame merges for itself: %s", error)
             self.holder = None

@@ -86,15 +86,12 @@ def require_something_to_save(given: Mapping[str, Any]) -> None:
 
 
 def require_flags_that_fit(given: Mapping[str, Any]) -> None:
-    """Refuse flags that have no effect: on a clip, which gives one video and one file of parameters, or on
-    pictures.
+    """Refuse flags that have no effect on a clip, which gives one video and one file of parameters.
 
     Raises:
         InputError: there are such flags; the message names them.
     """
     if given["video"] is None:
-        if given["hold"]:
-            raise InputError("--hold takes over what merged in earlier frames, which only --video has.")
         return
     for flag in ("side_view", "save_mesh", "compare", "tokens"):
         if given[flag]:

@@ -22,16 +22,20 @@ class HandBox:
 
     Attributes:
         box_xyxy: tight box (x1, y1, x2, y2) in pixels, x1 < x2 and y1 < y2; it may extend beyond the image.
-            is_right: whether it is the person's right hand.
+        is_right: whether it is the person's right hand.
         score: confidence in [0, 1]; 1 if a user gave the box.
         landmarks_px: its 21 key points (x, y) in OpenPose's order, `[21, 2]`, NaN if unknown; None from
             detectors that find only boxes.
+        track: number of its track in a clip; None for pictures.
+        is_found: whether it was found in this frame; False if it was concluded from other frames.
     """
 
     box_xyxy: tuple[float, float, float, float]
     is_right: bool
     score: float = 1.0
     landmarks_px: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    track: int | None = None
+    is_found: bool = True
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class PersonBox:
     score: float = 1.0
     landmarks_px: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
     silhouette: Silhouette | None = field(default=None, repr=False, compare=False)
+    track: int | None = None
+    is_found: bool = True
 
 
 @dataclass(frozen=True)

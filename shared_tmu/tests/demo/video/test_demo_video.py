@@ -27,6 +27,8 @@ def test_a_clip_gives_a_video_a_table_and_its_description(program, clip, boxes, 
     assert saved["frame_index"].tolist() == [0, 1, 2, 5, 5, 6, 7]
     assert saved["time_s"] == pytest.approx(saved["frame_index"] / FPS)
     assert saved["frame_time_s"] == pytest.approx(np.arange(FRAMES) / FPS)
+    assert saved["track_id"].tolist() == [0, 0, 0, 0, 1, 0, 0]
+    assert saved["is_found"].all()
     assert saved["is_right"].tolist() == [True] * 4 + [False] + [True] * 2
     assert saved["box_xyxy_px"][3:5].tolist() == [RIGHT["box_xyxy"], LEFT["box_xyxy"]]
     assert saved["score"][4] == 0.5
@@ -61,6 +63,38 @@ def test_a_clip_gives_the_numbers_of_its_frames_as_pictures(program, clip, boxes
             assert np.array_equal(saved[name], single[0][name])
         else:
             assert np.array_equal(saved[name], np.concatenate([one[name] for one in single])), name
+
+
+def moving(x, is_right=True):
+    return {"box_xyxy": [x, 20, x + 40, 70], "is_right": is_right, "score": 0.9}
+
+
+def test_tracks_give_one_side_and_bridge_gaps_if_that_is_asked_for_given_boxes(program, clip, out, tmp_path):
+    """Otherwise boxes of a file stay as they are, and are numbered only."""
+    entries = {f"clip.mp4:{t}": [moving(30 + 4 * t, is_right=t != 5)] for t in range(FRAMES) if t != 3}
+    boxes = write_boxes(tmp_path / "b.json", {**entries, "clip.mp4:3": []})
+    for flags in ((), ("--track",)):
+        assert run(program, clip, out / str(len(flags)), "--no-overlays", *flags, boxes=boxes) == 0
+    given, tracked = (np.load(out / name / "clip.npz") for name in ("0", "1"))
+    assert given["frame_index"].tolist() == [0, 1, 2, 4, 5, 6, 7]
+    assert given["is_right"].tolist() == [True] * 4 + [False] + [True] * 2
+    assert tracked["frame_index"].tolist() == list(range(FRAMES))
+    assert tracked["is_right"].all()
+    assert tracked["is_found"].tolist() == [t != 3 for t in range(FRAMES)]
+    assert tracked["box_xyxy_px"][:, 0] == pytest.approx(30 + 4 * np.arange(FRAMES))
+    assert not given["track_id"].any()
+    assert not tracked["track_id"].any()
+
+
+@pytest.mark.parametrize("overlays", ["--overlays", "--no-overlays"])
+def test_looking_ahead_in_frames_of_any_size_does_not_wait_for_ever(
+    program, clip, out, tmp_path, monkeypatch, overlays
+):
+    monkeypatch.setattr("shared_tmu.demo.batching.MAX_WAITING_PIXELS", 1)
+    monkeypatch.setattr("shared_tmu.demo.tracks.choice.LOOK_AHEAD_PIXELS", 3 * SIZE[0] * SIZE[1])
+    boxes = write_boxes(tmp_path / "b.json", {"clip.mp4": [RIGHT], "clip.mp4:3": []})
+    assert run(program, clip, out, "--track", overlays, boxes=boxes) == 0
+    assert np.load(out / "clip.npz")["frame_index"].tolist() == list(range(FRAMES))
 
 
 def test_processes_draw_the_same_clip(program, clip, boxes, out, tmp_path):

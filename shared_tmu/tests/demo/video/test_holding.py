@@ -10,7 +10,7 @@ from toy_demo import write_boxes
 
 from shared_tmu.demo.batching import Batch
 from shared_tmu.demo.clip_writer import ClipWriter
-from shared_tmu.demo.holding import MAX_CHANGE, PlanHolder, cells_of, change_between
+from shared_tmu.demo.holding import KEPT_FRAMES, MAX_CHANGE, PlanHolder, cells_of, change_between
 from shared_tmu.demo.options import parse_options
 from shared_tmu.detect import HandBox
 from shared_tmu.errors import InputError
@@ -20,9 +20,9 @@ IMAGE = RNG.standard_normal((3, 64, 48)).astype(np.float32)
 OTHER = RNG.standard_normal((3, 64, 48)).astype(np.float32)
 
 
-def frame(number, *boxes):
-    """A frame with right hands at these places, or left ones at negative places."""
-    found = [HandBox((abs(x), 0.0, abs(x) + 40.0, 40.0), is_right=x >= 0) for x in boxes]
+def frame(number, *tracks):
+    """A frame with right hands of these tracks, or left ones of negative numbers."""
+    found = [HandBox((0.0, 0.0, 40.0, 40.0), is_right=track >= 0, track=abs(track)) for track in tracks]
     return SimpleNamespace(
         source=SimpleNamespace(key=str(number)), detection=SimpleNamespace(boxes=found), predictions=[]
     )
@@ -37,26 +37,26 @@ def names_of(holder, *jobs, images=None):
 
 def test_a_subject_keeps_its_name_through_frames_and_batches():
     holder = PlanHolder()
-    first = names_of(holder, frame(0, 0, 100), frame(1, 104, 3))
+    first = names_of(holder, frame(0, 1, 2), frame(1, 2, 1))
     assert first == [first[0], first[1], first[1], first[0]]
     assert first[0] != first[1]
-    assert names_of(holder, frame(2, 6, 99)) == first[:2]
+    assert names_of(holder, frame(4, 1, 2)) == first[:2]
 
 
 def test_a_batch_may_end_in_the_middle_of_a_frame():
-    holder, job = PlanHolder(), frame(0, 0, 100)
+    holder, job = PlanHolder(), frame(0, 1, 2)
     one = holder.of(Batch((IMAGE,), (job,), (None,))).names
     job.predictions.append(None)
     two = holder.of(Batch((IMAGE,), (job,), (None,))).names
-    assert names_of(holder, frame(1, 0, 100)) == [*one, *two]
+    assert names_of(holder, frame(1, 1, 2)) == [*one, *two]
 
 
 @pytest.mark.parametrize(
     "then",
     [
-        pytest.param(frame(2, 0), id="a frame was left out"),
-        pytest.param(frame(1, 200), id="somewhere else"),
-        pytest.param(frame(1, -1), id="the other side"),
+        pytest.param(frame(1, 2), id="another track"),
+        pytest.param(frame(1, -1), id="the other side, whose crop is mirrored"),
+        pytest.param(frame(KEPT_FRAMES + 1, 1), id="long after"),
     ],
 )
 def test_another_subject_has_another_name(then):
@@ -65,9 +65,11 @@ def test_another_subject_has_another_name(then):
     assert names_of(holder, then) != [first]
 
 
-def test_one_box_continues_one_subject_only():
-    names = names_of(PlanHolder(), frame(0, 0), frame(1, 1, 2))
-    assert len(set(names)) == 2
+def test_plans_of_tracks_that_are_gone_are_dropped():
+    holder = PlanHolder()
+    for number in range(300):
+        names_of(holder, frame(number, number // 10))
+    assert len(holder._held) <= KEPT_FRAMES // 10 + 2
 
 
 def test_gaps_have_no_name():

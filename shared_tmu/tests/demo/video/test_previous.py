@@ -72,11 +72,11 @@ def test_it_moves_and_grows_with_the_box(previous):
 
 
 def test_another_subject_side_or_frame_has_none(previous):
-    previous.remember([frame(4, HandBox(BOX, True))])
-    assert complete(previous, frame(6, HandBox(BOX, True))) == ["none"]
-    assert complete(previous, frame(5, HandBox(BOX, False))) == ["none"]
-    assert complete(previous, frame(5, HandBox((90.0, 60.0, 130.0, 100.0), True))) == ["none"]
-    two = frame(5, HandBox((90.0, 60.0, 130.0, 100.0), True), HandBox(BOX, True))
+    previous.remember([frame(4, HandBox(BOX, True, track=7))])
+    assert complete(previous, frame(6, HandBox(BOX, True, track=7))) == ["none"]
+    assert complete(previous, frame(5, HandBox(BOX, False, track=7))) == ["none"]
+    assert complete(previous, frame(5, HandBox(BOX, True, track=8))) == ["none"]
+    two = frame(5, HandBox(BOX, True, track=8), HandBox(BOX, True, track=7))
     assert complete(previous, two) == ["none", "previous"]
     previous.remember([frame(5), frame(4, HandBox(BOX, True))])  # an empty frame comes after its batch
     assert complete(previous, frame(6, HandBox(BOX, True))) == ["none"]
