@@ -12,8 +12,9 @@ import torch
 
 from shared_tmu.datasets import SetOptions
 from shared_tmu.demo.clip_flags import ClipChoice, add_clip_flags
-from shared_tmu.demo.engine import LOCAL, add_engine_flags, require_distributable
+from shared_tmu.demo.engine import LOCAL, require_distributable
 from shared_tmu.demo.merging import add_merging_flags, read_merging
+from shared_tmu.demo.output_flags import add_output_flags
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.demo.together import require_flags_that_fit, require_something_to_save
 from shared_tmu.detect import BODY_DETECTORS
@@ -26,7 +27,6 @@ from shared_tmu.programs.flags import (
     choose_device,
     images_per_call,
     named_path,
-    natural,
     positive_number,
 )
 from shared_tmu.programs.model_program import ModelProgram, Run
@@ -188,7 +188,7 @@ def build_parser(
     _add_model(parser, program)
     _add_detection(parser, program, subject)
     add_clip_flags(parser, many)
-    _add_output(parser)
+    add_output_flags(parser)
     return parser
 
 
@@ -268,35 +268,3 @@ def _add_detection(parser: argparse.ArgumentParser, program: ModelProgram, subje
         default=program.data_dir / "detectors",
         help="folder with the files of other detectors",
     )
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("results")
-    add, switch = group.add_argument, argparse.BooleanOptionalAction
-    add(
-        "--focal",
-        type=positive_number,
-        help="focal length of the whole image in pixels; default: 5000/256 x its longer side",
-    )
-    add("--overlays", action=switch, default=True, help="draw meshes over the photographs")
-    add(
-        "--save_params",
-        action=switch,
-        default=True,
-        help="save all parameters, one .npz and one .json per image",
-    )
-    add(
-        "--compare",
-        action="store_true",
-        help="also show baseline, merge-only and TMU side by side, with their times",
-    )
-    add("--tokens", action="store_true", help="also show which tokens merged, block by block")
-    add("--resume", action="store_true", help="keep results of an earlier run with the same options")
-    add(
-        "--draw_processes",
-        type=natural,
-        help="number of processes that draw and make meshes while the model runs; 0: a thread of the main "
-        "process does it; default: one per core, fewer for few images",
-    )
-    add("--report", type=named_path, help="append a record of the time spent to this JSON-lines file")
-    add_engine_flags(group)
