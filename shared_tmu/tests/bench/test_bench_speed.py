@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from toy_vit import GammaBlock, ScaledBlock, SequentialViT, ToyViT
 
 from shared_tmu import Schedule, TMUError, patch
-from shared_tmu.bench.costs import count_flops
 from shared_tmu.bench.floor import make_floor
 from shared_tmu.bench.measured_model import Variant
 from shared_tmu.bench.speed import OFF, REFERENCE, compare_variant
 from shared_tmu.flops import TrunkShape
 from shared_tmu.methods import count_costs
+from shared_tmu.programs.flop_counter import count_flops
 from shared_tmu.programs.timing import Comparison, Timing
 
 SCHEDULES = ("off", "1x1", "5x3", "2x2+7x1+0x1+3x2", "0x2+6x1", "9", "100", "6@-1", "3@0.7", "20x1", "4x6")

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.bench.costs import count_flops, peak_memory_mib
+from shared_tmu.bench.costs import peak_memory_mib
 from shared_tmu.bench.floor import make_floor
 from shared_tmu.bench.runtimes import Call, find_runtime
 from shared_tmu.errors import InputError
 from shared_tmu.method_parts.restores import COPY
 from shared_tmu.methods import count_tokens
 from shared_tmu.patching.container import MergedBlocks
+from shared_tmu.programs.flop_counter import count_flops
 from shared_tmu.programs.learned_files import read_schedule
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.random_models import share_weights
@@ -194,7 +195,7 @@ class MeasuredModel:
         return FirstRun(calls[0], outputs[0], memory)
 
     def count_flops(self, schedule: Schedule) -> int:
-        """FLOPs of one image if merging itself were free; see `costs.count_flops`."""
+        """FLOPs of one image if merging itself were free; see `flop_counter.count_flops`."""
         module, arguments = self.target(Variant(torch.float32, "eager", schedule, is_floor=True), 1)
         with torch.inference_mode():
             return count_flops(lambda: module(*arguments))

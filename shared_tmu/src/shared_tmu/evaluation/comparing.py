@@ -13,7 +13,7 @@ from shared_tmu.errors import InputError
 from shared_tmu.evaluation.per_sample import PerSample
 from shared_tmu.metrics.bootstrap import bootstrap_interval
 
-_MORE_IS_BETTER = ("f5", "f15", "pck_", "hand_pck_", "mean_hand_pck_", "box_overlap_pct")
+_MORE_IS_BETTER = ("f5", "f15", "pck_", "hand_pck_", "mean_hand_pck_", "box_overlap_pct", "top1_", "top5_")
 _SIGNED = ("scale_bias_pct",)  # its mean may be better on either side
 _SHOWN = 5  # names in a message
 

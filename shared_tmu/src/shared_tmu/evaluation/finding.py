@@ -8,6 +8,7 @@ from shared_tmu.errors import InputError
 from shared_tmu.evaluation.budget.auto import find_run
 from shared_tmu.evaluation.loaded import LoadedModel
 from shared_tmu.evaluation.settings import EvalSettings
+from shared_tmu.programs.model_program import ModelProgram
 
 
 def find_runs(loaded: LoadedModel, settings: EvalSettings) -> tuple[EvalSettings, list[str]]:
@@ -19,6 +20,7 @@ def find_runs(loaded: LoadedModel, settings: EvalSettings) -> tuple[EvalSettings
     runs, failures = list(settings.runs), []
     for budget in settings.budgets:
         assert settings.auto is not None, "settings with budgets say how"
+        assert isinstance(loaded.program, ModelProgram), "only model folders offer --r auto"
         how = (loaded.program, loaded.module, loaded.identity, budget, settings.auto)
         try:
             runs.append(find_run(*how, fresh=settings.fresh))

@@ -14,7 +14,7 @@ from shared_tmu.evaluation.budget.auto import ModelIdentity
 from shared_tmu.evaluation.recipes import require_recipes, trunk_sha256
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.programs.identity import code_sha256, file_sha256, sizes_of, weights_sha256
-from shared_tmu.programs.model_program import ModelProgram
+from shared_tmu.programs.program import Program
 from shared_tmu.programs.results import describe_environment
 from shared_tmu.runtime.packing import PackHandle, pack_if_possible
 
@@ -33,7 +33,7 @@ class LoadedModel:
         identity: digests of the weights as they were loaded; that of the trunk only if runs are to be found.
     """
 
-    program: ModelProgram
+    program: Program
     module: nn.Module
     facts: Mapping[str, Any]
     depends_on: Mapping[str, Any]
@@ -42,7 +42,7 @@ class LoadedModel:
     identity: ModelIdentity = field(default_factory=ModelIdentity)
 
     @classmethod
-    def load(cls, program: ModelProgram, settings: EvalSettings) -> LoadedModel:
+    def load(cls, program: Program, settings: EvalSettings) -> LoadedModel:
         """Load the model and apply every run's patch once.
 
         Raises:

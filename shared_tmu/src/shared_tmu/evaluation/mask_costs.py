@@ -17,7 +17,8 @@ from shared_tmu.datasets import EvalSet
 from shared_tmu.evaluation.masking import uses_detector
 from shared_tmu.masks import NO_MASK, MaskChoice, MaskScene
 from shared_tmu.method_parts.read_masks import ReadMask
-from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.programs.model_program import Run
+from shared_tmu.programs.program import Program
 from shared_tmu.programs.timing import compare_times, measure_in_turn
 
 _TIMED = 16  # samples
@@ -42,7 +43,7 @@ class _Seen(ReadMask):
 
 @torch.inference_mode()
 def measure_masks(
-    program: ModelProgram, model: nn.Module, data: EvalSet, runs: Sequence[Run], device: torch.device
+    program: Program, model: nn.Module, data: EvalSet, runs: Sequence[Run], device: torch.device
 ) -> dict[Run, dict[str, Any]]:
     """For each run what its mask takes, from what is known of a crop to a mask of tokens on `device`.
 
@@ -107,7 +108,7 @@ class _Timed:
 
 
 def _mask_call(
-    program: ModelProgram,
+    program: Program,
     model: nn.Module,
     run: Run,
     scenes: Sequence[MaskScene],
@@ -128,7 +129,7 @@ def _mask_call(
 
 
 def _cover(
-    program: ModelProgram,
+    program: Program,
     model: nn.Module,
     masks: MaskChoice,
     scenes: Sequence[MaskScene],
@@ -139,9 +140,7 @@ def _cover(
     program.estimates.cover(model, torch.from_numpy(np.stack(pixels)).to(device))
 
 
-def _tokens_read(
-    program: ModelProgram, model: nn.Module, run: Run, batch: Mapping[str, Tensor]
-) -> _Seen | None:
+def _tokens_read(program: Program, model: nn.Module, run: Run, batch: Mapping[str, Tensor]) -> _Seen | None:
     """The mask of a run that is read, with what it was given for a batch; None for others."""
     with run.shortened(program, model), run.patched(program, model) as handle:
         if not isinstance(handle.mask, ReadMask):

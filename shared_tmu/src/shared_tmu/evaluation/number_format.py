@@ -11,17 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from shared_tmu.evaluation.masking import key_of
-from shared_tmu.programs.model_program import ModelProgram, Run
-from shared_tmu.runtime.precision import name_of, vertex_error
+from shared_tmu.programs.model_program import Run
+from shared_tmu.programs.program import Program
+from shared_tmu.runtime.precision import name_of
 
 _log = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
 def measure_dtype_error(
-    program: ModelProgram, model: nn.Module, exact: nn.Module | None, run: Run, batch: Mapping[str, Tensor]
+    program: Program, model: nn.Module, exact: nn.Module | None, run: Run, batch: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """How far vertices are from those in float32, for the samples of one batch.
+    """How far outputs are from those in float32, for the samples of one batch.
 
     Args:
         program: description of the models.
@@ -36,8 +37,8 @@ def measure_dtype_error(
     found = []
     for each in (model, exact):
         with run.applied(program, each, batch.get(key_of(run.mask))):
-            found.append(program.estimates.vertices(each(batch)))
-    error = vertex_error(*found)
+            found.append(each(batch))
+    error = program.estimates.dtype_error(*found)
     dtype = name_of(next(model.parameters()).dtype)
     _log.info("%s: %s instead of float32: %s", run.label, dtype, error)
     return {"dtype_error": asdict(error)}

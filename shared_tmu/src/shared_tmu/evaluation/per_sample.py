@@ -90,6 +90,20 @@ def find_per_sample(folder: Path) -> PerSample | None:
         return None
 
 
+def unread_samples(record: Mapping[str, Any], results: Path) -> list[str]:
+    """Samples of a result line that have no errors, because their pictures cannot be read.
+
+    Args:
+        record: a line; its `unread` is their number, and missing for sets that score all samples or none.
+        results: folder of the lines.
+    """
+    if not record.get("unread"):
+        return []
+    rows = read_per_sample(results / record["files"])
+    known = np.any([np.isfinite(values) for values in rows.errors.values()], axis=0)
+    return [name for name, is_known in zip(rows.samples, known, strict=True) if not is_known]
+
+
 def require_pyarrow() -> None:
     """Find out before any work whether errors of samples can be written.
 

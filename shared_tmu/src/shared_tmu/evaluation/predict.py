@@ -15,7 +15,8 @@ from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.evaluation.batches import join, to_arrays
 from shared_tmu.evaluation.masking import TOKENS, Counted, key_of
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
-from shared_tmu.programs.model_program import ModelProgram, Run, batch_mask
+from shared_tmu.programs.model_program import Run, batch_mask
+from shared_tmu.programs.program import Program
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def assemble(folder: RunFolder, chunks: Sequence[Chunk]) -> Arrays | None:
 
 @torch.inference_mode()
 def predict_batch(
-    program: ModelProgram, model: nn.Module, run: Run, batch: Mapping[str, Tensor], kept: Sequence[str]
+    program: Program, model: nn.Module, run: Run, batch: Mapping[str, Tensor], kept: Sequence[str]
 ) -> Arrays:
     """What is kept of a run's predictions for a batch."""
     pixels, counts = batch.get(key_of(run.mask)), None

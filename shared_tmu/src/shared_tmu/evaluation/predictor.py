@@ -24,7 +24,8 @@ from shared_tmu.evaluation.predict import predict_batch, progress, raise_for
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
 from shared_tmu.evaluation.world import World, quiet
-from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.programs.model_program import Run
+from shared_tmu.programs.program import Program
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class ChunkPredictor(pl.LightningModule):
 
     def __init__(
         self,
-        program: ModelProgram,
+        program: Program,
         model: nn.Module,
         data: EvalSet,
         folders: Mapping[Run, RunFolder],
@@ -127,7 +128,7 @@ class ChunkPredictor(pl.LightningModule):
 
 
 def predict_missing(
-    program: ModelProgram,
+    program: Program,
     model: nn.Module,
     data: EvalSet,
     folders: Mapping[Run, RunFolder],

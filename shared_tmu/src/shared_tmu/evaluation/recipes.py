@@ -12,10 +12,11 @@ from shared_tmu.errors import LayersError
 from shared_tmu.files.checkpoints import read_metadata
 from shared_tmu.layers import LayerRecipe, read_recipe
 from shared_tmu.programs.identity import file_sha256, weights_sha256
-from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.programs.model_program import Run
+from shared_tmu.programs.program import Program
 
 
-def trunk_sha256(program: ModelProgram, model: nn.Module) -> str:
+def trunk_sha256(program: Program, model: nn.Module) -> str:
     """Digest of the ViT's weights, by which a recipe knows its model."""
     return weights_sha256(program.estimates.vit(model))
 
@@ -34,7 +35,7 @@ def read_recipe_of(path: Path) -> LayerRecipe:
     return recipe
 
 
-def require_recipes(program: ModelProgram, model: nn.Module, runs: Iterable[Run]) -> None:
+def require_recipes(program: Program, model: nn.Module, runs: Iterable[Run]) -> None:
     """Refuse runs whose layers are those of another model.
 
     Args:

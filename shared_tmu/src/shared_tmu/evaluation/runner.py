@@ -3,54 +3,31 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from torch import nn
-
-from shared_tmu.datasets import EvalSet, check_dataset, open_dataset, picture_signature, set_sha256
+from shared_tmu.datasets import EvalSet, check_dataset, open_dataset
 from shared_tmu.errors import InputError, TMUError
-from shared_tmu.evaluation.batches import load_batch
 from shared_tmu.evaluation.finding import find_runs
-from shared_tmu.evaluation.intervals import read_intervals
 from shared_tmu.evaluation.loaded import LoadedModel
-from shared_tmu.evaluation.mask_costs import measure_masks
-from shared_tmu.evaluation.masking import (
-    TOKENS,
-    describe_masks,
-    masks_of,
-    without_masks_lacking,
-)
-from shared_tmu.evaluation.number_format import measure_dtype_error
-from shared_tmu.evaluation.per_sample import find_per_sample, require_pyarrow
-from shared_tmu.evaluation.predict import assemble
+from shared_tmu.evaluation.per_sample import require_pyarrow
 from shared_tmu.evaluation.prediction_file import score_prediction_file
-from shared_tmu.evaluation.recipes import facts_of_files
-from shared_tmu.evaluation.report import finished_records, say, shown_value
-from shared_tmu.evaluation.scoring import score_run
+from shared_tmu.evaluation.set_runner import Evaluation
 from shared_tmu.evaluation.settings import EvalSettings, parse_settings
-from shared_tmu.evaluation.speed import count_tokens, measure_speeds
-from shared_tmu.evaluation.stability import measure_stability
 from shared_tmu.evaluation.store import (
-    Arrays,
-    Chunk,
-    RunFolder,
-    SetRun,
-    chunk_bounds,
     require_folder,
     results_file,
 )
-from shared_tmu.evaluation.world import World, find_world, make_trainer, share_threads
+from shared_tmu.evaluation.world import find_world, make_trainer, share_threads
 from shared_tmu.programs.console import run_program
-from shared_tmu.programs.identity import digest_of
-from shared_tmu.programs.model_program import BASELINE, ModelProgram, Run
-from shared_tmu.programs.results import append_record, require_writable
+from shared_tmu.programs.model_program import ModelProgram
+from shared_tmu.programs.program import Program
+from shared_tmu.programs.results import require_writable
 
-_TRIES = 5  # attempts to read predictions that another run may remove
+OpenSet = Callable[[Any], EvalSet]
+"""Opens a set for a model of this configuration."""
 _log = logging.getLogger(__name__)
 
 
@@ -76,11 +53,27 @@ def evaluate(program: ModelProgram, settings: EvalSettings) -> int:
         check_dataset(name, settings.data_dir, settings.set_options())
     if settings.auto is not None:
         settings.auto.samples.check()
+    if settings.predictions is not None:
+        require_folder(settings.results)
+        require_pyarrow()
+        return score_prediction_file(settings.predictions, program.name, settings)
+
+    def open_named(name: str, config: Any) -> EvalSet:
+        return open_dataset(name, settings.data_dir, settings.set_options(config))
+
+    return evaluate_sets(program, settings, {name: partial(open_named, name) for name in settings.datasets})
+
+
+def evaluate_sets(program: Program, settings: EvalSettings, sets: Mapping[str, OpenSet]) -> int:
+    """`evaluate` for sets by their names; each is opened for the model's configuration when it is its turn.
+
+    Raises:
+        TMUError: before any work, if a run does not fit the model, or the weights or the results folder
+            cannot be used.
+    """
     require_folder(settings.results)
     require_pyarrow()
-    if settings.predictions is not None:
-        return score_prediction_file(settings.predictions, program.name, settings)
-    for name in settings.datasets:
+    for name in sets:
         require_writable(results_file(settings.results, program.name, name))
     world = find_world(settings.devices, settings.num_nodes, settings.device)
     if world.size > 1 and settings.budgets:
@@ -95,9 +88,9 @@ def evaluate(program: ModelProgram, settings: EvalSettings) -> int:
     with loaded.packing:
         settings, failures = find_runs(loaded, replace(settings, device=world.device))
         evaluation = Evaluation(loaded, settings, world, make_trainer(world))
-        for name in settings.datasets:
+        for name, open_set in sets.items():
             try:
-                failures += evaluation.evaluate_set(name)
+                failures += evaluation.evaluate_set(open_set(getattr(loaded.module, "config", None)))
             except TMUError as error:
                 failures.append(f"{name}: {error}")
     if not world.is_first:
@@ -105,184 +98,3 @@ def evaluate(program: ModelProgram, settings: EvalSettings) -> int:
     for failure in failures:
         _log.error("Not evaluated: %s", failure)
     return 1 if failures else 0
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What is evaluated, how, and by which processes."""
-
-    loaded: LoadedModel
-    settings: EvalSettings
-    world: World
-    trainer: Any
-
-    @property
-    def program(self) -> ModelProgram:
-        """Of the model."""
-        return self.loaded.program
-
-    @property
-    def model(self) -> nn.Module:
-        """On its device."""
-        return self.loaded.module
-
-    def evaluate_set(self, name: str) -> list[str]:
-        """Evaluate all runs on one set, print its table, and return the failures.
-
-        Raises:
-            TMUError: the set cannot be opened, or has pictures that cannot be read.
-        """
-        settings = self.settings
-        options = settings.set_options(getattr(self.model, "config", None))
-        data = open_dataset(name, settings.data_dir, options)
-        data = data.head(settings.limit) if settings.limit else data
-        bounds = chunk_bounds(len(data), settings.batch_size, self.world.size)
-        chunks = [Chunk(a, b, picture_signature(data.images[a:b])) for a, b in bounds]
-        runs, failures = without_masks_lacking(data, settings.runs)
-        jobs = [self._job(data, run, chunks) for run in runs]
-        lines = results_file(settings.results, self.program.name, name)
-        folders = {job.key: job.folder.path for job in jobs}
-        finished = {} if settings.fresh else finished_records(lines, folders, data.columns)
-        todo = [job for job in jobs if job.key not in finished]
-        if todo:
-            _log.info("%s: %d samples, %d of %d runs to do.", data.name, len(data), len(todo), len(jobs))
-            self._predict(data, chunks, todo)
-        if not self.world.is_first:
-            return []
-        failures += self._work(data, chunks, todo, lines, finished) if todo else []
-        for job in jobs:
-            if job.key in finished:
-                job.folder.drop_chunks()
-        records = [finished[job.key] for job in jobs if job.key in finished]
-        say(data, records, len(jobs) - len(todo), lines, settings.columns)
-        return failures
-
-    def _job(self, data: EvalSet, run: Run, chunks: Sequence[Chunk]) -> SetRun:
-        settings = self.settings
-        asked = {
-            "schedule": str(run.schedule),
-            "method": run.method,
-            "unmerge": run.unmerge,
-            "restore": run.restore,
-            "protect": run.protect,
-            "mask": run.mask,
-            "weight": run.weight if run.masks else None,
-            "dataset": data.name,
-            "annotations": data.fingerprint,
-            "count": len(data),
-            **data.facts,
-            **facts_of_files(run),
-        }
-        predictions = digest_of({**self.loaded.depends_on, **asked})
-        pictures = [chunk.signature for chunk in chunks]
-        threads = self.loaded.facts["machine"]["cpu_threads"]
-        rest = {"r": settings.rounds, "s": settings.stability, "t": threads}
-        key = digest_of({"p": predictions, "i": pictures, **rest})
-        place = f"{self.program.name}-{data.name}".lower()
-        label = re.sub(r"[^\w.+@ -]", "_", run.label)  # 'total:98^2', 'threshold:0.9/0.1x4'
-        folder = RunFolder(settings.results / place / f"{label}-{predictions[:10]}")
-        return SetRun(run, folder, key)
-
-    def _predict(self, data: EvalSet, chunks: Sequence[Chunk], todo: Sequence[SetRun]) -> None:
-        """Fill the chunks of these runs, together with all other processes."""
-        from shared_tmu.evaluation.predictor import predict_missing
-
-        if self.settings.fresh and self.world.is_first:
-            for job in todo:
-                job.folder.drop_chunks()
-        folders = {job.run: job.folder for job in todo}
-        predict_missing(
-            self.program, self.model, data, folders, chunks, self.settings, self.world, self.trainer
-        )
-
-    def _work(
-        self,
-        data: EvalSet,
-        chunks: Sequence[Chunk],
-        todo: Sequence[SetRun],
-        lines: Path,
-        finished: dict[Any, dict[str, Any]],
-    ) -> list[str]:
-        rows = range(min(len(data), self.settings.batch_size))
-        batch = load_batch(data, rows, self.settings.device, masks_of(job.run for job in todo))
-        failures, scored = [], {}
-        for job in todo:
-            try:
-                scored[job] = self._score(data, job, self._predictions(data, job, chunks))
-            except InputError as error:
-                failures.append(f"{job.run.label} on {data.name}: {error}")
-        runs = [job.run for job in scored]
-        speeds = measure_speeds(self.program, self.model, runs, batch, self.settings) if runs else {}
-        costs = measure_masks(self.program, self.model, data, runs, self.settings.device)
-        jumps = measure_stability(self.program, self.model, data, runs, self.settings)
-        off = self._job(data, BASELINE, chunks).folder.path
-        if find_per_sample(off) is None:
-            _log.info("There is no result for 'off', so there are no intervals of differences from it.")
-        for job, errors in scored.items():
-            tokens = count_tokens(self.program, self.model, job.run, batch["img"])
-            moved = measure_dtype_error(self.program, self.model, self.loaded.exact, job.run, batch)
-            intervals = read_intervals(job.folder.path, None if job.run == BASELINE else off, errors)
-            beside = {**tokens, **speeds[job.run], **jumps[job.run], **costs[job.run], **moved}
-            record = self._record(data, job, {**errors, **intervals, **beside})
-            append_record(lines, record)
-            finished[job.key] = record
-        return failures
-
-    def _predictions(self, data: EvalSet, job: SetRun, chunks: Sequence[Chunk]) -> Arrays:
-        """All predictions of a run; computed again if another process has finished the same run and removed
-        them.
-
-        Raises:
-            InputError: a picture can no longer be read, or predictions are removed again and again.
-        """
-        for _ in range(_TRIES):
-            found = assemble(job.folder, chunks)
-            if found is not None:
-                return found
-            if self.world.size > 1:
-                raise InputError(
-                    f"{job.folder.path} lacks predictions of other processes: --results must name a folder "
-                    "that all machines share, with one evaluation at a time."
-                )
-            self._predict(data, chunks, [job])
-        raise InputError(
-            f"predictions in {job.folder.path} are removed while they are read: run only one evaluation at "
-            "a time with these results, or choose another --results."
-        )
-
-    def _score(self, data: EvalSet, job: SetRun, outputs: Arrays) -> dict[str, Any]:
-        """Score a run, write its files, and return the numbers of its record."""
-        placed = data.place(outputs)
-        about = {
-            "model": self.program.name,
-            "label": job.run.label,
-            "checkpoint": self.loaded.facts["checkpoint"],
-            "weights_sha256": self.loaded.facts["weights_sha256"],
-        }
-        found = score_run(data, placed, job.folder.path, about)
-        title, key, form = data.columns[0]
-        _log.info("%s on %s: %s %s", job.run.label, data.name, title, shown_value(found, key, form))
-        return {**found, **describe_masks(job.run, outputs.get(TOKENS))}
-
-    def _record(self, data: EvalSet, job: SetRun, measured: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "model": self.program.name,
-            "dataset": data.name,
-            "schedule": str(job.run.schedule),
-            "method": job.run.method,
-            "unmerge": job.run.unmerge,
-            "restore": job.run.restore,
-            "protect": job.run.protect,
-            "label": job.run.label,
-            **facts_of_files(job.run),
-            **measured,
-            "n": len(data),
-            "n_official": data.official_count,
-            "limit": self.settings.limit,
-            "dataset_sha256": set_sha256(data),
-            **data.facts,
-            **self.loaded.facts,
-            "files": str(job.folder.path.relative_to(self.settings.results)),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "key": job.key,
-        }

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from shared_tmu.evaluation.masking import key_of
 from shared_tmu.evaluation.settings import EvalSettings
-from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.programs.flop_counter import count_flops
+from shared_tmu.programs.model_program import Run
+from shared_tmu.programs.program import Program
 from shared_tmu.programs.timing import Timing, compare_times, measure_in_turn
 
 _FIELDS = ("images_per_s", "images_per_s_quartiles", "speedup", "speedup_quartiles", "timing")
@@ -21,18 +23,21 @@ _BUDGET_S = 15.0  # for each run and for the baseline
 
 
 @torch.inference_mode()
-def count_tokens(program: ModelProgram, model: nn.Module, run: Run, img: Tensor) -> dict[str, Any]:
-    """Tokens of one image before the trunk and at its end, from the plan of a forward pass."""
+def count_tokens(program: Program, model: nn.Module, run: Run, img: Tensor) -> dict[str, Any]:
+    """Tokens of one image before the trunk and at its end, from the plan of a forward pass, and `gflops` of
+    the whole model's matrix products and convolutions for it, those of the method included (a
+    multiply-accumulate counts as two FLOPs).
+    """
     with run.shortened(program, model), run.patched(program, model, record=True) as handle:
-        model({"img": img[:1]})
+        flops = count_flops(lambda: model({"img": img[:1]}))
         plan = handle.plan
     assert plan is not None, "a forward pass leaves a plan"
-    return {"tokens": plan.num_tokens, "tokens_kept": plan.num_slots}
+    return {"tokens": plan.num_tokens, "tokens_kept": plan.num_slots, "gflops": round(flops / 1e9, 4)}
 
 
 @torch.inference_mode()
 def measure_speeds(
-    program: ModelProgram,
+    program: Program,
     model: nn.Module,
     runs: Sequence[Run],
     batch: Mapping[str, Tensor],

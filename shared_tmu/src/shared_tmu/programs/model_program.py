@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from shared_tmu.errors import InputError
-from shared_tmu.layers import BlocksOf, LayerRecipe, shortened
+from shared_tmu.layers import LayerRecipe, shortened
 from shared_tmu.masks import NO_MASK, MaskChoice, TokenProbe, find_masks
 from shared_tmu.method_parts.held import Holding
 from shared_tmu.method_parts.protection import WEIGHT, weigh
@@ -20,19 +20,11 @@ from shared_tmu.method_parts.read_masks import GivenOrRead, ReadMask, Weighed
 from shared_tmu.method_parts.restores import COPY
 from shared_tmu.patching import PatchHandle
 from shared_tmu.programs.estimates import HAND, Estimate
+from shared_tmu.programs.program import Program
 from shared_tmu.programs.random_models import build_random
 from shared_tmu.schedule import Schedule
 from shared_tmu.schedule_text import name_of
 from shared_tmu.trunk import Protect
-
-
-class LoadModel(Protocol):
-    """The model folder's function that loads it."""
-
-    def __call__(
-        self, checkpoint: Path | None, body_path: Path | None = None, config_path: Path | None = None, /
-    ) -> nn.Module:
-        """Load a model; see `ModelFormat.load`."""
 
 
 class Enter(Protocol):
@@ -42,41 +34,24 @@ class Enter(Protocol):
         """To be entered around the call of the model; see `Run.applied`."""
 
 
-class PatchModel(Protocol):
-    """The model folder's `tmu.patch`."""
-
-    def __call__(self, model: nn.Module, schedule: Any, method: str = ..., **options: Any) -> PatchHandle:
-        """Patch `model`; see `shared_tmu.patch`."""
-
-
 @dataclass(frozen=True)
-class ModelProgram:
+class ModelProgram(Program):
     """A model folder, described once: demo, evaluation, benchmark, export and training read it.
 
     Args:
-        name: the model's name in results, e.g. `"HaMeR"`.
-        folder: the model folder; if its source code changes, finished work is computed again.
         config: the model's configuration class; `config.official()` has the published sizes.
         build: makes an untrained model from a configuration and `estimates.load_bodies()`.
-        load_model: `(checkpoint, body model file, configuration, each or None) -> model` in eval mode; the
-            model maps a batch with `img` to a dictionary with the published keys, and has its `config`.
         save_model: writes a model to a `.safetensors` file, with its configuration beside it.
-        patch: the folder's `tmu.patch`.
-        default_checkpoint: the file that `load_model(None, ...)` reads.
         narrow: function from a configuration to one with the same depth and a small width, for quick trials.
         estimates: what the model estimates.
         parts: the model's modules after the ViT, by the name of their part in a profile.
         published: name of the file with the published training recipe; None if there is none.
     """
 
-    name: str
-    folder: Path
+    _: KW_ONLY
     config: Any
     build: Callable[..., nn.Module]
-    load_model: LoadModel
     save_model: Callable[..., None]
-    patch: PatchModel
-    default_checkpoint: Path
     narrow: Callable[[Any], Any]
     estimates: Estimate = HAND
     parts: Mapping[str, str] = field(default_factory=dict)
@@ -90,10 +65,6 @@ class ModelProgram:
             "thin": lambda: self.load_model(None),
             "tiny": lambda: self.build_random(self.narrow(self.config.official())),
         }
-
-    def blocks_of(self, model: nn.Module) -> BlocksOf:
-        """The place of the blocks of the model's ViT."""
-        return BlocksOf(model, f"{self.estimates.backbone}.blocks")
 
     def build_random(self, config: Any) -> nn.Module:
         """A model with random weights: its speed does not depend on their values."""
@@ -189,11 +160,11 @@ class Run:
         parts += [] if self.mask == NO_MASK or self.weight == WEIGHT else [rule]
         return "-".join([*parts, *([] if self.layers is None else [self.layers.name])])
 
-    def shortened(self, program: ModelProgram, model: nn.Module) -> AbstractContextManager[None]:
+    def shortened(self, program: Program, model: nn.Module) -> AbstractContextManager[None]:
         """`model` with the layers of this run, for a `with` block around everything else."""
         return shortened(program.blocks_of(model), self.layers)
 
-    def patched(self, program: ModelProgram, model: nn.Module, *, record: bool = False) -> PatchHandle:
+    def patched(self, program: Program, model: nn.Module, *, record: bool = False) -> PatchHandle:
         """`model` patched this way, for a `with` block; its layers are those that it has now."""
         read = self.masks.read
         mask = None if read is None or read.reader is None else Weighed(read.reader(self.probe), self.weight)
@@ -207,7 +178,7 @@ class Run:
                 raise
         return handle
 
-    def check(self, program: ModelProgram, model: nn.Module) -> None:
+    def check(self, program: Program, model: nn.Module) -> None:
         """Check that the setting fits a model.
 
         Raises:
@@ -221,7 +192,7 @@ class Run:
     @contextmanager
     def applied(
         self,
-        program: ModelProgram,
+        program: Program,
         model: nn.Module,
         pixels: Tensor | None = None,
         held: Holding | None = None,
@@ -239,7 +210,7 @@ class Run:
             yield
 
     @contextmanager
-    def opened(self, program: ModelProgram, model: nn.Module) -> Iterator[Enter]:
+    def opened(self, program: Program, model: nn.Module) -> Iterator[Enter]:
         """As `applied`, for several batches: a patch checks all blocks, so it is made once.
 
         Yields:
@@ -255,7 +226,7 @@ class Run:
 
 def batch_mask(
     handle: PatchHandle,
-    program: ModelProgram,
+    program: Program,
     model: nn.Module,
     pixels: Tensor | None,
     weight: float | None = WEIGHT,
@@ -281,7 +252,7 @@ def batch_mask(
 @contextmanager
 def masked(
     handle: PatchHandle,
-    program: ModelProgram,
+    program: Program,
     model: nn.Module,
     pixels: Tensor | None,
     weight: float | None = WEIGHT,
