@@ -2,6 +2,7 @@
 
 from shared_tmu.datasets.base import EvalSet, Scores, SetOptions, picture_signature, set_sha256
 from shared_tmu.datasets.body_meshes import BodyMeshSet
+from shared_tmu.datasets.hand_clips import HandClipSet
 from shared_tmu.datasets.hand_meshes import HandMeshSet
 from shared_tmu.datasets.registry import DATASETS, DatasetSpec, check_dataset, dataset_names, open_dataset
 
@@ -10,6 +11,7 @@ __all__ = [
     "BodyMeshSet",
     "DatasetSpec",
     "EvalSet",
+    "HandClipSet",
     "HandMeshSet",
     "Scores",
     "SetOptions",

@@ -17,7 +17,12 @@ from shared_tmu.datasets.hint import PARTS, HintPart, find_hint, open_hint
 from shared_tmu.datasets.ho3d import V2, V3, Ho3dVersion, find_ho3d, open_ho3d
 from shared_tmu.datasets.photos import find_photos, open_photos
 from shared_tmu.datasets.synthbody import open_synthbody, open_synthbody_calib, open_synthbody_varied
-from shared_tmu.datasets.synthhand import open_synthhand, open_synthhand_calib, open_synthhand_varied
+from shared_tmu.datasets.synthhand import (
+    open_synthhand,
+    open_synthhand_calib,
+    open_synthhand_clips,
+    open_synthhand_varied,
+)
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.files import shortened
 
@@ -92,6 +97,13 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
                 (),
                 _nothing_to_check,
                 lambda data_dir, options: open_synthhand_calib(data_dir).opened_with(options),
+            ),
+            DatasetSpec(
+                "synthhand-clips",
+                "hand",
+                (),
+                _nothing_to_check,
+                lambda data_dir, options: open_synthhand_clips(data_dir).opened_with(options),
             ),
             DatasetSpec(
                 "freihand",

@@ -1,15 +1,21 @@
-"""SynthHand-Eval, -Varied and -Calib: our own renders in FreiHAND's layout, rendered on first use into a
-cache folder.
+"""SynthHand-Eval, -Varied, -Calib and -Clips: our own renders in FreiHAND's layout, rendered on first use
+into a cache folder.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
+from shared_tmu.datasets.annotations import read_json_array
 from shared_tmu.datasets.base import SetOptions
 from shared_tmu.datasets.freihand import read_freihand_layout
+from shared_tmu.datasets.hand_clips import HandClipSet
 from shared_tmu.datasets.hand_meshes import HandMeshSet
 from shared_tmu.errors import InputError
 
@@ -91,9 +97,48 @@ def _opened(
     count = OFFICIAL_COUNT if count is None else count
     folder = cache_folder() / folder_name
     _log.info("%s: %d pictures in %s, rendered now if they do not exist.", title, count, folder)
-    try:
+    with _told(title, folder):
         write_eval_set(folder, count=count, seed=EVAL_SEED if seed is None else seed, variety=variety)
         return read_freihand_layout(folder, name, count)
+
+
+def open_synthhand_clips(data_dir: Path) -> HandClipSet:
+    """Open SynthHand-Clips, held-out clips of moving hands; see `open_synthhand`.
+
+    Raises:
+        InputError: the cache cannot be written to or is damaged.
+    """
+    del data_dir
+    from shared_tmu.synth.clip_set import CLIPS, FRAMES, write_clip_set
+    from shared_tmu.synth.motion import FPS
+
+    folder, title = cache_folder() / "synthhand_clips", "SynthHand-Clips"
+    _log.info("%s: %d clips in %s, rendered now if they do not exist.", title, CLIPS, folder)
+    with _told(title, folder):
+        write_clip_set(folder)
+        read = read_freihand_layout(folder, "synthhand-clips", CLIPS * FRAMES)
+        digest = hashlib.sha256(read.fingerprint.encode())
+        boxes = read_json_array(folder / "evaluation_box.json", (4,), digest)
+        clips = read_json_array(folder / "evaluation_clip.json", (1,), digest)
+        if not len(read) == len(boxes) == len(clips):
+            raise InputError(f"the annotations in {folder} have different numbers of frames.")
+        as_read = {field.name: getattr(read, field.name) for field in fields(read)}
+        names = tuple(
+            f"clip{int(clip):02d}-{path.stem}" for (clip,), path in zip(clips, read.images, strict=True)
+        )
+        own = {"fingerprint": digest.hexdigest(), "boxes_xyxy": boxes, "sample_ids": names}
+        return HandClipSet(**{**as_read, **own}, clip_of=clips[:, 0].astype("int64"), fps=FPS)
+
+
+@contextmanager
+def _told(title: str, folder: Path) -> Iterator[None]:
+    """Errors of the cache as sentences.
+
+    Raises:
+        InputError: it cannot be written to or is damaged.
+    """
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(

@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 
-def photograph(rng: np.random.Generator, light: Array, degrade: float) -> NDArray[np.uint8]:
+def photograph(
+    rng: np.random.Generator, light: Array, degrade: float, noise_rng: np.random.Generator | None = None
+) -> NDArray[np.uint8]:
     """A camera's picture of a scene.
 
     Args:
-        rng: the only source of randomness.
+        rng: the only source of randomness, apart from `noise_rng`.
         light: linear RGB, `[H, W, 3]`; one exposure is chosen for all of it.
         degrade: share of blur, noise, lost colour and compression, 0 (clean) to 1.
+        noise_rng: draws the noise of the pixels; None for `rng`.
 
     Returns:
         RGB, `[H, W, 3]`.
@@ -30,7 +33,8 @@ def photograph(rng: np.random.Generator, light: Array, degrade: float) -> NDArra
         picture = np.broadcast_to(gray, picture.shape).copy()
     picture = _blur(rng, np.ascontiguousarray(picture, np.float32), degrade)
     noise = degrade * np.exp(rng.uniform(np.log(0.002), np.log(0.04)))
-    picture = picture + noise * rng.standard_normal(picture.shape, dtype=np.float32)
+    drawn = rng if noise_rng is None else noise_rng
+    picture = picture + noise * drawn.standard_normal(picture.shape, dtype=np.float32)
     out = (np.clip(picture, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
     return _jpeg(rng, out) if rng.random() < 0.6 * degrade else out
 

@@ -25,10 +25,11 @@ class Chance:
     Args:
         seed: non-negative integers that name the scene.
         draws: "named" gives every part its own generator, "one" the same generator to all.
+        frame: number of the picture in its clip, in which only noise differs from picture to picture.
     """
 
-    def __init__(self, seed: Sequence[int], draws: Draws = NAMED) -> None:
-        self._seed = tuple(seed)
+    def __init__(self, seed: Sequence[int], draws: Draws = NAMED, frame: int | None = None) -> None:
+        self._seed, self._frame = tuple(seed), frame
         self._one = np.random.default_rng(self._seed) if draws == ONE_GENERATOR else None
 
     def of(self, part: str) -> np.random.Generator:
@@ -36,6 +37,15 @@ class Chance:
         if self._one is not None:
             return self._one
         return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(_key(part),)))
+
+    def noise_of(self, part: str) -> np.random.Generator | None:
+        """The generator of a part's noise, which differs in every frame of a clip; None for single pictures,
+        where the part's own generator draws it."""
+        if self._frame is None:
+            return None
+        return np.random.default_rng(
+            np.random.SeedSequence(self._seed, spawn_key=(_key(part), _key("noise"), self._frame))
+        )
 
     def seed_of_skin(self, tone: NDArray[np.float32]) -> int:
         """Seed of the skin's spots, which every pass over the skin draws again.

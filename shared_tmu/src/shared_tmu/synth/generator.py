@@ -107,11 +107,25 @@ def draw(scene: Scene, width: int = 256, height: int = 256, scale: float = 1.0) 
     """
     hand = place_hand(scene)
     camera = frame_hand(scene, hand, width, height, scale)
-    shot = photograph_hand(scene, hand, camera) if scene.is_varied else _plain_shot(scene, hand, camera)
+    shot = take_shot(scene, hand, camera)
     geometry = synth_hand()
     part, canonical, depth = surface_labels(shot, geometry.template, geometry.faces, geometry.part_of_vertex)
     depth[part > 0] -= hand.keypoints[0, 2]
     return DrawnHand(shot.image, hand, camera, part, canonical, depth)
+
+
+def take_shot(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
+    """The scene's photograph with a camera of any place.
+
+    Args:
+        scene: gives the appearance.
+        hand: in the camera frame, metres.
+        camera: the camera.
+
+    Raises:
+        MissingDependencyError: embreex is not installed.
+    """
+    return photograph_hand(scene, hand, camera) if scene.is_varied else _plain_shot(scene, hand, camera)
 
 
 def _plain_shot(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:

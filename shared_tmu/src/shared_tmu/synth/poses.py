@@ -84,6 +84,14 @@ def sample_hand_poses(
     Returns:
         Axis-angle per finger joint in MANO's sequence and template frame, `[count, 15, 3]` radians.
     """
+    return axis_angle_of(sample_hand_angles(rng, count, postures))
+
+
+def sample_hand_angles(
+    rng: np.random.Generator, count: int, postures: Mapping[str, Posture] = POSTURES
+) -> Array:
+    """As `sample_hand_poses`, but how far each joint is bent, turned sideways and twisted: degrees
+    `[count, 15, 3]`. The limits are a box in these angles, so a mixture of poses keeps them, too."""
     names = list(postures)
     curls = np.array([postures[name][0] for name in names])
     spreads = np.array([postures[name][1] for name in names])
@@ -101,12 +109,12 @@ def sample_hand_poses(
 def posture_pose(name: str, postures: Mapping[str, Posture] = POSTURES) -> Array:
     """The axis-angle of one of `postures` without noise, `[15, 3]` radians."""
     curl, spread, thumb = postures[name]
-    poses = _assemble(None, np.array([curl]), np.array([spread]), np.array([thumb], dtype=float))
-    return np.asarray(poses[0])
+    angles = _assemble(None, np.array([curl]), np.array([spread]), np.array([thumb], dtype=float))
+    return np.asarray(axis_angle_of(angles)[0])
 
 
 def _assemble(rng: np.random.Generator | None, curl: Array, spread: Array, thumb: Array) -> Array:
-    """Axis-angle `[K, 15, 3]` of curls `[K, 4]`, spread `[K]` and thumb `[K, 4]`; no noise without `rng`."""
+    """Angles `[K, 15, 3]` of curls `[K, 4]`, spread `[K]` and thumb `[K, 4]`; no noise without `rng`."""
     count = len(curl)
 
     def noise(scale: float, *shape: int) -> Array:
@@ -128,12 +136,17 @@ def _assemble(rng: np.random.Generator | None, curl: Array, spread: Array, thumb
     twist[:, 12] = np.clip(0.5 * thumb[:, 0] + noise(5.0), *THUMB_LIMITS["twist"])
     flexion[:, 13] = np.clip(thumb[:, 2], *THUMB_LIMITS["middle"])
     flexion[:, 14] = np.clip(thumb[:, 3], *THUMB_LIMITS["end"])
-    return _to_axis_angle(flexion, side, twist)
+    return np.stack((flexion, side, twist), axis=-1)
 
 
-def _to_axis_angle(flexion: Array, side: Array, twist: Array) -> Array:
-    """Side turn, then twist, then flexion in the moved frame; degrees `[K, 15]` -> radians `[K, 15, 3]`."""
+def axis_angle_of(angles: Array) -> Array:
+    """Finger rotations from flexion, side turn and twist, degrees `[K, 15, 3]` -> radians `[K, 15, 3]`.
+
+    Convention: side turn, then twist, then flexion in the moved frame.
+    """
     from scipy.spatial.transform import Rotation
+
+    flexion, side, twist = np.moveaxis(angles, -1, 0)
 
     flex_axis, side_axis = finger_frames()
     bone_axis = np.cross(side_axis, flex_axis)

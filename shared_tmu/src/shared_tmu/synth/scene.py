@@ -64,11 +64,13 @@ class Appearance:
         seed: seed of the appearance, which is drawn while rendering.
         difficulty: how difficult the picture is.
         draws: see `chance`.
+        frame: number of the picture in its clip; None for single pictures.
     """
 
     seed: tuple[int, ...]
     difficulty: Difficulty
     draws: Draws
+    frame: int | None = None
 
     @property
     def is_varied(self) -> bool:
@@ -78,7 +80,7 @@ class Appearance:
     def looks(self) -> Chance:
         """Random generators of the picture's appearance; varied pictures use others, so that plain ones do
         not change."""
-        return Chance((*self.seed, 2) if self.is_varied else self.seed, self.draws)
+        return Chance((*self.seed, 2) if self.is_varied else self.seed, self.draws, self.frame)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Scene(Appearance):
         hand_size_px: size of the hand's box, height or 4/3 of the width, in a 256-pixel crop.
         centre_shift_px: box centre against the crop's centre, `[2]`.
         wrist_bend: how the forearm turns against the hand, axis-angle `[3]`.
-        seed, difficulty, draws: see `Appearance`.
+        seed, difficulty, draws, frame: see `Appearance`.
     """
 
     root: Array
@@ -108,9 +110,10 @@ class Scene(Appearance):
     seed: tuple[int, ...]
     difficulty: Difficulty = field(default_factory=Difficulty)
     draws: Draws = NAMED
+    frame: int | None = None
 
 
-def _orientation(rng: np.random.Generator, max_turn_deg: float) -> Rotation:
+def sample_orientation(rng: np.random.Generator, max_turn_deg: float) -> Rotation:
     """A view of the hand: any side may face the camera, fingers point up more often than down."""
     base = Rotation.from_matrix(UPRIGHT_BACK)
     while True:
@@ -136,7 +139,7 @@ def sample_scene(seed: int, index: int, difficulty: Difficulty | None = None, dr
     chance = Chance((seed, index), draws)
     fingers = sample_hand_poses(chance.of("fingers"), 1)[0]
     betas = np.clip(chance.of("shape").normal(0.0, 1.0, 10), -2.5, 2.5)
-    root = _orientation(chance.of("orientation"), difficulty.max_turn_deg).as_rotvec()
+    root = sample_orientation(chance.of("orientation"), difficulty.max_turn_deg).as_rotvec()
     rng = chance.of("wrist")
     bend = Rotation.from_euler("zy", [rng.normal(0.0, 25.0), rng.normal(0.0, 12.0)], degrees=True).as_rotvec()
     looks_seed = (seed, index, 1)

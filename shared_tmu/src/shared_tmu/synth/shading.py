@@ -201,7 +201,8 @@ def photograph_stage(
     if len(fine):
         behind = backdrop.reshape(-1, 3)[fine]
         color[fine] = _supersample(stage, rays[fine], camera.focal_px, color[fine], behind)
-    image = photograph(chance.of("camera"), color.reshape(height, width, 3), degrade)
+    light, noise = color.reshape(height, width, 3), chance.noise_of("camera")
+    image = photograph(chance.of("camera"), light, degrade, noise)
     return Shot(image, solid, face, bary, depth)
 
 
