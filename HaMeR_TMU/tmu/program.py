@@ -9,6 +9,7 @@ from hamer_tmu import tmu
 from hamer_tmu.model import HaMeR, HaMeRConfig, ViTConfig, load_hamer, save_hamer
 from hamer_tmu.model.loading import BUNDLED
 from shared_tmu.programs.estimates import HAND
+from shared_tmu.programs.features import FrameFeature
 from shared_tmu.programs.model_program import ModelProgram
 
 
@@ -31,4 +32,5 @@ PROGRAM = ModelProgram(
     estimates=HAND,
     parts={"mano_head": "head", "mano": "body model"},
     published="hamer",
+    feature=FrameFeature("mano_head.transformer"),
 )

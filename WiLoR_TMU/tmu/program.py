@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from shared_tmu.programs.estimates import HAND
+from shared_tmu.programs.features import FrameFeature
 from shared_tmu.programs.model_program import ModelProgram
 from wilor_tmu import tmu
 from wilor_tmu.model import ViTConfig, WiLoR, WiLoRConfig, load_wilor, save_wilor
@@ -30,4 +31,5 @@ PROGRAM = ModelProgram(
     estimates=HAND,
     parts={"refine_net": "head", "mano": "body model"},
     published="wilor",
+    feature=FrameFeature("backbone", tokens=18),
 )

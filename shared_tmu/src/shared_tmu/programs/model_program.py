@@ -20,6 +20,7 @@ from shared_tmu.method_parts.read_masks import GivenOrRead, ReadMask, Weighed
 from shared_tmu.method_parts.restores import COPY
 from shared_tmu.patching import PatchHandle
 from shared_tmu.programs.estimates import HAND, Estimate
+from shared_tmu.programs.features import FrameFeature
 from shared_tmu.programs.program import Program
 from shared_tmu.programs.random_models import build_random
 from shared_tmu.schedule import Schedule
@@ -46,6 +47,7 @@ class ModelProgram(Program):
         estimates: what the model estimates.
         parts: the model's modules after the ViT, by the name of their part in a profile.
         published: name of the file with the published training recipe; None if there is none.
+        feature: what of each frame a temporal decoder reads.
     """
 
     _: KW_ONLY
@@ -56,6 +58,7 @@ class ModelProgram(Program):
     estimates: Estimate = HAND
     parts: Mapping[str, str] = field(default_factory=dict)
     published: str | None = None
+    feature: FrameFeature | None = None
 
     @property
     def sizes(self) -> Mapping[str, Callable[[], nn.Module]]:
@@ -129,6 +132,7 @@ class Run:
         weight: weight of tokens that surely show the subject; None for `background first`, see
             `method_parts.protection`.
         restore: row of `method_parts.restores.RESTORES`, how the full sequence is restored.
+        hold: whether frames of a clip merge what earlier frames merged, where the program has clips.
     """
 
     schedule: Schedule
@@ -141,6 +145,7 @@ class Run:
     probe: Path | None = None
     weight: float | None = WEIGHT
     restore: str = COPY
+    hold: bool = False
 
     @property
     def masks(self) -> MaskChoice:
@@ -158,6 +163,7 @@ class Run:
         parts += [] if self.mask == NO_MASK else [f"mask-{self.mask}"]
         rule = "first" if self.weight is None else f"weight-{self.weight:g}"
         parts += [] if self.mask == NO_MASK or self.weight == WEIGHT else [rule]
+        parts += ["held"] if self.hold else []
         return "-".join([*parts, *([] if self.layers is None else [self.layers.name])])
 
     def shortened(self, program: Program, model: nn.Module) -> AbstractContextManager[None]:
