@@ -7,7 +7,6 @@ differ. A track keeps the plans of an earlier frame as long as its crop looks ro
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -18,17 +17,7 @@ from numpy.typing import NDArray
 from shared_tmu import HeldPlans
 from shared_tmu.demo.batching import Batch
 from shared_tmu.method_parts.held import Holding
-
-MAX_CHANGE = 0.25
-"""Plans are made anew when the cells of a crop have changed by more than this part of their contrast.
-
-Chosen by a trial with HaMeR-Thin at 8x16 with masks: as a box moved, held plans were at least as close to
-the unpatched model as new ones while the cells had changed by a fifth, and worse from two fifths on. No
-command repeats it yet, so it is a choice, not a measured bound.
-"""
-CELLS = (16, 12)
-"""Rows and columns of the means by which crops are compared."""
-
+from shared_tmu.pictures.cells import MAX_CHANGE, cells_of, change_between
 
 KEPT_FRAMES = 50
 """Plans of a track that was not in a frame for longer than this are dropped."""
@@ -81,18 +70,3 @@ class PlanHolder:
             held = self._held[key] = _Held(next(self._numbers), cells, frame)
         held.frame = frame
         return held.name
-
-
-def cells_of(image: NDArray[np.float32], cells: Sequence[int] = CELLS) -> NDArray[np.float32]:
-    """Means over the cells of a crop, `[C, H, W]` to `[C, rows, columns]`; pixels that are left over at the
-    right and bottom are not counted."""
-    (channels, height, width), (rows, columns) = image.shape, cells
-    down, right = height // rows, width // columns
-    cut = image[:, : down * rows, : right * columns]
-    means: NDArray[np.float32] = cut.reshape(channels, rows, down, columns, right).mean(axis=(2, 4))
-    return means
-
-
-def change_between(old: NDArray[np.float32], new: NDArray[np.float32]) -> float:
-    """Root mean square of the differences of two crops' cells, in units of the old one's contrast."""
-    return float(np.sqrt(np.square(new - old).mean()) / max(float(old.std()), 1e-6))

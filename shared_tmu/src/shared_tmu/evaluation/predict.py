@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.evaluation.batches import join, to_arrays
 from shared_tmu.evaluation.masking import TOKENS, Counted, key_of
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
+from shared_tmu.method_parts.held import Holding
 from shared_tmu.programs.model_program import Run, batch_mask
 from shared_tmu.programs.program import Program
 
@@ -30,18 +32,24 @@ def assemble(folder: RunFolder, chunks: Sequence[Chunk]) -> Arrays | None:
 
 @torch.inference_mode()
 def predict_batch(
-    program: Program, model: nn.Module, run: Run, batch: Mapping[str, Tensor], kept: Sequence[str]
+    program: Program,
+    model: nn.Module,
+    run: Run,
+    batch: Mapping[str, Tensor],
+    kept: Sequence[str],
+    held: Holding | None = None,
 ) -> Arrays:
-    """What is kept of a run's predictions for a batch."""
+    """What is kept of a run's predictions for a batch; `held` has plans to use again."""
     pixels, counts = batch.get(key_of(run.mask)), None
     if run.masks:
         with run.shortened(program, model), run.patched(program, model) as handle:
             counted = Counted.of(batch_mask(handle, program, model, pixels, run.weight), run.weight)
-            with handle.masked(counted):
+            again = nullcontext() if held is None else handle.holding(held.plans, held.names)
+            with handle.masked(counted), again:
                 output = model(batch)
         counts = counted.found
     else:
-        with run.applied(program, model):
+        with run.applied(program, model, held=held):
             output = model(batch)
     found = to_arrays(output, batch, kept)
     if counts is not None:

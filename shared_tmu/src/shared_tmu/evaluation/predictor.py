@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from shared_tmu.datasets import EvalSet
 from shared_tmu.evaluation.batches import Batches, Loaded, join
+from shared_tmu.evaluation.clip_plans import ClipPlans
 from shared_tmu.evaluation.masking import masks_of
 from shared_tmu.evaluation.predict import predict_batch, progress, raise_for
 from shared_tmu.evaluation.settings import EvalSettings
@@ -76,6 +77,7 @@ class ChunkPredictor(pl.LightningModule):
         self._model = (model,)
         self._work = _Work((), {})
         self._parts: dict[Run, list[Arrays]] = {run: [] for run in folders}
+        self._plans = {run: ClipPlans() for run in folders if run.hold}
         self.problems: list[str] = []
 
     def setup(self, stage: str) -> None:
@@ -108,7 +110,8 @@ class ChunkPredictor(pl.LightningModule):
         runs = self._work.needed[chunk] if not problems else ()
         for run in runs:
             self._bar.set_postfix_str(run.label, refresh=False)
-            found = predict_batch(self.program, self._model[0], run, crops, self.data.kept)
+            held = self._plans[run].of(crops["img"], crops["clip"]) if run.hold else None
+            found = predict_batch(self.program, self._model[0], run, crops, self.data.kept, held)
             self._parts[run].append(found)
             self._bar.update(len(rows))
         if rows.stop == chunk.stop:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from shared_tmu.errors import InputError
 from shared_tmu.evaluation.recipes import read_recipe_of
 from shared_tmu.masks import NO_MASK, MaskPlace
 from shared_tmu.method_parts.protection import WEIGHT
@@ -17,6 +18,7 @@ from shared_tmu.programs.mask_flags import choose_mask, choose_probe, refuse_unu
 from shared_tmu.programs.model_program import BASELINE, Run
 
 NO_LAYERS = "none"
+FREE, HELD = "free", "held"
 
 
 def read_runs(
@@ -33,9 +35,10 @@ def read_runs(
     weight: float | None = WEIGHT,
     checkpoint: Path = Path(),
     restores: str = COPY,
+    plans: str = FREE,
 ) -> tuple[Run, ...]:
-    """Every schedule, method, restore, protection, mask and recipe of layers of comma lists, no repeats;
-    `off` only once for each recipe.
+    """Every schedule, method, restore, protection, mask, kind of plans and recipe of layers of comma lists,
+    no repeats; `off` only once for each recipe.
 
     Raises:
         ScheduleError: a schedule that cannot be read.
@@ -52,6 +55,7 @@ def read_runs(
     endings = [choose_restore(part, unmerge=unmerge) for part in split_list("--restore", restores)]
     sides = [choose_protection(part) for part in split_list("--protect", protect)]
     kinds = [choose_mask(part, rows, mask_place(subject)) for part in split_list("--mask", masks)]
+    holds = [choose_plans(part) for part in split_list("--plans", plans)]
     shorter = [None if part == NO_LAYERS else Path(part) for part in split_list("--layers", layers)]
     recipes = {path: None if path is None else read_recipe_of(path) for path in shorter}
     probes = {(m, path): choose_probe(probe, m, path or checkpoint) for m in kinds for path in shorter}
@@ -59,15 +63,29 @@ def read_runs(
     runs = [
         replace(BASELINE, layers=recipe)
         if s.is_off
-        else Run(s, method, unmerge, side, mask, files[method], recipe, probes[mask, path], weight, ending)
+        else Run(
+            s, method, unmerge, side, mask, files[method], recipe, probes[mask, path], weight, ending, hold
+        )
         for path, recipe in recipes.items()
         for side in sides
         for method in rows
         for ending in endings
         for mask in kinds
+        for hold in holds
         for s in parsed[method]
     ]
     return tuple(dict.fromkeys(runs))
+
+
+def choose_plans(text: str) -> bool:
+    """Whether plans are held, from the word for it.
+
+    Raises:
+        InputError: there is no such word.
+    """
+    if text not in (FREE, HELD):
+        raise InputError(f"--plans {text!r} does not exist: use {FREE}, {HELD} or both, {FREE},{HELD}.")
+    return text == HELD
 
 
 def mask_place(subject: str) -> MaskPlace:

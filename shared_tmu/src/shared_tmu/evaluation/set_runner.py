@@ -15,6 +15,7 @@ from torch import nn
 from shared_tmu.datasets import EvalSet, picture_signature, set_sha256
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.batches import load_batch
+from shared_tmu.evaluation.clip_plans import bounds_of, check_runs
 from shared_tmu.evaluation.intervals import read_intervals
 from shared_tmu.evaluation.loaded import LoadedModel
 from shared_tmu.evaluation.mask_costs import measure_masks
@@ -38,7 +39,6 @@ from shared_tmu.evaluation.store import (
     Chunk,
     RunFolder,
     SetRun,
-    chunk_bounds,
     results_file,
 )
 from shared_tmu.evaluation.world import World
@@ -78,7 +78,8 @@ class Evaluation:
         """
         settings = self.settings
         data = data.head(settings.limit) if settings.limit else data
-        bounds = chunk_bounds(len(data), settings.batch_size, self.world.size)
+        check_runs(data, settings.runs)
+        bounds = bounds_of(data, settings.batch_size, self.world.size)
         chunks = [Chunk(a, b, picture_signature(data.images[a:b])) for a, b in bounds]
         runs, failures = without_masks_lacking(data, settings.runs)
         jobs = [self._job(data, run, chunks) for run in runs]
@@ -110,6 +111,7 @@ class Evaluation:
             "protect": run.protect,
             "mask": run.mask,
             "weight": run.weight if run.masks else None,
+            "hold": run.hold,
             "dataset": data.name,
             "annotations": data.fingerprint,
             "count": len(data),
@@ -219,6 +221,7 @@ class Evaluation:
             "unmerge": job.run.unmerge,
             "restore": job.run.restore,
             "protect": job.run.protect,
+            "hold": job.run.hold,
             "label": job.run.label,
             **facts_of_files(job.run),
             **measured,

@@ -10,10 +10,11 @@ from toy_demo import write_boxes
 
 from shared_tmu.demo.batching import Batch
 from shared_tmu.demo.clip_writer import ClipWriter
-from shared_tmu.demo.holding import KEPT_FRAMES, MAX_CHANGE, PlanHolder, cells_of, change_between
+from shared_tmu.demo.holding import KEPT_FRAMES, PlanHolder
 from shared_tmu.demo.options import parse_options
 from shared_tmu.detect import HandBox
 from shared_tmu.errors import InputError
+from shared_tmu.pictures.cells import MAX_CHANGE, cells_of, change_between
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.standard_normal((3, 64, 48)).astype(np.float32)
