@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.files import replacing, write_text
-from shared_tmu.synth.clips import Clip, sample_clip
+from shared_tmu.synth.clips import HandClip, sample_clip
 from shared_tmu.synth.evalset import holds
 from shared_tmu.synth.generator import to_bgr
 from shared_tmu.synth.motion import FPS
@@ -66,7 +66,7 @@ def write_clip_set(folder: Path, clips: int = CLIPS, frames: int = FRAMES, seed:
     return folder
 
 
-def _draw(clip: Clip, paths: list[Path]) -> None:
+def _draw(clip: HandClip, paths: list[Path]) -> None:
     """Draw the frames that are missing."""
     for frame, path in enumerate(paths):
         if not path.exists():
@@ -75,7 +75,7 @@ def _draw(clip: Clip, paths: list[Path]) -> None:
                 beside.write_bytes(data.tobytes())
 
 
-def _truth(clip: Clip, index: int) -> dict[str, list[Any]]:
+def _truth(clip: HandClip, index: int) -> dict[str, list[Any]]:
     """The entries of a clip's frames in each label file."""
     camera, count = clip.camera, len(clip)
     (cx, cy), f = camera.centre_px, camera.focal_px

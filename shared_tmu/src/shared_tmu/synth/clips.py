@@ -26,7 +26,7 @@ BOX_NOISE = 0.012
 
 
 @dataclass(frozen=True)
-class Clip:
+class HandClip:
     """One clip; equal clips give equal pictures.
 
     Attributes:
@@ -110,7 +110,7 @@ class Clip:
         )
 
 
-def sample_clip(seed: int, index: int, frames: int, fps: float = FPS) -> Clip:
+def sample_clip(seed: int, index: int, frames: int, fps: float = FPS) -> HandClip:
     """One clip of an endless sequence; the same arguments give the same clip.
 
     Args:
@@ -119,7 +119,7 @@ def sample_clip(seed: int, index: int, frames: int, fps: float = FPS) -> Clip:
         frames: its length.
         fps: frames per second.
     """
-    return Clip((seed, index), sample_motion(np.random.default_rng([seed, index, 6]), frames, fps))
+    return HandClip((seed, index), sample_motion(np.random.default_rng([seed, index, 6]), frames, fps))
 
 
 def _single(*arrays: NDArray[np.float64]) -> tuple[Array, ...]:
