@@ -106,3 +106,11 @@ def test_100_megapixels_are_read():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert decode_image(data, "x").size_px == (10_000, 10_000)
+
+
+def test_colours_of_a_ycbcr_tiff_do_not_depend_on_pillow():
+    buffer = io.BytesIO()
+    Image.new("YCbCr", (40, 30), (100, 90, 80)).save(buffer, "TIFF")
+    read = decode_image(buffer.getvalue(), "x")
+    assert read.note == ""  # eight bits are not worth a word
+    assert np.abs(read.bgr.astype(int) - (33, 147, 33)).max() <= 1

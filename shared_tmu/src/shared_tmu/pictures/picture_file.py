@@ -162,7 +162,7 @@ class PictureFile:
         page = tiff.look_at(self._stream) if head[:2] in (b"II", b"MM") else None
         if page is not None and page.is_raw:
             raise InputError(f"cannot read {self.name}: it is {kinds.RAW}; {kinds.advice(kinds.RAW)}.")
-        if page is not None and page.is_deep and page.photometric <= 2:
+        if page is not None and page.is_read_here:
             self._page, self._size_px = page, page.size_px
             self._notes.append(FIRST_IS_USED if page.is_several else "")
         else:
@@ -241,7 +241,8 @@ class PictureFile:
         scale = find_scale(values, self.name, bits, white, is_inverted)
         colour = "colour" if values.ndim == 3 else "grey"
         kind = " floating point" if values.dtype.kind == "f" else ""
-        self._notes.append(f"{8 * values.dtype.itemsize}-bit{kind} {colour}, read as 8-bit colour")
+        if values.dtype != np.uint8:
+            self._notes.append(f"{8 * values.dtype.itemsize}-bit{kind} {colour}, read as 8-bit colour")
         self._notes.append(scale.note)
         upright, canvas = upright_canvas(values.shape[1], values.shape[0], orientation)
         scale.fill(canvas, values)

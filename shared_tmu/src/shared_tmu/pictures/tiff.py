@@ -1,4 +1,4 @@
-"""Reads TIFF files whose samples have more than 8 bits, a sign, or are floating point."""
+"""Reads TIFF files whose samples have more than 8 bits, a sign, or are floating point, and plain YCbCr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from shared_tmu.pictures.kinds import RAW
 
 _SIGNED, _FLOAT = 2, 3
 _SAMPLE_FORMATS = {1: "u", _SIGNED: "i", _FLOAT: "f", 4: "u"}
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
+_UNCOMPRESSED = 1
 _RAW_PHOTOMETRIC = (32803, 34892)  # colour filter array, linear raw
 _DNG_VERSION, _SMALLER_COPY = 50706, 1
 _WHITE_TAGS = ("SMaxSampleValue", "MaxSampleValue")
@@ -35,6 +36,7 @@ class TiffPage:
         white: the largest possible value; None if not given.
         is_raw: whether it is a camera's raw picture, or the small preview at its beginning.
         is_several: whether more pages follow.
+        compression: TIFF's number for it.
     """
 
     size_px: tuple[int, int]
@@ -47,11 +49,19 @@ class TiffPage:
     white: float | None
     is_raw: bool
     is_several: bool
+    compression: int = _UNCOMPRESSED
 
     @property
     def is_deep(self) -> bool:
         """Whether its samples are other than the 8-bit samples that Pillow reads unchanged."""
         return self.bits > 8 or self.kind != "u"
+
+    @property
+    def is_read_here(self) -> bool:
+        """Whether `read_deep` reads it: deep ones, and uncompressed YCbCr, which Pillow before 13 cannot."""
+        if self.photometric == _YCBCR:
+            return not self.is_deep and self.compression == _UNCOMPRESSED
+        return self.is_deep and self.photometric <= _RGB
 
     @property
     def bytes_per_px(self) -> int:
@@ -96,6 +106,7 @@ def _facts(file: Any) -> TiffPage:
         white=white if white else None,
         is_raw=is_raw,
         is_several=len(file.pages) > 1,
+        compression=int(page.compression),
     )
 
 
@@ -112,6 +123,9 @@ def read_deep(stream: BinaryIO, page: TiffPage, name: str) -> NDArray[np.generic
     Raises:
         InputError: it is neither grey nor colour, or its number type or compression is not supported.
     """
+    if page.photometric == _YCBCR and page.is_read_here:
+        stream.seek(0)
+        return _by_opencv(stream.read(), page, name)
     if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB) or not page.kind:
         raise InputError(
             f"cannot read {name}: a TIFF file of {page.bits}-bit samples that are neither grey nor RGB "
