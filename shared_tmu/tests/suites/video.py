@@ -54,7 +54,8 @@ class VideoSuite:
         out = tmp_path / "out"
         assert self.run(given, out) == 0
         names = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
-        assert names == ["clip.json", "clip.mp4", "clip.npz"]
+        tracks = ["clip_track_0.csv", "clip_track_1.csv"]
+        assert names == ["clip.json", "clip.mp4", "clip.npz", *tracks]
         written = ClipReader(Clip.open(out / "clip.mp4"))
         assert len(list(written)) == FRAMES
         assert (written.fps, written.clip.size_px) == (pytest.approx(FPS), SIZE)

@@ -16,8 +16,10 @@ does. The `.npz` also has
 | fps | scalar | 1/s | frames per second on average: F divided by the duration, to the end of the last frame |
 | start_s | scalar | s | when the first frame is shown on the clip's own clock, which its sound shares |
 
-The `.json` describes the arrays. Only frames in process are in memory; rows wait on disk. A batch can hold
-crops of several frames, as for pictures. A clip is one result: its files appear when the whole clip is done.
+The `.json` describes the arrays and the tracks, and `street_track_3.csv` has track 3, one row for each of its
+frames: place, score, translation, and joints in pixels. Only frames in process are in memory; rows wait on
+disk. A batch can hold crops of several frames, as for pictures. A clip is one result: its files appear when
+the whole clip is done.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from glob import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -43,6 +46,7 @@ from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.sources import VideoSource
+from shared_tmu.demo.tracks.files import PLACE, TrackFiles
 from shared_tmu.pictures.listing import Source
 from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.tables import ImageCamera, parse_fields
@@ -75,14 +79,18 @@ class ClipSink:
     def __enter__(self) -> Self:
         options, key = self.options, self.clip.key
         results = {"mp4": options.overlays, "npz": options.save_params, "json": options.save_params}
-        self.folder.require_free(key, [f"{key}.{end}" for end, is_made in results.items() if is_made])
+        names = [f"{key}.{end}" for end, is_made in results.items() if is_made]
+        if options.save_params:  # how many tracks there will be is not known
+            names += [path.name for path in sorted(self.folder.folder.glob(f"{escape(key)}{PLACE}*.csv"))]
+        self.folder.require_free(key, names)
         with ExitStack() as stack:
             self.rows = stack.enter_context(GrowingArrays(self.folder.staging))
+            self.tracks = TrackFiles(self.folder.staging, saves=options.save_params)
             self.writer: ClipWriter | None = None
             if options.overlays:
                 writer = ClipWriter(self.folder.staging / "clip.mp4", self.clip.size_px)
                 self.writer = stack.enter_context(writer)
-            self.order = FrameOrder(self.writer, self.rows, self.reader.times_s)
+            self.order = FrameOrder(self.writer, self._append, self.reader.times_s)
             self._stack = stack.pop_all()
         return self
 
@@ -121,10 +129,19 @@ class ClipSink:
                 self.writer.finish(self.reader.end_s)
                 files[f"{key}.mp4"] = self.writer.path
             if self.options.save_params:
-                files |= self._parameters(key, found)
+                files |= self._parameters(key, found) | self.tracks.files(key)
         # without a digest, --resume processes the clip again: lost frames may be readable next time
         digest = "" if self.lost else self.digest
         self.folder.commit(key, digest, files, found, math.prod(self.clip.size_px), failures)
+
+    def closing_rows(self) -> list[tuple[str, str]]:
+        jitter = self.tracks.jitter
+        return [("jitter of joints", str(jitter.joints)), ("jitter of the camera", str(jitter.camera))]
+
+    def _append(self, rows: Rows) -> None:
+        self.tracks.append(rows)
+        if self.options.save_params:
+            self.rows.append(rows)
 
     def _put(self, *frame: Any) -> None:
         """See `FrameOrder.add`."""
@@ -159,5 +176,6 @@ class ClipSink:
         path = self.folder.staging / "clip.npz"
         self.rows.save(path, [one.name for one in table.fields], whole)
         about = {"video": self.clip.path.name, "frames": len(reader.times_s), table.many: found}
-        about |= {"masks": dict(self.masks)}
+        about |= {"masks": dict(self.masks), "jitter": self.tracks.jitter.to_dict()}
+        about |= {"tracks": self.tracks.facts()}
         return {f"{key}.npz": path, f"{key}.json": table.to_json(whole, {**drawer.facts, **about})}

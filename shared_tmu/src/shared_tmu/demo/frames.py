@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.clip_writer import ClipWriter
-from shared_tmu.demo.disk_arrays import GrowingArrays
 from shared_tmu.demo.saving import Drawer, ImageFiles
 from shared_tmu.programs.tables import Field, Table
 
@@ -36,7 +35,7 @@ class FrameDrawer(Drawer):
 
     def files(self, job: Job) -> dict[str, bytes]:
         """`frame`: the pixels with all meshes over them, BGR, if overlays are wanted; `arrays`: an `.npz` of
-        the hands or people in it.
+        the hands or people in it, if there are some.
 
         Raises:
             InputError: the model gave numbers that are not finite.
@@ -46,7 +45,7 @@ class FrameDrawer(Drawer):
             assert job.image is not None
             picture = image.full_frame() if image.records else job.image
             made["frame"] = picture.tobytes()
-        if self.options.save_params and image.records:
+        if image.records:
             names = [one.name for one in self.subject.table.per_item]
             rows = {name: np.stack([record.values[name] for record in image.records]) for name in names}
             packed = io.BytesIO()
@@ -60,11 +59,13 @@ class FrameOrder:
 
     Args:
         writer: writer of the overlay video; None for none.
-        rows: arrays to which the hands or people are added.
+        rows: takes the arrays of the hands or people of each frame.
         times_s: when each frame is shown; must contain the time of a frame when that frame is added.
     """
 
-    def __init__(self, writer: ClipWriter | None, rows: GrowingArrays, times_s: Sequence[float]) -> None:
+    def __init__(
+        self, writer: ClipWriter | None, rows: Callable[[Rows], None], times_s: Sequence[float]
+    ) -> None:
         self.writer, self.rows, self.times_s = writer, rows, times_s
         self._waiting: dict[int, tuple[Image | None, Rows, Callable[[], None] | None]] = {}
         self._next = 0
@@ -91,7 +92,7 @@ class FrameOrder:
             while self._next in self._waiting:
                 picture, found, release = self._waiting.pop(self._next)
                 self._write(picture)
-                self.rows.append(found)
+                self.rows(found)
                 if release is not None:
                     release()
                 self._next += 1

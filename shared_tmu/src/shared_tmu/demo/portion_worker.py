@@ -213,6 +213,9 @@ class CollectingSink:
     def close(self, found: int, failures: Sequence[str]) -> None:
         pass
 
+    def closing_rows(self) -> list[tuple[str, str]]:
+        return []
+
 
 def identity_of(program: ModelProgram, options: DemoOptions, detector: Detector, model: nn.Module) -> str:
     """A digest of all that must be the same on two machines that share a run."""

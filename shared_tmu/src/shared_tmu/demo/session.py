@@ -62,6 +62,7 @@ class Session:
         failures = report.failures_in_order(self.source.place) + self.source.problems()
         self.stages.sink.close(report.found, failures)
         rows = closing_rows(predictor.program, predictor.model, self.options, report, predictor.crops)
+        rows += self.stages.sink.closing_rows()
         if predictor.dtype_error is not None:
             rows.append(("vertices off float32", str(predictor.dtype_error)))
         lines = [format_rows(rows), "", format_rows(self.timeline.rows(report.many))]

@@ -58,6 +58,9 @@ class ImageSink(Protocol):
             failures: the problems of the run.
         """
 
+    def closing_rows(self) -> list[tuple[str, str]]:
+        """Rows of the closing table that only this sink has."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -114,3 +117,6 @@ class FileSink:
 
     def close(self, found: int, failures: Sequence[str]) -> None:
         pass
+
+    def closing_rows(self) -> list[tuple[str, str]]:
+        return []

@@ -16,7 +16,7 @@ from shared_tmu.programs import hand_records as records
 
 def test_a_clip_gives_a_video_a_table_and_its_description(program, clip, boxes, out, capsys):
     assert run(program, clip, out, boxes=boxes) == 0
-    assert results(out) == ["clip.json", "clip.mp4", "clip.npz"]
+    assert results(out) == ["clip.json", "clip.mp4", "clip.npz", "clip_track_0.csv", "clip_track_1.csv"]
     written = ClipReader(Clip.open(out / "clip.mp4"))
     assert len(list(written)) == FRAMES
     assert (written.fps, written.clip.size_px) == (pytest.approx(FPS), SIZE)
@@ -188,7 +188,7 @@ def test_resuming_keeps_a_finished_clip_and_does_another_again(
     write_clip(clip, frames=3)
     assert run(program, clip, out, "--resume", "--no-overlays", boxes=boxes) == 0
     assert len(np.load(out / "clip.npz")["frame_time_s"]) == 3
-    assert results(out) == ["clip.json", "clip.npz"]  # the overlays of before are of another clip
+    assert results(out) == ["clip.json", "clip.npz", "clip_track_0.csv"]  # no overlays of the clip before
 
 
 def test_a_frame_that_cannot_be_drawn_costs_one_frame(program, clip, boxes, out, monkeypatch, capsys):

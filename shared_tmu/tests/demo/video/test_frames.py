@@ -94,7 +94,7 @@ def test_a_stopped_run_leaves_nothing_under_the_final_names(program, clip, boxes
     else:
         assert results(out) == []
     assert run(program, clip, out, "--resume", boxes=boxes) == 0
-    assert results(out) == ["clip.json", "clip.mp4", "clip.npz"]
+    assert results(out) == ["clip.json", "clip.mp4", "clip.npz", "clip_track_0.csv", "clip_track_1.csv"]
     assert not (out / ".staging").exists()
 
 
@@ -204,7 +204,7 @@ def test_frames_are_brought_into_order(tmp_path):
     path, released = tmp_path / "o.mp4", []
     times_s = [0.0, 0.2, 0.5, 0.6, 1.5]
     with ClipWriter(path, (64, 48)) as writer, GrowingArrays(tmp_path) as rows:
-        order = FrameOrder(writer, rows, times_s)
+        order = FrameOrder(writer, rows.append, times_s)
         for index in (1, 4, 0, 3):
             found = {"frame_index": np.array([index])}
             order.add(index, pictures[index], found, partial(released.append, index))
