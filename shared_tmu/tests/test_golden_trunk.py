@@ -79,7 +79,7 @@ def test_every_block_equals_the_published_trace():
         settings = TrunkSettings(Schedule.parse([3] * depth), METHODS["tome"], unmerge=False)
         out, plans = run_blocks(list(vit.blocks)[:depth], x, settings)
         assert_golden(out, trace[f"block{depth - 1}.out"])
-        assert torch.equal(plans[-1].sizes(), trace[f"block{depth - 1}.size"][..., 0].long())
+        assert torch.equal(plans[depth - 1].sizes(), trace[f"block{depth - 1}.size"][..., 0].long())
         check_match(trace, depth - 1)
 
 

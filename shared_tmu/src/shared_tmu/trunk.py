@@ -21,7 +21,7 @@ from .method_parts.seen import Grid
 from .methods import find_method
 from .plans.plan import MergePlan
 from .schedule import Schedule
-from .trunk_pass import Mask, TrunkPass
+from .trunk_pass import ByBlock, Mask, TrunkPass
 from .trunk_settings import Protect, TrunkSettings, Unmerge
 
 __all__ = ["Mask", "Protect", "TrunkPass", "TrunkSettings", "Unmerge", "run_blocks", "run_trunk"]
@@ -86,7 +86,7 @@ def run_trunk(
     _refuse_others(blocks)
     learned = _untrained(settings.method, blocks) if learned is None else learned
     out, plans = run_blocks(blocks, x, settings, mask=mask, learned=learned)
-    return out, plans[-1] if plans else MergePlan.identity(x.shape[0], x.shape[1], x.device)
+    return out, list(plans.values())[-1] if plans else MergePlan.identity(x.shape[0], x.shape[1], x.device)
 
 
 def _untrained(method: Method, blocks: Sequence[nn.Module]) -> nn.Module | None:
@@ -114,7 +114,7 @@ def run_blocks(
     mask: Mask | None = None,
     learned: nn.Module | None = None,
     held: Holding | None = None,
-) -> tuple[Tensor, tuple[Route, ...]]:
+) -> tuple[Tensor, ByBlock]:
     """`run_trunk` for blocks that were already checked; with held plans, see `PatchHandle.holding`.
 
     Returns:
@@ -124,9 +124,9 @@ def run_blocks(
     if not settings.merges(len(blocks)):
         for block in blocks:
             x = call_whole(block, x)
-        return x, ()
+        return x, {}
     run = TrunkPass(settings, len(blocks), mask, learned, held)
     x = run.reduce(x)
     for number, block in enumerate(blocks):
         x = run.step(number, block, x)
-    return run.leave(x), run.plans
+    return run.leave(x), run.plans_by_block

@@ -31,6 +31,9 @@ Mask = Tensor | ReadMask | Callable[[Tensor], Tensor]
 trunk, or a mask that is read at a block.
 """
 
+ByBlock = dict[int, Route]
+"""Routes of a pass by the number of the block, in the order of the blocks; not those that removed nothing."""
+
 
 class TrunkPass:
     """One pass of tokens through a trunk; records what has merged so far, and so where every token is now.
@@ -71,6 +74,7 @@ class TrunkPass:
         self._counts_sizes = settings.proportional and settings.method.proportional
         self._ending = settings.ending
         self._made: tuple[Route, ...] = ()  # for tokens in the order that `reduce` returns
+        self._blocks: tuple[int, ...] = ()  # which block made each
         self._history: tuple[Applied, ...] = ()
         self._size: Tensor | None = None
         self._protected: Tensor | None = None
@@ -83,6 +87,11 @@ class TrunkPass:
         if self.settings.protect == "last":
             return tuple(turned(route, self.settings.num_prefix_tokens) for route in self._made)
         return self._made
+
+    @property
+    def plans_by_block(self) -> ByBlock:
+        """`plans` by the number of the block that reduced tokens."""
+        return dict(zip(self._blocks, self.plans, strict=True))
 
     def reduce(self, x: Tensor) -> Tensor:
         """Average tokens of the full grid into the current slots: `[B, N, C]` to `[B, M, C]`.
@@ -150,6 +159,7 @@ class TrunkPass:
         if seen.reduction is not None:
             assert seen.route is not None
             self._made = (*self._made, seen.route)
+            self._blocks = (*self._blocks, number)
             self._size, self._protected = seen.sizes, seen.mask
             self._history = (*self._history, *seen.history)
             self._slots = None if seen.where is None else seen.where.slots

@@ -21,7 +21,7 @@ def test_counts_are_those_of_the_schedule(text):
     vit, schedule = build(), Schedule.parse(text)
     with Program.patch(vit, schedule, "diffrate", record=True) as handle:
         vit(batch_of()["img"])
-        left = tokens_left(handle.plans, schedule, SHAPE, 4)
+        left = tokens_left(handle.plans_by_block, 4, SHAPE)
     want = torch.tensor(count_tokens("diffrate", schedule, DEPTH, SHAPE.num_tokens, TASKS)).float()
     assert torch.equal(left, want.expand(4, -1))
 
@@ -32,11 +32,11 @@ def test_counts_that_depend_on_the_image_do_not_depend_on_its_batch():
     images = batch_of()["img"]
     with Program.patch(vit, schedule, "ltmp", record=True) as handle:
         vit(images)
-        together = tokens_left(handle.plans, schedule, SHAPE, 4)
+        together = tokens_left(handle.plans_by_block, 4, SHAPE)
         alone = []
         for image in images:
             vit(image[None])
-            alone.append(tokens_left(handle.plans, schedule, SHAPE, 1))
+            alone.append(tokens_left(handle.plans_by_block, 1, SHAPE))
     assert torch.equal(together, torch.cat(alone))
     assert len(together[:, -1].unique()) > 1
     assert (together.diff(dim=1) <= 0).all()
@@ -47,8 +47,19 @@ def test_thresholds_that_nothing_meets_leave_all_tokens():
     vit, schedule = build(), Schedule.parse("threshold:1")
     with Program.patch(vit, schedule, "ltmp", record=True) as handle:
         vit(batch_of()["img"])
-        left = tokens_left(handle.plans, schedule, SHAPE, 4)
+        left = tokens_left(handle.plans_by_block, 4, SHAPE)
     assert torch.equal(left, torch.full((4, DEPTH + 1), float(SHAPE.num_tokens)))
+
+
+@torch.no_grad()
+def test_blocks_that_merge_nothing_keep_their_tokens():
+    vit, schedule = build(), Schedule.parse("threshold:1.0x1+0.5x1+1.0x1")
+    with Program.patch(vit, schedule, "ltmp", record=True) as handle:
+        vit(batch_of()["img"])
+        left = tokens_left(handle.plans_by_block, 4, SHAPE)
+    assert (left[:, 1] == SHAPE.num_tokens).all()
+    assert (left[:, 2] < left[:, 1]).all()
+    assert torch.equal(left[:, 3], left[:, 2])
 
 
 def test_the_threshold_costs_at_least_as_much_and_hardly_more(monkeypatch):

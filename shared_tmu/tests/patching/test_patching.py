@@ -152,7 +152,7 @@ def test_recording(vit, tokens):
     assert handle.plan is not None  # still there to draw
     with patch(vit, "6x2") as handle:
         vit(tokens)
-        assert handle._trunk.plans is None
+        assert handle._trunk.plan is None
         for name in ("plan", "plans"):
             with pytest.raises(PatchError, match="record=True"):
                 getattr(handle, name)

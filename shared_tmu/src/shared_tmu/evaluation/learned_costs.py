@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +67,7 @@ def measure_costs(program: ModelProgram, model: nn.Module, run: Run, count: int)
         for start in range(0, len(data), _BATCH):
             rows = range(start, min(start + _BATCH, len(data)))
             model(load_batch(data, rows, torch.device("cpu")))
-            parts.append(tokens_left(handle.plans, run.schedule, shape, len(rows)))
+            parts.append(tokens_left(handle.plans_by_block, len(rows), shape))
     left = torch.cat(parts)  # [B, L + 1]
     share = left / shape.num_tokens
     spent = [flops_share(list(pairwise(row)), shape) for row in share]
@@ -80,19 +79,19 @@ def measure_costs(program: ModelProgram, model: nn.Module, run: Run, count: int)
     )
 
 
-def tokens_left(plans: Sequence[Route], schedule: Schedule, shape: TrunkShape, batch: int) -> Tensor:
-    """Tokens of each of `batch` images before the first block and after each, `[B, L + 1]`.
+def tokens_left(plans: Mapping[int, Route], batch: int, shape: TrunkShape) -> Tensor:
+    """Tokens of each image before the first block and after each, `[B, L + 1]`.
 
-    `plans` has one for each block that was asked to remove tokens, or none if none of them did.
+    Args:
+        plans: of the blocks that merged, see `PatchHandle.plans_by_block`.
+        batch: images.
+        shape: of the trunk.
     """
-    counts = []
-    for plan in plans:
-        assert isinstance(plan, MergePlan)
-        counts.append((plan.sizes() > 0).sum(1).float())
-    columns, after = [torch.full((batch,), float(shape.num_tokens))], iter(counts)
-    asked: list[Any] = schedule.per_layer(shape.depth)
-    for ask in asked:
-        columns.append(next(after, columns[-1]) if ask else columns[-1])
+    columns = [torch.full((batch,), float(shape.num_tokens))]
+    for number in range(shape.depth):
+        plan = plans.get(number)
+        assert plan is None or isinstance(plan, MergePlan)
+        columns.append(columns[-1] if plan is None else (plan.sizes() > 0).sum(1).float())
     return torch.stack(columns, 1)
 
 

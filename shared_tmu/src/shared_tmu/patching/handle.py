@@ -146,14 +146,20 @@ class PatchHandle:
         Raises:
             PatchError: patched without `record=True`.
         """
-        plans = self._recorded()
-        return plans[-1] if plans else None
+        self._require_recorded()
+        return self._trunk.plan
 
     @property
     def plans(self) -> tuple[Route, ...]:
         """One plan per block that merged in the last forward, each from the first tokens on; see `plan`."""
-        plans = self._recorded() or ()
-        return plans if any(p.num_slots < p.num_tokens for p in plans) else ()
+        return tuple(self.plans_by_block.values())
+
+    @property
+    def plans_by_block(self) -> dict[int, Route]:
+        """`plans` by the number of the block, from 0; a block that removed no token is not among them."""
+        self._require_recorded()
+        plans = self._trunk.plans
+        return dict(plans) if any(p.num_slots < p.num_tokens for p in plans.values()) else {}
 
     def masked(self, mask: Mask) -> AbstractContextManager[None]:
         """Protect these tokens in every forward of this thread (or async task) inside the `with` block.
@@ -224,10 +230,9 @@ class PatchHandle:
         finally:
             self._trunk.settings = replace(self._trunk.settings, watch=before)
 
-    def _recorded(self) -> tuple[Route, ...] | None:
+    def _require_recorded(self) -> None:
         if not self._trunk.record:
             raise PatchError("this patch does not record plans: use patch(..., record=True).")
-        return self._trunk.plans
 
 
 def patch(

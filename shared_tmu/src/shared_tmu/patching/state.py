@@ -21,6 +21,7 @@ from ..method_parts.held import Holding
 from ..method_parts.reductions import Route
 from ..plans.plan import MergePlan
 from ..trunk import Mask, TrunkPass, TrunkSettings
+from ..trunk_pass import ByBlock
 
 _masks: ContextVar[tuple[tuple[Trunk, Mask], ...]] = ContextVar("masks of trunks", default=())
 _holdings: ContextVar[tuple[tuple[Trunk, Holding], ...]] = ContextVar("held plans of trunks", default=())
@@ -62,7 +63,8 @@ class Trunk:
         self.learned = learned
         self.depth = depth
         self.record = record
-        self.plans: tuple[Route, ...] | None = None
+        self.plans: ByBlock = {}
+        self.plan: Route | None = None
         self.is_active = True
         self.check = check
         self.is_traced = False
@@ -91,10 +93,13 @@ class Trunk:
         """Modules outside the model that are moved, cast and put into a mode with it."""
         return tuple(part for part in (self.learned, self.mask) if isinstance(part, nn.Module))
 
-    def keep(self, plans: tuple[Route, ...], x: Tensor | torch.fx.Proxy) -> None:
+    def keep(self, plans: ByBlock, x: Tensor | torch.fx.Proxy) -> None:
         """Keep the plans of a pass of tokens `[B, N, C]`, if recording is on."""
         if self.record and not isinstance(x, torch.fx.Proxy):
-            self.plans = plans or (MergePlan.identity(x.shape[0], x.shape[1], x.device),)
+            self.plans = plans
+            self.plan = next(reversed(plans.values()), None) or MergePlan.identity(
+                x.shape[0], x.shape[1], x.device
+            )
 
     @contextmanager
     def masked(self, mask: Mask) -> Iterator[None]:

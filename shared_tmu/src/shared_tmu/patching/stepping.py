@@ -109,7 +109,7 @@ class SteppedRun:
         trunk = self.trunk
         if not trunk.merges:
             if number == self.last:
-                trunk.keep((), trunk.turn(x))
+                trunk.keep({}, trunk.turn(x))
             return block(x, *args, **kwargs)
         refuse_stand_ins(x)
         given = accept_positions(args, kwargs, trunk.check.defaults[number], trunk.check.given)
@@ -123,7 +123,7 @@ class SteppedRun:
         thread = 0 if is_compiling else threading.get_ident()
         self._latest[thread] = [*self._latest.get(thread, [])[-1:], (number, after)]
         if number == self.last and (is_compiling or not is_in_backward()):
-            trunk.keep(after.plans, tokens)
+            trunk.keep(after.plans_by_block, tokens)
         if not is_compiling:
             trunk.passes[out] = after
         return out
