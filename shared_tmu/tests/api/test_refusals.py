@@ -149,7 +149,7 @@ def test_a_detector_that_was_named_is_missed_at_once(load, tmp_path):
 # flags about files, clips and results, which a call gives or does itself
 OF_THE_PROGRAM = {
     "help", "img_folder", "video", "out_folder", "file_type", "boxes", "side_view", "full_frame",
-    "save_mesh", "save_params", "overlays", "compare", "hold", "track", "tokens", "resume", "draw_processes",
+    "save_mesh", "save_params", "overlays", "compare", "hold", "track", "resume", "draw_processes",
     "report", "engine", "ray_address",
 }  # fmt: skip
 
@@ -210,7 +210,7 @@ def test_one_hand_is_saved_as_the_demo_saves_it(load, images, tmp_path):
         with pytest.raises(InputError, match="suffix"):
             left.save(tmp_path / f"left{suffix and '.'}{suffix}")
         with pytest.raises(InputError, match="suffix"):
-            found.save(tmp_path / f"all.{suffix or 'glb'}")
+            found.save(tmp_path / f"all.{suffix or 'obj'}")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write"):
         left.save(tmp_path / "file" / "left.npz")

@@ -4,8 +4,9 @@
 code of `demo.py`, so for the same pictures its results are those of the demo's `.npz`, bit for bit.
 """
 
+from shared_tmu.api.crops import Speed
 from shared_tmu.api.keywords import LoadOptions
 from shared_tmu.api.model import MeshModel, load_model
 from shared_tmu.api.results import Hand, Item, Person, PictureResult
 
-__all__ = ["Hand", "Item", "LoadOptions", "MeshModel", "Person", "PictureResult", "load_model"]
+__all__ = ["Hand", "Item", "LoadOptions", "MeshModel", "Person", "PictureResult", "Speed", "load_model"]

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared_tmu.api.crops import KeptCrop, Speed
 from shared_tmu.demo.batching import Batch
+from shared_tmu.demo.compare import time_runs
 from shared_tmu.demo.cutting import Cutter
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.predict import Predictor
 from shared_tmu.demo.searching import load_for
 from shared_tmu.detect import Detection, Detector
 from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.schedule import Schedule
 
 
 class Engine:
@@ -34,8 +39,10 @@ class Engine:
         self.faces = program.estimates.faces(model)
         self._input_size = program.estimates.input_size(model)
         run, device, dtype = self.options.run, self.options.device, self.options.dtype
-        self._predictor = Predictor(program, model, run, device, dtype, packed=self.options.packed)
+        packed, record = self.options.packed, self.options.tokens
+        self._predictor = Predictor(program, model, run, device, dtype, record=record, packed=packed)
         self.subject = self._predictor.subject
+        self.grid = program.estimates.grid(model)
         self._detector: Detector | None = None
         self._computing, self._detecting = threading.Lock(), threading.Lock()
         if options.detector != "auto":
@@ -67,6 +74,18 @@ class Engine:
             predictions = self._predictor.predict(batch.images, masks, run)
         for _ in batch.completed(predictions):
             pass
+
+    def measure(self, crops: Sequence[KeptCrop], run: Run, rounds: int, budget_s: float) -> Speed:
+        """Time the network on crops with a merging setting and without, in turn.
+
+        Raises:
+            TMUError: the setting does not fit the model.
+        """
+        images, masks = [one.crop.img for one in crops], [one.mask for one in crops]
+        runs = {"off": replace(run, schedule=Schedule.parse("off"), unmerge=True), "merged": run}
+        with self._computing:
+            times = time_runs(self._predictor, images, masks, runs, rounds=rounds, budget_s=budget_s)
+        return Speed.of(run.label, times["off"], times["merged"], len(crops))
 
     def check(self, run: Run) -> None:
         """See that a merging setting fits the model.

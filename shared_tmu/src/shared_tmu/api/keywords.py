@@ -41,6 +41,7 @@ class LoadOptions(TypedDict, total=False):
         body_detector: network that finds people for the detector `vitdet`.
         rescale_factor: size of a crop relative to its box.
         batch_size: crops per model call.
+        tokens: keep each crop and which of its tokens merged, for `draw_tokens` and `measure`.
         focal: focal length of the pictures in pixels; 5000/256 times the longer side if left out.
     """
 
@@ -63,6 +64,7 @@ class LoadOptions(TypedDict, total=False):
     body_detector: str
     rescale_factor: float | None
     batch_size: int
+    tokens: bool
     focal: float | None
 
 
@@ -112,7 +114,7 @@ def require_known(given: Mapping[str, Any], known: tuple[str, ...], where: str) 
 
 def _words(name: str, value: Any) -> Iterator[str]:
     """A keyword argument as on a command line."""
-    if value is None or (value is False and name.startswith("no_")):
+    if value is None or (value is False and name in ("no_unmerge", "tokens")):
         return  # as if left out
     if isinstance(value, bool):
         yield f"--{name}" if value else f"--no-{name}"

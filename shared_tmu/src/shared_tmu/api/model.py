@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any, Generic, Self, TypeVar, overload
 
 from shared_tmu.api import inputs
+from shared_tmu.api.crops import Speed, require_kept
 from shared_tmu.api.engine import Engine
 from shared_tmu.api.inputs import Boxes, OnePicture, Sides
 from shared_tmu.api.keywords import MERGING, options_of, require_known
@@ -22,6 +23,7 @@ from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.schedule import Schedule
 
 T = TypeVar("T", bound=Item)
+_OF_MERGING = ("mask", "probe", "tokens")  # refused where nothing merges
 _chosen: ContextVar[tuple[tuple[object, Run], ...]] = ContextVar("settings of models", default=())
 
 
@@ -132,6 +134,23 @@ class MeshModel(Generic[T]):
         inputs.require_as_many("sides", sides, len(image))
         return list(stream.results(inputs.several(image, boxes, sides)))
 
+    def measure(self, result: PictureResult[T], *, rounds: int = 10, budget_s: float = 10.0) -> Speed:
+        """Time the network on the crops of a result, with this setting and unpatched, in turn.
+
+        Others who use the model wait meanwhile. At most `batch_size` crops are timed, as one batch.
+
+        Args:
+            result: of this model, loaded with `tokens=True`.
+            rounds: how often each is timed.
+            budget_s: stop after so many seconds, but not before five rounds.
+
+        Raises:
+            InputError: the result keeps no crops.
+        """
+        require_kept(result.crops, "measure")
+        crops = result.crops[: self._engine.options.batch_size]
+        return self._engine.measure(crops, self._run, rounds, budget_s)
+
     @property
     def _run(self) -> Run:
         """The setting of the innermost `at` of this thread, or of `load`."""
@@ -144,7 +163,7 @@ class MeshModel(Generic[T]):
         require_known(changes, MERGING, "at")
         given = {**self._given, **({} if r is None else {"r": r})}
         if r is not None and not _is_search(r) and Schedule.parse(r).is_off:  # no token merges, so none last
-            given = {name: value for name, value in given.items() if name not in ("mask", "probe")}
+            given = {name: value for name, value in given.items() if name not in _OF_MERGING}
         options = options_of(self._engine.program, {**given, **changes})
         if options.budget is not None:
             raise InputError("at takes a schedule, and only load searches one: give r, such as '8x16'.")

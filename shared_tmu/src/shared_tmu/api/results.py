@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from shared_tmu.api.crops import KeptCrop, require_kept
 from shared_tmu.api.inputs import OnePicture, Request
 from shared_tmu.demo.estimated import Estimated
-from shared_tmu.demo.meshes import TO_VIEWER, mesh_files, to_trimesh
+from shared_tmu.demo.meshes import TO_VIEWER, mesh_files, scene_file, to_trimesh
 from shared_tmu.errors import InputError
 from shared_tmu.files import replacing
 from shared_tmu.pictures.overlays import draw_meshes
@@ -44,6 +45,7 @@ class Item:
     joints_2d_px: Floats
     _estimated: Estimated = field(metadata={"hidden": True})
     _facts: Mapping[str, Any] = field(metadata={"hidden": True})
+    _crops: tuple[KeptCrop, ...] = field(metadata={"hidden": True})
 
     @property
     def vertices_camera_m(self) -> Floats:
@@ -80,6 +82,19 @@ class Item:
     def draw(self, image: OnePicture, *, bgr: bool = False) -> NDArray[np.uint8]:
         """The picture with this mesh over it; see `PictureResult.draw`."""
         return draw_over(self._estimated, image, bgr=bgr)
+
+    def draw_tokens(self) -> NDArray[np.uint8]:
+        """The crop as the network sees it, then its groups of tokens after up to six of the blocks that
+        merged.
+
+        Returns:
+            `[H, W, 3]` uint8, RGB: panels side by side; tokens of one group have the colour of their mean.
+
+        Raises:
+            InputError: the model was loaded without `tokens=True`.
+        """
+        require_kept(self._crops, "a picture of tokens")
+        return self._crops[0].draw()
 
     def save(self, path: os.PathLike[str] | str) -> Path:
         """Write a file whose suffix says what it holds, in one step; returns its path.
@@ -169,14 +184,20 @@ class PictureResult(Sequence[T], Generic[T]):
         name: the picture's file name, or its place.
         problems: why the picture or some of its boxes could not be used; empty unless `strict=False`.
         masks: for each of them, what its mask was drawn from, `none` for no mask.
+        crops: what the network saw of each, if the model was loaded with `tokens=True`; else empty.
     """
 
     def __init__(
-        self, estimated: Estimated, kind: type[T], facts: Mapping[str, Any], problems: Sequence[str] = ()
+        self,
+        estimated: Estimated,
+        kind: type[T],
+        facts: Mapping[str, Any],
+        problems: Sequence[str] = (),
+        crops: tuple[KeptCrop, ...] = (),
     ) -> None:
         self.name: str = facts["image"]
         self.problems, self.masks = tuple(problems), tuple(facts["masks"])
-        self._estimated, self._facts = estimated, facts
+        self._estimated, self._facts, self.crops = estimated, facts, crops
         self._arrays = estimated.arrays()
         self._items = tuple(self._item(kind, index) for index in range(len(estimated.records)))
 
@@ -190,7 +211,8 @@ class PictureResult(Sequence[T], Generic[T]):
             name: value.item() if np.ndim(value) == 0 else value for name, value in found.items()
         }
         facts = {**self._facts, "masks": [self.masks[index]]}
-        return kind(**plain, _estimated=self._estimated.only(index), _facts=facts)
+        crops = self.crops[index : index + 1]
+        return kind(**plain, _estimated=self._estimated.only(index), _facts=facts, _crops=crops)
 
     @overload
     def __getitem__(self, place: int) -> T: ...
@@ -228,14 +250,22 @@ class PictureResult(Sequence[T], Generic[T]):
         return draw_over(self._estimated, image, bgr=bgr)
 
     def save(self, path: os.PathLike[str] | str) -> Path:
-        """Write all values as `.npz` or `.json`, the files of the demo, in one step; returns the path.
+        """Write all values as `.npz` or `.json`, the files of the demo, or all meshes as one `.glb`, in one
+        step; returns the path.
 
         Raises:
             InputError: another suffix, or the file cannot be written, or the picture could not be read.
         """
         if self._estimated.camera.width == 0:
             raise InputError(f"{self.name} has no results to save: {'; '.join(self.problems)}")
-        return write_result(Path(path), self._estimated.parameters(self._facts).get, "npz or json")
+
+        def make(suffix: str) -> bytes | None:
+            if suffix == "glb":
+                meshes = enumerate(self._estimated.meshes)
+                return scene_file({f"{self._estimated.subject.one}_{index}": mesh for index, mesh in meshes})
+            return self._estimated.parameters(self._facts).get(suffix)
+
+        return write_result(Path(path), make, "npz, json or glb")
 
 
 def draw_over(estimated: Estimated, image: OnePicture, *, bgr: bool) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from shared_tmu.api.crops import kept_crops
 from shared_tmu.api.engine import Engine
 from shared_tmu.api.inputs import Request
 from shared_tmu.api.results import Item, Person, PictureResult
@@ -68,7 +69,8 @@ class Stream(Generic[T]):
 
     def __init__(self, engine: Engine, kind: type[T], call: Call) -> None:
         self.engine, self.kind, self.call = engine, kind, call
-        self._batcher = Batcher(engine.options.batch_size, large_alone=not call.are_frames)
+        options = engine.options
+        self._batcher = Batcher(options.batch_size, options.tokens, large_alone=not call.are_frames)
         self._cutter = engine.cutter(call.run)
         self._waiting: deque[_Due] = deque()
 
@@ -143,7 +145,8 @@ class Stream(Generic[T]):
             try:
                 estimated = Estimated.of(job, subject, faces, self.call.focal_px)
                 told = facts_of_image(job, facts)
-                return PictureResult(estimated, self.kind, told, job.detection.problems)
+                kept = kept_crops(job, subject, self.engine.grid) if self.engine.options.tokens else ()
+                return PictureResult(estimated, self.kind, told, job.detection.problems, kept)
             except InputError as problem:
                 error = problem
         assert error is not None

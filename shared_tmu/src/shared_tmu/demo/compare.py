@@ -14,11 +14,49 @@ from shared_tmu.demo.predict import Prediction, Predictor
 from shared_tmu.demo.timeline import Timeline
 from shared_tmu.masks import Mask
 from shared_tmu.method_parts.held import Holding
+from shared_tmu.programs.model_program import Run
 from shared_tmu.programs.timing import Timing, measure_in_turn
 from shared_tmu.schedule import Schedule
 
 ROUNDS = 10
 BUDGET_S = 30.0
+
+
+def time_runs(
+    predictor: Predictor,
+    images: Sequence[NDArray[np.float32] | None],
+    masks: Sequence[Mask | None],
+    runs: Mapping[str, Run],
+    *,
+    rounds: int = ROUNDS,
+    budget_s: float = BUDGET_S,
+) -> dict[str, Timing]:
+    """Time a batch of crops with several merging settings in turn, the network alone.
+
+    Args:
+        predictor: the model; its patch is removed, and made again when it next predicts.
+        images: crops `[3, h, w]`, see `Predictor.predict`.
+        masks: their masks, for the settings that draw some.
+        runs: settings by name.
+        rounds: how often each is timed.
+        budget_s: see `measure_in_turn`.
+    """
+    predictor.prepare(images, masks)  # time the number format and packing with which results are made
+    predictor.unpatch()
+    batch = predictor.stacked(images)
+    shown = {name: predictor.stacked_masks(masks, run) for name, run in runs.items()}
+    contenders = {
+        name: (lambda name=name, run=run: run.applied(predictor.program, predictor.model, shown[name]))
+        for name, run in runs.items()
+    }
+    return measure_in_turn(
+        lambda: predictor.forward(batch),
+        contenders,
+        predictor.device,
+        rounds=rounds,
+        warmup=3 if predictor.device.type == "cuda" else 1,
+        budget_s=budget_s,
+    )
 
 
 class Comparer:
@@ -55,11 +93,8 @@ class Comparer:
         """
         if not self.timings:
             with self.machine:
-                self.predictor.prepare(
-                    images, masks
-                )  # time the number format and packing with which the results are made
-                self.predictor.unpatch()
-                self._measure(images, masks)
+                self.batch_size = len(images)
+                self.timings = time_runs(self.predictor, images, masks, self.runs)
         mesh_of = self.predictor.subject.mesh_of
         others = {name: self.predictor.predict(images, masks, run) for name, run in self.runs.items()}
         with self.timeline.part("handing"):
@@ -94,22 +129,6 @@ class Comparer:
             self._count += 1
             for name, value in moved_m.items():
                 self._moved_mm[name] += 1000.0 * value
-
-    def _measure(self, images: Sequence[NDArray[np.float32] | None], masks: Sequence[Mask | None]) -> None:
-        batch, shown = self.predictor.stacked(images), self.predictor.stacked_masks(masks, self.predictor.run)
-        contenders = {
-            name: (lambda run=run: run.applied(self.predictor.program, self.predictor.model, shown))
-            for name, run in self.runs.items()
-        }
-        self.batch_size = len(images)
-        self.timings = measure_in_turn(
-            lambda: self.predictor.forward(batch),
-            contenders,
-            self.predictor.device,
-            rounds=ROUNDS,
-            warmup=3 if self.predictor.device.type == "cuda" else 1,
-            budget_s=BUDGET_S,
-        )
 
     def _label(self, name: str) -> str:
         run = self.runs[name]

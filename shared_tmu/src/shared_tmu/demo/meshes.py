@@ -6,12 +6,14 @@ glTF and most viewers expect), the camera at the origin; faces counter-clockwise
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.errors import MissingDependencyError
+from shared_tmu.pictures.overlays import Mesh
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -38,12 +40,31 @@ def mesh_files(
     Raises:
         MissingDependencyError: trimesh is not installed.
     """
-    mesh = to_trimesh(np.asarray(vertices_camera_m, np.float64) * TO_VIEWER, faces, rgb)
+    mesh = to_trimesh(_turned(vertices_camera_m), faces, rgb)
     text: Any = mesh.export(
         file_type="obj", include_normals=False, header="metres, x right, y up, z to viewer"
     )
     binary: Any = mesh.export(file_type="glb")
     return {"obj": text.encode(), "glb": bytes(binary)}
+
+
+def scene_file(meshes: Mapping[str, Mesh]) -> bytes:
+    """Meshes as one `glb`, in the same frame as `mesh_files`.
+
+    Args:
+        meshes: by the names of their nodes, in the camera frame.
+
+    Raises:
+        MissingDependencyError: trimesh is not installed.
+    """
+    named = {name: to_trimesh(_turned(one.vertices), one.faces, one.rgb) for name, one in meshes.items()}
+    import trimesh
+
+    scene: Any = trimesh.Scene([])
+    for name, mesh in named.items():
+        scene.add_geometry(mesh, node_name=name, geom_name=name)
+    binary: bytes = scene.export(file_type="glb")
+    return bytes(binary)
 
 
 def to_trimesh(
@@ -62,3 +83,7 @@ def to_trimesh(
         ) from error
     colour = [*(round(255 * part) for part in rgb), 255]
     return Trimesh(np.asarray(vertices, np.float64), np.asarray(faces), vertex_colors=colour, process=False)
+
+
+def _turned(vertices_camera_m: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    return np.asarray(vertices_camera_m, np.float64) * TO_VIEWER
