@@ -33,7 +33,8 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("datasets", "programs"),
     ("export", "viz"),
     ("evaluation",),
-    ("bench", "classification", "demo", "training"),
+    ("classification",),
+    ("bench", "demo", "training"),
     ("api",),
 )
 """From the ground up: a room imports itself and rooms of lower rows. A room is a package or a module of the

@@ -1,0 +1,189 @@
+"""Sets of labelled pictures: folders as ImageNet's, Fashion-MNIST's files, and scikit-learn's digits."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_tmu.classification.arrays import DIGITS_FILE, ArrayPictures, IdxFiles, read_digits
+from shared_tmu.classification.class_names import number_classes
+from shared_tmu.classification.crops import Crop
+from shared_tmu.classification.labelled import LabelledPictures
+from shared_tmu.errors import InputError, MissingAssetError
+from shared_tmu.pictures.images import read_image
+
+SPLITS = {"train": ("train", "training"), "test": ("val", "validation", "test")}
+"""Names of subfolders with the pictures to learn from, and those to be judged by."""
+FASHION, DIGITS = "fashion-mnist", "digits"
+DATA_HELP = (
+    "a folder with one subfolder of pictures per class (or with train and val, each of which has them), "
+    f"{FASHION}, a folder with Fashion-MNIST's four files, or {DIGITS}"
+)
+_FASHION_PLACES = (Path("/usr/share/datasets/fashion-mnist"), Path("data/fashion-mnist"))
+_FASHION_CLASSES = (
+    "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+
+
+@dataclass(frozen=True)
+class LabelledSource:
+    """Labelled pictures before it is known which of a model's classes theirs are.
+
+    Attributes:
+        name: of the set.
+        classes: their names, in order.
+        images, sample_ids, pictures: see `LabelledPictures`.
+        labels: class of each picture, a number in `classes`.
+        problems: sentences on files that cannot be read, and are left out.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    images: tuple[Path, ...]
+    sample_ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    pictures: FilePictures | ArrayPictures
+    problems: tuple[str, ...] = ()
+
+    def labelled(
+        self, crop: Crop, num_classes: int, known: Mapping[str, int] | Sequence[str] | None = None
+    ) -> LabelledPictures:
+        """The set for a model.
+
+        Args:
+            crop: how pictures become the model's input.
+            num_classes: outputs of the model.
+            known: names of its classes, see `class_names.number_classes`.
+
+        Raises:
+            InputError: a class that the model does not have.
+        """
+        numbers = number_classes(self.classes, known, num_classes)
+        labels = tuple(numbers[self.classes[label]] for label in self.labels)
+        return LabelledPictures(self.name, self.images, self.sample_ids, labels, self.pictures, crop)
+
+
+@dataclass(frozen=True)
+class FilePictures:
+    """Pictures that are files."""
+
+    paths: tuple[Path, ...]
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """See `labelled.Pictures`."""
+        return np.ascontiguousarray(read_image(self.paths[index]).bgr[:, :, ::-1])
+
+    def digest(self) -> str:
+        """The files have digests of their own."""
+        return ""
+
+
+def find_source(data: str, split: str) -> LabelledSource:
+    """The pictures that `--data` names.
+
+    Args:
+        data: see `DATA_HELP`.
+        split: `train` or `test`.
+
+    Raises:
+        MissingAssetError: they are not there; the message says how to get them.
+        InputError: there are no pictures, or files are damaged.
+    """
+    if not data.strip():
+        raise InputError(f"--data is empty: name {DATA_HELP}.")
+    if data == DIGITS:
+        return _digits(split)
+    if data == FASHION:
+        places = [place for place in _FASHION_PLACES if IdxFiles.are_in(place)]
+        if not places:
+            raise MissingAssetError(
+                f"Fashion-MNIST is not in {_FASHION_PLACES[0]}: apt-get install dataset-fashion-mnist, or "
+                "name the folder with its four files: --data FOLDER."
+            )
+        return _idx(FASHION, places[0], split)
+    folder = Path(data)
+    if not folder.is_dir():
+        raise MissingAssetError(f"--data {data} is no folder: name {DATA_HELP}.")
+    if IdxFiles.are_in(folder):
+        return _idx(_name_of(folder), folder, split)
+    return _folder(folder, split)
+
+
+def _folder(folder: Path, split: str) -> LabelledSource:
+    root = next((folder / name for name in SPLITS[split] if (folder / name).is_dir()), folder)
+    if root == folder and split == "train":
+        raise InputError(f"--data {folder} has no subfolder train: there is nothing to learn from.")
+    try:
+        classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    except OSError as error:
+        raise InputError(f"--data {root} cannot be read ({error.strerror}).") from error
+    paths, labels, problems = [], [], []
+    files_of = [_files_of(root / name) for name in classes]
+    for row in zip_longest(*files_of):  # in turn, so that the first few are of all classes
+        for number, path in enumerate(row):
+            if path is None:
+                continue
+            if path.is_file() and os.access(path, os.R_OK):
+                paths.append(path)
+                labels.append(number)
+            else:
+                problems.append(f"{path.relative_to(root)} cannot be read")
+    if not paths:
+        raise InputError(f"--data {folder} has no pictures in subfolders: expected {DATA_HELP}.")
+    ids = tuple(path.relative_to(root).as_posix() for path in paths)
+    files = tuple(paths)
+    return LabelledSource(
+        _name_of(folder), classes, files, ids, tuple(labels), FilePictures(files), tuple(problems)
+    )
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Files with the suffixes of pictures, also in folders below, without hidden ones."""
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=False):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place) / n for n in names if n.lower().endswith(_SUFFIXES) and not n.startswith(".")]
+    return sorted(found)
+
+
+def _name_of(folder: Path) -> str:
+    """Name of a set, for files: the folder's, without `val` or `train`."""
+    place = folder.resolve()
+    splits = [name for names in SPLITS.values() for name in names]
+    name = place.parent.name if place.name in splits else place.name
+    return re.sub(r"[^\w.-]", "_", name) or "pictures"
+
+
+def _idx(name: str, folder: Path, split: str) -> LabelledSource:
+    files = IdxFiles(folder, "train" if split == "train" else "t10k")
+    pictures, labels = files.read()
+    count = max(labels) + 1
+    is_fashion = name == FASHION and count == len(_FASHION_CLASSES)
+    classes = _FASHION_CLASSES if is_fashion else tuple(map(str, range(count)))
+    ids = tuple(f"{files.prefix}-{index:05d}" for index in range(len(labels)))
+    return LabelledSource(name, classes, (files.images,) * len(labels), ids, labels, pictures)
+
+
+def _digits(split: str) -> LabelledSource:
+    spec = find_spec("sklearn")
+    places = (
+        [Path(folder) / DIGITS_FILE for folder in (spec.submodule_search_locations or ())] if spec else []
+    )
+    found = [place for place in places if place.is_file()]
+    if not found:
+        raise MissingAssetError(
+            "--data digits are those of scikit-learn, which is not installed: pip install scikit-learn."
+        )
+    pictures, labels, numbers = read_digits(found[0], split)
+    ids = tuple(f"digit-{number:04d}" for number in numbers)
+    names = tuple(map(str, range(10)))
+    return LabelledSource(DIGITS, names, (found[0],) * len(labels), ids, labels, pictures)

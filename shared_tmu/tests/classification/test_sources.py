@@ -1,0 +1,144 @@
+"""Labelled pictures: folders, IDX files, digits, class maps, and how pictures become inputs."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+
+import numpy as np
+import pytest
+import torch
+from pictures_folder import make_folder, make_idx
+from PIL import Image
+
+from shared_tmu.classification.class_names import number_classes, read_class_map
+from shared_tmu.classification.crops import Crop
+from shared_tmu.classification.labelled import UNREAD
+from shared_tmu.classification.sources import find_source
+from shared_tmu.errors import ConfigError, InputError, MissingAssetError
+
+
+def test_a_folder_is_read_in_turns_of_its_classes(tmp_path):
+    root = make_folder(tmp_path / "pets", count=2)
+    source = find_source(str(root), "test")
+    assert source.name == "pets"
+    assert source.classes == ("cat", "dog", "eel")
+    assert source.sample_ids == ("cat/0.png", "dog/0.png", "eel/0.png", "cat/1.png", "dog/1.png", "eel/1.png")
+    data = source.labelled(Crop((32, 32)), 3)
+    assert data.head(3).labels == (0, 1, 2)
+    assert data.load(1)["label"] == 1
+    assert find_source(str(root / "val"), "test").name == "pets"
+    with pytest.raises(InputError, match="no subfolder train"):
+        find_source(str(root), "train")
+
+
+def test_numbers_of_classes_follow_the_class_map(tmp_path):
+    data = find_source(str(make_folder(tmp_path, count=1)), "test")
+    assert data.labelled(Crop((8, 8)), 9, {"cat": 8, "dog": 2, "eel": 2, "fox": 1}).labels == (8, 2, 2)
+    assert data.labelled(Crop((8, 8)), 3, ("eel", "dog", "cat")).labels == (2, 1, 0)
+    with pytest.raises(InputError, match="1000 classes, but there are 3 folders"):
+        data.labelled(Crop((8, 8)), 1000)
+    with pytest.raises(InputError, match="dog, eel"):
+        data.labelled(Crop((8, 8)), 9, {"cat": 0})
+    with pytest.raises(InputError, match="class 8, but the model has 5"):
+        data.labelled(Crop((8, 8)), 5, {"cat": 8, "dog": 2, "eel": 2})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("numbers.txt", "# of ours\ncat 0\neel 2\ndog 1\n"),
+        ("words.txt", "cat tabby, tabby cat\ndog\neel electric eel\n"),
+        ("own.json", '{"cat": 0, "dog": 1, "eel": 2}'),
+        ("index.json", '{"0": ["cat", "tabby"], "1": ["dog", "hound"], "2": ["eel", "electric_eel"]}'),
+        ("list.json", '["cat", "dog", "eel"]'),
+    ],
+)
+def test_class_maps(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert read_class_map(tmp_path / name) == {"cat": 0, "dog": 1, "eel": 2}
+
+
+@pytest.mark.parametrize("text", ["", "cat 0\ncat 1\n", "{broken", '{"cat": -1}', '{"cat": {}}'])
+def test_class_maps_that_say_nothing_are_refused(tmp_path, text):
+    (tmp_path / "map").write_text(text)
+    with pytest.raises(InputError, match="expected"):
+        read_class_map(tmp_path / "map")
+
+
+def test_a_picture_that_cannot_be_read_has_no_label(tmp_path, caplog):
+    root = make_folder(tmp_path, count=1)
+    (root / "val" / "dog" / "0.png").write_bytes(b"no picture")
+    data = find_source(str(root), "test").labelled(Crop((32, 32)), 3)
+    assert data.load(1)["label"] == UNREAD
+    assert "dog/0.png" in caplog.text
+
+
+def test_files_that_are_not_there_are_told(tmp_path):
+    root = make_folder(tmp_path, count=1)
+    (root / "val" / "cat" / "link.png").symlink_to(tmp_path / "nowhere.png")
+    source = find_source(str(root), "test")
+    assert source.problems == ("cat/link.png cannot be read",)
+    assert len(source.labels) == 3
+    (tmp_path / "empty" / "cat").mkdir(parents=True)
+    with pytest.raises(InputError, match="no pictures"):
+        find_source(str(tmp_path / "empty"), "test")
+    with pytest.raises(MissingAssetError, match="one subfolder of pictures per class"):
+        find_source(str(tmp_path / "absent"), "test")
+
+
+def test_idx_files(tmp_path):
+    folder = make_idx(tmp_path / "mnist")
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        source = find_source(str(folder), split)
+        assert source.labels[:4] == (0, 1, 2, 0)
+        assert source.sample_ids[0] == f"{prefix}-00000"
+        assert source.pictures.read(1).shape == (28, 28, 3)
+    packed = folder / "train-images-idx3-ubyte.gz"
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(InputError, match="damaged"):
+        find_source(str(folder), "train")
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01" + (3).to_bytes(4, "big") + b"abc")
+    with pytest.raises(InputError, match="12 pictures of t10k, but 3 labels"):
+        find_source(str(folder), "test")
+
+
+def test_digits(tmp_path, monkeypatch):
+    package = tmp_path / "sklearn"
+    (package / "datasets" / "data").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('only its file is read')")
+    rows = [[*([k] * 64), k] for k in range(10)]
+    text = "\n".join(",".join(map(str, row)) for row in rows)
+    (package / "datasets" / "data" / "digits.csv.gz").write_bytes(gzip.compress(text.encode()))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
+    test, train = find_source("digits", "test"), find_source("digits", "train")
+    assert test.labels == (0, 5)
+    assert train.labels == (1, 2, 3, 4, 6, 7, 8, 9)
+    assert int(test.pictures.read(1).max()) == round(5 * 255 / 16)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (48, 40)])
+@pytest.mark.parametrize("shape", [(40, 60), (61, 37), (20, 20)])
+@pytest.mark.parametrize(("share", "mode"), [(1.0, "center"), (0.875, "center"), (1.0, "squash")])
+def test_crops_are_those_of_timm(timm, size, shape, share, mode):
+    rgb = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    crop = Crop(size, interpolation="bicubic", share=share, mode=mode)
+    theirs = timm.data.create_transform(
+        (3, *size), mean=crop.mean, std=crop.std, interpolation="bicubic", crop_pct=share, crop_mode=mode
+    )
+    expected = theirs(Image.fromarray(rgb))
+    assert crop.cut(rgb).shape == expected.shape == (3, *size)
+    if size[0] == size[1]:
+        torch.testing.assert_close(crop.cut(rgb), expected, rtol=0, atol=1e-6)
+
+
+def test_other_ways_to_crop_are_refused():
+    with pytest.raises(ConfigError, match="'border'"):
+        Crop((8, 8), mode="border")
+    with pytest.raises(ConfigError, match="'random'"):
+        Crop((8, 8), interpolation="random")
+
+
+def test_classes_in_order_of_the_folders():
+    assert number_classes(["b", "a"], None, 2) == {"a": 0, "b": 1}
