@@ -66,6 +66,7 @@ class Job:
         crops: one per hand or person, as the subject cuts them.
         masks: masks of the crops; None if no mask was asked for.
         predictions: filled as batches are run, in the order of the crops.
+        unsmoothed: the same before they were smoothed along tracks; empty if they were not.
     """
 
     source: Source
@@ -76,6 +77,7 @@ class Job:
     crops: list[Any]
     masks: list[CropMask | None] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
+    unsmoothed: list[Prediction] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from shared_tmu.demo.smoothing.kinds import SMOOTHERS
 from shared_tmu.errors import InputError
 
 _WHY_CLIPS = {
     "hold": "takes over what merged in earlier frames",
     "track": "gives a hand one side in all frames",
+    "smooth": "smooths meshes along the frames",
 }
 """What flags do that pictures do not allow."""
 
@@ -23,10 +25,12 @@ class ClipChoice:
     Attributes:
         hold: whether frames merge what earlier frames merged; None if the method allows it.
         track: whether tracks correct sides and fill gaps; None unless a user gave the boxes.
+        smooth: how the motion of tracks is smoothed, one of `SMOOTHERS`; None for not at all.
     """
 
     hold: bool | None = None
     track: bool | None = None
+    smooth: str | None = None
 
     @classmethod
     def read(cls, given: dict[str, Any], *, is_clip: bool) -> Self:
@@ -38,6 +42,11 @@ class ClipChoice:
         if not is_clip:
             _refuse_for_pictures(given)
         return cls(**{one.name: given.pop(one.name) for one in fields(cls)})
+
+    @property
+    def delay(self) -> int:
+        """Number of later frames that must be there before a frame is complete."""
+        return 0 if self.smooth is None else SMOOTHERS[self.smooth]
 
     def facts(self) -> dict[str, Any]:
         """What the `.json` of a clip says about them."""
@@ -64,4 +73,10 @@ def add_clip_flags(parser: argparse.ArgumentParser, many: str) -> None:
         action=argparse.BooleanOptionalAction,
         help=f"{many} keep one side through all frames, and gaps of a few frames are bridged; default: yes, "
         "but boxes of a file stay as they are. Tracks are numbered in any case",
+    )
+    add(
+        "--smooth",
+        choices=tuple(SMOOTHERS),
+        help="smooth rotations, shape and place along each track: one-euro without delay, for still hands; "
+        "savgol with four frames on each side; default: not at all",
     )

@@ -39,7 +39,7 @@ import numpy as np
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.clip_writer import ClipWriter
 from shared_tmu.demo.disk_arrays import GrowingArrays
-from shared_tmu.demo.frames import FrameDrawer, FrameOrder, Rows, clip_table
+from shared_tmu.demo.frames import UNSMOOTHED, FrameDrawer, FrameOrder, Rows, clip_table
 from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.masking import count_sources
 from shared_tmu.demo.notes import Note
@@ -135,13 +135,12 @@ class ClipSink:
         self.folder.commit(key, digest, files, found, math.prod(self.clip.size_px), failures)
 
     def closing_rows(self) -> list[tuple[str, str]]:
-        jitter = self.tracks.jitter
-        return [("jitter of joints", str(jitter.joints)), ("jitter of the camera", str(jitter.camera))]
+        return self.tracks.closing_rows()
 
     def _append(self, rows: Rows) -> None:
         self.tracks.append(rows)
         if self.options.save_params:
-            self.rows.append(rows)
+            self.rows.append({name: rows[name] for name in rows if name not in UNSMOOTHED.values()})
 
     def _put(self, *frame: Any) -> None:
         """See `FrameOrder.add`."""
@@ -176,6 +175,6 @@ class ClipSink:
         path = self.folder.staging / "clip.npz"
         self.rows.save(path, [one.name for one in table.fields], whole)
         about = {"video": self.clip.path.name, "frames": len(reader.times_s), table.many: found}
-        about |= {"masks": dict(self.masks), "jitter": self.tracks.jitter.to_dict()}
+        about |= {"masks": dict(self.masks), "jitter": self.tracks.shake.to_dict()}
         about |= {"tracks": self.tracks.facts()}
         return {f"{key}.npz": path, f"{key}.json": table.to_json(whole, {**drawer.facts, **about})}

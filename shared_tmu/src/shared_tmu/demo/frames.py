@@ -16,6 +16,9 @@ from shared_tmu.demo.clip_writer import ClipWriter
 from shared_tmu.demo.saving import Drawer, ImageFiles
 from shared_tmu.programs.tables import Field, Table
 
+UNSMOOTHED = {"joints_3d_m": "unsmoothed_joints_3d_m", "translation_m": "unsmoothed_translation_m"}
+"""Arrays of a frame's hands or people that are counted, but not saved."""
+
 Image = NDArray[np.uint8]
 Rows = Mapping[str, NDArray[Any]]
 
@@ -48,10 +51,19 @@ class FrameDrawer(Drawer):
         if image.records:
             names = [one.name for one in self.subject.table.per_item]
             rows = {name: np.stack([record.values[name] for record in image.records]) for name in names}
+            rows |= self._unsmoothed(job, image)
             packed = io.BytesIO()
             np.savez(packed, **rows)
             made["arrays"] = packed.getvalue()
         return made
+
+    def _unsmoothed(self, job: Job, image: ImageFiles) -> dict[str, NDArray[Any]]:
+        """Joints and translations before smoothing, to tell how much steadier they have become."""
+        each = zip(job.unsmoothed, job.detection.boxes, job.crops, strict=False)
+        camera = image.estimated.camera
+        records = [self.subject.record(one.output, box, crop, camera) for one, box, crop in each]
+        names = UNSMOOTHED.items() if records else ()
+        return {ours: np.stack([record.values[theirs] for record in records]) for theirs, ours in names}
 
 
 class FrameOrder:

@@ -73,7 +73,7 @@ class Feeder:
         self.subject, self.input_size, self.kept = subject, input_size, kept
         self.progress, self.report, self.machine = progress, report, machine
         self._follower = choose_follower(options.clip.track, source, detector, self._find)
-        held = self._follower.frames_held * source.pixels
+        held = (self._follower.frames_held + options.clip.delay) * source.pixels
         self.budget = PixelBudget(batching.MAX_WAITING_PIXELS + held)
         assert options.rescale_factor is not None, "the model gives it"
         self._cutter = Cutter(

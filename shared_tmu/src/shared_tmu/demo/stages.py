@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Iterable
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from shared_tmu.demo.batching import Batch, Job
@@ -29,6 +30,7 @@ from shared_tmu.demo.prefetch import Feeder
 from shared_tmu.demo.report import Report
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.sinks import ImageSink
+from shared_tmu.demo.smoothing.stage import Smoother, motions_of
 from shared_tmu.demo.sources import ImageSource
 from shared_tmu.demo.subjects import DemoSubject
 from shared_tmu.demo.timeline import Timeline
@@ -70,6 +72,7 @@ class Stages:
         self.subject: DemoSubject = self.predictor.subject
         self.previous = self._previous_frame()
         self.holder = PlanHolder() if options.holds_plans else None
+        self.smoother = self._make_smoother()
         self.report = Report(self.subject.many, source.unit)
 
     def run(self, bar: Any) -> None:
@@ -90,6 +93,7 @@ class Stages:
             with self.timeline.part("waiting_for_crops"):
                 item = next(ready, None)
             if item is None:
+                self._pass_on(self.smoother.finish() if self.smoother else ())
                 return
             if isinstance(item, Job):
                 jobs = [item]
@@ -100,9 +104,13 @@ class Stages:
                     jobs = list(item.completed(self._predict(item)))
             if self.previous is not None:
                 self.previous.remember(jobs)
+            self._pass_on(jobs if self.smoother is None else chain(*map(self.smoother.take, jobs)))
+
+    def _pass_on(self, jobs: Iterable[Job]) -> None:
+        """Pass images on to be drawn and saved."""
+        for job in jobs:
             with self.timeline.part("waiting_for_files"):
-                for job in jobs:
-                    self.finisher.put(job)
+                self.finisher.put(job)
 
     def _predict(self, batch: Batch) -> list[Prediction]:
         """Run the model on a batch, with the plans of earlier frames if they are held."""
@@ -137,6 +145,14 @@ class Stages:
             return None
         faces = self.predictor.program.estimates.faces(self.predictor.model)
         return PreviousFrame(self.subject, faces, self.options.focal_px)
+
+    def _make_smoother(self) -> Smoother | None:
+        """What smooths tracks; None if they stay as predicted."""
+        kind, clock, predictor = self.options.clip.smooth, self.source.clock, self.predictor
+        if kind is None or clock is None:
+            return None
+        motions = motions_of(predictor.program.estimates, predictor.model)
+        return Smoother(kind, motions, clock, self.options.focal_px)
 
     def _drawer(self) -> Drawer:
         subject, program, model = self.subject, self.predictor.program, self.predictor.model

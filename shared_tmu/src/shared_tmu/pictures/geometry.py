@@ -222,6 +222,21 @@ def crop_camera_to_full(
     return torch.stack((tx + offset[:, 0], ty + offset[:, 1], 2 * focal_px / side), dim=-1)
 
 
+def full_camera_to_crop(
+    translation: Tensor, box_center: Tensor, box_size: Tensor, img_size: Tensor, focal_px: Tensor | float
+) -> Tensor:
+    """Convert a translation `[B, 3]` in the whole image to a crop's weak-perspective camera (s, tx, ty).
+
+    Convention: the inverse of `crop_camera_to_full`, with the same arguments; for a left hand, negate tx
+    afterwards.
+    """
+    _expect_last("translation", translation, 3)
+    x, y, z = translation.unbind(-1)
+    side = 2 * focal_px / z
+    offset = 2 * (box_center - img_size / 2) / side[:, None]
+    return torch.stack((side / box_size, x - offset[:, 0], y - offset[:, 1]), dim=-1)
+
+
 def _expect_last(name: str, x: Tensor, *shape: int) -> None:
     if tuple(x.shape[-len(shape) :]) != shape:
         wanted = ", ".join(str(n) for n in shape)

@@ -125,6 +125,16 @@ def to_image_camera(point_m: NDArray[np.float64], crop: BodyCrop, camera: ImageC
     return np.array((*(ray * depth), depth))
 
 
+def to_crop_camera(point_m: NDArray[np.float64], crop: BodyCrop, camera: ImageCamera) -> NDArray[np.float64]:
+    """Move a point `[3]` from the image's camera frame to the crop's: the inverse of `to_image_camera`."""
+    height, width = crop.size
+    own = full_image_camera(crop.crop_xywh, CROP_FOCAL_PX, (width / 2, height / 2), (height, width))
+    pixel = point_m[:2] / point_m[2] * camera.focal_px + camera.principal_point_px
+    depth = point_m[2] * np.sqrt(own[0, 0] * own[1, 1]) / camera.focal_px
+    ray = (pixel - own[:2, 2]) / np.diag(own)[:2]
+    return np.array((*(ray * depth), depth))
+
+
 def image_arrays(
     records: Sequence[Record], camera: ImageCamera, faces: NDArray[np.integer[Any]]
 ) -> dict[str, NDArray[Any]]:

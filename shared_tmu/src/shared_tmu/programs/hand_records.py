@@ -79,16 +79,8 @@ def make_record(
         crop: the crop that the model saw.
         camera: camera of the whole image.
     """
-    sign = 1.0 if box.is_right else -1.0
-    mirror = np.array([sign, 1.0, 1.0])
-    weak = output["pred_cam"].astype(np.float64) * [1.0, sign, 1.0]
-    translation = crop_camera_to_full(
-        torch.from_numpy(weak[None]),
-        torch.from_numpy(crop.box_center.astype(np.float64)[None]),
-        torch.tensor([crop.box_size], dtype=torch.float64),
-        torch.tensor([[camera.width, camera.height]], dtype=torch.float64),
-        camera.focal_px,
-    )[0].numpy()
+    mirror = np.array([1.0 if box.is_right else -1.0, 1.0, 1.0])
+    weak, translation = _weak_camera(output, box), translation_of(output, box, crop, camera)
     orient, pose = (
         torch.from_numpy(output[name].astype(np.float64)) for name in ("global_orient", "hand_pose")
     )
@@ -113,6 +105,26 @@ def make_record(
         "joints_2d_px": camera.project(joints + translation),
     }
     return Record(box, values)
+
+
+def translation_of(
+    output: Mapping[str, NDArray[np.float32]], box: HandBox, crop: HandCrop, camera: ImageCamera
+) -> NDArray[np.float64]:
+    """What moves a hand into the whole image's camera frame, `[3]` metres; see `make_record`."""
+    translation: NDArray[np.float64] = crop_camera_to_full(
+        torch.from_numpy(_weak_camera(output, box)[None]),
+        torch.from_numpy(crop.box_center.astype(np.float64)[None]),
+        torch.tensor([crop.box_size], dtype=torch.float64),
+        torch.tensor([[camera.width, camera.height]], dtype=torch.float64),
+        camera.focal_px,
+    )[0].numpy()
+    return translation
+
+
+def _weak_camera(output: Mapping[str, NDArray[np.float32]], box: HandBox) -> NDArray[np.float64]:
+    """The crop's camera (s, tx, ty), mirrored back for a left hand."""
+    weak: NDArray[np.float64] = output["pred_cam"].astype(np.float64)
+    return weak * [1.0, 1.0 if box.is_right else -1.0, 1.0]
 
 
 def image_arrays(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared_tmu.demo.frames import UNSMOOTHED
 from shared_tmu.demo.tracks.jitter import Jitter
 
 Rows = Mapping[str, NDArray[Any]]
@@ -29,6 +30,33 @@ _COLUMNS = {
 
 
 @dataclass
+class BothJitters:
+    """The jitter of what is saved, and, if that was smoothed, of what was predicted."""
+
+    saved: Jitter = field(default_factory=Jitter)
+    predicted: Jitter = field(default_factory=Jitter)
+
+    def add(self, track: int, row: Mapping[str, Any]) -> None:
+        """Add a row of a track."""
+        at = int(row["frame_index"]), float(row["time_s"])
+        self.saved.add(track, *at, row["joints_3d_m"], row["translation_m"])
+        if UNSMOOTHED["joints_3d_m"] in row:
+            joints, translation = (row[name] for name in UNSMOOTHED.values())
+            self.predicted.add(track, *at, joints, translation)
+
+    def told(self) -> list[str]:
+        """Of joints and of the camera, for people."""
+        before = self.predicted
+        pairs = ((self.saved.joints, before.joints), (self.saved.camera, before.camera))
+        return [f"{now}, {old} before smoothing" if old.count else str(now) for now, old in pairs]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a `.json`."""
+        before = {"before_smoothing": self.predicted.to_dict()} if self.predicted.joints.count else {}
+        return self.saved.to_dict() | before
+
+
+@dataclass
 class _Summary:
     """One track, as the `.json` describes it; it has several `sides` only if boxes were given so."""
 
@@ -38,7 +66,7 @@ class _Summary:
     score: float = 0.0
     sides: set[bool] = field(default_factory=set)
     last: dict[str, Any] = field(default_factory=dict)
-    jitter: Jitter = field(default_factory=Jitter)
+    shake: BothJitters = field(default_factory=BothJitters)
 
 
 class TrackFiles:
@@ -51,7 +79,7 @@ class TrackFiles:
 
     def __init__(self, folder: Path, *, saves: bool) -> None:
         self.folder, self.saves = folder, saves
-        self.jitter = Jitter()
+        self.shake = BothJitters()
         self._tracks: dict[int, _Summary] = {}
 
     def append(self, rows: Rows) -> None:
@@ -72,6 +100,11 @@ class TrackFiles:
             return {}
         return {f"{key}{PLACE}{track}.csv": self._path(track) for track in self._tracks}
 
+    def closing_rows(self) -> list[tuple[str, str]]:
+        """How much all tracks shake, for the closing table."""
+        joints, camera = self.shake.told()
+        return [("jitter of joints", joints), ("jitter of the camera", camera)]
+
     def facts(self) -> list[dict[str, Any]]:
         """The tracks one by one."""
         return [
@@ -85,7 +118,7 @@ class TrackFiles:
                 "frames": one.frames,
                 "frames_found": one.found,
                 "mean_score": one.score / one.frames,
-                "jitter": one.jitter.to_dict(),
+                "jitter": one.shake.to_dict(),
             }
             for track, one in sorted(self._tracks.items())
         ]
@@ -96,9 +129,8 @@ class TrackFiles:
         one.frames, one.found, one.last = one.frames + 1, one.found + bool(row["is_found"]), kept
         one.score += float(row["score"])
         one.sides |= {bool(row["is_right"])} if "is_right" in row else set()
-        at = int(row["frame_index"]), float(row["time_s"])
-        for jitter in (self.jitter, one.jitter):
-            jitter.add(track, *at, row["joints_3d_m"], row["translation_m"])
+        for shake in (self.shake, one.shake):
+            shake.add(track, row)
 
     def _write(self, track: int, row: Mapping[str, Any]) -> None:
         joints = row["joints_2d_px"]

@@ -1,0 +1,1 @@
+"""Steadier tracks: the motion of hands and people, smoothed over the frames of a clip."""

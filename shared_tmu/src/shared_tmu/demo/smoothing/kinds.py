@@ -1,0 +1,9 @@
+"""The choices of `--smooth`."""
+
+ONE_EURO, SAVGOL = "one-euro", "savgol"
+
+AROUND = 4
+"""Frames on each side of one that are fitted by Savitzky and Golay's method."""
+
+SMOOTHERS = {ONE_EURO: 0, SAVGOL: AROUND}
+"""The choices, with the number of later frames that each needs."""
