@@ -49,7 +49,7 @@ def motions_of(estimates: Estimate, model: Any) -> Motions:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Sighting:
     """A track in a frame."""
 
     frame: int
@@ -74,7 +74,7 @@ class Smoother:
         self._waiting: deque[Job] = deque()
         self._newest = -1
         self._filters: dict[Key, OneEuro] = {}
-        self._seen: dict[Key, deque[_Seen]] = {}
+        self._seen: dict[Key, deque[_Sighting]] = {}
 
     def take(self, job: Job) -> Iterator[Job]:
         """Take a frame whose crops are predicted; gives back those that are now smooth."""
@@ -82,7 +82,7 @@ class Smoother:
         self._newest = max(self._newest, frame)
         for key, motion in zip(self._keys(job), self._read(job), strict=True):
             self._seen.setdefault(key, deque(maxlen=2 * AROUND + 1)).append(
-                _Seen(frame, self.clock(frame), motion)
+                _Sighting(frame, self.clock(frame), motion)
             )
         if not job.crops:
             yield job
