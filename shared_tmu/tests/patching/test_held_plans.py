@@ -229,3 +229,14 @@ def test_a_model_can_be_compiled_after_it_held_or_masked(entered):
         torch.testing.assert_close(
             torch.compile(copied._owner, fullgraph=True, backend="eager")(tokens), want
         )
+
+
+def test_a_removed_patch_neither_holds_nor_masks(model, tokens):
+    with patched(model) as handle:
+        pass
+    for enter in (
+        lambda: handle.holding(HeldPlans(), range(len(tokens))),
+        lambda: handle.masked(torch.ones(tokens.shape[:2], dtype=torch.bool)),
+    ):
+        with pytest.raises(PatchError, match="has been removed"), enter():
+            pass

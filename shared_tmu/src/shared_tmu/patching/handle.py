@@ -8,7 +8,7 @@ merging when it is called or iterated. Nothing else changes: embedding, final no
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -146,7 +146,7 @@ class PatchHandle:
         Raises:
             PatchError: patched without `record=True`.
         """
-        self._require_recorded()
+        self._trunk.require_recorded()
         return self._trunk.plan
 
     @property
@@ -157,7 +157,7 @@ class PatchHandle:
     @property
     def plans_by_block(self) -> dict[int, Route]:
         """`plans` by the number of the block, from 0; a block that removed no token is not among them."""
-        self._require_recorded()
+        self._trunk.require_recorded()
         plans = self._trunk.plans
         return dict(plans) if any(p.num_slots < p.num_tokens for p in plans.values()) else {}
 
@@ -169,6 +169,9 @@ class PatchHandle:
 
         Args:
             mask: `[B, N]` bool, or `[B, N - T]` of the tokens after the prefix, see `run_trunk`.
+
+        Raises:
+            PatchError: the patch has been removed.
         """
         return self._trunk.masked(mask)
 
@@ -182,7 +185,8 @@ class PatchHandle:
         A mask acts where a name is new; plans that are held stay as they are.
 
         Raises:
-            PatchError: the plans were made with another schedule or method, or a name cannot be used.
+            PatchError: the plans were made with another schedule or method, a name cannot be used, or the
+                patch has been removed.
         """
         return self._trunk.holding(Holding(plans, read_names(names)))
 
@@ -220,19 +224,9 @@ class PatchHandle:
         blocks = list({id(block): block for block in held if block is not None}.values())
         return LearnedPart(self._trunk.settings.method.name, self.learned, blocks)
 
-    @contextmanager
-    def watching(self, watch: Watch) -> Iterator[None]:
+    def watching(self, watch: Watch) -> AbstractContextManager[None]:
         """Report every run of the ViT, in any thread, to an observer inside the `with` block."""
-        before = self._trunk.settings.watch
-        self._trunk.settings = replace(self._trunk.settings, watch=watch)
-        try:
-            yield
-        finally:
-            self._trunk.settings = replace(self._trunk.settings, watch=before)
-
-    def _require_recorded(self) -> None:
-        if not self._trunk.record:
-            raise PatchError("this patch does not record plans: use patch(..., record=True).")
+        return self._trunk.watching(watch)
 
 
 def patch(

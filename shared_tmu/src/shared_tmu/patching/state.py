@@ -19,6 +19,7 @@ from ..blocks.verification import BlockCheck
 from ..errors import PatchError
 from ..method_parts.held import Holding
 from ..method_parts.reductions import Route
+from ..method_parts.seen import Watch
 from ..plans.plan import MergePlan
 from ..trunk import Mask, TrunkPass, TrunkSettings
 from ..trunk_pass import ByBlock
@@ -101,6 +102,11 @@ class Trunk:
                 x.shape[0], x.shape[1], x.device
             )
 
+    def require_recorded(self) -> None:
+        """Refuse to tell plans that were not kept."""
+        if not self.record:
+            raise PatchError("this patch does not record plans: use patch(..., record=True).")
+
     @contextmanager
     def masked(self, mask: Mask) -> Iterator[None]:
         """Protect these tokens in every forward of this thread (or async task) inside the `with` block."""
@@ -140,8 +146,24 @@ class Trunk:
             yield
 
     @contextmanager
+    def watching(self, watch: Watch) -> Iterator[None]:
+        """Report every run of the ViT, in any thread, to an observer inside the `with` block."""
+        before = self.settings.watch
+        self.settings = replace(self.settings, watch=watch)
+        try:
+            yield
+        finally:
+            self.settings = replace(self.settings, watch=before)
+
+    @contextmanager
     def _open(self, entered: ContextVar[Any], value: Any) -> Iterator[None]:
-        """Inside the `with` block, the value is this trunk's in this thread (or async task)."""
+        """Inside the `with` block, the value is this trunk's in this thread (or async task).
+
+        Raises:
+            PatchError: the patch has been removed, so that nothing would read the value.
+        """
+        if not self.is_active:
+            raise PatchError("this patch has been removed: patch the ViT again to mask tokens or hold plans.")
         token = entered.set((*entered.get(), (self, value)))
         self._count(1)
         try:
