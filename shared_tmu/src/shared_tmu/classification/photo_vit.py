@@ -189,6 +189,11 @@ class SaliencyNet(nn.Module):
     def forward(self, img: Tensor) -> Tensor:
         """Map pictures `[B, 3, h, w]` to saliency `[B, h, w]` in 0..1."""
         patches = self.vit(img)[:, 1:].transpose(1, 2)
-        logits = self.decoder(patches.reshape(*patches.shape[:2], *self.vit.config.grid))
-        logits = F.interpolate(logits, self.vit.config.image_size, mode="bilinear", align_corners=False)
+        return self.decode(patches.reshape(*patches.shape[:2], *self.vit.config.grid))
+
+    def decode(self, grid: Tensor) -> Tensor:
+        """Map patch tokens `[B, C, rows, columns]` to saliency `[B, h, w]`."""
+        logits = F.interpolate(
+            self.decoder(grid), self.vit.config.image_size, mode="bilinear", align_corners=False
+        )
         return logits.sigmoid()[:, 0]

@@ -63,9 +63,9 @@ def compute_features(
     """
     sha256, kept = weights_sha256(vit), ("features", "label")
     data = replace(source.labelled(crop, len(source.classes), source.classes), kept=kept)
-    data = data if settings.limit is None else data.head(settings.limit)
-    net = FeatureNet(copy.deepcopy(vit), crop).eval().to(device=settings.device, dtype=settings.dtype)
     told = {"vit": sha256, "set": data.fingerprint, "crop": crop.facts(), "dtype": settings.dtype_name}
+    data = data if settings.limit is None else data.head(settings.limit)  # more pictures continue fewer
+    net = FeatureNet(copy.deepcopy(vit), crop).eval().to(device=settings.device, dtype=settings.dtype)
     folder = RunFolder(settings.results / "features" / f"{source.name}-{digest_of(told)[:12]}")
     bounds = chunk_bounds(len(data), settings.batch_size)
     chunks = [Chunk(a, b, picture_signature(data.images[a:b])) for a, b in bounds]

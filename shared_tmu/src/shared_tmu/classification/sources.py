@@ -127,7 +127,7 @@ def _folder(folder: Path, split: str) -> LabelledSource:
     except OSError as error:
         raise InputError(f"--data {root} cannot be read ({error.strerror}).") from error
     paths, labels, problems = [], [], []
-    files_of = [_files_of(root / name) for name in classes]
+    files_of = [picture_files(root / name) for name in classes]
     for row in zip_longest(*files_of):  # in turn, so that the first few are of all classes
         for number, path in enumerate(row):
             if path is None:
@@ -146,7 +146,7 @@ def _folder(folder: Path, split: str) -> LabelledSource:
     )
 
 
-def _files_of(folder: Path) -> list[Path]:
+def picture_files(folder: Path) -> list[Path]:
     """Files with the suffixes of pictures, also in folders below, without hidden ones."""
     found = []
     for place, folders, names in os.walk(folder, followlinks=False):
