@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from shared_tmu.bench import cli
+from shared_tmu.bench.parsers import make_parser
+from shared_tmu.classification.timed import is_timed, timed_classifier
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.model_program import find_program
 
@@ -24,7 +26,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     if known.scale and known.model is None:
         return cli.run_scale(arguments)
     if known.scale or known.model is None:
-        cli.make_parser().parse_args(arguments)  # prints the help, or the error
+        make_parser().parse_args(arguments)  # prints the help, or the error
+    if is_timed(known.model):
+        return cli.main(timed_classifier(known.model), rest)
     return cli.main(find_program(known.model), rest)
 
 

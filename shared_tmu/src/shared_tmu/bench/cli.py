@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from shared_tmu.bench.measured_model import SCOPES, MeasuredModel
+from shared_tmu.bench.measured_model import MeasuredModel
+from shared_tmu.bench.parsers import make_parser, make_scale_parser
 from shared_tmu.bench.pipeline import PIPELINES
 from shared_tmu.bench.profile import MAX_UNACCOUNTED, ProfileSettings, profile_parts
 from shared_tmu.bench.report import (
@@ -22,7 +23,6 @@ from shared_tmu.bench.report import (
     say_what_does_not_pay,
     say_what_is_unaccounted,
 )
-from shared_tmu.bench.runtimes import RUNTIMES
 from shared_tmu.bench.scale import AXES, ScaleSettings, measure_scale
 from shared_tmu.bench.speed import SpeedSettings, measure_speed
 from shared_tmu.bench.suites import SUITES, run_suite
@@ -31,85 +31,28 @@ from shared_tmu.files import shortened
 from shared_tmu.methods import find_method
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import (
-    DEVICE_HELP,
     MAX_BATCH,
-    METHOD_HELP,
     choose_device,
-    named_path,
-    natural,
-    positive,
     split_list,
 )
-from shared_tmu.programs.learned_files import add_learned_flag, choose_learned
+from shared_tmu.programs.learned_files import choose_learned
 from shared_tmu.programs.model_program import ModelProgram
+from shared_tmu.programs.program import Program
 from shared_tmu.programs.results import append_record, describe_environment, read_records, require_writable
-from shared_tmu.runtime.precision import DTYPES, choose_dtype
+from shared_tmu.runtime.precision import choose_dtype
 
 T = TypeVar("T")
 
 _MOST = {"--batch": MAX_BATCH, "--tokens": 1 << 16, "--depth": 256}
 """Upper limits: with larger values a program would run out of memory."""
 
-_ABOUT = """
-Time a model with token merging and compare it with three references: the unpatched model, the slicing floor
-(the same blocks, which only drop tokens down to the same counts: the best possible speed on this hardware),
-and the ratio of FLOPs. The variants of a row run in turn in one process, after a warm-up; figures are medians
-and quartiles of the ratios within a round.
-"""
 
-
-def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The parser of the options; without `sizes` it only has to find out which model is named."""
-    parser = argparse.ArgumentParser(
-        prog="python -m shared_tmu.bench",
-        description=_ABOUT,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    if not sizes:
-        what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument("--model", help="an installed model: hamer, wilor, smplest-x")
-        what.add_argument(
-            "--scale", action="store_true", help="time a trunk of growing size; see --scale --help"
-        )
-    choices = f"one of {', '.join(sizes)}" if sizes else "such as vit-h (random weights) or thin"
-    add("--size", default=sizes[0] if sizes else None, help=f"{choices}; default: the model's first")
-    add("--checkpoint", type=named_path, metavar="FILE", help="weights to time instead of a --size")
-    add("--r", default="5x20,8x16,10x16,12x8+6x8", help="comma-separated list of schedules")
-    add("--batch", default="2,8", help="comma-separated list of crops per call")
-    add("--dtype", default="float32", help=f"comma-separated list of auto, {', '.join(DTYPES)}")
-    add("--runtime", default="eager", help=f"comma-separated list of {', '.join(RUNTIMES)}")
-    add("--device", default="auto", help=DEVICE_HELP)
-    add("--scope", choices=SCOPES, default="model", help="the whole model, or only its ViT")
-    add("--method", default="tome", help=f"one of {METHOD_HELP}")
-    add_learned_flag(add, named_path)
-    add("--no-unmerge", action="store_true", help="the head reads the merged tokens")
-    add("--rounds", type=positive, default=30, help="timed rounds")
-    add("--warmup", type=natural, default=2, help="untimed rounds before these")
-    add("--budget", type=float, default=60.0, metavar="SECONDS", help="per row; at least 5 rounds")
-    add(
-        "--suite",
-        choices=SUITES,
-        help="run a named set of measurements with targets; --r, --batch, --dtype and --runtime are ignored",
-    )
-    add("--only", default="", metavar="NAMES", help="for --suite: comma-separated list of its measurements")
-    add("--profile", action="store_true", help="time each part of the pipeline, on pictures")
-    add("--pictures", type=Path, metavar="FOLDER", help="for --profile; default: the sample pictures")
-    add("--json", type=Path, metavar="FILE", help="append each result as soon as it is measured")
-    add(
-        "--resume",
-        action="store_true",
-        help="skip results that FILE already has for this commit, machine and versions",
-    )
-    return parser
-
-
-def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
+def main(program: Program, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status."""
     return run_program(lambda: _run_model(program, arguments))
 
 
-def _run_model(program: ModelProgram, arguments: Sequence[str] | None) -> None:
+def _run_model(program: Program, arguments: Sequence[str] | None) -> None:
     parser = make_parser(list(program.sizes))
     given = parser.parse_args(arguments)
     if given.only and not given.suite:
@@ -121,9 +64,16 @@ def _run_model(program: ModelProgram, arguments: Sequence[str] | None) -> None:
             f"--profile cannot be combined with {'--suite' if given.suite else '--resume'}: leave one of "
             "the two out"
         )
+    if not given.suite and not given.profile:
+        _require_writable(given.json)
+        return _run_speed(program, given)
+    what = "--suite" if given.suite else "--profile"
+    if not isinstance(program, ModelProgram):
+        parser.error(f"{what} measures models of meshes, and {program.name} is a classifier: leave it out")
+    if "," in given.method:
+        parser.error(f"{what} measures one --method at a time")
     _require_writable(given.json)
-    run = _run_suite if given.suite else _run_profile if given.profile else _run_speed
-    run(program, given)
+    return (_run_suite if given.suite else _run_profile)(program, given)
 
 
 def _require_writable(*paths: Path | None) -> None:
@@ -134,26 +84,7 @@ def _require_writable(*paths: Path | None) -> None:
 
 def run_scale(arguments: Sequence[str] | None = None) -> int:
     """Run the command line of `--scale` and return its exit status."""
-    return run_program(lambda: _run_scale(_scale_parser().parse_args(arguments)))
-
-
-def _scale_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m shared_tmu.bench --scale",
-        description="How time and memory grow with tokens, images and blocks, for a narrow trunk made for "
-        "this purpose.",
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--scale", action="store_true", help=argparse.SUPPRESS)
-    for axis, values in AXES.items():
-        add(f"--{axis}", default=",".join(map(str, values)), help="comma-separated list, default %(default)s")
-    add("--device", default="auto", help=DEVICE_HELP)
-    add("--dtype", default="float32", help=f"one of auto, {', '.join(DTYPES)}")
-    add("--rounds", type=positive, default=20, help="timed rounds per point")
-    add("--budget", type=float, default=5.0, metavar="SECONDS", help="per point; at least 5 rounds")
-    add("--json", type=Path, metavar="FILE", help="append one line per point")
-    return parser
+    return run_program(lambda: _run_scale(make_scale_parser().parse_args(arguments)))
 
 
 def _run_scale(given: argparse.Namespace) -> None:
@@ -173,9 +104,17 @@ def _run_scale(given: argparse.Namespace) -> None:
     _write([format_scale(records)])
 
 
-def _run_speed(program: ModelProgram, given: argparse.Namespace) -> None:
-    subject = _subject(program, given)
-    settings = SpeedSettings(
+def _run_speed(program: Program, given: argparse.Namespace) -> None:
+    records: list[dict[str, Any]] = []
+    first, known = _subject(program, given), _known(given)
+    for method in _methods(given):
+        subject = first.running(method, learned=_learned(given)[method])
+        records += _keep(measure_speed(program, subject, _settings(subject, given), known), given.json)
+    _write_speed(records)
+
+
+def _settings(subject: MeasuredModel, given: argparse.Namespace) -> SpeedSettings:
+    return SpeedSettings(
         schedules=tuple(_read_list("--r", given.r, subject.read_schedule)),
         batch_sizes=tuple(_read_list("--batch", given.batch, partial(_read_whole, "--batch"))),
         dtypes={name: _read_dtype(name, subject.device) for name in _read_list("--dtype", given.dtype, str)},
@@ -184,8 +123,6 @@ def _run_speed(program: ModelProgram, given: argparse.Namespace) -> None:
         warmup=given.warmup,
         budget_s=given.budget,
     )
-    records = _keep(measure_speed(program, subject, settings, _known(given)), given.json)
-    _write_speed(records)
 
 
 def _run_suite(program: ModelProgram, given: argparse.Namespace) -> None:
@@ -232,12 +169,20 @@ def _find_pictures(program: ModelProgram, given: Path | None) -> Path:
     return given
 
 
-def _subject(program: ModelProgram, given: argparse.Namespace) -> MeasuredModel:
-    device, method = choose_device(given.device), find_method(given.method).name
-    learned = choose_learned(given.learned, [method], given.checkpoint)[method]
+def _subject(program: Program, given: argparse.Namespace) -> MeasuredModel:
+    device, method = choose_device(given.device), _methods(given)[0]
+    learned = _learned(given)[method]
     size = given.size if given.checkpoint is None else given.checkpoint.stem
     how = (device, given.scope, method, not given.no_unmerge, learned, given.checkpoint)
     return MeasuredModel(program, size, *how)
+
+
+def _methods(given: argparse.Namespace) -> list[str]:
+    return _read_list("--method", given.method, lambda text: find_method(text).name)
+
+
+def _learned(given: argparse.Namespace) -> dict[str, Path | None]:
+    return choose_learned(given.learned, _methods(given), given.checkpoint)
 
 
 def _keep(records: Iterable[dict[str, Any]], path: Path | None) -> list[dict[str, Any]]:

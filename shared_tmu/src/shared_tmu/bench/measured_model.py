@@ -21,7 +21,7 @@ from shared_tmu.methods import count_tokens
 from shared_tmu.patching.container import MergedBlocks
 from shared_tmu.programs.flop_counter import count_flops
 from shared_tmu.programs.learned_files import read_schedule
-from shared_tmu.programs.model_program import ModelProgram
+from shared_tmu.programs.program import Program
 from shared_tmu.programs.random_models import share_weights
 from shared_tmu.schedule import Schedule
 
@@ -91,7 +91,7 @@ class MeasuredModel:
 
     def __init__(
         self,
-        program: ModelProgram,
+        program: Program,
         size: str,
         device: torch.device,
         scope: str = "model",

@@ -8,7 +8,7 @@ from typing import Any
 from shared_tmu.bench.profile import PARTS
 
 _COLUMNS = (
-    "batch", "dtype", "runtime", "schedule", "tokens",
+    "batch", "dtype", "runtime", "method", "schedule", "tokens", "GFLOPs", "img/s",
     "speed-up", "floor", "FLOP ideal", "overhead", "over reference", "peak MiB", "vertices mm",
 )  # fmt: skip
 
@@ -47,8 +47,11 @@ def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
         str(record["batch_size"]),
         dtype if asked == dtype else f"{asked}: {dtype}",
         record["runtime"],
+        record["method"],
         record["schedule"],
         f"{record['tokens_kept']}/{record['tokens']}",
+        f"{record['gflops']:.2f}",
+        f"{record['images_per_s']:.1f}",
         _spread(record, "speedup"),
         "" if is_off else f"{record['floor_speedup']:.2f}x",
         "" if is_off else f"{record['flop_ideal']:.2f}x",

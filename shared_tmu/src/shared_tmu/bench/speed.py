@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor
 from shared_tmu.bench.costs import MEMORY_MEANS, vertex_error_mm
 from shared_tmu.bench.measured_model import MeasuredModel, Variant
 from shared_tmu.bench.runtimes import RUNTIMES, Call, find_runtime
-from shared_tmu.programs.model_program import ModelProgram
+from shared_tmu.programs.estimates import Estimate
+from shared_tmu.programs.program import Program
 from shared_tmu.programs.results import describe_environment
 from shared_tmu.programs.timing import Comparison, Timing, compare_times, measure_calls
 from shared_tmu.schedule import Schedule
@@ -52,7 +54,7 @@ class SpeedSettings:
 
 
 def measure_speed(
-    program: ModelProgram,
+    program: Program,
     subject: MeasuredModel,
     settings: SpeedSettings,
     known: Sequence[Mapping[str, Any]] = (),
@@ -95,7 +97,8 @@ def measure_speed(
                     for variant in variants
                 }
                 for variant, figures in group.rows(variants, _find_known(heads, known)):
-                    yield {**heads[variant], **figures}
+                    rate = 1000 * batch_size / median(figures["latency_ms"])
+                    yield {**heads[variant], "images_per_s": rate, **figures}
 
 
 def _find_known(
@@ -234,6 +237,7 @@ class _Group:
             "peak_memory_mib": first.memory_mib,
             "peak_memory_means": MEMORY_MEANS.get(self.subject.device.type),
             "vertex_error_mm": self._vertex_error(variant, first.output),
+            "gflops": self._count_flops(variant.schedule) / 1e9,
         }
 
     def _forget(self, keep: Sequence[Variant]) -> None:
@@ -244,16 +248,19 @@ class _Group:
                 release()
 
     def _flop_ideal(self, variant: Variant) -> float:
-        for schedule in (OFF, variant.schedule):
-            if schedule not in self._flops:
-                self._flops[schedule] = self.subject.count_flops(schedule)
-        return self._flops[OFF] / self._flops[variant.schedule]
+        return self._count_flops(OFF) / self._count_flops(variant.schedule)
+
+    def _count_flops(self, schedule: Schedule) -> int:
+        if schedule not in self._flops:
+            self._flops[schedule] = self.subject.count_flops(schedule)
+        return self._flops[schedule]
 
     def _vertex_error(self, variant: Variant, output: Any) -> dict[str, float] | None:
         """Distance of a variant's vertices from those of eager float32 with the same schedule."""
-        find = self.subject.program.estimates.vertices
-        if self.subject.scope != "model":
+        estimates = self.subject.program.estimates
+        if self.subject.scope != "model" or not isinstance(estimates, Estimate):
             return None
+        find = estimates.vertices
         if variant.schedule not in self._vertices:
             reference = Variant(torch.float32, "eager", variant.schedule)
             is_reference = variant == reference

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,7 +45,6 @@ class ModelProgram(Program):
         save_model: writes a model to a `.safetensors` file, with its configuration beside it.
         narrow: function from a configuration to one with the same depth and a small width, for quick trials.
         estimates: what the model estimates.
-        parts: the model's modules after the ViT, by the name of their part in a profile.
         published: name of the file with the published training recipe; None if there is none.
         feature: what of each frame a temporal decoder reads.
     """
@@ -56,7 +55,6 @@ class ModelProgram(Program):
     save_model: Callable[..., None]
     narrow: Callable[[Any], Any]
     estimates: Estimate = HAND
-    parts: Mapping[str, str] = field(default_factory=dict)
     published: str | None = None
     feature: FrameFeature | None = None
 

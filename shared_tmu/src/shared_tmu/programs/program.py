@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +42,7 @@ class Program:
         patch: patches such a model.
         default_checkpoint: the file that `load_model(None, ...)` reads.
         estimates: what the model estimates.
+        parts: the model's modules after the ViT, by the name of their part in a profile.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Program:
     patch: PatchModel
     default_checkpoint: Path
     estimates: Subject
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sizes(self) -> Mapping[str, Callable[[], nn.Module]]:
