@@ -9,11 +9,16 @@ from typing import Any, Self
 
 from shared_tmu.demo.smoothing.kinds import SMOOTHERS
 from shared_tmu.errors import InputError
+from shared_tmu.programs.flags import positive
+
+GIVEN = ("boxes", "whole-image")
+"""Detectors whose boxes are what a user said, so that nothing is corrected unless that is asked for."""
 
 _WHY_CLIPS = {
     "hold": "takes over what merged in earlier frames",
     "track": "gives a hand one side in all frames",
     "smooth": "smooths meshes along the frames",
+    "detect_every": "leaves out frames",
 }
 """What flags do that pictures do not allow."""
 
@@ -25,11 +30,13 @@ class ClipChoice:
     Attributes:
         hold: whether frames merge what earlier frames merged; None if the method allows it.
         track: whether tracks correct sides and fill gaps; None unless a user gave the boxes.
+        detect_every: the detector runs on one of so many frames; in between, boxes follow the meshes.
         smooth: how the motion of tracks is smoothed, one of `SMOOTHERS`; None for not at all.
     """
 
     hold: bool | None = None
     track: bool | None = None
+    detect_every: int = 1
     smooth: str | None = None
 
     @classmethod
@@ -37,10 +44,11 @@ class ClipChoice:
         """Take the values of these flags out of all that were given.
 
         Raises:
-            InputError: there are some, but the input is pictures.
+            InputError: there are some, but the input is pictures; or they contradict others.
         """
         if not is_clip:
             _refuse_for_pictures(given)
+        _refuse_gaps(given)
         return cls(**{one.name: given.pop(one.name) for one in fields(cls)})
 
     @property
@@ -55,8 +63,25 @@ class ClipChoice:
 
 def _refuse_for_pictures(given: Mapping[str, Any]) -> None:
     for flag, why in _WHY_CLIPS.items():
-        if given[flag]:
+        if given[flag] not in (None, False, 1):
             raise InputError(f"--{flag} {why}, which only --video has.")
+
+
+def _refuse_gaps(given: Mapping[str, Any]) -> None:
+    """Refuse to leave out boxes that a user gave for every frame, and to follow tracks without any."""
+    every = given["detect_every"]
+    if every == 1:
+        return
+    gives = "boxes" if given["boxes"] is not None else given["detector"]
+    if gives in GIVEN:
+        raise InputError(
+            f"--detect_every {every} would leave out boxes that --detector {gives} has for every frame: "
+            "leave one of the two out."
+        )
+    if given["track"] is False:
+        raise InputError(
+            f"--detect_every {every} follows tracks, which --no-track leaves out: leave one out."
+        )
 
 
 def add_clip_flags(parser: argparse.ArgumentParser, many: str) -> None:
@@ -73,6 +98,14 @@ def add_clip_flags(parser: argparse.ArgumentParser, many: str) -> None:
         action=argparse.BooleanOptionalAction,
         help=f"{many} keep one side through all frames, and gaps of a few frames are bridged; default: yes, "
         "but boxes of a file stay as they are. Tracks are numbered in any case",
+    )
+    add(
+        "--detect_every",
+        type=positive,
+        default=1,
+        metavar="K",
+        help=f"find {many} in every K-th frame, and when one is new or lost; in between, boxes follow the "
+        "meshes",
     )
     add(
         "--smooth",

@@ -5,10 +5,15 @@ model.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from types import TracebackType
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shared_tmu.demo import batching
 from shared_tmu.demo.batching import Batch, Batcher, Job
@@ -40,6 +45,9 @@ class Progress(Protocol):
     def complain(self, source: Source, problems: Iterable[str]) -> None:
         """There is a problem with an image that is still processed."""
 
+    def outline(self, job: Job, index: int) -> NDArray[np.float64]:
+        """The pixels of the mesh of one hand or person of an image, `[N, 2]`."""
+
 
 class Feeder:
     """Yields, in order, batches of crops and images in which nothing was found; a context manager that ends
@@ -52,7 +60,8 @@ class Feeder:
         subject: what is detected and cropped: hands or people.
         input_size: height and width of the crops, pixels.
         kept: function from a source and its digest to the note of an image that an earlier run has finished.
-        progress: its methods are called for images that do not reach the model, and for problems.
+        progress: its methods are called for images that do not reach the model, for problems, and to know
+            where a mesh is.
         report: gets times and counts.
         machine: lock that is held while this computes.
     """
@@ -72,7 +81,10 @@ class Feeder:
         self.source, self.options, self.detector = source, options, detector
         self.subject, self.input_size, self.kept = subject, input_size, kept
         self.progress, self.report, self.machine = progress, report, machine
-        self._follower = choose_follower(options.clip.track, source, detector, self._find)
+        self._learned: Channel[Job] = Channel(sys.maxsize)
+        self._follower = choose_follower(
+            options.clip, source, detector, self._find, self._newest, progress.outline
+        )
         held = (self._follower.frames_held + options.clip.delay) * source.pixels
         self.budget = PixelBudget(batching.MAX_WAITING_PIXELS + held)
         assert options.rescale_factor is not None, "the model gives it"
@@ -91,6 +103,7 @@ class Feeder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._ready.close()
+        self._learned.close()
         self.budget.close()
         self._thread.join()
 
@@ -102,6 +115,19 @@ class Feeder:
         """Tell the threads that an image has left memory, so that another can be read."""
         if job.image is not None:
             self.budget.give_back(job.size_px[0] * job.size_px[1])
+
+    def learn(self, jobs: Iterable[Job]) -> None:
+        """Tell what was predicted in images, for boxes that follow meshes."""
+        if self._follower.is_step_by_step:
+            for job in jobs:
+                self._learned.put(copy(job))  # its predictions may be replaced by smoothed ones
+
+    def _newest(self) -> Job:
+        """The newest frame with its meshes; waits for it."""
+        job = next(iter(self._learned), None)
+        if job is None:
+            raise ChannelClosedError
+        return job
 
     def _work(self) -> None:
         reader = self.source.read(lambda *image: self.kept(*image) is not None, self.budget)
@@ -159,12 +185,15 @@ class Feeder:
             yield from self._batcher.add_empty(job)
         else:
             yield job
+        if self._follower.is_step_by_step:
+            yield from self._batcher.finish()
 
     def _find(self, loaded: Loaded) -> Detection[Any] | None:
         """Find hands or people; reports an image that cannot be used and returns None."""
         source, picture = loaded.source, loaded.picture
         assert picture is not None
         try:
+            self.report.count(searched=1)
             with self.machine, self.report.timed("detect"):
                 return self.detector.detect(picture.bgr, source.name)
         except InputError as error:

@@ -40,6 +40,7 @@ class Report:
         kept: images that an earlier run had finished.
         shown: processed and kept images that have pictures or meshes.
         empty: images in which no hand or person was found.
+        searched: images on which the detector ran.
         masks: number of hands or people by the source of their mask, including `none`; empty if no mask was
             asked for.
         failures: names of images and their problems, one sentence each.
@@ -63,6 +64,7 @@ class Report:
     kept: int = 0
     shown: int = 0
     empty: int = 0
+    searched: int = 0
     masks: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
     unlisted: int = 0
@@ -148,7 +150,9 @@ class Report:
         for stage, name in STAGES.items():
             spent = self.seconds[stage]
             each = f" ({1000 * spent / self.images:.1f} ms per {self.unit[:-1]})" if self.images else ""
-            name = f"{name} {self.many}" if stage == "detect" else name
+            if stage == "detect":
+                name = f"{name} {self.many}"
+                each += f", on {self.searched} of them" if self.searched < self.images else ""
             rows.append((name, f"{spent:.2f} s{each}"))
         rows.append(("wall time", f"{self.wall_s:.2f} s"))
         if model_crops:

@@ -15,6 +15,9 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shared_tmu.demo.batching import Batch, Job
 from shared_tmu.demo.compare import Comparer
 from shared_tmu.demo.digest import facts_of_run
@@ -37,6 +40,7 @@ from shared_tmu.demo.timeline import Timeline
 from shared_tmu.detect import Detector
 from shared_tmu.errors import HoldError, InputError
 from shared_tmu.pictures.listing import Source
+from shared_tmu.programs.tables import ImageCamera
 
 _log = logging.getLogger(__name__)
 
@@ -104,6 +108,7 @@ class Stages:
                     jobs = list(item.completed(self._predict(item)))
             if self.previous is not None:
                 self.previous.remember(jobs)
+            self.feeder.learn(jobs)
             self._pass_on(jobs if self.smoother is None else chain(*map(self.smoother.take, jobs)))
 
     def _pass_on(self, jobs: Iterable[Job]) -> None:
@@ -168,6 +173,12 @@ class Stages:
             self.report.count(kept=1, shown=int(kept.found > 0))
         self.bar.update()
         self.sink.skip(source)
+
+    def outline(self, job: Job, index: int) -> NDArray[np.float64]:
+        """See `Progress`."""
+        camera = ImageCamera.of_image(*job.size_px, self.options.focal_px)
+        output, box, crop = job.predictions[index].output, job.detection.boxes[index], job.crops[index]
+        return camera.project(self.subject.record(output, box, crop, camera).vertices_camera_m)
 
     def complain(self, source: Source, problems: Iterable[str]) -> None:
         """See `Progress`."""

@@ -70,11 +70,12 @@ class Track:
         return shifted(self.box, self.velocity * min(time_s - self.time_s, COAST_S))
 
     def go_on(self, box: Any, frame: int, time_s: float) -> None:
-        """Take the box of a newer frame."""
-        step = max(time_s - self.time_s, 1e-6)
-        moved = (middle(box) - middle(self.box)) / step
-        is_first = not self.velocity.any()
-        self.velocity = moved if is_first else _INERTIA * self.velocity + (1 - _INERTIA) * moved
+        """Take the box of a newer frame, or a better one of the same frame."""
+        step = time_s - self.time_s
+        if step > 0:
+            moved = (middle(box) - middle(self.box)) / step
+            is_first = not self.velocity.any()
+            self.velocity = moved if is_first else _INERTIA * self.velocity + (1 - _INERTIA) * moved
         self.box, self.frame, self.time_s = box, frame, time_s
 
 
@@ -115,7 +116,7 @@ def _cost(side: bool | None, expected: Any, box: Any) -> float:
 def distance(one: Any, other: Any) -> float:
     """Mean distance of the key points of two boxes, or of their middles if these are unknown, pixels."""
     points = [box.landmarks_px for box in (one, other)]
-    if all(part is not None for part in points):
+    if points[0] is not None and points[1] is not None:
         apart = np.linalg.norm(points[0] - points[1], axis=-1)
         if np.isfinite(apart).any():
             return float(np.nanmean(apart))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from shared_tmu.demo.batching import Job
+from shared_tmu.demo.clip_flags import GIVEN, ClipChoice
 from shared_tmu.demo.sources import ImageSource
 from shared_tmu.demo.tracks.followers import (
     LOOK_AHEAD,
@@ -12,18 +16,32 @@ from shared_tmu.demo.tracks.followers import (
     Follower,
     LookAhead,
 )
+from shared_tmu.demo.tracks.mesh_follower import AHEAD, MeshFollower, Outline
 from shared_tmu.detect import Detector
 from shared_tmu.detect.segmenter import finder
 
-GIVEN = ("boxes", "whole-image")
-"""Detectors whose boxes are what a user said, so that nothing is corrected unless that is asked for."""
 
+def choose_follower(
+    clip: ClipChoice,
+    source: ImageSource,
+    detector: Detector,
+    find: Find,
+    newest: Callable[[], Job],
+    outline: Outline,
+) -> Follower:
+    """The follower for the images of a source.
 
-def choose_follower(track: bool | None, source: ImageSource, detector: Detector, find: Find) -> Follower:
-    """The follower for the images of a source; `track`: see `ClipChoice`."""
+    Args:
+        clip: how frames belong together.
+        source: the images.
+        detector: what `find` runs.
+        find, newest, outline: see `MeshFollower`.
+    """
     if source.clock is None:
         return EachForItself(find)
-    corrects = finder(detector).name not in GIVEN if track is None else track
-    if not corrects:
+    if not (finder(detector).name not in GIVEN if clip.track is None else clip.track):
         return AsGiven(find, source.clock)
-    return LookAhead(find, source.clock, min(LOOK_AHEAD, LOOK_AHEAD_PIXELS // source.pixels))
+    most = LOOK_AHEAD_PIXELS // source.pixels
+    if clip.detect_every > 1:
+        return MeshFollower(find, source.clock, clip.detect_every, newest, outline, min(AHEAD, most))
+    return LookAhead(find, source.clock, min(LOOK_AHEAD, most))

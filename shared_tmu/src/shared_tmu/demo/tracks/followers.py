@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from shared_tmu.demo.read_ahead import Loaded
 from shared_tmu.demo.tracks.association import Track, between
-from shared_tmu.demo.tracks.tracker import Tracker, on_track
+from shared_tmu.demo.tracks.tracker import VOTES, Tracker, on_track
 from shared_tmu.detect import Detection
 
 Find = Callable[[Loaded], Detection[Any] | None]
@@ -34,6 +34,10 @@ class Follower(Protocol):
     def frames_held(self) -> int:
         """Number of frames that it may keep before it gives back the first."""
 
+    @property
+    def is_step_by_step(self) -> bool:
+        """Whether it must know the meshes of a frame before it gives back the next."""
+
     def take(self, loaded: Loaded) -> Iterator[Found]:
         """Take a frame; gives back, in order, those in which all is now found."""
 
@@ -44,7 +48,7 @@ class Follower(Protocol):
 class EachForItself:
     """Runs the detector on every picture."""
 
-    frames_held = 0
+    frames_held, is_step_by_step = 0, False
 
     def __init__(self, find: Find) -> None:
         self.find = find
@@ -67,7 +71,7 @@ class AsGiven:
         time_of: when a frame is shown, seconds.
     """
 
-    frames_held = 0
+    frames_held, is_step_by_step = 0, False
 
     def __init__(self, find: Find, time_of: Callable[[int], float]) -> None:
         self.find, self.time_of, self.tracker = find, time_of, Tracker(decides_sides=False)
@@ -114,9 +118,11 @@ class LookAhead:
         frames: frames to look ahead.
     """
 
+    is_step_by_step = False
+
     def __init__(self, find: Find, time_of: Callable[[int], float], frames: int = LOOK_AHEAD) -> None:
         self.find, self.time_of, self.frames_held = find, time_of, frames
-        self.tracker = Tracker(decides_sides=True)
+        self.tracker = Tracker(decides_sides=True, votes=max(frames, VOTES))
         self._waiting: deque[_Waiting] = deque()
         self._found: dict[int, tuple[int, Any]] = {}  # by track: the last frame that had it, and its box
 

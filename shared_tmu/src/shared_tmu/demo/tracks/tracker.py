@@ -12,8 +12,8 @@ from shared_tmu.demo.tracks.association import Track, assign
 FORGET_S = 1.0
 """A track that was not found for longer than this has ended."""
 
-VOTES = 12
-"""Number of a track's newest boxes that vote for its side."""
+VOTES = 5
+"""Number of a track's newest boxes that vote for its side, unless more are looked at ahead."""
 
 CONTRARY = 0.75
 """A track whose side is decided ends, and another begins, if this part of its newest votes is for the other
@@ -25,10 +25,11 @@ class Tracker:
 
     Args:
         decides_sides: whether a track has one side; otherwise boxes keep the side that they have.
+        votes: number of its newest boxes that vote for it.
     """
 
-    def __init__(self, decides_sides: bool) -> None:
-        self.decides_sides = decides_sides
+    def __init__(self, decides_sides: bool, votes: int = VOTES) -> None:
+        self.decides_sides, self.votes = decides_sides, votes
         self.tracks: list[Track] = []
         self._numbers = count()
 
@@ -53,7 +54,7 @@ class Tracker:
 
     def is_contrary(self, track: Track) -> bool:
         """Whether a track's newest boxes are of the other side than the one that was decided."""
-        if track.is_right is None or len(track.sides) < VOTES:
+        if track.is_right is None or len(track.sides) < self.votes:
             return False
         against = sum(abs(vote) for vote in track.sides if (vote >= 0) != track.is_right)
         return against >= CONTRARY * sum(map(abs, track.sides))
@@ -68,7 +69,7 @@ class Tracker:
     def _vote(self, track: Track, box: Any) -> None:
         if self.decides_sides and hasattr(box, "is_right"):
             vote = max(box.score, 1e-3) * (1 if box.is_right else -1)
-            track.sides = [*track.sides, vote][-VOTES:]
+            track.sides = [*track.sides, vote][-self.votes :]
 
 
 def on_track(box: Any, track: Track) -> Any:

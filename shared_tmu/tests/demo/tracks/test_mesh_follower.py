@@ -1,0 +1,256 @@
+"""The detector on some frames only: how often it runs, who is who, and where boxes go in between."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from clip_runs import run
+from seeing_hand import HANDS, seeing_program, write_hands
+from toy_demo import write_boxes
+
+from shared_tmu.demo.options import parse_options
+from shared_tmu.demo.subjects import Hands
+from shared_tmu.demo.tracks.followers import BRIDGED
+from shared_tmu.demo.tracks.mesh_follower import AHEAD, MeshFollower
+from shared_tmu.detect import Detection, HandBox, PersonBox
+from shared_tmu.detect.boxes import BoxesDetector
+from shared_tmu.errors import InputError
+
+FPS, SIZE_PX = 25.0, (640, 480)
+
+
+class World:
+    """Subjects on known ways; a detector and a model that see them.
+
+    Args:
+        ways: by name, a function from frame to middle and side of the box, or None if it is not there.
+        sees: a function from frame and name to whether the detector finds it.
+        side: a function from frame and name to the side that it says; None for people.
+    """
+
+    def __init__(self, ways, sees=lambda frame, name: True, side=lambda frame, name: name.islower()):
+        self.ways, self.sees, self.side, self.searched = ways, sees, side, []
+        self.last = None
+
+    def true_box(self, name, frame):
+        if self.ways[name](frame) is None:
+            return None
+        x, y, size = self.ways[name](frame)
+        return (x - size / 2, y - size / 2, x + size / 2, y + size / 2)
+
+    def find(self, loaded):
+        frame = int(loaded.source.key)
+        self.searched.append(frame)
+        boxes = []
+        for name in self.ways:
+            box = self.true_box(name, frame)
+            if box is not None and box[0] + box[2] < 2 * SIZE_PX[0] and self.sees(frame, name):
+                side = self.side(frame, name)
+                boxes.append(PersonBox(box, 0.9) if side is None else HandBox(box, side, 0.9))
+        return Detection(tuple(boxes))
+
+    def newest(self):
+        return self.last
+
+    def outline(self, job, index):
+        """The model sees the subject that is nearest to the middle of its crop; else it sees what is not."""
+        frame, box = int(job.source.key), np.reshape(job.detection.boxes[index].box_xyxy, (2, 2))
+        middle, size = box.mean(0), (box[1] - box[0]).max()
+        there = [self.true_box(name, frame) for name in self.ways]
+        near = [np.reshape(one, (2, 2)) for one in there if one is not None]
+        near = sorted(near, key=lambda one: np.linalg.norm(one.mean(0) - middle))
+        if near and np.linalg.norm(near[0].mean(0) - middle) < size:
+            return 0.8 * (near[0] - near[0].mean(0)) + near[0].mean(0) + (3, 1)  # not what the detector boxes
+        return box
+
+    def follow(self, frames, every, ahead=AHEAD):
+        follower = MeshFollower(self.find, lambda t: t / FPS, every, self.newest, self.outline, ahead)
+        out = {}
+
+        def keep(found):
+            for loaded, detection in found:
+                self.last = SimpleNamespace(source=loaded.source, detection=detection, size_px=SIZE_PX)
+                out[int(loaded.source.key)] = list(detection.boxes)
+
+        for frame in range(frames):
+            keep(follower.take(SimpleNamespace(source=SimpleNamespace(key=str(frame)))))
+        keep(follower.finish())
+        return out
+
+
+def tracks_of(found):
+    out = {}
+    for frame, boxes in found.items():
+        for box in boxes:
+            out.setdefault(box.track, {})[frame] = box
+    return out
+
+
+def still(x, y=200.0, size=80.0):
+    return lambda frame: (x, y, size)
+
+
+def moving(x, step, y=200.0, size=80.0):
+    return lambda frame: (x + step * frame, y, size)
+
+
+@pytest.mark.parametrize("every", [2, 5, 12])
+def test_it_runs_rarely_and_boxes_follow(every):
+    world = World({"a": moving(100, 4), "B": moving(500, -2, 350)})
+    found = world.follow(100, every)
+    assert len(world.searched) == len(set(world.searched)) <= 100 / every + AHEAD + 2
+    tracks = tracks_of(found)
+    assert [len(boxes) for boxes in tracks.values()] == [100, 100]
+    for boxes, name in zip(tracks.values(), "aB", strict=True):
+        assert {box.is_right for box in boxes.values()} == {name == "a"}
+        for frame, box in boxes.items():
+            was_found = frame in world.searched
+            assert box.is_found == was_found
+            true = world.true_box(name, frame if was_found else frame - 1)
+            np.testing.assert_allclose(box.box_xyxy, true, atol=1e-6)
+
+
+def test_people_are_followed_alike():
+    world = World({"a": moving(100, 4), "b": moving(500, -2)}, side=lambda frame, name: None)
+    tracks = tracks_of(world.follow(40, 5))
+    assert [len(boxes) for boxes in tracks.values()] == [40, 40]
+    assert len(world.searched) <= 10
+
+
+def test_a_new_track_has_the_side_of_its_first_frames():
+    world = World({"a": still(200)}, side=lambda frame, name: frame not in (0, 3))
+    found = world.follow(30, 10)
+    assert {(box.track, box.is_right) for boxes in found.values() for box in boxes} == {(0, True)}
+
+
+def test_without_looking_ahead_a_wrong_side_becomes_another_track():
+    """As with a camera: what was shown was wrong, but no track has two sides."""
+    world = World({"a": still(200)}, side=lambda frame, name: frame > 0)
+    tracks = tracks_of(world.follow(60, 5, ahead=0))
+    assert [{box.is_right for box in boxes.values()} for boxes in tracks.values()] == [{False}, {True}]
+    assert len(tracks[0]) < 10
+
+
+def test_a_hand_that_jumps_is_looked_for_at_once_and_keeps_its_number_if_near():
+    world = World({"a": lambda t: (200 if t < 17 else 255, 200, 80)})
+    found = world.follow(40, 20)
+    assert [box.track for boxes in found.values() for box in boxes] == [0] * 40
+    assert 18 in world.searched
+    np.testing.assert_allclose(found[19][0].box_xyxy, world.true_box("a", 19), atol=1e-6)
+
+
+def test_a_missed_hand_is_bridged_for_some_frames_and_looked_for_in_each():
+    """The detector misses it for ever; the model goes on seeing something where it was."""
+    world = World({"a": still(200)}, sees=lambda frame, name: frame < 8)
+    found = world.follow(40, 10)
+    there = [frame for frame, boxes in found.items() if boxes]
+    first = AHEAD + 10  # after the frames that voted
+    assert there == list(range(first + BRIDGED))
+    assert set(range(first, first + BRIDGED + 1)) <= set(world.searched)
+
+
+def test_a_hand_that_is_missed_for_a_moment_keeps_its_number():
+    world = World({"a": moving(100, 3)}, sees=lambda frame, name: not 20 <= frame < 23)
+    tracks = tracks_of(world.follow(60, 10))
+    assert list(tracks) == [0]
+    assert len(tracks[0]) == 60
+
+
+def test_a_hand_that_leaves_the_picture_ends():
+    world = World({"a": moving(500, 15)})
+    found = world.follow(40, 10)
+    assert not any(found[frame] for frame in range(20, 40))
+
+
+def test_a_hand_that_enters_is_found_at_the_next_turn():
+    world = World({"a": still(200), "b": lambda t: (450, 200, 80) if t >= 13 else None})
+    tracks = tracks_of(world.follow(40, 10))
+    assert min(tracks[1]) == AHEAD + 10
+    assert len(tracks[0]) == 40
+
+
+def test_no_two_tracks_of_one_side_follow_one_hand():
+    """b vanishes where a passes, and the model sees a in b's crop too."""
+    world = World({"a": moving(100, 6), "b": lambda t: (300, 205, 80) if t < 33 else None})
+    tracks = tracks_of(world.follow(70, 40))
+    assert len(tracks[0]) == 70
+    assert max(tracks[1]) < 45
+
+
+def test_frames_that_failed_are_left_out():
+    world = World({"a": still(200)})
+    find = world.find
+    world.find = lambda loaded: None if loaded.source.key in ("2", "15") else find(loaded)
+    found = world.follow(40, 10)
+    assert set(range(40)) - set(found) == {2, 15}
+    assert {box.track for boxes in found.values() for box in boxes} == {0}
+
+
+@pytest.fixture
+def hands(tmp_path, monkeypatch):
+    """A clip of two hands, its program, and a detector that counts how often it is asked."""
+    clip, asked = tmp_path / "clip.mp4", []
+    entries = write_hands(clip, 14)
+
+    class Counting(BoxesDetector):
+        name = "mediapipe"
+
+        def detect(self, image_bgr, image_name):
+            asked.append(image_name)
+            return super().detect(image_bgr, image_name)
+
+    monkeypatch.setattr(Hands, "make_detector", lambda *args: Counting(entries))
+    return clip, seeing_program(tmp_path / "toy"), asked
+
+
+@pytest.mark.parametrize("size", [1, 8])
+def test_the_demo_follows_meshes(hands, tmp_path, capsys, size):
+    clip, program, asked = hands
+    flags = ("--detector", "mediapipe", "--rescale_factor", 1.5, "--batch_size", size, "--mask", "previous")
+    for name, every in (("all", 1), ("some", 4)):
+        asked.clear()
+        assert run(program, clip, tmp_path / name, *flags, "--detect_every", every) == 0
+        assert len(asked) == {1: 14, 4: 8}[every]
+    assert "on 8 of them" in capsys.readouterr().out
+    every, some = (np.load(tmp_path / name / "clip.npz") for name in ("all", "some"))
+    assert some["track_id"].tolist() == every["track_id"].tolist() == [0, 1] * 14
+    assert some["is_right"].tolist() == every["is_right"].tolist()
+    assert some["is_found"].sum() == 2 * 8
+    apart = np.linalg.norm(some["joints_2d_px"] - every["joints_2d_px"], axis=-1).max(axis=-1)
+    sizes = (every["box_xyxy_px"][:, 2:] - every["box_xyxy_px"][:, :2]).max(axis=-1)
+    assert (apart / sizes).max() < 0.2  # a box lags by a frame, in which hands move by a tenth and grow
+    assert len(HANDS) == len(json.loads((tmp_path / "some" / "clip.json").read_text())["tracks"])
+
+
+def test_a_frame_on_which_the_detector_fails_is_one_frame(hands, tmp_path, capsys, monkeypatch):
+    clip, program, _ = hands
+    detect = BoxesDetector.detect
+
+    def fails(self, image_bgr, image_name):
+        if image_name.endswith(":7"):
+            raise OSError("no such model")
+        return detect(self, image_bgr, image_name)
+
+    monkeypatch.setattr(BoxesDetector, "detect", fails)
+    flags = ("--detector", "mediapipe", "--rescale_factor", 1.5, "--detect_every", 2)
+    assert run(program, clip, tmp_path / "out", *flags) == 1
+    assert "finding hands failed (OSError: no such model)" in capsys.readouterr().out
+    saved = np.load(tmp_path / "out" / "clip.npz")
+    assert set(saved["frame_index"]) == set(range(14)) - {7}
+    assert set(saved["track_id"]) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--boxes", "b.json"), "--detector boxes has"),
+        (("--detector", "whole-image"), "--detector whole-image has"),
+        (("--no-track",), "--no-track leaves out"),
+    ],
+)
+def test_boxes_that_a_user_gave_are_not_left_out(program, tmp_path, monkeypatch, flags, said):
+    monkeypatch.chdir(tmp_path)
+    write_boxes(tmp_path / "b.json", {})
+    with pytest.raises(InputError, match=said):
+        parse_options(program, ["--video", "clip.mp4", "--detect_every", "3", *flags])
