@@ -29,7 +29,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("shared_tmu",),
     ("layers", "masks", "metrics", "pictures", "runtime"),
     ("body_models",),
-    ("detect", "models", "synth"),
+    ("detect", "models", "synth", "temporal"),
     ("datasets", "programs"),
     ("export", "viz"),
     ("evaluation",),
