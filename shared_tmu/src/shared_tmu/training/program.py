@@ -30,6 +30,8 @@ from shared_tmu.training.data import HEIGHT, WIDTH, SynthHandSet
 from shared_tmu.training.learned.recipe import LearnedRecipe
 from shared_tmu.training.learned.run import run_learned
 from shared_tmu.training.machine import check_machine
+from shared_tmu.training.motion.recipe import MotionRecipe
+from shared_tmu.training.motion.run import run_motion
 from shared_tmu.training.parents import start_model
 from shared_tmu.training.photos import PhotoSet, keep_hands, photo_file, with_photos
 from shared_tmu.training.published import HandModule, SquareHands, with_discriminator
@@ -72,6 +74,8 @@ def train(program: ModelProgram, config: DictConfig) -> None:
             run_published(program, recipe, stop)
         elif isinstance(recipe, LearnedRecipe):
             run_learned(program, recipe, stop)
+        elif isinstance(recipe, MotionRecipe):
+            run_motion(program, recipe, stop)
         else:
             run_recipe(program, recipe, stop)
 

@@ -19,6 +19,7 @@ from shared_tmu.errors import ConfigError
 from shared_tmu.limits import Limit, check_limits, shown
 from shared_tmu.training.drawing import LARGEST_SEED
 from shared_tmu.training.learned.recipe import LearnedRecipe
+from shared_tmu.training.motion.recipe import MotionRecipe
 from shared_tmu.training.published_losses import LossWeights
 from shared_tmu.training.schema import read_as
 from shared_tmu.training.settings import MOST_STAGES, Setting, Stage, check_device
@@ -129,7 +130,7 @@ class PublishedRecipe:
         return LossWeights.from_dict(self.losses)
 
 
-def read_recipe(config: DictConfig) -> StagesRecipe | PublishedRecipe | LearnedRecipe:
+def read_recipe(config: DictConfig) -> StagesRecipe | PublishedRecipe | LearnedRecipe | MotionRecipe:
     """The recipe that a configuration describes, with every value checked for type and range.
 
     Raises:
@@ -141,7 +142,7 @@ def read_recipe(config: DictConfig) -> StagesRecipe | PublishedRecipe | LearnedR
     for key in raw if name == "stages" else ():
         if key not in (*known, *_SHARED):
             raise ConfigError(f"{key} does not exist; the settings are {', '.join((*known, *_SHARED))}.")
-    others = {"published": PublishedRecipe, "learned": LearnedRecipe}
+    others = {"published": PublishedRecipe, "learned": LearnedRecipe, "motion": MotionRecipe}
     if name in others and "stages" in raw:
         raise ConfigError(
             f"recipe={name} was asked for, but the configuration has stages: use --config-name {name}."
@@ -149,7 +150,7 @@ def read_recipe(config: DictConfig) -> StagesRecipe | PublishedRecipe | LearnedR
     if name in others:
         return read_as(others[name], raw)
     if name != "stages":
-        raise ConfigError(f"recipe={shown(name)} was asked for; use stages, published or learned.")
+        raise ConfigError(f"recipe={shown(name)} was asked for; use stages, published, learned or motion.")
     setting = raw.get("setting", {})
     if not isinstance(setting, Mapping):
         raise ConfigError(

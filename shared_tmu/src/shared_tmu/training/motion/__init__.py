@@ -1,0 +1,1 @@
+"""Training of the temporal diffusion decoder: motion, features of clips, two stages."""

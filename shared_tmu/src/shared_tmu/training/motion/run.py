@@ -1,0 +1,164 @@
+"""Trains a temporal decoder as a recipe says, in two stages, resumes after a stop, and writes its file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, IterableDataset
+
+from shared_tmu.files import write_text
+from shared_tmu.programs.model_program import ModelProgram
+from shared_tmu.temporal.files import DecoderFacts, decoder_path, mark_weights, save_decoder
+from shared_tmu.temporal.model import MotionDecoder
+from shared_tmu.training.checkpointing import (
+    LAST,
+    Keeper,
+    WholeCheckpoints,
+    check_fits,
+    read_state,
+    recover,
+)
+from shared_tmu.training.learned.run import RECIPE, Told, keep_recipe
+from shared_tmu.training.machine import check_machine
+from shared_tmu.training.motion.clip_features import ClipFeatures
+from shared_tmu.training.motion.denoiser_stage import (
+    ConditionedWindows,
+    DenoiserTraining,
+    ReadClips,
+    standardise_conditions,
+)
+from shared_tmu.training.motion.measuring import measure
+from shared_tmu.training.motion.pool import MotionPool
+from shared_tmu.training.motion.recipe import MotionRecipe, MotionStage
+from shared_tmu.training.motion.vae_stage import (
+    MotionWindows,
+    VaeTraining,
+    scale_latents,
+    standardise_motion,
+)
+from shared_tmu.training.recipes import check_folders
+from shared_tmu.training.stopping import Stop
+
+MEASURED = "measured.json"
+_PLACES = ("out", "cache", "export_to", "save_every", "accelerator", "devices", "checkpoint", "body_path")
+log = logging.getLogger(__name__)
+
+
+def run_motion(program: ModelProgram, recipe: MotionRecipe, stop: Stop) -> Path:
+    """Train, or continue from the checkpoints in `out`, and write the decoder.
+
+    Returns:
+        Its file.
+
+    Raises:
+        TMUError: the recipe cannot be run, or files of an earlier run belong to another one.
+        Stopped: training was asked to stop; nothing was exported.
+    """
+    batch = min(recipe.vae.batch_size, recipe.denoiser.batch_size)
+    check_machine(recipe.accelerator, recipe.devices, recipe.precision, batch)
+    folder = recipe.export_to or recipe.out
+    check_folders({"out": recipe.out, "cache": recipe.cache, "export_to": folder})
+    model: Any = program.load_model(recipe.checkpoint, recipe.body_path).eval()
+    clips, held_out = read_clips(program, model, recipe)
+    decoder = train_decoder(model.mano, mark_weights(model), clips, recipe, stop)
+    measured = measure(decoder, model.mano, held_out, recipe.schedules)
+    for line in measured["table"]:
+        log.info("%s", line)
+    weights = recipe.checkpoint or program.default_checkpoint
+    path = folder / decoder_path(weights).name
+    facts = {"recipe": _plain(recipe), "held_out": measured["rows"]}
+    save_decoder(path, decoder, DecoderFacts(program.name, mark_weights(model), facts))
+    write_text(
+        folder / f"{decoder_path(weights).stem}.json",
+        json.dumps({**facts, "model": program.name}, indent=1) + "\n",
+    )
+    log.info("wrote %s", path)
+    return path
+
+
+def read_clips(program: ModelProgram, model: Any, recipe: MotionRecipe) -> tuple[ReadClips, ReadClips]:
+    """Features of the clips for training and of the held-out ones, made where they are missing."""
+    frames = recipe.config(2**16).frames
+    return tuple(  # type: ignore[return-value]
+        ReadClips.read(ClipFeatures(program, model, recipe.cache, seed, frames, recipe.schedules).make(count))
+        for seed, count in ((recipe.data_seed, recipe.clips), (recipe.val_seed, recipe.val_clips))
+    )
+
+
+def train_decoder(layer: Any, mark: str, clips: ReadClips, recipe: MotionRecipe, stop: Stop) -> MotionDecoder:
+    """Both stages, one after the other.
+
+    Args:
+        layer: the body model.
+        mark: of the weights whose features the clips hold.
+        clips: for training.
+        recipe: what to do.
+        stop: tells whether training was asked to stop.
+    """
+    layer = layer.cpu()
+    conditions = clips.conditions(layer)
+    config = recipe.config(conditions.shape[-1])
+    keep_recipe(
+        recipe.out / RECIPE,
+        {**_plain(recipe), "trunk": mark},
+        is_new=not (recipe.out / RECIPE).exists(),
+    )
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    decoder = MotionDecoder(config)
+    pool = MotionPool.made(recipe.data_seed, recipe.motions, config.frames, recipe.amass)
+    standardise_motion(decoder.motion, pool, layer, config.tree, config.frames, recipe.seed)
+    vae = VaeTraining(decoder, recipe.vae, recipe.divergence)
+    windows = MotionWindows(pool, layer, recipe.vae, config.frames, recipe.seed, lambda: int(vae.global_step))
+    _fit(vae, windows, recipe.out / "vae", recipe.vae, recipe, stop)
+    decoder.eval()
+    scale_latents(decoder, pool, layer, recipe.seed)
+    standardise_conditions(decoder.condition, decoder.motion, conditions)
+    denoiser = DenoiserTraining(decoder, recipe.denoiser, recipe.last_share)
+    mean = decoder.condition.mean[: -config.tree.width]
+    both = ConditionedWindows(clips, pool, layer, mean, recipe, lambda: int(denoiser.global_step))
+    _fit(denoiser, both, recipe.out / "denoiser", recipe.denoiser, recipe, stop)
+    return decoder.cpu().eval()
+
+
+def _fit(
+    module: pl.LightningModule,
+    data: IterableDataset[Any],
+    folder: Path,
+    stage: MotionStage,
+    recipe: MotionRecipe,
+    stop: Stop,
+) -> None:
+    """Train one stage, or continue it; a finished stage only gets its weights back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    last = recover(folder)
+    if last is not None:
+        check_fits(last, read_state(last), module.state_dict())
+    trainer = pl.Trainer(
+        accelerator=recipe.accelerator,
+        devices=recipe.devices,
+        precision=recipe.precision,  # type: ignore[arg-type]
+        max_steps=stage.steps,
+        gradient_clip_val=1.0,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        default_root_dir=folder,
+        plugins=[WholeCheckpoints()],
+        callbacks=[Keeper(folder / LAST, recipe.save_every, None, stop), Told()],
+    )
+    loader = DataLoader(data, batch_size=None)
+    trainer.fit(module.train(), loader, ckpt_path=last, weights_only=True)
+    trainer.save_checkpoint(folder / LAST)
+
+
+def _plain(recipe: MotionRecipe) -> dict[str, Any]:
+    """The recipe without places, in plain values."""
+    values = {name: value for name, value in asdict(recipe).items() if name not in _PLACES}
+    return {**values, "amass": None if recipe.amass is None else recipe.amass.name}
