@@ -8,7 +8,7 @@
     python train.py --config-name gpu               # sized for a data-centre GPU; 22 minutes at most
     python train.py --config-name more              # continues from the shipped file, not from random weights
     python train.py --config-name published         # HaMeR's own losses and optimiser, from existing weights
-    python train.py --config-name motion            # a temporal decoder for clips; the weights stay as they are
+    python train.py --config-name motion            # a temporal decoder for clips, for existing weights
 
 Writes `hamer_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv` and `.curve.png` in
 `export_to`; the published recipe writes `last.ckpt` in the official layout and `hamer.safetensors` in `out`.
