@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from shared_tmu.errors import ConfigError
-from shared_tmu.temporal.skeletons import BODY, HAND, Skeleton
+from shared_tmu.temporal.skeletons import BODY, HAND, MotionTree
 
-SKELETONS: Mapping[str, Skeleton] = MappingProxyType({"hand": HAND, "body": BODY})
+SKELETONS: Mapping[str, MotionTree] = MappingProxyType({"hand": HAND, "body": BODY})
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class TemporalConfig:
             )
 
     @property
-    def tree(self) -> Skeleton:
+    def tree(self) -> MotionTree:
         """The skeleton itself."""
         return SKELETONS[self.skeleton]
 

@@ -9,7 +9,7 @@ from shared_tmu.body_models.mano import PARENTS as HAND_PARENTS
 
 
 @dataclass(frozen=True)
-class Skeleton:
+class MotionTree:
     """Joints, and leaves at the ends of limbs, as a tree.
 
     Attributes:
@@ -50,7 +50,7 @@ class Skeleton:
         return 3 * self.num_points + 2 * self.num_twists
 
 
-HAND = Skeleton(
+HAND = MotionTree(
     parents=(*HAND_PARENTS, 15, 3, 6, 12, 9),
     num_joints=16,
     fitted=(0,),
@@ -58,7 +58,7 @@ HAND = Skeleton(
 )
 """MANO's 16 joints and the tips of thumb, index, middle, ring and little finger: 93 values per frame."""
 
-BODY = Skeleton(
+BODY = MotionTree(
     parents=(
         -1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21,
         15, 22, 23, 10, 11,

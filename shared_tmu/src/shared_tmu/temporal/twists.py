@@ -12,12 +12,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from shared_tmu.temporal.skeletons import Skeleton
+from shared_tmu.temporal.skeletons import MotionTree
 
 _TINY = 1e-12
 
 
-def pose_to_points(rotmat: Tensor, rest: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+def pose_to_points(rotmat: Tensor, rest: Tensor, skeleton: MotionTree) -> tuple[Tensor, Tensor]:
     """Points and twists of poses.
 
     Args:
@@ -41,11 +41,11 @@ def pose_to_points(rotmat: Tensor, rest: Tensor, skeleton: Skeleton) -> tuple[Te
     return torch.stack(places, dim=-2), torch.stack(twists, dim=-2)
 
 
-def points_to_pose(points: Tensor, twists: Tensor, rest: Tensor, skeleton: Skeleton) -> Tensor:
+def points_to_pose(points: Tensor, twists: Tensor, rest: Tensor, skeleton: MotionTree) -> Tensor:
     """Rotations `[..., J, 3, 3]` from points `[..., K, 3]` and twists `[..., J - 1, 2]`.
 
     Positions are rebuilt from the root on, so that an error of one joint does not add up along its limb; see
-    `Skeleton.drift_m`.
+    `MotionTree.drift_m`.
     """
     rest = rest.expand(points.shape)
     places: list[Tensor] = [points[..., 0, :]]
@@ -101,7 +101,7 @@ def to_features(points: Tensor, twists: Tensor) -> Tensor:
     return torch.cat((relative.flatten(-2), twists.flatten(-2)), dim=-1)
 
 
-def from_features(features: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+def from_features(features: Tensor, skeleton: MotionTree) -> tuple[Tensor, Tensor]:
     """Points `[..., K, 3]`, the root at 0, and twists `[..., J - 1, 2]` of length 1, from `[..., F]`."""
     split = 3 * skeleton.num_points
     points = features[..., :split].reshape(*features.shape[:-1], skeleton.num_points, 3)
@@ -109,12 +109,12 @@ def from_features(features: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]
     return points - points[..., :1, :], _unit(twists, zero=(1.0, 0.0))
 
 
-def _bone(rest: Tensor, skeleton: Skeleton, joint: int) -> Tensor:
+def _bone(rest: Tensor, skeleton: MotionTree, joint: int) -> Tensor:
     return rest[..., skeleton.children[joint][0], :] - rest[..., joint, :]
 
 
 def _wanted(
-    points: Tensor, place: Tensor, rest: Tensor, joint: int, child: int, skeleton: Skeleton
+    points: Tensor, place: Tensor, rest: Tensor, joint: int, child: int, skeleton: MotionTree
 ) -> Tensor:
     """Where the bone to a child should point, from the rebuilt place of its joint."""
     given = points[..., child, :] - points[..., joint, :]

@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset
 from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.errors import TrainingError
 from shared_tmu.temporal.model import MotionDecoder, Standard
-from shared_tmu.temporal.skeletons import Skeleton
+from shared_tmu.temporal.skeletons import MotionTree
 from shared_tmu.temporal.vae import divergence
 from shared_tmu.training.motion.pool import MotionPool, draw_features
 from shared_tmu.training.motion.recipe import MotionStage
@@ -102,7 +102,7 @@ def adam(module: nn.Module, stage: MotionStage, kind: type[torch.optim.Optimizer
 
 
 def standardise_motion(
-    standard: Standard, pool: MotionPool, layer: ManoLayer, skeleton: Skeleton, frames: int, seed: int
+    standard: Standard, pool: MotionPool, layer: ManoLayer, skeleton: MotionTree, frames: int, seed: int
 ) -> None:
     """Set means and deviations of motion from windows of a pool."""
     windows = draw_features(pool, layer, np.random.default_rng([seed, 2]), _DRAWN, frames).flatten(0, 1)
