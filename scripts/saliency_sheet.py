@@ -5,9 +5,9 @@
     python scripts/saliency_sheet.py --pictures FOLDER --r 8x12,0x5+128x1 --method tome,pitome
 
 For every method and schedule: the map after unmerging (copy); for the first method also the other restores,
-and merge-only: the tokens that are left, as a smaller grid that is resized. Shown are the correlation with
-the unmerged map, the mean absolute error (maps are in 0..1), and their 95 % intervals over pictures. Results
-that the file has already are not computed again.
+and merge-only: the tokens that are left, in order, as a smaller grid that is resized. Shown are the
+correlation with the unmerged map, the mean absolute error (maps are in 0..1), and their 95 % intervals over
+pictures. Results that the file has already are not computed again.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def _run(given: argparse.Namespace) -> int:
                 failures.append(f"{run.label}: {error}")
                 continue
             if is_drawn:
-                drawn[run.label] = maps
+                drawn[f"{run.method} {run.schedule}, {ending_of(run)}"] = maps
             if own not in known:
                 known[own] = {
                     "kind": "saliency",
@@ -86,6 +86,8 @@ def _run(given: argparse.Namespace) -> int:
                     "schedule": str(run.schedule),
                     "ending": ending_of(run),
                     "pictures": [one.name for one in photographs],
+                    "pictures_sha256": key["pictures"],
+                    "n": len(photographs),
                     **spent,
                     **compare_maps(maps, plain),
                     "key": own,

@@ -126,8 +126,10 @@ def test_files_of_something_else_are_refused(tmp_path):
         load_focus(tmp_path / "other.pt")
 
 
-def test_pictures_of_another_size_are_refused():
+def test_pictures_of_another_size_are_refused(tiny_onnx):
     with pytest.raises(InputError, match="56, 42"):
         tiny_net()(torch.randn(1, 3, 56, 56))
+    with pytest.raises(ConfigError, match="multiples of its patches' side"):
+        load_focus(tiny_onnx, (56, 43))
     with pytest.raises(ConfigError, match="multiples"):
         PhotoViTConfig(image_size=(224, 225))

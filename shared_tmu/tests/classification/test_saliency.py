@@ -12,9 +12,17 @@ from PIL import Image
 
 from shared_tmu.classification.contact_sheet import SheetTile, colour, draw_sheet
 from shared_tmu.classification.photo_vit import PhotoViT, PhotoViTConfig, SaliencyDecoder, SaliencyNet
-from shared_tmu.classification.saliency import Photograph, compare_maps, compute_maps, correlate, spread
+from shared_tmu.classification.saliency import (
+    Photograph,
+    compare_maps,
+    compute_maps,
+    correlate,
+    order_slots,
+    spread,
+)
 from shared_tmu.evaluation.run_lists import read_runs
 from shared_tmu.files.checkpoints import save_safetensors
+from shared_tmu.plans.plan import MergePlan
 from shared_tmu.programs.model_program import BASELINE
 from shared_tmu.programs.results import read_records
 
@@ -75,6 +83,12 @@ def test_merge_only_lays_slots_out_as_a_smaller_grid(net, folder):
     assert spread(slots[:, :5], (4, 4)).shape == (1, 1, 4, 4)
 
 
+def test_slots_are_put_in_the_order_of_their_first_token():
+    source = torch.tensor([[2, 0, 2, -1, 1], [0, 1, 1, 2, 0]])
+    plan = MergePlan(source, 3, copy_map=source.clamp_min(0))
+    assert order_slots(plan).tolist() == [[2, 0, 1], [0, 1, 2]]
+
+
 def test_correlation():
     draws = np.random.default_rng(0)
     a = draws.random((5, 7)).astype(np.float32)
@@ -89,7 +103,7 @@ def test_correlation():
 def test_contact_sheet():
     tile = SheetTile(np.full((20, 30, 3), 9, np.uint8), "a\nb")
     sheet = draw_sheet([[tile, tile], [tile]], side_px=40)
-    assert sheet.shape == (2 * (40 + 6 + 34) + 6, 2 * 46 + 6, 3)
+    assert sheet.shape == (2 * (20 + 6 + 34) + 6, 2 * 46 + 6, 3)
     assert (sheet == 9).all(axis=2).sum() >= 3 * 20 * 30
     assert colour(np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)).shape == (2, 3, 3)
 
@@ -109,7 +123,7 @@ def test_the_program_measures_draws_and_continues(net, folder, tmp_path, caplog,
         "random-20x3",
     ]
     assert all(-1 <= record["correlation"] <= 1 for record in records)
-    assert Image.open(tmp_path / "saliency.jpg").size == (6 * 230 + 6, 2 * 264 + 6)
+    assert Image.open(tmp_path / "saliency.jpg").size == (6 * 230 + 6, (224 + 40) + (149 + 40) + 6)
     (folder / "broken.png").write_bytes(b"no picture")
     assert main([*how, "--r", "20x3", "--method", "tome,random"]) == 1
     assert "broken.png" in caplog.text.splitlines()[-1]

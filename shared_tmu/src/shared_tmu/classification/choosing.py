@@ -14,7 +14,7 @@ from torch import nn
 from shared_tmu.classification.classifier import Classifier
 from shared_tmu.classification.crops import Crop
 from shared_tmu.classification.focus import IMAGE_SIZE, NAME, find_focus_file, load_focus
-from shared_tmu.classification.probe_file import ProbeFile, find_probe
+from shared_tmu.classification.probe_file import FOLDER, ProbeFile, find_probe
 from shared_tmu.classification.timm_import import import_timm
 from shared_tmu.errors import CheckpointError, InputError, MissingAssetError
 from shared_tmu.files.checkpoints import read_checkpoint, tensors_of
@@ -81,7 +81,12 @@ class ClassifierChoice:
         if path is None:
             count = int(getattr(vit, "num_classes", 0) or 0)
             if count < 2:
-                raise InputError(f"{self.model} has no classes of its own: give --probe FILE.")
+                shipped = ", ".join(sorted(path.stem for path in FOLDER.glob("*.safetensors")))
+                raise InputError(
+                    f"{self.model} has no classes of its own, and no probe is shipped for {data or 'this'} "
+                    f"at {crop.size[0]} pixels (there are {shipped}): give --probe FILE, which "
+                    "scripts/train_probe.py makes."
+                )
             return Classifier(vit, None, crop, count).eval(), None
         probe = ProbeFile.load(path)
         probe.require_fit(vit, crop.size, path)

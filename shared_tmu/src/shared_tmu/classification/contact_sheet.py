@@ -26,25 +26,26 @@ class SheetTile:
 
 
 def draw_sheet(rows: Sequence[Sequence[SheetTile]], side_px: int = 224) -> NDArray[np.uint8]:
-    """Tiles in rows, each in the middle of a square: `[H, W, 3]` uint8, RGB.
+    """Tiles in rows, each as high as its highest tile: `[H, W, 3]` uint8, RGB.
 
     Args:
         rows: the tiles; rows may have different lengths.
-        side_px: of the squares; tiles must not be larger.
+        side_px: width of the columns; tiles must not be wider.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    across, down = side_px + GAP_PX, side_px + GAP_PX + TITLE_PX
+    across, heights = side_px + GAP_PX, [max(tile.rgb.shape[0] for tile in row) for row in rows]
     width = max(len(row) for row in rows) * across + GAP_PX
-    sheet = Image.new("RGB", (width, len(rows) * down + GAP_PX), (_WHITE,) * 3)
+    sheet = Image.new("RGB", (width, sum(heights) + len(rows) * (GAP_PX + TITLE_PX) + GAP_PX), (_WHITE,) * 3)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_PX)
-    for number, row in enumerate(rows):
+    y = GAP_PX
+    for row, high in zip(rows, heights, strict=True):
         for column, tile in enumerate(row):
-            x, y = GAP_PX + column * across, GAP_PX + number * down
+            x = GAP_PX + column * across
             pen.multiline_text((x, y), tile.title, fill=0, font=font, spacing=2)
-            height, wide = tile.rgb.shape[:2]
-            place = x + (side_px - wide) // 2, y + TITLE_PX + (side_px - height) // 2
+            place = x + (side_px - tile.rgb.shape[1]) // 2, y + TITLE_PX
             sheet.paste(Image.fromarray(tile.rgb), place)
+        y += high + TITLE_PX + GAP_PX
     return np.asarray(sheet)
 
 

