@@ -7,4 +7,7 @@ from setuptools import setup
 SHARED = Path(__file__).resolve().parents[1] / "shared_tmu"
 PLACE = f" @ {SHARED.as_uri()}" if SHARED.is_dir() else ""  # alone in a source archive
 
-setup(install_requires=[f"shared_tmu[demo,eval]{PLACE}"])
+setup(
+    install_requires=[f"shared_tmu[demo,eval]{PLACE}"],
+    extras_require={"page": [f"shared_tmu[page]{PLACE}"]},
+)

@@ -115,10 +115,10 @@ def test_the_readme_is_short() -> None:
     assert (ROOT / "README.md").stat().st_size < 8000
 
 
-def test_the_readme_sets_up_with_exactly_two_commands() -> None:
+def test_the_readme_sets_up_with_three_commands() -> None:
     first = blocks(ROOT / "README.md", "bash")[0]
     lines = [shlex.split(line, comments=True) for line in first.splitlines()]
-    assert lines == [["bash", "scripts/demo.sh"], ["bash", "scripts/test.sh"]]
+    assert lines == [["bash", f"scripts/{name}.sh"] for name in ("demo", "page", "test")]
 
 
 @pytest.mark.parametrize(("folder", "words"), commands())

@@ -36,6 +36,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("classification",),
     ("bench", "demo", "training"),
     ("api",),
+    ("page",),
 )
 """From the ground up: a room imports itself and rooms of lower rows. A room is a package or a module of the
 root; `shared_tmu` is the root itself, with the public names. Up to there it is the core, which needs only

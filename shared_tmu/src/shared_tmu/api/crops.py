@@ -37,9 +37,9 @@ class KeptCrop:
     groups: tuple[TokenGroups, ...]
     grid: tuple[int, int]
 
-    def draw(self) -> NDArray[np.uint8]:
+    def draw(self, most: int) -> NDArray[np.uint8]:
         """The picture of `Item.draw_tokens`."""
-        drawn = draw_stages(self.subject, self.crop, self.groups, self.grid)
+        drawn = draw_stages(self.subject, self.crop, self.groups, self.grid, most)
         return np.ascontiguousarray(drawn[:, :, ::-1])
 
 

@@ -43,6 +43,7 @@ class Engine:
         self._predictor = Predictor(program, model, run, device, dtype, record=record, packed=packed)
         self.subject = self._predictor.subject
         self.grid = program.estimates.grid(model)
+        self.depth = len(program.estimates.vit(model).blocks)
         self._detector: Detector | None = None
         self._computing, self._detecting = threading.Lock(), threading.Lock()
         if options.detector != "auto":

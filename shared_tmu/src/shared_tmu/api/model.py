@@ -59,6 +59,16 @@ class MeshModel(Generic[T]):
         """How tokens merge now, in this thread, as in tables of results: `off`, `8x16-mask-probe` ..."""
         return self._run.label
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the patch tokens of a crop."""
+        return self._engine.grid
+
+    @property
+    def depth(self) -> int:
+        """Blocks of the ViT in which tokens can merge."""
+        return self._engine.depth
+
     @contextmanager
     def at(self, r: Any = None, **changes: Any) -> Iterator[Self]:
         """Predict with another merging setting inside the `with` block, in this thread or async task only.

@@ -15,6 +15,7 @@ from shared_tmu.api.crops import KeptCrop, require_kept
 from shared_tmu.api.inputs import OnePicture, Request
 from shared_tmu.demo.estimated import Estimated
 from shared_tmu.demo.meshes import TO_VIEWER, mesh_files, scene_file, to_trimesh
+from shared_tmu.demo.tokens import MAX_STAGES
 from shared_tmu.errors import InputError
 from shared_tmu.files import replacing
 from shared_tmu.pictures.overlays import draw_meshes
@@ -83,9 +84,11 @@ class Item:
         """The picture with this mesh over it; see `PictureResult.draw`."""
         return draw_over(self._estimated, image, bgr=bgr)
 
-    def draw_tokens(self) -> NDArray[np.uint8]:
-        """The crop as the network sees it, then its groups of tokens after up to six of the blocks that
-        merged.
+    def draw_tokens(self, most: int = MAX_STAGES) -> NDArray[np.uint8]:
+        """The crop as the network sees it, then its groups of tokens after some of the blocks that merged.
+
+        Args:
+            most: the largest number of these blocks; the last is always among them.
 
         Returns:
             `[H, W, 3]` uint8, RGB: panels side by side; tokens of one group have the colour of their mean.
@@ -94,7 +97,7 @@ class Item:
             InputError: the model was loaded without `tokens=True`.
         """
         require_kept(self._crops, "a picture of tokens")
-        return self._crops[0].draw()
+        return self._crops[0].draw(most)
 
     def save(self, path: os.PathLike[str] | str) -> Path:
         """Write a file whose suffix says what it holds, in one step; returns its path.
@@ -261,8 +264,7 @@ class PictureResult(Sequence[T], Generic[T]):
 
         def make(suffix: str) -> bytes | None:
             if suffix == "glb":
-                meshes = enumerate(self._estimated.meshes)
-                return scene_file({f"{self._estimated.subject.one}_{index}": mesh for index, mesh in meshes})
+                return scene_file(self._estimated.meshes, self._estimated.subject.one)
             return self._estimated.parameters(self._facts).get(suffix)
 
         return write_result(Path(path), make, "npz, json or glb")

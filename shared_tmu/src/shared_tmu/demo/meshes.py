@@ -6,7 +6,7 @@ glTF and most viewers expect), the camera at the origin; faces counter-clockwise
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,22 +48,23 @@ def mesh_files(
     return {"obj": text.encode(), "glb": bytes(binary)}
 
 
-def scene_file(meshes: Mapping[str, Mesh]) -> bytes:
+def scene_file(meshes: Sequence[Mesh], one: str) -> bytes:
     """Meshes as one `glb`, in the same frame as `mesh_files`.
 
     Args:
-        meshes: by the names of their nodes, in the camera frame.
+        meshes: in the camera frame.
+        one: what each is; nodes are called `hand_0`, `hand_1`, ...
 
     Raises:
         MissingDependencyError: trimesh is not installed.
     """
-    named = {name: to_trimesh(_turned(one.vertices), one.faces, one.rgb) for name, one in meshes.items()}
+    made = [to_trimesh(_turned(mesh.vertices), mesh.faces, mesh.rgb) for mesh in meshes]
     import trimesh
 
     scene: Any = trimesh.Scene([])
-    for name, mesh in named.items():
-        scene.add_geometry(mesh, node_name=name, geom_name=name)
-    binary: bytes = scene.export(file_type="glb")
+    for index, mesh in enumerate(made):
+        scene.add_geometry(mesh, node_name=f"{one}_{index}", geom_name=f"{one}_{index}")
+    binary: bytes = scene.export(file_type="glb", include_normals=True)
     return bytes(binary)
 
 

@@ -18,16 +18,20 @@ PATCH_PX = 24
 
 
 def draw_stages(
-    subject: DemoSubject, crop: Any, groups: Sequence[TokenGroups], grid: tuple[int, int]
+    subject: DemoSubject,
+    crop: Any,
+    groups: Sequence[TokenGroups],
+    grid: tuple[int, int],
+    most: int = MAX_STAGES,
 ) -> NDArray[np.uint8]:
-    """The model's input, then its groups of tokens after up to six of the blocks that merged, including the
-    last.
+    """The model's input, then its groups of tokens after some of the blocks that merged, including the last.
 
     Args:
         subject: what the crop shows.
         crop: the network input; a left hand is drawn as in the photograph, not mirrored.
         groups: groups of patch tokens, after each block that merged.
         grid: rows and columns of patches.
+        most: the largest number of these blocks.
 
     Returns:
         BGR, panels side by side with captions.
@@ -36,10 +40,8 @@ def draw_stages(
     is_mirrored = subject.is_mirrored(crop)
     panels = [with_caption(_upright(seen, is_mirrored), f"{grid[0] * grid[1]} tokens")]
     count = len(groups)
-    stages = (
-        sorted({round(step) for step in np.linspace(0, count - 1, min(count, MAX_STAGES))}) if count else []
-    )
-    for stage in stages:
+    steps = {round(step) for step in np.linspace(count - 1, 0, min(count, most)).tolist()}
+    for stage in sorted(steps):
         slots, copies = groups[stage].slots, groups[stage].copies
         kept = len(np.unique(slots[slots >= 0]))
         drawn = _upright(draw_groups(seen, slots, grid, copy_map=copies), is_mirrored)
