@@ -7,7 +7,8 @@
 
 Unless the command line lists methods, schedules, restores or profiles, it compares every method at three
 schedules of the thesis, the other restores and the profiles (flat, falling, late; at the same FLOPs) with
-ToMe. Errors are those of eval.py on the first samples of the model's own set, with stability; times are
+ToMe. Methods that learn run untrained; `measure_learned.py` says what their files are worth. Errors are
+those of eval.py on the first samples of the model's own set, with stability; times are
 measured in turn with the unpatched model and the slicing floor of the same tokens. It writes
 `assets/<model>_methods.jsonl`, fills the tables of METHODS.md and the costs in the docstrings of the
 methods, and draws the figure; of lists of your own it prints the tables. Running the same command again
@@ -151,6 +152,7 @@ def plan(ways: Sequence[Way], shape: TrunkShape, count: Callable[[Way], Counted]
 def measure_errors(asked: Asked, stability: int, jobs: int) -> int:
     """Run eval.py for what it has not measured; returns its exit status."""
     shared = ["--limit", str(asked.limit), "--stability", str(stability), "--rounds", "0"]
+    shared += ["--learned", "none"]
     # first alone: all others need its errors
     if status := evaluate_bundled.run_all(asked.model, [[*shared, "--r", "off"]], jobs=1):
         return status

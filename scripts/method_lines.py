@@ -137,9 +137,8 @@ def find_lines(asked: Asked) -> dict[RunKey, Run]:
     """
     weights, found = file_sha256(asked.model.checkpoint), dict[RunKey, Run]()
     for line in read_records(asked.model.results(asked.model.dataset)):
-        plain = line.get("mask", NO_MASK) == NO_MASK and not line.get("layers") and line.get("unmerge")
         same = line.get("checkpoint_sha256") == weights and line.get("n") == asked.limit
-        if plain and same and line.get("protect") == "first" and line.get("stability_n"):
+        if is_plain(line) and same and not line.get("learned_sha256") and line.get("stability_n"):
             found[line["method"], line["schedule"], line.get("restore", COPY)] = line
     wanted = [_OFF, *asked.runs]
     if missing := [" ".join(key) for key in wanted if key not in found]:
@@ -150,6 +149,12 @@ def find_lines(asked: Asked) -> dict[RunKey, Run]:
     if len({found[key]["dataset_sha256"] for key in wanted}) > 1:
         raise InputError("lines are of different pictures of the set: run --stage errors again.")
     return {key: found[key] for key in wanted}
+
+
+def is_plain(line: Run) -> bool:
+    """Whether a line of eval.py has neither a mask nor other layers, and its prefix and grid are kept."""
+    masked = line.get("mask", NO_MASK) != NO_MASK or line.get("layers")
+    return not masked and bool(line.get("unmerge")) and line.get("protect") == "first"
 
 
 def _line(line: Run, errors: PerSample, timed: Run) -> Run:
