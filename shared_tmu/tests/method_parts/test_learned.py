@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import pickle
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from toy_vit import SequentialViT, ToyViT
 from shared_tmu import METHODS, Method, PatchHandle, patch, run_trunk
 from shared_tmu.errors import CheckpointError, MethodError, PatchError
 from shared_tmu.files.checkpoints import save_safetensors
+from shared_tmu.method_parts.learned import mark_trunk
 from shared_tmu.method_parts.places import Between
 from shared_tmu.method_parts.reductions import Planned
 from shared_tmu.method_parts.seen import Needs, Seen
@@ -142,18 +144,22 @@ def test_files_of_something_else_are_refused(tokens, tmp_path):
         with pytest.raises(CheckpointError, match="was trained for other weights, for which alone"):
             handle.load_learned(tmp_path / "two.safetensors")
         state = handle.learned.state_dict()
+        for_this = {"method": "learns", "trunk": json.dumps(mark_trunk(vit.blocks))}
         for name, content, text in (
             ("method", {"method": "dtem"}, "holds the learned parts of method 'dtem', not of 'learns'"),
             ("nothing", {}, "does not hold the learned parts of a method"),
             ("mark", {"method": "learns", "trunk": "[1, NaN]"}, "does not say to which weights it belongs"),
-            ("finite", {"method": "learns"}, "'0.bias' has numbers that are not finite"),
+            ("unmarked", {"method": "learns"}, "does not say to which weights it belongs"),
+            ("finite", for_this, "'0.bias' has numbers that are not finite"),
+            ("whole", for_this, "'0.bias' has numbers of type int32, not floats"),
         ):
-            bad = {**state, "0.bias": state["0.bias"] * (torch.nan if name == "finite" else 1)}
+            bias = {"finite": state["0.bias"] * torch.nan, "whole": state["0.bias"].int()}
+            bad = {**state, "0.bias": bias.get(name, state["0.bias"])}
             save_safetensors(bad, tmp_path / name, content)
             with pytest.raises(CheckpointError, match=text):
                 handle.load_learned(tmp_path / name)
         del state["2.bias"]
-        save_safetensors(state, tmp_path / "short", {"method": "learns"})
+        save_safetensors(state, tmp_path / "short", for_this)
         missing = r"'2.bias' is missing, expected \[9\] \(1 such tensors\)"
         with pytest.raises(CheckpointError, match=missing):
             handle.load_learned(tmp_path / "short")

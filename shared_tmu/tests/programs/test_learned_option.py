@@ -77,7 +77,8 @@ def test_a_file_beside_the_weights_is_taken_and_named(tmp_path, caplog):
     caplog.set_level("INFO")
     weights = tmp_path / "toy.safetensors"
     assert choose_learned(None, ["dtem"], weights) == {"dtem": None}
-    assert "dtem: untrained" in caplog.text
+    assert "dtem: untrained, since there is no toy.dtem.safetensors beside the weights" in caplog.text
+    assert "train.py --config-name learned method=dtem (for weights of your own" in caplog.text
     beside = tmp_path / "toy.dtem.safetensors"
     beside.write_bytes(b"")
     assert choose_learned(None, ["dtem", "crossget", "tome"], weights) == {
@@ -124,7 +125,7 @@ def test_r_learned_is_the_schedule_in_the_file(tmp_path):
     ("method", "schedule", "text"),
     [
         ("tome", None, "but 'tome' learns nothing: use a schedule such as 5x20"),
-        ("ltmp", None, "'ltmp' runs untrained here: train it with .*method=ltmp, and pass --learned FILE"),
+        ("ltmp", None, "'ltmp' runs untrained here: train it with .*method=ltmp .*and pass --learned FILE"),
         ("dtem", "", "but 'dtem' learns something else: use a schedule such as 10x16 with learned"),
         ("ltmp", "threshold:0.9y", "is damaged: its schedule cannot be read"),
     ],

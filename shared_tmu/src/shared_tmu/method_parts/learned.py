@@ -25,7 +25,7 @@ class LearnedFacts:
 
     Attributes:
         method: row of the table.
-        trunk: `mark_trunk` of the model for which they were trained; empty if it does not say.
+        trunk: `mark_trunk` of the model for which they were trained.
         schedule: what was learned, as a schedule; empty for methods that learn something else.
         model: name of the model; empty if it does not say.
         recipe: the training, as JSON.
@@ -58,9 +58,7 @@ class LearnedFacts:
             if not all(map(math.isfinite, trunk)):
                 raise ValueError("numbers that are not finite")
         except (TypeError, ValueError, RecursionError) as error:
-            raise CheckpointError(
-                f"{path} is damaged: it does not say to which weights it belongs."
-            ) from error
+            raise _unmarked(path) from error
         texts = {name: found.get(name, "") for name in ("method", "schedule", "model", "recipe")}
         return cls(trunk=trunk, **texts)
 
@@ -76,13 +74,19 @@ class LearnedFacts:
                 f"{path} holds the learned parts of method {shown(self.method, 40)!r}, not of {wanted!r}: "
                 "choose that method, or another file."
             )
-        if self.trunk and not _is_near(self.trunk, mark_trunk(blocks)):
+        if not self.trunk:
+            raise _unmarked(path)
+        if not _is_near(self.trunk, mark_trunk(blocks)):
             of_model = f" of {shown(self.model, 40)}" if self.model else ""
             raise CheckpointError(
                 f"{path} was trained for other weights{of_model}, for which alone it has a meaning: train "
                 "one for these with train.py --config-name learned, or use the method untrained (--learned "
                 "none)."
             )
+
+
+def _unmarked(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged: it does not say to which weights it belongs.")
 
 
 def mark_trunk(blocks: Iterable[nn.Module]) -> list[float]:
@@ -175,6 +179,10 @@ class LearnedPart:
                 f"{path} does not contain the learned parts of method {self.method!r} for this model: "
                 f"{wrong[0]!r} is {shapes.get(wrong[0], 'missing')}, expected "
                 f"{expected.get(wrong[0], 'nothing of that name')} ({len(wrong)} such tensors)."
+            )
+        if bad := next((name for name, tensor in found.items() if not tensor.is_floating_point()), None):
+            raise CheckpointError(
+                f"{path} is damaged: {bad!r} has numbers of type {str(found[bad].dtype)[6:]}, not floats."
             )
         if bad := next((name for name, tensor in found.items() if not tensor.isfinite().all()), None):
             raise CheckpointError(f"{path} is damaged: {bad!r} has numbers that are not finite.")

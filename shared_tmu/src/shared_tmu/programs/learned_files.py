@@ -57,8 +57,20 @@ def choose_learned(
                 f"method {name!r} has learned parts, and no file with them was given: train them, save "
                 "them with handle.save_learned, and pass --learned FILE."
             )
-        _log.info("%s: %s", name, f"learned parts of {files[name]}" if files[name] else "untrained")
+        _log.info("%s: %s", name, _tell(name, files[name], given, checkpoint))
     return files
+
+
+def _tell(method: str, file: Path | None, given: Path | None, checkpoint: Path | None) -> str:
+    """What a method that learns runs with, and if that is nothing, why and how to change it."""
+    if file is not None:
+        return f"learned parts of {file}"
+    if given is not None or checkpoint is None:
+        return "untrained"
+    return (
+        f"untrained, since there is no {learned_name(checkpoint, method)} beside the weights: make one with "
+        f"{_TRAIN}{method} (for weights of your own with checkpoint=FILE), and pass --learned FILE"
+    )
 
 
 def _only(learning: Sequence[str], methods: Sequence[str]) -> str:
@@ -98,8 +110,8 @@ def read_schedule(text: str, method: str, learned: Path | None) -> Schedule:
         raise InputError(f"{asked}, but {method!r} learns nothing: use a schedule such as 5x20.")
     if learned is None:
         raise InputError(
-            f"{asked}, but {method!r} runs untrained here: train it with {_TRAIN}{method}, and pass "
-            "--learned FILE."
+            f"{asked}, but {method!r} runs untrained here: train it with {_TRAIN}{method} (for weights of "
+            "your own with checkpoint=FILE), and pass --learned FILE."
         )
     facts = LearnedFacts.read(learned)
     if not facts.schedule:
