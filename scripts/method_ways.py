@@ -81,8 +81,8 @@ def find_schedule(way: Way, shape: TrunkShape) -> str | None:
 def _candidates(way: Way, shape: TrunkShape) -> Iterator[str]:
     free = shape.num_tokens - shape.num_prefix_tokens
     if way.profile == PUBLISHED:
-        # of every cell of 2 x 2 one token stays
-        yield from (str(Schedule.parse([r] * shape.depth)) for r in range(1, free - free // 4 + 1))
+        most = find_method(way.method).limit(shape.num_tokens, shape.num_prefix_tokens)
+        yield from (str(Schedule.parse([r] * shape.depth)) for r in range(1, most + 1))
     else:
         yield from (PROFILES[way.profile].format(total) for total in range(1, free))
 

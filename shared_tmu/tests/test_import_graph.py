@@ -19,7 +19,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("dtypes", "errors"),
     ("files", "flops", "kernels", "limits", "schedule_rules", "schedule_text"),
     ("plans", "schedule"),
-    ("blocks",),
+    ("blocks", "schedule_limits"),
     ("method_parts",),
     ("methods",),
     ("late", "trunk_settings"),

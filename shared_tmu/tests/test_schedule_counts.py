@@ -10,12 +10,13 @@ from golden_trunk import GOLDEN, read_golden, read_r
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared_tmu import Schedule, schedule
+from shared_tmu import Schedule
 from shared_tmu.errors import ScheduleError
 from shared_tmu.flops import TrunkShape
 from shared_tmu.late import late_schedule
 from shared_tmu.methods import count_costs
 from shared_tmu.schedule import all_but_one, half
+from shared_tmu.schedule_limits import say_where_limited
 from shared_tmu.schedule_rules import divide_as_opentome, incline
 
 
@@ -131,12 +132,12 @@ def test_token_counts():
 
 
 def test_limit_is_said_once_with_real_counts(caplog):
-    schedule.say_where_limited.cache_clear()
+    say_where_limited.cache_clear()
     asked = Schedule.parse("60x3")
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            schedule.say_where_limited(asked, 4, 192, 0, "tome", half)
-        schedule.say_where_limited(Schedule.parse("5x3"), 4, 192, 0, "tome", half)
+            say_where_limited(asked, 4, 192, 0, "tome", half)
+        say_where_limited(Schedule.parse("5x3"), 4, 192, 0, "tome", half)
     (record,) = caplog.records
     assert record.getMessage() == (
         "schedule '60x3' asks layer 2 to remove 60 tokens, but of the 72 that may be removed there method "

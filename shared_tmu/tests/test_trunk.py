@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from toy_vit import GammaBlock, ScaledBlock, ToyBlock, ToyViT
 
-from shared_tmu import MergePlan, Method, Schedule, run_trunk, schedule
+from shared_tmu import MergePlan, Method, Schedule, run_trunk
 from shared_tmu.blocks.halves import attention_half, find_misfit, mlp_half
 from shared_tmu.blocks.verification import verify_block
 from shared_tmu.errors import PatchError, PlanError, ScheduleError
@@ -17,6 +17,7 @@ from shared_tmu.method_parts.places import Between
 from shared_tmu.method_parts.reductions import Merge
 from shared_tmu.method_parts.seen import Needs
 from shared_tmu.plans.reference import attend_explicitly, match_loops, merge_loops, unmerge_loops
+from shared_tmu.schedule_limits import say_where_limited
 
 FAMILIES = pytest.mark.parametrize("family", [ToyBlock, ScaledBlock, GammaBlock])
 
@@ -217,7 +218,7 @@ def test_no_images_and_few_tokens(vit):
 
 
 def test_the_limit_is_said_once(vit, caplog):
-    schedule.say_where_limited.cache_clear()
+    say_where_limited.cache_clear()
     with caplog.at_level(logging.WARNING, "shared_tmu"):
         for _ in range(3):
             run_trunk(vit.blocks, torch.randn(1, 38, 32), "15x2", num_prefix_tokens=18)
@@ -233,4 +234,9 @@ def test_nobody_is_told_of_a_limit_that_does_not_bind(caplog):
     vit, x = ToyViT(depth=4).eval(), torch.randn(1, 16, 32)
     with caplog.at_level("WARNING"), torch.no_grad():
         run_trunk(vit.blocks, x, "9x4", method="tomesd", grid=(4, 4))
-    assert not caplog.records
+        assert not caplog.records
+        run_trunk(vit.blocks, x, "13x4", method="tomesd", grid=(4, 4))
+    assert [record.getMessage() for record in caplog.records] == [
+        "schedule '13x4' asks layer 0 to remove 13 tokens, but of the 16 that may be removed there method "
+        "'tomesd' can remove at most 12 (limited in 4 of 4 layers; tokens per layer: 16 16 16 16 16)."
+    ]

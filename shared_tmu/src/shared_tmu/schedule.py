@@ -4,13 +4,11 @@ plots.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 from .errors import ScheduleError
@@ -26,8 +24,6 @@ from .schedule_text import (
     read_text,
     write_text,
 )
-
-_log = logging.getLogger(__name__)
 
 Limit = Callable[[int, int], int]
 """Gives the largest number of tokens that a method can remove in one block, from N tokens of which T are
@@ -248,48 +244,10 @@ def count_removed(
     if isinstance(ask, tuple):
         return most
     counted = num_tokens if shares_all else max(num_tokens - num_prefix_tokens, 0)
-    return min(_removed_by_share(ask, counted), most)
+    return min(removed_by_share(ask, counted), most)
 
 
 @lru_cache(maxsize=1024)
-def _removed_by_share(share: float, num_tokens: int) -> int:
+def removed_by_share(share: float, num_tokens: int) -> int:
     """n - n * share, rounded down, computed with the decimal as written: 0.07 of 100 keeps 7."""
     return math.floor(num_tokens - num_tokens * Fraction(repr(share)))
-
-
-@lru_cache(maxsize=256)
-def say_where_limited(
-    schedule: Schedule,
-    depth: int,
-    num_tokens: int,
-    num_prefix_tokens: int,
-    method: str,
-    limit: Limit,
-    shares_all: bool = False,
-) -> None:
-    """Log, once per process for each schedule and trunk, how the method's limit changes the counts."""
-    if schedule.reads_thresholds:
-        return
-    counts = schedule.token_counts(depth, num_tokens, num_prefix_tokens, limit, shares_all=shares_all)
-    free = [count - num_prefix_tokens for count in counts]
-    asked = [
-        ask if isinstance(ask, int) else _removed_by_share(ask, counts[layer] if shares_all else free[layer])
-        for layer, ask in enumerate(schedule.per_layer(depth))
-    ]
-    removed = [before - after for before, after in pairwise(counts)]
-    limited = [layer for layer in range(depth) if removed[layer] < asked[layer]]
-    if limited:
-        first = limited[0]
-        _log.warning(
-            "schedule '%s' asks layer %d to remove %d tokens, but of the %d that may be removed there "
-            "method %r can remove at most %d (limited in %d of %d layers; tokens per layer: %s).",
-            schedule,
-            first,
-            asked[first],
-            free[first],
-            method,
-            removed[first],
-            len(limited),
-            depth,
-            " ".join(map(str, counts)),
-        )

@@ -15,15 +15,15 @@ from .blocks.positions import NOTHING, Given, has_own_bias, locate
 from .errors import MethodError, PatchError, PlanError
 from .method_parts.controls import front_to_last, last_to_front, turned
 from .method_parts.held import Holding
-from .method_parts.method import Method
 from .method_parts.protection import fit_mask
 from .method_parts.read_masks import ReadMask
-from .method_parts.reductions import Applied, Route
+from .method_parts.reductions import Applied, Route, require_count
 from .method_parts.restores import Ended
 from .method_parts.seen import Seen, Watch
 from .plans.ops import merge, unmerge
 from .plans.plan import MergePlan
-from .schedule import count_removed, say_where_limited
+from .schedule import count_removed
+from .schedule_limits import say_where_limited
 from .trunk_settings import TrunkSettings
 
 Mask = Tensor | ReadMask | Callable[[Tensor], Tensor]
@@ -155,7 +155,9 @@ class TrunkPass:
         if r == 0:
             return self._run_whole(block, seen)
         method.step(block, seen, r)
-        _require_removed(seen, method, x.shape[1], r)
+        if method.reads == "counts":
+            removed = x.shape[1] - seen.tokens.shape[1]
+            require_count(removed, r if method.removes else 0, x.shape[1], number, method.name)
         if seen.reduction is not None:
             assert seen.route is not None
             self._made = (*self._made, seen.route)
@@ -224,27 +226,12 @@ class TrunkPass:
             raise PlanError(
                 f"num_prefix_tokens = {settings.num_prefix_tokens}, but there are only {x.shape[1]} tokens."
             )
-        # a log call would break the graph; what blocks give back is there again for the next one
-        if settings.method.removes and not torch.compiler.is_compiling():
+        # a log call would break the graph
+        if not torch.compiler.is_compiling():
             say_where_limited(
                 settings.schedule, self.depth, x.shape[1], settings.num_prefix_tokens, settings.method.name,
-                settings.method.limit, settings.method.shares_all,
+                settings.method.limit, settings.method.shares_all, settings.method.removes,
             )  # fmt: skip
-
-
-def _require_removed(seen: Seen, method: Method, num_tokens: int, r: int) -> None:
-    """Refuse a step that removed another number of tokens than asked: counts, FLOPs and schedules would be
-    wrong.
-    """
-    if method.reads == "thresholds":
-        return
-    removed, asked = num_tokens - seen.tokens.shape[1], r if method.removes else 0
-    if removed != asked:
-        raise MethodError(
-            f"method {method.name!r} removed {removed} of {num_tokens} tokens in block {seen.layer}, but was "
-            f"asked to remove {asked}: its plan must remove r tokens, or its limit must exclude this number, "
-            'or its row needs reads="thresholds".'
-        )
 
 
 def _reduce_again(x: Tensor, route: Route) -> Tensor:

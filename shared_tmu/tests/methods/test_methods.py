@@ -19,12 +19,14 @@ PREFIXES = pytest.mark.parametrize("prefix", [0, 1, 2, 3, 18])
 
 @EVERY
 @PREFIXES
-@pytest.mark.parametrize("patches", [0, 1, 2, 3, 7, 40])
+@pytest.mark.parametrize("patches", [0, 1, 2, 3, 7, 9, 40])
 @pytest.mark.usefixtures("poisoned_memory")
 @torch.no_grad()
 def test_shapes(method, prefix, patches, vit):
     patches = max(patches, 1 - prefix)  # the blocks take no empty sequence
     x = torch.randn(3, prefix + patches, 32)
+    if method == "tomesd" and patches == 7:
+        pytest.skip("a row of 7 has no cell of 2 x 2: refused, see test_tomesd.py")
     for r in (1, max(patches // 4, 1), patches + 50):
         full, route = run(vit, x, schedule_for(method, r), method, prefix)
         short, again = run(vit, x, schedule_for(method, r), method, prefix, unmerge=False)

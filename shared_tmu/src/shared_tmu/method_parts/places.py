@@ -18,12 +18,12 @@ from ..blocks.positions import Positions
 from ..errors import MethodError
 from ..flops import Work
 from ..plans.ops import merge, unmerge
-from .reductions import Planned, Reduction, require_reduction
+from .reductions import Planned, Reduction, require_count, require_reduction
 from .seen import OF_ATTENTION, Needs, Seen
 
 Plan = Callable[[Seen, int], Reduction | None]
 """Decides how to remove r of the tokens of `seen`; None removes nothing, which is allowed if thresholds
-decide or the place restores the tokens at once.
+decide.
 """
 Step = Callable[[Block, Seen, int], None]
 """Runs a block, removing r tokens in it."""
@@ -264,11 +264,15 @@ class Around(Place):
         branch: Callable[[Block, Tensor, Positions | None], Tensor],
     ) -> None:
         reduction = decide(seen, self.plan, r)
+        if reduction is not None:
+            require_reduction(reduction, seen.method)
+        if not seen.thresholds:
+            removed = 0 if reduction is None else seen.shape[1] - reduction.route.num_slots
+            require_count(removed, r, seen.shape[1], seen.layer, seen.method)
         normed = norm(seen.tokens)
         if reduction is None:
             seen.tokens = seen.tokens + seen.run(self.part, branch, block, normed, seen.where)
             return
-        require_reduction(reduction, seen.method)
         if seen.watch is not None:
             seen.watch.planned(seen, reduction)
         short, _ = seen.run("merging", reduction.reduce, normed, None)

@@ -243,6 +243,21 @@ def _parts(route: Route) -> tuple[MergePlan | Linear, ...]:
     return (route,) if isinstance(route, MergePlan) else route.parts
 
 
+def require_count(removed: int, asked: int, num_tokens: int, layer: int, method: str) -> None:
+    """Refuse a plan that removes another number of tokens than asked: counts, FLOPs and schedules would be
+    wrong.
+
+    Raises:
+        MethodError: it does.
+    """
+    if removed != asked:
+        raise MethodError(
+            f"method {method!r} removed {removed} of {num_tokens} tokens in block {layer}, but was asked to "
+            f"remove {asked}: its plan must remove r tokens, or its limit must exclude this number, or its "
+            'row needs reads="thresholds".'
+        )
+
+
 def require_reduction(value: object, method: str) -> None:
     """Refuse an invalid return value of a plan.
 

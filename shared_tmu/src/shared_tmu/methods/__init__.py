@@ -44,7 +44,7 @@ from .tofu import plan_tofu, plan_tofu_pitome
 from .tome import plan_tome
 from .tome_kth import limit_kth, plan_kth
 from .tome_random import plan_tome_random
-from .tomesd import plan_tomesd
+from .tomesd import limit_tomesd, plan_tomesd
 from .window import plan_window
 
 __all__ = ["METHODS", "Method", "count_costs", "count_tokens", "find_method", "plan_merge", "table"]
@@ -69,7 +69,7 @@ METHODS: Mapping[str, Method] = table(
     Method("random", Between(plan_random_pairs), Needs.SIZES),  # the control that every comparison needs
     Method("evit", Between(plan_evit), Needs.KEYS | Needs.ROWS, all_but_one, "arXiv:2202.07800"),
     Method("dct", After(plan_dct), Needs.NOTHING, all_but_one, "arXiv:2305.15099", mixes=True),
-    Method("tomesd", Around(plan_tomesd), Needs.TOKENS | Needs.GRID, all_but_one, "arXiv:2303.17604"),
+    Method("tomesd", Around(plan_tomesd), Needs.TOKENS | Needs.GRID, limit_tomesd, "arXiv:2303.17604"),
     Method("tome-kth", Between(plan_kth), limit=limit_kth, paper="arXiv:2210.09461"),
     Method("tome-random", Between(plan_tome_random), limit=all_but_one, paper="arXiv:2210.09461"),
     Method("tome-received", Between(plan_received), Needs.KEYS | Needs.SIZES | Needs.ROWS),

@@ -6,7 +6,8 @@ attention. Only attention runs on fewer tokens, which is the default of the orig
 
 It reads the tokens that enter the block, and the grid, and acts around attention; `Around(plan, part="MLP")`
 acts around the MLP. Cells of 2 x 2 and a random token of each are the original's defaults; it merges half of
-the tokens, `0.5` as a schedule.
+the tokens, `0.5` as a schedule. At most 3/4 can go, all but one of every four; of grids that cells do not
+divide, the original can remove a few more.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .random_pairs import hash_integers
 CELL = (2, 2)
 
 
-def plan_tomesd(seen: Seen, r: int, cell: Grid = CELL, is_random: bool = True) -> Merge | None:
+def plan_tomesd(seen: Seen, r: int, cell: Grid = CELL, is_random: bool = True) -> Merge:
     """The r sources most similar to a destination join it, compared by the tokens that enter the block.
 
     The partition is the same for every image. The original draws it from a random generator; here a hash of
@@ -31,24 +32,32 @@ def plan_tomesd(seen: Seen, r: int, cell: Grid = CELL, is_random: bool = True) -
 
     Args:
         seen: with the grid of its patches.
-        r: tokens to remove, at most the number of sources.
+        r: tokens to remove, at most what `limit_tomesd` says.
         cell: rows and columns of a cell.
         is_random: whether the destination is a random token of the cell, or its first.
 
     Raises:
-        MethodError: the grid is not known, or is not that of the tokens.
+        MethodError: the grid is not known, is not that of the tokens, or has no whole cell.
     """
     prefix, count = seen.num_prefix_tokens, seen.shape[1] - seen.num_prefix_tokens
     grid = require_grid(seen.grid, count, seen.method)
     is_target = find_destinations(grid, cell, seen.layer if is_random else None, seen.device)
     num_targets = (grid[0] // cell[0]) * (grid[1] // cell[1])
-    r = min(r, count - num_targets)
-    if r <= 0 or num_targets == 0:
-        return None
+    if num_targets == 0:
+        raise MethodError(
+            f"method {seen.method!r} needs at least one whole cell of {cell[0]} x {cell[1]} patches, but the "
+            f"grid is {grid[0]} x {grid[1]}: choose a smaller cell, such as tomesd:cell=1x2."
+        )
     order = is_target.to(torch.uint8).argsort(stable=True) + prefix  # sources first, both in their order
     sources, targets = order[: count - num_targets], order[count - num_targets :]
     score, target = match_sets(seen.x, sources, targets, seen.mask)
     return Merge(join_best(score, target, r, sources, targets, prefix))
+
+
+def limit_tomesd(num_tokens: int, num_prefix_tokens: int, cell: Grid = CELL) -> int:
+    """All but one of as many tokens after the prefix as a cell has, whatever the grid."""
+    free, area = max(num_tokens - num_prefix_tokens, 0), cell[0] * cell[1]
+    return free - free // area if free >= area else 0
 
 
 def require_grid(grid: Grid | None, count: int, method: str) -> Grid:
