@@ -8,7 +8,7 @@ language models it acts before attention. The values of a constant sequence grow
 original.
 
 It reads nothing, keeps no sizes, and needs no training; the paper trains with it. Shares as in `0.9` keep
-ceil(0.9 n) of the n tokens after the prefix.
+ceil(0.9 n) of the n tokens after the prefix. Any number of tokens can be removed, as long as one is left.
 """
 
 from __future__ import annotations

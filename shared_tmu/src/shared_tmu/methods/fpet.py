@@ -3,10 +3,10 @@
 Every patch whose row and column are both even or both odd joins the most similar of the other patches.
 
 * Reads keys, averaged over heads and without gradient, sizes, and the grid. Attention is proportional.
-* Acts between attention and MLP, in the paper once, in block 6 of 0 to 11: `0x6+99x1`. Asked for fewer
-  tokens than a half, the most similar pairs merge. The original takes square grids only; here the rows and
-  columns of the patches count, so 16x12 works. Blocks after the first merge, where no grid is left, take
-  every second token.
+* Acts between attention and MLP, in the paper once, in block 6 of 0 to 11: `0x6+99x1`. At most half of the
+  tokens after the prefix are removed, rounded up; asked for fewer, the most similar pairs merge. The original
+  takes square grids only; here the rows and columns of the patches count, so 16x12 works. Blocks after the
+  first merge, where no grid is left, take every second token.
 * Learned: an adapter per block that refines the keys, with a residual: down to 32, ReLU, up, both matrices
   of 1 bit (their mean plus or minus 0.6745 deviations). Training chooses hard, with the gradient of a
   sigmoid around the middle of the two best similarities; in the paper together with LoRA or AdaptFormer.

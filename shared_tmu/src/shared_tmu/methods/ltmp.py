@@ -5,9 +5,9 @@ those that get less attention than another are pruned. So counts depend on the i
 
 * Reads keys, sizes, and rows of the attention map: importance is the mean attention from all tokens. A
   group has the importance of its most important token. Attention is proportional.
-* Acts between attention and MLP. One token after the prefix stays at least. A schedule gives the
-  thresholds, `threshold:0.9/0.002x12`; without a second number nothing is pruned. With a mask a block
-  removes as many tokens as it would without.
+* Acts between attention and MLP. Any number of tokens can be removed, as long as one is left. A schedule
+  gives the thresholds, `threshold:0.9/0.002x12`; without a second number nothing is pruned. With a mask a
+  block removes as many tokens as it would without.
 * Learned: both thresholds of every block, under the task's loss and one on FLOPs, in the paper in 1 epoch
   from 0.9 and 0. `Thresholds.learned_schedule` turns them into a schedule, which is kept in the file: `--r
   learned`. Other than in the original, training follows

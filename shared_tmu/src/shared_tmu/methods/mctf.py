@@ -9,8 +9,9 @@ with the same scores, targets join some of the sources that are left, and take a
   instead of being computed again, and values come from the fused tokens. The original has two variants:
   `Inside(plan_mctf, reuses_map=False)` computes it again, `After(plan_mctf)` fuses after the MLP.
 * Temperatures 1 (similarity), 20 (importance), 40 (size), both directions, means weighted by importance and
-  size; at least 10 tokens are left. The original fuses 16 in all blocks but the first, or, as its fast
-  setting, 0.35 of the tokens in blocks 3, 6 and 9 of 0 to 11.
+  size. At most half of the tokens after the prefix are removed, and at least 10 tokens are left. The original
+  fuses 16 in all blocks but the first, or, as its fast setting, 0.35 of the tokens in blocks 3, 6 and 9 of 0
+  to 11.
 * Its published numbers come after 30 epochs of training with a consistency loss between two reduced branches;
   without training everything here still applies.
 * The grid comes back by copies. (The original's own way ignores the second direction.)

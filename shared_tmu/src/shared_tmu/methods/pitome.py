@@ -8,7 +8,7 @@ tokens are ranked by energy, the most redundant first. It needs no training.
   as in ToMe.
 * Reads keys, averaged over heads, and sizes. Means are weighted by size; attention is not proportional, as in
   the original code.
-* Acts between attention and MLP.
+* Acts between attention and MLP. At most half of the tokens after the prefix are removed.
 * Margin 0.75 - 0.75 l / L in block l of L; the first half of the blocks (rounded up) uses `bsm`, the others
   `split`, as the original does for ViT and DeiT (for MAE the other way round: `splits_first`). Shares of
   0.9 to 0.95 are published. A class token counts neither for shares nor for energies.

@@ -15,8 +15,9 @@ the paired 95 % intervals against `tome` are -1.60..-0.22 and -1.93..-0.59. WiLo
 than 0.05 and 1. The norm of a token's key gains less at 8x16 (11.65) and loses at 10x16 (14.61), that of
 the token itself loses (14.38 at 8x16); both were left out.
 
-Both act between attention and MLP; everything but the order of the pairs is ToMe's: the target is still the
-most similar one, means are weighted by size, attention is proportional, the grid comes back by copies.
+Both act between attention and MLP. At most half of the tokens after the prefix are removed. Everything but
+the order of the pairs is ToMe's: the target is still the most similar one, means are weighted by size,
+attention is proportional, the grid comes back by copies.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Random pairs: the control that shows how much of a method's accuracy comes from its choice of tokens."""
+"""Random pairs: the control that shows how much of a method's accuracy comes from its choice of tokens.
+
+At most half of the tokens after the prefix are removed.
+"""
 
 from __future__ import annotations
 

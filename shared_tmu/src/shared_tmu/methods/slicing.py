@@ -1,5 +1,7 @@
-"""Slicing: drop the last tokens, whatever their content. A control, and the lowest cost of removing
-tokens."""
+"""Slicing: drop the last tokens, whatever their content. A control, and the lowest cost of removing tokens.
+
+Any number of tokens can be removed, as long as one is left.
+"""
 
 from __future__ import annotations
 

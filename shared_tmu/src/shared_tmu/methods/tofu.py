@@ -5,7 +5,7 @@ later their group becomes its mean, rescaled to the largest norm in the group (M
 shrinks norms. It needs no training.
 
 * Reads keys, averaged over heads. Sizes are not kept: means are not weighted, attention is not proportional.
-* Acts between attention and MLP.
+* Acts between attention and MLP. At most half of the tokens after the prefix are removed.
 * The paper's choice of the switching block could not be read; blocks 0 to L // 2 prune, as in public code
   (`prunes_until` sets another). A share that the schedule keeps counts the class token, as there.
 * `tofu` follows the paper's rule. The only public toolbox code, PiToMe's, which OpenToMe took over, divides

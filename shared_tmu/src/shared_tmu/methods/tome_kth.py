@@ -4,7 +4,7 @@ Every k-th token is a target, and all others join the target most similar to the
 
 * Reads keys, averaged over heads, and sizes. The original knows neither prefix tokens nor sizes; here the
   prefix is left out, means are weighted by size, and attention is proportional, as for `tome`.
-* Acts between attention and MLP.
+* Acts between attention and MLP. At most all but every k-th of the tokens after the prefix are removed.
 * k is 3: with 2 it is nearly ToMe's own split. The original joins all sources at once, to N // k tokens; here
   the r most similar ones join, so that schedules work as usual. The largest r gives the original.
 * The original cuts off the last N mod k tokens. Here they are sources like the others, so that nothing is

@@ -6,8 +6,8 @@ attention. Only attention runs on fewer tokens, which is the default of the orig
 
 It reads the tokens that enter the block, and the grid, and acts around attention; `Around(plan, part="MLP")`
 acts around the MLP. Cells of 2 x 2 and a random token of each are the original's defaults; it merges half of
-the tokens, `0.5` as a schedule. At most 3/4 can go, all but one of every four; of grids that cells do not
-divide, the original can remove a few more.
+the tokens, `0.5` as a schedule. At most 3/4 of the tokens after the prefix are removed, all but one of every
+four; of grids that cells do not divide, the original can remove a few more.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ ours. The grid is cut into windows, and a source looks for its target in its own
 cross a border while a window has pairs left, so that they stay compact. It needs no training.
 
 * Reads keys, averaged over heads, sizes, and the grid. Means are weighted by size, attention is proportional.
-* Acts between attention and MLP.
+* Acts between attention and MLP. At most half of the tokens after the prefix are removed.
 * Windows of 4 x 4 patches; those at the right and lower edge may be smaller. In each window every second
   token is a source. The r most similar pairs of the whole image merge, not as many in each window, so
   uniform areas merge first.
