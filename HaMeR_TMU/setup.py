@@ -9,5 +9,5 @@ PLACE = f" @ {SHARED.as_uri()}" if SHARED.is_dir() else ""  # alone in a source 
 
 setup(
     install_requires=[f"shared_tmu[demo,eval]{PLACE}"],
-    extras_require={"page": [f"shared_tmu[page]{PLACE}"]},
+    extras_require={extra: [f"shared_tmu[{extra}]{PLACE}"] for extra in ("page", "train")},
 )

@@ -16,6 +16,8 @@ Writes `wilor_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv`
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
@@ -23,14 +25,21 @@ from shared_tmu.training.command import reported
 from shared_tmu.training.program import train
 from wilor_tmu.tmu.program import PROGRAM
 
+CONFIGS = str(Path(__file__).resolve().parent / "configs")
 
-@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+
+@hydra.main(version_base="1.3", config_path=CONFIGS, config_name="train")
 def main(config: DictConfig) -> None:
     """Train and export."""
     with reported():
         train(PROGRAM, config)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Train as the command line says."""
     with reported():
         main()
+
+
+if __name__ == "__main__":
+    run()

@@ -18,6 +18,7 @@ from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.predict import Predictor
 from shared_tmu.demo.searching import load_for
 from shared_tmu.detect import Detection, Detector
+from shared_tmu.method_parts.held import Holding
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.schedule import Schedule
 
@@ -64,15 +65,16 @@ class Engine:
         assert self.options.rescale_factor is not None, "the model gives it"
         return Cutter(self.subject, self.options.rescale_factor, self._input_size, run.masks)
 
-    def predict(self, batch: Batch, run: Run) -> None:
+    def predict(self, batch: Batch, run: Run, held: Holding | None = None) -> None:
         """Predict a batch; its pictures take the results.
 
         Raises:
             TMUError: the setting does not fit the model, or the device has too little memory.
+            HoldError: plans of earlier frames were given, and the method's cannot be held.
         """
         masks = [None if mask is None else mask.mask for mask in batch.masks]
         with self._computing:
-            predictions = self._predictor.predict(batch.images, masks, run)
+            predictions = self._predictor.predict(batch.images, masks, run, held)
         for _ in batch.completed(predictions):
             pass
 

@@ -101,11 +101,11 @@ class MeshModel(Generic[T]):
     @overload
     def predict(
         self, image: Iterator[Any], boxes: Any = None, sides: Any = None, *,
-        bgr: bool = False, focal: float | None = None, strict: bool = True,
+        bgr: bool = False, focal: float | None = None, strict: bool = True, hold: bool = False,
     ) -> Iterator[PictureResult[T]]: ...  # fmt: skip
     def predict(
         self, image: Any, boxes: Any = None, sides: Any = None, *,
-        bgr: bool = False, focal: float | None = None, strict: bool = True,
+        bgr: bool = False, focal: float | None = None, strict: bool = True, hold: bool = False,
     ) -> PictureResult[T] | list[PictureResult[T]] | Iterator[PictureResult[T]]:  # fmt: skip
         """Find the hands or people in one or several pictures, and estimate their meshes.
 
@@ -120,6 +120,8 @@ class MeshModel(Generic[T]):
             focal: focal length of the pictures in pixels; None for that of `load`.
             strict: raise the first problem with a picture or a box; otherwise problems are in `problems` of
                 the results, and the rest goes on.
+            hold: for frames of an iterator: a hand or person keeps its merge plans from frame to frame while
+                its crop looks roughly the same, so that meshes jump less. With `off` there are none.
 
         Returns:
             The result of the picture; a list of results for a list; for an iterator an iterator that reads
@@ -127,10 +129,13 @@ class MeshModel(Generic[T]):
 
         Raises:
             InputError: pictures, boxes or sides are of another form, or cannot be used; see `strict`.
+            HoldError: `hold` was asked for, and the method's plans cannot be held.
             MissingDependencyError: no boxes were given, and the detector is not installed.
         """
         is_list, is_one = isinstance(image, list | tuple), inputs.is_one(image)
-        call = Call(self._run, bgr, self._focal(focal), strict, are_frames=not (is_one or is_list))
+        call = Call(self._run, bgr, self._focal(focal), strict, are_frames=not (is_one or is_list), hold=hold)
+        if hold and not call.are_frames:
+            raise InputError("hold is for frames in order: pass an iterator of them, iter(images) of a list.")
         self._require_sensible(call.run, boxes, sides)
         stream = Stream(self._engine, self._kind, call)
         if is_one:

@@ -16,6 +16,7 @@ from shared_tmu.api.results import Item, Person, PictureResult
 from shared_tmu.demo.batching import Batch, Batcher, Job
 from shared_tmu.demo.digest import facts_of_run
 from shared_tmu.demo.estimated import Estimated, facts_of_image
+from shared_tmu.demo.holding import PlanHolder
 from shared_tmu.demo.sources import PORTION_BATCHES
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source
@@ -35,6 +36,7 @@ class Call:
         focal_px: focal length of the pictures; see `DemoOptions`.
         strict: whether the first problem is raised.
         are_frames: whether the pictures come from an iterator; they are then batched like a video's frames.
+        hold: whether frames use the merge plans of earlier ones again, as in `demo.py --video --hold`.
     """
 
     run: Run
@@ -42,6 +44,7 @@ class Call:
     focal_px: float | None
     strict: bool
     are_frames: bool
+    hold: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Stream(Generic[T]):
         options = engine.options
         self._batcher = Batcher(options.batch_size, options.tokens, large_alone=not call.are_frames)
         self._cutter = engine.cutter(call.run)
+        self._holder = PlanHolder() if call.hold and not call.run.schedule.is_off else None
+        self._frame = 0
         self._waiting: deque[_Due] = deque()
 
     def results(self, requests: Iterable[Request]) -> Iterator[PictureResult[T]]:
@@ -114,7 +119,8 @@ class Stream(Generic[T]):
         else:
             found = request.given(picture.size_px, of_people=self.kind is Person)
             detector = "boxes"
-        source = Source(Path(request.name), request.name, request.name)
+        source = Source(Path(request.name), request.name, str(self._frame))
+        self._frame += 1
         job = self._cutter.cut(source, "", picture, found)
         if self.call.strict and job.detection.problems:
             raise InputError("; ".join(job.detection.problems))
@@ -131,7 +137,8 @@ class Stream(Generic[T]):
     def _compute(self, due: Iterable[Batch | Job]) -> None:
         for batch in due:
             if isinstance(batch, Batch):
-                self.engine.predict(batch, self.call.run)
+                held = None if self._holder is None else self._holder.of(batch)
+                self.engine.predict(batch, self.call.run, held)
 
     def _ready(self) -> Iterator[PictureResult[T]]:
         while self._waiting and self._waiting[0].is_ready:

@@ -1,20 +1,19 @@
-"""One command for the programs of an installed model package: `hamer-tmu demo --r 8x16 ...`.
-
-Training is left out: it needs a clone, where it keeps its runs.
-"""
+"""One command for the programs of an installed model package: `hamer-tmu demo --r 8x16 ...`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from shared_tmu.errors import MissingDependencyError
 from shared_tmu.programs.console import run_program
 
 PROGRAMS = {
     "demo": "meshes over pictures or a video",
     "eval": "accuracy and speed on an evaluation set",
     "export": "an ONNX file with merging inside",
+    "train": "a model on our own renders, in outputs/ of the current folder",
 }
 """Modules of a model package that the command runs, and what each makes."""
 
@@ -35,8 +34,28 @@ def run_command(package: str, arguments: Sequence[str] | None = None) -> int:
         asks = words[:1] in (["-h"], ["--help"])
         return run_program(lambda: _explain(command, words, asks))
     sys.argv = [f"{command} {words[0]}", *words[1:]]  # where the programs look
-    status: int | None = import_module(f"{package}.{words[0]}").run()
-    return status or 0
+    found: list[Callable[[], int | None]] = []
+    status = run_program(lambda: found.append(_run_of(f"{package}.{words[0]}")))
+    return status or found[0]() or 0  # a program guards itself
+
+
+def _run_of(module: str) -> Callable[[], int | None]:
+    """The function of a program.
+
+    Raises:
+        MissingDependencyError: a package that only this program needs is not installed.
+    """
+    try:
+        run: Callable[[], int | None] = import_module(module).run
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in (module.split(".")[0], "shared_tmu"):
+            raise
+        extra = module.rpartition(".")[2]
+        raise MissingDependencyError(
+            f"{extra} needs the package {error.name}, which is not installed: "
+            f"pip install 'shared_tmu[{extra}]'."
+        ) from error
+    return run
 
 
 def _explain(command: str, words: Sequence[str], asks: bool) -> int:
