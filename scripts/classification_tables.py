@@ -180,11 +180,12 @@ def training_table(lines: Sequence[Line], which: str) -> str:
                 f"{top1['plain_merged']:.1f}",
                 f"{top1['trained_merged']:.1f}",
                 *(with_interval(line, name, 1) for name in ("drop", "gap", "regained")),
+                f"{line['step_speedup']:.2f}x" if "step_speedup" in line else "not timed",
             )
         )
     head = (
         "merging", "trained and run without", "merged off the shelf", "trained and run with",
-        "lost off the shelf", "lost after training with it", "regained",
+        "lost off the shelf", "lost after training with it", "regained", "speed of a step",
     )  # fmt: skip
     return markdown(head, rows) if rows else "No lines yet.\n"
 

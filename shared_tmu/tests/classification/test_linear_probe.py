@@ -75,6 +75,8 @@ def test_features_are_class_token_and_mean(timm):
     tokens = vit.forward_features(img)
     expected = torch.cat((tokens[:, 0], tokens[:, 1:].mean(dim=1)), dim=1)
     assert torch.equal(features_of(vit, img), expected)
+    with pytest.raises(InputError, match="Conv2d gives features"):
+        features_of(torch.nn.Conv2d(3, 4, 8), img)
 
 
 def test_the_fit_separates_what_can_be_separated():

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import shared_tmu
 from shared_tmu.classification.crops import Crop
 from shared_tmu.classification.labelled import TOP, UNREAD
+from shared_tmu.errors import InputError
 from shared_tmu.patching import PatchHandle
 from shared_tmu.programs.program import Program
 from shared_tmu.programs.subject import Subject
@@ -55,9 +56,18 @@ class Classifier(nn.Module):
 
 
 def features_of(vit: nn.Module, img: Tensor) -> Tensor:
-    """Class token, if the ViT has one, and mean of the patch tokens: `[B, 2 * C]`, or `[B, C]`."""
+    """Class token, if the ViT has one, and mean of the patch tokens: `[B, 2 * C]`, or `[B, C]`.
+
+    Raises:
+        InputError: the model has no tokens.
+    """
     read: Any = getattr(vit, "forward_features", vit)
     tokens: Tensor = read(img)
+    if tokens.ndim != 3:
+        raise InputError(
+            f"a probe reads the tokens [B, N, C] of a ViT, but {type(vit).__name__} gives features "
+            f"{list(tokens.shape)}: use a ViT."
+        )
     prefix = int(getattr(vit, "num_prefix_tokens", 0))
     mean = tokens[:, prefix:].mean(dim=1)
     return torch.cat((tokens[:, 0], mean), dim=1) if prefix else mean

@@ -1,0 +1,149 @@
+"""Where the tokens of photographs go: groups after some blocks as a sheet, and over all blocks as animations.
+
+    python scripts/draw_tokens.py --r 16x12 --method tome,pitome          # the real ViT-S
+    python scripts/draw_tokens.py --model vit_base_patch16_224 --pretrained --pictures FOLDER --r 13x12
+
+Patches that have merged are filled with their mean colour and outlined. It writes tokens.jpg and, for every
+photograph and method, an animation NAME-METHOD.webp (--animation .gif for GIF). For models of meshes: demo.py
+--tokens.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from saliency_sheet import find_photographs
+from torch import nn
+
+import shared_tmu
+from shared_tmu.classification.choosing import add_model_flags, read_choice
+from shared_tmu.classification.contact_sheet import SheetTile, draw_sheet
+from shared_tmu.classification.crops import Crop
+from shared_tmu.errors import InputError, TMUError
+from shared_tmu.files import replacing
+from shared_tmu.methods import find_method
+from shared_tmu.patching.grid import find_grid
+from shared_tmu.pictures.images import read_image
+from shared_tmu.programs.console import run_program
+from shared_tmu.programs.flags import METHOD_HELP, named_path, positive, split_list
+from shared_tmu.programs.results import require_writable
+from shared_tmu.schedule import Schedule
+from shared_tmu.viz import draw_depth, save_animation
+from shared_tmu.viz.depth import FORMATS
+
+SIDE_PX = 448
+"""Longest side of the pictures that are drawn on: outlines are crisp also where patches are small."""
+Frame = NDArray[np.uint8]
+_log = logging.getLogger("shared_tmu.draw_tokens")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw; 0 if every picture was."""
+    given = make_parser().parse_args(arguments)
+    return run_program(lambda: _draw(given))
+
+
+def _draw(given: argparse.Namespace) -> int:
+    schedule = Schedule.parse(given.r)
+    if schedule.is_off:
+        raise InputError("--r off merges nothing: name a schedule that merges.")
+    methods = [find_method(name).name for name in split_list("--method", given.method)]
+    require_writable(given.out / "tokens.jpg")
+    paths = find_photographs(given.pictures)
+    vit, crop = read_choice(given).load_vit()
+    rows, problems = [], []
+    for path in paths if given.limit is None else paths[: given.limit]:
+        try:
+            rgb = np.ascontiguousarray(read_image(path).bgr[:, :, ::-1])
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        for method in methods:
+            try:
+                image, frames, counts = frames_of(vit, crop, rgb, schedule, method)
+            except TMUError as error:
+                problems.append(f"{path.name} with {method}: {error}")
+                continue
+            save_animation(given.out / f"{path.stem}-{method.replace(':', '_')}{given.animation}", frames)
+            rows.append(row_of(path.name, method, image, frames, counts, given.stages))
+    if rows:
+        from PIL import Image
+
+        with replacing(given.out / "tokens.jpg") as beside:
+            Image.fromarray(draw_sheet(rows, max(tile.rgb.shape[1] for row in rows for tile in row))).save(
+                beside, "JPEG", quality=92
+            )
+        sys.stdout.write(f"{len(rows)} rows: {given.out / 'tokens.jpg'}\n")
+    for problem in dict.fromkeys(problems):
+        _log.error("Not drawn: %s", problem)
+    return 1 if problems else 0
+
+
+@torch.inference_mode()
+def frames_of(
+    vit: nn.Module, crop: Crop, rgb: Frame, schedule: Schedule, method: str
+) -> tuple[Frame, list[Frame], list[int]]:
+    """The part of a picture that a model sees, its groups after every block, and tokens after every block.
+
+    Raises:
+        TMUError: the model cannot be patched, or has no grid, or the method has no groups.
+    """
+    img = crop.cut(rgb)[None]
+    scale = max(1, SIDE_PX // max(crop.size))
+    sharp = replace(crop, size=(scale * crop.size[0], scale * crop.size[1]), mean=(0.0,) * 3, std=(1.0,) * 3)
+    image = np.ascontiguousarray((255 * sharp.cut(rgb)).round().byte().permute(1, 2, 0).numpy())
+    blocks: Any = getattr(vit, "blocks", None)
+    grid = find_grid(vit)
+    if blocks is None or grid is None:
+        raise InputError(
+            f"{type(vit).__name__} does not say its blocks and grid of patches: use another ViT."
+        )
+    depth = len(blocks)
+    with shared_tmu.patch(vit, schedule, method, record=True) as handle:
+        vit(img)
+        plans = handle.plans_by_block
+    frames = draw_depth(image, plans, depth, grid)
+    counts, count = [], int(grid[0] * grid[1])
+    for block in range(depth):
+        plan = plans.get(block)
+        count = count if plan is None else int(plan.num_slots)
+        counts.append(count)
+    return image, frames, counts
+
+
+def row_of(
+    name: str, method: str, image: Frame, frames: Sequence[Frame], counts: Sequence[int], stages: int
+) -> list[SheetTile]:
+    """The picture, then its groups after some of the blocks, evenly spaced, the last one included."""
+    shown = min(stages, len(frames))
+    chosen = [round((k + 1) * len(frames) / shown) - 1 for k in range(shown)]
+    tiles = [SheetTile(frames[k], f"after block {k + 1}\n{counts[k]} tokens") for k in chosen]
+    return [SheetTile(image, f"{name}\n{method}"), *tiles]
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add_model_flags(parser)
+    add("--pictures", type=named_path, metavar="FOLDER", help="photographs; default: scikit-image's")
+    add("--r", default="16x12", help="schedule; default: 16x12")
+    add("--method", default="tome", help=f"comma-separated list of {METHOD_HELP}; default: tome")
+    add("--stages", type=positive, default=4, help="blocks that the sheet shows; default: 4")
+    add("--animation", choices=sorted(FORMATS), default=".webp", help="default: .webp")
+    add("--limit", type=positive, help="the first N photographs only")
+    add("--out", type=named_path, default=Path("results/tokens"), help="default: results/tokens")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Groups over depth: frames, animations, and `scripts/draw_tokens.py`."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from shared_tmu.classification.photo_vit import PhotoViT, PhotoViTConfig, SaliencyDecoder, SaliencyNet
+from shared_tmu.errors import InputError
+from shared_tmu.files.checkpoints import save_safetensors
+from shared_tmu.plans.plan import MergePlan
+from shared_tmu.viz import draw_depth, draw_groups, save_animation
+
+SCRIPTS = Path(__file__).parents[3] / "scripts"
+IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+
+
+def test_each_block_shows_the_latest_plan():
+    plan = MergePlan(torch.tensor([[0, 0, 1, 2]]), 3)
+    frames = draw_depth(IMAGE, {1: plan}, 3, (2, 2))
+    merged = draw_groups(IMAGE, plan.source_map, (2, 2))
+    assert np.array_equal(frames[0], IMAGE)
+    assert not np.array_equal(merged, IMAGE)
+    assert np.array_equal(frames[1], merged)
+    assert np.array_equal(frames[2], merged)
+    with pytest.raises(InputError, match="mixes all tokens"):
+        draw_depth(IMAGE, {0: object()}, 1, (2, 2))
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp"])
+def test_animations(tmp_path, name):
+    save_animation(tmp_path / name, [IMAGE, 255 - IMAGE, IMAGE])
+    with Image.open(tmp_path / name) as found:
+        assert found.n_frames == 3
+        assert found.size == (8, 8)
+    with pytest.raises(InputError, match=r"\.gif or \.webp"):
+        save_animation(tmp_path / "a.mp4", [IMAGE])
+
+
+def test_the_program_draws_a_sheet_and_animations(tmp_path, monkeypatch, caplog):
+    torch.manual_seed(0)
+    config = PhotoViTConfig(embed_dim=24, depth=3, num_heads=6, position_grid=5)
+    net = SaliencyNet(PhotoViT(config), SaliencyDecoder((24, 8, 8, 4)))
+    weights = {name.removeprefix("vit."): value for name, value in net.state_dict().items()}
+    save_safetensors({k: v for k, v in weights.items() if "num_batches" not in k}, tmp_path / "w.safetensors")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(IMAGE).save(photos / "one.png")
+    (photos / "two.png").write_bytes(b"no picture")
+    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
+    main = runpy.run_path(str(SCRIPTS / "draw_tokens.py"))["main"]
+    how = ["--checkpoint", str(tmp_path / "w.safetensors"), "--pictures", str(photos), "--out", str(tmp_path)]
+    assert main([*how, "--r", "20x3", "--method", "tome,evit,dct", "--animation", ".gif"]) == 1
+    assert sorted(path.name for path in tmp_path.glob("*.gif")) == ["one-evit.gif", "one-tome.gif"]
+    assert Image.open(tmp_path / "tokens.jpg").size == (4 * (448 + 6) + 6, 2 * (448 + 40) + 6)
+    told = caplog.text.splitlines()
+    assert "one.png with dct" in told[-2] or "one.png with dct" in told[-1]
+    assert any("two.png" in line for line in told[-2:])
