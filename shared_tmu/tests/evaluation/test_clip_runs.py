@@ -1,15 +1,25 @@
-"""Evaluation of clips: errors of motion, and plans that frames hold."""
+"""Evaluation of clips: errors of motion, plans that frames hold, the temporal decoder, and filters."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from toy_hand_model import ToyHand, toy_program
 
+from shared_tmu.body_models import load_mano
+from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.datasets import open_dataset
 from shared_tmu.evaluation import main
 from shared_tmu.evaluation.clip_plans import ClipPlans
 from shared_tmu.evaluation.per_sample import read_per_sample
+from shared_tmu.pictures.geometry import axis_angle_to_rotmat
+from shared_tmu.programs.features import FrameFeature
 from shared_tmu.programs.results import read_records
+from shared_tmu.temporal.config import TemporalConfig
+from shared_tmu.temporal.files import DecoderFacts, decoder_path, mark_weights, save_decoder
+from shared_tmu.temporal.model import MotionDecoder
+from shared_tmu.temporal.skeletons import HAND
 
 CLIPS, FRAMES = 2, 5
 
@@ -99,3 +109,119 @@ def test_single_pictures_have_no_plans_to_hold(run, caplog, monkeypatch):
 def test_unknown_kinds_of_plans_are_named(run, caplog):
     assert run("--plans", "kept")[0] == 1
     assert "--plans 'kept' does not exist: use free, held or both" in caplog.text
+
+
+class PosedToy(ToyHand):
+    """Also says how the hand is posed; its mesh is that of the body model."""
+
+    def __init__(self):
+        super().__init__()
+        self.mano = ManoLayer(load_mano())
+
+    def forward(self, batch):
+        output = super().forward(batch)
+        turns = 0.1 * output["pred_vertices"][:, :16]
+        pose = axis_angle_to_rotmat(turns / turns.norm(dim=-1, keepdim=True))
+        betas = output["pred_vertices"][:, :10, 0]
+        hand = self.mano(pose[:, :1], pose[:, 1:], betas)
+        return {
+            **output,
+            "pred_vertices": hand.vertices,
+            "pred_keypoints_3d": hand.keypoints,
+            "pred_mano_params": {"global_orient": pose[:, :1], "hand_pose": pose[:, 1:], "betas": betas},
+        }
+
+
+@pytest.fixture
+def posed(tmp_path):
+    """Run a toy with poses, a feature, and a decoder that was not trained."""
+
+    def call(*flags, model=None):
+        model = model or PosedToy()
+        program = toy_program(tmp_path / "posed", model)
+        program = replace(program, feature=FrameFeature("backbone", tokens=1))
+        sizes = TemporalConfig(
+            "hand", 8, 4, 96, 32, 4, 1, 1, condition=16 + HAND.width, low_pass=True, anchor=True
+        )
+        facts = DecoderFacts("Toy", mark_weights(PosedToy()), {})
+        save_decoder(decoder_path(program.default_checkpoint), MotionDecoder(sizes), facts)
+        common = ["--dataset", "synthhand-clips", "--device", "cpu", "--rounds", "0"]
+        status = main(program, [*common, *flags])
+        return status, read_records(tmp_path / "posed" / "results" / "toy-synthhand-clips.jsonl"), model
+
+    return call
+
+
+def test_decoder_and_filters_share_the_predictions_of_frames(posed):
+    flags = [
+        "--r",
+        "off,20x2",
+        "--decoder",
+        "none,diffusion",
+        "--smooth",
+        "none,one-euro,one-euro-both,savgol",
+    ]
+    status, records, model = posed(*flags)
+    assert status == 0
+    labels = {r["label"]: r for r in records}
+    assert len(labels) == 16
+    assert {"off", "off-diffusion", "20x2-one-euro", "20x2-diffusion-savgol"} <= set(labels)
+    passes = -(-FRAMES // 16) * CLIPS
+    assert model.calls <= 2 * passes + 16  # every schedule once, and one more per run counts tokens
+    plain, decoded = labels["20x2"], labels["20x2-diffusion"]
+    assert decoded["jitter_mm"] < plain["jitter_mm"]  # the motion of a spline
+    assert decoded["decoder"] == "toy.decoder.safetensors"
+    assert plain["decoder"] is None
+    assert labels["off-one-euro"]["jitter_mm"] < labels["off"]["jitter_mm"]
+    assert labels["off-one-euro"]["smooth"] == "one-euro"
+    assert "decoder_sha256" in decoded
+
+
+def test_the_decoder_keeps_shape_and_camera(posed, monkeypatch):
+    from shared_tmu.evaluation import set_runner
+
+    kept, real = [], set_runner.after_frames
+
+    def spy(run, outputs, *rest):
+        made = real(run, outputs, *rest)
+        kept.append((outputs, made))
+        return made
+
+    monkeypatch.setattr(set_runner, "after_frames", spy)
+    posed("--r", "off", "--decoder", "diffusion")
+    ((before, after),) = kept
+    for name in ("betas", "pred_cam", "box_center", "box_size"):
+        np.testing.assert_array_equal(before[name], after[name])
+    assert np.abs(before["pred_keypoints_3d"] - after["pred_keypoints_3d"]).max() > 1e-4
+
+
+def test_a_decoder_of_other_weights_is_refused(posed, caplog):
+    model = PosedToy()
+    model.backbone.blocks[0].attn.proj.bias.data += 1
+    assert posed("--decoder", "diffusion", model=model)[0] == 1
+    assert "features of other weights" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--decoder", "diffuse"), "--decoder 'diffuse' does not exist: use none, diffusion"),
+        (("--smooth", "euro"), "--smooth 'euro' does not exist: use some of none, one-euro"),
+        (("--decoder_file", "x.safetensors"), "x.safetensors would not be read"),
+        (("--decoder", "diffusion", "--decoder_file", "no.safetensors"), "no.safetensors"),
+    ],
+)
+def test_words_and_files_that_do_not_exist(run, caplog, flags, said):
+    assert run(*flags)[0] == 1
+    assert said in caplog.text
+
+
+def test_single_pictures_cannot_be_smoothed(run, caplog, monkeypatch):
+    monkeypatch.setattr("shared_tmu.datasets.synthhand.OFFICIAL_COUNT", 2)
+    assert run("--r", "off", "--smooth", "savgol", dataset="synthhand")[0] == 1
+    assert "--decoder or --smooth was asked for, but synthhand has single pictures" in caplog.text
+
+
+def test_models_without_poses_are_refused_by_name(run, caplog):
+    assert run("--r", "off", "--smooth", "savgol")[0] == 1
+    assert "off-savgol needs global_orient, hand_pose, betas of every frame" in caplog.text

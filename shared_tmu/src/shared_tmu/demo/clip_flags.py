@@ -7,18 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from shared_tmu.demo.smoothing.kinds import SMOOTHERS
 from shared_tmu.errors import InputError
 from shared_tmu.programs.flags import positive
+from shared_tmu.temporal.smoothing.kinds import SMOOTHERS
 
 GIVEN = ("boxes", "whole-image")
 """Detectors whose boxes are what a user said, so that nothing is corrected unless that is asked for."""
+DIFFUSION = "diffusion"
 
 _WHY_CLIPS = {
     "hold": "takes over what merged in earlier frames",
     "track": "gives a hand one side in all frames",
     "smooth": "smooths meshes along the frames",
     "detect_every": "leaves out frames",
+    "decoder": "reads all frames of a track",
 }
 """What flags do that pictures do not allow."""
 
@@ -32,12 +34,14 @@ class ClipChoice:
         track: whether tracks correct sides and fill gaps; None unless a user gave the boxes.
         detect_every: the detector runs on one of so many frames; in between, boxes follow the meshes.
         smooth: how the motion of tracks is smoothed, one of `SMOOTHERS`; None for not at all.
+        decoder: `diffusion` for poses from the temporal decoder; None for the head's.
     """
 
     hold: bool | None = None
     track: bool | None = None
     detect_every: int = 1
     smooth: str | None = None
+    decoder: str | None = None
 
     @classmethod
     def read(cls, given: dict[str, Any], *, is_clip: bool) -> Self:
@@ -52,8 +56,8 @@ class ClipChoice:
         return cls(**{one.name: given.pop(one.name) for one in fields(cls)})
 
     @property
-    def delay(self) -> int:
-        """Number of later frames that must be there before a frame is complete."""
+    def smoothing_delay(self) -> int:
+        """Number of later frames that smoothing needs."""
         return 0 if self.smooth is None else SMOOTHERS[self.smooth]
 
     def facts(self) -> dict[str, Any]:
@@ -112,4 +116,10 @@ def add_clip_flags(parser: argparse.ArgumentParser, many: str) -> None:
         choices=tuple(SMOOTHERS),
         help="smooth rotations, shape and place along each track: one-euro without delay, for still hands; "
         "savgol with four frames on each side; default: not at all",
+    )
+    add(
+        "--decoder",
+        choices=(DIFFUSION,),
+        help="poses from the temporal decoder beside the weights, which reads many frames of a track before "
+        "one is drawn; shape and camera stay the model's; default: the model's head",
     )

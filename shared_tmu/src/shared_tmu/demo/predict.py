@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from shared_tmu.masks import Mask
 from shared_tmu.method_parts.held import Holding
 from shared_tmu.patching import PatchHandle
 from shared_tmu.plans.plan import MergePlan
+from shared_tmu.programs.features import FrameFeature
 from shared_tmu.programs.model_program import ModelProgram, Run, masked
 from shared_tmu.programs.timing import synchronize
 from shared_tmu.runtime.packing import PackHandle, pack_if_possible
@@ -25,6 +26,8 @@ from shared_tmu.runtime.precision import VertexError, convert
 
 Arrays = dict[str, NDArray[np.float32]]
 Output = Mapping[str, Tensor | Mapping[str, Tensor]]
+FEATURE = "feature"
+"""What a temporal decoder reads of a prediction, among its arrays."""
 _COMPARED = 4  # crops that are also run in float32, to measure the error of another dtype
 
 
@@ -68,6 +71,7 @@ class Predictor:
         dtype: number format of its weights.
         record: keep the merge plan of every crop.
         packed: multiply by packed copies of the weights if the CPU supports it.
+        reads: what a temporal decoder reads of the model; None if nothing does.
     """
 
     def __init__(
@@ -79,8 +83,10 @@ class Predictor:
         dtype: torch.dtype = torch.float32,
         record: bool = False,
         packed: bool = True,
+        reads: FrameFeature | None = None,
     ) -> None:
         self.program = program
+        self.reads = reads
         self.model = model.to(device=device)
         self.dtype = dtype
         self.dtype_error: VertexError | None = None
@@ -141,10 +147,13 @@ class Predictor:
             there = [row for row, image in enumerate(images) if image is not None][:_COMPARED]
             self._convert(pixels[there], None if shown is None else shown[there])
             handle = self._patched(how)
-            output, seconds = self._timed(pixels, handle, shown, how, held)
+            with self._features() as features:
+                output, seconds = self._timed(pixels, handle, shown, how, held)
             groups = _groups(handle) if handle is not None and self.record else None
             kept = self.subject.arrays(output).items()
             arrays = {name: np.asarray(values.float().cpu().numpy()) for name, values in kept}
+            if features:
+                arrays[FEATURE] = features[-1].cpu().numpy()
         except torch.cuda.OutOfMemoryError as error:
             raise InputError(
                 f"{self.device} has too little memory for {len(images)} {self.subject.many} at once: "
@@ -160,6 +169,10 @@ class Predictor:
             )
             for row in range(len(images))
         ]
+
+    def _features(self) -> AbstractContextManager[list[Tensor]]:
+        """Keeps what the temporal decoder reads, if there is one."""
+        return nullcontext([]) if self.reads is None else self.reads.captured(self.model)
 
     def check(self, run: Run) -> None:
         """See that a merging setting fits the model.

@@ -45,6 +45,10 @@ class Progress(Protocol):
     def complain(self, source: Source, problems: Iterable[str]) -> None:
         """There is a problem with an image that is still processed."""
 
+    @property
+    def delay(self) -> int:
+        """Number of later frames that must be there before a frame is complete."""
+
     def outline(self, job: Job, index: int) -> NDArray[np.float64]:
         """The pixels of the mesh of one hand or person of an image, `[N, 2]`."""
 
@@ -85,7 +89,7 @@ class Feeder:
         self._follower = choose_follower(
             options.clip, source, detector, self._find, self._newest, progress.outline
         )
-        held = (self._follower.frames_held + options.clip.delay) * source.pixels
+        held = (self._follower.frames_held + progress.delay) * source.pixels
         self.budget = PixelBudget(batching.MAX_WAITING_PIXELS + held)
         assert options.rescale_factor is not None, "the model gives it"
         self._cutter = Cutter(

@@ -33,6 +33,7 @@ from shared_tmu.demo.prefetch import Feeder
 from shared_tmu.demo.report import Report
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.sinks import ImageSink
+from shared_tmu.demo.smoothing.decoding import ClipDecoder
 from shared_tmu.demo.smoothing.stage import Smoother, motions_of
 from shared_tmu.demo.sources import ImageSource
 from shared_tmu.demo.subjects import DemoSubject
@@ -76,6 +77,7 @@ class Stages:
         self.subject: DemoSubject = self.predictor.subject
         self.previous = self._previous_frame()
         self.holder = PlanHolder() if options.holds_plans else None
+        self.decoder = self._make_decoder()
         self.smoother = self._make_smoother()
         self.report = Report(self.subject.many, source.unit)
 
@@ -97,6 +99,8 @@ class Stages:
             with self.timeline.part("waiting_for_crops"):
                 item = next(ready, None)
             if item is None:
+                if self.decoder is not None:
+                    self._smooth(self.decoder.finish())
                 self._pass_on(self.smoother.finish() if self.smoother else ())
                 return
             if isinstance(item, Job):
@@ -109,7 +113,17 @@ class Stages:
             if self.previous is not None:
                 self.previous.remember(jobs)
             self.feeder.learn(jobs)
-            self._pass_on(jobs if self.smoother is None else chain(*map(self.smoother.take, jobs)))
+            self._smooth(jobs if self.decoder is None else chain(*map(self.decoder.take, jobs)))
+
+    @property
+    def delay(self) -> int:
+        """See `Progress`."""
+        decoding = 0 if self.decoder is None else self.decoder.delay
+        return decoding + self.options.clip.smoothing_delay
+
+    def _smooth(self, jobs: Iterable[Job]) -> None:
+        """Pass images on, smooth if that was asked for."""
+        self._pass_on(jobs if self.smoother is None else chain(*map(self.smoother.take, jobs)))
 
     def _pass_on(self, jobs: Iterable[Job]) -> None:
         """Pass images on to be drawn and saved."""
@@ -150,6 +164,12 @@ class Stages:
             return None
         faces = self.predictor.program.estimates.faces(self.predictor.model)
         return PreviousFrame(self.subject, faces, self.options.focal_px)
+
+    def _make_decoder(self) -> ClipDecoder | None:
+        """What decodes tracks; None if the model's head says how they are posed."""
+        if self.options.clip.decoder is None:
+            return None
+        return ClipDecoder.beside(self.predictor, self.options.checkpoint)
 
     def _make_smoother(self) -> Smoother | None:
         """What smooths tracks; None if they stay as predicted."""

@@ -59,10 +59,17 @@ def check_runs(data: EvalSet, runs: Sequence[Run]) -> None:
     """Refuse what only clips have.
 
     Raises:
-        InputError: plans are to be held, and the set has no clips.
+        InputError: plans are to be held, or clips decoded or smoothed, and the set has no clips.
     """
-    if not isinstance(data, HandClipSet) and any(run.hold for run in runs):
+    if isinstance(data, HandClipSet):
+        return
+    if any(run.hold for run in runs):
         raise InputError(
             f"--plans held was asked for, but {data.name} has single pictures, which have no earlier frame: "
             "use --dataset synthhand-clips, or --stability N for boxes that move."
+        )
+    if any(run != run.per_frame for run in runs):
+        raise InputError(
+            f"--decoder or --smooth was asked for, but {data.name} has single pictures: use --dataset "
+            "synthhand-clips."
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from shared_tmu.datasets import EvalSet
 from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.evaluation.batches import join, to_arrays
+from shared_tmu.evaluation.clip_stages import frame_arrays
 from shared_tmu.evaluation.masking import TOKENS, Counted, key_of
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
 from shared_tmu.method_parts.held import Holding
-from shared_tmu.programs.model_program import Run, batch_mask
+from shared_tmu.programs.model_program import ModelProgram, Run, batch_mask
 from shared_tmu.programs.program import Program
 
 _log = logging.getLogger(__name__)
@@ -41,20 +42,31 @@ def predict_batch(
 ) -> Arrays:
     """What is kept of a run's predictions for a batch; `held` has plans to use again."""
     pixels, counts = batch.get(key_of(run.mask)), None
-    if run.masks:
-        with run.shortened(program, model), run.patched(program, model) as handle:
-            counted = Counted.of(batch_mask(handle, program, model, pixels, run.weight), run.weight)
-            again = nullcontext() if held is None else handle.holding(held.plans, held.names)
-            with handle.masked(counted), again:
+    is_clip = "clip" in batch
+    with _features(program, model, is_clip) as features:
+        if run.masks:
+            with run.shortened(program, model), run.patched(program, model) as handle:
+                counted = Counted.of(batch_mask(handle, program, model, pixels, run.weight), run.weight)
+                again = nullcontext() if held is None else handle.holding(held.plans, held.names)
+                with handle.masked(counted), again:
+                    output = model(batch)
+            counts = counted.found
+        else:
+            with run.applied(program, model, held=held):
                 output = model(batch)
-        counts = counted.found
-    else:
-        with run.applied(program, model, held=held):
-            output = model(batch)
     found = to_arrays(output, batch, kept)
+    if is_clip:
+        more = frame_arrays(output, features)
+        found |= to_arrays(more, batch, tuple(more))
     if counts is not None:
         found[TOKENS] = np.asarray(counts.float().cpu().numpy())
     return found
+
+
+def _features(program: Program, model: nn.Module, is_clip: bool) -> AbstractContextManager[list[Tensor]]:
+    """Keeps features of frames, of models that declare one."""
+    feature = program.feature if isinstance(program, ModelProgram) and is_clip else None
+    return nullcontext([]) if feature is None else feature.captured(model)
 
 
 def raise_for(data: EvalSet, problems: Sequence[str]) -> None:

@@ -55,6 +55,6 @@ def require_recipes(program: Program, model: nn.Module, runs: Iterable[Run]) -> 
 
 def facts_of_files(run: Run) -> dict[str, Any]:
     """What a result line says about a run's files; nothing about files that it does not have."""
-    files = {"learned_sha256": run.learned, "probe_sha256": run.probe}
+    files = {"learned_sha256": run.learned, "probe_sha256": run.probe, "decoder_sha256": run.decoder}
     digests = {name: file_sha256(path) for name, path in files.items() if path is not None}
     return digests if run.layers is None else {**digests, "layers": run.layers.to_dict()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from shared_tmu.errors import InputError
@@ -16,9 +17,12 @@ from shared_tmu.programs.flags import choose_protection, choose_restore, split_l
 from shared_tmu.programs.learned_files import choose_learned, read_schedules
 from shared_tmu.programs.mask_flags import choose_mask, choose_probe, refuse_unused_probe
 from shared_tmu.programs.model_program import BASELINE, Run
+from shared_tmu.temporal.files import decoder_path
+from shared_tmu.temporal.smoothing.kinds import BOTH_WAYS, NO_SMOOTHING, SMOOTHERS
 
 NO_LAYERS = "none"
 FREE, HELD = "free", "held"
+HEAD, DIFFUSION = "none", "diffusion"
 
 
 def read_runs(
@@ -36,6 +40,9 @@ def read_runs(
     checkpoint: Path = Path(),
     restores: str = COPY,
     plans: str = FREE,
+    decoders: str = HEAD,
+    decoder_file: Path | None = None,
+    smooths: str = NO_SMOOTHING,
 ) -> tuple[Run, ...]:
     """Every schedule, method, restore, protection, mask, kind of plans and recipe of layers of comma lists,
     no repeats; `off` only once for each recipe.
@@ -55,37 +62,74 @@ def read_runs(
     endings = [choose_restore(part, unmerge=unmerge) for part in split_list("--restore", restores)]
     sides = [choose_protection(part) for part in split_list("--protect", protect)]
     kinds = [choose_mask(part, rows, mask_place(subject)) for part in split_list("--mask", masks)]
-    holds = [choose_plans(part) for part in split_list("--plans", plans)]
+    decoding = choose_decoders(decoders, decoder_file, checkpoint)
+    clips = tuple(product(choose_plans(plans), decoding, choose_smoothing(smooths)))
     shorter = [None if part == NO_LAYERS else Path(part) for part in split_list("--layers", layers)]
     recipes = {path: None if path is None else read_recipe_of(path) for path in shorter}
     probes = {(m, path): choose_probe(probe, m, path or checkpoint) for m in kinds for path in shorter}
     refuse_unused_probe(probe, probes.values())
     runs = [
-        replace(BASELINE, layers=recipe)
+        replace(BASELINE, layers=recipe, decoder=decoder, smooth=smooth)
         if s.is_off
         else Run(
-            s, method, unmerge, side, mask, files[method], recipe, probes[mask, path], weight, ending, hold
+            *(s, method, unmerge, side, mask, files[method], recipe, probes[mask, path], weight, ending),
+            *(hold, decoder, smooth),
         )
         for path, recipe in recipes.items()
         for side in sides
         for method in rows
         for ending in endings
         for mask in kinds
-        for hold in holds
+        for hold, decoder, smooth in clips
         for s in parsed[method]
     ]
     return tuple(dict.fromkeys(runs))
 
 
-def choose_plans(text: str) -> bool:
-    """Whether plans are held, from the word for it.
+def choose_plans(text: str) -> list[bool]:
+    """Whether plans are held, from a comma-separated list of the words for it.
 
     Raises:
         InputError: there is no such word.
     """
-    if text not in (FREE, HELD):
-        raise InputError(f"--plans {text!r} does not exist: use {FREE}, {HELD} or both, {FREE},{HELD}.")
-    return text == HELD
+    words = split_list("--plans", text)
+    for word in words:
+        if word not in (FREE, HELD):
+            raise InputError(f"--plans {word!r} does not exist: use {FREE}, {HELD} or both, {FREE},{HELD}.")
+    return [word == HELD for word in words]
+
+
+def choose_decoders(text: str, file: Path | None, checkpoint: Path) -> list[Path | None]:
+    """Files of temporal decoders from the words for them; None for the model's head.
+
+    Args:
+        text: a comma-separated list.
+        file: instead of the one beside the weights.
+        checkpoint: the weights.
+
+    Raises:
+        InputError: a word is unknown, or a file is given that nothing reads.
+    """
+    words = split_list("--decoder", text)
+    for word in words:
+        if word not in (HEAD, DIFFUSION):
+            raise InputError(f"--decoder {word!r} does not exist: use {HEAD}, {DIFFUSION} or both.")
+    if file is not None and DIFFUSION not in words:
+        raise InputError(f"--decoder_file {file} would not be read: use it with --decoder {DIFFUSION}.")
+    return [None if word == HEAD else file or decoder_path(checkpoint) for word in words]
+
+
+def choose_smoothing(text: str) -> list[str]:
+    """Filters of a comma-separated list.
+
+    Raises:
+        InputError: a word is unknown.
+    """
+    words, known = split_list("--smooth", text), (NO_SMOOTHING, *SMOOTHERS, BOTH_WAYS)
+    for word in words:
+        if word not in known:
+            raise InputError(f"--smooth {word!r} does not exist: use some of {', '.join(known)}.")
+    return words
 
 
 def mask_place(subject: str) -> MaskPlace:

@@ -12,10 +12,11 @@ from typing import Any
 
 from torch import nn
 
-from shared_tmu.datasets import EvalSet, picture_signature, set_sha256
+from shared_tmu.datasets import EvalSet, HandClipSet, picture_signature, set_sha256
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.batches import load_batch
 from shared_tmu.evaluation.clip_plans import bounds_of, check_runs
+from shared_tmu.evaluation.clip_stages import after_frames
 from shared_tmu.evaluation.intervals import read_intervals
 from shared_tmu.evaluation.loaded import LoadedModel
 from shared_tmu.evaluation.mask_costs import measure_masks
@@ -95,7 +96,7 @@ class Evaluation:
         failures += self._work(data, chunks, todo, lines, finished) if todo else []
         for job in jobs:
             if job.key in finished:
-                job.folder.drop_chunks()
+                job.frames.drop_chunks()
         records = [finished[job.key] for job in jobs if job.key in finished]
         say(data, records, len(jobs) - len(todo), lines, settings.columns)
         gone = {name: None for record in records for name in unread_samples(record, settings.results)}
@@ -112,6 +113,7 @@ class Evaluation:
             "mask": run.mask,
             "weight": run.weight if run.masks else None,
             "hold": run.hold,
+            "smooth": run.smooth,
             "dataset": data.name,
             "annotations": data.fingerprint,
             "count": len(data),
@@ -126,7 +128,9 @@ class Evaluation:
         place = f"{self.program.name}-{data.name}".lower()
         label = re.sub(r"[^\w.+@ -]", "_", run.label)  # 'total:98^2', 'threshold:0.9/0.1x4'
         folder = RunFolder(settings.results / place / f"{label}-{predictions[:10]}")
-        return SetRun(run, folder, key)
+        alone = run == run.per_frame
+        frames = folder if alone else self._job(data, run.per_frame, chunks).folder
+        return SetRun(run, folder, key, frames)
 
     def _predict(self, data: EvalSet, chunks: Sequence[Chunk], todo: Sequence[SetRun]) -> None:
         """Fill the chunks of these runs, together with all other processes."""
@@ -134,8 +138,8 @@ class Evaluation:
 
         if self.settings.fresh and self.world.is_first:
             for job in todo:
-                job.folder.drop_chunks()
-        folders = {job.run: job.folder for job in todo}
+                job.frames.drop_chunks()
+        folders = {job.run.per_frame: job.frames for job in todo}
         predict_missing(
             self.program, self.model, data, folders, chunks, self.settings, self.world, self.trainer
         )
@@ -184,22 +188,25 @@ class Evaluation:
             InputError: a picture can no longer be read, or predictions are removed again and again.
         """
         for _ in range(_TRIES):
-            found = assemble(job.folder, chunks)
+            found = assemble(job.frames, chunks)
             if found is not None:
                 return found
             if self.world.size > 1:
                 raise InputError(
-                    f"{job.folder.path} lacks predictions of other processes: --results must name a folder "
+                    f"{job.frames.path} lacks predictions of other processes: --results must name a folder "
                     "that all machines share, with one evaluation at a time."
                 )
             self._predict(data, chunks, [job])
         raise InputError(
-            f"predictions in {job.folder.path} are removed while they are read: run only one evaluation at "
+            f"predictions in {job.frames.path} are removed while they are read: run only one evaluation at "
             "a time with these results, or choose another --results."
         )
 
     def _score(self, data: EvalSet, job: SetRun, outputs: Arrays) -> dict[str, Any]:
         """Score a run, write its files, and return the numbers of its record."""
+        if job.run != job.run.per_frame:
+            assert isinstance(data, HandClipSet), "check_runs refuses other sets"
+            outputs = after_frames(job.run, outputs, data, self.model)
         placed = data.place(outputs)
         about = {
             "model": self.program.name,
@@ -222,6 +229,8 @@ class Evaluation:
             "restore": job.run.restore,
             "protect": job.run.protect,
             "hold": job.run.hold,
+            "smooth": job.run.smooth,
+            "decoder": None if job.run.decoder is None else job.run.decoder.name,
             "label": job.run.label,
             **facts_of_files(job.run),
             **measured,

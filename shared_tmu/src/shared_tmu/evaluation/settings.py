@@ -15,8 +15,9 @@ from shared_tmu.datasets.hand_rules import TIPS
 from shared_tmu.evaluation.budget.auto import AutoSettings
 from shared_tmu.evaluation.budget.flags import add_auto_flags, read_auto
 from shared_tmu.evaluation.budget.request import HELP, Budget, split_budgets
+from shared_tmu.evaluation.clip_flags import add_clip_flags, clip_choices
 from shared_tmu.evaluation.report import COLUMNS
-from shared_tmu.evaluation.run_lists import FREE, HELD, NO_LAYERS, mask_place, read_runs
+from shared_tmu.evaluation.run_lists import NO_LAYERS, mask_place, read_runs
 from shared_tmu.masks import NO_MASK, mask_names
 from shared_tmu.method_parts.restores import COPY
 from shared_tmu.programs.estimates import HAND
@@ -120,7 +121,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
             *(fixed, given.method, given.protect, given.mask or NO_MASK, program.estimates.name),
             unmerge=not given.no_unmerge,
             restores=given.restore,
-            plans=given.plans,
+            **clip_choices(given),
             learned=given.learned,
             layers=given.layers,
             probe=given.probe,
@@ -202,12 +203,7 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         "--r auto every mask that a picture can have",
     )
     add_mask_flags(add)
-    add(
-        "--plans",
-        default=FREE,
-        help=f"comma-separated list of {FREE}, {HELD}: whether each frame of a clip decides itself what "
-        "merges, or merges what an earlier one merged while it hardly changes; for sets of clips",
-    )
+    add_clip_flags(add)
     add(
         "--layers",
         default=NO_LAYERS,

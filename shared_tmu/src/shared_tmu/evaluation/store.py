@@ -86,11 +86,13 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class SetRun:
-    """A run on a set: the folder of its files, and its key among the results."""
+    """A run on a set: the folder of its files, its key among the results, and the folder of its predictions
+    frame by frame, which runs share that differ in what is done to whole clips."""
 
     run: Run
     folder: RunFolder
     key: str
+    frames: RunFolder
 
 
 def results_file(results: Path, model: str, dataset: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,8 @@ from shared_tmu.programs.program import Program
 from shared_tmu.programs.random_models import build_random
 from shared_tmu.schedule import Schedule
 from shared_tmu.schedule_text import name_of
+from shared_tmu.temporal.files import load_decoder, require_decoder_fit
+from shared_tmu.temporal.smoothing.kinds import NO_SMOOTHING
 from shared_tmu.trunk import Protect
 
 
@@ -131,6 +133,8 @@ class Run:
             `method_parts.protection`.
         restore: row of `method_parts.restores.RESTORES`, how the full sequence is restored.
         hold: whether frames of a clip merge what earlier frames merged, where the program has clips.
+        decoder: file of the temporal decoder that gives the poses of a clip; None for the model's head.
+        smooth: how clips are smoothed, `temporal.smoothing.kinds`.
     """
 
     schedule: Schedule
@@ -144,11 +148,18 @@ class Run:
     weight: float | None = WEIGHT
     restore: str = COPY
     hold: bool = False
+    decoder: Path | None = None
+    smooth: str = NO_SMOOTHING
 
     @property
     def masks(self) -> MaskChoice:
         """The sources of its mask."""
         return find_masks(self.mask)
+
+    @property
+    def per_frame(self) -> Run:
+        """The same without what is done to whole clips afterwards."""
+        return replace(self, decoder=None, smooth=NO_SMOOTHING)
 
     @property
     def label(self) -> str:
@@ -162,6 +173,8 @@ class Run:
         rule = "first" if self.weight is None else f"weight-{self.weight:g}"
         parts += [] if self.mask == NO_MASK or self.weight == WEIGHT else [rule]
         parts += ["held"] if self.hold else []
+        parts += [] if self.decoder is None else ["diffusion"]
+        parts += [] if self.smooth == NO_SMOOTHING else [self.smooth]
         return "-".join([*parts, *([] if self.layers is None else [self.layers.name])])
 
     def shortened(self, program: Program, model: nn.Module) -> AbstractContextManager[None]:
@@ -192,6 +205,8 @@ class Run:
         if self.probe is not None:
             probe, facts = TokenProbe.load(self.probe)
             probe.require_fit(facts, program.estimates.vit(model), self.probe)
+        if self.decoder is not None:
+            require_decoder_fit(load_decoder(self.decoder)[1], model, self.decoder)
 
     @contextmanager
     def applied(

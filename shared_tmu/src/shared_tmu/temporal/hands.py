@@ -53,9 +53,7 @@ def condition_of(layer: ManoLayer, feature: Tensor, rotmat: Tensor, betas: Tenso
 
 
 @torch.no_grad()
-def decode_hands(
-    decoder: MotionDecoder, layer: ManoLayer, condition: Tensor, betas: Tensor, seed: int = 0
-) -> Tensor:
+def decode_hands(decoder: MotionDecoder, layer: ManoLayer, condition: Tensor, betas: Tensor) -> Tensor:
     """Rotations of one hand in a clip, `[T, 16, 3, 3]`; shape stays that of the model's head.
 
     Args:
@@ -63,10 +61,13 @@ def decode_hands(
         layer: the body model.
         condition: `[T, C]`, see `condition_of`.
         betas: of the model's head, `[T, 10]`.
-        seed: of the noise.
     """
-    generator = torch.Generator().manual_seed(seed)
-    motion = in_windows(lambda windows: decoder.sample(windows, generator), condition, decoder.config.frames)
+    motion = in_windows(decoder.sample, condition, decoder.config.frames)
+    return pose_of(layer, motion, betas)
+
+
+def pose_of(layer: ManoLayer, motion: Tensor, betas: Tensor) -> Tensor:
+    """Rotations `[T, 16, 3, 3]` of joints and twists `[T, 93]` on hands of this shape, `[T, 10]`."""
     rest = rest_points(layer, betas)
     points, twists = from_features(motion.to(rest), HAND)
     return points_to_pose(points, twists, rest, HAND)

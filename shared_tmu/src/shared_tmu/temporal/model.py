@@ -93,9 +93,11 @@ class MotionDecoder(nn.Module):
 
         Args:
             condition: `[B, T, C]`.
-            generator: draws the noise.
+            generator: draws the noise, the same for all windows, so that overlapping ones agree; None draws
+                that of seed 0.
         """
-        shape = (len(condition), self.config.latents, self.config.dim)
-        noise = torch.randn(shape, generator=generator, dtype=condition.dtype, device="cpu")
+        chance = torch.Generator().manual_seed(0) if generator is None else generator
+        noise = torch.randn(1, self.config.latents, self.config.dim, generator=chance).to(condition.dtype)
+        noise = noise.expand(len(condition), -1, -1)
         time = torch.full((len(condition),), self.noise.last, device=condition.device)
         return self.motion_of(-self.velocity(noise.to(condition.device), time, condition))

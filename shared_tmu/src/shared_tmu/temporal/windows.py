@@ -39,14 +39,19 @@ def in_windows(decode: Callable[[Tensor], Tensor], frames: Tensor, window: int) 
         return resample(decode(resample(frames, window)[None])[0], length)
     starts = starts_of(length, window)
     parts = decode(torch.stack([frames[start : start + window] for start in starts]))
-    ramp = torch.arange(1, window + 1, device=parts.device, dtype=parts.dtype)
-    weight = torch.minimum(ramp, ramp.flip(0)).clamp(max=max(1, window // OVERLAP))[:, None]
+    weight = fade(window).to(parts)[:, None]
     total = parts.new_zeros(length, parts.shape[-1])
     shares = parts.new_zeros(length, 1)
     for start, part in zip(starts, parts, strict=True):
         total[start : start + window] += weight * part
         shares[start : start + window] += weight
     return total / shares
+
+
+def fade(window: int) -> Tensor:
+    """Weights of a window's frames, `[window]`: rising over the overlap, then falling."""
+    ramp = torch.arange(1.0, window + 1.0)
+    return torch.minimum(ramp, ramp.flip(0)).clamp(max=max(1, window // OVERLAP))
 
 
 def resample(frames: Tensor, length: int) -> Tensor:

@@ -7,10 +7,10 @@ import pytest
 from scipy.signal import savgol_filter
 from scipy.spatial.transform import Rotation
 
-from shared_tmu.demo.smoothing.kinds import AROUND
-from shared_tmu.demo.smoothing.motion import Motion, from_place, to_place
-from shared_tmu.demo.smoothing.one_euro import OneEuro
-from shared_tmu.demo.smoothing.savgol import ORDER, fit, weights
+from shared_tmu.temporal.smoothing.kinds import AROUND
+from shared_tmu.temporal.smoothing.motion import Motion, from_place, to_place
+from shared_tmu.temporal.smoothing.one_euro import OneEuro
+from shared_tmu.temporal.smoothing.savgol import ORDER, fit, weights
 
 EVEN = np.arange(60) / 25
 UNEVEN = np.cumsum(np.random.default_rng(3).uniform(0.01, 0.08, 60))

@@ -19,8 +19,6 @@ from shared_tmu.body_models.smplx_model import KEYPOINT_PELVIS
 from shared_tmu.demo.options import parse_options
 from shared_tmu.demo.predict import Prediction
 from shared_tmu.demo.smoothing.hands import HandMotions
-from shared_tmu.demo.smoothing.kinds import AROUND, SMOOTHERS
-from shared_tmu.demo.smoothing.motion import Motion
 from shared_tmu.demo.smoothing.people import BodyMotions
 from shared_tmu.demo.smoothing.stage import Smoother
 from shared_tmu.demo.subjects import HANDS, PEOPLE
@@ -28,6 +26,8 @@ from shared_tmu.detect import Detection, HandBox, PersonBox
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 from shared_tmu.programs.tables import ImageCamera
+from shared_tmu.temporal.smoothing.kinds import AROUND, SMOOTHERS
+from shared_tmu.temporal.smoothing.motion import Motion
 
 PICTURE = np.zeros((240, 320, 3), np.uint8)
 CAMERA = ImageCamera.of_image(320, 240, None)

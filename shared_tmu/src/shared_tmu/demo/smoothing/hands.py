@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from shared_tmu.demo.smoothing.motion import Motion, from_place, to_place
 from shared_tmu.pictures.geometry import full_camera_to_crop
 from shared_tmu.programs.hand_records import translation_of
 from shared_tmu.programs.tables import ImageCamera
+from shared_tmu.temporal.smoothing.motion import Motion, from_place, to_place
 
 if TYPE_CHECKING:
     from shared_tmu.demo.predict import Arrays

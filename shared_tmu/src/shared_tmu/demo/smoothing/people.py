@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from shared_tmu.body_models.smplx_model import KEYPOINT_PELVIS
-from shared_tmu.demo.smoothing.motion import Motion, Numbers, from_place, to_place
 from shared_tmu.programs.body_records import to_crop_camera, to_image_camera
 from shared_tmu.programs.tables import ImageCamera
+from shared_tmu.temporal.smoothing.motion import Motion, Numbers, from_place, to_place
 
 if TYPE_CHECKING:
     from shared_tmu.demo.predict import Arrays

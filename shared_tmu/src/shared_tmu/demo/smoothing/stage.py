@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.smoothing.hands import HandMotions
-from shared_tmu.demo.smoothing.kinds import AROUND, SAVGOL, SMOOTHERS
-from shared_tmu.demo.smoothing.motion import Motion
-from shared_tmu.demo.smoothing.one_euro import OneEuro
 from shared_tmu.demo.smoothing.people import BodyMotions
-from shared_tmu.demo.smoothing.savgol import fit
 from shared_tmu.programs.estimates import BODY, HAND, Estimate
 from shared_tmu.programs.tables import ImageCamera
+from shared_tmu.temporal.smoothing.kinds import AROUND, SAVGOL, SMOOTHERS
+from shared_tmu.temporal.smoothing.motion import Motion
+from shared_tmu.temporal.smoothing.one_euro import OneEuro
+from shared_tmu.temporal.smoothing.savgol import fit
 
 if TYPE_CHECKING:
     from shared_tmu.demo.predict import Arrays
@@ -105,7 +105,7 @@ class Smoother:
         outputs = [one.output for one in job.predictions]
         boxes, camera = job.detection.boxes, self._camera(job)
         made = self.motions.write(outputs, smooth, boxes, job.crops, camera)
-        job.unsmoothed = job.predictions
+        job.unsmoothed = job.unsmoothed or job.predictions
         job.predictions = [replace(old, output=new) for old, new in zip(job.predictions, made, strict=True)]
         self._forget(frame)
         return job

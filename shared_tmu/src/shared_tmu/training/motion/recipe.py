@@ -23,7 +23,7 @@ _STAGE_LIMITS = {
 _LIMITS = {
     "motions": Limit(1, 10**7),
     "clips": Limit(1, 10**6),
-    "val_clips": Limit(1, 10**6),
+    "val_clips": Limit(0, 10**6),
     "data_seed": Limit(0, LARGEST_SEED),
     "val_seed": Limit(0, LARGEST_SEED),
     "seed": Limit(0, LARGEST_SEED),
@@ -64,7 +64,7 @@ class MotionRecipe:
         motions: procedural motions of the first stage.
         amass: folder of AMASS-layout files whose hands are added to them; None for none.
         data_seed, clips: rendered clips whose features the second stage reads.
-        val_seed, val_clips: clips on which the result is measured.
+        val_seed, val_clips: clips on which the result is measured, none with 0.
         schedules: at which every clip is read.
         divergence: weight of the VAE's divergence from a normal distribution.
         last_share: share of a batch at the last time, the only one that is used afterwards.

@@ -64,14 +64,18 @@ def run_motion(program: ModelProgram, recipe: MotionRecipe, stop: Stop) -> Path:
     folder = recipe.export_to or recipe.out
     check_folders({"out": recipe.out, "cache": recipe.cache, "export_to": folder})
     model: Any = program.load_model(recipe.checkpoint, recipe.body_path).eval()
-    clips, held_out = read_clips(program, model, recipe)
+    clips = read_clips(program, model, recipe, recipe.data_seed, recipe.clips)
     decoder = train_decoder(model.mano, mark_weights(model), clips, recipe, stop)
-    measured = measure(decoder, model.mano, held_out, recipe.schedules)
-    for line in measured["table"]:
-        log.info("%s", line)
+    rows: list[dict[str, Any]] = []
+    if recipe.val_clips:
+        held_out = read_clips(program, model, recipe, recipe.val_seed, recipe.val_clips)
+        measured = measure(decoder, model.mano, held_out, recipe.schedules)
+        rows = measured["rows"]
+        for line in measured["table"]:
+            log.info("%s", line)
     weights = recipe.checkpoint or program.default_checkpoint
     path = folder / decoder_path(weights).name
-    facts = {"recipe": _plain(recipe), "held_out": measured["rows"]}
+    facts = {"recipe": _plain(recipe), "held_out": rows}
     save_decoder(path, decoder, DecoderFacts(program.name, mark_weights(model), facts))
     write_text(
         folder / f"{decoder_path(weights).stem}.json",
@@ -81,12 +85,11 @@ def run_motion(program: ModelProgram, recipe: MotionRecipe, stop: Stop) -> Path:
     return path
 
 
-def read_clips(program: ModelProgram, model: Any, recipe: MotionRecipe) -> tuple[ReadClips, ReadClips]:
-    """Features of the clips for training and of the held-out ones, made where they are missing."""
+def read_clips(program: ModelProgram, model: Any, recipe: MotionRecipe, seed: int, count: int) -> ReadClips:
+    """Features of the clips of a seed, made where they are missing."""
     frames = recipe.config(2**16).frames
-    return tuple(  # type: ignore[return-value]
-        ReadClips.read(ClipFeatures(program, model, recipe.cache, seed, frames, recipe.schedules).make(count))
-        for seed, count in ((recipe.data_seed, recipe.clips), (recipe.val_seed, recipe.val_clips))
+    return ReadClips.read(
+        ClipFeatures(program, model, recipe.cache, seed, frames, recipe.schedules).make(count)
     )
 
 

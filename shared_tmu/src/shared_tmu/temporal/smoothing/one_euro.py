@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shared_tmu.demo.smoothing.motion import Motion, Numbers
+from shared_tmu.temporal.smoothing.motion import Motion, Numbers
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -7,3 +7,8 @@ AROUND = 4
 
 SMOOTHERS = {ONE_EURO: 0, SAVGOL: AROUND}
 """The choices, with the number of later frames that each needs."""
+
+BOTH_WAYS = "one-euro-both"
+"""For whole clips: one-euro from both ends, so that nothing lags."""
+
+NO_SMOOTHING = "none"

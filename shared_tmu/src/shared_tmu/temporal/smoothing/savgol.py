@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shared_tmu.demo.smoothing.motion import Motion, Numbers
-from shared_tmu.demo.smoothing.one_euro import turn_between, turn_by
+from shared_tmu.temporal.smoothing.motion import Motion, Numbers
+from shared_tmu.temporal.smoothing.one_euro import turn_between, turn_by
 
 ORDER = 2
 """Of the polynomial."""

@@ -1,0 +1,171 @@
+"""The stage after the model that gives tracks the poses of the temporal decoder; frames leave in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared_tmu.demo.batching import Job
+from shared_tmu.demo.predict import FEATURE, Prediction, Predictor
+from shared_tmu.errors import InputError
+from shared_tmu.temporal.files import decoder_path, load_decoder, require_decoder_fit
+from shared_tmu.temporal.hands import condition_of, pose_of
+from shared_tmu.temporal.model import MotionDecoder
+from shared_tmu.temporal.stream import WindowStream
+
+if TYPE_CHECKING:
+    from shared_tmu.demo.predict import Arrays
+
+BRIDGED = 10
+"""A track that was not in a frame for longer than this starts anew; shorter gaps are filled evenly."""
+
+Key = tuple[int, bool | None]
+
+
+@dataclass
+class _DecodedTrack:
+    """One track since it appeared.
+
+    Attributes:
+        stream: its conditions.
+        first: the frame in which it appeared.
+        last: its newest frame, and what the decoder read of it.
+        decoded: how many of its frames are decoded.
+        motion: those that are waiting, by number.
+    """
+
+    stream: WindowStream
+    first: int
+    last: tuple[int, Tensor]
+    decoded: int = 0
+    motion: dict[int, Tensor] = field(default_factory=dict)
+
+
+class ClipDecoder:
+    """Decodes the tracks of one clip, whose frames come in order.
+
+    Args:
+        decoder: in eval mode, on the CPU.
+        layer: the body model, on the CPU in float32.
+    """
+
+    def __init__(self, decoder: MotionDecoder, layer: Any) -> None:
+        self.decoder, self.layer = decoder, layer
+        self._waiting: deque[tuple[Job, list[_DecodedTrack]]] = deque()
+        self._tracks: dict[Key, _DecodedTrack] = {}
+
+    @classmethod
+    def beside(cls, predictor: Predictor, checkpoint: Path | None) -> ClipDecoder:
+        """The decoder beside the weights; the predictor begins to keep what it reads.
+
+        Raises:
+            CheckpointError: it was trained for other weights, or is damaged.
+            MissingAssetError: there is none.
+            InputError: the model declares no feature.
+        """
+        program = predictor.program
+        if program.feature is None:
+            raise InputError(
+                f"--decoder diffusion was asked for, but {program.name} declares no feature that a temporal "
+                "decoder could read: leave it out; --smooth works with every model."
+            )
+        path = decoder_path(checkpoint or program.default_checkpoint)
+        decoder, facts = load_decoder(path)
+        require_decoder_fit(facts, predictor.model, path)
+        predictor.reads = program.feature
+        layer = deepcopy(getattr(predictor.model, program.estimates.body_layer))
+        return cls(decoder, layer.cpu().float())
+
+    @property
+    def delay(self) -> int:
+        """Most frames that wait for later ones."""
+        return WindowStream(self.decoder.sample, self.decoder.config.frames).delay + BRIDGED
+
+    def take(self, job: Job) -> Iterator[Job]:
+        """Take a frame whose crops are predicted; gives back those that are decoded."""
+        frame, boxes = int(job.source.key), job.detection.boxes
+        for key in [key for key, one in self._tracks.items() if frame - one.last[0] > BRIDGED]:
+            self._end(self._tracks.pop(key))
+        tracks = [
+            self._follow((box.track, getattr(box, "is_right", None)), frame, self._condition(one))
+            for box, one in zip(boxes, job.predictions, strict=True)
+        ]
+        self._waiting.append((job, tracks))
+        yield from self._ready()
+
+    def finish(self) -> Iterator[Job]:
+        """The frames that are left."""
+        for track in self._tracks.values():
+            self._end(track)
+        self._tracks = {}
+        yield from self._ready()
+
+    def _condition(self, one: Prediction) -> Tensor:
+        """What the decoder reads of a prediction."""
+        output = {name: torch.from_numpy(np.asarray(array)) for name, array in one.output.items()}
+        rotmat = torch.cat((output["global_orient"], output["hand_pose"]))
+        layer = self.layer
+        return condition_of(layer, output[FEATURE], rotmat.to(layer.v_template), output["betas"])
+
+    def _follow(self, key: Key, frame: int, condition: Tensor) -> _DecodedTrack:
+        track = self._tracks.get(key)
+        if track is None:
+            stream = WindowStream(self.decoder.sample, self.decoder.config.frames)
+            track = self._tracks[key] = _DecodedTrack(stream, frame, (frame, condition))
+            self._push(track, condition)
+            return track
+        before, old = track.last
+        for gap in range(before + 1, frame + 1):
+            self._push(track, torch.lerp(old, condition, (gap - before) / (frame - before)))
+        track.last = (frame, condition)
+        return track
+
+    def _push(self, track: _DecodedTrack, condition: Tensor) -> None:
+        self._store(track, track.stream.push(condition))
+
+    def _end(self, track: _DecodedTrack) -> None:
+        self._store(track, track.stream.finish())
+
+    def _store(self, track: _DecodedTrack, rows: Tensor | None) -> None:
+        for row in () if rows is None else rows:
+            track.motion[track.first + track.decoded] = row
+            track.decoded += 1
+
+    def _ready(self) -> Iterator[Job]:
+        while self._waiting:
+            job, tracks = self._waiting[0]
+            frame = int(job.source.key)
+            if not all(frame in track.motion for track in tracks):
+                return
+            self._waiting.popleft()
+            yield self._decoded(job, [track.motion.pop(frame) for track in tracks])
+
+    def _decoded(self, job: Job, motion: list[Tensor]) -> Job:
+        """A frame with decoded poses; shape and camera are the head's."""
+        job.unsmoothed = [replace(one, output=_without(one.output)) for one in job.predictions]
+        job.predictions = [
+            replace(old, output={**old.output, **self._posed(old.output, row)})
+            for old, row in zip(job.unsmoothed, motion, strict=True)
+        ]
+        return job
+
+    @torch.inference_mode()
+    def _posed(self, output: Arrays, motion: Tensor) -> Arrays:
+        betas = torch.from_numpy(np.asarray(output["betas"]))[None].to(self.layer.v_template)
+        rotmat = pose_of(self.layer, motion[None], betas)
+        made = self.layer(rotmat[:, :1], rotmat[:, 1:], betas)
+        new = {"pred_vertices": made.vertices, "pred_keypoints_3d": made.keypoints}
+        new |= {"global_orient": rotmat[:, :1], "hand_pose": rotmat[:, 1:]}
+        return {name: values[0].float().cpu().numpy() for name, values in new.items()}
+
+
+def _without(output: Arrays) -> Arrays:
+    return {name: array for name, array in output.items() if name != FEATURE}

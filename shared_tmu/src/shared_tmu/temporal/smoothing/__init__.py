@@ -1,0 +1,1 @@
+"""Filters that smooth a motion along its frames."""
