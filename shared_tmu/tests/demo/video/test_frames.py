@@ -74,7 +74,7 @@ STOPPED = """
 def test_a_stopped_run_leaves_nothing_under_the_final_names(program, clip, boxes, out, tmp_path, how):
     paths = {"clip": str(clip), "out": str(out), "boxes": str(boxes), "model": str(tmp_path / "model")}
     script = textwrap.dedent(STOPPED).format(
-        paths=[str(Path(__file__).parent), str(Path(__file__).parents[2])], **paths
+        paths=[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])], **paths
     )
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
