@@ -1,10 +1,13 @@
 """The runner on a toy model and a toy set: results, resuming, failures, timing, command line."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 import torch
+from toy_hand_model import ToyHand
 
 from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.evaluation.intervals import read_intervals
@@ -32,6 +35,23 @@ def test_one_line_per_schedule_with_everything_in_it(run):
         assert record["timing"]["rounds"] == 2
         assert (record["n_official"], record["unmerge"]) == (3960, True)
     assert len({r["pa_mpvpe_mm"] for r in records}) == 3
+
+
+def test_sigterm_ends_it_and_the_same_command_continues(run, monkeypatch):
+    def forward(self, batch):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return plain(self, batch)
+
+    plain = ToyHand.forward
+    flags = ("--r", "off,3x2", "--rounds", "0")
+    with monkeypatch.context() as patched:
+        patched.setattr(ToyHand, "forward", forward)
+        with pytest.raises(SystemExit) as ended:
+            run(*flags)
+    assert ended.value.code == 128 + signal.SIGTERM
+    status, records, _ = run(*flags)
+    assert status == 0
+    assert [r["label"] for r in records] == ["off", "3x2"]
 
 
 def test_numbers_and_files_agree_with_a_plain_loop_over_the_set(run, results, data_dir):

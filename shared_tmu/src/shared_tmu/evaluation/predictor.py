@@ -109,6 +109,7 @@ class ChunkPredictor(pl.LightningModule):
             _log.warning("%s", problem)
         runs = self._work.needed[chunk] if not problems else ()
         for run in runs:
+            self._end_if_asked()
             self._bar.set_postfix_str(run.label, refresh=False)
             held = self._plans[run].of(crops["img"], crops["clip"]) if run.hold else None
             found = predict_batch(self.program, self._model[0], run, crops, self.data.kept, held)
@@ -118,6 +119,12 @@ class ChunkPredictor(pl.LightningModule):
             for run in runs:
                 self.folders[run].save(chunk, join(self._parts[run]))
             self._parts = {run: [] for run in self.folders}
+
+    def _end_if_asked(self) -> None:
+        """End the program if it was sent SIGTERM, which Lightning catches, and forgets while it predicts."""
+        if self.trainer.received_sigterm:
+            _log.error("Ended by SIGTERM; the same command continues with what is not predicted yet.")
+            raise SystemExit(128 + signal.SIGTERM)
 
     def teardown(self, stage: str) -> None:
         """Tell every process which pictures could not be read; also those that had nothing to do."""
