@@ -16,6 +16,7 @@ from shared_tmu.flops import TrunkShape
 from shared_tmu.methods import count_costs
 from shared_tmu.programs.flop_counter import count_flops
 from shared_tmu.programs.timing import Comparison, Timing
+from shared_tmu.runtime.packing import pack_if_possible
 
 SCHEDULES = ("off", "1x1", "5x3", "2x2+7x1+0x1+3x2", "0x2+6x1", "9", "100", "6@-1", "3@0.7", "20x1", "4x6")
 
@@ -137,6 +138,13 @@ def test_torch_counts_fused_attention_too():
     with torch.inference_mode():
         found = count_flops(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q))
     assert found == 2 * 2 * 2 * 4 * 48 * 48 * 8
+
+
+def test_layers_with_packed_weights_are_counted_too():
+    layer = torch.nn.Sequential(torch.nn.Linear(24, 40))
+    with torch.inference_mode(), pack_if_possible(layer):
+        found = count_flops(lambda: layer(torch.randn(2, 5, 24)))
+    assert found == 2 * 2 * 5 * 24 * 40
 
 
 # figures
