@@ -54,7 +54,8 @@ _DROPPED = (
     "off_latency_ms",
     "timing",
 )
-_BLOCK = re.compile(r"(<!-- (\w+)(?: ([\w-]+))?:begin -->\n).*?(<!-- \2(?: [\w-]+)?:end -->)", re.DOTALL)
+NOTHING = "Not measured yet: the commands above make the lines.\n"
+_BLOCK = re.compile(r"(<!-- (\w+)(?: ([\w@-]+))?:begin -->\n).*?(<!-- \2(?: [\w@-]+)?:end -->)", re.DOTALL)
 Line = Mapping[str, Any]
 
 
@@ -125,7 +126,7 @@ def class_table(lines: Sequence[Line], which: str) -> str:
     data, _, side = which.rpartition("-")
     own = [line for line in lines if line["dataset"] == data and line["crop_size"][0] == int(side)]
     if not own:
-        return "No lines yet.\n"
+        return NOTHING
     off = next(line for line in own if line["label"] == "off")
     rows = [
         (
@@ -165,7 +166,7 @@ def saliency_table(lines: Sequence[Line], which: str) -> str:
         for line in in_order(own)
     ]
     head = ("method and schedule", "restored by", "tokens", "GFLOPs", "correlation", "mean error")
-    return markdown(head, rows) if rows else "No lines yet.\n"
+    return markdown(head, rows) if rows else NOTHING
 
 
 def training_table(lines: Sequence[Line], which: str) -> str:
@@ -187,7 +188,7 @@ def training_table(lines: Sequence[Line], which: str) -> str:
         "merging", "trained and run without", "merged off the shelf", "trained and run with",
         "lost off the shelf", "lost after training with it", "regained", "speed of a step",
     )  # fmt: skip
-    return markdown(head, rows) if rows else "No lines yet.\n"
+    return markdown(head, rows) if rows else NOTHING
 
 
 def speed_table(lines: Sequence[Line], which: str) -> str:
@@ -207,7 +208,7 @@ def speed_table(lines: Sequence[Line], which: str) -> str:
         if line["schedule"] != "off" or line["method"] == own[0]["method"]
     ]
     head = ("method and schedule", "batch", "GFLOPs", "img/s", "speed-up", "floor", "peak MiB")
-    return markdown(head, rows) if rows else "No lines yet.\n"
+    return markdown(head, rows) if rows else NOTHING
 
 
 def with_interval(line: Line, name: str, digits: int) -> str:

@@ -37,7 +37,7 @@ def test_classes_are_compared_in_pairs(published):
     assert shown[2] == "| off | 5/5 | 2.00 | 80.0 |  |  |"
     assert shown[3] == "| tome 2x1 | 3/5 | 1.00 | 75.0 | -5.0 (-9.0 to +1.0) | +0.250 (+0.125 to +0.375) |"
     assert "7 pictures, float32" in shown[-1]
-    assert tables.table("classes", "pets-56") == "No lines yet.\n"
+    assert tables.table("classes", "pets-56") == tables.NOTHING
 
 
 def test_the_latest_line_of_a_run_is_taken(published, tmp_path):

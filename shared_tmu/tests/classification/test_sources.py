@@ -103,6 +103,17 @@ def test_idx_files(tmp_path):
         find_source(str(folder), "test")
 
 
+def test_fashion_mnist_is_known_in_any_folder(tmp_path):
+    folder = make_idx(tmp_path / "anywhere", count=10)
+    assert find_source(str(folder), "test").name == "anywhere"
+    labels = bytes((9, 2, 1, 1, 6, 1, 4, 6, 5, 7))
+    head = b"\x00\x00\x08\x01" + len(labels).to_bytes(4, "big")
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(head + labels)
+    source = find_source(str(folder), "test")
+    assert source.name == "fashion-mnist"
+    assert source.classes[9] == "ankle boot"
+
+
 def test_digits(tmp_path, monkeypatch):
     package = tmp_path / "sklearn"
     (package / "datasets" / "data").mkdir(parents=True)

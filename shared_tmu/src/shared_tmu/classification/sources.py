@@ -31,6 +31,8 @@ _FASHION_PLACES = (Path("/usr/share/datasets/fashion-mnist"), Path("data/fashion
 _FASHION_CLASSES = (
     "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
+_FASHION_LABELS = ((9, 0, 0, 3, 0, 2, 7, 2, 5, 5), (9, 2, 1, 1, 6, 1, 4, 6, 5, 7))
+"""The first labels for training and for testing, by which its files are known in any folder."""
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 
 
@@ -167,8 +169,8 @@ def _idx(name: str, folder: Path, split: str) -> LabelledSource:
     files = IdxFiles(folder, "train" if split == "train" else "t10k")
     pictures, labels = files.read()
     count = max(labels) + 1
-    is_fashion = name == FASHION and count == len(_FASHION_CLASSES)
-    classes = _FASHION_CLASSES if is_fashion else tuple(map(str, range(count)))
+    is_fashion = labels[:10] in _FASHION_LABELS  # its files have the names of MNIST's
+    name, classes = (FASHION, _FASHION_CLASSES) if is_fashion else (name, tuple(map(str, range(count))))
     ids = tuple(f"{files.prefix}-{index:05d}" for index in range(len(labels)))
     return LabelledSource(name, classes, (files.images,) * len(labels), ids, labels, pictures)
 
