@@ -16,6 +16,12 @@ fail() {
     exit 1
 }
 
+# On Windows' own shells a virtual environment has another layout, and several pinned packages have no wheels.
+case "$(uname -s)" in
+    MINGW* | MSYS* | CYGWIN*)
+        fail "these scripts run on Linux and macOS; on Windows use WSL, or 'pip install ./HaMeR_TMU' and hamer-tmu demo." ;;
+esac
+
 # Sets FOLDER and SAMPLES to what the demo runs on, and NAMED to the model's name if the argument is one.
 choose_model() {
     FOLDER=HaMeR_TMU SAMPLES=samples NAMED="$1"

@@ -131,3 +131,12 @@ def test_leaves_a_folder_alone_that_is_no_environment(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "not a Python environment" in done.stderr
     assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("system", ["MINGW64_NT-10.0", "MSYS_NT-10.0-22631", "CYGWIN_NT-10.0"])
+def test_windows_shells_are_told_what_works_there(system: str, tmp_path: Path) -> None:
+    fake(tmp_path / "uname", f"echo {system}")
+    done = shell("echo went on", PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert done.returncode == 1
+    assert "went on" not in done.stdout
+    assert "WSL" in done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared_tmu.errors import ConfigError, InputError, MissingAssetError
-from shared_tmu.files import is_file, open_file, read_limited, replacing, write_target, write_text
+from shared_tmu.files import is_file, open_file, read_limited, regular, replacing, write_target, write_text
 
 AS_ROOT = os.geteuid() == 0
 
@@ -162,3 +162,12 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         write_half()
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_no_process_is_asked_where_asking_would_end_it(monkeypatch):
+    def kill(*_):
+        raise AssertionError("on Windows this ends the process")
+
+    monkeypatch.setattr(regular, "IS_POSIX", False)
+    monkeypatch.setattr(regular.os, "kill", kill)
+    assert regular._is_running(12345)

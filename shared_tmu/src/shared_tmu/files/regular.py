@@ -22,6 +22,7 @@ _KINDS = {
 }
 _HALF = re.compile(r"\..+\.(?P<process>[0-9]+)\.part(\..*)?", re.DOTALL)  # the name that `replacing` gives it
 # bytes of a name that are reused in the temporary file's name, which must be valid too
+IS_POSIX = os.name == "posix"
 _LONGEST_STEM = 100
 
 
@@ -168,6 +169,8 @@ def drop_halves(folder: Path) -> None:
 
 
 def _is_running(process: int) -> bool:
+    if not IS_POSIX:  # Windows' kill would end it
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -179,7 +182,7 @@ def _is_running(process: int) -> bool:
 
 def _sync_folder(folder: Path) -> None:
     """Make sure that a new name is on disk, on systems that can sync folders."""
-    if os.name != "posix":
+    if not IS_POSIX:
         return
     opened = os.open(folder, os.O_RDONLY)
     try:
