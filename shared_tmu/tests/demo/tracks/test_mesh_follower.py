@@ -157,6 +157,15 @@ def test_a_hand_that_is_missed_for_a_moment_keeps_its_number():
     assert len(tracks[0]) == 60
 
 
+def test_what_is_found_in_place_of_a_missed_hand_is_not_shown_beside_it():
+    world = World(
+        {"a": still(200, size=100.0), "b": lambda t: (185, 190, 40) if t == 15 else None},
+        sees=lambda frame, name: (name == "b") == (frame == 15),
+    )
+    found = world.follow(30, 10)
+    assert [box.track for boxes in found.values() for box in boxes] == [0] * 30
+
+
 def test_a_hand_that_leaves_the_picture_ends():
     world = World({"a": moving(500, 15)})
     found = world.follow(40, 10)

@@ -104,6 +104,27 @@ def test_short_gaps_are_bridged_on_the_way_between_at_the_frames_times():
     assert [found[t][0].is_found for t in range(5)] == [True, True, False, False, True]
 
 
+def test_what_is_found_in_place_of_a_missed_hand_is_that_hand():
+    """A detector that takes a part of a hand for a smaller one, for one frame or two."""
+    frames = [[hand(200, side=100.0)] for _ in range(20)]
+    frames[7] = frames[12] = frames[13] = [hand(185, 90, side=40.0)]
+    frames[17] = [hand(400, side=40.0)]  # another hand, somewhere else
+    found = follow(seen(*frames))
+    assert [box.track for t in range(17) for box in found[t]] == [0] * 17
+    assert len({box.track for box in found[17]}) == 2
+    tracks = tracks_of(found)
+    assert [len(boxes) for boxes in tracks.values()] == [20, 1]
+    assert not tracks[0][7].is_found
+
+
+def test_a_hand_that_comes_up_in_another_ones_box_and_stays_is_its_own():
+    frames = [[hand(200, side=100.0)] for _ in range(20)]
+    for t in range(8, 20):
+        small = hand(185, 90, side=40.0)
+        frames[t] = [small] if t == 8 else [hand(200, side=100.0), small]
+    assert [len(boxes) for boxes in tracks_of(follow(seen(*frames))).values()] == [20, 12]
+
+
 @pytest.mark.parametrize("missing", [BRIDGED, BRIDGED + 1])
 def test_longer_gaps_are_not_made_up_but_the_number_stays(missing):
     frames = seen([hand(100)], *([[]] * missing), [hand(103)])
