@@ -148,7 +148,7 @@ def test_a_detector_that_was_named_is_missed_at_once(load, tmp_path):
 
 # flags about files, clips and results, which a call gives or does itself
 OF_THE_PROGRAM = {
-    "help", "img_folder", "video", "out_folder", "file_type", "boxes", "side_view", "full_frame",
+    "help", "img_folder", "video", "camera", "out_folder", "file_type", "boxes", "side_view", "full_frame",
     "save_mesh", "save_params", "overlays", "compare", "hold", "track", "smooth", "detect_every",
     "resume", "draw_processes", "report", "engine", "ray_address",
 }  # fmt: skip

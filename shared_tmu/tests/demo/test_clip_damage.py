@@ -119,8 +119,8 @@ def test_addresses_are_names_of_files_or_nothing(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("given", ["0", "rtsp://host/live", "http://host/clip.mp4", "/dev/video7"])
-def test_cameras_and_streams_are_not_supported_yet(given):
-    with pytest.raises(InputError, match="not supported yet") as caught:
+def test_cameras_and_streams_have_a_flag_of_their_own(given):
+    with pytest.raises(InputError, match="use --camera") as caught:
         Clip.open(Path(given))
     assert given in str(caught.value)
 

@@ -12,7 +12,7 @@ from shared_tmu.programs.places import require_places
     "text", ["rtsp://10.0.0.1/stream", "http://a.b/c.mp4", "https://a.b", "udp://@:1234", "file:///a.mp4"]
 )
 @pytest.mark.parametrize(
-    ("flag", "words"), [("--video", "not supported yet"), ("--img_folder", "downloaded")]
+    ("flag", "words"), [("--video", "for a stream use --camera"), ("--img_folder", "downloaded")]
 )
 def test_addresses_are_no_files(text, flag, words):
     with pytest.raises(InputError, match=words) as caught:
@@ -21,8 +21,8 @@ def test_addresses_are_no_files(text, flag, words):
 
 
 @pytest.mark.parametrize("text", ["0", "12", "camera:1", "webcam", "video0", "/dev/video0", "/dev/null"])
-def test_cameras_are_not_supported_yet(text):
-    with pytest.raises(InputError, match="cameras are not supported yet"):
+def test_cameras_have_a_flag_of_their_own(text):
+    with pytest.raises(InputError, match="use --camera"):
         require_places({"--video": Path(text)})
     require_places({"--out_folder": Path("0")})
 

@@ -129,11 +129,9 @@ def _why_not(path: Path) -> str:
         kind = stat.S_IFMT(path.stat().st_mode)
     except (OSError, ValueError) as error:
         if re.fullmatch(r"\d+|(/dev/)?video\d+", text):
-            return f"is a camera: cameras and streams are not supported yet; {USE}"
+            return f"is a camera: use --camera, or {USE}"
         if re.match(r"[A-Za-z][\w+.-]+:", text):
-            return (
-                f"is a URL: streams are not supported yet, and nothing is downloaded; download it, and {USE}"
-            )
+            return f"is a URL, and nothing is downloaded: use --camera for a stream, or {USE}"
         if isinstance(error, FileNotFoundError):
             what = "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
             pictures = " For pictures use --img_folder FOLDER." if re.search("[%*?]", path.name) else ""
@@ -142,8 +140,8 @@ def _why_not(path: Path) -> str:
     if kind == stat.S_IFDIR:
         return f"is a folder, not a file: {USE}"
     if kind in (stat.S_IFCHR, stat.S_IFBLK):
-        return f"is a camera or another device, not a file: cameras and streams are not supported yet; {USE}"
-    return f"is a pipe or socket, not a file: streams are not supported yet; {USE}"
+        return f"is a camera or another device, not a file: use --camera, or {USE}"
+    return f"is a pipe or socket, not a file: {USE}"
 
 
 def _no_video(beginning: bytes) -> str:

@@ -69,7 +69,7 @@ def _refuse_for_pictures(given: Mapping[str, Any]) -> None:
     usual = {one.name: one.default for one in fields(ClipChoice)}
     for flag, why in _WHY_CLIPS.items():
         if given[flag] not in (False, usual[flag]):
-            raise InputError(f"--{flag} {why}, which only --video has.")
+            raise InputError(f"--{flag} {why}, which only --video and --camera have.")
 
 
 def _refuse_gaps(given: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from glob import escape
 from pathlib import Path
 from types import TracebackType
@@ -45,10 +46,9 @@ from shared_tmu.demo.masking import count_sources
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.saving import Drawer
-from shared_tmu.demo.sources import VideoSource
+from shared_tmu.demo.sources import FrameSource
 from shared_tmu.demo.tracks.files import PLACE, TrackFiles
 from shared_tmu.pictures.listing import Source
-from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.tables import ImageCamera, parse_fields
 
 FIELDS = parse_fields(__doc__)
@@ -68,10 +68,10 @@ class ClipSink:
 
     shows_empty = True
 
-    def __init__(self, folder: OutputFolder, options: DemoOptions, source: VideoSource) -> None:
+    def __init__(self, folder: OutputFolder, options: DemoOptions, source: FrameSource) -> None:
         self.folder, self.options = folder, options
-        self.clip, self.reader = source.clip, source.reader
-        self.digest = file_sha256(source.clip.path)
+        self.source, self.clip, self.reader = source, source.clip, source.reader
+        self.digest = source.clip.digest
         self.lost: set[int] = set()
         self.masks: Counter[str] = Counter()
         self._stack = ExitStack()
@@ -115,7 +115,7 @@ class ClipSink:
         self.masks.update(count_sources(job.masks))
         frame, rows = drawn.get("frame"), self._rows(index, job.detection.boxes, drawn.get("arrays"))
         picture = None if frame is None else np.frombuffer(frame, np.uint8).reshape(height, width, 3)
-        self._put(index, picture, rows, release)
+        self._put(index, picture, rows, partial(self._is_written, index, release))
 
     def skip(self, source: Source) -> None:
         self.lost.add(int(source.key))
@@ -124,7 +124,7 @@ class ClipSink:
     def close(self, found: int, failures: Sequence[str]) -> None:
         key = self.clip.key
         files: dict[str, bytes | Path] = {}
-        with self.folder.writing(self.clip.path.name):
+        with self.folder.writing(self.clip.name):
             if self.writer is not None:
                 self.writer.finish(self.reader.end_s)
                 files[f"{key}.mp4"] = self.writer.path
@@ -135,7 +135,11 @@ class ClipSink:
         self.folder.commit(key, digest, files, found, math.prod(self.clip.size_px), failures)
 
     def closing_rows(self) -> list[tuple[str, str]]:
-        return self.tracks.closing_rows()
+        return [*self.reader.rows(), *self.tracks.closing_rows()]
+
+    def _is_written(self, index: int, release: Callable[[], None]) -> None:
+        self.reader.done(index)
+        release()
 
     def _append(self, rows: Rows) -> None:
         self.tracks.append(rows)
@@ -144,7 +148,7 @@ class ClipSink:
 
     def _put(self, *frame: Any) -> None:
         """See `FrameOrder.add`."""
-        with self.folder.writing(self.clip.path.name):
+        with self.folder.writing(self.clip.name):
             self.order.add(*frame)
 
     def _rows(self, index: int, boxes: Sequence[Any], packed: bytes | None) -> Rows:
@@ -174,7 +178,8 @@ class ClipSink:
             whole["is_found"] = np.zeros(0, bool)
         path = self.folder.staging / "clip.npz"
         self.rows.save(path, [one.name for one in table.fields], whole)
-        about = {"video": self.clip.path.name, "frames": len(reader.times_s), table.many: found}
+        about = {"video": self.clip.name, "frames": len(reader.times_s), table.many: found}
+        about |= self.reader.facts()
         about |= {"masks": dict(self.masks), "jitter": self.tracks.shake.to_dict()}
         about |= {"tracks": self.tracks.facts()}
         return {f"{key}.npz": path, f"{key}.json": table.to_json(whole, {**drawer.facts, **about})}

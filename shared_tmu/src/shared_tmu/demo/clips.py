@@ -13,27 +13,18 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from shared_tmu.demo.clip_files import MAX_FRAME_PIXELS, open_container, open_file
 from shared_tmu.demo.clip_structure import find_fault
+from shared_tmu.demo.frame_clock import USUAL_FPS, FrameClock
 from shared_tmu.demo.read_ahead import Loaded
 from shared_tmu.demo.upright import fitted, pixel_aspect, shown_size, upright
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.images import Picture
 from shared_tmu.pictures.listing import Source, shortened
-
-USUAL_FPS = 25.0
-"""Frame rate that is assumed if the file gives none: a clip of one frame, or a container without times."""
-
-MOST_FPS = 500.0
-"""Highest plausible frame rate: a higher one is the file's time unit (milliseconds), not a frame rate."""
-
-LONGEST_FRAME_S = 3600.0
-"""Longest plausible duration of a frame: a longer one comes from a wrong time."""
+from shared_tmu.programs.identity import file_sha256
 
 _COVERS = ("attached_pic", "timed_thumbnails", "still_image")
 _log = logging.getLogger(__name__)
@@ -52,6 +43,16 @@ class Clip:
     path: Path
     size_px: tuple[int, int]
     frames: int | None
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+        return self.path.name
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return file_sha256(self.path)
 
     @property
     def key(self) -> str:
@@ -101,7 +102,7 @@ class ClipReader:
         clip = self.clip
         with open_file(clip.path) as file, closing(open_container(file, clip.path)) as container:
             stream = _video_of(container, clip.path)
-            decoder, clock, aspect = _Decoder(container, stream), _Clock(stream), pixel_aspect(stream)
+            decoder, clock, aspect = _Decoder(container, stream), FrameClock(stream), pixel_aspect(stream)
             started = time.perf_counter()
             for index, frame in enumerate(decoder):
                 self.times_s.append(clock.time_s(frame))
@@ -123,6 +124,17 @@ class ClipReader:
     def fps(self) -> float:
         """Frames per second, on average over the clip."""
         return len(self.times_s) / self.end_s if self.end_s > 0 else USUAL_FPS
+
+    def done(self, index: int) -> None:
+        """A frame is drawn and saved; see `LiveReader`, also for the others."""
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What the closing table says about reading: nothing."""
+        return []
+
+    def facts(self) -> dict[str, Any]:
+        """What the `.json` says about it: nothing."""
+        return {}
 
     def problems(self) -> list[str]:
         """What is damaged; complete when the whole clip has been read."""
@@ -209,51 +221,6 @@ class _Decoder:
                 many = "1 part of it" if len(places) == 1 else f"{len(places)} parts of it"
                 said.append(f"{name}: {many} {what}, the first at frame {at} ({times_s[at]:.2f} s)")
         return said
-
-
-class _Clock:
-    """Strictly increasing times of frames, counted from the first."""
-
-    def __init__(self, stream: Any) -> None:
-        rate = stream.average_rate or stream.guessed_rate
-        self._usual_s = float(1 / rate) if rate and 1 / LONGEST_FRAME_S < rate < MOST_FPS else 1 / USUAL_FPS
-        self._unit = stream.time_base or Fraction(1, 1000)
-        self._steps: list[float] = []
-        self._last: float | None = None
-        self._shift: float | None = None
-        self._length_s = 0.0
-        self.start_s = 0.0
-
-    def time_s(self, frame: Any) -> float:
-        """When the next frame is shown."""
-        told = None if frame.pts is None else float(frame.pts * self._unit)
-        self._length_s = float((frame.duration or 0) * self._unit)
-        if self._last is None:
-            self.start_s = self._shift = 0.0 if told is None else told
-            self._last = 0.0
-            return 0.0
-        assert self._shift is not None
-        step = self._step()
-        shown = self._last + step if told is None else told - self._shift
-        if not 0 < shown - self._last <= LONGEST_FRAME_S:
-            if told is not None and abs(shown - self._last) > 1:  # the clock starts again
-                self._shift = told - (self._last + step)
-            shown = self._last + step
-        self._steps.append(shown - self._last)
-        self._last = shown
-        return shown
-
-    def end_s(self) -> float:
-        """When the last frame ends."""
-        if self._last is None:
-            return 0.0
-        length = self._length_s if 1 / MOST_FPS < self._length_s <= LONGEST_FRAME_S else self._step()
-        return self._last + length
-
-    def _step(self) -> float:
-        """The usual interval between frames."""
-        recent = self._steps[-25:]
-        return median(recent) if recent else self._usual_s
 
 
 def _video_of(container: Any, path: Path) -> Any:

@@ -19,7 +19,7 @@ from shared_tmu.programs.identity import digest_of, file_sha256, weights_sha256
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.schedule import Schedule
 
-PLACES = ("img_folder", "video", "out_folder", "file_type")
+PLACES = ("img_folder", "video", "camera", "out_folder", "file_type")
 """Options that name inputs and the output folder: each image has its own digest instead."""
 
 PACE = (
@@ -44,7 +44,7 @@ def facts_of(options: DemoOptions, detector: str) -> dict[str, Any]:
         "protect": run.protect,
         "mask_asked": run.mask,
         "mask_weight": run.weight if run.masks else None,
-        **({} if options.video is None else options.clip.facts()),
+        **({} if not options.is_clip else options.clip.facts()),
         **({} if run.layers is None else {"layers": run.layers.to_dict()}),
         **({} if run.learned is None else {"learned_sha256": file_sha256(run.learned)}),
         "dtype": options.dtype_name,

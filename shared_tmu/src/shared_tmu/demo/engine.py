@@ -11,6 +11,7 @@ from shared_tmu.errors import InputError
 
 LOCAL, RAY = "local", "ray"
 _OF_ONE_MACHINE = {
+    "camera": "it has one order of frames and one result",
     "video": "a clip has one order of frames and one result",
     "compare": "its times are those of one machine",
     "report": "its times are those of one machine",

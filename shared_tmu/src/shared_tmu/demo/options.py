@@ -16,7 +16,7 @@ from shared_tmu.demo.engine import LOCAL, require_distributable
 from shared_tmu.demo.merging import add_merging_flags, read_merging
 from shared_tmu.demo.output_flags import add_output_flags
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
-from shared_tmu.demo.together import require_flags_that_fit, require_something_to_save
+from shared_tmu.demo.together import is_clip, require_flags_that_fit, require_something_to_save
 from shared_tmu.detect import BODY_DETECTORS
 from shared_tmu.evaluation.budget.flags import choose_samples
 from shared_tmu.evaluation.budget.request import Budget
@@ -44,6 +44,7 @@ class DemoOptions:
     Attributes:
         img_folder: folder of pictures, or one picture.
         video: a clip to process instead.
+        camera: or a camera or stream, see `live.parse_address`.
         out_folder: folder for results.
         file_type: patterns of file names, see `listing.list_images`.
         run: how tokens are merged; replaced by what a search finds if there is a budget.
@@ -100,6 +101,7 @@ class DemoOptions:
     tokens: bool = False
     resume: bool = False
     video: Path | None = None
+    camera: str | None = None
     draw_processes: int | None = None
     report: Path | None = None
     budget: Budget | None = None
@@ -111,7 +113,12 @@ class DemoOptions:
     @property
     def holds_plans(self) -> bool:
         """Whether to try to use the plans of earlier frames again."""
-        return self.video is not None and self.clip.hold is not False and not self.run.schedule.is_off
+        return self.is_clip and self.clip.hold is not False and not self.run.schedule.is_off
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether the input is frames in order, not pictures."""
+        return self.video is not None or self.camera is not None
 
     @property
     def draws_on_photographs(self) -> bool:
@@ -151,7 +158,7 @@ def make_options(program: ModelProgram, given: dict[str, Any]) -> DemoOptions:
     require_something_to_save(given)
     require_flags_that_fit(given)
     require_distributable(given)
-    clip = ClipChoice.read(given, is_clip=given["video"] is not None)
+    clip = ClipChoice.read(given, is_clip=is_clip(given))
     device = choose_device(given.pop("device"))
     dtype = choose_dtype(given.pop("dtype"), device)
     samples = choose_samples(
@@ -207,6 +214,12 @@ def _add_published(parser: argparse.ArgumentParser, program: ModelProgram, subje
         "--video",
         type=named_path,
         help="process a video instead: gives an overlay video and one .npz for the whole clip",
+    )
+    shown(
+        "--camera",
+        metavar="N|ADDRESS",
+        help="process a camera, such as 0, or a stream, such as rtsp://host/path, until it ends, or q or "
+        "Ctrl-C is pressed; gives what --video gives",
     )
     add(
         "--out_folder",

@@ -96,7 +96,7 @@ class Feeder:
             subject, options.rescale_factor, input_size, options.run.masks, options.draws_on_photographs
         )
         self._batcher = Batcher(options.batch_size, options.tokens, large_alone=source.clock is None)
-        self._ready: Channel[Batch | Job] = Channel(BATCHES_AHEAD)
+        self._ready: Channel[Batch | Job] = Channel(1 if source.is_live else BATCHES_AHEAD)
         self._thread = threading.Thread(target=self._work, name="feed", daemon=True)
 
     def __enter__(self) -> Feeder:
@@ -189,7 +189,7 @@ class Feeder:
             yield from self._batcher.add_empty(job)
         else:
             yield job
-        if self._follower.is_step_by_step:
+        if self._follower.is_step_by_step or self.source.is_live:
             yield from self._batcher.finish()
 
     def _find(self, loaded: Loaded) -> Detection[Any] | None:

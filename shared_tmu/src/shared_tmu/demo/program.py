@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from shared_tmu.demo.clip_sink import ClipSink
 from shared_tmu.demo.digest import options_digest
@@ -11,8 +12,10 @@ from shared_tmu.demo.distributing import Distribution
 from shared_tmu.demo.drawing import Finisher, choose_processes
 from shared_tmu.demo.engine import LOCAL
 from shared_tmu.demo.ledger import OutputFolder
+from shared_tmu.demo.live import LiveSource, open_live
 from shared_tmu.demo.options import DemoOptions, parse_options
 from shared_tmu.demo.predict import Predictor
+from shared_tmu.demo.quitting import quitting
 from shared_tmu.demo.searching import load_for
 from shared_tmu.demo.session import Session
 from shared_tmu.demo.sinks import FileSink, ImageSink
@@ -39,7 +42,7 @@ def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
         return run_demo(program, asked[0])
 
     def interrupted() -> str:
-        if asked and asked[0].video is not None:
+        if asked and asked[0].is_clip:
             return "Interrupted. A clip is saved only when all of it is done, so nothing was saved."
         return "Interrupted. Finished images are complete; run the same command with --resume to continue."
 
@@ -58,7 +61,7 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
             output folder can no longer be written to.
     """
     timeline = Timeline()
-    source = open_pictures(options) if options.video is None else open_video(options)
+    source = _open(options)
     subject = demo_subject(program.estimates)
     images = MANY_FRAMES if source.expected is None else source.expected
     is_local = options.engine == LOCAL
@@ -73,8 +76,8 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
         folder.options = options_digest(options, detector, model)
         sink = _sink(source, folder, options, earlier)
         if (note := sink.all_kept()) is not None:
-            assert options.video is not None
-            return close_kept(options, options.video.name, note, folder)
+            assert isinstance(source, VideoSource)
+            return close_kept(options, source.clip.name, note, folder)
         source.check_boxes(detector)
         with sink:
             if isinstance(source, PictureSource) and isinstance(sink, FileSink) and not is_local:
@@ -83,13 +86,21 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
                 program, model, options.run, options.device, options.dtype, options.tokens, options.packed
             )
             stages = Stages(options, predictor, detector, source, sink, finisher, timeline)
-            return Session(stages, folder).process()
+            with quitting(source.reader.stop) if isinstance(source, LiveSource) else nullcontext():
+                return Session(stages, folder).process()
+
+
+def _open(options: DemoOptions) -> PictureSource | VideoSource | LiveSource:
+    """The source that a command line names."""
+    if options.camera is not None:
+        return open_live(options.camera)
+    return open_pictures(options) if options.video is None else open_video(options)
 
 
 def _sink(
-    source: PictureSource | VideoSource, folder: OutputFolder, options: DemoOptions, earlier: int
+    source: PictureSource | VideoSource | LiveSource, folder: OutputFolder, options: DemoOptions, earlier: int
 ) -> ImageSink:
     """The sink for the results of a source."""
-    if isinstance(source, VideoSource):
+    if not isinstance(source, PictureSource):
         return ClipSink(folder, options, source)
     return FileSink(folder, options, earlier)

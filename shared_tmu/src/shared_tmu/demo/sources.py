@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Generator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared_tmu.demo.channels import PixelBudget
 from shared_tmu.demo.checks import inside, require_apart, warn_of_unused_boxes
@@ -43,12 +43,14 @@ class ImageSource(Protocol):
             must be in order too, so that a frame in which nothing was found waits for the crops of those
             before it. None for pictures.
         pixels: of each image; 0 if they differ.
+        is_live: whether images are lost that are not taken when they come.
         problems_listed: number of images whose problems are listed; None for all.
     """
 
     unit: str
     clock: Clock | None
     pixels: int
+    is_live: bool
     problems_listed: int | None
 
     @property
@@ -84,6 +86,51 @@ class ImageSource(Protocol):
         """Problems of the source as a whole, after everything has been read."""
 
 
+class FrameReader(Protocol):
+    """Reads the frames of a clip, or of a camera; see `ClipReader`."""
+
+    times_s: list[float]
+    start_s: float
+
+    @property
+    def end_s(self) -> float: ...
+
+    @property
+    def fps(self) -> float: ...
+
+    def done(self, index: int) -> None: ...
+
+    def rows(self) -> list[tuple[str, str]]: ...
+
+    def facts(self) -> dict[str, Any]: ...
+
+
+class FrameClip(Protocol):
+    """A clip or a camera; see `Clip`."""
+
+    @property
+    def size_px(self) -> tuple[int, int]: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+
+class FrameSource(ImageSource, Protocol):
+    """Yields frames."""
+
+    @property
+    def clip(self) -> FrameClip: ...
+
+    @property
+    def reader(self) -> FrameReader: ...
+
+
 class PictureSource:
     """Picture files.
 
@@ -94,6 +141,7 @@ class PictureSource:
     unit = "images"
     clock: Clock | None = None
     pixels = 0
+    is_live = False
     problems_listed: int | None = None
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -139,6 +187,7 @@ class VideoSource:
     """
 
     unit = "frames"
+    is_live = False
     problems_listed: int | None = PROBLEMS_LISTED
 
     def __init__(self, clip: Clip) -> None:

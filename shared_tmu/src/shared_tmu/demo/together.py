@@ -56,7 +56,7 @@ def with_mask(run: Run, given: dict[str, Any], program: ModelProgram) -> Run:
     Raises:
         InputError: see `choose_demo_mask`; or a probe that is not there or would not be used.
     """
-    place = MaskPlace(program.estimates.name, has_truth=False, is_video=given["video"] is not None)
+    place = MaskPlace(program.estimates.name, has_truth=False, is_video=is_clip(given))
     asked, probe, weight = given.pop("mask"), given.pop("probe"), choose_weight(given.pop("background"))
     checkpoint = given["checkpoint"] or program.default_checkpoint
     mask = choose_demo_mask(asked, run, place, probe or probe_beside(checkpoint))
@@ -85,17 +85,26 @@ def require_something_to_save(given: Mapping[str, Any]) -> None:
         )
 
 
+def is_clip(given: Mapping[str, Any]) -> bool:
+    """Whether the input is a clip, a camera or a stream."""
+    return given["video"] is not None or given["camera"] is not None
+
+
 def require_flags_that_fit(given: Mapping[str, Any]) -> None:
     """Refuse flags that have no effect on a clip, which gives one video and one file of parameters.
 
     Raises:
         InputError: there are such flags; the message names them.
     """
-    if given["video"] is None:
+    if not is_clip(given):
         return
+    if given["camera"] is not None and given["resume"]:
+        raise InputError(
+            "--resume continues a run on the same frames, which --camera never has: leave it out."
+        )
     for flag in ("side_view", "save_mesh", "compare", "tokens"):
         if given[flag]:
-            raise InputError(f"--{flag} makes files of single images: leave it out with --video.")
+            raise InputError(f"--{flag} makes files of single images: leave it out with --video or --camera.")
     if not given["full_frame"] and given["overlays"]:
         raise InputError(
             "--no-full_frame leaves no overlay video: use --no-overlays to save parameters only."

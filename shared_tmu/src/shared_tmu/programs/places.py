@@ -43,12 +43,11 @@ def _require_place(flag: str, path: Path) -> None:
         ) from error
     if mode == 0 and _ADDRESS.match(text):
         address = text if "://" in text else text.replace(":/", "://", 1)  # a path has single slashes
-        what = "streams are not supported yet" if flag == "--video" else "nothing is downloaded"
-        raise InputError(f"{flag} {_short(address)} is a URL: {what}; name a file on this machine.")
+        what = "for a stream use --camera, or" if flag == "--video" else "nothing is downloaded;"
+        raise InputError(f"{flag} {_short(address)} is a URL: {what} name a file on this machine.")
     if flag == "--video" and (stat.S_ISCHR(mode) or (mode == 0 and _CAMERA.fullmatch(text))):
         raise InputError(
-            f"{flag} {_short(text)} is a camera or another device: cameras are not supported yet; "
-            "record a clip and name its file."
+            f"{flag} {_short(text)} is a camera or another device: use --camera, or name the file of a clip."
         )
 
 

@@ -224,5 +224,5 @@ def test_off_is_the_default(posed, tmp_path):
     """That a clip then has the numbers of its frames as pictures, bit for bit, is tested with videos."""
     clip = write_clip(tmp_path / "in" / "clip.mp4")
     assert parse_options(posed, ["--video", str(clip)]).clip.smooth is None
-    with pytest.raises(InputError, match="only --video has"):
+    with pytest.raises(InputError, match="only --video and --camera have"):
         parse_options(posed, ["--smooth", "savgol"])

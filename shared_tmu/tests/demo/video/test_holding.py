@@ -141,5 +141,5 @@ def test_methods_that_cannot_are_left_alone_unless_asked(program, clip, boxes, o
 
 
 def test_pictures_have_no_earlier_frames(program):
-    with pytest.raises(InputError, match="only --video has"):
+    with pytest.raises(InputError, match="only --video and --camera have"):
         parse_options(program, ["--hold"])

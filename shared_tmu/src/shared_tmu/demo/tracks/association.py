@@ -28,7 +28,7 @@ SAME_PLACE = 0.3
 the side of a hand, not its place."""
 
 INSIDE = 0.7
-"""Part of the smaller of two boxes that is inside the larger one if they may be of one subject."""
+"""Part of the smaller of two boxes that is inside the larger one, if they may be of one subject."""
 
 SIDE_COST = 1.0
 """What another side costs, in the units of the other costs: a distance of one side of the box."""
@@ -48,7 +48,7 @@ class Track:
         number: its identity, from 0.
         box: in the newest frame in which it was found.
         frame, time_s: of that frame.
-        first: the first frame in which it was found.
+        beside: numbers of the tracks that were found in the same frame as it, in any.
         is_right: its side; None for people, or before the side is decided.
         velocity: of the middle of its box, pixels per second, `[2]`.
         sides: the newest boxes' votes for its side: positive for right, as large as their scores.
@@ -61,10 +61,7 @@ class Track:
     is_right: bool | None = None
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     sides: list[float] = field(default_factory=list)
-    first: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.first = self.frame
+    beside: set[int] = field(default_factory=set)
 
     @property
     def side(self) -> bool | None:
@@ -131,14 +128,16 @@ def distance(one: Any, other: Any) -> float:
     return float(np.linalg.norm(middle(one) - middle(other)))
 
 
-def covers(box: Any, other: Any) -> bool:
-    """Whether most of one of two boxes is inside the other, on one side: then they may be of one subject."""
-    (x1, y1, x2, y2), (u1, v1, u2, v2) = box.box_xyxy, other.box_xyxy
+def stands_for(track: Track, box: Any, missed: Any) -> bool:
+    """Whether the box of a track shows what the detector has missed in the same frame: it is in the place of
+    that track's box, on the same side, and the two were never found together.
+    """
+    (x1, y1, x2, y2), (u1, v1, u2, v2) = box.box_xyxy, missed.box_xyxy
     width, height = min(x2, u2) - max(x1, u1), min(y2, v2) - max(y1, v1)
     both = max(width, 0.0) * max(height, 0.0)
     smaller = min((x2 - x1) * (y2 - y1), (u2 - u1) * (v2 - v1))
-    same_side = getattr(box, "is_right", None) == getattr(other, "is_right", None)
-    return bool(same_side and both > INSIDE * smaller)
+    same_side = getattr(box, "is_right", None) == getattr(missed, "is_right", None)
+    return bool(same_side and both > INSIDE * smaller and missed.track not in track.beside)
 
 
 def middle(box: Any) -> NDArray[np.float64]:

@@ -41,7 +41,7 @@ def choose_follower(
         return EachForItself(find)
     if not (finder(detector).name not in GIVEN if clip.track is None else clip.track):
         return AsGiven(find, source.clock)
-    most = LOOK_AHEAD_PIXELS // source.pixels
+    most = 0 if source.is_live else LOOK_AHEAD_PIXELS // source.pixels
     if clip.detect_every > 1:
         return MeshFollower(find, source.clock, clip.detect_every, newest, outline, min(AHEAD, most))
     return LookAhead(find, source.clock, min(LOOK_AHEAD, most))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from shared_tmu.demo.read_ahead import Loaded
-from shared_tmu.demo.tracks.association import Track, between, covers
+from shared_tmu.demo.tracks.association import Track, between, stands_for
 from shared_tmu.demo.tracks.tracker import VOTES, Tracker, on_track
 from shared_tmu.detect import Detection
 
@@ -108,15 +108,6 @@ class _Waiting:
         return next((box for other, box in self.found if other is track), None)
 
 
-@dataclass(frozen=True)
-class _Bridge:
-    """A box in a gap between two frames in which its track was found."""
-
-    box: Any
-    before: int
-    after: int
-
-
 class LookAhead:
     """Runs the detector on every frame, some frames ahead: a track has one side from its first frame on, and
     short gaps are bridged by boxes between those on both sides.
@@ -163,15 +154,15 @@ class LookAhead:
         boxes = [
             on_track(box, track)
             for track, box in first.found
-            if not any(self._is_glimpse(track, on_track(box, track), bridge) for bridge in bridges)
+            if not any(stands_for(track, on_track(box, track), bridge) for bridge in bridges)
         ]
         self._found |= {box.track: (first.frame, box) for box in boxes}
         alive = {track.number for track in self.tracker.tracks}
         alive |= {track.number for one in self._waiting for track, _ in one.found}
         self._found = {number: last for number, last in self._found.items() if number in alive}
-        return first.loaded, replace(first.detection, boxes=(*boxes, *(bridge.box for bridge in bridges)))
+        return first.loaded, replace(first.detection, boxes=(*boxes, *bridges))
 
-    def _bridges(self, gap: _Waiting) -> Iterator[_Bridge]:
+    def _bridges(self, gap: _Waiting) -> Iterator[Any]:
         """Boxes of the tracks that were found before a frame, and are found again after it."""
         present = {track.number for track, _ in gap.found}
         for number, (before, box) in self._found.items():
@@ -180,15 +171,7 @@ class LookAhead:
                 after, track, other = again
                 start, now, end = (self.time_of(frame) for frame in (before, gap.frame, after))
                 share = (now - start) / max(end - start, 1e-9)
-                yield _Bridge(on_track(between(box, other, share), track), before, after)
-
-    def _is_glimpse(self, track: Track, box: Any, bridge: _Bridge) -> bool:
-        """Whether a box shows the subject that a bridge stands for: where it was missed the detector found
-        something else in its place, which was not there before the gap and is not after it.
-        """
-        later = (one.frame for one in self._waiting for other, _ in one.found if other is track)
-        is_short = track.first > bridge.before and all(frame < bridge.after for frame in later)
-        return is_short and covers(box, bridge.box)
+                yield on_track(between(box, other, share), track)
 
     def _next_of(self, number: int) -> tuple[int, Track, Any] | None:
         """The first waiting frame in which a track was found, with the track and its box."""

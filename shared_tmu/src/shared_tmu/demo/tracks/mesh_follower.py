@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.read_ahead import Loaded
-from shared_tmu.demo.tracks.association import Track, assign, concluded, covers, longer_side, middle
+from shared_tmu.demo.tracks.association import Track, assign, concluded, longer_side, middle, stands_for
 from shared_tmu.demo.tracks.followers import BRIDGED, Find, Found
 from shared_tmu.demo.tracks.tracker import Tracker, on_track
 from shared_tmu.detect import Detection
@@ -158,11 +158,9 @@ class MeshFollower:
         missed = [one for one in missed if one.track in self.tracker.tracks]
         for one in missed:
             one.missed += 1
-        pairs = zip(tracks, boxes, strict=True)
-        boxes = [
-            box for track, box in pairs if not any(_stands_for(track, box, one, frame) for one in missed)
-        ]
         bridges = [on_track(replace(one.box, is_found=False), one.track) for one in missed]
+        shown = zip(tracks, boxes, strict=True)
+        boxes = [box for track, box in shown if not any(stands_for(track, box, other) for other in bridges)]
         by_number = {track.number: track for track in tracks}
         seen = [_Followed(by_number[box.track], box, None, box) for box in boxes]
         self._followed = [*seen, *missed]
@@ -218,11 +216,6 @@ def _is_plausible(old: Any, new: Any, size_px: tuple[int, int]) -> bool:
     is_inside = bool(np.all((middle(new) >= 0) & (middle(new) < size_px)))
     is_near = shared_part(old.box_xyxy, new.box_xyxy) >= JUMP
     return is_inside and is_near and 1 / SWELL <= growth <= SWELL
-
-
-def _stands_for(track: Track, box: Any, missed: _Followed, frame: int) -> bool:
-    """Whether a box is of a track that has come up where another one is missed; that one is bridged first."""
-    return track.first > frame - missed.missed and covers(box, missed.box)
 
 
 def _apart(followed: Sequence[_Followed]) -> Iterator[_Followed]:

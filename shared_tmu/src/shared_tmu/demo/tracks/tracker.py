@@ -44,6 +44,9 @@ class Tracker:
                 track.go_on(box, frame, time_s)
             self._vote(track, box)
             found.append(track)
+        numbers = {track.number for track in found}
+        for track in found:
+            track.beside |= numbers - {track.number}
         return found
 
     def begin(self, box: Any, frame: int, time_s: float) -> Track:
