@@ -40,7 +40,7 @@ _INERTIA = 0.5  # share of the old velocity in the new one
 _NEVER = 1e6
 
 
-@dataclass
+@dataclass(eq=False)
 class Track:
     """A subject through the frames of a clip.
 

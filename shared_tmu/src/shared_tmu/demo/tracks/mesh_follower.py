@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.read_ahead import Loaded
-from shared_tmu.demo.tracks.association import Track, assign, concluded, longer_side, middle, stands_for
+from shared_tmu.demo.tracks.association import (
+    Track,
+    assign,
+    between,
+    concluded,
+    longer_side,
+    middle,
+    stands_for,
+)
 from shared_tmu.demo.tracks.followers import BRIDGED, Find, Found
 from shared_tmu.demo.tracks.tracker import Tracker, on_track
 from shared_tmu.detect import Detection
@@ -28,29 +36,32 @@ JUMP = 0.3
 SWELL = 1.5
 """So is one that has grown or shrunk by more than this from frame to frame."""
 
+FOLLOWED = 0.5
+"""How far a box follows its mesh from frame to frame, 0 to 1."""
+
 ON_EACH_OTHER = 0.7
 """Of two tracks of one side whose boxes share this part, the newer follows the other's hand."""
 
-Box4 = NDArray[np.float64]
+Extent = tuple[NDArray[np.float64], float]
 Outline = Callable[[Job, int], NDArray[np.float64]]
 """The pixels of the mesh of a subject of a frame, `[N, 2]`."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Followed:
     """A track between detections.
 
     Attributes:
         track: which.
         anchor: its box where it was found last.
-        mesh: the box around its mesh there, `[4]`; None until that is predicted.
+        mesh: middle and spread of its mesh there, see `_extent`; None until that is predicted.
         box: where its mesh is now.
         missed: in how many frames the detector has missed it since.
     """
 
     track: Track
     anchor: Any
-    mesh: Box4 | None
+    mesh: Extent | None
     box: Any
     missed: int = 0
 
@@ -121,16 +132,21 @@ class MeshFollower:
         self._followed = []
         for one in before:
             index = numbers.get(one.track.number)
-            mesh = None if index is None else _around(self.outline(job, index))
+            mesh = None if index is None else _extent(self.outline(job, index))
             if mesh is None:
                 continue
             one.mesh = mesh if one.mesh is None else one.mesh
-            moved = _mapped(one, mesh)
-            if _is_plausible(one.box, moved, job.size_px):
-                one.box = moved
-                one.track.go_on(moved, frame, self.time_of(frame))
+            goal = _mapped(one, mesh)
+            if _is_plausible(one.box, goal, job.size_px):
+                # part of the way: a mesh that shakes must not shake the crop that it comes from
+                one.box = between(one.box, goal, FOLLOWED)
+                one.track.go_on(one.box, frame, self.time_of(frame))
                 self._followed.append(one)
-        self._followed = list(_apart(self._followed))
+        apart = list(_apart(self._followed))
+        for one in self._followed:
+            if one not in apart:  # it has ended: what is found there next is the other track's
+                self.tracker.tracks.remove(one.track)
+        self._followed = apart
         return len(self._followed) < len(before)
 
     def _needs_another_look(self) -> bool:
@@ -193,21 +209,21 @@ class MeshFollower:
         return sum(sides) >= 0
 
 
-def _around(points: NDArray[np.float64]) -> Box4 | None:
-    """The box around points; None if some are not finite."""
+def _extent(points: NDArray[np.float64]) -> Extent | None:
+    """The middle of points `[N, 2]` and how far they are from it; None if some are not finite."""
     if not np.isfinite(points).all():
         return None
-    around: Box4 = np.concatenate((points.min(0), points.max(0)))
-    return around
+    centre = points.mean(0)
+    return centre, float(np.sqrt(np.square(points - centre).sum(-1).mean()))
 
 
-def _mapped(one: _Followed, mesh: Box4) -> Any:
-    """The box of a track, moved and stretched as the box around its mesh since the detector found it."""
+def _mapped(one: _Followed, mesh: Extent) -> Any:
+    """The box of a track, moved and grown as its mesh since the detector found it."""
     assert one.mesh is not None
-    old, new = one.mesh.reshape(2, 2), mesh.reshape(2, 2)
-    scale = (new[1] - new[0]) / np.maximum(old[1] - old[0], 1e-6)
-    corners = (np.reshape(one.anchor.box_xyxy, (2, 2)) - old[0]) * scale + new[0]
-    return concluded(one.anchor, corners.reshape(-1), None, one.anchor.score)
+    (old, old_spread), (new, new_spread) = one.mesh, mesh
+    scale = new_spread / max(old_spread, 1e-6)
+    goal = (np.reshape(one.anchor.box_xyxy, (2, 2)) - old) * scale + new
+    return concluded(one.anchor, goal.reshape(-1), None, one.anchor.score)
 
 
 def _is_plausible(old: Any, new: Any, size_px: tuple[int, int]) -> bool:
