@@ -1,7 +1,7 @@
 """Results of a video: frames are read, given to the model, drawn and written one after the other.
 
-For `street.mov` there are `street.mp4` (the overlays, without sound), `street.npz` and `street.json`. The
-`.npz` has the arrays of single images (see `records` and `body_records`) with the hands or people of all
+For `street.mov` there are `street.mp4` (the overlays, with the clip's sound), `street.npz` and `street.json`.
+The `.npz` has the arrays of single images (see `records` and `body_records`) with the hands or people of all
 frames one after the other, K rows in the order of the F frames. Pixel coordinates are those of the frames as
 shown: upright, with square pixels. The overlays have the same pixels, and show each frame as long as the clip
 does. The `.npz` also has
@@ -46,6 +46,7 @@ from shared_tmu.demo.masking import count_sources
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.saving import Drawer
+from shared_tmu.demo.sound import add_sound
 from shared_tmu.demo.sources import FrameSource
 from shared_tmu.demo.tracks.files import PLACE, TrackFiles
 from shared_tmu.pictures.listing import Source
@@ -127,7 +128,7 @@ class ClipSink:
         with self.folder.writing(self.clip.name):
             if self.writer is not None:
                 self.writer.finish(self.reader.end_s)
-                files[f"{key}.mp4"] = self.writer.path
+                files[f"{key}.mp4"] = self._with_sound(self.writer.path)
             if self.options.save_params:
                 files |= self._parameters(key, found) | self.tracks.files(key)
         # without a digest, --resume processes the clip again: lost frames may be readable next time
@@ -136,6 +137,13 @@ class ClipSink:
 
     def closing_rows(self) -> list[tuple[str, str]]:
         return [*self.reader.rows(), *self.tracks.closing_rows()]
+
+    def _with_sound(self, overlay: Path) -> Path:
+        """The overlay video with the clip's sound, if it has one."""
+        clip, made = self.clip.sound_path, self.folder.staging / "sound.mp4"
+        if clip is None or not overlay.exists():
+            return overlay
+        return made if add_sound(overlay, clip, self.reader.start_s, self.reader.end_s, made) else overlay
 
     def _is_written(self, index: int, release: Callable[[], None]) -> None:
         self.reader.done(index)

@@ -50,6 +50,11 @@ class Clip:
         return self.path.name
 
     @property
+    def sound_path(self) -> Path | None:
+        """The file whose sound belongs to the frames."""
+        return self.path
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the file."""
         return file_sha256(self.path)

@@ -122,6 +122,11 @@ class LiveClip:
         return shortened(self.name)
 
     @property
+    def sound_path(self) -> Path | None:
+        """None: sound is not recorded."""
+        return None
+
+    @property
     def digest(self) -> str:
         """None: it is never the same twice."""
         return ""

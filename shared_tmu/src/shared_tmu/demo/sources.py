@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from shared_tmu.demo.channels import PixelBudget
@@ -119,6 +120,9 @@ class FrameClip(Protocol):
 
     @property
     def digest(self) -> str: ...
+
+    @property
+    def sound_path(self) -> Path | None: ...
 
 
 class FrameSource(ImageSource, Protocol):
