@@ -150,7 +150,7 @@ def test_a_detector_that_was_named_is_missed_at_once(load, tmp_path):
 OF_THE_PROGRAM = {
     "help", "img_folder", "video", "camera", "out_folder", "file_type", "boxes", "side_view", "full_frame",
     "save_mesh", "save_params", "overlays", "compare", "hold", "track", "smooth", "detect_every",
-    "resume", "draw_processes", "report", "engine", "ray_address",
+    "decoder", "resume", "draw_processes", "report", "engine", "ray_address",
 }  # fmt: skip
 
 
