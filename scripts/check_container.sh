@@ -21,7 +21,8 @@ import urllib.request
 
 try:
     with urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/", timeout=5) as answer:
-        assert b"Token Merge with Unmerge" in answer.read()
+        shown = answer.read()
+        assert b"Token Merge with Unmerge" in shown and b"synthhand_1_right" in shown
 except OSError:
     sys.exit(1)
 PY

@@ -33,7 +33,11 @@ def code_lines(path: Path) -> list[str]:
 def count_shared(first: Path, second: Path) -> int:
     """Lines of the first folder's programs that stand in a run in a file of the second."""
     modules = [
-        [code_lines(path) for path in sorted(folder.rglob("*.py")) if "tests" not in path.parts]
+        [
+            code_lines(path)
+            for path in sorted(folder.rglob("*.py"))
+            if not {"tests", "build"} & set(path.parts)
+        ]
         for folder in (first, second)
     ]
     total = 0
