@@ -35,7 +35,11 @@ LINES = {
         "saliency/saliency.jsonl",
         ("pictures_sha256", "label"),
     ),
-    "training": (ROOT / "assets/vit_s_training.jsonl", "training.jsonl", ("data", "method", "schedule")),
+    "training": (
+        ROOT / "assets/vit_s_training.jsonl",
+        "training.jsonl",
+        ("data", "n_train", "epochs", "method", "schedule"),
+    ),
     "speed": (
         ROOT / "assets/vit_s_speed.jsonl",
         "speed.jsonl",

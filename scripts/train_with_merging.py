@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if Schedule.parse(schedule).is_off:
         raise InputError("--r off trains without merging, which is always done: name a schedule that merges.")
     require_writable(given.out)
-    img, labels, count = tensors_of(find_source(given.data, "train"), given.limit)
+    source = find_source(given.data, "train")
+    img, labels, count = tensors_of(source, given.limit)
     test_img, test_labels, _ = tensors_of(find_source(given.data, "test"), given.test_limit)
     recipe = SmallRecipe(given.epochs, given.batch_size, given.lr, seed=given.seed)
     models = {way: train_small(img, labels, count, way, method, recipe) for way in ("off", schedule)}
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     record = {
         "kind": "training",
-        "data": given.data,
+        "data": source.name,
         "method": method,
         "schedule": schedule,
         "epochs": given.epochs,
@@ -120,7 +121,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--limit", type=positive, default=10000, help="training pictures; default: 10000")
     add("--test_limit", type=positive, default=10000, help="test pictures; default: 10000")
     add("--epochs", type=positive, default=4, help="default: 4")
-    add("--batch_size", type=positive, default=128, help="default: 128")
+    add("--batch_size", type=positive, default=32, help="default: 32")
     add("--lr", type=positive_number, default=2e-3, help="default: 0.002")
     add("--seed", type=natural, default=0, help="of weights and order; default: 0")
     add("--rounds", type=natural, default=0, help="timed training steps of each kind; default: 0")
