@@ -21,6 +21,7 @@ from typing import Any
 
 from bundled import REPOSITORY, aims_of
 from cards import read_published, show_contrast, show_training
+from clip_tables import CLIP_TABLES
 from column_tables import COLUMN_TABLES, show_controls
 from comparison import WAYS, Run, compare_runs
 from forecast import read_history, show_history
@@ -48,7 +49,7 @@ class TableError(Exception):
 
 def kind_of(run: Run) -> TableKind:
     """The table for a line."""
-    return (TABLES | METHOD_TABLES | LAYER_TABLES | COLUMN_TABLES)[run.get("kind", "eval")]
+    return (TABLES | METHOD_TABLES | LAYER_TABLES | COLUMN_TABLES | CLIP_TABLES)[run.get("kind", "eval")]
 
 
 def read_results(path: Path) -> list[Run]:

@@ -1,0 +1,108 @@
+"""Publish errors of clips: with the model's head, the temporal decoder and filters, each beside the others.
+
+    cd HaMeR_TMU
+    python eval.py --dataset synthhand-clips --r off,8x16 --mask none,box --plans free,held --rounds 0 \\
+        --decoder none,diffusion --smooth none,one-euro,one-euro-both,savgol
+    cd .. && python scripts/measure_clips.py --model hamer
+
+Writes `assets/<model>_clips.jsonl` from the results that eval.py left, and fills the tables of the READMEs.
+Frames of one clip are alike, so intervals are those of means over clips, drawn with replacement.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import update_tables
+from bundled import BUNDLED
+from clip_tables import RIVALS
+from numpy.typing import NDArray
+
+from shared_tmu.errors import MissingAssetError
+from shared_tmu.evaluation.per_sample import read_per_sample
+from shared_tmu.files import write_text
+from shared_tmu.metrics.bootstrap import bootstrap_interval
+from shared_tmu.programs.console import run_program
+from shared_tmu.programs.flags import named_path
+from shared_tmu.programs.results import read_records
+
+ERRORS = ("mpjpe_mm", "pa_mpjpe_mm", "accel_error_mm", "jitter_mm")
+KEPT = (
+    "model", "dataset", "label", "schedule", "method", "mask", "hold", "smooth", "clips", "n",
+    "true_jitter_mm", "machine", "commit", "checkpoint", *ERRORS,
+)  # fmt: skip
+
+
+def clip_means(folder: Path) -> dict[str, NDArray[np.float64]]:
+    """Means over the frames of every clip, by error; a sample's name begins with that of its clip."""
+    rows = read_per_sample(folder)
+    clips = np.array([name.split("-")[0] for name in rows.samples])
+    return {
+        error: np.array([np.nanmean(rows.errors[error][clips == clip]) for clip in np.unique(clips)])
+        for error in ERRORS
+    }
+
+
+def filtered(record: Mapping[str, Any], records: Sequence[Mapping[str, Any]], smooth: str) -> str | None:
+    """The label of the same run with the model's head and this filter; None for that run itself."""
+    if record["decoder"] is None and record["smooth"] == smooth:
+        return None
+    same = ("schedule", "method", "mask", "hold", "unmerge", "restore", "protect")
+    found = [
+        one["label"]
+        for one in records
+        if one["decoder"] is None and one["smooth"] == smooth and all(one[k] == record[k] for k in same)
+    ]
+    return found[0] if found else None
+
+
+def lines_of(results: Path, model: str) -> list[dict[str, Any]]:
+    """One line per run: its errors, and their differences from the same run frame by frame and, for the
+    decoder, with filters.
+
+    Raises:
+        MissingAssetError: eval.py has left no results.
+    """
+    path = results / f"{model}-synthhand-clips.jsonl"
+    newest = {record["label"]: record for record in read_records(path)} if path.is_file() else {}
+    if not newest:
+        raise MissingAssetError(f"{path} has no results: run eval.py --dataset synthhand-clips first.")
+    means = {label: clip_means(results / record["files"]) for label, record in newest.items()}
+    lines = []
+    for label, record in newest.items():
+        line = {"kind": "clips", **{name: record[name] for name in KEPT}}
+        line["decoder"] = "none" if record["decoder"] is None else "diffusion"
+        others = {"frames": "none"} if record["decoder"] is None else {"frames": "none", **RIVALS}
+        for name, smooth in others.items():
+            base = filtered(record, list(newest.values()), smooth)
+            for error in ERRORS if base is not None else ():
+                gap = means[label][error] - means[base][error]
+                line[f"{error}_minus_{name}"] = [float(gap.mean()), *bootstrap_interval(gap)]
+        lines.append({**line, "true_jitter_mm": round(record["true_jitter_mm"], 3)})
+    return sorted(lines, key=_place)
+
+
+def _place(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Runs that differ in decoder and filter only stand together."""
+    return line["schedule"] != "off", line["mask"], line["hold"], line["decoder"] != "none", line["smooth"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Publish as the command line says; returns the exit status."""
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser.add_argument("--model", choices=BUNDLED, required=True, help="which of the bundled models")
+    parser.add_argument("--results", type=named_path, help="folder of results; default: the model folder's")
+    given = parser.parse_args(arguments)
+    model = BUNDLED[given.model]
+    lines = lines_of(given.results or model.folder / "results", model.name.lower())
+    write_text(model.lines("clips"), "".join(json.dumps(line) + "\n" for line in lines))
+    return update_tables.main([])
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(lambda: main(), "Interrupted."))

@@ -1,0 +1,70 @@
+"""measure_clips.py: what decoder and filters change, in pairs over clips, and its table."""
+
+import json
+
+import measure_clips
+import numpy as np
+import pytest
+import update_tables
+
+from shared_tmu.errors import MissingAssetError
+from shared_tmu.evaluation.per_sample import PerSample, write_per_sample
+
+SAMPLES = tuple(f"clip{clip:02d}-{frame:08d}" for clip in range(4) for frame in range(5))
+
+
+def record(folder, label, errors, **more):
+    """A run whose errors are these in each clip; the ends of clips have no acceleration."""
+    rows = np.repeat(np.asarray(errors, float), 5)
+    ends = np.where(np.tile([True, False, False, False, True], 4), np.nan, rows)
+    (folder / label).mkdir(parents=True)
+    columns = {"mpjpe_mm": rows, "pa_mpjpe_mm": rows, "accel_error_mm": ends, "jitter_mm": ends}
+    write_per_sample(folder / label, PerSample(SAMPLES, SAMPLES, columns, {}))
+    means = {name: float(np.nanmean(values)) for name, values in columns.items()}
+    given = {
+        "model": "HaMeR", "dataset": "synthhand-clips", "label": label, "schedule": "8x16", "method": "tome",
+        "mask": "none", "hold": False, "smooth": "none", "decoder": None, "unmerge": True, "restore": "copy",
+        "protect": "first", "clips": 4, "n": 20, "true_jitter_mm": 1.0, "machine": {"processor": "a CPU"},
+        "commit": "0", "checkpoint": "hamer_thin.safetensors", "files": label,
+    }  # fmt: skip
+    return {**given, **means, **more}
+
+
+@pytest.fixture
+def results(tmp_path):
+    made = [
+        record(tmp_path, "8x16", [4, 5, 6, 7]),
+        record(tmp_path, "8x16-diffusion", [3, 4, 5, 6], decoder="x.safetensors"),
+        record(tmp_path, "8x16-held", [9, 9, 9, 9], hold=True),
+        record(tmp_path, "8x16-held-one-euro", [8, 9, 9, 9], hold=True, smooth="one-euro"),
+        record(tmp_path, "off-diffusion", [1, 1, 1, 1], schedule="off", decoder="x.safetensors"),
+    ]
+    lines = "".join(json.dumps(one) + "\n" for one in made)
+    (tmp_path / "hamer-synthhand-clips.jsonl").write_text(lines)
+    return tmp_path
+
+
+def test_differences_are_those_from_the_same_run_frame_by_frame(results):
+    lines = {line["label"]: line for line in measure_clips.lines_of(results, "hamer")}
+    assert "mpjpe_mm_minus_frames" not in lines["8x16"]
+    assert lines["8x16-diffusion"]["mpjpe_mm_minus_frames"] == pytest.approx([-1, -1, -1])
+    mean, low, high = lines["8x16-held-one-euro"]["accel_error_mm_minus_frames"]
+    assert mean == pytest.approx(-0.25)
+    assert low < mean < high
+    assert "mpjpe_mm_minus_frames" not in lines["off-diffusion"]  # there is no plain `off`
+    assert lines["8x16-diffusion"]["decoder"] == "diffusion"
+
+
+def test_the_table_shows_them(results, tmp_path):
+    lines = measure_clips.lines_of(results, "hamer")
+    path = tmp_path / "clips.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = update_tables.make_table(update_tables.read_results(path))
+    row = "| 8x16 | none | free | diffusion | none | 4.50 | -1.00 (-1.00 to -1.00) | 4.50 | 4.50 | 4.50 |"
+    assert row in table
+    assert "clips: 4; n: 20" in table or "clips: 4; samples: 20" in table
+
+
+def test_nothing_measured_is_said(tmp_path):
+    with pytest.raises(MissingAssetError, match="--dataset synthhand-clips first"):
+        measure_clips.lines_of(tmp_path, "hamer")
