@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from shared_tmu.errors import InputError
+from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.page import estimate as estimates
 from shared_tmu.page import handlers as reactions
 from shared_tmu.page import program, texts
@@ -65,6 +65,16 @@ def test_a_picture_without_hands_gives_a_sentence(handlers, picture, monkeypatch
     assert "No hands were found" in given[REPORT]
     assert given[OVERLAY] is not None
     assert (given[MESH], given[MERGED], given[GLB]) == (None, None, None)
+
+
+def test_without_a_detector_the_page_says_what_works(handlers, picture, monkeypatch):
+    def missing(*_):
+        raise MissingDependencyError("the detector is not installed")
+
+    monkeypatch.setattr("shared_tmu.api.engine.Engine.detect", missing)
+    told = handlers.run(str(picture), "Toy", 2, "none", "find")[REPORT]
+    assert "the detector is not installed. Without it, say" in told
+    assert 'role="alert"' not in handlers.run(str(picture), "Toy", 2, "none", "right")[REPORT]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ ROOM_PX = 90  # at the right of a row of many panels, for the button that the pa
 ROUNDS, BUDGET_S = 7, 3.0
 SUFFIXES = ("npz", "json", "glb")
 
+HOW_WITHOUT = "Without it, say under 'In the picture' that one fills the picture."
+
 Image = NDArray[np.uint8]
 
 
@@ -113,7 +115,7 @@ def _predict(
     try:
         return model.predict(path, boxes, sides)
     except MissingDependencyError as error:
-        raise InputError(f"{error} Without it, say that the whole picture is one hand or person.") from error
+        raise InputError(f"{str(error).rstrip('.')}. {HOW_WITHOUT}") from error
 
 
 def _moved_mm(
