@@ -1,9 +1,9 @@
 """Which boxes of a frame continue which tracks.
 
 The cheapest pairing of all boxes with all tracks at once (`scipy.optimize.linear_sum_assignment`), so that
-two hands that cross are not decided one after the other. Trackers on PyPI were tried instead: those that
-install beside our pins match boxes of one frame rate by overlap alone, and know neither key points, sides nor
-frame times.
+two hands that cross are not decided one after the other. Trackers on PyPI were looked at, not run: their
+current releases need numpy 2, which the detector's pin excludes, or bring another OpenCV or matplotlib along,
+and none takes sides of hands or uneven frame times.
 """
 
 from __future__ import annotations
