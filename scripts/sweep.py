@@ -14,6 +14,7 @@ import json
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from shared_tmu.errors import InputError
 from shared_tmu.evaluation import main as evaluate
 from shared_tmu.files import write_text
 from shared_tmu.programs.console import run_program
@@ -31,6 +33,7 @@ from shared_tmu.training.command import describe
 
 PLACE = Path(__file__).resolve().parent
 STATUS = "status.json"
+INTERRUPTED = 130
 CONFIG = {
     "model": "hamer",
     "dataset": None,
@@ -51,23 +54,36 @@ HYDRA = {
 
 
 def arguments_of(job: DictConfig) -> list[str]:
-    """The command line of eval.py for one job."""
+    """The command line of eval.py for one job.
+
+    Raises:
+        InputError: quotes in `flags` do not close.
+    """
     chosen = {"--r": job.schedule, "--method": job.method, "--mask": job.mask, "--rounds": job.rounds}
     places = {"--dataset": job.dataset, "--results": job.results, "--data_dir": job.data_dir}
     given = {**chosen, **{flag: value for flag, value in places.items() if value is not None}}
     pairs = [text for flag, value in given.items() for text in (flag, str(value))]
-    return [*pairs, *([] if job.unmerge else ["--no-unmerge"]), *shlex.split(job.flags)]
+    try:
+        flags = shlex.split(job.flags)
+    except ValueError as error:
+        raise InputError(f"flags={job.flags!r} cannot be read as a command line: {error}.") from error
+    return [*pairs, *([] if job.unmerge else ["--no-unmerge"]), *flags]
 
 
 def run_job(job: DictConfig) -> int:
     """Evaluate one run; its exit status is kept beside its log, for the end of the sweep."""
-    arguments = arguments_of(job)
+    status, told = 1, f"{job.model} {job.schedule} {job.method} {job.flags}"
     try:
-        status = evaluate(find_program(job.model), arguments)
+        arguments = arguments_of(job)
+        told = f"{job.model} {shlex.join(arguments)}"
+        status = run_program(lambda: evaluate(find_program(job.model), arguments))
     except SystemExit as end:  # a flag that eval.py does not have; argparse has said which
         status = int(end.code or 0)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    write_text(folder / STATUS, json.dumps({"status": status, "job": f"{job.model} {shlex.join(arguments)}"}))
+    finally:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        write_text(folder / STATUS, json.dumps({"status": status, "job": told}))
+    if status == INTERRUPTED:  # Ctrl-C ends the sweep, not only this job
+        raise KeyboardInterrupt
     return status
 
 
@@ -97,18 +113,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sweep(folder: Path) -> int:
+    """The jobs of a command line; those that failed are listed, whatever else happens."""
+    status = 0
     try:
         hydra.main(config_name="sweep", config_path=str(PLACE), version_base="1.3")(run_job)()
     except Exception as error:
-        sentence = describe(error)
-        if sentence is None:
-            raise
-        sys.stderr.write(f"{sentence}\n")
-        return 1
-    failed = failed_jobs(folder)
+        status = 1
+        if sentence := describe(error):
+            sys.stderr.write(f"{sentence}\n")
+        else:
+            traceback.print_exception(error)
+    failed = failed_jobs(folder) if folder.is_dir() else []
     for job in failed:
         sys.stderr.write(f"Not evaluated: {job}\n")
-    return 1 if failed else 0
+    return 1 if failed else status
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import pytest
 import sweep
 from omegaconf import OmegaConf
 
+from shared_tmu.errors import InputError
+
 
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, list[str]]]:
@@ -38,6 +40,40 @@ def test_every_combination_is_a_job_and_failures_do_not_stop_the_rest(
     errors = capsys.readouterr().err
     assert errors.count("Not evaluated: hamer --r") == errors.count("Not evaluated: wilor --r") == 2
     assert "10x8" not in errors.partition("Not evaluated")[2]
+
+
+def test_jobs_that_raise_are_listed_with_the_others(
+    jobs: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def find(name: str) -> SimpleNamespace:
+        if name == "typo":
+            raise InputError("there is no model 'typo'")
+        if name == "broken":
+            raise RuntimeError("a mistake of ours")
+        return SimpleNamespace(name=name)
+
+    monkeypatch.setattr(sweep, "find_program", find)
+    assert sweep.main(["-m", "model=typo,broken,hamer", "schedule=7,5x20"]) == 1
+    assert [name for name, _ in jobs] == ["hamer", "hamer"]
+    told = [line.split()[2] for line in capsys.readouterr().err.splitlines() if "Not evaluated" in line]
+    assert told == ["typo", "typo", "broken", "broken", "hamer"]
+
+
+def test_flags_whose_quotes_do_not_close_are_a_sentence(
+    jobs: list[tuple[str, list[str]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep.main(["-m", "schedule=5x20,off", """flags='"--limit 2'"""]) == 1
+    errors = capsys.readouterr().err
+    assert errors.count("Not evaluated") == 2
+    assert "Traceback" not in errors
+
+
+def test_an_interrupt_ends_the_sweep(
+    jobs: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "evaluate", lambda program, arguments: jobs.append(("", [])) or 130)
+    assert sweep.main(["-m", "schedule=off,5x20,8x16"]) == 130
+    assert len(jobs) == 1
 
 
 def test_all_well_and_a_single_job(jobs: list[tuple[str, list[str]]]) -> None:
