@@ -156,3 +156,16 @@ def test_what_is_refused(tmp_path, caplog):
     assert "pred.zip is not in" in caplog.text
     assert main(program, [*flags, "--dataset", "ho3d-v2", "--limit", "1"]) == 1
     assert "one --dataset" in caplog.text
+
+
+def test_a_prediction_file_has_the_columns_that_are_asked_for(tmp_path, capsys):
+    arrays, _ = golden("freihand")
+    write_freihand(tmp_path / "data", 8)
+    predictions = tmp_path / "pred.json"
+    write_hand_file(predictions, arrays["pred_xyz"], arrays["pred_verts"])
+    flags = ("--dataset", "freihand", "--data_dir", tmp_path / "data")
+    evaluate(tmp_path, predictions, *flags, "--columns", "unaligned")
+    printed = capsys.readouterr().out
+    assert "wrist MPVPE mm" in printed
+    assert "turned deg" in printed
+    assert "PA-MPVPE" not in printed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shared_tmu.datasets import open_dataset
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.report import shown_value
+from shared_tmu.evaluation.report import columns_of, shown_value
 from shared_tmu.evaluation.scoring import score_run
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.programs.identity import file_sha256
@@ -37,7 +37,13 @@ def score_prediction_file(path: Path, model: str, settings: EvalSettings) -> int
     folder = settings.results / f"{model}-{data.name}".lower() / f"{label}-{digest[:10]}"
     about = {"model": path.name, "label": path.name, "predictions_sha256": digest}
     found = score_run(data, placed, folder, about, keep=False)
-    rows = [(title, shown_value(found, key, form)) for title, key, form in data.columns]
+    shown = columns_of(data, [found], settings.columns)
+    rows = [(title, shown_value(found, key, form)) for title, key, form in shown]
+    if not rows:
+        raise InputError(
+            f"{data.name}'s prediction file holds none of the errors of --columns {settings.columns}: use "
+            "--columns published."
+        )
     width = max(len(title) for title, _ in rows)
     table = "".join(f"{title:{width}}  {value:>10}\n" for title, value in rows)
     sys.stdout.write(f"\n{path.name} on {data.name}, {len(data)} samples\n\n{table}\nScores: {folder}\n")
