@@ -182,3 +182,14 @@ def test_damaged_pairs_are_named(root, entry):
     (folder / "TEST_newdays_img/EK_0002_r.json").write_text(entry)
     with pytest.raises(InputError, match=r"EK_0002_r\.json"):
         open_dataset("hint-newdays", root)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "json"])
+def test_a_file_without_its_partner_is_named(root, suffix):
+    folder = root / "HInt_annotation"
+    for path in folder.glob("*.npz"):
+        path.unlink()
+    (folder / f"TEST_newdays_img/EK_0002_r.{suffix}").unlink()
+    left = "json" if suffix == "jpg" else "jpg"
+    with pytest.raises(InputError, match=rf"1 have no partner: EK_0002_r\.{left}"):
+        open_dataset("hint-newdays", root)

@@ -187,9 +187,16 @@ def _read_lists(lists: dict[str, Path], digest: hashlib._Hash) -> _Hands:
 
 def _read_pairs(folder: Path, digest: hashlib._Hash) -> _Hands:
     """All pairs of a picture and its annotation, sorted by name."""
-    paths = sorted(path for path in folder.glob("*.json") if is_file(path.with_suffix(".jpg")))
-    if not paths:
-        raise InputError(f"{folder} holds no pairs of NAME.jpg and NAME.json.")
+    found = {kind: {path.stem for path in folder.glob(f"*{kind}")} for kind in (".json", ".jpg")}
+    pairs = found[".json"] & found[".jpg"]
+    alone = [f"{stem}{kind}" for kind, stems in found.items() for stem in stems - pairs]
+    if alone:
+        shown = ", ".join(shortened(name) for name in sorted(alone)[:5]) + (", ..." if len(alone) > 5 else "")
+        raise InputError(
+            f"{folder} must hold pairs of NAME.jpg and NAME.json; {len(alone)} have no partner: {shown}. "
+            "Unpack the dataset again."
+        )
+    paths = sorted(folder.glob("*.json"))
     rows = [_read_pair(path, digest) for path in paths]
     box, points, hidden, seen = (np.stack(column) for column in zip(*rows, strict=True))
     corners = box.reshape(-1, 2, 2)

@@ -154,7 +154,9 @@ def dataset_names(text: str, subject: str | None = None) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         if _key(part) not in by_key:
-            known = "; ".join(f"{s.name} (also {', '.join(s.aliases)})" for s in specs)
+            known = "; ".join(
+                s.name + (f" (also {', '.join(s.aliases)})" if s.aliases else "") for s in specs
+            )
             raise InputError(f"there is no dataset '{part}' (in '{text}'): use one of {known}.")
         names[by_key[_key(part)]] = None
     if not names:
