@@ -199,3 +199,28 @@ def test_an_annotation_runs_no_code_and_has_a_box_with_an_area(root):
     with pytest.raises(InputError, match="could execute code"):
         open_dataset("ho3d-v2", root)
     np.testing.assert_array_equal(OPENGL, (1, -1, -1))
+
+
+def test_wrists_of_other_samples_are_told(root, caplog):
+    folder = root / "HO3D_v2"
+    open_dataset("ho3d-v2", root)
+    assert "handJoints3D" not in caplog.text
+    lines = (folder / "evaluation.txt").read_text().split()
+    (folder / "evaluation.txt").write_text("\n".join(sorted(lines)))
+    open_dataset("ho3d-v2", root)
+    assert "handJoints3D lies more than 20 mm from the wrist in evaluation_xyz.json" in caplog.text
+
+
+def test_a_camera_and_a_unit_that_cannot_be_are_refused(root):
+    folder = root / "HO3D_v2"
+    verts = np.array(json.loads((folder / "evaluation_verts.json").read_text()))
+    (folder / "evaluation_verts.json").write_text(json.dumps((1000 * verts).tolist()))
+    with pytest.raises(InputError, match="not of one hand, in metres: 3 of 3"):
+        open_dataset("ho3d-v2", root)
+    (folder / "evaluation_verts.json").write_text(json.dumps(verts.tolist()))
+    (path,) = folder.glob("evaluation/SM1/meta/0000.pkl")
+    path.write_bytes(
+        pickle.dumps({**pickle.loads(path.read_bytes()), "camMat": np.zeros((3, 3))}, protocol=2)
+    )
+    with pytest.raises(InputError, match="without a focal length: 1 of 3 samples, first number 0"):
+        open_dataset("ho3d-v2", root)

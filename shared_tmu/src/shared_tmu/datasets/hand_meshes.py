@@ -19,6 +19,7 @@ from shared_tmu.datasets.found import find_subject
 from shared_tmu.datasets.hand_files import read_hand_file, write_hand_file
 from shared_tmu.datasets.hand_rules import FREIHAND, TIP_ROWS, TIP_VERTICES, HandRules
 from shared_tmu.detect.landmarks import box_of
+from shared_tmu.errors import InputError
 from shared_tmu.masks import SKELETONS, MaskScene, MaskSource, Outline
 from shared_tmu.metrics import HandScores, hand_posture
 from shared_tmu.pictures.geometry import crop_camera_to_full
@@ -29,6 +30,7 @@ NEAREST_M = 1e-3
 """Smallest depth for projection, metres: points nearer to the camera, or behind it, are projected as if they
 were here.
 """
+_HAND_M = 0.5
 _DECIMALS = 9  # of metres, in the prediction file
 
 
@@ -80,9 +82,24 @@ class HandMeshSet:
     )
 
     def __post_init__(self) -> None:
-        """Samples are named as their pictures if nothing else is said."""
+        """Samples are named as their pictures if nothing else is said.
+
+        Raises:
+            InputError: a camera or a mesh that no sample can have.
+        """
+        self._expect("a camera without a focal length", self.intrinsics[:, (0, 1), (0, 1)].min(axis=1) <= 0)
+        apart = np.linalg.norm(self.xyz_m.mean(axis=1) - self.verts_m.mean(axis=1), axis=-1) > _HAND_M
+        self._expect("joints and vertices that are not of one hand, in metres", apart)
         if not self.sample_ids:
             object.__setattr__(self, "sample_ids", tuple(path.stem for path in self.images))
+
+    def _expect(self, fault: str, found: NDArray[np.bool_]) -> None:
+        """Refuse annotations with a fault, `[N]`."""
+        if found.any():
+            raise InputError(
+                f"the annotations of {self.name} hold {fault}: {int(found.sum())} of {len(self)} samples, "
+                f"first number {int(found.argmax())}. They are damaged or of another set; unpack it again."
+            )
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -33,6 +33,7 @@ from shared_tmu.files import shortened
 SAMPLES, XYZ, VERTS, LIST = "evaluation.txt", "evaluation_xyz.json", "evaluation_verts.json", "ho3d_val.npz"
 _HOME = "https://github.com/shreyashampali/ho3d"
 _META = {"camMat": (3, 3), "handBoundingBox": (4,), "handJoints3D": (3,)}
+_WRIST_M = 0.02
 _META_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ def open_ho3d(data_dir: Path, version: Ho3dVersion) -> HandMeshSet:
         warning = "%s holds %d samples, the evaluation split of %s %d: this is not the official table."
         _log.warning(warning, files.root, len(ids), version.name, version.count)
     camera, boxes, wrists = _read_metas(files.root, ids, digest)
+    _compare_wrists(files.root, wrists, xyz[:, 0])
     if files.boxes is not None:
         boxes = read_box_list(files.boxes, [f"{_split(i)[0]}/rgb/{_split(i)[1]}.jpg" for i in ids], digest)
     xyz, verts = HO3D.common(xyz, verts)
@@ -152,6 +154,17 @@ def _read_ids(path: Path) -> tuple[str, ...]:
         what = f"'{shortened(wrong[0])}'" if wrong else "an empty list" if not lines else "a sample twice"
         raise InputError(f"{path} must name each sample once, as SEQ/ID in its own line; found {what}.")
     return tuple(lines)
+
+
+def _compare_wrists(root: Path, given: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+    """Say if the metas' wrists `[N, 3]`, where predictions are put, are not those of the truth."""
+    apart = np.linalg.norm(given - true, axis=1) > _WRIST_M
+    if apart.any():
+        warning = (
+            "%s: in %d of %d samples, handJoints3D lies more than %g mm from the wrist in %s: the order "
+            "of %s, the frame or the unit is another one, and errors without alignment mean nothing."
+        )
+        _log.warning(warning, root, apart.sum(), len(apart), 1000 * _WRIST_M, XYZ, SAMPLES)
 
 
 def _is_name(text: str) -> bool:
