@@ -36,7 +36,7 @@ from figure_parts import (
     vertices,
 )
 from figure_parts.own import GROUPS, own_figures
-from figure_parts.table import Figure
+from figure_parts.table import Figure, Own
 
 from shared_tmu import TMUError
 from shared_tmu.errors import InputError
@@ -162,17 +162,40 @@ def draw(chosen: Sequence[Figure], out: Path, failed: Sequence[str] = ()) -> int
     return tell(problems)
 
 
+def find_own(folder: Path, wanted: Sequence[tuple[str, ...]]) -> tuple[list[Own], list[str]]:
+    """Figures of own results, and a sentence for each result, and each of `wanted`, that gives none.
+
+    Raises:
+        InputError: there is nothing to draw at all.
+    """
+    chosen: list[Own] = []
+    problems: dict[str, None] = {}
+    for groups in wanted:
+        try:
+            found, told = own_figures(folder, ASSETS, groups)
+        except InputError as error:
+            if len(wanted) == 1:
+                raise
+            told = [str(error)]
+        else:
+            chosen += found
+        problems |= dict.fromkeys(told)
+    if not chosen and len(wanted) > 1:
+        raise InputError(" ".join(problems))
+    return chosen, list(problems)
+
+
 def draw_own(folder: Path, names: Sequence[str], out: Path) -> int:
     """Draw what a user's results allow; returns the exit status.
 
     Raises:
-        InputError: there is nothing to draw, or a named figure cannot be drawn from own results.
+        InputError: there is nothing to draw, or a named figure is none that own results give.
     """
     if unknown := [name for name in names if name not in GROUPS]:
         raise InputError(
             f"{', '.join(unknown)} cannot be drawn from --results: only {', '.join(GROUPS)} can."
         )
-    chosen, problems = own_figures(folder, ASSETS, tuple(names) or GROUPS)
+    chosen, problems = find_own(folder, [(name,) for name in dict.fromkeys(names)] or [GROUPS])
     for figure in chosen:
         try:
             with style.styled():

@@ -91,6 +91,16 @@ def test_nothing_to_draw_is_one_sentence(tmp_path, content):
     assert not (tmp_path / "figures").exists()
 
 
+def test_a_named_figure_that_is_not_drawn_is_told(quick, tmp_path, capsys):
+    write(tmp_path, [{**run, "images_per_s": None} for run in TIMED])
+    assert figures.main(["--results", str(tmp_path), "curves", "merging"]) == 1
+    out, problems = capsys.readouterr()
+    assert "synthbody_merging.svg" in out
+    assert "has no result to draw as curves" in problems
+    with pytest.raises(InputError, match=r"as curves: .* as cka: "):
+        figures.main(["--results", str(tmp_path), "curves", "cka"])
+
+
 def test_what_cannot_be_is_refused_by_name(tmp_path, capsys):
     with pytest.raises(InputError, match="is not a folder"):
         figures.main(["--results", str(tmp_path / "none")])
