@@ -155,7 +155,8 @@ def place_one(path: str, stream: IO[bytes], part: AssetPart, target: Path, force
     """Copy one file to `target`, completely or not at all.
 
     Raises:
-        AssetError: its checksum differs from the known one, and `force` is off.
+        AssetError: `force` is off, and its checksum differs from the known one, or from that of a file that
+            is already there if none is known.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if os.path.lexists(target) and not stat.S_ISREG(target.lstat().st_mode):
@@ -167,6 +168,11 @@ def place_one(path: str, stream: IO[bytes], part: AssetPart, target: Path, force
             raise AssetError(
                 f"{shown(path)} has SHA-256 {found}, expected {part.sha256}: damaged, or another version. "
                 "Download it again, or keep it with --force."
+            )
+        if part.sha256 is None and not force and target.exists() and sha256_of(target) != found:
+            raise AssetError(
+                f"{shown(target)} already exists with other contents than {shown(path)}: this may be another "
+                "set's file. Remove the old one, or replace it with --force."
             )
         unchecked.replace(target)
     finally:

@@ -144,7 +144,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
                 help="the file, archive or folder that you downloaded",
             )
             added.add_argument(
-                "--force", action="store_true", help="also accept a file with another checksum"
+                "--force",
+                action="store_true",
+                help="also accept a file with another checksum, and replace files",
             )
         else:
             number = "+" if command == "explain" else "*"

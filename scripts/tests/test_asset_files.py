@@ -206,3 +206,17 @@ def test_a_folder_that_cannot_be_looked_into_does_not_end_the_list(
     assert re.search(r"^mano +unreadable ", out, re.M)
     assert re.search(r"^toy +incomplete ", out, re.M)
     assert err == f"error: cannot read {tmp_path / 'mano'} (Permission denied).\n"
+
+
+def test_a_file_of_another_set_does_not_replace_one_without_a_checksum(
+    asset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, data = download("folder", tmp_path / "in"), tmp_path / "data"
+    command = ("place", asset, "--from", source, "--data_dir", data)
+    assert [run(*command), run(*command)] == [0, 0]
+    (source / "config.yaml").write_bytes(b"b: 2\n")
+    assert run(*command) == 1
+    assert "config.yaml already exists with other contents" in capsys.readouterr().err
+    assert (data / "toy/config.yaml").read_bytes() == b"a: 1\n"
+    assert run(*command, "--force") == 0
+    assert (data / "toy/config.yaml").read_bytes() == b"b: 2\n"
