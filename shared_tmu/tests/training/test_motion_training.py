@@ -129,7 +129,7 @@ def test_seeds_hardly_matter(toy, trained):
     _, seen = toy.draw(20, 9)
     found = torch.stack([trained.sample(seen, torch.Generator().manual_seed(seed)) for seed in range(8)])
     motion = toy.draw(200, 10)[0]
-    assert found.std(0).mean() < 0.1 * motion.flatten(0, 1).std(0).mean()
+    assert found.std(0).mean() < 0.2 * motion.flatten(0, 1).std(0).mean()
 
 
 def test_the_second_stage_leaves_the_vae_alone(toy, with_vae):
