@@ -12,7 +12,8 @@ from official_sets import write_freihand, write_ho3d
 from shared_tmu.datasets import DATASETS, DatasetSpec
 from shared_tmu.datasets.ehf import read_ehf_layout
 from shared_tmu.datasets.hand_files import write_hand_file
-from shared_tmu.evaluation import main
+from shared_tmu.errors import InputError
+from shared_tmu.evaluation import main, parse_settings
 from shared_tmu.evaluation.per_sample import read_per_sample
 from shared_tmu.metrics import BodyParts
 from shared_tmu.programs.estimates import BODY
@@ -72,6 +73,17 @@ def test_hands(name, dataset, write, suffix, tmp_path, capsys):
     want = expected["mesh_aligned"]["per_sample_mean_error_mm"]
     np.testing.assert_allclose(rows.errors["pa_mpvpe_mm"], want, atol=1e-8)
     assert "8 samples" in capsys.readouterr().out
+
+
+MODEL_FLAGS = [["--r", "8x16"], ["--method", "pitome"], ["--no-unmerge"], ["--stability", "3"]]
+
+
+@pytest.mark.parametrize("flags", MODEL_FLAGS)
+def test_flags_about_the_model_are_refused_with_a_file(flags, tmp_path):
+    (tmp_path / "toy.safetensors").write_bytes(b"")
+    program = toy_hand_model.program_of(tmp_path, None, tmp_path / "toy.safetensors")
+    with pytest.raises(InputError, match=f"{flags[0].replace('no-un', 'no_un')} would change nothing"):
+        parse_settings(program, ["--predictions", "pred.json", *flags])
 
 
 def write_golden_hint(root, arrays, subsets):

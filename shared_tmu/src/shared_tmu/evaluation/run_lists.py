@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -23,6 +24,28 @@ from shared_tmu.temporal.smoothing.kinds import BOTH_WAYS, NO_SMOOTHING, SMOOTHE
 NO_LAYERS = "none"
 FREE, HELD = "free", "held"
 HEAD, DIFFUSION = "none", "diffusion"
+
+_OF_MODELS = (
+    "r", "method", "learned", "no_unmerge", "restore", "protect", "mask", "background", "probe", "layers",
+    "plans", "decoder", "decoder_file", "smooth", "checkpoint", "config_path", "stability",
+)  # fmt: skip
+
+
+def refuse_models(parser: ArgumentParser, given: Namespace) -> None:
+    """Refuse what a command line says of models if `--predictions` has a file scored, which loads none.
+
+    Raises:
+        InputError: a flag about the model has another value than by default.
+    """
+    if given.predictions is None:
+        return
+    said = [name for name in _OF_MODELS if getattr(given, name, None) != parser.get_default(name)]
+    if said:
+        flags = ", ".join("--" + name.removesuffix("_path") for name in said)
+        raise InputError(
+            f"--predictions scores a file that a model wrote before, so {flags} would change nothing: leave "
+            "that out, or leave out --predictions to run the model."
+        )
 
 
 def read_runs(

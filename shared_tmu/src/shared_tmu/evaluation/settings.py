@@ -17,7 +17,7 @@ from shared_tmu.evaluation.budget.flags import add_auto_flags, read_auto
 from shared_tmu.evaluation.budget.request import HELP, Budget, split_budgets
 from shared_tmu.evaluation.clip_flags import add_clip_flags, clip_choices
 from shared_tmu.evaluation.report import COLUMNS
-from shared_tmu.evaluation.run_lists import NO_LAYERS, mask_place, read_runs
+from shared_tmu.evaluation.run_lists import NO_LAYERS, mask_place, read_runs, refuse_models
 from shared_tmu.masks import NO_MASK, mask_names
 from shared_tmu.method_parts.restores import COPY
 from shared_tmu.programs.estimates import HAND
@@ -111,7 +111,9 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
         TMUError: a value is invalid (`ScheduleError`, `MethodError`, `InputError`).
         SystemExit: `--help`, an unknown flag, or a value of the wrong type.
     """
-    given = build_parser(program).parse_args(arguments)
+    parser = build_parser(program)
+    given = parser.parse_args(arguments)
+    refuse_models(parser, given)
     device = choose_device(given.device)
     dtype = choose_dtype(given.dtype, device).dtype
     budgets, fixed = split_budgets(given.r)
