@@ -36,8 +36,8 @@ class TestEval(EvalSuite):
         self, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         flags = ("--dataset", "ehf", "--data_dir", tmp_path, *write_ehf(tmp_path, 2), "--rounds", 0)
-        given = (*flags, "--checkpoint", checkpoint, "--results", tmp_path, "--device", "cpu", "--r", "20x3")
-        assert self.run(*given) == 0
+        given = (*flags, "--results", tmp_path, "--device", "cpu")
+        assert self.run(*given, "--checkpoint", checkpoint, "--r", "20x3") == 0
         (line,) = self.lines(tmp_path)
         assert (line["parts"], line["boxes"], line["n"]) == ("official", "EHF.json", 2)
         rows = read_per_sample(tmp_path / line["files"])
