@@ -11,13 +11,13 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+
+from classification_rows import class_table, saliency_table, speed_table, steps_table, training_table
 
 from shared_tmu.errors import InputError
 from shared_tmu.files import write_text
-from shared_tmu.methods import METHODS
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import named_path
 from shared_tmu.programs.results import read_records
@@ -38,7 +38,12 @@ LINES = {
     "training": (
         ROOT / "assets/vit_s_training.jsonl",
         "training.jsonl",
-        ("data", "n_train", "epochs", "method", "schedule"),
+        ("data", "n_train", "epochs", "more_epochs", "method", "schedule", "seed"),
+    ),
+    "steps": (
+        ROOT / "assets/vit_s_steps.jsonl",
+        "training_steps.jsonl",
+        ("model", "batch_size", "method", "schedule"),
     ),
     "speed": (
         ROOT / "assets/vit_s_speed.jsonl",
@@ -58,9 +63,7 @@ _DROPPED = (
     "off_latency_ms",
     "timing",
 )
-NOTHING = "Not measured yet: the commands above make the lines.\n"
 _BLOCK = re.compile(r"(<!-- (\w+)(?: ([\w@-]+))?:begin -->\n).*?(<!-- \2(?: [\w@-]+)?:end -->)", re.DOTALL)
-Line = Mapping[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,135 +117,17 @@ def table(kind: str, which: str | None) -> str:
     Raises:
         InputError: there is no such kind.
     """
-    tables: dict[str, Callable[[Sequence[Line], str], str]] = {
-        "classes": class_table,
-        "saliency": saliency_table,
-        "training": training_table,
-        "speed": speed_table,
+    lines = {name: read_records(path) for name, (path, *_) in LINES.items()}
+    tables: dict[str, Callable[[], str]] = {
+        "classes": lambda: class_table(lines["classes"], which or "", lines["speed"]),
+        "saliency": lambda: saliency_table(lines["saliency"], which or ""),
+        "training": lambda: training_table(lines["training"]),
+        "steps": lambda: steps_table(lines["steps"]),
+        "speed": lambda: speed_table(lines["speed"], which or ""),
     }
     if kind not in tables:
         raise InputError(f"{PAGE.name} asks for a table of {kind!r}: use one of {', '.join(tables)}.")
-    return tables[kind](read_records(LINES[kind][0]), which or "")
-
-
-def class_table(lines: Sequence[Line], which: str) -> str:
-    """Top-1 and loss of every method, with paired differences from `off`."""
-    data, _, side = which.rpartition("-")
-    own = [line for line in lines if line["dataset"] == data and line["crop_size"][0] == int(side)]
-    if not own:
-        return NOTHING
-    off = next(line for line in own if line["label"] == "off")
-    rows = [
-        (
-            named(line),
-            f"{line['tokens_kept']}/{line['tokens']}",
-            f"{line['gflops']:.2f}",
-            f"{line['top1_pct']:.1f}",
-            *(difference(line, off, name, digits) for name, digits in (("top1_pct", 1), ("nll", 3))),
-        )
-        for line in in_order(own)
-    ]
-    note = f"{off['n']} pictures, {off['dtype']}; in brackets 95 % intervals of paired differences.\n"
-    head = ("method and schedule", "tokens", "GFLOPs", "top-1 %", "minus off", "NLL minus off")
-    return f"{markdown(head, rows)}\n{note}"
-
-
-def difference(line: Line, off: Line, name: str, digits: int) -> str:
-    """A paired difference with its interval; empty for `off` itself."""
-    interval = (line.get("minus_off_interval_95") or {}).get(name)
-    if line["label"] == "off" or interval is None:
-        return ""
-    low, high = interval
-    return f"{line[name] - off[name]:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
-
-
-def saliency_table(lines: Sequence[Line], which: str) -> str:
-    """Distance from the unmerged map."""
-    own = [line for line in lines if line["schedule"] == which]
-    rows = [
-        (
-            named({**line, "label": line["schedule"]}),
-            line["ending"],
-            f"{line['tokens_kept']}/{line['tokens']}",
-            f"{line['gflops']:.2f}",
-            *(with_interval(line, name, 3) for name in ("correlation", "mean_error")),
-        )
-        for line in in_order(own)
-    ]
-    head = ("method and schedule", "restored by", "tokens", "GFLOPs", "correlation", "mean error")
-    return markdown(head, rows) if rows else NOTHING
-
-
-def training_table(lines: Sequence[Line], which: str) -> str:
-    """Top-1 with and without merging, of models trained with and without it."""
-    rows = []
-    for line in lines:
-        top1 = line["top1_pct"]
-        rows.append(
-            (
-                f"{line['method']} {line['schedule']}",
-                f"{top1['plain_off']:.1f}",
-                f"{top1['plain_merged']:.1f}",
-                f"{top1['trained_merged']:.1f}",
-                *(with_interval(line, name, 1) for name in ("drop", "gap", "regained")),
-                f"{line['step_speedup']:.2f}x" if "step_speedup" in line else "not timed",
-            )
-        )
-    head = (
-        "merging", "trained and run without", "merged off the shelf", "trained and run with",
-        "lost off the shelf", "lost after training with it", "regained", "speed of a step",
-    )  # fmt: skip
-    return markdown(head, rows) if rows else NOTHING
-
-
-def speed_table(lines: Sequence[Line], which: str) -> str:
-    """Images per second and speed-up of a model."""
-    own = [line for line in lines if line["model"] == which]
-    rows = [
-        (
-            f"{line['method']} {line['schedule']}" if line["schedule"] != "off" else "off",
-            str(line["batch_size"]),
-            f"{line['gflops']:.2f}",
-            f"{line['images_per_s']:.1f}",
-            f"{line['speedup']:.2f}x ({line['speedup_quartiles'][0]:.2f}-{line['speedup_quartiles'][1]:.2f})",
-            f"{line['floor_speedup']:.2f}x",
-            f"{line['peak_memory_mib']:.0f}",
-        )
-        for line in own
-        if line["schedule"] != "off" or line["method"] == own[0]["method"]
-    ]
-    head = ("method and schedule", "batch", "GFLOPs", "img/s", "speed-up", "floor", "peak MiB")
-    return markdown(head, rows) if rows else NOTHING
-
-
-def with_interval(line: Line, name: str, digits: int) -> str:
-    """A value with its interval."""
-    low, high = line[f"{name}_interval_95"]
-    return f"{line[name]:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-
-def named(line: Line) -> str:
-    """Method and schedule of a line."""
-    return "off" if line["label"] == "off" else f"{line['method']} {line['schedule']}"
-
-
-def in_order(lines: Sequence[Line]) -> list[Line]:
-    """`off` first, then by schedule as they were measured, and in the order of the methods' table."""
-    methods, schedules = list(METHODS), list(dict.fromkeys(line["schedule"] for line in lines))
-    return sorted(
-        lines,
-        key=lambda line: (
-            line["label"] != "off",
-            schedules.index(line["schedule"]),
-            methods.index(line["method"].partition(":")[0]),
-        ),
-    )
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+    return tables[kind]()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -21,25 +20,35 @@ import shared_tmu
 from shared_tmu.classification.photo_vit import PhotoViT, PhotoViTConfig
 from shared_tmu.errors import TrainingError
 from shared_tmu.metrics.bootstrap import bootstrap_interval
-from shared_tmu.programs.timing import compare_times, measure_in_turn
 from shared_tmu.schedule import Schedule
 
 MEAN, STD = 0.286, 0.353  # of Fashion-MNIST's training pictures
 SMALL = PhotoViTConfig(embed_dim=64, depth=6, num_heads=4, patch_size=4, position_grid=7, image_size=(28, 28))
+TOKENS = (50, 1)
+"""Tokens that enter its blocks, and those of them in front, which never merge."""
 _SHOWN = 50  # steps between two messages
 _log = logging.getLogger(__name__)
 
 
 class SmallClassifier(nn.Module):
-    """Pictures `[B, 3, 28, 28]` to logits, from the mean of a small ViT's tokens."""
+    """Pictures `[B, 3, h, w]` to logits, from the mean of a ViT's tokens.
 
-    def __init__(self, num_classes: int, config: PhotoViTConfig = SMALL) -> None:
+    Args:
+        num_classes: K.
+        config: sizes of the ViT; the default is a small one for 28 x 28 pixels.
+        seed: of the weights.
+    """
+
+    def __init__(self, num_classes: int, config: PhotoViTConfig = SMALL, seed: int = 0) -> None:
         super().__init__()
-        self.vit = PhotoViT(config)
-        self.head = nn.Linear(config.embed_dim, num_classes)
-        for parameter in self.vit.parameters():
-            if parameter.ndim > 1:
-                nn.init.trunc_normal_(parameter, std=0.02)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.vit = PhotoViT(config)
+            self.head = nn.Linear(config.embed_dim, num_classes)
+            for parameter in self.vit.parameters():
+                if parameter.ndim > 1:
+                    nn.init.trunc_normal_(parameter, std=0.02)
+        self.eval()
 
     def forward(self, img: Tensor) -> Tensor:
         """`[B, K]`."""
@@ -61,11 +70,11 @@ class SmallRecipe:
         batch_size: pictures per step.
         lr: largest learning rate, after a warm-up; it falls to 0 along a cosine.
         weight_decay: AdamW's.
-        seed: of weights and order.
+        seed: of the order.
     """
 
     epochs: int = 4
-    batch_size: int = 32
+    batch_size: int = 64
     lr: float = 2e-3
     weight_decay: float = 0.05
     seed: int = 0
@@ -77,16 +86,31 @@ def as_input(grey: NDArray[np.uint8]) -> Tensor:
     return values[:, None].expand(-1, 3, -1, -1)
 
 
+def train_alike(
+    start: SmallClassifier, img: Tensor, labels: Tensor, schedule: str, method: str, recipe: SmallRecipe
+) -> tuple[SmallClassifier, SmallClassifier]:
+    """Train two copies of a model on the same pictures in the same order, one without and one with merging.
+
+    Raises:
+        TrainingError: a loss is no longer finite.
+    """
+    plain, merging = copy.deepcopy(start), copy.deepcopy(start)
+    train_small(plain, img, labels, "off", method, recipe)
+    train_small(merging, img, labels, schedule, method, recipe)
+    return plain, merging
+
+
 def train_small(
-    img: Tensor, labels: Tensor, num_classes: int, schedule: str, method: str, recipe: SmallRecipe
-) -> SmallClassifier:
-    """Train one from scratch, with merging in every step unless the schedule is `off`.
+    model: SmallClassifier, img: Tensor, labels: Tensor, schedule: str, method: str, recipe: SmallRecipe
+) -> None:
+    """Train a model, with merging in every step unless the schedule is `off`, and leave it in eval mode.
 
     Raises:
         TrainingError: the loss is no longer finite.
     """
-    torch.manual_seed(recipe.seed)
-    model = SmallClassifier(num_classes).train()
+    if recipe.epochs == 0:
+        return
+    model.train()
     groups = [[p for p in model.parameters() if (p.ndim > 1) == is_matrix] for is_matrix in (True, False)]
     decays = (recipe.weight_decay, 0.0)
     parts = [{"params": part, "weight_decay": decay} for part, decay in zip(groups, decays, strict=True)]
@@ -113,7 +137,7 @@ def train_small(
             falling.step()
             if step % _SHOWN == 0:
                 _log.info("%s %s: step %d of %d, loss %.3f", method, schedule, step, steps, value)
-    return model.eval()
+    model.eval()
 
 
 @torch.inference_mode()
@@ -140,39 +164,21 @@ def compare_drops(
         trained: the same of the model trained with merging.
 
     Returns:
-        `top1_pct` of all four; `drop` of the plain model off the shelf; `gap`, from the plain model without
-        merging to the trained one with it; and `regained` = drop - gap; with 95 % intervals over pictures.
+        `top1_pct` of all four; of the plain model what merging costs off the shelf, `drop`; of the trained
+        one what it costs from the plain model without merging, `gap`, and from itself without, `own_drop`;
+        and `regained` = drop - gap, by how much the trained model is better when both merge; with 95 %
+        intervals over pictures.
     """
-    drop, gap = plain[0] - plain[1], plain[0] - trained[1]
+    differences = {
+        "drop": plain[0] - plain[1],
+        "gap": plain[0] - trained[1],
+        "own_drop": trained[0] - trained[1],
+        "regained": trained[1] - plain[1],
+    }
     names = ("plain_off", "plain_merged", "trained_off", "trained_merged")
     told: dict[str, Any] = {
         "top1_pct": {n: float(v.mean()) for n, v in zip(names, (*plain, *trained), strict=True)}
     }
-    for name, values in (("drop", drop), ("gap", gap), ("regained", drop - gap)):
+    for name, values in differences.items():
         told[name], told[f"{name}_interval_95"] = float(values.mean()), list(bootstrap_interval(values))
     return told
-
-
-def time_steps(
-    model: SmallClassifier, img: Tensor, labels: Tensor, schedule: str, method: str, rounds: int
-) -> dict[str, Any]:
-    """Time of a training step, forward and backward, with and without merging, in turn."""
-    model = copy.deepcopy(model).train()
-
-    def step() -> None:
-        model.zero_grad()
-        F.cross_entropy(model(img), labels).backward()  # type: ignore[no-untyped-call]
-
-    ways: dict[str, Callable[[], AbstractContextManager[object]]] = {
-        "off": nullcontext,
-        "merged": lambda: model.merging(schedule, method),
-    }
-    times = measure_in_turn(step, ways, torch.device("cpu"), rounds=rounds, warmup=2)
-    gain = compare_times(times["off"], times["merged"])
-    return {
-        "step_off_ms": 1000 * times["off"].median_s,
-        "step_merged_ms": 1000 * times["merged"].median_s,
-        "step_speedup": gain.speedup,
-        "step_speedup_quartiles": list(gain.quartiles),
-        "step_batch_size": len(labels),
-    }
