@@ -1,11 +1,12 @@
-"""Where the tokens of photographs go: groups after some blocks as a sheet, and over all blocks as animations.
+"""Where the tokens of photographs go, and how similar the layers of the unmerged model are.
 
     python scripts/draw_tokens.py --r 16x12 --method tome,pitome          # the real ViT-S
     python scripts/draw_tokens.py --model vit_base_patch16_224 --pretrained --pictures FOLDER --r 13x12
 
-Patches that have merged are filled with their mean colour and outlined. It writes tokens.jpg and, for every
-photograph and method, an animation NAME-METHOD.webp (--animation .gif for GIF). For models of meshes: demo.py
---tokens.
+It writes tokens.jpg, the groups after some blocks: patches that have merged are filled with their mean colour
+and outlined; for every photograph and method an animation over all blocks, NAME-METHOD.webp (--animation .gif
+for GIF); and similarity.png, the linear CKA between the tokens after each two blocks, over all photographs.
+For models of meshes: demo.py --tokens, and measure_cka.py.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from shared_tmu.classification.contact_sheet import SheetTile, draw_sheet
 from shared_tmu.classification.crops import Crop
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.files import replacing
+from shared_tmu.layers import collect_features, linear_cka
 from shared_tmu.methods import find_method
 from shared_tmu.patching.grid import find_grid
 from shared_tmu.pictures.images import read_image
@@ -35,11 +37,13 @@ from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import METHOD_HELP, named_path, positive, split_list
 from shared_tmu.programs.results import require_writable
 from shared_tmu.schedule import Schedule
-from shared_tmu.viz import draw_depth, save_animation
+from shared_tmu.viz import draw_depth, draw_similarity, save_animation
 from shared_tmu.viz.depth import FORMATS
 
 SIDE_PX = 448
 """Longest side of the pictures that are drawn on: outlines are crisp also where patches are small."""
+TOKENS, BATCH = 8192, 16
+"""Tokens on which layers are compared at most, and photographs in a call."""
 Frame = NDArray[np.uint8]
 _log = logging.getLogger("shared_tmu.draw_tokens")
 
@@ -58,13 +62,14 @@ def _draw(given: argparse.Namespace) -> int:
     require_writable(given.out / "tokens.jpg")
     paths = find_photographs(given.pictures)
     vit, crop = read_choice(given).load_vit()
-    rows, problems = [], []
+    rows, problems, seen = [], [], []
     for path in paths if given.limit is None else paths[: given.limit]:
         try:
             rgb = np.ascontiguousarray(read_image(path).bgr[:, :, ::-1])
         except InputError as error:
             problems.append(str(error))
             continue
+        seen.append(crop.cut(rgb))
         for method in methods:
             try:
                 image, frames, counts = frames_of(vit, crop, rgb, schedule, method)
@@ -81,6 +86,8 @@ def _draw(given: argparse.Namespace) -> int:
                 beside, "JPEG", quality=92
             )
         sys.stdout.write(f"{len(rows)} rows: {given.out / 'tokens.jpg'}\n")
+    if seen:
+        sys.stdout.write(f"{save_similarity(given.out / 'similarity.png', vit, torch.stack(seen))}\n")
     for problem in dict.fromkeys(problems):
         _log.error("Not drawn: %s", problem)
     return 1 if problems else 0
@@ -99,13 +106,9 @@ def frames_of(
     scale = max(1, SIDE_PX // max(crop.size))
     sharp = replace(crop, size=(scale * crop.size[0], scale * crop.size[1]), mean=(0.0,) * 3, std=(1.0,) * 3)
     image = np.ascontiguousarray((255 * sharp.cut(rgb)).round().byte().permute(1, 2, 0).numpy())
-    blocks: Any = getattr(vit, "blocks", None)
-    grid = find_grid(vit)
-    if blocks is None or grid is None:
-        raise InputError(
-            f"{type(vit).__name__} does not say its blocks and grid of patches: use another ViT."
-        )
-    depth = len(blocks)
+    depth, grid = len(blocks_of(vit)), find_grid(vit)
+    if grid is None:
+        raise InputError(f"{type(vit).__name__} does not say its grid of patches: use another ViT.")
     with shared_tmu.patch(vit, schedule, method, record=True) as handle:
         vit(img)
         plans = handle.plans_by_block
@@ -116,6 +119,38 @@ def frames_of(
         count = count if plan is None else int(plan.num_slots)
         counts.append(count)
     return image, frames, counts
+
+
+def save_similarity(path: Path, vit: nn.Module, img: torch.Tensor) -> str:
+    """Draw how similar the layers are on pictures `[B, 3, h, w]`; the file, and what it shows.
+
+    Raises:
+        InputError: the model does not say its blocks.
+    """
+    blocks = list(blocks_of(vit))
+    run = lambda: [vit(part) for part in img.split(BATCH)]  # noqa: E731
+    features = collect_features(blocks, run, len(img), TOKENS)
+    matrix = linear_cka(features)
+    drawn = draw_similarity(matrix, title=f"linear CKA, {features[0].shape[0]:,} tokens")
+    from PIL import Image
+
+    with replacing(path) as beside:
+        Image.fromarray(drawn).save(beside, "PNG")
+    neighbours = matrix.diagonal(1)
+    least = f"; neighbours: {neighbours.min():.3f} to {neighbours.max():.3f}" if len(blocks) > 1 else ""
+    return f"{len(blocks)} layers{least}: {path}"
+
+
+def blocks_of(vit: nn.Module) -> Any:
+    """The blocks of a ViT.
+
+    Raises:
+        InputError: it does not say them.
+    """
+    blocks: Any = getattr(vit, "blocks", None)
+    if blocks is None:
+        raise InputError(f"{type(vit).__name__} does not say its blocks: use another ViT.")
+    return blocks
 
 
 def row_of(

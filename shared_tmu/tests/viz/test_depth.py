@@ -24,7 +24,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
 def test_each_block_shows_the_latest_plan():
     plan = MergePlan(torch.tensor([[0, 0, 1, 2]]), 3)
     frames = draw_depth(IMAGE, {1: plan}, 3, (2, 2))
-    merged = draw_groups(IMAGE, plan.source_map, (2, 2))
+    merged = draw_groups(IMAGE, plan.source_map, (2, 2), tint=0.0)
     assert np.array_equal(frames[0], IMAGE)
     assert not np.array_equal(merged, IMAGE)
     assert np.array_equal(frames[1], merged)
@@ -58,6 +58,7 @@ def test_the_program_draws_a_sheet_and_animations(tmp_path, monkeypatch, caplog)
     how = ["--checkpoint", str(tmp_path / "w.safetensors"), "--pictures", str(photos), "--out", str(tmp_path)]
     assert main([*how, "--r", "20x3", "--method", "tome,evit,dct", "--animation", ".gif"]) == 1
     assert sorted(path.name for path in tmp_path.glob("*.gif")) == ["one-evit.gif", "one-tome.gif"]
+    assert Image.open(tmp_path / "similarity.png").size[0] == 3 * 28 + 34 + 62
     assert Image.open(tmp_path / "tokens.jpg").size == (4 * (448 + 6) + 6, 2 * (448 + 40) + 6)
     told = caplog.text.splitlines()
     assert "one.png with dct" in told[-2] or "one.png with dct" in told[-1]

@@ -30,6 +30,40 @@ def test_a_group_becomes_one_colour_and_the_rest_stays(image):
     assert np.array_equal(drawn[1, 5], inside[0])
 
 
+def test_without_tint_the_inside_is_the_mean_colour(image):
+    slots = np.arange(192)
+    slots[[0, 1, 12]] = 7
+    slots[7] = 0
+    drawn = draw_groups(image, slots, tint=0.0)
+    members = np.concatenate([image[:4, :8].reshape(-1, 3), image[4:8, :4].reshape(-1, 3)])
+    assert np.abs(drawn[1, 1] - members.mean(axis=0)).max() <= 0.5
+
+
+def test_a_group_keeps_its_colour_when_slots_are_numbered_anew(image):
+    """Later merges number slots differently, but a group that did not change must not change its colour."""
+    slots = np.arange(192)
+    slots[[20, 21]] = 20
+    later = slots.copy()
+    later[[40, 41]] = 40
+    later = np.unique(later[::-1], return_inverse=True)[1][::-1]
+    later = later.max() - later  # other numbers for all
+    before, after = draw_groups(image, slots), draw_groups(image, later)
+    assert (slots != later).all()
+    assert np.array_equal(before[4:8, 32:40], after[4:8, 32:40])
+
+
+def test_outlines_are_crisp_and_wider_on_large_patches():
+    slots = np.arange(4)
+    slots[1] = 0
+    black = np.zeros((96, 96, 3), np.uint8)
+    for side, width in ((8, 1), (48, 4)):
+        drawn = draw_groups(black[: 2 * side, : 2 * side], slots, (2, 2), tint=0.0)
+        lit = drawn.any(-1)
+        lower = np.flatnonzero(lit[:, side // 2])
+        assert lower.tolist() == list(range(side - width, side))  # its lower edge, and nothing else
+        assert not lit[side:].any()
+
+
 def test_pruned_patches_are_dark_and_prefix_tokens_left_out(image):
     slots = np.concatenate([[3, 3], np.arange(192)])
     slots[2] = -1

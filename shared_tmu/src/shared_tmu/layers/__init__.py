@@ -4,6 +4,7 @@ a bound.
 Source: FastHMR, Mehraban et al. 2025, arXiv:2510.10868, section 3.2 and Algorithm 1.
 """
 
+from .features import collect_features
 from .operators import VARIANTS, merge_blocks
 from .partition import Partition, check_partition, describe_partition, singles
 from .recipe import METADATA, LayerRecipe, read_recipe
@@ -21,6 +22,7 @@ __all__ = [
     "Search",
     "Trial",
     "check_partition",
+    "collect_features",
     "describe_partition",
     "find_windows",
     "linear_cka",

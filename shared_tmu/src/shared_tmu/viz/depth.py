@@ -17,7 +17,12 @@ FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 
 
 def draw_depth(
-    image: NDArray[np.uint8], plans: Mapping[int, Any], depth: int, grid: tuple[int, int], index: int = 0
+    image: NDArray[np.uint8],
+    plans: Mapping[int, Any],
+    depth: int,
+    grid: tuple[int, int],
+    index: int = 0,
+    tint: float = 0.0,
 ) -> list[NDArray[np.uint8]]:
     """The groups after every block, drawn on the picture by `draw_groups`; before the first merge the picture
     itself.
@@ -28,6 +33,7 @@ def draw_depth(
         depth: blocks.
         grid: rows and columns of patches.
         index: number of the picture in the batch.
+        tint: see `draw_groups`.
 
     Returns:
         `depth` pictures of the same size.
@@ -42,7 +48,7 @@ def draw_depth(
             source = getattr(plan, "source_map", None)
             if source is None:
                 raise InputError("this method mixes all tokens: there are no groups to draw; choose another.")
-            latest = draw_groups(image, source, grid, index, getattr(plan, "copy_map", None))
+            latest = draw_groups(image, source, grid, index, getattr(plan, "copy_map", None), tint)
         frames.append(latest)
     return frames
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from shared_tmu.errors import InputError
 
-_TINT = 0.35
+TINT = 0.35
+"""Share of a group's own colour in its filling."""
 _OUTLINE = 0.9
+_PATCH_PX_PER_LINE = 12  # outlines of larger patches are wider
 
 
 def draw_groups(
@@ -21,9 +23,10 @@ def draw_groups(
     grid: tuple[int, int] = (16, 12),
     index: int = 0,
     copy_map: Any = None,
+    tint: float = TINT,
 ) -> NDArray[np.uint8]:
     """Fill each merged group of patches with its mean colour, with a tint and an outline in the group's own
-    colour.
+    colour, which is that of its first patch: the same after every block, as long as this patch is the first.
 
     Patches that did not merge stay unchanged. Pruned ones (-1 in the map) are darkened; if a copy map is
     given, they are tinted with the colour of the slot that they copy, and the patches of this slot are
@@ -37,6 +40,7 @@ def draw_groups(
         index: number of the image in the batch.
         copy_map: the slot from which every token gets its features back, in the same form as the source map;
             None to draw no copies.
+        tint: share of the group's own colour in the filling; 0 for its mean colour as it is.
 
     Returns:
         A new picture of the same size.
@@ -59,23 +63,30 @@ def draw_groups(
     slot_of_pixel = slots[rows[:, None], columns[None, :]]  # [H, W]
     canvas = image.astype(np.float64)
     copied_slots = set() if copied is None else {int(slot) for slot in copied[slots < 0]}
+    colours = _colours(slots, copied_slots)
     for slot in np.unique(slots):
         members = int((slots == slot).sum())
         here = slot_of_pixel == slot
         if slot < 0:
             canvas[here] *= 0.25
             if copied is not None:
-                _tint_copies(canvas, here, copied[rows[:, None], columns[None, :]])
+                _tint_copies(canvas, here, copied[rows[:, None], columns[None, :]], colours)
         elif members > 1:
-            canvas[here] = (1 - _TINT) * canvas[here].mean(axis=0) + _TINT * _colour(int(slot))
-    _outline(canvas, slot_of_pixel, _merged(slots) | copied_slots)
+            canvas[here] = (1 - tint) * canvas[here].mean(axis=0) + tint * colours[int(slot)]
+    outlined = {slot: colours[slot] for slot in _merged(slots) | copied_slots}
+    _outline(canvas, slot_of_pixel, outlined, max(1, height // grid[0] // _PATCH_PX_PER_LINE))
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
 
 
-def _tint_copies(canvas: NDArray[np.float64], here: NDArray[np.bool_], copied: NDArray[np.int64]) -> None:
+def _tint_copies(
+    canvas: NDArray[np.float64],
+    here: NDArray[np.bool_],
+    copied: NDArray[np.int64],
+    colours: Mapping[int, NDArray[np.float64]],
+) -> None:
     """Tint pruned patches with the colour of the slot that they copy, in place."""
     for slot in np.unique(copied[here]):
-        canvas[here & (copied == slot)] += _TINT * _colour(int(slot))
+        canvas[here & (copied == slot)] += TINT * colours[int(slot)]
 
 
 def _patch_slots(source_map: Any, grid: tuple[int, int], index: int) -> NDArray[np.int64]:
@@ -95,9 +106,16 @@ def _patch_slots(source_map: Any, grid: tuple[int, int], index: int) -> NDArray[
     return slots[len(slots) - patches :].astype(np.int64).reshape(grid)
 
 
-def _colour(slot: int) -> NDArray[np.float64]:
-    """A bright colour for a slot; slots with neighbouring numbers differ strongly in hue."""
-    return 255.0 * np.array(colorsys.hsv_to_rgb(slot * 0.61803398875 % 1.0, 0.75, 1.0))
+def _colours(slots: NDArray[np.int64], others: Iterable[int]) -> dict[int, NDArray[np.float64]]:
+    """A bright colour for every slot, by its first patch; of slots without a patch, by their number."""
+    found, first = np.unique(slots, return_index=True)
+    numbers = {slot: slot for slot in others} | dict(zip(found.tolist(), first.tolist(), strict=True))
+    return {slot: _bright(number) for slot, number in numbers.items()}
+
+
+def _bright(number: int) -> NDArray[np.float64]:
+    """A bright colour; neighbouring numbers differ strongly in hue."""
+    return 255.0 * np.array(colorsys.hsv_to_rgb(number * 0.61803398875 % 1.0, 0.75, 1.0))
 
 
 def _merged(slots: NDArray[np.int64]) -> set[int]:
@@ -106,13 +124,19 @@ def _merged(slots: NDArray[np.int64]) -> set[int]:
     return {int(slot) for slot, size in zip(found, sizes, strict=True) if slot >= 0 and size > 1}
 
 
-def _outline(canvas: NDArray[np.float64], slot_of_pixel: NDArray[np.int64], slots: Iterable[int]) -> None:
-    """Draw the border of the patches of some slots in the slot's colour, in place."""
-    padded = np.pad(slot_of_pixel, 1, mode="edge")
-    core = padded[1:-1, 1:-1]
-    is_edge = np.zeros(core.shape, bool)
-    for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
-        is_edge |= padded[1 + dy : padded.shape[0] - 1 + dy, 1 + dx : padded.shape[1] - 1 + dx] != core
-    for slot in slots:
+def _outline(
+    canvas: NDArray[np.float64],
+    slot_of_pixel: NDArray[np.int64],
+    colours: Mapping[int, NDArray[np.float64]],
+    width: int,
+) -> None:
+    """Draw the border of the patches of some slots, inside it, in the slot's colour, in place."""
+    padded = np.pad(slot_of_pixel, width, mode="edge")
+    height, across = slot_of_pixel.shape
+    is_edge = np.zeros(slot_of_pixel.shape, bool)
+    for dy in range(2 * width + 1):
+        for dx in range(2 * width + 1):
+            is_edge |= padded[dy : dy + height, dx : dx + across] != slot_of_pixel
+    for slot, colour in colours.items():
         edge = is_edge & (slot_of_pixel == slot)
-        canvas[edge] = (1 - _OUTLINE) * canvas[edge] + _OUTLINE * _colour(slot)
+        canvas[edge] = (1 - _OUTLINE) * canvas[edge] + _OUTLINE * colour

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names, set_sha256
@@ -19,7 +18,7 @@ from shared_tmu.errors import InputError
 from shared_tmu.evaluation.budget.samples import Batch, SampleChoice, Samples
 from shared_tmu.evaluation.settings import add_model_flags
 from shared_tmu.files import write_text
-from shared_tmu.layers import BlocksOf, linear_cka
+from shared_tmu.layers import collect_features, linear_cka
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import choose_device, named_path, positive
 from shared_tmu.programs.identity import file_sha256, weights_sha256
@@ -55,7 +54,12 @@ def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
         **describe_environment(device, program.folder),
     }
     model.to(device=device, dtype=choose_dtype(given.dtype, device).dtype)
-    features = collect_features(samples, program.blocks_of(model), given.tokens)
+    place = program.blocks_of(model)
+
+    def call(_: int, batch: Batch) -> Any:
+        return place.model(batch)
+
+    features = collect_features(place.blocks, lambda: samples.predict(call), len(samples), given.tokens)
     matrix = linear_cka(features)
     record: dict[str, Any] = {
         **facts,
@@ -65,43 +69,6 @@ def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
     }
     write_text(given.out, json.dumps(record) + "\n")
     sys.stdout.write("\n".join([say_similarity(matrix), str(given.out)]) + "\n")
-
-
-@torch.inference_mode()
-def collect_features(samples: Samples, place: BlocksOf, most: int) -> list[Tensor]:
-    """Tokens after every block, `[S, C]` each, on the CPU: the same S tokens, drawn evenly at random.
-
-    Args:
-        samples: pictures.
-        place: the model and where its blocks are.
-        most: S at most; all tokens of all samples if these are fewer.
-    """
-    found: list[list[Tensor]] = [[] for _ in place.blocks]
-    chance = torch.Generator().manual_seed(0)
-    chosen: list[Tensor] = []
-
-    def keep(layer: int, out: Tensor) -> None:
-        tokens = out.flatten(0, 1)  # [B N, C]
-        if layer == 0:
-            share = most / len(samples) * out.shape[0]
-            count = min(tokens.shape[0], max(1, round(share)))
-            chosen[:] = [torch.randperm(tokens.shape[0], generator=chance)[:count]]
-        found[layer].append(tokens[chosen[0].to(tokens.device)].float().cpu())
-
-    hooks = [
-        block.register_forward_hook(lambda _, given, out, layer=layer: keep(layer, out))
-        for layer, block in enumerate(place.blocks)
-    ]
-    try:
-
-        def call(_: int, batch: Batch) -> Any:
-            return place.model(batch)
-
-        samples.predict(call)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [torch.cat(parts) for parts in found]
 
 
 def say_similarity(matrix: Tensor) -> str:
