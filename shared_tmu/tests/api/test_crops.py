@@ -1,11 +1,14 @@
 """What a model keeps with `tokens=True`: pictures of merged tokens, and times of the network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trimesh
 from api.asked import boxes_of, same, sides_of
 
-from shared_tmu.errors import TMUError
+from shared_tmu.api import Hand, load_model
+from shared_tmu.errors import InputError, TMUError
 
 GIVEN = boxes_of("a.jpg"), sides_of("a.jpg")
 
@@ -44,6 +47,42 @@ def test_times_are_of_both_settings_and_leave_the_model_as_it_was(load, images):
     assert same(before, model.predict(images / "a.jpg", *GIVEN))
     many = model.predict(images / "d.jpg", boxes_of("d.jpg"), sides_of("d.jpg"))
     assert model.measure(many, rounds=1).count == 3  # one batch
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rounds": 0}, "rounds is 0"), ({"rounds": -1}, "rounds"), ({"rounds": 2.5}, "rounds"),
+        ({"rounds": "x"}, "rounds"), ({"rounds": True}, "rounds"), ({"budget_s": float("nan")}, "budget_s"),
+        ({"budget_s": 0}, "budget_s"), ({"budget_s": "x"}, "budget_s"),
+    ],
+)  # fmt: skip
+def test_numbers_that_time_nothing_are_refused(options, said, load, images):
+    model = load(tokens=True)
+    result = model.predict(images / "a.jpg", *GIVEN)
+    with pytest.raises(InputError, match=said):
+        model.measure(result, **options)
+    assert model.measure(result, rounds=np.int64(1), budget_s=np.float32(1)).count == 2
+
+
+def test_only_results_of_the_model_itself_are_timed(load, program, images):
+    model = load(tokens=True)
+    result = model.predict(images / "a.jpg", *GIVEN)
+    for other in (result[0], [result], None):
+        with pytest.raises(InputError, match="result of a picture"):
+            model.measure(other)
+    given = {"r": "4x3", "device": "cpu", "tokens": True}
+    stranger = load_model(replace(program, name="Other"), Hand, given)
+    with pytest.raises(InputError, match="result of Other"):
+        model.measure(stranger.predict(images / "a.jpg", *GIVEN))
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, "x", True])
+def test_a_number_of_steps_is_a_whole_one(most, load, images):
+    hand = load(tokens=True).predict(images / "a.jpg", *GIVEN)[0]
+    with pytest.raises(InputError, match="most is"):
+        hand.draw_tokens(most)
+    assert hand.draw_tokens(1000).shape == hand.draw_tokens(np.int64(3)).shape  # it has three
 
 
 def test_all_meshes_are_saved_as_one_file(load, images, tmp_path):

@@ -1,5 +1,6 @@
 """`predict` gives what the demo saves, in every form of a picture, and hands of both sides are true ones."""
 
+import asyncio
 import threading
 from dataclasses import fields
 
@@ -201,6 +202,40 @@ def test_another_setting_holds_inside_its_block_only(load, images):
     with pytest.raises(KeyError), model.at("off"):
         raise KeyError
     assert same(model.predict(*given), merged)
+
+
+def test_a_block_that_another_thread_ends_has_ended(load):
+    model = load()
+
+    def settings():
+        with model.at("off"):
+            while True:
+                yield model.setting
+
+    held = settings()
+    assert next(held) == "off"
+    thread = threading.Thread(target=held.close)
+    thread.start()
+    thread.join()
+    assert model.setting == "4x3-mask-landmarks+box"
+    with model.at("2x2", mask="none"):
+        assert model.setting == "2x2"
+    assert model.setting == "4x3-mask-landmarks+box"
+
+
+def test_tasks_have_the_setting_in_which_they_were_made(load):
+    model = load()
+
+    async def setting():
+        await asyncio.sleep(0)
+        return model.setting
+
+    async def tasks():
+        with model.at("off"):
+            inside = asyncio.create_task(setting())
+        return await inside, await setting()
+
+    assert asyncio.run(tasks()) == ("off", "4x3-mask-landmarks+box")
 
 
 def test_threads_with_different_settings_do_not_mix(load, images):

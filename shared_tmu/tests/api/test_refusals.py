@@ -13,6 +13,7 @@ from PIL import Image
 from shared_tmu.api import LoadOptions
 from shared_tmu.api.keywords import MERGING, names_of
 from shared_tmu.demo import build_parser
+from shared_tmu.detect import Detection
 from shared_tmu.errors import InputError, MissingAssetError, TMUError
 
 PICTURE = np.zeros((120, 160, 3), np.uint8)
@@ -31,6 +32,7 @@ PICTURES = {
     "empty": (PICTURE[:0], "empty"),
     "a number": (np.uint8(3), "type"),
     "none": (None, "NoneType"),
+    "masked": (np.ma.masked_array(PICTURE, PICTURE == 0), "filled"),
     "a tensor": (torch.zeros(120, 160, 3, dtype=torch.uint8), "numpy"),
     "bytes": (b"picture", "bytes"),
     "a dictionary": ({"picture": PICTURE}, "dict"),
@@ -55,6 +57,8 @@ BOXES = {
     "too few sides": (BOX * 2, ["left"], "1 sides were given for 2"),
     "too many sides": (BOX, ["left"] * 2, "2 sides were given for 1"),
     "one text": (BOX, "left", "list"),
+    "one text in an array": (BOX, np.array("left"), "list"),
+    "one number": (3, ["left"], "shape"),
     "a word": (BOX, ["both"], "'both'"),
     "a number for a side": (BOX, [0.5], "0.5"),
     "one box": (BOX[0], ["left"], r"\[box\]"),
@@ -83,6 +87,36 @@ def test_boxes_of_several_pictures_are_one_entry_for_each(count, load):
     results = model.predict(iter([PICTURE] * 2), boxes, sides)
     with pytest.raises(InputError, match="boxes"):
         list(results)
+
+
+@pytest.mark.parametrize("given", [3, np.array(3), torch.tensor(3), "left", b"left", {0: BOX}, {"left"}])
+@pytest.mark.parametrize("what", ["boxes", "sides"])
+@pytest.mark.parametrize("several", [list, iter])
+def test_boxes_and_sides_of_several_pictures_are_in_an_order(several, what, given, load):
+    told = {"boxes": [BOX], "sides": [["left"]], what: given}
+    with pytest.raises(InputError, match=f"{what} is of type .* give a list"):
+        list(load().predict(several([PICTURE]), **told))
+
+
+def test_sides_of_a_picture_without_boxes_are_refused_and_none_are_fine(load, monkeypatch):
+    monkeypatch.setattr("shared_tmu.api.engine.Engine.detect", lambda *_: (Detection(()), "finder"))
+    model = load()
+    for pictures in ([PICTURE] * 2, iter([PICTURE] * 2)):
+        with pytest.raises(InputError, match="picture 0: sides were given without boxes"):
+            list(model.predict(pictures, [None, BOX], [["left"], ["left"]]))
+    assert [len(one) for one in model.predict([PICTURE] * 2, [None, BOX], [[], ["left"]])] == [0, 1]
+
+
+@pytest.mark.parametrize("value", ["no", 1, None, []])
+@pytest.mark.parametrize("name", ["bgr", "strict", "hold"])
+def test_a_switch_is_true_or_false(name, value, load):
+    model = load()
+    with pytest.raises(InputError, match=f"{name} is .*True or False"):
+        model.predict(PICTURE, BOX, ["left"], **{name: value})
+    (hand,) = found = model.predict(PICTURE, BOX, ["left"], bgr=np.bool_(True))
+    for one in (hand, found):
+        with pytest.raises(InputError, match=r"bgr is .*True or False"):
+            one.draw(PICTURE, bgr=value)
 
 
 def test_results_before_a_bad_picture_come_first(load):
@@ -123,7 +157,10 @@ def test_numbers_that_are_not_finite_are_refused(load):
         ({"batch_size": 0}, "batch_size"),
         ({"batch_size": True}, "batch_size"),
         ({"batch_size": 2.5}, "batch_size"),
-        ({"packed": "no"}, "packed"),
+        ({"packed": "no"}, "packed is 'no': give True or False"),
+        ({"tokens": "yes"}, "tokens is 'yes': give True or False"),
+        ({"no_unmerge": 1}, "no_unmerge is 1: give True or False"),
+        ({"mask": True}, "mask is of type bool"),
         ({"focal": -1}, "focal"),
         ({"device": "tpu"}, "tpu"),
         ({"dtype": "int8"}, "dtype"),
@@ -164,6 +201,8 @@ def test_the_arguments_are_the_flags_of_the_demo(program):
 def test_values_may_be_pythons_own(load):
     model = load(r=[4, 4, 4], dtype=torch.float32, device=torch.device("cpu"), packed=False, no_unmerge=False)
     assert model.setting == "4x3-mask-landmarks+box"
+    numbers = {"batch_size": np.int64(2), "focal": np.float32(500), "rescale_factor": np.float64(2)}
+    assert "4x3" in load(**numbers, tokens=np.bool_(False), packed=np.False_).setting
 
 
 @pytest.mark.parametrize(
@@ -211,9 +250,35 @@ def test_one_hand_is_saved_as_the_demo_saves_it(load, images, tmp_path):
             left.save(tmp_path / f"left{suffix and '.'}{suffix}")
         with pytest.raises(InputError, match="suffix"):
             found.save(tmp_path / f"all.{suffix or 'obj'}")
+    for path in (3, None, b"a.npz", (tmp_path / "a.npz").open("wb")):
+        for one in (left, found):
+            with pytest.raises(InputError, match="expected a path"):
+                one.save(path)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write"):
         left.save(tmp_path / "file" / "left.npz")
+
+
+def test_a_picture_without_hands_is_saved_as_far_as_it_can_be(load, tmp_path):
+    nothing = load().predict(PICTURE, [], [])
+    with np.load(nothing.save(tmp_path / "a.npz")) as saved:
+        assert saved["vertices_m"].shape == (0, 778, 3)
+    assert json.loads(nothing.save(tmp_path / "a.json").read_text())["hands"] == []
+    assert np.array_equal(nothing.draw(PICTURE), PICTURE)
+    with pytest.raises(InputError, match="no meshes"):
+        nothing.save(tmp_path / "a.glb")
+
+
+def test_values_cannot_be_changed_behind_the_meshes_and_copies_can(load):
+    (hand,) = result = load().predict(PICTURE, BOX, ["left"])
+    for values in (hand.vertices_m, hand.betas, hand.camera_matrix):
+        with pytest.raises(ValueError, match="read-only"):
+            values[:] = 0
+    before = hand.vertices_m.copy()
+    for one in (hand, result):
+        one.to_dict()["vertices_m"][:] = 0
+    assert np.array_equal(hand.vertices_m, before)
+    assert np.array_equal(result.to_dict()["vertices_m"][0], before)
 
 
 def test_meshes_are_in_the_frame_that_was_asked_for(load):

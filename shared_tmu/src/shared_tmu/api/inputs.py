@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -59,13 +59,21 @@ class Request:
             return read_image(path)
         return open_held(self.picture, self.name, bgr=bgr)
 
+    def require_no_sides(self) -> None:
+        """Refuse sides of a picture in which the detector searches.
+
+        Raises:
+            InputError: there are some; an empty list is none.
+        """
+        if self.sides is not None and not (is_list(self.sides) and len(self.sides) == 0):
+            raise InputError("sides were given without boxes: they belong to boxes, give both or none.")
+
     def given(self, size_px: tuple[int, int], *, of_people: bool) -> Detection[Any]:
         """The boxes that were given, checked against a picture of this width and height.
 
         Raises:
             InputError: boxes or sides of another form, or not as many sides as boxes.
         """
-        assert self.boxes is not None
         entries: list[dict[str, Any]] = [{"box_xyxy": box} for box in _rows(self.boxes)]
         if not of_people:
             for entry, side in zip(entries, _sides(self.sides, len(entries)), strict=True):
@@ -118,10 +126,7 @@ def several(pictures: Iterable[Any], boxes: Any, sides: Any) -> Iterator[Request
     Raises:
         InputError: not as many boxes or sides as pictures.
     """
-    others = [
-        ("boxes", repeat(None) if boxes is None else iter(boxes)),
-        ("sides", repeat(None) if sides is None else iter(sides)),
-    ]
+    others = [("boxes", _entries("boxes", boxes)), ("sides", _entries("sides", sides))]
     count = 0
     for count, picture in enumerate(pictures, 1):
         told: list[Any] = [next(rest, _MISSING) for _, rest in others]
@@ -144,13 +149,44 @@ def require_as_many(what: str, given: Any, count: int) -> None:
     """
     if given is None:
         return
-    if isinstance(given, str | Mapping) or not isinstance(given, Sequence | np.ndarray):
-        raise InputError(f"{what} is of type {type(given).__name__}: for {count} pictures give a list.")
+    if not is_list(given):
+        raise InputError(f"{what} is {_shown(given)}: for {count} pictures give a list.")
     if len(given) != count:
         raise InputError(
             f"{what} has {len(given)} entries for {count} pictures: give one entry for each picture, None "
             "for those to search."
         )
+
+
+def is_list(given: Any) -> TypeGuard[Sequence[Any] | NDArray[Any]]:
+    """Whether it is a list, a tuple or an array of at least one dimension; texts and bytes are none."""
+    if isinstance(given, np.ndarray):
+        return given.ndim > 0
+    return isinstance(given, Sequence) and not isinstance(given, str | bytes | bytearray)
+
+
+def _entries(what: str, given: Any) -> Iterator[Any]:
+    """Boxes or sides of pictures from an iterator, in order; endless Nones for None.
+
+    Raises:
+        InputError: they have no order, or there is only one.
+    """
+    if given is None:
+        return repeat(None)
+    try:
+        if isinstance(given, str | bytes | bytearray | Mapping | Set):
+            raise TypeError("no entries in an order")
+        return iter(given)
+    except TypeError as error:  # of a number, or an array without dimensions
+        raise InputError(
+            f"{what} is {_shown(given)}: give a list with one entry for each picture."
+        ) from error
+
+
+def _shown(given: Any) -> str:
+    """What a value is, in a message."""
+    size = " without dimensions" if getattr(given, "ndim", None) == 0 else ""
+    return f"of type {type(given).__name__}{size}"
 
 
 def _rows(boxes: Any) -> list[list[float]]:
@@ -188,7 +224,7 @@ def _sides(sides: Any, count: int) -> list[Any]:
         raise InputError(
             f"{count} boxes of hands were given without sides: add sides, 'left' or 'right' for each box."
         )
-    if isinstance(sides, str) or not isinstance(sides, Sequence | np.ndarray):
+    if not is_list(sides):
         raise InputError(f"sides is {sides!r}: give a list with 'left' or 'right' for each of {count} boxes.")
     if len(sides) != count:
         raise InputError(f"{len(sides)} sides were given for {count} boxes: give one side for each box.")

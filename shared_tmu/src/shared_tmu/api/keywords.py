@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import math
 from collections.abc import Iterator, Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypedDict
 
+import numpy as np
 import torch
 
 from shared_tmu.demo.options import DemoOptions, build_parser, make_options
@@ -68,6 +71,7 @@ class LoadOptions(TypedDict, total=False):
     focal: float | None
 
 
+_SWITCHES = ("no_unmerge", "tokens")
 MERGING = ("r", "method", "learned", "no_unmerge", "restore", "protect", "mask", "background", "probe")
 """What `MeshModel.at` can change."""
 
@@ -114,9 +118,12 @@ def require_known(given: Mapping[str, Any], known: tuple[str, ...], where: str) 
 
 def _words(name: str, value: Any) -> Iterator[str]:
     """A keyword argument as on a command line."""
-    if value is None or (value is False and name in ("no_unmerge", "tokens")):
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or (value is False and name in _SWITCHES):
         return  # as if left out
-    if isinstance(value, bool):
+    if name in (*_SWITCHES, "packed"):
+        require_bool(name, value)
         yield f"--{name}" if value else f"--no-{name}"
     else:
         yield f"--{name}={_text(name, value)}"
@@ -127,6 +134,37 @@ def _text(name: str, value: Any) -> str:
         return str(Schedule.parse(value))
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
-    if isinstance(value, str | int | float | Path | torch.device):
+    if isinstance(value, str | int | float | Path | torch.device) and not isinstance(value, bool):
         return str(value)
     raise InputError(f"{name} is of type {type(value).__name__}: expected a text, a number or a path.")
+
+
+def require_bool(name: str, value: Any) -> None:
+    """Refuse anything but True and False for a switch: `"no"` would count as True.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} is {value!r}: give True or False.")
+
+
+def require_count(name: str, value: Any) -> None:
+    """Refuse anything but a whole number of at least 1.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise InputError(f"{name} is {value!r}: give a whole number of at least 1.")
+
+
+def require_positive(name: str, value: Any, what: str) -> None:
+    """Refuse anything but a finite number above 0; `what` says what it means.
+
+    Raises:
+        InputError: it is something else.
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not (math.isfinite(value) and value > 0):
+        raise InputError(f"{name} is {value!r}: give {what}, a number above 0.")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from numbers import Real
+from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar, overload
 
 from shared_tmu.api import inputs
 from shared_tmu.api.crops import Speed, require_kept
 from shared_tmu.api.engine import Engine
 from shared_tmu.api.inputs import Boxes, OnePicture, Sides
-from shared_tmu.api.keywords import MERGING, options_of, require_known
+from shared_tmu.api.keywords import (
+    MERGING,
+    options_of,
+    require_bool,
+    require_count,
+    require_known,
+    require_positive,
+)
 from shared_tmu.api.results import Hand, Item, Person, PictureResult
 from shared_tmu.api.stream import Call, Stream
 from shared_tmu.errors import InputError
@@ -24,7 +30,22 @@ from shared_tmu.schedule import Schedule
 
 T = TypeVar("T", bound=Item)
 _OF_MERGING = ("mask", "probe", "tokens")  # refused where nothing merges
-_chosen: ContextVar[tuple[tuple[object, Run], ...]] = ContextVar("settings of models", default=())
+_chosen: ContextVar[tuple[_Choice, ...]] = ContextVar("settings of models", default=())
+
+
+@dataclass
+class _Choice:
+    """The setting of one `at` block.
+
+    Attributes:
+        model: whose it is.
+        run: the setting.
+        is_over: whether the block has ended where it could not be taken back.
+    """
+
+    model: object
+    run: Run
+    is_over: bool = False
 
 
 def load_model(program: ModelProgram, kind: type[T], given: Mapping[str, Any]) -> MeshModel[T]:
@@ -82,11 +103,15 @@ class MeshModel(Generic[T]):
         """
         run = self._changed(r, changes)
         self._engine.check(run)
-        token = _chosen.set((*_chosen.get(), (self, run)))
+        choice = _Choice(self, run)
+        token = _chosen.set((*_chosen.get(), choice))
         try:
             yield self
         finally:
-            _chosen.reset(token)
+            try:
+                _chosen.reset(token)
+            except ValueError:  # the block is in a generator that another thread closes
+                choice.is_over = True
 
     @overload
     def predict(
@@ -132,6 +157,8 @@ class MeshModel(Generic[T]):
             HoldError: `hold` was asked for, and the method's plans cannot be held.
             MissingDependencyError: no boxes were given, and the detector is not installed.
         """
+        for name, value in (("bgr", bgr), ("strict", strict), ("hold", hold)):
+            require_bool(name, value)
         is_list, is_one = isinstance(image, list | tuple), inputs.is_one(image)
         call = Call(self._run, bgr, self._focal(focal), strict, are_frames=not (is_one or is_list), hold=hold)
         if hold and not call.are_frames:
@@ -160,8 +187,17 @@ class MeshModel(Generic[T]):
             budget_s: stop after so many seconds, but not before five rounds.
 
         Raises:
-            InputError: the result keeps no crops.
+            InputError: the result keeps no crops, or is of another model.
         """
+        if not isinstance(result, PictureResult):
+            raise InputError(
+                f"measure takes the result of a picture, not an object of type {type(result).__name__}."
+            )
+        name = self._engine.program.name
+        if result.model != name:
+            raise InputError(f"measure of {name} was given a result of {result.model}: pass one of its own.")
+        require_count("rounds", rounds)
+        require_positive("budget_s", budget_s, "seconds")
         require_kept(result.crops, "measure")
         crops = result.crops[: self._engine.options.batch_size]
         return self._engine.measure(crops, self._run, rounds, budget_s)
@@ -169,9 +205,8 @@ class MeshModel(Generic[T]):
     @property
     def _run(self) -> Run:
         """The setting of the innermost `at` of this thread, or of `load`."""
-        return next(
-            (run for model, run in reversed(_chosen.get()) if model is self), self._engine.options.run
-        )
+        chosen = (one.run for one in reversed(_chosen.get()) if one.model is self and not one.is_over)
+        return next(chosen, self._engine.options.run)
 
     def _changed(self, r: Any, changes: dict[str, Any]) -> Run:
         """The setting of `at`."""
@@ -187,9 +222,7 @@ class MeshModel(Generic[T]):
     def _focal(self, given: Any) -> float | None:
         if given is None:
             return self._engine.options.focal_px
-        is_number = isinstance(given, Real) and not isinstance(given, bool)
-        if not is_number or not (math.isfinite(given) and given > 0):
-            raise InputError(f"focal is {given!r}: give the focal length in pixels, a number above 0.")
+        require_positive("focal", given, "the focal length in pixels")
         return float(given)
 
     def _require_sensible(self, run: Run, boxes: object, sides: object) -> None:

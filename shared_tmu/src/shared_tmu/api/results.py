@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.api.crops import KeptCrop, require_kept
-from shared_tmu.api.inputs import OnePicture, Request
+from shared_tmu.api.inputs import OnePicture
+from shared_tmu.api.keywords import require_count
+from shared_tmu.api.writing import draw_over, write_result
 from shared_tmu.demo.estimated import Estimated
 from shared_tmu.demo.meshes import TO_VIEWER, mesh_files, scene_file, to_trimesh
 from shared_tmu.demo.tokens import MAX_STAGES
 from shared_tmu.errors import InputError
-from shared_tmu.files import replacing
-from shared_tmu.pictures.overlays import draw_meshes
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -59,9 +59,9 @@ class Item:
         return np.asarray(self.joints_3d_m + self.translation_m)
 
     def to_dict(self) -> dict[str, Any]:
-        """All values by the names of the demo's `.npz`."""
+        """All values by the names of the demo's `.npz`; arrays are copies."""
         kept = [one.name for one in fields(self) if not one.metadata.get("hidden")]
-        return {name: getattr(self, name) for name in kept}
+        return {name: np.copy(v) if np.ndim(v := getattr(self, name)) else v for name in kept}
 
     def mesh(self, frame: Frame = "camera") -> Trimesh:
         """The mesh in metres, with outward faces.
@@ -94,8 +94,9 @@ class Item:
             `[H, W, 3]` uint8, RGB: panels side by side; tokens of one group have the colour of their mean.
 
         Raises:
-            InputError: the model was loaded without `tokens=True`.
+            InputError: the model was loaded without `tokens=True`, or `most` is no number above 0.
         """
+        require_count("most", most)
         require_kept(self._crops, "a picture of tokens")
         return self._crops[0].draw(most)
 
@@ -115,7 +116,7 @@ class Item:
                 return mesh_files(mesh.vertices, mesh.faces, mesh.rgb)[suffix]
             return self._estimated.parameters(self._facts).get(suffix)
 
-        return write_result(Path(path), make, "npz, json, obj or glb")
+        return write_result(path, make, "npz, json, obj or glb")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -185,6 +186,7 @@ class PictureResult(Sequence[T], Generic[T]):
 
     Attributes:
         name: the picture's file name, or its place.
+        model: name of the model.
         problems: why the picture or some of its boxes could not be used; empty unless `strict=False`.
         masks: for each of them, what its mask was drawn from, `none` for no mask.
         crops: what the network saw of each, if the model was loaded with `tokens=True`; else empty.
@@ -199,9 +201,12 @@ class PictureResult(Sequence[T], Generic[T]):
         crops: tuple[KeptCrop, ...] = (),
     ) -> None:
         self.name: str = facts["image"]
+        self.model: str = facts["model"]
         self.problems, self.masks = tuple(problems), tuple(facts["masks"])
         self._estimated, self._facts, self.crops = estimated, facts, crops
-        self._arrays = estimated.arrays()
+        self._arrays = {name: np.array(values) for name, values in estimated.arrays().items()}
+        for values in self._arrays.values():
+            values.flags.writeable = False  # meshes, drawings and files would not follow a change
         self._items = tuple(self._item(kind, index) for index in range(len(estimated.records)))
 
     def _item(self, kind: type[T], index: int) -> T:
@@ -234,8 +239,8 @@ class PictureResult(Sequence[T], Generic[T]):
         return f"PictureResult({self.name!r}, {list(self._items)})"
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
-        """All arrays of the demo's `.npz`, hands or people along their first dimension."""
-        return dict(self._arrays)
+        """All arrays of the demo's `.npz`, hands or people along their first dimension; they are copies."""
+        return {name: values.copy() for name, values in self._arrays.items()}
 
     def draw(self, image: OnePicture, *, bgr: bool = False) -> NDArray[np.uint8]:
         """The picture with all meshes over it, nearer ones in front.
@@ -257,7 +262,8 @@ class PictureResult(Sequence[T], Generic[T]):
         step; returns the path.
 
         Raises:
-            InputError: another suffix, or the file cannot be written, or the picture could not be read.
+            InputError: another suffix, or the file cannot be written, or the picture could not be read, or
+                there is no mesh for a `.glb`.
         """
         if self._estimated.camera.width == 0:
             raise InputError(f"{self.name} has no results to save: {'; '.join(self.problems)}")
@@ -267,34 +273,4 @@ class PictureResult(Sequence[T], Generic[T]):
                 return scene_file(self._estimated.meshes, self._estimated.subject.one)
             return self._estimated.parameters(self._facts).get(suffix)
 
-        return write_result(Path(path), make, "npz, json or glb")
-
-
-def draw_over(estimated: Estimated, image: OnePicture, *, bgr: bool) -> NDArray[np.uint8]:
-    """See `PictureResult.draw`."""
-    picture = Request(image, "the picture").open(bgr=bgr and isinstance(image, np.ndarray))
-    camera = estimated.camera
-    if picture.size_px != (camera.width, camera.height):
-        raise InputError(
-            f"the picture to draw over has {picture.size_px[0]} x {picture.size_px[1]} pixels, but the one "
-            f"that was predicted had {camera.width} x {camera.height}: pass the same picture."
-        )
-    drawn = draw_meshes(picture.bgr, estimated.meshes, estimated.view)
-    return drawn if bgr else np.ascontiguousarray(drawn[:, :, ::-1])
-
-
-def write_result(path: Path, make: Any, suffixes: str) -> Path:
-    """Write what `make` gives for the suffix of `path`, None if it does not know it.
-
-    Raises:
-        InputError: it does not, or the file cannot be written.
-    """
-    content = make(path.suffix.lower().removeprefix("."))
-    if content is None:
-        raise InputError(f"cannot save {path}: its suffix {path.suffix!r} is not one of {suffixes}.")
-    try:
-        with replacing(path) as beside:
-            beside.write_bytes(content)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}.") from error
-    return path
+        return write_result(path, make, "npz, json or glb")

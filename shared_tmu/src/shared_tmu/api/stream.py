@@ -115,6 +115,7 @@ class Stream(Generic[T]):
         """Read a picture, find hands or people in it, and crop them."""
         picture = request.open(bgr=self.call.bgr)
         if request.boxes is None:
+            request.require_no_sides()
             found, detector = self.engine.detect(picture.bgr, request.name)
         else:
             found = request.given(picture.size_px, of_people=self.kind is Person)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_tmu.errors import MissingDependencyError
+from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.pictures.overlays import Mesh
 
 if TYPE_CHECKING:
@@ -56,8 +56,11 @@ def scene_file(meshes: Sequence[Mesh], one: str) -> bytes:
         one: what each is; nodes are called `hand_0`, `hand_1`, ...
 
     Raises:
+        InputError: there are none: the format knows no empty scene.
         MissingDependencyError: trimesh is not installed.
     """
+    if not meshes:
+        raise InputError("a .glb file was asked for, and there are no meshes for it: save .npz or .json.")
     made = [to_trimesh(_turned(mesh.vertices), mesh.faces, mesh.rgb) for mesh in meshes]
     import trimesh
 

@@ -29,6 +29,8 @@ def picture_of_array(array: NDArray[Any], name: str, *, bgr: bool = False) -> Pi
     Raises:
         InputError: another shape or another type of numbers; the message says how to convert it.
     """
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(f"{name} is a masked array, whose mask has no meaning here: use array.filled(0).")
     if advice := _of_shape(array.shape) or _of_type(array.dtype):
         raise InputError(f"{name} has shape {list(array.shape)} and type {array.dtype}: {WANTED}; {advice}.")
     return Picture(np.ascontiguousarray(array if bgr else array[:, :, ::-1]))
