@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -26,13 +28,16 @@ def test_without_weight_it_is_tome(plan, prefix):
     assert torch.equal(plan(seen, 7, weight=0).plan.source_map, want.source_map)
 
 
-@pytest.mark.parametrize("plan", [plan_received, plan_centre])
+@pytest.mark.parametrize(
+    ("plan", "every"), [(plan_received, 5), (partial(plan_received, every=1), 1), (plan_centre, None)]
+)
 @pytest.mark.parametrize("prefix", [0, 1])
-def test_of_equally_similar_pairs_unimportant_ones_merge(plan, prefix):
+def test_of_equally_similar_pairs_unimportant_ones_merge(plan, every, prefix):
     seen = seen_of(24, prefix, grid=(6, 4))
     shift = torch.randint(-8, 9, (2, 1, prefix + 24, 4)) / 8
     seen.parts[Needs.KEYS] = torch.cat([1 + shift, 1 - shift], dim=1)  # all means, so all cosines, are equal
-    value = find_nearness(seen) if plan is plan_centre else seen.attention_received()[:, prefix:]
+    rows = slice(None, None, every)
+    value = find_nearness(seen) if every is None else seen.attention_received(rows)[:, prefix:]
     source_map = plan(seen, 5, weight=0.5).plan.source_map
     first = 1 if prefix == 1 else 0  # the first source
     joined = source_map[:, prefix:][:, first::2] == source_map[:, prefix + 1 - first].unsqueeze(1)
