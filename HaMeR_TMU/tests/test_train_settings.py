@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from shared_tmu.errors import TMUError
-from shared_tmu.training import program
+from shared_tmu.training import trainer
 from shared_tmu.training.command import describe
 from shared_tmu.training.program import check_recipe
 from shared_tmu.training.recipes import PublishedRecipe, check_overrides, read_recipe
@@ -175,7 +175,7 @@ def test_a_stage_is_called_like_a_folder(composed, name):
 )
 def test_good_settings_are_taken(composed, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(program, "check_folders", lambda folders: None)
+    monkeypatch.setattr(trainer, "check_folders", lambda folders: None)
     recipe = read_recipe(changed(composed["train"], text))
     check_recipe(FOLDER.program, recipe)
     key, _, value = text.partition("=")

@@ -45,15 +45,7 @@ def check_machine(accelerator: str, devices: int | str, precision: str, batch_si
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
-    except (
-        MisconfigurationException,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        ImportError,
-        IndexError,
-        AssertionError,
-    ) as error:
+    except _REFUSALS as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(f"{asked} cannot be used here ({reason[0].rstrip('.')}): try auto.") from error
     kind = trainer.strategy.root_device.type

@@ -20,7 +20,6 @@ from shared_tmu.training.building import section, sizes_of, untrained
 from shared_tmu.training.checkpointing import (
     LAST,
     Keeper,
-    WholeCheckpoints,
     check_fits,
     read_state,
     recover,
@@ -29,7 +28,6 @@ from shared_tmu.training.curve import read_curve
 from shared_tmu.training.data import HEIGHT, WIDTH, SynthHandSet
 from shared_tmu.training.learned.recipe import LearnedRecipe
 from shared_tmu.training.learned.run import run_learned
-from shared_tmu.training.machine import check_machine
 from shared_tmu.training.motion.recipe import MotionRecipe
 from shared_tmu.training.motion.run import run_motion
 from shared_tmu.training.parents import start_model
@@ -38,7 +36,6 @@ from shared_tmu.training.published import HandModule, SquareHands, with_discrimi
 from shared_tmu.training.recipes import (
     PublishedRecipe,
     StagesRecipe,
-    check_folders,
     check_overrides,
     check_stages,
     read_recipe,
@@ -47,6 +44,7 @@ from shared_tmu.training.record import write_record
 from shared_tmu.training.stages import load_newest, read_end, run_stages
 from shared_tmu.training.stopping import Stop
 from shared_tmu.training.tasks import task_of
+from shared_tmu.training.trainer import check_start, quiet_trainer
 
 PATCH = 16  # input size in pixels of every ViT that learns from our pictures
 MOST_WEIGHTS = 2e9
@@ -130,8 +128,7 @@ def check_recipe(program: ModelProgram, recipe: StagesRecipe) -> None:
             raise ConfigError(f"stages.{stage.name}: {error}") from error
     _check_sizes(program, recipe)
     batch = min(stage.batch_size for stage in stages)
-    check_machine(setting.accelerator, setting.devices, setting.precision, batch)
-    check_folders({"out": setting.out, "cache": setting.cache, "export_to": recipe.export_to})
+    check_start(setting, batch, {"out": setting.out, "cache": setting.cache, "export_to": recipe.export_to})
     read_curve(setting.out / "curve.csv")
     for stage in stages:
         read_end(setting.out / stage.name)
@@ -175,8 +172,7 @@ def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) ->
         TMUError: see `train`.
     """
     out, weights = recipe.out, recipe.weights
-    check_machine(recipe.accelerator, recipe.devices, recipe.precision, recipe.batch_size)
-    check_folders({"out": out, "cache": recipe.cache})
+    check_start(recipe, recipe.batch_size, {"out": out, "cache": recipe.cache})
     last = recover(out)
     model: Any = program.load_model(recipe.checkpoint, recipe.mano_path)
     if weights.adversarial > 0:
@@ -189,17 +185,9 @@ def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) ->
         SquareHands(hands), recipe.batch_size, shuffle=True, drop_last=True, num_workers=recipe.workers
     )
     optimizers = 2 if weights.adversarial > 0 else 1  # Lightning counts the steps of both
-    trainer = pl.Trainer(
-        accelerator=recipe.accelerator,
-        devices=recipe.devices,
-        precision=recipe.precision,  # type: ignore[arg-type]
-        max_steps=recipe.steps * optimizers,
-        logger=False,
-        enable_checkpointing=False,
-        plugins=[WholeCheckpoints()],
-        callbacks=[Keeper(out / LAST, recipe.save_every * optimizers, None, stop)],
-        default_root_dir=out,
-    )
+    keeper = Keeper(out / LAST, recipe.save_every * optimizers, None, stop)
+    is_told = {"enable_model_summary": True, "enable_progress_bar": True}
+    trainer = quiet_trainer(recipe, recipe.steps * optimizers, out, [keeper], **is_told)
     module = HandModule(model.train(), weights, recipe.lr, recipe.weight_decay)
     module.name_of = lambda number: f"scene {number} of seed {recipe.data_seed}"
     trainer.fit(module, loader, ckpt_path=last, weights_only=True)

@@ -28,7 +28,6 @@ from shared_tmu.training.checkpointing import (
     BEFORE,
     LAST,
     Keeper,
-    WholeCheckpoints,
     check_fits,
     newest_checkpoint,
     read_state,
@@ -44,6 +43,7 @@ from shared_tmu.training.settings import Setting, Stage
 from shared_tmu.training.stopping import Stop
 from shared_tmu.training.tasks import HAND_TASK, Task
 from shared_tmu.training.time_limit import Clock, seconds_for
+from shared_tmu.training.trainer import quiet_trainer
 
 DONE = "done.safetensors"
 log = logging.getLogger(__name__)
@@ -270,23 +270,16 @@ def _fit(
             block.compile()  # one by one: all blocks share one program, which is compiled once
     val_every = min(setting.val_every, stage.steps)
     curve = Curve(setting.out / "curve.csv", stage.name, stage.batch_size, val_every, clock)
-    trainer = pl.Trainer(
-        accelerator=setting.accelerator,
-        devices=setting.devices,
-        precision=setting.precision,  # type: ignore[arg-type]
-        max_steps=stage.steps,
+    keeper = Keeper(folder / LAST, setting.save_every, val_every, stop)
+    trainer = quiet_trainer(
+        setting,
+        stage.steps,
+        folder,
+        [clock, curve, keeper],
         val_check_interval=val_every,
         check_val_every_n_epoch=None,
         gradient_clip_val=1.0,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
         use_distributed_sampler=False,
-        default_root_dir=folder,
-        plugins=[WholeCheckpoints()],
-        callbacks=[clock, curve, Keeper(folder / LAST, setting.save_every, val_every, stop)],
     )
     trainer.fit(training, datamodule=feed, ckpt_path=last, weights_only=True)
     if trainer.strategy.broadcast(not curve.has_row(trainer.global_step)):

@@ -20,7 +20,6 @@ from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.training.checkpointing import (
     LAST,
     Keeper,
-    WholeCheckpoints,
     check_fits,
     read_state,
     recover,
@@ -29,10 +28,9 @@ from shared_tmu.training.data_module import Feed
 from shared_tmu.training.drawing import ShardDrawer, cores
 from shared_tmu.training.learned.module import LearnedTraining
 from shared_tmu.training.learned.recipe import LearnedRecipe
-from shared_tmu.training.machine import check_machine
-from shared_tmu.training.recipes import check_folders
 from shared_tmu.training.stopping import Stop
 from shared_tmu.training.tasks import Task, task_of
+from shared_tmu.training.trainer import check_start, quiet_trainer
 
 RECIPE = "recipe.json"
 log = logging.getLogger(__name__)
@@ -52,9 +50,9 @@ def run_learned(program: ModelProgram, recipe: LearnedRecipe, stop: Stop) -> Pat
         TMUError: the recipe cannot be run, or files of an earlier run belong to another one.
         Stopped: training was asked to stop; nothing was exported.
     """
-    check_machine(recipe.accelerator, recipe.devices, recipe.precision, recipe.batch_size)
     folder = recipe.export_to or recipe.out
-    check_folders({"out": recipe.out, "cache": recipe.cache, "export_to": folder})
+    places = {"out": recipe.out, "cache": recipe.cache, "export_to": folder}
+    check_start(recipe, recipe.batch_size, places)
     model = program.load_model(recipe.checkpoint, recipe.body_path)
     training, error_mm = fit(program, model, recipe, task_of(program.estimates), stop)
     weights = recipe.checkpoint or program.default_checkpoint
@@ -95,23 +93,15 @@ def fit(
 
 def make_trainer(recipe: LearnedRecipe, stop: Stop) -> pl.Trainer:
     """A trainer that keeps checkpoints, and validates only when asked to."""
-    return pl.Trainer(
-        accelerator=recipe.accelerator,
-        devices=recipe.devices,
-        precision=recipe.precision,  # type: ignore[arg-type]
-        max_steps=recipe.options.steps,
+    return quiet_trainer(
+        recipe,
+        recipe.options.steps,
+        recipe.out,
+        [Keeper(recipe.out / LAST, recipe.save_every, None, stop), Told()],
         limit_val_batches=1.0,
         check_val_every_n_epoch=10**9,
         gradient_clip_val=1.0,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
         use_distributed_sampler=False,
-        default_root_dir=recipe.out,
-        plugins=[WholeCheckpoints()],
-        callbacks=[Keeper(recipe.out / LAST, recipe.save_every, None, stop), Told()],
     )
 
 

@@ -18,13 +18,11 @@ from shared_tmu.temporal.model import MotionDecoder
 from shared_tmu.training.checkpointing import (
     LAST,
     Keeper,
-    WholeCheckpoints,
     check_fits,
     read_state,
     recover,
 )
 from shared_tmu.training.learned.run import RECIPE, Told, keep_recipe
-from shared_tmu.training.machine import check_machine
 from shared_tmu.training.motion.clip_features import ClipFeatures
 from shared_tmu.training.motion.denoiser_stage import (
     ConditionedWindows,
@@ -41,8 +39,8 @@ from shared_tmu.training.motion.vae_stage import (
     scale_latents,
     standardise_motion,
 )
-from shared_tmu.training.recipes import check_folders
 from shared_tmu.training.stopping import Stop
+from shared_tmu.training.trainer import check_start, quiet_trainer
 
 MEASURED = "measured.json"
 _PLACES = ("out", "cache", "export_to", "save_every", "accelerator", "devices", "checkpoint", "body_path")
@@ -60,9 +58,8 @@ def run_motion(program: ModelProgram, recipe: MotionRecipe, stop: Stop) -> Path:
         Stopped: training was asked to stop; nothing was exported.
     """
     batch = min(recipe.vae.batch_size, recipe.denoiser.batch_size)
-    check_machine(recipe.accelerator, recipe.devices, recipe.precision, batch)
     folder = recipe.export_to or recipe.out
-    check_folders({"out": recipe.out, "cache": recipe.cache, "export_to": folder})
+    check_start(recipe, batch, {"out": recipe.out, "cache": recipe.cache, "export_to": folder})
     model: Any = program.load_model(recipe.checkpoint, recipe.body_path).eval()
     clips = read_clips(program, model, recipe, recipe.data_seed, recipe.clips)
     decoder = train_decoder(model.mano, mark_weights(model), clips, recipe, stop)
@@ -141,21 +138,8 @@ def _fit(
     last = recover(folder)
     if last is not None:
         check_fits(last, read_state(last), module.state_dict())
-    trainer = pl.Trainer(
-        accelerator=recipe.accelerator,
-        devices=recipe.devices,
-        precision=recipe.precision,  # type: ignore[arg-type]
-        max_steps=stage.steps,
-        gradient_clip_val=1.0,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        default_root_dir=folder,
-        plugins=[WholeCheckpoints()],
-        callbacks=[Keeper(folder / LAST, recipe.save_every, None, stop), Told()],
-    )
+    callbacks = [Keeper(folder / LAST, recipe.save_every, None, stop), Told()]
+    trainer = quiet_trainer(recipe, stage.steps, folder, callbacks, gradient_clip_val=1.0)
     loader = DataLoader(data, batch_size=None)
     trainer.fit(module.train(), loader, ckpt_path=last, weights_only=True)
     trainer.save_checkpoint(folder / LAST)
