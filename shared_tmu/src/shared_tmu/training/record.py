@@ -25,6 +25,7 @@ from shared_tmu.training.stages import DONE, read_end
 PACKAGES = (
     "torch", "pytorch-lightning", "numpy", "opencv-contrib-python", "embreex", "scikit-image", "mediapipe",
 )  # fmt: skip
+_RECORDED = ("accelerator", "devices", "precision", "ema", "compile")
 
 
 def stage_seconds(rows: Sequence[dict[str, str]]) -> dict[str, float]:
@@ -148,7 +149,7 @@ def write_record(
         },
         "parent": ancestor,
         "backbone": describe_parent(backbone),
-        "setting": {k: getattr(setting, k) for k in ("accelerator", "devices", "precision", "compile")},
+        "setting": {name: getattr(setting, name) for name in _RECORDED},
         "machine": {
             "processor": environment["machine"]["processor"],
             "system": environment["machine"]["system"],

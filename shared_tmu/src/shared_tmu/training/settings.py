@@ -36,6 +36,7 @@ _SETTING_LIMITS = {
     "max_minutes": Limit(0, 10**6, is_open=True),
     "seed": Limit(0, LARGEST_SEED - MOST_STAGES),
     "photos_share": Limit(0, 1),
+    "ema": Limit(0, 0.999999, is_open=True),
 }
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -122,6 +123,8 @@ class Setting:
             remaining time, by pictures and blocks, and the learning rate falls to its end value with the time
             or the steps, whichever comes first. None for no limit.
         seed: seed of order, augmentation and dropped paths.
+        ema: decay per step of an exponential moving average of the weights, which is what is validated and
+            exported, and what the next stage starts from; None for the weights themselves.
         compile: whether the backbone's blocks are compiled by `torch.compile`.
         photos: folder of photographs of hands to mix in, whose key points MediaPipe finds; None for none.
         photos_share: their share of each batch.
@@ -141,6 +144,7 @@ class Setting:
     save_every: int = 250
     max_minutes: float | None = None
     seed: int = 0
+    ema: float | None = None
     compile: bool = False
     photos: Path | None = None
     photos_share: float = 0.2

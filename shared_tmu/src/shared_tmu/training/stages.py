@@ -24,6 +24,7 @@ from torch import nn
 from shared_tmu.errors import CheckpointError, MissingAssetError
 from shared_tmu.files import write_text
 from shared_tmu.files.checkpoints import save_safetensors
+from shared_tmu.training.averaging import averaging, check_averaged
 from shared_tmu.training.checkpointing import (
     BEFORE,
     LAST,
@@ -261,10 +262,12 @@ def _fit(
     folder = setting.out / stage.name
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "stage.json", json.dumps(asdict(stage), indent=1) + "\n")
-    training.time_passed, training.name_of = lambda: clock.passed, feed.name_of
+    # functions of their own, because the average of the weights copies the module with all that it holds
+    training.time_passed, training.name_of = lambda: clock.passed, lambda number: feed.name_of(number)
     last = recover(folder)
     if last is not None:
         check_fits(last, read_state(last), training.state_dict())
+        check_averaged(last, setting.ema)
     if setting.compile:
         for block in training.encoders[0].blocks:
             block.compile()  # one by one: all blocks share one program, which is compiled once
@@ -275,7 +278,7 @@ def _fit(
         setting,
         stage.steps,
         folder,
-        [clock, curve, keeper],
+        [clock, curve, *averaging(setting.ema), keeper],
         val_check_interval=val_every,
         check_val_every_n_epoch=None,
         gradient_clip_val=1.0,
