@@ -16,9 +16,14 @@ from shared_tmu.datasets.hand_keypoints import SUBSETS
 from shared_tmu.datasets.hint import PARTS, HintPart, find_hint, open_hint
 from shared_tmu.datasets.ho3d import V2, V3, Ho3dVersion, find_ho3d, open_ho3d
 from shared_tmu.datasets.photos import find_photos, open_photos
-from shared_tmu.datasets.synthbody import open_synthbody, open_synthbody_calib, open_synthbody_varied
+from shared_tmu.datasets.synthbody import (
+    open_synthbody,
+    open_synthbody_calib,
+    open_synthbody_varied,
+)
 from shared_tmu.datasets.synthhand import (
     open_synthhand,
+    open_synthhand_2,
     open_synthhand_calib,
     open_synthhand_clips,
     open_synthhand_varied,
@@ -91,6 +96,7 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
                 _nothing_to_check,
                 lambda data_dir, options: open_synthhand_varied(data_dir).opened_with(options),
             ),
+            DatasetSpec("synthhand-eval-2", "hand", (), _nothing_to_check, open_synthhand_2),
             DatasetSpec(
                 "synthhand-calib",
                 "hand",

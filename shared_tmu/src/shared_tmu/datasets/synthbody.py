@@ -97,7 +97,8 @@ def _opened(
     folder = cache_folder() / folder_name
     _log.info("%s: %d pictures in %s, rendered now if they do not exist.", title, count, folder)
     try:
-        write_body_eval_set(folder, count=count, seed=EVAL_SEED if seed is None else seed, variety=variety)
+        seed = EVAL_SEED if seed is None else seed
+        write_body_eval_set(folder, count, seed, variety)
         parts = parts_by_weight(load_smplx())
         opened = read_ehf_layout(folder, name, parts, np.eye(3), count, {"parts": "by skinning weights"})
     except OSError as error:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 from shared_tmu.datasets.annotations import read_json_array
@@ -51,6 +52,18 @@ def open_synthhand_varied(data_dir: Path) -> HandMeshSet:
     return _opened("synthhand-varied", "SynthHand-Varied", "synthhand_varied", variety=1.0)
 
 
+def open_synthhand_2(data_dir: Path, options: SetOptions) -> HandMeshSet:
+    """Open version 2 of SynthHand-Eval, whose seeds are integers only, and whose pictures are compared with
+    the published ones when they are rendered; see `open_synthhand`.
+
+    Raises:
+        InputError: as in `open_synthhand`, or this machine draws other scenes than the published ones.
+    """
+    del data_dir
+    names = "synthhand-eval-2", "SynthHand-Eval-2", "synthhand_eval_2"
+    return _opened(*names, variety=0.0, version=2).opened_with(options)
+
+
 def open_more_synthhand(
     purpose: str, count: int, seed: int, variety: float, options: SetOptions
 ) -> HandMeshSet:
@@ -90,15 +103,19 @@ def _opened(
     variety: float,
     seed: int | None = None,
     count: int | None = None,
+    version: int = 1,
 ) -> HandMeshSet:
     from shared_tmu.synth import write_eval_set
     from shared_tmu.synth.evalset import EVAL_SEED
+    from shared_tmu.synth.published import check_published
 
+    check = partial(check_published, name, title) if version > 1 else None
     count = OFFICIAL_COUNT if count is None else count
     folder = cache_folder() / folder_name
     _log.info("%s: %d pictures in %s, rendered now if they do not exist.", title, count, folder)
     with _told(title, folder):
-        write_eval_set(folder, count=count, seed=EVAL_SEED if seed is None else seed, variety=variety)
+        seed = EVAL_SEED if seed is None else seed
+        write_eval_set(folder, count, seed, variety, version, check)
         return read_freihand_layout(folder, name, count)
 
 

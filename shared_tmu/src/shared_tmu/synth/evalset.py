@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -13,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.files import replacing, write_text
-from shared_tmu.synth.chance import ONE_GENERATOR
+from shared_tmu.synth.chance import NAMED, ONE_GENERATOR, Draws
 from shared_tmu.synth.generator import draw, frame_hand, place_hand, to_bgr
 from shared_tmu.synth.hand import synth_hand
 from shared_tmu.synth.scene import Difficulty, Scene, sample_scene
@@ -23,11 +26,22 @@ EVAL_SEED = 1_000_003  # never used by training, whose seeds are small
 CALIB_SEED = 1_000_033  # neither by training nor by evaluation: decisions are made on these
 SIZE = 224
 SCALE = SIZE / 192  # the network sees this picture as the 192 columns of its crop
-VERSION = 1
+VERSION = 1  # on which the published tables were measured
+DRAWS: Mapping[int, Draws] = MappingProxyType({1: ONE_GENERATOR, 2: NAMED})
+"""How the scenes of each version of a set are drawn: from version 2 on all seeds are integers, so that other
+processors draw the same scenes."""
+Check = Callable[[Sequence[Path]], None]
 LOOKS_VERSION = 2  # changes when equal varied scenes give other pictures
 
 
-def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, variety: float = 0.0) -> Path:
+def write_eval_set(
+    folder: Path,
+    count: int = 1000,
+    seed: int = EVAL_SEED,
+    variety: float = 0.0,
+    version: int = VERSION,
+    check: Check | None = None,
+) -> Path:
     """Make the evaluation set unless it exists; after an interruption it continues where it stopped.
 
     Several processes may make the same set at once: the first to finish a picture writes it, and all produce
@@ -42,14 +56,16 @@ def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, varie
         count: number of pictures.
         seed: names the sequence of scenes.
         variety: share of pictures with a photograph-like appearance, see `Difficulty`.
+        version: of the set, see `DRAWS`.
+        check: sees all pictures, in order, before the set counts as made, and may raise.
 
     Returns:
         `folder`.
     """
-    about: dict[str, Any] = {"set": "SynthHand-Eval", "version": VERSION, "seed": seed, "count": count}
+    about: dict[str, Any] = {"set": "SynthHand-Eval", "version": version, "seed": seed, "count": count}
     if variety:
         about |= {"variety": variety, "looks": LOOKS_VERSION}
-    difficulty = Difficulty(variety=variety)
+    scene_of = partial(sample_scene, seed, difficulty=Difficulty(variety=variety), draws=DRAWS[version])
     marker, recipe = folder / "synthhand_eval.json", folder / "recipe.json"
     if holds(marker, about):
         return folder
@@ -61,8 +77,10 @@ def write_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, varie
         for stale in pictures.glob("[0-9]*.jpg"):
             stale.unlink(missing_ok=True)
         write_text(recipe, json.dumps(about))
-    _draw_missing(pictures, count, seed, difficulty)
-    truths = [_truth(_scene(seed, index, difficulty)) for index in range(count)]
+    _draw_missing(pictures, count, scene_of)
+    if check is not None:
+        check(_paths(pictures, count))
+    truths = [_truth(scene_of(index)) for index in range(count)]
     for name in ("K", "scale", "xyz", "verts", "mano"):
         write_text(folder / f"evaluation_{name}.json", json.dumps([truth[name] for truth in truths]))
     write_text(marker, json.dumps(about))
@@ -77,19 +95,18 @@ def holds(path: Path, content: dict[str, Any]) -> bool:
         return False
 
 
-def _draw_missing(pictures: Path, count: int, seed: int, difficulty: Difficulty) -> None:
+def _paths(pictures: Path, count: int) -> list[Path]:
+    return [pictures / f"{index:08d}.jpg" for index in range(count)]
+
+
+def _draw_missing(pictures: Path, count: int, scene_of: Callable[[int], Scene]) -> None:
     """Draw missing pictures, and check again: another process that started over may have removed some."""
-    paths = [pictures / f"{index:08d}.jpg" for index in range(count)]
+    paths = _paths(pictures, count)
     while missing := [index for index, path in enumerate(paths) if not path.exists()]:
         for index in missing:
-            _write_picture(paths[index], _scene(seed, index, difficulty))
+            _write_picture(paths[index], scene_of(index))
             if (index + 1) % 200 == 0:
                 log.info("%d of %d pictures", index + 1, count)
-
-
-def _scene(seed: int, index: int, difficulty: Difficulty) -> Scene:
-    """Scenes of version 1 are drawn by one generator."""
-    return sample_scene(seed, index, difficulty, ONE_GENERATOR)
 
 
 def _write_picture(path: Path, scene: Scene) -> None:

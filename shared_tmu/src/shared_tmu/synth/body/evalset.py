@@ -16,20 +16,25 @@ from shared_tmu.files import replacing, write_text
 from shared_tmu.synth.body.generator import draw_body
 from shared_tmu.synth.body.placing import frame_body, place_body
 from shared_tmu.synth.body.scene import BodyScene, sample_body_scene
-from shared_tmu.synth.chance import ONE_GENERATOR
-from shared_tmu.synth.evalset import EVAL_SEED, LOOKS_VERSION, holds
+from shared_tmu.synth.evalset import DRAWS, EVAL_SEED, LOOKS_VERSION, VERSION, Check, holds
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import jpeg
 
 log = logging.getLogger(__name__)
 HEIGHT, WIDTH = 512, 384
-VERSION = 1
 MARKER, RECIPE, BOXES = "synthbody_eval.json", "recipe.json", "EHF.json"
 CAMERAS = "cameras.json"
 """A file that EHF does not have: focal length and principal point (x, y) of every picture, pixels."""
 
 
-def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, variety: float = 0.0) -> Path:
+def write_body_eval_set(
+    folder: Path,
+    count: int = 1000,
+    seed: int = EVAL_SEED,
+    variety: float = 0.0,
+    version: int = VERSION,
+    check: Check | None = None,
+) -> Path:
     """Make the evaluation set unless it exists; after an interruption it continues where it stopped.
 
     Several processes may make the same set at once, as for SynthHand-Eval.
@@ -42,15 +47,17 @@ def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, 
         count: number of pictures.
         seed: names the sequence of scenes.
         variety: share of pictures with a photograph-like appearance, see `Difficulty`.
+        version: of the set, see `evalset.DRAWS`.
+        check: sees all pictures, in order, before the set counts as made, and may raise.
 
     Returns:
         `folder`.
     """
-    about: dict[str, Any] = {"set": "SynthBody-Eval", "version": VERSION, "seed": seed, "count": count}
+    about: dict[str, Any] = {"set": "SynthBody-Eval", "version": version, "seed": seed, "count": count}
     if variety:
         about |= {"variety": variety, "looks": LOOKS_VERSION}
     difficulty = Difficulty(variety=variety)
-    scene_of = partial(sample_body_scene, seed, difficulty=difficulty, draws=ONE_GENERATOR)
+    scene_of = partial(sample_body_scene, seed, difficulty=difficulty, draws=DRAWS[version])
     if holds(folder / MARKER, about):
         _write_cameras(folder, about, scene_of)  # sets of earlier versions have none
         return folder
@@ -62,6 +69,8 @@ def write_body_eval_set(folder: Path, count: int = 1000, seed: int = EVAL_SEED, 
             stale.unlink(missing_ok=True)
         write_text(folder / RECIPE, json.dumps(about))
     _draw_missing(folder, count, scene_of)
+    if check is not None:
+        check([folder / _names(index)[0] for index in range(count)])
     write_text(folder / BOXES, json.dumps(_boxes(count, scene_of)))
     _write_cameras(folder, about, scene_of)
     write_text(folder / MARKER, json.dumps(about))
