@@ -60,10 +60,10 @@ def _draw(given: argparse.Namespace) -> int:
         raise InputError("--r off merges nothing: name a schedule that merges.")
     methods = [find_method(name).name for name in split_list("--method", given.method)]
     require_writable(given.out / "tokens.jpg")
-    paths = find_photographs(given.pictures)
+    paths, problems = find_photographs(given.pictures)
     vit, crop = read_choice(given).load_vit()
-    rows, problems, seen = [], [], []
-    for path in paths if given.limit is None else paths[: given.limit]:
+    rows, seen = [], []
+    for path in paths[: given.limit]:
         try:
             rgb = np.ascontiguousarray(read_image(path).bgr[:, :, ::-1])
         except InputError as error:

@@ -138,10 +138,9 @@ def read_photographs(given: argparse.Namespace, net: SaliencyNet) -> tuple[list[
     Raises:
         TMUError: there is none.
     """
-    paths = find_photographs(given.pictures)
-    paths = paths if given.limit is None else paths[: given.limit]
-    found, unread = [], []
-    for path in paths:
+    paths, unread = find_photographs(given.pictures)
+    found = []
+    for path in paths[: given.limit]:
         try:
             found.append(Photograph.read(path, net.vit.config.image_size))
         except InputError as error:
@@ -151,8 +150,8 @@ def read_photographs(given: argparse.Namespace, net: SaliencyNet) -> tuple[list[
     return found, unread
 
 
-def find_photographs(folder: Path | None) -> list[Path]:
-    """Pictures of a folder, or those that scikit-image carries.
+def find_photographs(folder: Path | None) -> tuple[list[Path], list[str]]:
+    """Pictures of a folder, or those that scikit-image carries; and sentences on folders that cannot be read.
 
     Raises:
         MissingAssetError: the folder or the package is not there.
@@ -161,15 +160,16 @@ def find_photographs(folder: Path | None) -> list[Path]:
     if folder is not None:
         if not folder.is_dir():
             raise MissingAssetError(f"--pictures {folder} is no folder: name a folder of photographs.")
-        paths = picture_files(folder)
+        paths, problems = picture_files(folder)
         if not paths:
-            raise InputError(f"--pictures {folder} has no pictures.")
-        return paths
+            told = "; ".join(problems[:3])
+            raise InputError(f"--pictures {folder} has no pictures{told and f' ({told})'}.")
+        return paths, problems
     spec = find_spec("skimage")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         paths = [path for name in PHOTOGRAPHS if (path := Path(place) / "data" / name).is_file()]
         if paths:
-            return paths
+            return paths, []
     raise MissingAssetError(
         "the photographs are those of scikit-image, which is not installed: pip install scikit-image, or "
         "give --pictures FOLDER."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -128,6 +130,46 @@ def test_weights_must_be_named_and_fit(timm, tiny, tmp_path):
         ClassifierChoice("vit_of_nobody").load()
     with pytest.raises(CheckpointError, match="does not fit"):
         ClassifierChoice(MODEL, tmp_path / "tiny.pth", num_classes=7).load()
+
+
+def test_weights_under_a_prefix_are_found(timm, tiny, tmp_path):
+    """As Lightning saves them, beside weights of other modules."""
+    vit = tiny_vit(timm)
+    inside = {f"net.vit.{name}": value for name, value in vit.state_dict().items()}
+    torch.save({"state_dict": {**inside, "loss.weight": torch.ones(3)}}, tmp_path / "own.ckpt")
+    model, _ = ClassifierChoice(MODEL, tmp_path / "own.ckpt", num_classes=3).load()
+    assert torch.equal(model.vit.head.weight, vit.head.weight)
+    del inside["net.vit.norm.weight"]
+    torch.save({"state_dict": inside}, tmp_path / "part.ckpt")
+    with pytest.raises(CheckpointError, match="does not fit"):
+        ClassifierChoice(MODEL, tmp_path / "part.ckpt", num_classes=3).load()
+
+
+def test_models_that_timm_cannot_make_are_told(timm, tmp_path, monkeypatch):
+    def create(name, **options):
+        raise AssertionError("image size must be a multiple")
+
+    monkeypatch.setattr(timm, "create_model", create)
+    with pytest.raises(InputError, match=r"cannot be made with .*'img_size': 50.*must be a multiple"):
+        ClassifierChoice(MODEL, tmp_path / "tiny.pth", image_size=50).load()
+
+
+def test_without_a_head_a_probe_is_needed(timm, tiny, tmp_path):
+    vit = tiny_vit(timm, num_classes=0)
+    torch.save(vit.state_dict(), tmp_path / "features.pth")
+    with pytest.raises(InputError, match="no classes of its own"):
+        ClassifierChoice(MODEL, tmp_path / "features.pth", num_classes=0).load("pets")
+    assert ClassifierChoice(MODEL, tmp_path / "features.pth", num_classes=0).load_vit()[0].num_classes == 0
+
+
+def test_names_that_are_no_text_are_scored_too(tiny, tmp_path):
+    root = make_folder(tmp_path / "pets", count=1)
+    picture = root / "val" / "dog" / "0.png"
+    picture.rename(picture.with_name(os.fsdecode(b"\xff,\n.png")))
+    assert main([*tiny, "--data", str(root), "--r", "off"]) == 0
+    (record,) = lines(tmp_path)
+    rows = read_per_sample(tmp_path / "results" / record["files"])
+    assert rows.samples[1] == "dog/\\xff,\n.png"
 
 
 def test_another_picture_size_resizes_position_embeddings(tiny, tmp_path):

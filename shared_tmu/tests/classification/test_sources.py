@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import sys
 
 import numpy as np
@@ -52,14 +53,37 @@ def test_numbers_of_classes_follow_the_class_map(tmp_path):
         ("own.json", '{"cat": 0, "dog": 1, "eel": 2}'),
         ("index.json", '{"0": ["cat", "tabby"], "1": ["dog", "hound"], "2": ["eel", "electric_eel"]}'),
         ("list.json", '["cat", "dog", "eel"]'),
+        ("notepad.txt", "\ufeffcat 0\r\ndog 1\r\neel 2\r\n"),
+        ("notepad.json", '\ufeff["cat", "dog", "eel"]'),
+        ("comment.txt", "cat\n  # not a class\n\ndog\neel\n"),
     ],
 )
 def test_class_maps(tmp_path, name, text):
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8")
     assert read_class_map(tmp_path / name) == {"cat": 0, "dog": 1, "eel": 2}
 
 
-@pytest.mark.parametrize("text", ["", "cat 0\ncat 1\n", "{broken", '{"cat": -1}', '{"cat": {}}'])
+def test_names_in_class_maps_may_have_blanks(tmp_path):
+    (tmp_path / "map").write_text("sea lion 2\npolar  bear\t0\ncat 1\n")
+    assert read_class_map(tmp_path / "map") == {"sea lion": 2, "polar  bear": 0, "cat": 1}
+
+
+@pytest.mark.parametrize("text", ["cat 8\ndog 2 # often\n", "cat\ndog 0\n", "cat 1\ndog two\n"])
+def test_lines_of_which_only_some_have_numbers_are_refused(tmp_path, text):
+    """Their order would have been taken for the numbers."""
+    (tmp_path / "map").write_text(text)
+    with pytest.raises(InputError, match="lines with a number"):
+        read_class_map(tmp_path / "map")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "cat 0\ncat 1\n", "{broken", '{"cat": -1}', '{"cat": {}}', '{"cat": true}',
+        '{"cat": 0, "cat": 1}', "{}", "[]", "[1, 2]", '[["cat"]]', '{"0": []}', '{"0": [7]}',
+        '{"zero": "cat"}',
+    ],
+)  # fmt: skip
 def test_class_maps_that_say_nothing_are_refused(tmp_path, text):
     (tmp_path / "map").write_text(text)
     with pytest.raises(InputError, match="expected"):
@@ -85,6 +109,71 @@ def test_files_that_are_not_there_are_told(tmp_path):
         find_source(str(tmp_path / "empty"), "test")
     with pytest.raises(MissingAssetError, match="one subfolder of pictures per class"):
         find_source(str(tmp_path / "absent"), "test")
+
+
+@pytest.mark.parametrize("name", ["valid", "Val", "TEST", "dev"])
+def test_splits_have_many_names(tmp_path, name):
+    root = make_folder(tmp_path / "pets", count=2, split=name)
+    make_folder(root, count=1, split="Train")
+    judged, learned = find_source(str(root), "test"), find_source(str(root), "train")
+    assert (len(judged.labels), len(learned.labels)) == (6, 3)
+    assert judged.classes == ("cat", "dog", "eel")
+    assert find_source(str(root / name), "test").name == "pets"
+
+
+def test_a_split_is_not_taken_for_a_class(tmp_path):
+    """`train` and `holdout` would have been two classes."""
+    root = make_folder(tmp_path / "pets", count=1, split="train")
+    make_folder(root, count=1, split="holdout")
+    with pytest.raises(InputError, match=r"no pictures to be judged by: expected one of val, valid"):
+        find_source(str(root), "test")
+    vehicles = make_folder(tmp_path, ("bus", "train"), count=1, split="vehicles") / "vehicles"
+    assert find_source(str(vehicles), "test").classes == ("bus", "train")
+
+
+def test_pictures_in_linked_folders_and_with_rarer_suffixes_are_found(tmp_path):
+    root = make_folder(tmp_path / "pets", count=1)
+    elsewhere = make_folder(tmp_path / "more", ("fox",), count=2) / "val" / "fox"
+    (root / "val" / "fox").symlink_to(elsewhere)
+    (root / "val" / "cat" / "linked").symlink_to(elsewhere)
+    (root / "val" / "cat" / "round").symlink_to(root / "val")
+    (root / "val" / "dog" / "0.png").rename(root / "val" / "dog" / "0.JFIF")
+    source = find_source(str(root), "test")
+    assert source.classes == ("cat", "dog", "eel", "fox")
+    assert {"cat/linked/1.png", "dog/0.JFIF", "fox/0.png"} <= set(source.sample_ids)
+    assert source.labels[source.sample_ids.index("fox/1.png")] == 3
+
+
+def test_classes_without_pictures_keep_their_number_and_are_told(tmp_path, caplog):
+    root = make_folder(tmp_path / "pets", count=1)
+    (root / "val" / "ant").mkdir()
+    (root / "val" / "dog" / "0.png").rename(root / "val" / "dog" / "notes.txt")
+    source = find_source(str(root), "test")
+    assert source.classes == ("ant", "cat", "dog", "eel")
+    assert source.labels == (1, 3)
+    assert "2 of 4 classes have no pictures: ant, dog" in caplog.text
+
+
+def test_names_that_are_no_text_and_odd_ones(tmp_path):
+    root = make_folder(tmp_path / "pets", ("-r", "sea lion", "\u732b"), count=1)
+    picture = root / "val" / "sea lion" / "0.png"
+    picture.rename(picture.with_name(os.fsdecode(b"\xff\n,.png")))
+    source = find_source(str(root), "test")
+    assert source.classes == ("-r", "sea lion", "\u732b")
+    assert source.sample_ids[1] == "sea lion/\\xff\n,.png"
+    "".join(source.sample_ids).encode()
+    data = source.labelled(Crop((8, 8)), 3)
+    assert data.load(1)["label"] == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 40000), (40000, 1)])
+def test_a_picture_of_one_line_does_not_fill_the_memory(tmp_path, caplog, shape):
+    root = make_folder(tmp_path / "pets", count=1)
+    Image.fromarray(np.zeros((*shape, 3), np.uint8)).save(root / "val" / "dog" / "0.png")
+    data = find_source(str(root), "test").labelled(Crop((224, 224)), 3)
+    assert data.load(1)["label"] == UNREAD
+    assert "too long and narrow" in caplog.text
+    assert data.load(0)["label"] == 0
 
 
 def test_idx_files(tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from shared_tmu.classification.classifier import Classifier
 from shared_tmu.classification.crops import Crop
@@ -18,7 +18,7 @@ from shared_tmu.classification.probe_file import FOLDER, ProbeFile, find_probe
 from shared_tmu.classification.timm_import import import_timm
 from shared_tmu.errors import CheckpointError, InputError, MissingAssetError
 from shared_tmu.files.checkpoints import read_checkpoint, tensors_of
-from shared_tmu.programs.flags import named_path, positive
+from shared_tmu.programs.flags import named_path, natural, positive
 
 _NESTS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
 """Where training programs keep the weights in their checkpoints; averaged ones first."""
@@ -97,7 +97,8 @@ class ClassifierChoice:
 
     def _load_timm(self) -> tuple[nn.Module, Crop]:
         timm = import_timm()
-        if not timm.is_model(self.model.split(".")[0].removeprefix("hf_hub:").removeprefix("hf-hub:")):
+        is_remote = self.model.startswith(("hf-hub:", "hf_hub:"))
+        if not is_remote and not timm.is_model(self.model.split(".")[0]):
             raise InputError(
                 f"timm has no model {self.model!r}: timm.list_models('vit*') lists some; or use {NAME}."
             )
@@ -110,13 +111,13 @@ class ClassifierChoice:
         options = {name: value for name, value in options.items() if value is not None}
         try:
             vit = timm.create_model(self.model, pretrained=self.pretrained, **options).eval()
-        except TypeError as error:
-            raise InputError(f"{self.model} cannot be made with {options}: {error}.") from error
-        except (OSError, RuntimeError) as error:
-            raise MissingAssetError(
-                f"the weights of {self.model} cannot be downloaded ({_first_line(error)}): give --checkpoint "
-                "FILE."
-            ) from error
+        except Exception as error:  # the constructors of timm's models raise whatever they like
+            if self.pretrained and isinstance(error, OSError | RuntimeError):
+                raise MissingAssetError(
+                    f"the weights of {self.model} cannot be downloaded ({_first_line(error)}): give "
+                    "--checkpoint FILE."
+                ) from error
+            raise InputError(f"{self.model} cannot be made with {options}: {_first_line(error)}") from error
         if self.checkpoint is not None:
             load_timm_weights(vit, self.checkpoint)
         return vit, self._shared(crop_of_timm(timm, vit))
@@ -151,6 +152,7 @@ def load_timm_weights(vit: nn.Module, checkpoint: Path) -> None:
             break
     weights = {key.removeprefix("module."): value for key, value in tensors_of(content).items()}
     weights = {key: value for key, value in weights.items() if not key.startswith("decoder.")}
+    weights = _inside(weights, set(vit.state_dict()))
     convert: Callable[..., Any] | None = getattr(
         sys.modules[type(vit).__module__], "checkpoint_filter_fn", None
     )
@@ -164,6 +166,18 @@ def load_timm_weights(vit: nn.Module, checkpoint: Path) -> None:
         ) from error
 
 
+def _inside(weights: dict[str, Tensor], names: set[str]) -> dict[str, Tensor]:
+    """The weights under the prefix that training frameworks put before every name, if there is one."""
+    if not names or any(key in names for key in weights):
+        return weights
+    last = max(names, key=len)
+    for key in weights:
+        prefix = key.removesuffix(last)
+        if key.endswith(f".{last}") and all(f"{prefix}{name}" in weights for name in names):
+            return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    return weights
+
+
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `read_choice` reads."""
     add = parser.add_argument
@@ -171,7 +185,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=named_path, help="its weights; may be left out for the installed ViT-S")
     add("--pretrained", action="store_true", help="timm downloads the weights")
     add("--img_size", type=positive, metavar="PX", help="side of the pictures; default: the model's own")
-    add("--num_classes", type=positive, help="outputs of a model of timm, if not as many as usual")
+    add("--num_classes", type=natural, help="outputs of a model of timm, if not as many as usual; 0: no head")
     add("--crop_pct", type=float, metavar="SHARE", help="side of the part of a picture that is kept; 1: all")
 
 

@@ -27,9 +27,9 @@ def read_class_map(path: Path) -> dict[str, int]:
         InputError: it cannot be read, or names a folder twice.
     """
     text = read_limited(path, _MOST_BYTES, InputError, f"--class_map takes {_HELP}.").decode(
-        "utf-8", "replace"
+        "utf-8-sig", "replace"
     )
-    pairs = _from_json(text, path) if text.lstrip().startswith(("{", "[")) else _from_lines(text)
+    pairs = _from_json(text, path) if text.lstrip().startswith(("{", "[")) else _from_lines(text, path)
     names = [name for name, _ in pairs]
     if not pairs or len(set(names)) != len(names) or any(number < 0 for _, number in pairs):
         found = "names a folder twice, or has a negative number" if pairs else "has no classes"
@@ -37,24 +37,39 @@ def read_class_map(path: Path) -> dict[str, int]:
     return dict(pairs)
 
 
-def _from_lines(text: str) -> list[tuple[str, int]]:
-    lines = [line.split(None, 1) for line in text.splitlines() if line.strip() and line[0] != "#"]
-    if all(len(line) == 2 and line[1].strip().isdecimal() for line in lines):
-        return [(name, int(number)) for name, number in lines]
-    return [(line[0].rstrip(","), number) for number, line in enumerate(lines)]
+def _from_lines(text: str, path: Path) -> list[tuple[str, int]]:
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and line[0] != "#"]
+    ends = [line.rsplit(None, 1) for line in lines]
+    numbered = [len(end) == 2 and end[1].isdecimal() for end in ends]
+    if all(numbered):  # names may have blanks
+        return [(name, int(number)) for name, number in ends]
+    pairs = [line.split(None, 1) for line in lines]
+    if wrong := [k for k, pair in enumerate(pairs) if len(pair) == 2 and pair[1].isdecimal()]:
+        other = lines[numbered.index(False)]
+        raise InputError(
+            f"--class_map {path} has lines with a number, such as {shortened(lines[wrong[0]], 40)!r}, and "
+            f"others without, such as {shortened(other, 40)!r}: expected {_HELP}."
+        )
+    return [(pair[0].rstrip(","), number) for number, pair in enumerate(pairs)]
 
 
 def _from_json(text: str, path: Path) -> list[tuple[str, int]]:
     try:
-        content = json.loads(text)
-        if isinstance(content, list):
-            return [(str(name), number) for number, name in enumerate(content)]
-        if all(isinstance(value, int) for value in content.values()):
-            return list(content.items())
-        names = [(value if isinstance(value, str) else value[0], int(key)) for key, value in content.items()]
-        return [(str(name), number) for name, number in names]
+        content = json.loads(text, object_pairs_hook=list)  # with names that are there twice
+        if not content or not isinstance(content[0], tuple):
+            return [(_text(name), number) for number, name in enumerate(content)]
+        if all(type(value) is int for _, value in content):
+            return content  # type: ignore[no-any-return]
+        return [(_text(value if isinstance(value, str) else value[0]), int(key)) for key, value in content]
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise InputError(f"--class_map {path} cannot be read as JSON ({error}): expected {_HELP}.") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no name")
+    return value
 
 
 def number_classes(

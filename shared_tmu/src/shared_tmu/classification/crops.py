@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared_tmu.errors import ConfigError
+from shared_tmu.errors import ConfigError, InputError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FILTERS = ("bilinear", "bicubic", "lanczos", "nearest")
 MODES = ("center", "squash")
+MAX_PIXELS = 1 << 27
+"""Of a picture before it is cut."""
 _Triple = tuple[float, float, float]
 
 
@@ -56,11 +58,21 @@ class Crop:
         return {f"crop_{name}": value for name, value in asdict(self).items()}
 
     def cut(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """A picture `[H, W, 3]`, RGB, as input `[3, h, w]`."""
+        """A picture `[H, W, 3]`, RGB, as input `[3, h, w]`.
+
+        Raises:
+            InputError: it is so long and narrow that it would be enormous with its short side enlarged.
+        """
         from PIL import Image
 
         height, width = self.size
-        picture = Image.fromarray(rgb).resize(self._resized(rgb.shape[1], rgb.shape[0]), self._filter())
+        sides = self._resized(rgb.shape[1], rgb.shape[0])
+        if sides[0] * sides[1] > MAX_PIXELS:
+            raise InputError(
+                f"a picture of {rgb.shape[1]} x {rgb.shape[0]} pixels is too long and narrow: resized for "
+                f"this model it would have {sides[0]} x {sides[1]}."
+            )
+        picture = Image.fromarray(rgb).resize(sides, self._filter())
         left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
         part = np.asarray(picture.crop((left, top, left + width, top + height)))  # black where it is smaller
         values = torch.from_numpy(part.copy()).permute(2, 0, 1).float() / 255.0

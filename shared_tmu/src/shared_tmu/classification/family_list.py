@@ -54,6 +54,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("EVA-02, norms after each branch", "eva", "eva02_enormous_patch14_clip_224", _OF_14),
     Family("Perception Encoder (PE)", "eva", "vit_pe_core_base_patch16_224", _VIT),
     Family("DINOv3", "eva", "vit_small_patch16_dinov3", _VIT),
+    Family("Sapiens 2", "eva", "vit_large_patch16_sapiens2", {"embed_dim": 128, "img_size": 64}),
     Family("ViT-RoPE, axial", "eva", "vit_small_patch16_rope_224", _VIT),
     Family("ViT-RoPE, mixed", "eva", "vit_small_patch16_rope_mixed_224", _VIT),
     Family("ViT, relative positions", "vision_transformer_relpos", "vit_relpos_small_patch16_224", _VIT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,16 @@ from shared_tmu.classification.class_names import number_classes
 from shared_tmu.classification.crops import Crop
 from shared_tmu.classification.labelled import LabelledPictures
 from shared_tmu.errors import InputError, MissingAssetError
+from shared_tmu.files import printable
 from shared_tmu.pictures.images import read_image
+from shared_tmu.pictures.listing import find_files
 
-SPLITS = {"train": ("train", "training"), "test": ("val", "validation", "test")}
-"""Names of subfolders with the pictures to learn from, and those to be judged by."""
+SPLITS = {
+    "train": ("train", "training"),
+    "test": ("val", "valid", "validation", "test", "testing", "eval", "dev"),
+}
+"""Names of subfolders with the pictures to learn from, and those to be judged by, in any case; the first that
+is there is taken."""
 FASHION, DIGITS = "fashion-mnist", "digits"
 DATA_HELP = (
     "a folder with one subfolder of pictures per class (or with train and val, each of which has them), "
@@ -33,7 +40,11 @@ _FASHION_CLASSES = (
 )  # fmt: skip
 _FASHION_LABELS = ((9, 0, 0, 3, 0, 2, 7, 2, 5, 5), (9, 2, 1, 1, 6, 1, 4, 6, 5, 7))
 """The first labels for training and for testing, by which its files are known in any folder."""
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".avif", ".heic", ".heif", ".jp2", ".qoi", ".tga", ".pcx",
+)  # fmt: skip
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,15 +132,17 @@ def find_source(data: str, split: str) -> LabelledSource:
 
 
 def _folder(folder: Path, split: str) -> LabelledSource:
-    root = next((folder / name for name in SPLITS[split] if (folder / name).is_dir()), folder)
-    if root == folder and split == "train":
-        raise InputError(f"--data {folder} has no subfolder train: there is nothing to learn from.")
+    root = _split_folder(folder, split)
     try:
         classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
     except OSError as error:
         raise InputError(f"--data {root} cannot be read ({error.strerror}).") from error
     paths, labels, problems = [], [], []
-    files_of = [picture_files(root / name) for name in classes]
+    files_of = []
+    for name in classes:
+        found, unread = picture_files(root / name)
+        files_of.append(found)
+        problems += unread
     for row in zip_longest(*files_of):  # in turn, so that the first few are of all classes
         for number, path in enumerate(row):
             if path is None:
@@ -138,30 +151,66 @@ def _folder(folder: Path, split: str) -> LabelledSource:
                 paths.append(path)
                 labels.append(number)
             else:
-                problems.append(f"{path.relative_to(root)} cannot be read")
+                problems.append(f"{printable(path.relative_to(root).as_posix())} cannot be read")
     if not paths:
-        raise InputError(f"--data {folder} has no pictures in subfolders: expected {DATA_HELP}.")
-    ids = tuple(path.relative_to(root).as_posix() for path in paths)
-    files = tuple(paths)
+        told = "; ".join(problems[:3])
+        raise InputError(
+            f"--data {folder} has no pictures in subfolders{told and f' ({told})'}: expected {DATA_HELP}."
+        )
+    if empty := [name for name, files in zip(classes, files_of, strict=True) if not files]:
+        _log.warning(
+            "%s: %d of %d classes have no pictures: %s.", root, len(empty), len(classes), ", ".join(empty[:5])
+        )
+    ids, files = tuple(printable(path.relative_to(root).as_posix()) for path in paths), tuple(paths)
     return LabelledSource(
         _name_of(folder), classes, files, ids, tuple(labels), FilePictures(files), tuple(problems)
     )
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """Files with the suffixes of pictures, also in folders below, without hidden ones."""
-    found = []
-    for place, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place) / n for n in names if n.lower().endswith(_SUFFIXES) and not n.startswith(".")]
-    return sorted(found)
+def _split_folder(folder: Path, split: str) -> Path:
+    """The folder of the classes: a subfolder named as a split, or the folder itself.
+
+    Raises:
+        InputError: it cannot be read, or has another split only, which is no class.
+    """
+    try:
+        inside = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    except OSError as error:
+        raise InputError(f"--data {folder} cannot be read ({error.strerror}).") from error
+    chosen = next((inside[name] for name in SPLITS[split] if name in inside), None)
+    if chosen is not None:
+        return chosen
+    if split == "train":
+        raise InputError(f"--data {folder} has no subfolder train: there is nothing to learn from.")
+    others = [inside[name] for name in SPLITS["train"] if name in inside and _has_folders(inside[name])]
+    if others:
+        raise InputError(
+            f"--data {folder} has {others[0].name} with a folder per class, but no pictures to be judged by: "
+            f"expected one of {', '.join(SPLITS[split])} beside it. If they are to be used, name "
+            f"{others[0]}."
+        )
+    return folder
+
+
+def _has_folders(folder: Path) -> bool:
+    try:
+        return any(path.is_dir() for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+def picture_files(folder: Path) -> tuple[list[Path], list[str]]:
+    """Files with the suffixes of pictures, also in folders below and in linked ones, without hidden ones; and
+    sentences on folders that cannot be read."""
+    names, problems = find_files(folder, _SUFFIXES)
+    return [folder / name for name in names], problems
 
 
 def _name_of(folder: Path) -> str:
     """Name of a set, for files: the folder's, without `val` or `train`."""
     place = folder.resolve()
     splits = [name for names in SPLITS.values() for name in names]
-    name = place.parent.name if place.name in splits else place.name
+    name = place.parent.name if place.name.casefold() in splits else place.name
     return re.sub(r"[^\w.-]", "_", name) or "pictures"
 
 

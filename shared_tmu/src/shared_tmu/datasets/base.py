@@ -165,7 +165,7 @@ def picture_signature(images: Sequence[Path]) -> str:
         InputError: a picture cannot be read; the message names it.
     """
     listing = "\n".join(f"{path.name} {_content_sha256(path, _state(path))}" for path in images)
-    return hashlib.sha256(listing.encode()).hexdigest()
+    return hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
 
 
 def set_sha256(data: EvalSet) -> str:

@@ -25,6 +25,7 @@ from shared_tmu.datasets.hand_meshes import hand_input
 from shared_tmu.datasets.keypoint_files import read_keypoints, write_keypoints
 from shared_tmu.detect.base import HandBox
 from shared_tmu.errors import InputError, MissingAssetError
+from shared_tmu.files import printable
 from shared_tmu.masks import SKELETONS, MaskScene, MaskSource
 from shared_tmu.metrics import picture_errors
 from shared_tmu.metrics.hint import crop_to_picture
@@ -133,7 +134,7 @@ class PhotoHands:
         names = []
         for path in self.images:
             seen[path.name] = seen.get(path.name, 0) + 1
-            names.append(f"{path.name}#{seen[path.name]}")
+            names.append(f"{printable(path.name)}#{seen[path.name]}")
         return tuple(names)
 
     def posture(self, placed: Placed) -> dict[str, NDArray[np.float64]]:

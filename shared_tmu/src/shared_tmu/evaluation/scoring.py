@@ -11,7 +11,7 @@ from typing import Any
 from shared_tmu.datasets import EvalSet, set_sha256
 from shared_tmu.datasets.base import Placed
 from shared_tmu.evaluation.per_sample import PerSample, means, write_per_sample
-from shared_tmu.files import write_text
+from shared_tmu.files import printable, write_text
 
 
 def score_run(
@@ -39,7 +39,7 @@ def score_run(
     write_text(folder / "scores.json", json.dumps(scores.as_dict(), allow_nan=False))
     facts: dict[str, Any] = {"dataset": data.name, "dataset_sha256": set_sha256(data)}
     facts |= {"predictions": predictions, **about}
-    names = tuple(path.name for path in data.images)
+    names = tuple(printable(path.name) for path in data.images)
     write_per_sample(folder, PerSample(data.sample_ids, names, {**scores.per_sample, **posture}, facts))
     numbers = {**scores.headline, **means(posture)}
     unknown = sorted(name for name, value in numbers.items() if math.isnan(value))

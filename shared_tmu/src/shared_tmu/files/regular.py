@@ -153,6 +153,11 @@ def shortened(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 4 :]}"
 
 
+def printable(name: str) -> str:
+    """A name from a file system as text that can be written anywhere: bytes that are no text as escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _beside(path: Path) -> Path:
     stem = os.fsencode(path.stem)
     if len(stem) > _LONGEST_STEM:

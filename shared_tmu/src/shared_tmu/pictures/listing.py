@@ -74,6 +74,18 @@ def list_images(folder: Path, patterns: Sequence[str], leave_out: Path | None = 
     return found
 
 
+def find_files(folder: Path, suffixes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Files under a folder with one of these suffixes, in lower case, and sentences on subfolders that cannot
+    be read.
+
+    The files are named by their paths inside the folder, with forward slashes, sorted. Linked folders are
+    searched, each once; hidden files and folders are left out.
+    """
+    walk = _Walk(folder, None, is_deep=True)
+    problems = [f"cannot read the folder {path}: {why}" for path, why in sorted(walk.problems.items())]
+    return sorted(name for name in walk.files if name.lower().endswith(tuple(suffixes))), problems
+
+
 class _Walk:
     """Files under a folder.
 
