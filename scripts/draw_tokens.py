@@ -28,11 +28,12 @@ from shared_tmu.classification.choosing import add_model_flags, read_choice
 from shared_tmu.classification.contact_sheet import SheetTile, draw_sheet
 from shared_tmu.classification.crops import Crop
 from shared_tmu.errors import InputError, TMUError
-from shared_tmu.files import replacing
+from shared_tmu.files import printable, replacing
 from shared_tmu.layers import collect_features, linear_cka
 from shared_tmu.methods import find_method
 from shared_tmu.patching.grid import find_grid
 from shared_tmu.pictures.images import read_image
+from shared_tmu.pictures.listing import result_keys
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import METHOD_HELP, named_path, positive, split_list
 from shared_tmu.programs.results import require_writable
@@ -63,7 +64,9 @@ def _draw(given: argparse.Namespace) -> int:
     paths, problems = find_photographs(given.pictures)
     vit, crop = read_choice(given).load_vit()
     rows, seen = [], []
-    for path in paths[: given.limit]:
+    root = given.pictures or paths[0].parent
+    names = [path.relative_to(root).as_posix() for path in paths]
+    for path, name, key in list(zip(paths, names, result_keys(names), strict=True))[: given.limit]:
         try:
             rgb = np.ascontiguousarray(read_image(path).bgr[:, :, ::-1])
         except InputError as error:
@@ -74,10 +77,10 @@ def _draw(given: argparse.Namespace) -> int:
             try:
                 image, frames, counts = frames_of(vit, crop, rgb, schedule, method)
             except TMUError as error:
-                problems.append(f"{path.name} with {method}: {error}")
+                problems.append(f"{printable(name)} with {method}: {error}")
                 continue
-            save_animation(given.out / f"{path.stem}-{method.replace(':', '_')}{given.animation}", frames)
-            rows.append(row_of(path.name, method, image, frames, counts, given.stages))
+            save_animation(given.out / f"{key}-{method.replace(':', '_')}{given.animation}", frames)
+            rows.append(row_of(printable(name), method, image, frames, counts, given.stages))
     if rows:
         from PIL import Image
 

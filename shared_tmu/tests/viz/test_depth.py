@@ -43,6 +43,25 @@ def test_animations(tmp_path, name):
         save_animation(tmp_path / "a.mp4", [IMAGE])
 
 
+@pytest.mark.parametrize("end", [".gif", ".webp"])
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [IMAGE, IMAGE[:4]],
+        [IMAGE / 255.0],
+        [IMAGE[:, :, 0]],
+        [IMAGE[:, :, [0, 1, 2, 2]]],
+        [IMAGE.tolist()],
+    ],
+    ids=["none", "sizes", "floats", "grey", "four channels", "lists"],
+)
+def test_what_are_no_frames_is_refused(tmp_path, end, frames):
+    with pytest.raises(InputError, match="needs frames"):
+        save_animation(str(tmp_path / f"a{end}"), frames)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_program_draws_a_sheet_and_animations(tmp_path, monkeypatch, caplog):
     torch.manual_seed(0)
     config = PhotoViTConfig(embed_dim=24, depth=3, num_heads=6, position_grid=5)
@@ -50,16 +69,19 @@ def test_the_program_draws_a_sheet_and_animations(tmp_path, monkeypatch, caplog)
     weights = {name.removeprefix("vit."): value for name, value in net.state_dict().items()}
     save_safetensors({k: v for k, v in weights.items() if "num_batches" not in k}, tmp_path / "w.safetensors")
     photos = tmp_path / "photos"
-    photos.mkdir()
-    Image.fromarray(IMAGE).save(photos / "one.png")
+    for name in ("one.png", "two.bmp", "more/one.png"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(IMAGE).save(photos / name)
     (photos / "two.png").write_bytes(b"no picture")
     monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
     main = runpy.run_path(str(SCRIPTS / "draw_tokens.py"))["main"]
     how = ["--checkpoint", str(tmp_path / "w.safetensors"), "--pictures", str(photos), "--out", str(tmp_path)]
     assert main([*how, "--r", "20x3", "--method", "tome,evit,dct", "--animation", ".gif"]) == 1
-    assert sorted(path.name for path in tmp_path.glob("*.gif")) == ["one-evit.gif", "one-tome.gif"]
+    drawn = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.gif"))
+    keys = ("more/one", "one", "two_bmp")  # no two photographs with one name
+    assert drawn == [f"{key}-{method}.gif" for key in keys for method in ("evit", "tome")]
     assert Image.open(tmp_path / "similarity.png").size[0] == 3 * 28 + 34 + 62
-    assert Image.open(tmp_path / "tokens.jpg").size == (4 * (448 + 6) + 6, 2 * (448 + 40) + 6)
+    assert Image.open(tmp_path / "tokens.jpg").size == (4 * (448 + 6) + 6, 6 * (448 + 40) + 6)
     told = caplog.text.splitlines()
-    assert "one.png with dct" in told[-2] or "one.png with dct" in told[-1]
-    assert any("two.png" in line for line in told[-2:])
+    assert sum("one.png with dct" in line for line in told) == 2
+    assert any("two.png" in line for line in told[-4:])

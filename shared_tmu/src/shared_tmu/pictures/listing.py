@@ -67,7 +67,7 @@ def list_images(folder: Path, patterns: Sequence[str], leave_out: Path | None = 
             "add images, or give their file names with --file_type, such as '*.webp'."
         )
     names.sort()
-    found = [Source(folder / name, name, key) for name, key in zip(names, _keys(names), strict=True)]
+    found = [Source(folder / name, name, key) for name, key in zip(names, result_keys(names), strict=True)]
     for path, problem in sorted(walk.problems.items()):
         name = Path(path).relative_to(folder).as_posix()
         found.append(Source(Path(path), name, name, f"cannot read the folder {name}: {problem}."))
@@ -146,7 +146,7 @@ def _matches(name: str, pattern: str) -> bool:
     )
 
 
-def _keys(names: Sequence[str]) -> list[str]:
+def result_keys(names: Sequence[str]) -> list[str]:
     """Names for results that differ even if case is ignored: the stem if it is unique, else `stem_suffix`."""
     stems = [name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name for name in names]
     stems = [shortened(stem) for stem in stems]

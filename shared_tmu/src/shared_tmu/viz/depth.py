@@ -53,18 +53,25 @@ def draw_depth(
     return frames
 
 
-def save_animation(path: Path, frames: Sequence[NDArray[np.uint8]], frame_ms: int = 400) -> None:
+def save_animation(path: Path | str, frames: Sequence[NDArray[np.uint8]], frame_ms: int = 400) -> None:
     """Write RGB frames `[H, W, 3]` as an endless GIF or WebP; the last one stays three times as long.
 
     Raises:
-        InputError: the name ends with neither, or there are no frames.
+        InputError: the name ends with neither, or these are no frames of one size.
     """
+    path, shapes = Path(path), [tuple(getattr(frame, "shape", ())) for frame in frames]
     kind = FORMATS.get(path.suffix.lower())
-    if kind is None or not frames:
-        raise InputError(f"an animation {path} with {len(frames)} frames: use a name with .gif or .webp.")
+    if kind is None:
+        raise InputError(f"an animation {path} was asked for: use a name with .gif or .webp.")
+    if not shapes or shapes[0][2:] != (3,) or any(shape != shapes[0] for shape in shapes):
+        raise InputError(
+            f"the animation {path} needs frames [H, W, 3] of one size, found {sorted(set(shapes))}."
+        )
+    if found := {str(frame.dtype) for frame in frames} - {"uint8"}:
+        raise InputError(f"the animation {path} needs frames of uint8, found {', '.join(sorted(found))}.")
     from PIL import Image
 
-    pictures = [Image.fromarray(frame) for frame in frames]
+    pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
     times = [frame_ms] * (len(frames) - 1) + [3 * frame_ms]
     with replacing(path) as beside:
         pictures[0].save(beside, kind, save_all=True, append_images=pictures[1:], duration=times, loop=0)
