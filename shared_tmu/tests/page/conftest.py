@@ -17,10 +17,11 @@ def catalog(tmp_path, monkeypatch):
 
 @pytest.fixture
 def handlers(catalog, tmp_path):
-    (tmp_path / "results").mkdir()
+    (tmp_path / "results").mkdir(exist_ok=True)
     return Handlers(catalog, tmp_path / "results")
 
 
 @pytest.fixture
 def picture(tmp_path):
-    return write_pictures(tmp_path / "images") / "a.jpg"
+    """As if a user had uploaded it."""
+    return write_pictures(tmp_path / "results" / "upload") / "a.jpg"

@@ -81,15 +81,15 @@ def test_without_a_detector_the_page_says_what_works(handlers, picture, monkeypa
     ("name", "content"),
     [("broken.jpg", b"no picture"), ("<b>.png", b""), ("cut.jpg", None), ("page.svg", b"<svg/>")],
 )
-def test_a_broken_upload_gives_a_sentence(name, content, handlers, picture, tmp_path):
-    path = tmp_path / name
+def test_a_broken_upload_gives_a_sentence(name, content, handlers, picture):
+    path = picture.parent / name
     path.write_bytes(picture.read_bytes()[:300] if content is None else content)
     given = handlers.run(str(path), "Toy", 2, "none", "right")
     assert 'role="alert"' in given[REPORT]
     assert "cannot read" in given[REPORT]
     assert "<b>" not in given[REPORT]
     assert given[OVERLAY:FOLDERS] == (None,) * 7
-    assert list(handlers.folder.iterdir()) == []
+    assert list(handlers.folder.iterdir()) == [picture.parent]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,22 @@ def test_a_broken_upload_gives_a_sentence(name, content, handlers, picture, tmp_
 def test_values_that_the_page_does_not_offer_are_refused(change, handlers, picture):
     given = {"picture": str(picture), "name": "Toy", "step": 2, "mask": "none", "where": "right", **change}
     assert 'role="alert"' in handlers.run(*given.values())[REPORT]
+
+
+def test_only_uploads_and_samples_are_read(handlers, picture, tmp_path):
+    """A forged request can name any file of the machine, and the overlay would show it."""
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes(picture.read_bytes())
+    (handlers.folder / "link.jpg").symlink_to(secret)
+    around = handlers.folder / ".." / "secret.jpg"
+    for path in (secret, around, handlers.folder / "link.jpg", "/etc/hostname", "secret.jpg", "~/secret.jpg"):
+        given = handlers.run(str(path), "Toy", 2, "none", "right")
+        assert "was not uploaded" in given[REPORT]
+        assert given[OVERLAY:FOLDERS] == (None,) * 7
+        with pytest.raises(InputError, match="was not uploaded"):
+            handlers.adapt("Toy", str(path), 2)
+    for path in (picture, *handlers.catalog.samples("Toy")[:1]):
+        assert 'role="alert"' not in handlers.run(str(path), "Toy", 2, "none", "right")[REPORT]
 
 
 def test_users_have_files_of_their_own_and_the_newest_stay(handlers, picture):
@@ -111,7 +127,7 @@ def test_users_have_files_of_their_own_and_the_newest_stay(handlers, picture):
     nothing = handlers.run(None, *asked[1:], third[FOLDERS])
     assert texts.CHOOSE in nothing[REPORT]
     reactions.remove((*nothing[FOLDERS], *other[FOLDERS]))  # as when both have left
-    assert list(handlers.folder.iterdir()) == []
+    assert list(handlers.folder.iterdir()) == [picture.parent]
 
 
 def test_another_model_keeps_the_picture_of_a_user_but_not_a_sample(handlers, picture, monkeypatch):

@@ -10,7 +10,7 @@ from typing import Any
 
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.page import texts
-from shared_tmu.page.catalog import Catalog
+from shared_tmu.page.catalog import SAMPLES, Catalog
 from shared_tmu.page.estimate import FIND, LEFT, RIGHT, SUFFIXES, WHOLE, Ask, Display, estimate
 
 Results = tuple[Any, ...]
@@ -63,7 +63,7 @@ class Handlers:
         own = Path(tempfile.mkdtemp(dir=self.folder))
         try:
             entry = self.catalog.entry(name)
-            shown = estimate(entry, Ask(Path(picture), _whole(step), mask, where), own)
+            shown = estimate(entry, Ask(self._of_page(picture), _whole(step), mask, where), own)
             return _shown(texts.report(entry, shown), shown, (*old[-1:], str(own)))
         except TMUError as error:
             remove((str(own),))
@@ -73,8 +73,10 @@ class Handlers:
         """What the controls offer for another model; pictures of users stay.
 
         Raises:
-            TMUError: the model cannot be loaded.
+            TMUError: the model cannot be loaded, or the picture is not of this page.
         """
+        if picture is not None:
+            self._of_page(picture)
         samples = self.catalog.samples(name)
         entry = self.catalog.entry(name)
         highest = len(entry.schedules) - 1
@@ -85,6 +87,17 @@ class Handlers:
         masks, places = self.catalog.masks(name), self.places(name)
         now = min(_whole(step), highest)
         return Adapted(highest, entry.layers, now, masks, places, samples, picture)
+
+    def _of_page(self, picture: str) -> Path:
+        """A picture that was uploaded or is a sample: a forged request can name any file of this machine.
+
+        Raises:
+            InputError: it is neither.
+        """
+        path = Path(picture).resolve()
+        if not any(path.is_relative_to(folder.resolve()) for folder in (self.folder, SAMPLES)):
+            raise InputError("this picture was not uploaded to this page: upload it, or choose a sample.")
+        return path
 
     def places(self, name: str) -> list[tuple[str, str]]:
         """Choices of where hands or people are, as pairs of a label and a value."""

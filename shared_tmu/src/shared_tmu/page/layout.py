@@ -99,15 +99,26 @@ def _views() -> list[Any]:
         alt_text="The groups of merged tokens after some of the blocks, from the first to the last",
     )  # fmt: skip
     with gr.Row():
-        files = [gr.DownloadButton(LABELS[name], elem_id=f"save-{name}", size="md") for name in SUFFIXES]
+        files = [
+            gr.DownloadButton(LABELS[name], elem_id=f"save-{name}", size="md", interactive=False)
+            for name in SUFFIXES
+        ]
     return [report, overlay, merged, mesh, strips, *files]
 
 
 def _connect(page: gr.Blocks, handlers: Handlers, controls: dict[str, Any], views: list[Any]) -> None:
     names = ("picture", "model", "step", "mask", "where", "folders")
     given = [controls[name] for name in names]
+
+    def estimate(*values: Any) -> tuple[Any, ...]:
+        *shown, folders = handlers.run(*values)
+        files = [
+            gr.DownloadButton(value=path, interactive=path is not None) for path in shown[-len(SUFFIXES) :]
+        ]
+        return (*shown[: -len(SUFFIXES)], *files, folders)
+
     run: dict[str, Any] = {
-        "fn": handlers.run, "inputs": given, "outputs": [*views, controls["folders"]],
+        "fn": estimate, "inputs": given, "outputs": [*views, controls["folders"]],
         "trigger_mode": "always_last", "show_progress": "minimal", "show_progress_on": views[0],
         "api_visibility": "private", "concurrency_limit": 1,
     }  # fmt: skip
