@@ -154,6 +154,11 @@ def test_models_that_timm_cannot_make_are_told(timm, tmp_path, monkeypatch):
         ClassifierChoice(MODEL, tmp_path / "tiny.pth", image_size=50).load()
 
 
+def test_pictures_smaller_than_a_patch_are_refused(tiny, tmp_path):
+    with pytest.raises(InputError, match="--img_size 7 is less than a patch"):
+        ClassifierChoice(MODEL, tmp_path / "tiny.pth", image_size=7, num_classes=3).load()
+
+
 def test_without_a_head_a_probe_is_needed(timm, tiny, tmp_path):
     vit = tiny_vit(timm, num_classes=0)
     torch.save(vit.state_dict(), tmp_path / "features.pth")

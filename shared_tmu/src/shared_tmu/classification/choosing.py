@@ -118,6 +118,8 @@ class ClassifierChoice:
                     "--checkpoint FILE."
                 ) from error
             raise InputError(f"{self.model} cannot be made with {options}: {_first_line(error)}") from error
+        if 0 in (getattr(getattr(vit, "patch_embed", None), "grid_size", None) or ()):
+            raise InputError(f"--img_size {self.image_size} is less than a patch of {self.model}: use more.")
         if self.checkpoint is not None:
             load_timm_weights(vit, self.checkpoint)
         return vit, self._shared(crop_of_timm(timm, vit))
