@@ -114,9 +114,9 @@ def frames_of(
         raise InputError(f"{type(vit).__name__} does not say its grid of patches: use another ViT.")
     with shared_tmu.patch(vit, schedule, method, record=True) as handle:
         vit(img)
-        plans = handle.plans_by_block
+        plans, prefix = handle.plans_by_block, handle.num_prefix_tokens
     frames = draw_depth(image, plans, depth, grid)
-    counts, count = [], int(grid[0] * grid[1])
+    counts, count = [], grid[0] * grid[1] + prefix
     for block in range(depth):
         plan = plans.get(block)
         count = count if plan is None else int(plan.num_slots)

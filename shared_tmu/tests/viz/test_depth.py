@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from shared_tmu.classification.crops import Crop
 from shared_tmu.classification.photo_vit import PhotoViT, PhotoViTConfig, SaliencyDecoder, SaliencyNet
 from shared_tmu.errors import InputError
 from shared_tmu.files.checkpoints import save_safetensors
 from shared_tmu.plans.plan import MergePlan
+from shared_tmu.schedule import Schedule
 from shared_tmu.viz import draw_depth, draw_groups, save_animation
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
@@ -60,6 +62,16 @@ def test_what_are_no_frames_is_refused(tmp_path, end, frames):
     with pytest.raises(InputError, match="needs frames"):
         save_animation(str(tmp_path / f"a{end}"), frames)
     assert not list(tmp_path.iterdir())
+
+
+def test_tokens_are_counted_with_those_in_front(monkeypatch):
+    """Before the first merge, 16 patches and the class token; they were 16, and then one less than merged."""
+    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
+    program = runpy.run_path(str(SCRIPTS / "draw_tokens.py"))
+    torch.manual_seed(0)
+    vit = PhotoViT(PhotoViTConfig(24, 3, 6, position_grid=4, image_size=(56, 56))).eval()
+    drawn = program["frames_of"](vit, Crop((56, 56)), IMAGE, Schedule.parse("0x1+4x2"), "tome")
+    assert drawn[2] == [17, 13, 9]
 
 
 def test_the_program_draws_a_sheet_and_animations(tmp_path, monkeypatch, caplog):
