@@ -140,8 +140,8 @@ class Hands:
     detectors: tuple[str, ...] = DETECTORS
     detector_help = (
         "auto: boxes if --boxes is given, yolo or vitdet if their files and packages are installed, else "
-        "mediapipe; whole-image: each picture is one right hand (add --rescale_factor 1 if it is already a "
-        "crop)"
+        "mediapipe, or litert (the same models) where that is missing; whole-image: each picture is one "
+        "right hand (add --rescale_factor 1 if it is already a crop)"
     )
     boxes_format = HAND_FORMAT
     scale = 2.0

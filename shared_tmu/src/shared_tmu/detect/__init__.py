@@ -3,6 +3,7 @@
 | name | needs | finds |
 |---|---|---|
 | mediapipe | nothing to download | hands of any size, over a pyramid of tiles |
+| litert | MediaPipe's two model files, ai-edge-litert | the same, with any Python and NumPy |
 | yolo | `detector.pt`, ultralytics | hands, in one network |
 | vitdet | three files, detectron2, mmpose | people, then their hands, as in HaMeR's published demo |
 | boxes | a JSON file (see `boxes`) | the boxes in the file |
@@ -29,7 +30,7 @@ __all__ = [
     "make_detector",
 ]
 
-DETECTORS = ("auto", "mediapipe", "yolo", "vitdet", "boxes", "whole-image")
+DETECTORS = ("auto", "mediapipe", "litert", "yolo", "vitdet", "boxes", "whole-image")
 BODY_DETECTORS = ("vitdet", "regnety")
 
 _log = logging.getLogger(__name__)
@@ -37,11 +38,12 @@ _log = logging.getLogger(__name__)
 
 def choose_detector(folder: Path, boxes: Path | None, body_detector: str = "vitdet") -> str:
     """The detector that `auto` selects: boxes if a file was given; yolo or vitdet if their files exist; else
-    mediapipe.
+    mediapipe, or litert if MediaPipe is missing and LiteRT and its files are there.
 
     If the files exist and a package is missing, a warning names the package.
     """
     from shared_tmu.detect import vitdet, yolo
+    from shared_tmu.detect.litert_files import find_files, has_mediapipe
 
     if boxes is not None:
         return "boxes"
@@ -61,6 +63,8 @@ def choose_detector(folder: Path, boxes: Path | None, body_detector: str = "vitd
             name,
             " and ".join(missing),
         )
+    if not has_mediapipe() and find_spec("ai_edge_litert") is not None and find_files(folder) is not None:
+        return "litert"
     return "mediapipe"
 
 
@@ -71,12 +75,12 @@ def make_detector(
 
     Args:
         name: one of `DETECTORS`.
-        folder: folder of the files of yolo and vitdet.
+        folder: folder of the files of litert, yolo and vitdet.
         boxes: the boxes file; needed by `boxes`, refused by the others.
         body_detector: network that finds people for `vitdet`, one of `BODY_DETECTORS`.
         device: device of yolo and vitdet.
 
-        Raises:
+    Raises:
         InputError: the name is unknown, or the boxes file is missing, unreadable or would not be used.
         MissingAssetError: a file that the detector needs does not exist.
         MissingDependencyError: a package that the detector needs is not installed.
@@ -95,6 +99,10 @@ def make_detector(
         from shared_tmu.detect.mediapipe_hands import MediaPipeDetector
 
         return MediaPipeDetector()
+    if name == "litert":
+        from shared_tmu.detect.mediapipe_hands import LiteRTDetector
+
+        return LiteRTDetector(folder)
     if name == "yolo":
         from shared_tmu.detect import yolo
 

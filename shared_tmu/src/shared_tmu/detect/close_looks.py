@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from shared_tmu.detect.base import HandBox
 from shared_tmu.detect.landmarks import (
     HandView,
+    JointFinder,
     Palm,
     Square,
     box_of,
@@ -32,7 +33,6 @@ from shared_tmu.detect.landmarks import (
     longer_side,
     looks_like_a_hand,
 )
-from shared_tmu.detect.mediapipe_graph import LandmarkModel
 from shared_tmu.detect.tiles import Tile, cut
 
 CLOSE_UP_PX = 320
@@ -143,9 +143,9 @@ class CloseLooks:
         models: landmark models, each used by one thread at a time.
     """
 
-    def __init__(self, models: Sequence[LandmarkModel]) -> None:
+    def __init__(self, models: Sequence[JointFinder]) -> None:
         self._count = len(models)
-        self._free: SimpleQueue[LandmarkModel] = SimpleQueue()
+        self._free: SimpleQueue[JointFinder] = SimpleQueue()
         for model in models:
             self._free.put(model)
 

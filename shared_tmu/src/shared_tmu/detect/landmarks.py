@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from shared_tmu.detect.tiles import Tile
 
 Box = tuple[float, float, float, float]
 
@@ -85,6 +88,22 @@ class HandView:
         low, high = turned.min(axis=0), turned.max(axis=0)
         x, y = ((low + high) / 2) @ turn
         return _upright(float(x), float(y), float((high - low).max()), up, 0.1, 2.0)
+
+
+class PalmFinder(Protocol):
+    """Runs the palm model; used by one thread at a time."""
+
+    def run(self, tile: Tile) -> list[Palm]:
+        """Palms in a tile, in pixels of the image."""
+        ...
+
+
+class JointFinder(Protocol):
+    """Runs the landmark model; used by one thread at a time."""
+
+    def run(self, tile: Tile, square: Square, is_mirrored: bool = False) -> HandView:
+        """The hand in a square of the tile, which the model sees as it is or mirrored."""
+        ...
 
 
 def _angle(up: NDArray[np.float64]) -> float:

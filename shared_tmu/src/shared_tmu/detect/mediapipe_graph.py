@@ -28,6 +28,10 @@ from shared_tmu.errors import MissingDependencyError
 _FULL_MODEL = 1
 _PRESENCE = "handlandmarkcpu__hand_presence_score"
 
+_HOW = (
+    "pip install 'shared_tmu[detect]' (Python 3.11 or 3.12, NumPy 1), or find hands with --detector litert "
+    "('shared_tmu[litert]', any Python), or give boxes: --boxes FILE, or boxes= in Python."
+)
 _PALMS = """
     input_stream: "image" input_side_packet: "model_complexity" output_stream: "palms"
     node {
@@ -184,7 +188,7 @@ def import_mediapipe() -> Any:
     """Import MediaPipe without its log messages.
 
     Raises:
-        MissingDependencyError: it is not installed.
+        MissingDependencyError: it is not installed, or is a version without graphs.
     """
     with quiet_native_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -192,10 +196,13 @@ def import_mediapipe() -> Any:
             import mediapipe
         except ImportError as error:
             raise MissingDependencyError(
-                "the mediapipe detector was asked for, but mediapipe is not installed: pip install "
-                "'shared_tmu[detect]' (Python 3.11 or 3.12, NumPy 1), or give boxes: --boxes FILE, or "
-                "boxes= in Python."
+                f"the mediapipe detector was asked for, but mediapipe is not installed: {_HOW}"
             ) from error
+    if not hasattr(mediapipe, "CalculatorGraph"):
+        found = getattr(mediapipe, "__version__", "of an unknown version")
+        raise MissingDependencyError(
+            f"the mediapipe detector was asked for, but mediapipe {found} has no graphs any more: {_HOW}"
+        )
     return mediapipe
 
 

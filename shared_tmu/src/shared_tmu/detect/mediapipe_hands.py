@@ -1,4 +1,4 @@
-"""Hands by MediaPipe's bundled palm and landmark models, run over a pyramid of tiles.
+"""Hands by MediaPipe's palm and landmark models, run over a pyramid of tiles, in MediaPipe or in LiteRT.
 
 How hands are found:
 
@@ -18,6 +18,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,9 @@ from shared_tmu.detect.base import Detection, HandBox, valid_boxes
 from shared_tmu.detect.close_looks import Candidate, CloseLooks
 from shared_tmu.detect.landmarks import (
     Box,
+    JointFinder,
     Palm,
+    PalmFinder,
     box_of,
     difference,
     grown,
@@ -34,6 +37,8 @@ from shared_tmu.detect.landmarks import (
     overlap,
     same_palm,
 )
+from shared_tmu.detect.litert_files import read_files
+from shared_tmu.detect.litert_models import LiteRTLandmarkModel, LiteRTPalmModel
 from shared_tmu.detect.mediapipe_graph import LandmarkModel, PalmModel
 from shared_tmu.detect.tiles import cut, tile_windows
 
@@ -50,19 +55,17 @@ MIN_PALM_SCORE = 0.4
 MAX_THREADS = 4
 
 
-class MediaPipeDetector:
-    """Finds hands, left or right, without any download. Deterministic; one image at a time.
+class TiledHands:
+    """Finds hands, left or right. Deterministic; one image at a time.
 
     Args:
-        threads: number of threads that process tiles and hands; None for one per core, at most `MAX_THREADS`.
+        palms, joints: the two models, once for each thread that processes tiles and hands.
     """
 
-    name = "mediapipe"
+    name = "tiled"
 
-    def __init__(self, threads: int | None = None) -> None:
-        count = threads or min(_cores(), MAX_THREADS)
-        self._palm_models = [PalmModel(MIN_PALM_SCORE) for _ in range(count)]
-        self._looks = CloseLooks([LandmarkModel() for _ in range(count)])
+    def __init__(self, palms: Sequence[PalmFinder], joints: Sequence[JointFinder]) -> None:
+        self._palm_models, self._looks = palms, CloseLooks(joints)
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[HandBox]:
         """Hands of one image `[H, W, 3]`, with landmarks, largest first; `image_name` is not used."""
@@ -99,6 +102,49 @@ class MediaPipeDetector:
         return list(
             chain.from_iterable(found[index % count][index // count] for index in range(len(windows)))
         )
+
+
+class MediaPipeDetector(TiledHands):
+    """The two models in MediaPipe's own graphs; nothing to download.
+
+    Args:
+        threads: how many; None for one per core, at most `MAX_THREADS`.
+
+    Raises:
+        MissingDependencyError: MediaPipe is not installed, or a version without graphs.
+    """
+
+    name = "mediapipe"
+
+    def __init__(self, threads: int | None = None) -> None:
+        count = range(thread_count(threads))
+        super().__init__([PalmModel(MIN_PALM_SCORE) for _ in count], [LandmarkModel() for _ in count])
+
+
+class LiteRTDetector(TiledHands):
+    """The same models run by LiteRT, where MediaPipe cannot be installed.
+
+    Args:
+        folder: of detector files; see `litert_files`.
+        threads: as above.
+
+    Raises:
+        MissingAssetError: the models are not there.
+        MissingDependencyError: LiteRT is not installed.
+        InputError: the files are not the ones that were measured.
+    """
+
+    name = "litert"
+
+    def __init__(self, folder: Path | None, threads: int | None = None) -> None:
+        files, count = read_files(folder), range(thread_count(threads))
+        palms = [LiteRTPalmModel(files.palm, MIN_PALM_SCORE) for _ in count]
+        super().__init__(palms, [LiteRTLandmarkModel(files.hand) for _ in count])
+
+
+def thread_count(asked: int | None) -> int:
+    """How many threads find hands."""
+    return asked or min(_cores(), MAX_THREADS)
 
 
 def _windows(width: int, height: int) -> list[tuple[int, int, int, int]]:
