@@ -31,6 +31,7 @@ MARK = "of-shared-tmu"
 _OF_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE}
 """Errors that would also affect the next image; other errors concern only one image."""
 
+_NO_LOCK = "This system cannot lock folders: let no other run write to --out_folder %s meanwhile."
 _log = logging.getLogger(__name__)
 
 
@@ -272,10 +273,13 @@ class OutputFolder:
 
 
 def _lock(folder: Path) -> int | None:
-    """Lock a folder until the process ends or the descriptor is closed; None if the system cannot lock."""
+    """Lock a folder until the process ends or the descriptor is closed; None if the system cannot lock, which
+    a warning says.
+    """
     try:
         import fcntl
     except ImportError:
+        _log.warning(_NO_LOCK, folder)
         return None
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -287,5 +291,6 @@ def _lock(folder: Path) -> int | None:
         ) from error
     except OSError:  # file systems without locks
         os.close(descriptor)
+        _log.warning(_NO_LOCK, folder)
         return None
     return descriptor
