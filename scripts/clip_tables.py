@@ -27,6 +27,21 @@ def show_plans(run: Run) -> str:
     return "held" if run["hold"] else "free"
 
 
+def searched(run: Run) -> str:
+    """On how many of the frames the detector ran."""
+    return f"{run['searched']} of {run['frames']} frames"
+
+
+def known(name: str, form: str) -> Callable[[Run], str]:
+    """A number that only some clips have."""
+    return lambda run: form.format(run[name]) if name in run else ""
+
+
+def ratio(run: Run) -> str:
+    """How many times as fast as with the detector in every frame."""
+    return "{ratio:.2f} ({ratio_from:.2f} to {ratio_to:.2f})".format(**run)
+
+
 COMPARED = {
     f"{title} minus {smooth}": change(error, name)
     for title, error in (("MPJPE", "mpjpe_mm"), ("acceleration", "accel_error_mm"))
@@ -59,6 +74,36 @@ CLIP_TABLES = {
         optional=tuple(
             f"{what} minus {smooth}" for what in ("MPJPE", "acceleration") for smooth in RIVALS.values()
         ),
-    )
+    ),
+    "following": TableKind(
+        identity=("model", "clip", "schedule", "every"),
+        setting=("model",),
+        columns=(
+            ("clip", field("clip")),
+            ("`--r`", field("schedule")),
+            ("`--detect_every`", field("every")),
+            ("detector ran on", searched),
+            ("jitter of joints (m/s²)", field("joints_m_s2", "{:.1f}")),
+            ("of the camera (m/s²)", field("camera_m_s2", "{:.0f}")),
+            ("overlap with the true box, mean", known("iou", "{:.3f}")),
+            ("lowest", known("iou_lowest", "{:.2f}")),
+            ("MPJPE (mm)", known("mpjpe_mm", "{:.2f}")),
+        ),
+        context=("processor", "commit"),
+    ),
+    "video_times": TableKind(
+        identity=("model", "schedule", "every"),
+        setting=("model",),
+        columns=(
+            ("`--r`", field("schedule")),
+            ("`--detect_every`", field("every")),
+            ("frames/s, all in all", field("frames_per_s", "{:.2f}")),
+            ("times as fast (range of rounds)", ratio),
+            ("detector ran on", searched),
+            ("finding hands (s)", field("detect_s", "{:.1f}")),
+            ("model (s)", field("model_s", "{:.1f}")),
+        ),
+        context=("frames", "hands", "rounds", "processor", "cpu_threads", "commit"),
+    ),
 }
 """Further tables by the `kind` of a line, as in `tables.TABLES`."""

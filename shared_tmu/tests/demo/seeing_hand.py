@@ -69,12 +69,14 @@ def box_of(bright, jitter):
     return [float(value) for value in edges + jitter.uniform(-1.5, 1.5, 4)]
 
 
-def write_hands(path, frames=FRAMES):
-    """A clip of the two hands, ten frames per second; gives back the detector's boxes, for a boxes file."""
+def write_hands(path, frames=FRAMES, speed=1.0):
+    """A clip of the two hands, ten frames per second; gives back the detector's boxes, for a boxes file. No
+    crop of up to `FRAMES / speed` frames shows both hands.
+    """
     jitter, boxes = np.random.default_rng(0), {}
     with ClipWriter(path, SIZE_PX) as writer:
         for number in range(frames):
-            hands = {side: true_hand(number, side) for side in HANDS}
+            hands = {side: true_hand(number * speed, side) for side in HANDS}
             picture = np.repeat(np.where(hands[True] | hands[False], 255, 0)[..., None], 3, axis=2)
             writer.write(picture.astype(np.uint8), number / 10)
             boxes[f"{path.name}:{number}"] = [

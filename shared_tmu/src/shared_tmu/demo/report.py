@@ -186,6 +186,7 @@ class Report:
         return {
             self.unit: self.images,
             self.many: self.found,
+            "searched": self.searched,
             "kept": self.kept,
             "masks": dict(self.masks),
             "failures": len(self.failures),

@@ -43,5 +43,6 @@ def choose_follower(
         return AsGiven(find, source.clock)
     most = 0 if source.is_live else LOOK_AHEAD_PIXELS // source.pixels
     if clip.detect_every > 1:
-        return MeshFollower(find, source.clock, clip.detect_every, newest, outline, min(AHEAD, most))
+        ahead = min(max(AHEAD, clip.detect_every), most)
+        return MeshFollower(find, source.clock, clip.detect_every, newest, outline, ahead)
     return LookAhead(find, source.clock, min(LOOK_AHEAD, most))

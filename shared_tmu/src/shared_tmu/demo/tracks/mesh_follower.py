@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,10 @@ from shared_tmu.demo.read_ahead import Loaded
 from shared_tmu.demo.tracks.association import (
     Track,
     assign,
-    between,
     concluded,
-    longer_side,
-    middle,
     stands_for,
 )
+from shared_tmu.demo.tracks.box_filter import BoxFilter, mesh_numbers
 from shared_tmu.demo.tracks.followers import BRIDGED, Find, Found
 from shared_tmu.demo.tracks.tracker import Tracker, on_track
 from shared_tmu.detect import Detection
@@ -36,13 +35,9 @@ JUMP = 0.3
 SWELL = 1.5
 """So is one that has grown or shrunk by more than this from frame to frame."""
 
-FOLLOWED = 0.5
-"""How far a box follows its mesh from frame to frame, 0 to 1."""
-
 ON_EACH_OTHER = 0.7
 """Of two tracks of one side whose boxes share this part, the newer follows the other's hand."""
 
-Extent = tuple[NDArray[np.float64], float]
 Outline = Callable[[Job, int], NDArray[np.float64]]
 """The pixels of the mesh of a subject of a frame, `[N, 2]`."""
 
@@ -54,16 +49,22 @@ class _Followed:
     Attributes:
         track: which.
         anchor: its box where it was found last.
-        mesh: middle and spread of its mesh there, see `_extent`; None until that is predicted.
-        box: where its mesh is now.
+        filter: where it is.
+        box: its box in the newest frame.
         missed: in how many frames the detector has missed it since.
+        is_doubted: whether its mesh was elsewhere in the newest frame.
     """
 
     track: Track
     anchor: Any
-    mesh: Extent | None
+    filter: BoxFilter
     box: Any
     missed: int = 0
+    is_doubted: bool = False
+
+    def move(self, corners: NDArray[np.float64]) -> None:
+        """Its box is elsewhere."""
+        self.box = concluded(self.anchor, corners, None, self.anchor.score)
 
 
 class MeshFollower:
@@ -75,7 +76,7 @@ class MeshFollower:
         every: the detector runs at least on each of so many frames.
         newest: waits until the frame that was given back last has its meshes, and returns it.
         outline: gives the pixels of a mesh.
-        ahead: frames to look ahead for the sides of new tracks.
+        ahead: frames to look ahead: for the sides of new tracks, and for where a track is found next.
     """
 
     is_step_by_step = True
@@ -96,6 +97,7 @@ class MeshFollower:
         self._detected: dict[int, Detection[Any] | None] = {}  # of waiting frames
         self._followed: list[_Followed] = []
         self._last = -every
+        self._later: tuple[float, Mapping[int, Any]] | None = None  # boxes by track, in the next such frame
         self._is_awaited = False
 
     def take(self, loaded: Loaded) -> Iterator[Found]:
@@ -113,17 +115,21 @@ class MeshFollower:
         loaded = self._waiting.popleft()
         frame = int(loaded.source.key)
         is_lost = self._learn()
+        for one in self._followed:
+            one.filter.go_to(self.time_of(frame))
+            one.move(one.filter.box)
         is_due = frame - self._last >= self.every or frame in self._detected
         if is_due or is_lost or self._needs_another_look():
             found = self._look(loaded, frame)
         else:
+            self._look_forward()
             found = Detection(tuple(self._boxes()))
         if found is not None:
             self._is_awaited = True
             yield loaded, found
 
     def _learn(self) -> bool:
-        """Move the followed boxes to the meshes of the frame before; whether one of them is lost."""
+        """Take the meshes of the frame before; whether the detector must say where one of the tracks is."""
         if not self._is_awaited:
             return False
         job, self._is_awaited = self.newest(), False
@@ -132,22 +138,31 @@ class MeshFollower:
         self._followed = []
         for one in before:
             index = numbers.get(one.track.number)
-            mesh = None if index is None else _extent(self.outline(job, index))
-            if mesh is None:
-                continue
-            one.mesh = mesh if one.mesh is None else one.mesh
-            goal = _mapped(one, mesh)
-            if _is_plausible(one.box, goal, job.size_px):
-                # part of the way: a mesh that shakes must not shake the crop that it comes from
-                one.box = between(one.box, goal, FOLLOWED)
-                one.track.go_on(one.box, frame, self.time_of(frame))
+            mesh = None if index is None else mesh_numbers(self.outline(job, index))
+            if mesh is not None and self._goes_on(one, mesh, frame, job.size_px):
                 self._followed.append(one)
         apart = list(_apart(self._followed))
         for one in self._followed:
             if one not in apart:  # it has ended: what is found there next is the other track's
                 self.tracker.tracks.remove(one.track)
         self._followed = apart
-        return len(self._followed) < len(before)
+        return len(self._followed) < len(before) or any(one.is_doubted for one in apart)
+
+    def _goes_on(
+        self, one: _Followed, mesh: NDArray[np.float64], frame: int, size_px: tuple[int, int]
+    ) -> bool:
+        """Whether a mesh may show its track, which then learns from it unless that is doubted."""
+        if one.box.is_found:
+            one.filter.compare(one.box.box_xyxy, mesh)
+            return True
+        if not _is_plausible(one.box.box_xyxy, one.filter.expected(mesh), size_px):
+            return False
+        one.is_doubted = one.filter.departs(mesh)
+        if not one.is_doubted:
+            one.filter.seen(mesh)
+        one.move(one.filter.box)
+        one.track.go_on(one.box, frame, self.time_of(frame))
+        return True
 
     def _needs_another_look(self) -> bool:
         """Whether a track was missed, or has had too few votes for its side."""
@@ -155,14 +170,30 @@ class MeshFollower:
 
     def _boxes(self) -> Iterator[Any]:
         """The boxes of a frame on which the detector does not run."""
+        later_s, later = self._later or (0.0, {})
         for one in self._followed:
-            yield on_track(replace(one.box, is_found=False), one.track)
+            if one.track.number in later:
+                one.move(one.filter.between(later[one.track.number].box_xyxy, later_s))
+            yield on_track(one.box, one.track)
+
+    def _look_forward(self) -> None:
+        """Find the tracks in the next frame on which the detector runs, if that is here already."""
+        numbered = ((int(loaded.source.key), loaded) for loaded in self._waiting)
+        due = (one for one in numbered if one[0] in self._detected or one[0] - self._last >= self.every)
+        if self._later is not None or (next_one := next(due, None)) is None:
+            return
+        frame, loaded = next_one
+        detection, time_s = self._detection(loaded, frame), self.time_of(frame)
+        boxes: Sequence[Any] = () if detection is None else detection.boxes
+        tracks = assign([one.track for one in self._followed], boxes, time_s)
+        pairs = zip(tracks, boxes, strict=True)
+        self._later = time_s, {track.number: box for track, box in pairs if track is not None}
 
     def _look(self, loaded: Loaded, frame: int) -> Detection[Any] | None:
         """The boxes of a frame on which the detector runs, and those of tracks that it has just missed."""
         detection = self._detection(loaded, frame)
         self._detected.pop(frame, None)
-        self._last = frame
+        self._last, self._later = frame, None
         if detection is None:
             return None
         tracks = self.tracker.step(detection.boxes, frame, self.time_of(frame))
@@ -174,13 +205,22 @@ class MeshFollower:
         missed = [one for one in missed if one.track in self.tracker.tracks]
         for one in missed:
             one.missed += 1
-        bridges = [on_track(replace(one.box, is_found=False), one.track) for one in missed]
+        bridges = [on_track(one.box, one.track) for one in missed]
         shown = zip(tracks, boxes, strict=True)
         boxes = [box for track, box in shown if not any(stands_for(track, box, other) for other in bridges)]
+        filters = {one.track.number: one.filter for one in self._followed}
         by_number = {track.number: track for track in tracks}
-        seen = [_Followed(by_number[box.track], box, None, box) for box in boxes]
+        seen = [_Followed(by_number[box.track], box, self._found(box, filters, frame), box) for box in boxes]
         self._followed = [*seen, *missed]
         return Detection((*boxes, *bridges), detection.problems)
+
+    def _found(self, box: Any, filters: Mapping[int, BoxFilter], frame: int) -> BoxFilter:
+        """The filter of a track that was found: its own, or a new one after a jump."""
+        known = filters.get(box.track)
+        if known is None or not _is_near(known.box, box.box_xyxy):
+            return BoxFilter(box.box_xyxy, self.time_of(frame))
+        known.found(box.box_xyxy)
+        return known
 
     def _detection(self, loaded: Loaded, frame: int) -> Detection[Any] | None:
         if frame not in self._detected:
@@ -198,7 +238,7 @@ class MeshFollower:
     def _vote_ahead(self, track: Track) -> bool:
         """The side of a new track."""
         ahead, sides = copy(track), list(track.sides)
-        for loaded in self._waiting:
+        for loaded in islice(self._waiting, AHEAD):
             frame = int(loaded.source.key)
             detection = self._detection(loaded, frame)
             boxes: Sequence[Any] = () if detection is None else detection.boxes
@@ -209,29 +249,17 @@ class MeshFollower:
         return sum(sides) >= 0
 
 
-def _extent(points: NDArray[np.float64]) -> Extent | None:
-    """The middle of points `[N, 2]` and how far they are from it; None if some are not finite."""
-    if not np.isfinite(points).all():
-        return None
-    centre = points.mean(0)
-    return centre, float(np.sqrt(np.square(points - centre).sum(-1).mean()))
+def _is_plausible(old: Sequence[float], new: NDArray[np.float64], size_px: tuple[int, int]) -> bool:
+    """Whether a box may show the same subject as another one, in the picture."""
+    at = (new[:2] + new[2:]) / 2
+    return bool(np.all((at >= 0) & (at < size_px))) and _is_near(old, new)
 
 
-def _mapped(one: _Followed, mesh: Extent) -> Any:
-    """The box of a track, moved and grown as its mesh since the detector found it."""
-    assert one.mesh is not None
-    (old, old_spread), (new, new_spread) = one.mesh, mesh
-    scale = new_spread / max(old_spread, 1e-6)
-    goal = (np.reshape(one.anchor.box_xyxy, (2, 2)) - old) * scale + new
-    return concluded(one.anchor, goal.reshape(-1), None, one.anchor.score)
-
-
-def _is_plausible(old: Any, new: Any, size_px: tuple[int, int]) -> bool:
-    """Whether a box may show the same subject a frame later, in the picture."""
-    growth = longer_side(new) / longer_side(old)
-    is_inside = bool(np.all((middle(new) >= 0) & (middle(new) < size_px)))
-    is_near = shared_part(old.box_xyxy, new.box_xyxy) >= JUMP
-    return is_inside and is_near and 1 / SWELL <= growth <= SWELL
+def _is_near(old: Sequence[float] | NDArray[np.float64], new: Sequence[float] | NDArray[np.float64]) -> bool:
+    """Whether a box may show the same subject as another one."""
+    sides = (max(box[2] - box[0], box[3] - box[1]) for box in (old, new))
+    growth = next(sides) / next(sides)
+    return shared_part(old, new) >= JUMP and 1 / SWELL <= growth <= SWELL
 
 
 def _apart(followed: Sequence[_Followed]) -> Iterator[_Followed]:
