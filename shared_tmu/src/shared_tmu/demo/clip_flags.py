@@ -116,7 +116,7 @@ def add_clip_flags(parser: argparse.ArgumentParser, many: str) -> None:
         "--smooth",
         choices=tuple(SMOOTHERS),
         help="smooth rotations, shape and place along each track: one-euro without delay, for still hands; "
-        "savgol with four frames on each side; default: not at all",
+        "savgol with six frames on each side; default: not at all",
     )
     add(
         "--decoder",

@@ -2,8 +2,8 @@
 
 ONE_EURO, SAVGOL = "one-euro", "savgol"
 
-AROUND = 4
-"""Frames on each side of one that are fitted by Savitzky and Golay's method."""
+AROUND = 6
+"""Frames on each side of one that are fitted by Savitzky and Golay's method: see scripts/tune_filters.py."""
 
 SMOOTHERS = {ONE_EURO: 0, SAVGOL: AROUND}
 """The choices, with the number of later frames that each needs."""

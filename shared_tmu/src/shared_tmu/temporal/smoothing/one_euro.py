@@ -33,15 +33,20 @@ class Pass:
         return _share(self.still_hz + self.per_speed * speed, step_s)
 
 
-ROTATIONS = Pass(1.5, 0.7)  # speed in radians per second
+ROTATIONS = Pass(1.5, 0.35)  # speed in radians per second; chosen by scripts/tune_filters.py
 PLACE = Pass(1.5, 1.5)  # speed in sizes of the subject per second
 SHAPE = Pass(0.2, 0.0)  # a hand keeps its shape
 
 
 class OneEuro:
-    """Smooths one track, frame after frame, without delay."""
+    """Smooths one track, frame after frame, without delay.
 
-    def __init__(self) -> None:
+    Args:
+        rotations: how rotations are filtered.
+    """
+
+    def __init__(self, rotations: Pass = ROTATIONS) -> None:
+        self.rotations = rotations
         self._time_s: float | None = None
         self._raw: Motion | None = None
         self._smooth: Motion | None = None
@@ -64,7 +69,7 @@ class OneEuro:
         self._turning = self._turning + speed_share * (turn - self._turning)
         move = (new.place - raw.place) / (_sizes(new) * step_s)
         self._moving = self._moving + speed_share * (move - self._moving)
-        turned = ROTATIONS.share(np.linalg.norm(self._turning, axis=-1, keepdims=True), step_s)
+        turned = self.rotations.share(np.linalg.norm(self._turning, axis=-1, keepdims=True), step_s)
         placed, shaped = PLACE.share(np.abs(self._moving), step_s), SHAPE.share(0.0, step_s)
         return Motion(
             turn_by(smooth.rotations, turned * turn_between(smooth.rotations, new.rotations)),

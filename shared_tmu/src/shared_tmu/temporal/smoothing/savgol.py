@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from shared_tmu.temporal.smoothing.kinds import AROUND
 from shared_tmu.temporal.smoothing.motion import Motion, Numbers
 from shared_tmu.temporal.smoothing.one_euro import turn_between, turn_by
 
@@ -25,6 +26,16 @@ def weights(times_s: Sequence[float], at_s: float, order: int = ORDER) -> Number
     powers = np.vander(scaled, min(order, len(scaled) - 1) + 1, increasing=True)
     first: Numbers = np.linalg.pinv(powers)[0]
     return first
+
+
+def fit_clip(times_s: Sequence[float], motions: Sequence[Motion], around: int = AROUND) -> list[Motion]:
+    """All frames of a clip, each smoothed with `around` on each side."""
+    found = []
+    for index in range(len(motions)):
+        first = max(0, index - around)
+        near = slice(first, index + around + 1)
+        found.append(fit(times_s[near], motions[near], index - first))
+    return found
 
 
 def fit(times_s: Sequence[float], motions: Sequence[Motion], index: int) -> Motion:

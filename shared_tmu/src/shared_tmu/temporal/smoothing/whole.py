@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared_tmu.temporal.smoothing.kinds import AROUND, BOTH_WAYS, SAVGOL
+from shared_tmu.temporal.smoothing.kinds import BOTH_WAYS, SAVGOL
 from shared_tmu.temporal.smoothing.motion import Motion
 from shared_tmu.temporal.smoothing.one_euro import OneEuro, turn_between, turn_by
-from shared_tmu.temporal.smoothing.savgol import fit
+from shared_tmu.temporal.smoothing.savgol import fit_clip
 
 
 def smooth_clip(kind: str, times_s: Sequence[float], motions: Sequence[Motion]) -> list[Motion]:
@@ -20,12 +20,7 @@ def smooth_clip(kind: str, times_s: Sequence[float], motions: Sequence[Motion]) 
         motions: of one track, one per frame.
     """
     if kind == SAVGOL:
-        found = []
-        for index in range(len(motions)):
-            first = max(0, index - AROUND)
-            near = slice(first, index + AROUND + 1)
-            found.append(fit(list(times_s[near]), list(motions[near]), index - first))
-        return found
+        return fit_clip(times_s, motions)
     forward = _one_way(times_s, motions)
     if kind != BOTH_WAYS:
         return forward
