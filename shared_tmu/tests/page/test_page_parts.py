@@ -115,6 +115,8 @@ def test_only_uploads_and_samples_are_read(handlers, picture, tmp_path):
             handlers.adapt("Toy", str(path), 2)
     for path in (picture, *handlers.catalog.samples("Toy")[:1]):
         assert 'role="alert"' not in handlers.run(str(path), "Toy", 2, "none", "right")[REPORT]
+    picture.unlink()  # as an hour later
+    assert "deleted meanwhile" in handlers.run(str(picture), "Toy", 2, "none", "right")[REPORT]
 
 
 def test_users_have_files_of_their_own_and_the_newest_stay(handlers, picture):

@@ -92,11 +92,13 @@ class Handlers:
         """A picture that was uploaded or is a sample: a forged request can name any file of this machine.
 
         Raises:
-            InputError: it is neither.
+            InputError: it is neither, or uploads of its age were deleted.
         """
         path = Path(picture).resolve()
         if not any(path.is_relative_to(folder.resolve()) for folder in (self.folder, SAMPLES)):
             raise InputError("this picture was not uploaded to this page: upload it, or choose a sample.")
+        if not path.is_file():
+            raise InputError("this picture was deleted meanwhile: upload it again, or choose a sample.")
         return path
 
     def places(self, name: str) -> list[tuple[str, str]]:
