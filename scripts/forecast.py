@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from bundled import BUNDLED, Bundled
@@ -128,13 +128,24 @@ def add(model: Bundled, checkpoint: Path | None, pictures: int | None) -> int:
     found = measure(model, "off", flags)
     if not found:
         return 1
-    line = {"pictures": pictures, **{key: found["off"][key] for key in KEPT if key in found["off"]}}
+    keep_line(model, found["off"], pictures)
+    return 0
+
+
+def keep_line(model: Bundled, found: Mapping[str, Any], pictures: int) -> None:
+    """Add what eval.py found for a file without merging to the history.
+
+    Args:
+        model: the model.
+        found: the result line.
+        pictures: number of pictures that the file was trained on.
+    """
+    line = {"pictures": pictures, **{key: found[key] for key in KEPT if key in found}}
     others = [
         old for old in read_history(model.history) if old["checkpoint_sha256"] != line["checkpoint_sha256"]
     ]
     lines = sorted([*others, line], key=lambda one: int(one["pictures"]))
     write_text(model.history, "".join(json.dumps(one) + "\n" for one in lines))
-    return 0
 
 
 def pictures_of(record: Mapping[str, Run]) -> int:

@@ -3,12 +3,14 @@
 import hashlib
 import json
 
+import pytest
 from safetensors.torch import save_file
 
 from shared_tmu.synth import Difficulty
 from shared_tmu.training import record
 from shared_tmu.training.curve import append_row
 from shared_tmu.training.drawing import Scenes
+from shared_tmu.training.program import portable
 from shared_tmu.training.settings import Setting, Stage
 
 
@@ -63,3 +65,17 @@ def test_a_record_says_what_was_seen_and_where_it_began(tmp_path):
     assert record.seen_before(None) == 0
     assert record.seen_before({"total": None}) is None
     assert record.seen_before({"total": {"images_seen": 7}}) is None  # an old record
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("start_from='/state/hamer/export/hamer_thin.safetensors'", "start_from=hamer_thin.safetensors"),
+        ("backbone_from=/weights/wilor_thin.safetensors", "backbone_from=wilor_thin.safetensors"),
+        ("start_from=weights/hamer_thin.safetensors", "start_from=weights/hamer_thin.safetensors"),
+        ("backbone_from=null", "backbone_from=null"),
+        ("stages.again.images=5", "stages.again.images=5"),
+    ],
+)  # fmt: skip
+def test_a_recorded_command_names_no_place_of_a_machine(typed, shown):
+    assert portable(typed) == shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -51,6 +52,7 @@ MOST_WEIGHTS = 2e9
 _PLACES = (
     "out=", "cache=", "photos=", "export_to=", "export_only=", "setting.draw_processes=", "setting.workers=",
 )  # fmt: skip
+_PARENTS = ("start_from", "backbone_from")
 log = logging.getLogger(__name__)
 
 
@@ -207,6 +209,13 @@ def _start(program: ModelProgram, recipe: StagesRecipe) -> nn.Module | None:
     )
 
 
+def portable(change: str) -> str:
+    """A setting as typed, but with only the name of a file that an absolute path names."""
+    key, _, value = change.partition("=")
+    path = Path(value.strip("'\""))
+    return f"{key}={path.name}" if key in _PARENTS and path.is_absolute() else change
+
+
 def _command(program: ModelProgram, recipe: StagesRecipe) -> str:
     """The command that repeats the training, without the locations of files."""
     words = [f"cd {program.folder.name} && python train.py"]
@@ -214,7 +223,7 @@ def _command(program: ModelProgram, recipe: StagesRecipe) -> str:
         typed = HydraConfig.get()
         if typed.job.config_name != "train":
             words.append(f"--config-name {typed.job.config_name}")
-        words += [change for change in typed.overrides.task if not change.startswith(_PLACES)]
+        words += [portable(change) for change in typed.overrides.task if not change.startswith(_PLACES)]
         words += ["photos=DIR"] if recipe.setting.photos else []
     elif recipe.start_from:
         words.append(f"--config-name more start_from={recipe.start_from}")
