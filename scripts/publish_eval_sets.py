@@ -22,6 +22,7 @@ from shared_tmu.synth.published import PUBLISHED, publish
 VERSION = 2
 SETS: dict[str, tuple[Callable[..., Path], float]] = {
     "synthhand-eval-2": (write_eval_set, 0.0),
+    "synthhand-varied-2": (write_eval_set, 1.0),
 }
 """The function that renders each set, and the share of pictures with a photograph-like appearance."""
 

@@ -17,6 +17,7 @@ from shared_tmu.synth.published import BLOCKS, check_published, publish
 
 SETS = {
     "synthhand-eval-2": "SynthHand-Eval-2",
+    "synthhand-varied-2": "SynthHand-Varied-2",
 }
 
 

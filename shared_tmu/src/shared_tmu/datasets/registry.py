@@ -27,6 +27,7 @@ from shared_tmu.datasets.synthhand import (
     open_synthhand_calib,
     open_synthhand_clips,
     open_synthhand_varied,
+    open_synthhand_varied_2,
 )
 from shared_tmu.errors import InputError, TMUError
 from shared_tmu.files import shortened
@@ -97,6 +98,7 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
                 lambda data_dir, options: open_synthhand_varied(data_dir).opened_with(options),
             ),
             DatasetSpec("synthhand-eval-2", "hand", (), _nothing_to_check, open_synthhand_2),
+            DatasetSpec("synthhand-varied-2", "hand", (), _nothing_to_check, open_synthhand_varied_2),
             DatasetSpec(
                 "synthhand-calib",
                 "hand",

@@ -64,6 +64,17 @@ def open_synthhand_2(data_dir: Path, options: SetOptions) -> HandMeshSet:
     return _opened(*names, variety=0.0, version=2).opened_with(options)
 
 
+def open_synthhand_varied_2(data_dir: Path, options: SetOptions) -> HandMeshSet:
+    """Open version 2 of SynthHand-Varied; see `open_synthhand_2`.
+
+    Raises:
+        InputError: see `open_synthhand_2`.
+    """
+    del data_dir
+    names = "synthhand-varied-2", "SynthHand-Varied-2", "synthhand_varied_2"
+    return _opened(*names, variety=1.0, version=2).opened_with(options)
+
+
 def open_more_synthhand(
     purpose: str, count: int, seed: int, variety: float, options: SetOptions
 ) -> HandMeshSet:
