@@ -13,7 +13,7 @@ from pictures_folder import MODEL, TINY, make_folder, tiny_vit
 from shared_tmu.classification.choosing import ClassifierChoice
 from shared_tmu.classification.classifier import features_of
 from shared_tmu.classification.evaluate import main as evaluate
-from shared_tmu.classification.probe_file import ProbeFile
+from shared_tmu.classification.probe_file import FOLDER, ProbeFile, find_probe
 from shared_tmu.classification.probe_training import fit_probe
 from shared_tmu.errors import CheckpointError, InputError
 from shared_tmu.programs.results import read_records
@@ -89,3 +89,17 @@ def test_the_fit_separates_what_can_be_separated():
     assert (logits.argmax(1).numpy() == labels).all()
     with pytest.raises(InputError, match="class 3 has none"):
         fit_probe(features, labels, 4)
+
+
+def test_shipped_probes_are_for_one_vit_and_found_by_set_and_size():
+    probes = {path.stem: ProbeFile.load(path) for path in FOLDER.glob("*.safetensors")}
+    assert {"fashion-mnist-112", "cifar10-112", "cifar10-224"} <= set(probes)
+    assert len({probe.vit_sha256 for probe in probes.values()}) == 1
+    for name, probe in probes.items():
+        data, _, side = name.rpartition("-")
+        assert find_probe(data, (int(side), int(side))) == FOLDER / f"{name}.safetensors"
+        assert probe.image_size == (int(side), int(side))
+        assert probe.weight.shape == (len(probe.classes), 768)
+        assert probe.weight.isfinite().all()
+        assert (FOLDER / f"{name}.safetensors").stat().st_size < 20_000
+    assert probes["fashion-mnist-112"].classes[9] == "ankle boot"
