@@ -137,7 +137,6 @@ def speed_table(lines: Sequence[Line], which: str) -> str:
             f"{line['peak_memory_mib']:.0f}",
         )
         for line in own
-        if line["schedule"] != "off" or line["method"] == own[0]["method"]
     ]
     head = ("method and schedule", "batch", "GFLOPs", "img/s", "speed-up", "floor", "peak MiB")
     return f"{markdown(head, rows)}\n{on_machine(own)}" if rows else NOTHING
@@ -145,7 +144,8 @@ def speed_table(lines: Sequence[Line], which: str) -> str:
 
 def on_machine(lines: Sequence[Line]) -> str:
     """On what lines were timed, in a sentence."""
-    places = {f"{line['machine']['processor']}, {line['machine']['cpu_threads']} threads" for line in lines}
+    machines = [line["machine"] for line in lines]
+    places = {f"{one['processor']}, threads: {one['cpu_threads']}" for one in machines}
     rounds = sorted({line["rounds"] for line in lines})
     return (
         f"Medians and quartiles over {rounds[0]}{f' to {rounds[-1]}' if rounds[1:] else ''} rounds, float32, "

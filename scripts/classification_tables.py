@@ -11,8 +11,9 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from classification_rows import class_table, saliency_table, speed_table, steps_table, training_table
 
@@ -100,7 +101,7 @@ def take(results: Path) -> None:
     taken = 0
     for path, pattern, names in LINES.values():
         fresh = [line for found in sorted(results.glob(pattern)) for line in read_records(found)]
-        latest = {json.dumps([line.get(n) for n in names]): line for line in (*read_records(path), *fresh)}
+        latest = {_key_of(line, names): line for line in (*read_records(path), *fresh)}
         if fresh:
             kept = ({k: v for k, v in line.items() if k not in _DROPPED} for line in latest.values())
             write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
@@ -109,6 +110,12 @@ def take(results: Path) -> None:
         raise InputError(
             f"--take {results} has no lines of these programs: see {PAGE.name} for the commands."
         )
+
+
+def _key_of(line: Mapping[str, Any], names: Sequence[str]) -> str:
+    """What a later line of the same run has too; without merging, methods do not differ."""
+    is_off = line.get("schedule") == "off"
+    return json.dumps([None if is_off and name == "method" else line.get(name) for name in names])
 
 
 def table(kind: str, which: str | None) -> str:

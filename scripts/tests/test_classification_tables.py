@@ -85,7 +85,7 @@ def test_steps_show_their_machine(published):
     write(published["steps"][0], {**line, "machine": {"processor": "Abacus", "cpu_threads": 1}})
     shown = tables.table("steps", "")
     assert "| vit | tome 2x1 | 8 | 90 | 60 | 1.50x (1.40-1.60) |" in shown
-    assert "7 rounds, float32, Abacus, 1 threads" in shown
+    assert "7 rounds, float32, Abacus, threads: 1" in shown
 
 
 def test_the_latest_line_of_a_run_is_taken(published, tmp_path):
@@ -94,7 +94,10 @@ def test_the_latest_line_of_a_run_is_taken(published, tmp_path):
     later = {**MERGED, "top1_pct": 70.0}
     file = results / "vit_s_focus-pets.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in (OFF, MERGED, later)))
+    off = {"model": "vit@28", "batch_size": 2, "schedule": "off", "speedup": 1.0}
+    write(results / "speed.jsonl", *({**off, "method": name} for name in ("tome", "tofu")))
     tables.take(results)
+    assert len(published["speed"][0].read_text().splitlines()) == 1  # without merging, methods do not differ
     taken = [json.loads(line) for line in published["classes"][0].read_text().splitlines()]
     assert [(line["label"], line["top1_pct"]) for line in taken] == [("off", 80.0), ("2x1", 70.0)]
     assert "files" not in taken[0]
