@@ -93,7 +93,7 @@ def test_the_fit_separates_what_can_be_separated():
 
 def test_shipped_probes_are_for_one_vit_and_found_by_set_and_size():
     probes = {path.stem: ProbeFile.load(path) for path in FOLDER.glob("*.safetensors")}
-    assert {"fashion-mnist-112", "cifar10-112", "cifar10-224"} <= set(probes)
+    assert {"fashion-mnist-112", "digits-112", "cifar10-112", "cifar10-224"} <= set(probes)
     assert len({probe.vit_sha256 for probe in probes.values()}) == 1
     for name, probe in probes.items():
         data, _, side = name.rpartition("-")
