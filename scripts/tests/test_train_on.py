@@ -14,7 +14,7 @@ import pytest
 import train_on
 from bundled import BUNDLED
 from toy_training_on import SHARD, make_toys, started
-from training_parts import running
+from training_parts import planning, running
 from training_parts.keeping import STATE, STOP, is_locked, locked, read_state
 from training_parts.running import Options, TrainingOn
 from training_parts.scenes import count_fresh, find_sets
@@ -130,10 +130,17 @@ def test_a_file_stops_it_and_it_goes_on_where_it_stopped(state):
     assert lines[0] == lines[1]
 
 
-def test_a_slice_ends_in_time(state):
+def test_a_slice_ends_in_time_but_not_before_its_first_checkpoint(state):
+    (state.parent / "sleep").write_text("0.08")
+    go(state, slice_s=0.1)  # drawing is due then
+    assert 2 <= len(started(state, "one")) <= 70 / 5
+
+
+def test_a_program_whose_turn_goes_on_is_not_started_again(state, monkeypatch):
     (state.parent / "sleep").write_text("0.02")
-    go(state, slice_s=0.6)
-    assert len(started(state, "one")) >= 2
+    monkeypatch.setattr(planning, "DRAWING", 0.0)
+    go(state, slice_s=0.1)
+    assert len(started(state, "one")) == 1
 
 
 def apart(state: Path) -> None:

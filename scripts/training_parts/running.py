@@ -190,8 +190,16 @@ class TrainingOn:
             model = replace(model, open=longer, seconds=model.seconds + seconds)
             self._keep(self.state.with_model(place.name, model))
 
+        slices = 1
+
         def is_over(seconds: float) -> bool:
-            return seconds > self.options.slice_s or self._is_over()
+            nonlocal slices
+            if self._is_over() or seconds < slices * self.options.slice_s:
+                return self._is_over()
+            slices += 1  # starting again costs time, so it goes on without progress, or if its turn goes on
+            following = choose_step(self._standings(), self._stocks())
+            is_same = (following.model, following.draws) == (step.model, step.draws)
+            return not is_same and progress(place, one) > before
 
         command = train_command(place, one, self.options.cache)
         ended = self._run(command, place.bundled.folder, log, tick, is_over)
