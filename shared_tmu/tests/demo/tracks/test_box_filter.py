@@ -124,3 +124,14 @@ def test_uneven_steps_in_time():
         known.found(even(at))
     known.go_to(9 * STEP_S)
     np.testing.assert_allclose(known.box, even(9), atol=2.0)
+
+
+def test_frames_of_the_same_time_do_not_harm():
+    """As in damaged clips: twice the same moment, and everything at once."""
+    known = BoxFilter(even(0), 0.0)
+    for at in (0, 0, 1, 1, 1, 2):
+        known.go_to(at * STEP_S)
+        known.found(even(at))
+    known.go_to(3 * STEP_S)
+    np.testing.assert_allclose(known.box, even(3), atol=2.0)
+    assert np.isfinite(known.between(even(3), 3 * STEP_S)).all()

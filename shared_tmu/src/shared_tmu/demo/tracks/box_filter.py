@@ -114,7 +114,8 @@ class BoxFilter:
 
     def found(self, box: Box) -> None:
         """Take the detector's box of this moment."""
-        self._known = [*self._known, (numbers_of(box), self._time_s)][-3:]
+        earlier = [one for one in self._known if one[1] < self._time_s]
+        self._known = [*earlier, (numbers_of(box), self._time_s)][-3:]
         self._learn_unevenness()
         self._correct(numbers_of(box), np.square(FOUND * self._scale))
 
