@@ -15,6 +15,8 @@ tokens of later rank, so that no pair counts twice; unimportant tokens with a go
 * Slots keep the order of tokens. Of equal similarities the first ranks higher (the original leaves this
   open).
 * The grid comes back by copies.
+* Time over that of the slicing floor: +20 % (+15 to +24); HaMeR-Thin, 8x16, 8 images, 2 thread(s) of AMD
+  EPYC, from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations

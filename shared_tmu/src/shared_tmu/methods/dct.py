@@ -9,6 +9,9 @@ original.
 
 It reads nothing, keeps no sizes, and needs no training; the paper trains with it. Shares as in `0.9` keep
 ceil(0.9 n) of the n tokens after the prefix. Any number of tokens can be removed, as long as one is left.
+
+Time over that of the slicing floor: +6 % (+1 to +12); HaMeR-Thin, 8x16, 8 images, 2 thread(s) of AMD EPYC,
+from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ targets.
 * In training every second token is a source as well, but the tokens are sorted by size after every block,
   and sizes near 0 silence the sources that have merged.
 * The grid comes back by copies; in training, by the mixture that the relaxed merge has made.
+* Time over that of the slicing floor: +3 % (-2 to +9); HaMeR-Thin, 8x16, 8 images, 2 thread(s) of AMD EPYC,
+  from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations

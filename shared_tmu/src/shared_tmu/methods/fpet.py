@@ -12,6 +12,8 @@ Every patch whose row and column are both even or both odd joins the most simila
   sigmoid around the middle of the two best similarities; in the paper together with LoRA or AdaptFormer.
 * Untrained, the second matrix is 0, and the keys stay as they are.
 * The grid comes back by copies. The order of slots is prefix, (odd, even) patches, (even, odd) patches.
+* Time over that of the slicing floor: +13 % (+9 to +14); HaMeR-Thin, 8x16, 8 images, 2 thread(s) of AMD EPYC,
+  from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ those that get less attention than another are pruned. So counts depend on the i
   inference exactly: only tokens that are left are split into sources and targets, and only they are counted
   in the mean attention.
 * Merged tokens get their group's feature back, a pruned one that of the token most similar to it.
+* Time over that of the slicing floor: +79 % (+78 to +81); HaMeR-Thin, threshold:0.9473, 8 images, 2 thread(s)
+  of AMD EPYC, from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ well as can be done without looking.
 * Tokens are ordered along a Z curve through the grid, in which pairs, squares of 2 x 2, and so on follow each
   other. Pairs merge first, spread evenly over the curve, then pairs of pairs.
 * The grid comes back by copies.
+* Time over that of the slicing floor: +24 % (+23 to +30); HaMeR-Thin, 8x16, 8 images, 2 thread(s) of AMD
+  EPYC, from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ There is no paper; it needs no training.
   mask. The r tokens of lowest cost join.
 * Without weights, protected tokens join each other when all others have merged into one.
 * The grid comes back by copies.
+* Time over that of the slicing floor: +25 % (+24 to +29); HaMeR-Thin, 8x16, 8 images, 2 thread(s) of AMD
+  EPYC, from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations

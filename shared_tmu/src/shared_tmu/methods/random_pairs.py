@@ -1,6 +1,9 @@
 """Random pairs: the control that shows how much of a method's accuracy comes from its choice of tokens.
 
 At most half of the tokens after the prefix are removed.
+
+Time over that of the slicing floor: +6 % (-6 to +19); HaMeR-Thin, 8x16, 8 images, 2 thread(s) of AMD EPYC,
+from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations

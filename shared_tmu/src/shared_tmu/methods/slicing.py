@@ -1,6 +1,9 @@
 """Slicing: drop the last tokens, whatever their content. A control, and the lowest cost of removing tokens.
 
 Any number of tokens can be removed, as long as one is left.
+
+Time over that of the slicing floor: +5 % (-2 to +7); HaMeR-Thin, 8x16, 8 images, 2 thread(s) of AMD EPYC,
+from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ Every k-th token is a target, and all others join the target most similar to the
 * The original cuts off the last N mod k tokens. Here they are sources like the others, so that nothing is
   lost; `cuts_tail` prunes them first.
 * The grid comes back by copies; tokens that were cut off copy the target most similar to them.
+* Time over that of the slicing floor: +8 % (+7 to +12); HaMeR-Thin, 8x16, 8 images, 2 thread(s) of AMD EPYC,
+  from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations

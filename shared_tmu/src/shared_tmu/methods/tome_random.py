@@ -9,6 +9,8 @@ Against `random`, which also draws the targets, it shows what ranking the pairs 
 * The original draws a permutation per image from the global random generator. Here a hash decides, so that a
   result depends neither on what ran before nor on the other images; it is the same for every image.
 * The grid comes back by copies.
+* Time over that of the slicing floor: +12 % (+8 to +15); HaMeR-Thin, 8x16, 8 images, 2 thread(s) of AMD EPYC,
+  from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations

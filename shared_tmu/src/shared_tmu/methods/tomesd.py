@@ -8,6 +8,9 @@ It reads the tokens that enter the block, and the grid, and acts around attentio
 acts around the MLP. Cells of 2 x 2 and a random token of each are the original's defaults; it merges half of
 the tokens, `0.5` as a schedule. At most 3/4 of the tokens after the prefix are removed, all but one of every
 four; of grids that cells do not divide, the original can remove a few more.
+
+Time over that of the slicing floor: +47 % (+34 to +48); HaMeR-Thin, 144x32, 8 images, 2 thread(s) of AMD
+EPYC, from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations

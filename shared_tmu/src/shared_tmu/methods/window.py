@@ -10,6 +10,8 @@ cross a border while a window has pairs left, so that they stay compact. It need
   token is a source. The r most similar pairs of the whole image merge, not as many in each window, so
   uniform areas merge first.
 * The grid comes back by copies.
+* Time over that of the slicing floor: +9 % (+6 to +18); HaMeR-Thin, 8x16, 8 images, 2 thread(s) of AMD EPYC,
+  from `assets/hamer_methods.jsonl`.
 """
 
 from __future__ import annotations
