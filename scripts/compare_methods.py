@@ -98,7 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--profile", help=f"comma-separated list of {', '.join(PROFILES)}; default: {PUBLISHED}")
     add("--limit", type=positive, default=200, help="samples; default: 200")
     add("--stability", type=positive, default=16, help="samples to measure stability on; default: 16")
-    add("--rounds", type=positive, default=7, help="timed rounds of each way; default: 7")
+    add("--rounds", type=positive, default=5, help="timed rounds of each way; default: 5")
     add("--batch_size", type=positive, default=8, help="images per timed call; default: 8")
     add("--jobs", type=positive, default=2, help="errors: programs at a time, one thread each; default: 2")
     return parser
