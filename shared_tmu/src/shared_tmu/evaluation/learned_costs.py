@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -116,7 +116,17 @@ def equal_threshold(
         schedule = Schedule.parse(f"threshold:{threshold:.4f}")
         return _count(program, model, Run(schedule, method, True), batches)
 
-    low, high = 0.0, 1.0  # a higher threshold merges less
+    return lowest_threshold(cost, flops_share)
+
+
+def lowest_threshold(cost: Callable[[float], BlockCosts], flops_share: float) -> BlockCosts:
+    """The lowest threshold that still costs a share of the FLOPs, found by halving.
+
+    Args:
+        cost: what a threshold between 0 and 1 costs; a higher one merges less.
+        flops_share: FLOPs of the blocks over those without merging.
+    """
+    low, high = 0.0, 1.0
     best = cost(high)
     for _ in range(_STEPS):
         middle = (low + high) / 2
