@@ -1,6 +1,8 @@
 """`--r auto:0.5mm` in an evaluation: what is found, kept and said. Times are made up, errors are measured."""
 
+import copy
 import json
+import math
 
 import numpy as np
 import pytest
@@ -10,11 +12,12 @@ from toy_hand_model import ToyHand, toy_program
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation import main, parse_settings
 from shared_tmu.evaluation.budget import contenders
-from shared_tmu.evaluation.budget.auto import AutoSettings, ModelIdentity, find_run
+from shared_tmu.evaluation.budget.answer import read_answer
+from shared_tmu.evaluation.budget.auto import AutoSettings, ModelIdentity, _question, find_run
 from shared_tmu.evaluation.budget.judge import Judge
 from shared_tmu.evaluation.budget.ladder import cost_of, make_ladder, thin_out
 from shared_tmu.evaluation.budget.request import Budget
-from shared_tmu.evaluation.budget.samples import SampleChoice
+from shared_tmu.evaluation.budget.samples import SampleChoice, Samples
 from shared_tmu.evaluation.recipes import trunk_sha256
 from shared_tmu.methods import count_tokens
 from shared_tmu.programs.model_program import Run
@@ -93,6 +96,59 @@ def test_a_damaged_answer_is_found_again(find, timed, tmp_path, caplog):
         assert find("auto:50mm") == (found, told)
         assert caplog.text.count("cannot be read") == number
         assert json.loads(kept.read_text())["key"] == content["key"]
+
+
+BAD = (None, "", "x", -1, 1e999, math.nan, [], {}, [[0, 1]], {"a": 1}, True, "99x99", "truth")
+
+
+def leaves(content, path=()):
+    """Where the values of nested dictionaries and lists are, those in between included."""
+    items = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in items:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from leaves(value, (*path, key))
+
+
+def test_whatever_is_damaged_in_an_answer_it_is_read_whole_or_not_at_all(find, timed, tmp_path):
+    find("auto:50mm+layers", ("none", "box"))
+    (kept,) = (tmp_path / "cache" / "auto").glob("*.json")
+    content, facts = json.loads(kept.read_text()), json.loads(kept.read_text())["question"]
+    masks, budget = ("none", "box"), Budget.parse("auto:50mm+layers")
+    assert read_answer(kept, content["key"], BASE, masks) is not None
+    for *path, last in leaves(content["answer"]):
+        for bad in BAD:
+            damaged = copy.deepcopy(content)
+            at = damaged["answer"]
+            for key in path:
+                at = at[key]
+            at[last] = bad
+            kept.write_text(json.dumps(damaged))
+            found = read_answer(kept, content["key"], BASE, masks)
+            if found is not None:
+                found.show(budget, facts)
+                assert found.run.mask in masks
+                found.run.schedule.per_layer(found.run.layers.depth if found.run.layers else 4)
+
+
+def test_another_probe_or_picture_asks_another_question(find, timed, tmp_path, data_dir, monkeypatch):
+    def asked():
+        model = ToyHand().eval()
+        program = toy_program(tmp_path / "toy", model)
+        samples = SampleChoice("freihand", data_dir, 4, 3, torch.device("cpu"))
+        settings = AutoSettings(samples, BASE, {"none": None, "probe": probe})
+        data = Samples.of_set(samples, model).data
+        return _question(program, model, ModelIdentity(), Budget(1.0), settings, data)
+
+    probe = tmp_path / "probe.safetensors"
+    probe.write_bytes(b"one")
+    first = asked()
+    assert asked() == first
+    probe.write_bytes(b"two")
+    second = asked()
+    assert second != first
+    monkeypatch.setattr("shared_tmu.evaluation.budget.auto.set_sha256", lambda data: "others")
+    assert asked() != second
 
 
 def test_a_budget_that_cannot_be_met_says_what_could(find, timed, monkeypatch):

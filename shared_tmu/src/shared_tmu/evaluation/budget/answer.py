@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from shared_tmu.schedule import Schedule
 
 _log = logging.getLogger(__name__)
 MOST_ROWS = 12
+_DAMAGE = ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,21 @@ class Tried:
     interval_mm: tuple[float, float]
     samples: int
     passed: bool
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Tried:
+        """Read a row that was kept."""
+        low, high = map(float, _pair(content["interval_mm"]))  # of what was not finite it is not either
+        return cls(
+            label=str(content["label"]),
+            tokens=int(content["tokens"]),
+            layers=int(content["layers"]),
+            speedup=_finite(content["speedup"]),
+            extra_mm=float(content["extra_mm"]),
+            interval_mm=(low, high),
+            samples=int(content["samples"]),
+            passed=content["passed"] is True,
+        )
 
 
 @dataclass(frozen=True)
@@ -104,8 +121,18 @@ class Answer:
         }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any], base: Run, source: str) -> Answer:
-        """Read what `to_dict` gave; what a search does not decide is that of `base`."""
+    def from_dict(cls, content: Mapping[str, Any], base: Run, masks: Collection[str], source: str) -> Answer:
+        """Read what `to_dict` gave; what a search does not decide is that of `base`.
+
+        Args:
+            content: what was kept.
+            base: see `AutoSettings`.
+            masks: those that may have been chosen.
+            source: where it is from, for messages.
+
+        Raises:
+            ValueError, KeyError, TypeError, TMUError: it is no answer, or none to this question.
+        """
         layers = content["layers"]
         run = replace(
             base,
@@ -113,13 +140,29 @@ class Answer:
             mask=content["mask"],
             layers=None if layers is None else LayerRecipe.from_dict(layers, source),
         )
-        rows = [Tried(**{**row, "interval_mm": tuple(row["interval_mm"])}) for row in content["rows"]]
-        low, high = content["speedup_quartiles"]
-        numbers = (int(content["candidates"]), float(content["base_mm"]))
-        found = cls(run, float(content["speedup"]), (float(low), float(high)), tuple(rows), *numbers)
-        if not any(row.label == run.label and row.passed for row in rows):
+        rows = [Tried.from_dict(row) for row in content["rows"]]
+        low, high = map(_finite, _pair(content["speedup_quartiles"]))
+        numbers = (int(content["candidates"]), _finite(content["base_mm"]))
+        found = cls(run, _finite(content["speedup"]), (low, high), tuple(rows), *numbers)
+        chosen = next((row for row in rows if row.label == run.label and row.passed), None)
+        if chosen is None or run.mask not in masks:
             raise ValueError("the answer is none of its rows")
+        if layers is not None and run.layers is not None and chosen.layers != run.layers.depth:
+            raise ValueError("its recipe is of another depth")
+        run.schedule.per_layer(chosen.layers)
         return found
+
+
+def _pair(values: Any) -> tuple[Any, Any]:
+    first, second = values
+    return first, second
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is not a number")
+    return number
 
 
 def answer_file(model: str, budget: Budget, key: str) -> Path:
@@ -127,16 +170,16 @@ def answer_file(model: str, budget: Budget, key: str) -> Path:
     return cache_folder() / "auto" / f"{model}-{budget}-{key[:16]}.json".lower().replace(":", "-")
 
 
-def read_answer(path: Path, key: str, base: Run) -> Answer | None:
-    """A kept answer; None if there is none to this question, or it cannot be read."""
+def read_answer(path: Path, key: str, base: Run, masks: Collection[str]) -> Answer | None:
+    """A kept answer; None if there is none to this question, or it cannot be read; see `Answer.from_dict`."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["key"] != key:
             return None
-        return Answer.from_dict(content["answer"], base, str(path))
+        return Answer.from_dict(content["answer"], base, masks, str(path))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, TMUError) as error:
+    except (OSError, *_DAMAGE, TMUError) as error:
         _log.warning("%s cannot be read (%s): the search is repeated.", path, error)
         return None
 

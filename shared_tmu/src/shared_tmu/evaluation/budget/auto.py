@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from shared_tmu.datasets import EvalSet
+from shared_tmu.datasets import EvalSet, set_sha256
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.budget.answer import Answer, Tried, answer_file, read_answer, write_answer
 from shared_tmu.evaluation.budget.contenders import Contenders
@@ -23,7 +23,7 @@ from shared_tmu.evaluation.budget.samples import SampleChoice, Samples
 from shared_tmu.evaluation.budget.search import Contender, Judgement, find_fastest
 from shared_tmu.evaluation.masking import masks_of
 from shared_tmu.masks import NO_MASK
-from shared_tmu.programs.identity import code_sha256, digest_of, sizes_of
+from shared_tmu.programs.identity import code_sha256, digest_of, file_sha256, sizes_of
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.programs.results import device_name
 from shared_tmu.programs.timing import time_once
@@ -100,7 +100,7 @@ def find_run(
     facts = _question(program, model, identity, budget, settings, data)
     key = digest_of(facts)
     path = answer_file(program.name, budget, key)
-    answer = None if fresh else read_answer(path, key, settings.base)
+    answer = None if fresh else read_answer(path, key, settings.base, {NO_MASK, *settings.probes})
     if answer is None:
         _log.info("%s: searching now, which takes minutes; the result will be saved in %s.", budget, path)
         answer = _search(program, model, identity, budget, settings, data, path.with_suffix(".trials.jsonl"))
@@ -135,9 +135,12 @@ def _question(
         "metric": settings.metric,
         "masks": sorted(settings.probes),
         "how": [base.method, base.unmerge, base.protect, base.weight, base.restore],
-        "files": [str(base.learned), *map(str, settings.probes.values())],
+        "files": [
+            None if file is None else file_sha256(file)
+            for file in (base.learned, *(settings.probes[mask] for mask in sorted(settings.probes)))
+        ],
         "dataset": data.name,
-        "annotations": data.fingerprint,
+        "pictures": set_sha256(data),
         "n": len(data),
         "set": data.facts,
         "code": code_sha256(program.folder),

@@ -25,7 +25,7 @@ class Budget:
     with_layers: bool = False
 
     def __str__(self) -> str:
-        return f"{PREFIX}:{self.extra_mm:g}mm" + (_LAYERS if self.with_layers else "")
+        return f"{PREFIX}:{self.extra_mm:.15g}mm" + (_LAYERS if self.with_layers else "")
 
     @staticmethod
     def is_one(text: str) -> bool:
