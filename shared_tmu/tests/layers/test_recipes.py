@@ -34,6 +34,8 @@ def test_a_recipe_is_read_back() -> None:
         '{"partition": [], "variant": "eq4", "original": ""}',
         '{"partition": [[0, 1], [3, 4]], "variant": "eq4", "original": ""}',
         '{"partition": [[0, 1]], "variant": "best", "original": ""}',
+        '{"partition": [[0, 1]], "variant": ["eq4"], "original": ""}',
+        '{"partition": [[0, 1]], "variant": {}, "original": ""}',
         '{"partition": [[0, 1e999]], "variant": "eq4", "original": ""}',
         "[" * 100_000,
     ],
@@ -78,6 +80,13 @@ def test_a_shorter_trunk_is_that_of_a_shorter_model_and_the_own_one_comes_back()
         block.mlp.fc1.weight.data = block.mlp.fc1.weight.data.clone()  # other weights now, for all it knows
     with shortened(place, RECIPE):
         assert vit.blocks[1] is not first
+    with shortened(place, RECIPE):
+        second = vit.blocks[1]
+    blocks[2].norm1.bias.add_(1.0)  # in place, as by an optimizer or load_state_dict
+    want = merge_layers(place, RECIPE.partition, "mean")
+    with shortened(place, RECIPE):
+        assert vit.blocks[1] is not second
+        torch.testing.assert_close(vit(tokens), want(tokens))
     with pytest.raises(LayersError), shortened(place, LayerRecipe(singles(3), "eq4", "abc")):
         pass
     assert vit.blocks is own

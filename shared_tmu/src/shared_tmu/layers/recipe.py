@@ -61,7 +61,8 @@ class LayerRecipe:
             raise LayersError(
                 f"{source} has a recipe of merged layers that cannot be read ({error!r})."
             ) from error
-        if variant not in VARIANTS or not isinstance(original, str) or not partition:
+        are_texts = isinstance(variant, str) and isinstance(original, str)
+        if not are_texts or variant not in VARIANTS or not partition:
             raise LayersError(
                 f"{source} has a recipe of merged layers of variant {variant!r}, with {len(partition)} "
                 f"windows: known variants are {', '.join(VARIANTS)}."

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torch import nn
+from torch import Tensor, nn
 
 from .operators import merge_blocks
 from .partition import check_partition
@@ -24,8 +24,8 @@ _BUILT: WeakKeyDictionary[nn.Module, dict[LayerRecipe, tuple[_State, nn.Module]]
 def shortened(place: BlocksOf, recipe: LayerRecipe | None) -> Iterator[None]:
     """Let the model run with one block per window inside the `with` block; its own blocks then come back.
 
-    Windows are merged in the number format and on the device that the model has now, once for each of them.
-    Not for two threads that run one model.
+    Windows are merged in the number format and on the device that the model has now, once for each of them,
+    and again when weights have changed. Not for two threads that run one model.
 
     Args:
         place: the model and where its blocks are.
@@ -51,7 +51,7 @@ def shortened(place: BlocksOf, recipe: LayerRecipe | None) -> Iterator[None]:
 def _built(place: BlocksOf, original: nn.Module, recipe: LayerRecipe) -> nn.Module:
     blocks = place.blocks
     check_partition(recipe.partition, len(blocks))
-    state = tuple((p.data_ptr(), p.dtype, p.device) for p in original.parameters())
+    state = tuple(_state_of(tensor) for tensor in (*original.parameters(), *original.buffers()))
     known = _BUILT.setdefault(original, {})
     if recipe not in known or known[recipe][0] != state:
         merged = [
@@ -60,3 +60,10 @@ def _built(place: BlocksOf, original: nn.Module, recipe: LayerRecipe) -> nn.Modu
         ]
         known[recipe] = state, place.container(merged)
     return known[recipe][1].train(original.training)
+
+
+def _state_of(tensor: Tensor) -> tuple[Any, ...]:
+    """Tells whether a tensor was replaced, moved, cast or changed in place, of which inference tensors keep
+    no count."""
+    version = 0 if tensor.is_inference() else tensor._version
+    return tensor.data_ptr(), tensor.dtype, tensor.device, version
