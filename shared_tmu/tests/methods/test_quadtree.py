@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from shared_tmu import METHODS, run_trunk
 from shared_tmu.errors import MethodError
 from shared_tmu.method_parts.seen import Needs, Seen
+from shared_tmu.methods import find_method
 from shared_tmu.methods.quadtree import plan_quadtree, z_curve
 from shared_tmu.plans.plan import MergePlan
 
@@ -137,10 +138,10 @@ def test_grids_that_do_not_fit_are_refused(vit):
         run_trunk(vit.blocks, torch.randn(1, 60, 32), "5x2", method="quadtree", grid=(8, 8))
 
 
-@pytest.mark.parametrize("options", [{"step": -0.1}, {"reach": float("nan")}, {"step": float("inf")}])
-def test_options_out_of_range_are_refused(options):
-    with pytest.raises(MethodError, match="must be 0 or more"):
-        plan_of(torch.randn(1, 16, 4), (4, 4), 2, **options)
+@pytest.mark.parametrize("option", ["step=-0.1", "reach=nan", "step=inf"])
+def test_options_out_of_range_are_refused_before_anything_runs(option):
+    with pytest.raises(MethodError, match="use a number from 0 to 1000000"):
+        find_method(f"quadtree:{option}")
 
 
 def test_many_images_are_compared_in_parts(monkeypatch):

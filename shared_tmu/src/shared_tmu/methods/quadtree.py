@@ -22,11 +22,12 @@ There is no paper; it needs no training.
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from ..errors import MethodError
+from ..limits import Limit
 from ..method_parts.reductions import Merge
 from ..method_parts.seen import Grid, Seen
 from ..plans.matching import APART, MAX_SCORES, normalise, without_autocast
@@ -40,9 +41,11 @@ STEP = 0.1
 REACH = 0.4
 """The most that distance counts: from squares of 4 x 4 patches on, similarity alone decides."""
 
+Cost = Annotated[float, Limit(0, 1e6)]
+
 
 @torch.no_grad()
-def plan_quadtree(seen: Seen, r: int, step: float = STEP, reach: float = REACH) -> Merge:
+def plan_quadtree(seen: Seen, r: int, step: Cost = STEP, reach: Cost = REACH) -> Merge:
     """The r tokens of lowest cost join one that comes before them.
 
     Args:
@@ -52,15 +55,13 @@ def plan_quadtree(seen: Seen, r: int, step: float = STEP, reach: float = REACH) 
         reach: see `REACH`.
 
     Raises:
-        MethodError: the grid is not known, or is not that of the tokens; a step or reach below 0.
+        MethodError: the grid is not known, or is not that of the tokens.
     """
     (batch, num_tokens), prefix = seen.shape, seen.num_prefix_tokens
     count = num_tokens - prefix
     code, bits = find_codes(seen)
     unit = normalise(seen.metric)[:, prefix:]
     mask = None if seen.mask is None else seen.mask[:, prefix:]
-    if not (0 <= step < math.inf and 0 <= reach < math.inf):
-        raise MethodError(f"step={step:g} and reach={reach:g} of {seen.method!r} must be 0 or more.")
     levels = min(bits, math.ceil(min(reach / step, bits))) if step > 0 else 0
 
     def find(some: slice) -> tuple[Tensor, Tensor]:
