@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time_missing(asked, given.rounds, given.batch_size)
     if "draw" not in stages:
         return 0
-    lines = combine(asked, known_times(asked))
+    lines = combine(asked, known_times(asked, given.batch_size))
     if lists_anything(given):
         evaluate_bundled.write_lines(model.folder / "results" / f"{model.stem}-methods.jsonl", lines)
         sys.stdout.write(f"\n{update_tables.make_table(lines)}\n{show_best(lines)}")
@@ -97,7 +97,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--restore", help=f"comma-separated list of restores; default: {COPY}")
     add("--profile", help=f"comma-separated list of {', '.join(PROFILES)}; default: {PUBLISHED}")
     add("--limit", type=positive, default=200, help="samples; default: 200")
-    add("--stability", type=positive, default=8, help="samples to measure stability on; default: 8")
+    add("--stability", type=positive, default=16, help="samples to measure stability on; default: 16")
     add("--rounds", type=positive, default=5, help="timed rounds of each way; default: 5")
     add("--batch_size", type=positive, default=8, help="images per timed call; default: 8")
     add("--jobs", type=positive, default=2, help="errors: programs at a time, one thread each; default: 2")

@@ -137,7 +137,8 @@ def find_lines(asked: Asked) -> dict[RunKey, Run]:
     """
     weights, found = file_sha256(asked.model.checkpoint), dict[RunKey, Run]()
     for line in read_records(asked.model.results(asked.model.dataset)):
-        same = line.get("checkpoint_sha256") == weights and line.get("n") == asked.limit
+        # a set may have fewer samples than were asked for
+        same = line.get("checkpoint_sha256") == weights and asked.limit in (line.get("n"), line.get("limit"))
         if is_plain(line) and same and not line.get("learned_sha256") and line.get("stability_n"):
             found[line["method"], line["schedule"], line.get("restore", COPY)] = line
     wanted = [_OFF, *asked.runs]

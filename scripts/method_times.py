@@ -15,7 +15,7 @@ from shared_tmu.bench.speed import OFF, compare_variant
 from shared_tmu.datasets import open_dataset
 from shared_tmu.datasets.base import SetOptions
 from shared_tmu.evaluation.batches import load_batch
-from shared_tmu.programs.identity import file_sha256
+from shared_tmu.programs.identity import code_sha256, digest_of, file_sha256
 from shared_tmu.programs.model_program import find_program
 from shared_tmu.programs.results import append_record, describe_environment, device_name, read_records
 from shared_tmu.programs.timing import Comparison, measure_calls
@@ -31,9 +31,9 @@ _FIELDS = (
 )
 
 
-def known_times(asked: Asked) -> dict[RunKey, Run]:
-    """Times that were measured on this machine with these weights, by run."""
-    key = _key(asked)
+def known_times(asked: Asked, batch_size: int) -> dict[RunKey, Run]:
+    """Times that were measured on this machine with these weights, this code and this batch size, by run."""
+    key = _key(asked, batch_size)
     return {
         (line["method"], line["schedule"], line["restore"]): line
         for line in read_records(asked.times)
@@ -42,8 +42,8 @@ def known_times(asked: Asked) -> dict[RunKey, Run]:
 
 
 def time_missing(asked: Asked, rounds: int, batch_size: int) -> None:
-    """Time every run that was not timed on this machine with these weights; each is kept at once."""
-    known = known_times(asked)
+    """Time every run of which `known_times` has none; each is kept at once."""
+    known = known_times(asked, batch_size)
     todo = [run for run in asked.runs if run not in known]
     if not todo:
         return
@@ -56,7 +56,7 @@ def time_missing(asked: Asked, rounds: int, batch_size: int) -> None:
     facts = describe_environment(_CPU, program.folder)
     for method, schedule, restore in todo:
         found = time_run(subject.running(method, restore), off, Schedule.parse(schedule), batch, rounds)
-        about = {"key": _key(asked), "method": method, "schedule": schedule, "restore": restore}
+        about = {"key": _key(asked, batch_size), "method": method, "schedule": schedule, "restore": restore}
         threads, size = facts["machine"]["cpu_threads"], len(batch["img"])
         facts_of_time = {"timed_batch_size": size, "timed_threads": threads, "timed_commit": facts["commit"]}
         append_record(asked.times, {**about, **found, **facts_of_time})
@@ -108,5 +108,13 @@ def _floor(subject: MeasuredModel, variant: Variant, batch: Mapping[str, Tensor]
     return subject.running("drop").build(replace(variant.floor(), schedule=Schedule.parse(asks)))
 
 
-def _key(asked: Asked) -> str:
-    return f"{file_sha256(asked.model.checkpoint)} {device_name(_CPU)} {torch.get_num_threads()}"
+def _key(asked: Asked, batch_size: int) -> str:
+    return digest_of(
+        {
+            "weights": file_sha256(asked.model.checkpoint),
+            "code": code_sha256(asked.model.folder),
+            "processor": device_name(_CPU),
+            "threads": torch.get_num_threads(),
+            "batch_size": batch_size,
+        }
+    )

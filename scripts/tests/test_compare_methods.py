@@ -222,6 +222,30 @@ def test_runs_that_were_not_measured_are_named(results):
         combine(Asked(results.model, results.plans, 41), {})
 
 
+def test_more_samples_than_the_set_has_are_all_of_it(results):
+    path = results.model.results("synthhand")
+    lines = [{**json.loads(line), "limit": 99} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for limit in (40, 99):
+        assert len(combine(replace(results, limit=limit), {})) == 4
+    with pytest.raises(InputError, match="on 50 samples"):
+        combine(replace(results, limit=50), {})
+
+
+def test_times_of_another_batch_size_or_code_are_not_taken(results, monkeypatch, tmp_path):
+    asked = replace(results, model=replace(results.model, folder=tmp_path))
+    monkeypatch.setattr(method_times, "file_sha256", lambda path: "weights")
+    code = ["one"]
+    monkeypatch.setattr(method_times, "code_sha256", lambda folder: code[0])
+    line = {"key": method_times._key(asked, 8), "method": "tome", "schedule": "8x16", "restore": "copy"}
+    asked.times.parent.mkdir()
+    asked.times.write_text(json.dumps(line) + "\n")
+    assert list(method_times.known_times(asked, 8)) == [("tome", "8x16", "copy")]
+    assert method_times.known_times(asked, 4) == {}
+    code[0] = "two"
+    assert method_times.known_times(asked, 8) == {}
+
+
 def test_costs_within_noise_of_times_count_as_equal():
     base = {"method": "tome", "restore": "copy", "profile": PUBLISHED, "schedule": "8x16", "budget": "8x16"}
     rows = [
