@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from comparison import Run
-from table_cells import field, merged
+from table_cells import field, merged, show_mask, show_mask_cost
 from tables import TableKind
 
 RIVALS = {"one_euro": "one-euro", "one_euro_both": "one-euro-both"}
@@ -74,6 +74,25 @@ CLIP_TABLES = {
         optional=tuple(
             f"{what} minus {smooth}" for what in ("MPJPE", "acceleration") for smooth in RIVALS.values()
         ),
+    ),
+    "clip_masks": TableKind(
+        identity=("model", "dataset", "label"),
+        setting=("model", "dataset"),
+        columns=(
+            ("`--r`", field("schedule")),
+            ("`--mask`", show_mask),
+            ("tokens kept", field("tokens_kept")),
+            ("tokens of the mask", field("mask_tokens", "{:.0f}")),
+            ("frames without", field("mask_missing")),
+            ("MPJPE (mm)", field("mpjpe_mm", "{:.2f}")),
+            ("over off, 95 % interval", change("mpjpe_mm", "off")),
+            ("PA-MPJPE (mm)", field("pa_mpjpe_mm", "{:.2f}")),
+            ("its change over off", change("pa_mpjpe_mm", "off")),
+            ("error of acceleration (mm/frame²)", field("accel_error_mm", "{:.2f}")),
+            ("jitter (mm/frame²)", field("jitter_mm", "{:.2f}")),
+            ("mask (% of the forward pass)", show_mask_cost),
+        ),
+        context=("clips", "n", "true_jitter_mm", "processor", "commit"),
     ),
     "following": TableKind(
         identity=("model", "clip", "schedule", "every"),

@@ -5,8 +5,16 @@
         --decoder none,diffusion --smooth none,one-euro,one-euro-both,savgol
     cd .. && python scripts/measure_clips.py --model hamer
 
-Writes `assets/<model>_clips.jsonl` from the results that eval.py left, and fills the tables of the READMEs.
-Frames of one clip are alike, so intervals are those of means over clips, drawn with replacement.
+Masks beside each other, `previous` among them, which only clips have:
+
+    cd HaMeR_TMU
+    python eval.py --dataset synthhand-clips --r off,8x16,12x8+6x8 --rounds 0 --results results/clip_masks \\
+        --mask none,box,previous,previous+box,probe,truth
+    cd .. && python scripts/measure_clips.py --model hamer --masks --results HaMeR_TMU/results/clip_masks
+
+Writes `assets/<model>_clips.jsonl`, or `assets/<model>_clip_masks.jsonl`, from the results that eval.py left,
+and fills the tables of the READMEs. Frames of one clip are alike, so intervals are those of means over clips,
+drawn with replacement.
 """
 
 import argparse
@@ -37,6 +45,10 @@ KEPT = (
 )  # fmt: skip
 
 
+OF_MASKS = ("mask_weight", "mask_tokens", "mask_missing", "mask_share", "mask_share_quartiles", "tokens_kept")
+"""What lines of masks have besides."""
+
+
 def clip_means(folder: Path) -> dict[str, NDArray[np.float64]]:
     """Means over the frames of every clip, by error; a sample's name begins with that of its clip."""
     rows = read_per_sample(folder)
@@ -60,9 +72,8 @@ def filtered(record: Mapping[str, Any], records: Sequence[Mapping[str, Any]], sm
     return found[0] if found else None
 
 
-def lines_of(results: Path, model: str) -> list[dict[str, Any]]:
-    """One line per run: its errors, and their differences from the same run frame by frame and, for the
-    decoder, with filters.
+def newest_records(results: Path, model: str) -> dict[str, dict[str, Any]]:
+    """The last record of every run, by label.
 
     Raises:
         MissingAssetError: eval.py has left no results.
@@ -71,6 +82,44 @@ def lines_of(results: Path, model: str) -> list[dict[str, Any]]:
     newest = {record["label"]: record for record in read_records(path)} if path.is_file() else {}
     if not newest:
         raise MissingAssetError(f"{path} has no results: run eval.py --dataset synthhand-clips first.")
+    return newest
+
+
+def mask_lines(results: Path, model: str) -> list[dict[str, Any]]:
+    """One line per schedule and mask, frame by frame with the model's head: its errors, and their differences
+    from the unpatched model.
+
+    Raises:
+        MissingAssetError: eval.py has left no results, or none of the unpatched model.
+    """
+    newest = newest_records(results, model)
+    if "off" not in newest:
+        raise MissingAssetError(f"{results} has no result of --r off, from which differences are taken.")
+    plain = [
+        one
+        for one in newest.values()
+        if one["decoder"] is None and one["smooth"] == "none" and not one["hold"]
+    ]
+    base, lines = clip_means(results / newest["off"]["files"]), []
+    for record in plain:
+        means = clip_means(results / record["files"])
+        line = {"kind": "clip_masks", **{name: record[name] for name in (*KEPT, *OF_MASKS)}}
+        for error in ERRORS if record["label"] != "off" else ():
+            gap = means[error] - base[error]
+            line[f"{error}_minus_off"] = [float(gap.mean()), *bootstrap_interval(gap)]
+        lines.append(line)
+    schedules = list(dict.fromkeys(line["schedule"] for line in lines))
+    return sorted(lines, key=lambda line: (line["schedule"] != "off", schedules.index(line["schedule"])))
+
+
+def lines_of(results: Path, model: str) -> list[dict[str, Any]]:
+    """One line per run: its errors, and their differences from the same run frame by frame and, for the
+    decoder, with filters.
+
+    Raises:
+        MissingAssetError: eval.py has left no results.
+    """
+    newest = newest_records(results, model)
     means = {label: clip_means(results / record["files"]) for label, record in newest.items()}
     lines = []
     for label, record in newest.items():
@@ -97,10 +146,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
     parser.add_argument("--model", choices=BUNDLED, required=True, help="which of the bundled models")
     parser.add_argument("--results", type=named_path, help="folder of results; default: the model folder's")
+    parser.add_argument("--masks", action="store_true", help="masks beside each other instead of filters")
     given = parser.parse_args(arguments)
-    model = BUNDLED[given.model]
-    lines = lines_of(given.results or model.folder / "results", model.name.lower())
-    write_text(model.lines("clips"), "".join(json.dumps(line) + "\n" for line in lines))
+    model, find = BUNDLED[given.model], mask_lines if given.masks else lines_of
+    lines = find(given.results or model.folder / "results", model.name.lower())
+    published = model.lines("clip_masks" if given.masks else "clips")
+    write_text(published, "".join(json.dumps(line) + "\n" for line in lines))
     return update_tables.main([])
 
 

@@ -68,3 +68,27 @@ def test_the_table_shows_them(results, tmp_path):
 def test_nothing_measured_is_said(tmp_path):
     with pytest.raises(MissingAssetError, match="--dataset synthhand-clips first"):
         measure_clips.lines_of(tmp_path, "hamer")
+
+
+def test_masks_beside_each_other_with_their_change_over_off(tmp_path):
+    asked = {"mask_weight": 0.25, "mask_tokens": 40.0, "mask_missing": 2, "tokens_kept": 64}
+    asked |= {"mask_share": 0.002, "mask_share_quartiles": [0.001, 0.003]}
+    none = dict.fromkeys(asked) | {"tokens_kept": 64}
+    made = [
+        record(tmp_path, "8x16-mask-previous", [5, 6, 7, 8], mask="previous", **asked),
+        record(tmp_path, "8x16-mask-box-diffusion", [9, 9, 9, 9], mask="box", decoder="x", **asked),
+        record(tmp_path, "off", [4, 5, 6, 7], schedule="off", **none),
+    ]
+    path = tmp_path / "hamer-synthhand-clips.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in made))
+    lines = measure_clips.mask_lines(tmp_path, "hamer")
+    assert [line["label"] for line in lines] == ["off", "8x16-mask-previous"]
+    path = tmp_path / "masks.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = update_tables.make_table(update_tables.read_results(path))
+    row = "| 8x16 | previous | 64 | 40 | 2 | 6.50 | +1.00 (+1.00 to +1.00) | 6.50 | +1.00 (+1.00 to +1.00) |"
+    assert f"{row} 6.50 | 6.50 | 0.2 (0.1 to 0.3) |" in table
+    path = tmp_path / "hamer-synthhand-clips.jsonl"
+    path.write_text(json.dumps(made[0]) + "\n")
+    with pytest.raises(MissingAssetError, match="no result of --r off"):
+        measure_clips.mask_lines(tmp_path, "hamer")

@@ -7,7 +7,8 @@ import torch
 from toy_learned import DEPTH, GRID, TASKS, WIDTH, Program, batch_of, build
 
 from shared_tmu import Schedule
-from shared_tmu.evaluation.learned_costs import BlockCosts, lowest_threshold, tokens_left
+from shared_tmu.evaluation import learned_costs
+from shared_tmu.evaluation.learned_costs import BlockCosts, equal_threshold, tokens_left
 from shared_tmu.flops import TrunkShape
 from shared_tmu.methods import count_tokens
 
@@ -61,10 +62,12 @@ def test_blocks_that_merge_nothing_keep_their_tokens():
     assert torch.equal(left[:, 3], left[:, 2])
 
 
-def test_the_threshold_costs_at_least_as_much_and_hardly_more():
-    def cost(threshold):
-        return BlockCosts(Schedule.parse(f"threshold:{threshold:.4f}"), 0.0, 0.0, threshold**2)
+def test_the_threshold_costs_at_least_as_much_and_hardly_more(monkeypatch):
+    def measure(program, model, run, count):
+        threshold = run.schedule.every[0]
+        return BlockCosts(run.schedule, 0.0, 0.0, threshold**2)
 
-    found = lowest_threshold(cost, 0.5)
+    monkeypatch.setattr(learned_costs, "measure_costs", measure)
+    found = equal_threshold(None, None, "ltmp", 0.5, 1)
     assert 0.5 <= found.flops_share < 0.501
     assert found.schedule == Schedule.parse("threshold:0.7073")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -50,11 +50,9 @@ class HandClipSet(HandMeshSet):
         starts = np.flatnonzero(np.diff(self.clip_of, prepend=-1))
         return list(zip(starts.tolist(), [*starts[1:].tolist(), len(self)], strict=True))
 
-    def head(self, count: int) -> HandClipSet:
-        """The first `count` frames."""
-        whole = super().head(count)
-        assert isinstance(whole, HandClipSet)
-        return replace(whole, clip_of=self.clip_of[:count])
+    def part(self, rows: slice) -> Self:
+        """Some of the frames."""
+        return replace(super().part(rows), clip_of=self.clip_of[rows])
 
     def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:
         """See `HandMeshSet.load`; and the number of the frame's `clip` `[]`."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -114,17 +114,21 @@ class HandMeshSet:
         """Whether all samples of the official set are present."""
         return self.official_count is None or len(self) == self.official_count
 
-    def head(self, count: int) -> HandMeshSet:
+    def head(self, count: int) -> Self:
         """The first `count` samples, or all if there are fewer."""
+        return self.part(slice(count))
+
+    def part(self, rows: slice) -> Self:
+        """Some of the samples."""
         return replace(
             self,
-            images=self.images[:count],
-            intrinsics=self.intrinsics[:count],
-            xyz_m=self.xyz_m[:count],
-            verts_m=self.verts_m[:count],
-            sample_ids=self.sample_ids[:count],
-            boxes_xyxy=None if self.boxes_xyxy is None else self.boxes_xyxy[:count],
-            wrists_m=None if self.wrists_m is None else self.wrists_m[:count],
+            images=self.images[rows],
+            intrinsics=self.intrinsics[rows],
+            xyz_m=self.xyz_m[rows],
+            verts_m=self.verts_m[rows],
+            sample_ids=self.sample_ids[rows],
+            boxes_xyxy=None if self.boxes_xyxy is None else self.boxes_xyxy[rows],
+            wrists_m=None if self.wrists_m is None else self.wrists_m[rows],
         )
 
     @property

@@ -44,6 +44,7 @@ class DatasetSpec:
         check: `(data_dir, options) -> None`, quick; raises `MissingAssetError`, which names what is missing
             and where it comes from.
         open: `(data_dir, options) -> set`; raises the same errors as `check`.
+        is_clips: whether it has frames in order, `HandClipSet`.
     """
 
     name: str
@@ -51,6 +52,7 @@ class DatasetSpec:
     aliases: tuple[str, ...]
     check: Callable[[Path, SetOptions], object]
     open: Callable[[Path, SetOptions], EvalSet]
+    is_clips: bool = False
 
 
 def _nothing_to_check(data_dir: Path, options: SetOptions) -> None:
@@ -112,6 +114,7 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
                 (),
                 _nothing_to_check,
                 lambda data_dir, options: open_synthhand_clips(data_dir).opened_with(options),
+                is_clips=True,
             ),
             DatasetSpec(
                 "freihand",

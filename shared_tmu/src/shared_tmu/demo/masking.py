@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from shared_tmu.demo.batching import Batch, CropMask, Job
 from shared_tmu.demo.subjects import DemoSubject, Faces
 from shared_tmu.masks import MASKS, Mask, MaskChoice, MaskScene, Outline
@@ -100,23 +98,12 @@ class PreviousFrame:
         old = before.boxes[index]
         record = self.subject.record(before.outputs[index], old, before.crops[index], before.camera)
         points = before.camera.project(record.vertices_camera_m)
-        return Outline(_moved(points, old.box_xyxy, box.box_xyxy), self.faces)
+        return Outline(points, self.faces).moved(old.box_xyxy, box.box_xyxy)
 
 
 def _is_same(old: Any, new: Any) -> bool:
     """Whether two boxes show the same subject from the same side of the mirror."""
     return old.track == new.track and getattr(old, "is_right", None) == getattr(new, "is_right", None)
-
-
-def _moved(points_px: Any, old: Sequence[float], new: Sequence[float]) -> Any:
-    """Points that move with the middle of a box and grow with its longer side."""
-    (middle, side), (to, new_side) = (_middle_and_side(box) for box in (old, new))
-    return (points_px - middle) * (new_side / side) + to
-
-
-def _middle_and_side(box: Sequence[float]) -> tuple[Any, float]:
-    corners = np.reshape(np.asarray(box, np.float64), (2, 2))
-    return corners.mean(axis=0), float((corners[1] - corners[0]).max())
 
 
 def _draw(scene: MaskScene, outline: Outline) -> Mask | None:

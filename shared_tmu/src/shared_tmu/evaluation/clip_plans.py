@@ -11,6 +11,7 @@ from torch import Tensor
 
 from shared_tmu.datasets import EvalSet, HandClipSet
 from shared_tmu.errors import InputError
+from shared_tmu.evaluation.clip_masks import waits_for_frames
 from shared_tmu.evaluation.store import chunk_bounds
 from shared_tmu.method_parts.held import HeldPlans, Holding
 from shared_tmu.pictures.cells import MAX_CHANGE, cells_of, change_between
@@ -55,12 +56,24 @@ def bounds_of(data: EvalSet, batch_size: int, processes: int) -> list[tuple[int,
     return chunk_bounds(len(data), batch_size, processes)
 
 
-def check_runs(data: EvalSet, runs: Sequence[Run]) -> None:
-    """Refuse what only clips have.
+def check_runs(data: EvalSet, runs: Sequence[Run], stability: int = 0) -> None:
+    """Refuse what only clips have, and what moved crops have not.
+
+    Args:
+        data: the set.
+        runs: what is to be evaluated.
+        stability: crops that are to be moved.
 
     Raises:
-        InputError: plans are to be held, or clips decoded or smoothed, and the set has no clips.
+        InputError: plans are to be held, or clips decoded or smoothed, and the set has no clips; or a mask of
+            the frame before is asked of moved crops.
     """
+    waiting = next((run.label for run in runs if waits_for_frames(run)), None)
+    if waiting is not None and stability:
+        raise InputError(
+            f"--stability moves single crops, which have no frame before, so {waiting} has no mask there: "
+            "leave one of the two out."
+        )
     if isinstance(data, HandClipSet):
         return
     if any(run.hold for run in runs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -49,6 +49,7 @@ class BlockCosts:
         }
 
 
+@torch.inference_mode()
 def measure_costs(program: ModelProgram, model: nn.Module, run: Run, count: int) -> BlockCosts:
     """Count on the first pictures of the model's own set.
 
@@ -58,26 +59,15 @@ def measure_costs(program: ModelProgram, model: nn.Module, run: Run, count: int)
         run: of a method that acts between attention and MLP.
         count: pictures.
     """
-    return _count(program, model, run, _first_batches(program, model, count))
-
-
-def _first_batches(program: ModelProgram, model: nn.Module, count: int) -> list[dict[str, Tensor]]:
     options = SetOptions(getattr(model, "config", None))
     data = open_dataset(program.estimates.dataset, Path(), options).head(count)
-    rows = (range(start, min(start + _BATCH, len(data))) for start in range(0, len(data), _BATCH))
-    return [load_batch(data, few, torch.device("cpu")) for few in rows]
-
-
-@torch.inference_mode()
-def _count(
-    program: ModelProgram, model: nn.Module, run: Run, batches: Sequence[Mapping[str, Tensor]]
-) -> BlockCosts:
     shape = shape_of(program, model)
     parts = []
     with run.patched(program, model, record=True) as handle:
-        for batch in batches:
-            model(batch)
-            parts.append(tokens_left(handle.plans_by_block, len(batch["img"]), shape))
+        for start in range(0, len(data), _BATCH):
+            rows = range(start, min(start + _BATCH, len(data)))
+            model(load_batch(data, rows, torch.device("cpu")))
+            parts.append(tokens_left(handle.plans_by_block, len(rows), shape))
     left = torch.cat(parts)  # [B, L + 1]
     share = left / shape.num_tokens
     spent = [flops_share(list(pairwise(row)), shape) for row in share]
@@ -109,24 +99,12 @@ def equal_threshold(
     program: ModelProgram, model: nn.Module, method: str, flops_share: float, count: int
 ) -> BlockCosts:
     """One merge threshold for all blocks, with at least the given FLOPs and next to them."""
-    # reading the set takes as long as a pass
-    batches = _first_batches(program, model, count)
 
     def cost(threshold: float) -> BlockCosts:
         schedule = Schedule.parse(f"threshold:{threshold:.4f}")
-        return _count(program, model, Run(schedule, method, True), batches)
+        return measure_costs(program, model, Run(schedule, method, True), count)
 
-    return lowest_threshold(cost, flops_share)
-
-
-def lowest_threshold(cost: Callable[[float], BlockCosts], flops_share: float) -> BlockCosts:
-    """The lowest threshold that still costs a share of the FLOPs, found by halving.
-
-    Args:
-        cost: what a threshold between 0 and 1 costs; a higher one merges less.
-        flops_share: FLOPs of the blocks over those without merging.
-    """
-    low, high = 0.0, 1.0
+    low, high = 0.0, 1.0  # a higher threshold merges less
     best = cost(high)
     for _ in range(_STEPS):
         middle = (low + high) / 2

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from shared_tmu.blocks.parts import Block
 from shared_tmu.datasets import EvalSet
+from shared_tmu.evaluation.clip_masks import waits_for_frames
 from shared_tmu.evaluation.masking import uses_detector
 from shared_tmu.masks import NO_MASK, MaskChoice, MaskScene
 from shared_tmu.method_parts.read_masks import ReadMask
@@ -62,6 +63,8 @@ def measure_masks(
     batch = {"img": torch.stack([crop["img"] for crop in crops]).to(device)}
     detects = uses_detector(run.masks for run in masked)
     scenes = [data.scene(index, crop, with_detector=detects) for index, crop in zip(rows, crops, strict=True)]
+    if any(map(waits_for_frames, masked)):  # the frame before's mesh takes as long to draw as the true one
+        scenes = [replace(scene, previous=scene.true_outline) for scene in scenes]
     timed = _Timed(lambda: model(batch))
     contenders: dict[Any, Callable[[], AbstractContextManager[None]]] = {}
     for run in masked:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from shared_tmu.blocks.parts import Block
-from shared_tmu.datasets import EvalSet
-from shared_tmu.masks import NO_MASK, MaskChoice, find_masks
+from shared_tmu.datasets import EvalSet, HandClipSet
+from shared_tmu.masks import NO_MASK, MaskChoice, MaskSource, find_masks
 from shared_tmu.method_parts.read_masks import ReadMask
 from shared_tmu.programs.model_program import Run
 
@@ -114,11 +114,17 @@ def describe_masks(run: Run, found: np.ndarray[Any, Any] | None) -> dict[str, An
     return {**said, TOKENS: float(found.mean()), "mask_missing": missing}
 
 
+def _lacking(data: EvalSet, source: MaskSource) -> str | None:
+    if source.of_video and not isinstance(data, HandClipSet):
+        return f"{data.name} has single pictures, which have no frame before: use --dataset synthhand-clips"
+    return data.lacking(source)
+
+
 def without_masks_lacking(data: EvalSet, runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """The runs whose masks can be drawn for a set, and one sentence for each of the other runs."""
     possible, refused = [], []
     for run in runs:
-        reasons = [reason for source in run.masks.sources if (reason := data.lacking(source)) is not None]
+        reasons = [reason for source in run.masks.sources if (reason := _lacking(data, source)) is not None]
         if reasons:
             refused.append(f"{run.label} on {data.name}: {reasons[0]}.")
         else:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from shared_tmu.datasets import EvalSet
 from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.evaluation.batches import join, to_arrays
+from shared_tmu.evaluation.clip_masks import ClipMasks
 from shared_tmu.evaluation.clip_stages import frame_arrays
 from shared_tmu.evaluation.masking import TOKENS, Counted, key_of
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
@@ -61,6 +62,34 @@ def predict_batch(
     if counts is not None:
         found[TOKENS] = np.asarray(counts.float().cpu().numpy())
     return found
+
+
+def predict_frames(
+    program: Program,
+    model: nn.Module,
+    before: ClipMasks,
+    batch: Mapping[str, Tensor],
+    rows: range,
+    held: Holding | None = None,
+) -> Arrays:
+    """`predict_batch` of a run whose masks need what it predicted in the frame before: one frame at a time.
+
+    Args:
+        program: description of the model.
+        model: the model.
+        before: the run, and the newest frame.
+        batch: frames in order.
+        rows: their numbers in the set.
+        held: plans to use again, see `predict_batch`.
+    """
+    parts = []
+    for place, index in enumerate(rows):
+        here = slice(place, place + 1)
+        frame = before.add(index, {name: values[here] for name, values in batch.items()})
+        again = None if held is None else Holding(held.plans, held.names[here])
+        parts.append(predict_batch(program, model, before.run, frame, before.data.kept, again))
+        before.remember(index, parts[-1])
+    return join(parts)
 
 
 def _features(program: Program, model: nn.Module, is_clip: bool) -> AbstractContextManager[list[Tensor]]:

@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader
 
 from shared_tmu.datasets import EvalSet
 from shared_tmu.evaluation.batches import Batches, Loaded, join
+from shared_tmu.evaluation.clip_masks import of_frames
 from shared_tmu.evaluation.clip_plans import ClipPlans
 from shared_tmu.evaluation.masking import masks_of
-from shared_tmu.evaluation.predict import predict_batch, progress, raise_for
+from shared_tmu.evaluation.predict import predict_batch, predict_frames, progress, raise_for
 from shared_tmu.evaluation.settings import EvalSettings
 from shared_tmu.evaluation.store import Arrays, Chunk, RunFolder
 from shared_tmu.evaluation.world import World, quiet
@@ -78,6 +79,8 @@ class ChunkPredictor(pl.LightningModule):
         self._work = _Work((), {})
         self._parts: dict[Run, list[Arrays]] = {run: [] for run in folders}
         self._plans = {run: ClipPlans() for run in folders if run.hold}
+        waiting = {run: of_frames(data, run) for run in folders}
+        self._frames = {run: masks for run, masks in waiting.items() if masks is not None}
         self.problems: list[str] = []
 
     def setup(self, stage: str) -> None:
@@ -112,7 +115,11 @@ class ChunkPredictor(pl.LightningModule):
             self._end_if_asked()
             self._bar.set_postfix_str(run.label, refresh=False)
             held = self._plans[run].of(crops["img"], crops["clip"]) if run.hold else None
-            found = predict_batch(self.program, self._model[0], run, crops, self.data.kept, held)
+            model = self._model[0]
+            if run in self._frames:
+                found = predict_frames(self.program, model, self._frames[run], crops, rows, held)
+            else:
+                found = predict_batch(self.program, model, run, crops, self.data.kept, held)
             self._parts[run].append(found)
             self._bar.update(len(rows))
         if rows.stop == chunk.stop:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+from shared_tmu.datasets import DATASETS
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.recipes import read_recipe_of
 from shared_tmu.masks import NO_MASK, MaskPlace
@@ -66,6 +68,7 @@ def read_runs(
     decoders: str = HEAD,
     decoder_file: Path | None = None,
     smooths: str = NO_SMOOTHING,
+    datasets: Iterable[str] = (),
 ) -> tuple[Run, ...]:
     """Every schedule, method, restore, protection, mask, kind of plans and recipe of layers of comma lists,
     no repeats; `off` only once for each recipe.
@@ -84,7 +87,7 @@ def read_runs(
     parsed = read_schedules(split_list("--r", schedules), files)
     endings = [choose_restore(part, unmerge=unmerge) for part in split_list("--restore", restores)]
     sides = [choose_protection(part) for part in split_list("--protect", protect)]
-    kinds = [choose_mask(part, rows, mask_place(subject)) for part in split_list("--mask", masks)]
+    kinds = choose_masks(masks, rows, mask_place(subject, datasets))
     decoding = choose_decoders(decoders, decoder_file, checkpoint)
     clips = tuple(product(choose_plans(plans), decoding, choose_smoothing(smooths)))
     shorter = [None if part == NO_LAYERS else Path(part) for part in split_list("--layers", layers)]
@@ -107,6 +110,11 @@ def read_runs(
         for s in parsed[method]
     ]
     return tuple(dict.fromkeys(runs))
+
+
+def choose_masks(text: str, methods: Sequence[str], place: MaskPlace) -> list[str]:
+    """Choices of masks from a comma-separated list, see `choose_mask`."""
+    return [choose_mask(part, methods, place) for part in split_list("--mask", text)]
 
 
 def choose_plans(text: str) -> list[bool]:
@@ -155,6 +163,7 @@ def choose_smoothing(text: str) -> list[str]:
     return words
 
 
-def mask_place(subject: str) -> MaskPlace:
-    """What an evaluation can mask."""
-    return MaskPlace(subject, has_truth=True, is_video=False)
+def mask_place(subject: str, datasets: Iterable[str]) -> MaskPlace:
+    """What an evaluation on these sets can mask; a set of clips is a video."""
+    has_clips = any(DATASETS[name].is_clips and DATASETS[name].subject == subject for name in datasets)
+    return MaskPlace(subject, has_truth=True, is_video=has_clips)

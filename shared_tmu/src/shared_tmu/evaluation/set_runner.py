@@ -79,7 +79,7 @@ class Evaluation:
         """
         settings = self.settings
         data = data.head(settings.limit) if settings.limit else data
-        check_runs(data, settings.runs)
+        check_runs(data, settings.runs, settings.stability)
         bounds = bounds_of(data, settings.batch_size, self.world.size)
         chunks = [Chunk(a, b, picture_signature(data.images[a:b])) for a, b in bounds]
         runs, failures = without_masks_lacking(data, settings.runs)

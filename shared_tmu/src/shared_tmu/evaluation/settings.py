@@ -117,8 +117,9 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
     device = choose_device(given.device)
     dtype = choose_dtype(given.dtype, device).dtype
     budgets, fixed = split_budgets(given.r)
+    datasets = dataset_names(given.dataset, program.estimates.name)
     return EvalSettings(
-        datasets=dataset_names(given.dataset, program.estimates.name),
+        datasets=datasets,
         runs=read_runs(
             *(fixed, given.method, given.protect, given.mask or NO_MASK, program.estimates.name),
             unmerge=not given.no_unmerge,
@@ -129,6 +130,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
             probe=given.probe,
             weight=choose_weight(given.background),
             checkpoint=given.checkpoint or program.default_checkpoint,
+            datasets=datasets,
         )
         if fixed
         else (),
@@ -200,9 +202,9 @@ def _add_what(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
     )
     add(
         "--mask",
-        help=f"comma-separated list of {', '.join(mask_names(mask_place(subject.name)))}: which tokens "
-        "merge last; landmarks+box: the first of these that is known for a sample; default: none, and for "
-        "--r auto every mask that a picture can have",
+        help=f"comma-separated list of {', '.join(mask_names(mask_place(subject.name, DATASETS)))}: which "
+        "tokens merge last; landmarks+box: the first of these that is known for a sample; default: none, and "
+        "for --r auto every mask that a picture can have",
     )
     add_mask_flags(add)
     add_clip_flags(add)

@@ -4,7 +4,8 @@ picture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,16 @@ class Outline:
 
     points_px: Points
     faces: NDArray[np.integer[Any]]
+
+    def moved(self, old_xyxy: Sequence[float], new_xyxy: Sequence[float]) -> Outline:
+        """The mesh where it is if it moves with the middle of a box and grows with its longer side."""
+        (middle, side), (to, new_side) = _middle_and_side(old_xyxy), _middle_and_side(new_xyxy)
+        return replace(self, points_px=(self.points_px - middle) * (new_side / side) + to)
+
+
+def _middle_and_side(box_xyxy: Sequence[float]) -> tuple[NDArray[np.float64], float]:
+    corners = np.reshape(np.asarray(box_xyxy, np.float64), (2, 2))
+    return corners.mean(axis=0), float((corners[1] - corners[0]).max())
 
 
 @dataclass(frozen=True, eq=False)
