@@ -49,6 +49,7 @@ from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.sound import add_sound
 from shared_tmu.demo.sources import FrameSource
 from shared_tmu.demo.tracks.files import PLACE, TrackFiles
+from shared_tmu.demo.tracks.tracker import CONFIRMED
 from shared_tmu.pictures.listing import Source
 from shared_tmu.programs.tables import ImageCamera, parse_fields
 
@@ -75,6 +76,7 @@ class ClipSink:
         self.digest = source.clip.digest
         self.lost: set[int] = set()
         self.masks: Counter[str] = Counter()
+        self.strays = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -114,6 +116,7 @@ class ClipSink:
     def save(self, job: Job, drawn: Mapping[str, bytes], release: Callable[[], None]) -> None:
         index, (width, height) = int(job.source.key), job.size_px
         self.masks.update(count_sources(job.masks))
+        self.strays += job.detection.strays
         frame, rows = drawn.get("frame"), self._rows(index, job.detection.boxes, drawn.get("arrays"))
         picture = None if frame is None else np.frombuffer(frame, np.uint8).reshape(height, width, 3)
         self._put(index, picture, rows, partial(self._is_written, index, release))
@@ -136,7 +139,10 @@ class ClipSink:
         self.folder.commit(key, digest, files, found, math.prod(self.clip.size_px), failures)
 
     def closing_rows(self) -> list[tuple[str, str]]:
-        return [*self.reader.rows(), *self.tracks.closing_rows()]
+        boxes = "1 box" if self.strays == 1 else f"{self.strays} boxes"
+        left_out = f"{boxes} that fewer than {CONFIRMED} frames have (--no-track keeps them)"
+        strays = [("left out", left_out)] if self.strays else []
+        return [*self.reader.rows(), *strays, *self.tracks.closing_rows()]
 
     def _with_sound(self, overlay: Path) -> Path:
         """The overlay video with the clip's sound, if it has one."""
@@ -189,5 +195,5 @@ class ClipSink:
         about = {"video": self.clip.name, "frames": len(reader.times_s), table.many: found}
         about |= self.reader.facts()
         about |= {"masks": dict(self.masks), "jitter": self.tracks.shake.to_dict()}
-        about |= {"tracks": self.tracks.facts()}
+        about |= {"boxes_left_out": self.strays, "tracks": self.tracks.facts()}
         return {f"{key}.npz": path, f"{key}.json": table.to_json(whole, {**drawer.facts, **about})}

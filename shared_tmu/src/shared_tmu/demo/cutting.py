@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared_tmu.demo.batching import Job
@@ -53,5 +53,5 @@ class Cutter:
             except InputError as error:
                 problems.append(str(error))
         kept = image if self.keeps_picture else None
-        usable = Detection(tuple(boxes), tuple(problems))
+        usable = replace(detection, boxes=tuple(boxes), problems=tuple(problems))
         return Job(source, digest, picture.size_px, kept, usable, crops, masks)

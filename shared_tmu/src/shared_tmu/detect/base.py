@@ -60,10 +60,12 @@ class Detection(Generic[B]):
     Attributes:
         boxes: usable boxes, in a fixed order.
         problems: one sentence for each box that could not be used.
+        strays: number of boxes that were left out because hardly any other frame had them.
     """
 
     boxes: tuple[B, ...]
     problems: tuple[str, ...] = field(default=())
+    strays: int = 0
 
 
 class Detector(Protocol):

@@ -102,6 +102,29 @@ def test_a_hand_that_enters_is_found_at_the_next_turn():
     assert len(tracks[0]) == 40
 
 
+@pytest.mark.parametrize("ahead", [0, AHEAD])
+@pytest.mark.parametrize("side", [None, True])
+def test_what_is_seen_for_a_moment_only_is_nobody(ahead, side):
+    """A box of one turn of the detector is not followed; one that is found again is."""
+    momentary = []
+
+    def sees(frame, name):
+        if name == "b" and frame >= 8 and not momentary:
+            momentary.append(frame)
+        return name != "b" or momentary == [frame]
+
+    ways = {"a": still(200), "b": still(450), "c": lambda t: (330, 200, 80) if t >= 30 else None}
+    world = World(ways, sees, side=lambda frame, name: side)
+    tracks = tracks_of(world.follow(60, 10, ahead=ahead))
+    assert momentary
+    assert len(tracks) == 2
+    assert len(tracks[0]) == 60
+    others = next(boxes for number, boxes in tracks.items() if number)
+    assert min(others) < 45
+    assert all(abs(box.box_xyxy[0] - 290) < 2 for box in others.values())
+    assert len(world.searched) < 30
+
+
 def test_no_two_tracks_of_one_side_follow_one_hand():
     """b vanishes where a passes, and the model sees a in b's crop too."""
     world = World({"a": moving(100, 6), "b": lambda t: (300, 205, 80) if t < 33 else None})

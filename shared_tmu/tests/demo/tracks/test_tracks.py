@@ -18,15 +18,20 @@ def hand(x, y=100.0, is_right=True, score=0.9, side=60.0, points=None):
     return HandBox(at, is_right, score, points)
 
 
-def follow(frames, kind=LookAhead, times=None, **how):
-    """What a follower gives back for a detector that finds these boxes: the boxes of each frame."""
-    times = times or [index / FPS for index in range(len(frames))]
-    follower = kind(lambda loaded: frames[int(loaded.source.key)], lambda index: times[index], **how)
+def follow(seen, kind=LookAhead, times=None, **how):
+    """The boxes of each frame that a follower gives back for a detector that finds these."""
+    return {frame: list(found.boxes) for frame, found in detections(seen, kind, times, **how).items()}
+
+
+def detections(seen, kind=LookAhead, times=None, **how):
+    """What it gives back, by frame."""
+    times = times or [index / FPS for index in range(len(seen))]
+    follower = kind(lambda loaded: seen[int(loaded.source.key)], lambda index: times[index], **how)
     out = []
-    for index in range(len(frames)):
+    for index in range(len(seen)):
         out += follower.take(SimpleNamespace(source=SimpleNamespace(key=str(index))))
     out += follower.finish()
-    return {int(loaded.source.key): list(found.boxes) for loaded, found in out}
+    return {int(loaded.source.key): found for loaded, found in out}
 
 
 def seen(*frames):
@@ -108,12 +113,11 @@ def test_what_is_found_in_place_of_a_missed_hand_is_that_hand():
     """A detector that takes a part of a hand for a smaller one, for one frame or two."""
     frames = [[hand(200, side=100.0)] for _ in range(20)]
     frames[7] = frames[12] = frames[13] = [hand(185, 90, side=40.0)]
-    frames[17] = [hand(400, side=40.0)]  # another hand, somewhere else
+    frames[17] = [hand(400, side=40.0)]  # somewhere else, and stray
     found = follow(seen(*frames))
     assert [box.track for t in range(17) for box in found[t]] == [0] * 17
-    assert len({box.track for box in found[17]}) == 2
     tracks = tracks_of(found)
-    assert [len(boxes) for boxes in tracks.values()] == [20, 1]
+    assert [len(boxes) for boxes in tracks.values()] == [20]
     assert not tracks[0][7].is_found
 
 
@@ -127,14 +131,14 @@ def test_a_hand_that_comes_up_in_another_ones_box_and_stays_is_its_own():
 
 @pytest.mark.parametrize("missing", [BRIDGED, BRIDGED + 1])
 def test_longer_gaps_are_not_made_up_but_the_number_stays(missing):
-    frames = seen([hand(100)], *([[]] * missing), [hand(103)])
+    frames = seen([hand(100)], [hand(100)], *([[]] * missing), [hand(103)])
     found = follow(frames)
     assert {box.track for boxes in found.values() for box in boxes} == {0}
-    assert len([boxes for boxes in found.values() if boxes]) == (2 + BRIDGED if missing == BRIDGED else 2)
+    assert len([boxes for boxes in found.values() if boxes]) == (3 + BRIDGED if missing == BRIDGED else 3)
 
 
 def test_after_a_long_absence_it_is_another():
-    frames = seen([hand(100)], *([[]] * round(FPS * FORGET_S)), [hand(100)])
+    frames = seen(*[[hand(100)]] * 3, *([[]] * round(FPS * FORGET_S)), *[[hand(100)]] * 3)
     assert {box.track for boxes in follow(frames).values() for box in boxes} == {0, 1}
 
 
@@ -144,8 +148,50 @@ def test_a_hand_that_leaves_leaves_nothing_behind():
 
 
 def test_another_place_or_size_is_another_hand():
-    frames = seen([hand(100)], [hand(400)], [hand(400, side=200.0)])
-    assert [found[0].track for found in follow(frames).values()] == [0, 1, 2]
+    frames = seen(*[[hand(100)]] * 3, *[[hand(400)]] * 3, *[[hand(400, side=200.0)]] * 3)
+    assert [found[0].track for found in follow(frames).values()] == [0] * 3 + [1] * 3 + [2] * 3
+
+
+@pytest.mark.parametrize("ahead", [0, 2, 12])
+def test_what_is_seen_for_a_moment_only_is_no_hand(ahead):
+    """Without frames ahead, as with a camera, a hand is told from its third frame on."""
+    frames = [[hand(100)] for _ in range(30)]
+    frames[9] = [*frames[9], hand(400)]
+    for t in (20, 21, 29):
+        frames[t] = [*frames[t], hand(300)]
+    for t in range(24, 30):
+        frames[t] = [*frames[t], hand(500)]
+    tracks = tracks_of(follow(seen(*frames), frames=ahead))
+    found = [30, 6 if ahead else 4, 3 if ahead == 12 else 1]
+    assert sorted(map(len, tracks.values()), reverse=True) == sorted(found, reverse=True)
+    given = sum(len(boxes) for boxes in follow(seen(*frames), frames=ahead).values())
+    strays = [found.strays for found in detections(seen(*frames), frames=ahead).values()]
+    assert given + sum(strays) == sum(map(len, frames))
+    assert strays[9] == 1
+
+
+@pytest.mark.parametrize("step_s", [0.4, 5.0])
+def test_where_frames_are_far_apart_one_is_enough(step_s):
+    """As in a time lapse: nothing can be expected to be found again."""
+    frames = seen([hand(100)], [hand(400)], [], [hand(100), hand(600)])
+    found = follow(frames, times=[step_s * t for t in range(4)])
+    assert [len(boxes) for boxes in found.values()] == [1, 1, 0, 2]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_clip_of_a_frame_or_two_has_its_hands(count):
+    assert all(follow(seen(*[[hand(100)]] * count)).values())
+
+
+def test_a_track_goes_on_in_a_clip_of_few_frames_per_second():
+    found = follow(seen(*[[hand(100 + 5 * t)] for t in range(6)]), times=[1.5 * t for t in range(6)])
+    assert {box.track for boxes in found.values() for box in boxes} == {0}
+
+
+def test_boxes_that_a_user_gave_are_believed():
+    frames = [[hand(100)] for _ in range(20)]
+    frames[9] = [*frames[9], hand(400)]
+    assert len(follow(seen(*frames), believes=True)[9]) == 2
 
 
 def test_key_points_tell_hands_in_one_box_apart():

@@ -48,6 +48,8 @@ class Track:
         number: its identity, from 0.
         box: in the newest frame in which it was found.
         frame, time_s: of that frame.
+        found: in how many frames the detector has found it.
+        is_told: whether it was in a result; see `tracker.is_stray`.
         beside: numbers of the tracks that were found in the same frame as it, in any.
         is_right: its side; None for people, or before the side is decided.
         velocity: of the middle of its box, pixels per second, `[2]`.
@@ -62,6 +64,8 @@ class Track:
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     sides: list[float] = field(default_factory=list)
     beside: set[int] = field(default_factory=set)
+    found: int = 0
+    is_told: bool = False
 
     @property
     def side(self) -> bool | None:

@@ -39,10 +39,11 @@ def choose_follower(
     """
     if source.clock is None:
         return EachForItself(find)
-    if not (finder(detector).name not in GIVEN if clip.track is None else clip.track):
+    is_given = finder(detector).name in GIVEN
+    if not (not is_given if clip.track is None else clip.track):
         return AsGiven(find, source.clock)
     most = 0 if source.is_live else LOOK_AHEAD_PIXELS // source.pixels
     if clip.detect_every > 1:
         ahead = min(max(AHEAD, clip.detect_every), most)
         return MeshFollower(find, source.clock, clip.detect_every, newest, outline, ahead)
-    return LookAhead(find, source.clock, min(LOOK_AHEAD, most))
+    return LookAhead(find, source.clock, min(LOOK_AHEAD, most), believes=is_given)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from shared_tmu.demo.read_ahead import Loaded
 from shared_tmu.demo.tracks.association import Track, between, stands_for
-from shared_tmu.demo.tracks.tracker import VOTES, Tracker, on_track
+from shared_tmu.demo.tracks.tracker import FORGET_S, VOTES, Tracker, is_stray, on_track
 from shared_tmu.detect import Detection
 
 Find = Callable[[Loaded], Detection[Any] | None]
@@ -22,6 +22,9 @@ LOOK_AHEAD = 12
 
 LOOK_AHEAD_PIXELS = 40_000_000
 """Limit of the pixels of these frames."""
+
+TIMES = 64
+"""Number of the newest frames whose times are known, to see how far apart frames are."""
 
 BRIDGED = 5
 """Most frames of a gap that is bridged: a track that the detector loses for longer is not made up."""
@@ -109,21 +112,25 @@ class _Waiting:
 
 
 class LookAhead:
-    """Runs the detector on every frame, some frames ahead: a track has one side from its first frame on, and
-    short gaps are bridged by boxes between those on both sides.
+    """Runs the detector on every frame, some frames ahead: a track has one side from its first frame on,
+    short gaps are bridged by boxes between those on both sides, and stray boxes are left out.
 
     Args:
         find: the detector.
         time_of: when a frame is shown, seconds.
         frames: frames to look ahead.
+        believes: keep boxes that may be stray: a user gave them.
     """
 
     is_step_by_step = False
 
-    def __init__(self, find: Find, time_of: Callable[[int], float], frames: int = LOOK_AHEAD) -> None:
-        self.find, self.time_of, self.frames_held = find, time_of, frames
+    def __init__(
+        self, find: Find, time_of: Callable[[int], float], frames: int = LOOK_AHEAD, believes: bool = False
+    ) -> None:
+        self.find, self.time_of, self.frames_held, self.believes = find, time_of, frames, believes
         self.tracker = Tracker(decides_sides=True, votes=max(frames, VOTES))
         self._waiting: deque[_Waiting] = deque()
+        self._times_s: deque[float] = deque(maxlen=TIMES)
         self._found: dict[int, tuple[int, Any]] = {}  # by track: the last frame that had it, and its box
 
     def take(self, loaded: Loaded) -> Iterator[Found]:
@@ -132,7 +139,8 @@ class LookAhead:
         if detection is None:
             return
         frame = int(loaded.source.key)
-        tracks = self.tracker.step(detection.boxes, frame, self.time_of(frame))
+        self._times_s.append(self.time_of(frame))
+        tracks = self.tracker.step(detection.boxes, frame, self._times_s[-1])
         found = list(zip(tracks, detection.boxes, strict=True))
         self._waiting.append(_Waiting(loaded, detection, frame, found))
         for track in tracks:
@@ -148,6 +156,8 @@ class LookAhead:
     def _give_back(self) -> Found:
         """The frame that has waited longest, with the boxes of bridged gaps after the detector's own."""
         first = self._waiting.popleft()
+        strays = [track for track, _ in first.found if not self._is_told(track, first.frame)]
+        first.found = [(track, box) for track, box in first.found if track not in strays]
         for track, _ in first.found:
             track.is_right = track.side
         bridges = list(self._bridges(first))
@@ -160,16 +170,23 @@ class LookAhead:
         alive = {track.number for track in self.tracker.tracks}
         alive |= {track.number for one in self._waiting for track, _ in one.found}
         self._found = {number: last for number, last in self._found.items() if number in alive}
-        return first.loaded, replace(first.detection, boxes=(*boxes, *bridges))
+        return first.loaded, replace(first.detection, boxes=(*boxes, *bridges), strays=len(strays))
+
+    def _is_told(self, track: Track, frame: int) -> bool:
+        """Whether a track is no stray, seen from a frame of it."""
+        track.is_told |= self.believes or not is_stray(track.found, self.time_of(frame), self._times_s)
+        return track.is_told
 
     def _bridges(self, gap: _Waiting) -> Iterator[Any]:
         """Boxes of the tracks that were found before a frame, and are found again after it."""
         present = {track.number for track, _ in gap.found}
         for number, (before, box) in self._found.items():
             again = None if number in present else self._next_of(number)
-            if again is not None and again[0] - before - 1 <= BRIDGED:
-                after, track, other = again
-                start, now, end = (self.time_of(frame) for frame in (before, gap.frame, after))
+            if again is None:
+                continue
+            after, track, other = again
+            start, now, end = (self.time_of(frame) for frame in (before, gap.frame, after))
+            if after - before - 1 <= BRIDGED and end - start <= FORGET_S:
                 share = (now - start) / max(end - start, 1e-9)
                 yield on_track(between(box, other, share), track)
 

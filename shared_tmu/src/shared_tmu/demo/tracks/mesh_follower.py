@@ -21,8 +21,8 @@ from shared_tmu.demo.tracks.association import (
     stands_for,
 )
 from shared_tmu.demo.tracks.box_filter import BoxFilter, mesh_numbers
-from shared_tmu.demo.tracks.followers import BRIDGED, Find, Found
-from shared_tmu.demo.tracks.tracker import Tracker, on_track
+from shared_tmu.demo.tracks.followers import BRIDGED, TIMES, Find, Found
+from shared_tmu.demo.tracks.tracker import CONFIRMED, Tracker, is_stray, on_track
 from shared_tmu.detect import Detection
 from shared_tmu.detect.base import shared_part
 
@@ -98,7 +98,8 @@ class MeshFollower:
         self._followed: list[_Followed] = []
         self._last = -every
         self._later: tuple[float, Mapping[int, Any]] | None = None  # boxes by track, in the next such frame
-        self._is_awaited = False
+        self._is_awaited = self._is_unsure = False
+        self._times_s: deque[float] = deque(maxlen=TIMES)
 
     def take(self, loaded: Loaded) -> Iterator[Found]:
         """See `Follower`, also for the other."""
@@ -114,6 +115,7 @@ class MeshFollower:
         """The frame that has waited longest, unless the detector failed on it."""
         loaded = self._waiting.popleft()
         frame = int(loaded.source.key)
+        self._times_s.append(self.time_of(frame))
         is_lost = self._learn()
         for one in self._followed:
             one.filter.go_to(self.time_of(frame))
@@ -165,8 +167,10 @@ class MeshFollower:
         return True
 
     def _needs_another_look(self) -> bool:
-        """Whether a track was missed, or has had too few votes for its side."""
-        return any(one.missed or 0 < len(one.track.sides) < AHEAD for one in self._followed)
+        """Whether a track was missed, is perhaps stray, or has had too few votes for its side."""
+        return self._is_unsure or any(
+            one.missed or 0 < len(one.track.sides) < AHEAD for one in self._followed
+        )
 
     def _boxes(self) -> Iterator[Any]:
         """The boxes of a frame on which the detector does not run."""
@@ -198,8 +202,10 @@ class MeshFollower:
             return None
         tracks = self.tracker.step(detection.boxes, frame, self.time_of(frame))
         pairs = zip(tracks, detection.boxes, strict=True)
-        tracks = [self._one_side(track, box) for track, box in pairs]
-        boxes = [on_track(box, track) for track, box in zip(tracks, detection.boxes, strict=True)]
+        told = [(track, box) for track, box in pairs if self._is_told(track, frame)]
+        self._is_unsure = len(told) < len(tracks)
+        tracks = [self._one_side(track, box) for track, box in told]
+        boxes = [on_track(box, track) for track, (_, box) in zip(tracks, told, strict=True)]
         found = {track.number for track in tracks}
         missed = [one for one in self._followed if one.track.number not in found and one.missed < BRIDGED]
         missed = [one for one in missed if one.track in self.tracker.tracks]
@@ -212,7 +218,7 @@ class MeshFollower:
         by_number = {track.number: track for track in tracks}
         seen = [_Followed(by_number[box.track], box, self._found(box, filters, frame), box) for box in boxes]
         self._followed = [*seen, *missed]
-        return Detection((*boxes, *bridges), detection.problems)
+        return Detection((*boxes, *bridges), detection.problems, len(detection.boxes) - len(told))
 
     def _found(self, box: Any, filters: Mapping[int, BoxFilter], frame: int) -> BoxFilter:
         """The filter of a track that was found: its own, or a new one after a jump."""
@@ -227,26 +233,41 @@ class MeshFollower:
             self._detected[frame] = self.find(loaded)
         return self._detected[frame]
 
+    def _is_told(self, track: Track, frame: int) -> bool:
+        """Whether a track that was just found is no stray, as far as the next frames say."""
+        if track.is_told:
+            return True
+        later = [self.time_of(int(loaded.source.key)) for loaded in self._waiting]
+        now, found = self.time_of(frame), track.found
+        if is_stray(found, now, (*self._times_s, *later)):
+            found += len(self._found_ahead(track, CONFIRMED - found))
+        track.is_told = not is_stray(found, now, (*self._times_s, *later))
+        return track.is_told
+
     def _one_side(self, track: Track, box: Any) -> Track:
         """The track of a box: with a side that the next frames have voted for too, or another track."""
         if not hasattr(box, "is_right"):
             return track
         if track.is_right is None:
-            track.is_right = self._vote_ahead(track)
+            ahead = (one.score * (1 if one.is_right else -1) for one in self._found_ahead(track, AHEAD))
+            track.is_right = sum(track.sides) + sum(ahead) >= 0
         return self.tracker.split(track) if self.tracker.is_contrary(track) else track
 
-    def _vote_ahead(self, track: Track) -> bool:
-        """The side of a new track."""
-        ahead, sides = copy(track), list(track.sides)
+    def _found_ahead(self, track: Track, enough: int) -> list[Any]:
+        """The boxes of a track in the next frames, as far as they are here, until there are enough."""
+        ahead = copy(track)
+        found: list[Any] = []
         for loaded in islice(self._waiting, AHEAD):
+            if len(found) >= enough:
+                break
             frame = int(loaded.source.key)
             detection = self._detection(loaded, frame)
             boxes: Sequence[Any] = () if detection is None else detection.boxes
             for box, same in zip(boxes, assign([ahead], boxes, self.time_of(frame)), strict=True):
                 if same is not None:
                     ahead.go_on(box, frame, self.time_of(frame))
-                    sides.append(box.score * (1 if box.is_right else -1))
-        return sum(sides) >= 0
+                    found.append(box)
+        return found
 
 
 def _is_plausible(old: Sequence[float], new: NDArray[np.float64], size_px: tuple[int, int]) -> bool:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
 from shared_tmu.demo.tracks.association import Track, assign
 
-FORGET_S = 1.0
-"""A track that was not found for longer than this has ended."""
+FORGET_S, FORGET_FRAMES = 1.0, 2
+"""A track that was not found for longer than this, and in more frames than this, has ended."""
+
+CONFIRMED = 3
+"""A track that the detector finds in fewer frames is stray, if there are so many around."""
+
+AROUND_S = 0.3
+"""How far these may be away: where frames are far apart, nothing can be found in several of them."""
 
 VOTES = 5
 """Number of a track's newest boxes that vote for its side, unless more are looked at ahead."""
@@ -35,7 +41,11 @@ class Tracker:
 
     def step(self, boxes: Sequence[Any], frame: int, time_s: float) -> list[Track]:
         """The tracks of the boxes of the next frame, in their order; new ones begin and old ones end."""
-        self.tracks = [track for track in self.tracks if time_s - track.time_s <= FORGET_S]
+        self.tracks = [
+            track
+            for track in self.tracks
+            if time_s - track.time_s <= FORGET_S or frame - track.frame - 1 <= FORGET_FRAMES
+        ]
         found = []
         for box, track in zip(boxes, assign(self.tracks, boxes, time_s), strict=True):
             if track is None:
@@ -43,6 +53,7 @@ class Tracker:
             else:
                 track.go_on(box, frame, time_s)
             self._vote(track, box)
+            track.found += 1
             found.append(track)
         numbers = {track.number for track in found}
         for track in found:
@@ -66,6 +77,7 @@ class Tracker:
         """End a track, and begin another of the opposite side where it is now."""
         new = self.begin(track.box, track.frame, track.time_s)
         new.velocity, new.sides, new.is_right = track.velocity, track.sides, not track.is_right
+        new.found, new.is_told = track.found, track.is_told
         self.tracks.remove(track)
         return new
 
@@ -73,6 +85,17 @@ class Tracker:
         if self.decides_sides and hasattr(box, "is_right"):
             vote = max(box.score, 1e-3) * (1 if box.is_right else -1)
             track.sides = [*track.sides, vote][-self.votes :]
+
+
+def is_stray(found: int, time_s: float, times_s: Iterable[float]) -> bool:
+    """Whether boxes that look like a subject are likely none, but what a detector sees for a moment.
+
+    Args:
+        found: in how many frames they are found.
+        time_s: of the frame in question.
+        times_s: of the frames that are known, with it.
+    """
+    return found < CONFIRMED and sum(abs(one - time_s) <= AROUND_S for one in times_s) >= CONFIRMED
 
 
 def on_track(box: Any, track: Track) -> Any:
