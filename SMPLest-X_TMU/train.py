@@ -6,6 +6,7 @@
     python train.py export_only=true                # write the files from the newest checkpoint, do not train
     python train.py --config-name gpu               # sized for a data-centre GPU; 22 minutes at most
     python train.py --config-name more              # continues from the shipped file
+    python train.py --config-name motion            # a temporal decoder for clips, for existing weights
 
 Writes `smplest_x_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv` and `.curve.png` in
 `export_to`.

@@ -103,8 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     true, seen = [], []
     for clip in clips:
-        pose = np.concatenate((clip["root"][:, None], clip["fingers"]), 1)
-        joints = joints_of(model.mano, motions_of(pose, np.tile(clip["betas"], (frames, 1))))
+        joints = joints_of(model.mano, motions_of(clip["pose"], np.tile(clip["betas"], (frames, 1))))
         for predicted, shape in zip(clip["pred_pose"], clip["pred_betas"], strict=True):
             true.append(joints)
             seen.append(motions_of(predicted, shape))

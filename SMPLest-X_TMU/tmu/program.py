@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from shared_tmu.programs.estimates import BODY
+from shared_tmu.programs.features import FrameFeature
 from shared_tmu.programs.model_program import ModelProgram
 from smplest_x_tmu import tmu
 from smplest_x_tmu.model import SMPLestX, SMPLestXConfig, load_smplest_x, save_smplest_x
@@ -31,4 +32,5 @@ PROGRAM = ModelProgram(
     narrow=narrow,
     estimates=BODY,
     parts={"decoder": "head", "smplx_layer": "body model"},
+    feature=FrameFeature("decoder.token_conv", tokens=22),
 )

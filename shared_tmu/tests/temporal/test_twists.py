@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from shared_tmu.body_models import load_mano
 from shared_tmu.body_models.mano import OPENPOSE_JOINTS
 from shared_tmu.body_models.mano_layer import ManoLayer
-from shared_tmu.temporal.hands import rest_points
+from shared_tmu.temporal.posing import rest_points
 from shared_tmu.temporal.skeletons import BODY, HAND
 from shared_tmu.temporal.twists import (
     about,

@@ -7,12 +7,15 @@ import pytest
 import torch
 from toy_motion import STEPS, ToyMotion, errors, ridge, sizes, train, trained_denoiser, trained_vae
 
+from shared_tmu.body_models import load_mano
+from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.errors import ConfigError, InputError, MissingAssetError, TrainingError
 from shared_tmu.temporal.denoiser import LatentDenoiser
 from shared_tmu.training.motion.amass import read_hands
 from shared_tmu.training.motion.denoiser_stage import DenoiserTraining
 from shared_tmu.training.motion.pool import MotionPool
 from shared_tmu.training.motion.recipe import MotionRecipe, MotionStage
+from shared_tmu.training.motion.sources import MotionSources
 from shared_tmu.training.motion.turns import unwrapped
 from shared_tmu.training.motion.vae_stage import require_finite
 
@@ -85,8 +88,13 @@ def test_the_second_stage_leaves_the_vae_alone(toy, with_vae):
     assert not owned & {id(p) for p in with_vae.vae.parameters()}
 
 
-def test_pools_are_repeatable_and_move():
-    pools = [MotionPool.made(3, 4, 12) for _ in range(2)]
+@pytest.fixture(scope="module")
+def layer():
+    return ManoLayer(load_mano())
+
+
+def test_pools_are_repeatable_and_move(layer):
+    pools = [MotionPool.made(layer, 3, 12, MotionSources(motions=4)) for _ in range(2)]
     assert torch.equal(pools[0].pose, pools[1].pose)
     rotmat, betas = pools[0].draw(np.random.default_rng(0), 6, 12)
     assert rotmat.shape == (6, 12, 16, 3, 3)
@@ -111,14 +119,14 @@ def write_amass(path, frames=200, width=156, rate=60.0, scale=0.5, **more):
     np.savez(path, **{"poses": waves, "mocap_framerate": rate, "betas": np.zeros(16), **more})
 
 
-def test_amass_folders_give_moving_hands(tmp_path):
+def test_amass_folders_give_moving_hands(layer, tmp_path):
     write_amass(tmp_path / "a" / "walk.npz")
     write_amass(tmp_path / "b" / "grab.npz", width=165)
     write_amass(tmp_path / "still.npz", scale=0.0)
     found = read_hands(tmp_path, 45, 30.0)
     assert [len(one) for one in found] == [45] * 8  # two windows for each of both hands in two files
     assert {one.shape for one in found} == {(45, 16, 3)}
-    pool = MotionPool.made(0, 2, 20, tmp_path)
+    pool = MotionPool.made(layer, 0, 20, MotionSources(motions=2, amass=tmp_path))
     assert len(pool) > 2
 
 

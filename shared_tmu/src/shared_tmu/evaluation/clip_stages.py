@@ -20,7 +20,7 @@ from shared_tmu.errors import InputError
 from shared_tmu.evaluation.store import Arrays
 from shared_tmu.programs.model_program import Run
 from shared_tmu.temporal.files import load_decoder
-from shared_tmu.temporal.hands import condition_of, decode_hands
+from shared_tmu.temporal.posing import condition_of, decode_motion
 from shared_tmu.temporal.smoothing.kinds import NO_SMOOTHING
 from shared_tmu.temporal.smoothing.motion import Motion
 from shared_tmu.temporal.smoothing.whole import smooth_clip
@@ -68,7 +68,7 @@ def _decoded(decoder: Any, layer: ManoLayer, *arrays: Any) -> Any:
     like = layer.v_template
     feature, rotmat, betas = (torch.as_tensor(array).to(like) for array in arrays)
     condition = condition_of(layer, feature, rotmat, betas)
-    found = decode_hands(decoder.to(condition.device), layer, condition, betas)
+    found = decode_motion(decoder.to(condition.device), layer, condition, betas)
     return found.float().cpu().numpy()
 
 

@@ -14,6 +14,7 @@ from toy_hand_model import program_of
 from shared_tmu.demo.options import parse_options
 from shared_tmu.demo.predict import FEATURE, Prediction
 from shared_tmu.demo.smoothing.decoding import BRIDGED, ClipDecoder
+from shared_tmu.demo.smoothing.poses import HandPoses
 from shared_tmu.detect import Detection, HandBox
 from shared_tmu.errors import InputError
 from shared_tmu.programs.features import FrameFeature
@@ -31,7 +32,7 @@ SIZES = TemporalConfig(
 @pytest.fixture
 def decoder():
     torch.manual_seed(0)
-    return ClipDecoder(MotionDecoder(SIZES).eval(), LAYER)
+    return ClipDecoder(MotionDecoder(SIZES).eval(), HandPoses(LAYER))
 
 
 def frame(number, *tracks):
@@ -88,7 +89,7 @@ def test_tracks_do_not_mix(decoder):
     alone = [frame(number, 1) for number in range(12)]
     found = []
     for jobs in (both, alone):
-        stage = ClipDecoder(decoder.decoder, LAYER)
+        stage = ClipDecoder(decoder.decoder, HandPoses(LAYER))
         out = [job for one in jobs for job in stage.take(one)] + list(stage.finish())
         found.append([job.predictions[-1].output["hand_pose"] for job in out])
     np.testing.assert_allclose(found[0], found[1], atol=1e-5)

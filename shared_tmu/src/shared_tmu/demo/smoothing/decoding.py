@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from shared_tmu.demo.batching import Job
 from shared_tmu.demo.predict import FEATURE, Prediction, Predictor
+from shared_tmu.demo.smoothing.poses import Poses, poses_of
 from shared_tmu.errors import InputError
 from shared_tmu.temporal.files import decoder_path, load_decoder, require_decoder_fit
-from shared_tmu.temporal.hands import condition_of, pose_of
 from shared_tmu.temporal.model import MotionDecoder
+from shared_tmu.temporal.posing import condition_of, pose_of
 from shared_tmu.temporal.stream import WindowStream
 
 if TYPE_CHECKING:
@@ -54,11 +55,11 @@ class ClipDecoder:
 
     Args:
         decoder: in eval mode, on the CPU.
-        layer: the body model, on the CPU in float32.
+        poses: of the model's predictions, with the body model on the CPU in float32.
     """
 
-    def __init__(self, decoder: MotionDecoder, layer: Any) -> None:
-        self.decoder, self.layer = decoder, layer
+    def __init__(self, decoder: MotionDecoder, poses: Poses) -> None:
+        self.decoder, self.poses = decoder, poses
         self._waiting: deque[tuple[Job, list[_DecodedTrack]]] = deque()
         self._tracks: dict[Key, _DecodedTrack] = {}
 
@@ -82,7 +83,7 @@ class ClipDecoder:
         require_decoder_fit(facts, predictor.model, path)
         predictor.reads = program.feature
         layer = deepcopy(getattr(predictor.model, program.estimates.body_layer))
-        return cls(decoder, layer.cpu().float())
+        return cls(decoder, poses_of(program.estimates, layer.cpu().float()))
 
     @property
     def delay(self) -> int:
@@ -110,10 +111,9 @@ class ClipDecoder:
 
     def _condition(self, one: Prediction) -> Tensor:
         """What the decoder reads of a prediction."""
-        output = {name: torch.from_numpy(np.asarray(array)) for name, array in one.output.items()}
-        rotmat = torch.cat((output["global_orient"], output["hand_pose"]))
-        layer = self.layer
-        return condition_of(layer, output[FEATURE], rotmat.to(layer.v_template), output["betas"])
+        (rotmat, betas), layer = self.poses.read(one.output), self.poses.layer
+        feature = torch.from_numpy(np.asarray(one.output[FEATURE]))
+        return condition_of(layer, feature, rotmat.to(layer.v_template), betas)
 
     def _follow(self, key: Key, frame: int, condition: Tensor) -> _DecodedTrack:
         track = self._tracks.get(key)
@@ -159,12 +159,9 @@ class ClipDecoder:
 
     @torch.inference_mode()
     def _posed(self, output: Arrays, motion: Tensor) -> Arrays:
-        betas = torch.from_numpy(np.asarray(output["betas"]))[None].to(self.layer.v_template)
-        rotmat = pose_of(self.layer, motion[None], betas)
-        made = self.layer(rotmat[:, :1], rotmat[:, 1:], betas)
-        new = {"pred_vertices": made.vertices, "pred_keypoints_3d": made.keypoints}
-        new |= {"global_orient": rotmat[:, :1], "hand_pose": rotmat[:, 1:]}
-        return {name: values[0].float().cpu().numpy() for name, values in new.items()}
+        layer = self.poses.layer
+        betas = self.poses.read(output)[1][None].to(layer.v_template)
+        return self.poses.write(output, pose_of(layer, motion[None], betas)[0])
 
 
 def _without(output: Arrays) -> Arrays:

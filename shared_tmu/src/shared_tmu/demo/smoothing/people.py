@@ -65,16 +65,29 @@ class BodyMotions:
         flat = np.stack([one.rotations.as_rotvec().reshape(-1) for one in motions]) - self._means()
         params = _split(flat, outputs[0], _ROTATIONS)
         params |= _split(np.stack([one.shape for one in motions]), outputs[0], _SHAPE)
-        like = self.layer.v_template
-        tensors = {name: torch.tensor(values).to(like) for name, values in params.items()}
-        with torch.inference_mode():
-            made = self.layer(**{theirs: tensors[ours] for ours, theirs in (_ROTATIONS | _SHAPE).items()})
-        vertices, points = (part.float().cpu().numpy() for part in (made.vertices, made.keypoints))
+        vertices, points = self._made(params)
         return [
             {**output, **{name: values[row].astype(np.float32) for name, values in params.items()}}
             | _placed(vertices[row], points[row], to_crop_camera(from_place(motion.place), crop, camera))
             for row, (output, motion, crop) in enumerate(zip(outputs, motions, crops, strict=True))
         ]
+
+    def posed(self, output: Arrays, root: Numbers, body: Numbers) -> Arrays:
+        """What differs of a person with another pose of pelvis and body, `[3]` and `[63]` radians; fingers,
+        jaw, shape and the place of the pelvis stay."""
+        new = {"smplx_root_pose": root.astype(np.float32), "smplx_body_pose": body.astype(np.float32)}
+        params = {name: np.asarray((output | new)[name])[None] for name in _ROTATIONS | _SHAPE}
+        vertices, points = self._made(params)
+        return {**new, **_placed(vertices[0], points[0], np.asarray(output["smplx_root_cam"]))}
+
+    def _made(self, params: dict[str, Numbers]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Vertices and key points of people with these parameters, `[B, ...]` each."""
+        like = self.layer.v_template
+        tensors = {name: torch.tensor(values).to(like) for name, values in params.items()}
+        with torch.inference_mode():
+            made = self.layer(**{theirs: tensors[ours] for ours, theirs in (_ROTATIONS | _SHAPE).items()})
+        vertices, points = (part.float().cpu().numpy() for part in (made.vertices, made.keypoints))
+        return vertices, points
 
     def _means(self) -> Numbers:
         """What is added to predicted poses to make them rotations, in the order of `_ROTATIONS`, `[3 R]`."""

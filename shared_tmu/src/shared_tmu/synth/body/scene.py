@@ -33,7 +33,7 @@ class BodyScene(Appearance):
         fill: height of the person's box, or 4/3 of its width, as a share of the crop's height.
         centre_shift: shift of the box from the crop's middle, relative to the crop's height, `[2]`.
         upper_share: which share of the person, from above, the box is put around; 1 is everything.
-        seed, difficulty, draws: see `Appearance`.
+        seed, difficulty, draws, frame: see `Appearance`.
     """
 
     pose: BodyPose
@@ -47,6 +47,7 @@ class BodyScene(Appearance):
     seed: tuple[int, ...]
     difficulty: Difficulty = field(default_factory=Difficulty)
     draws: Draws = NAMED
+    frame: int | None = None
 
 
 def _orientation(rng: np.random.Generator, lean_deg: float, max_turn_deg: float) -> Rotation:

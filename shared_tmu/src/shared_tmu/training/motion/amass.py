@@ -1,12 +1,14 @@
-"""Right hands of AMASS-layout files: `.npz` with `poses` `[T, 156]` (SMPL-H) or `[T, 165]` (SMPL-X).
+"""Bodies or right hands of AMASS-layout files: `.npz` with `poses` `[T, 156]` (SMPL-H), `[T, 165]` (SMPL-X).
 
-Left hands are mirrored into right ones. Files are read without unpickling.
+Left hands are mirrored into right ones. Files are read without unpickling. In the world of these files z is
+up; bodies are returned with y up.
 """
 
 from __future__ import annotations
 
 import logging
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from shared_tmu.errors import InputError, MissingAssetError
 from shared_tmu.training.motion.turns import unwrapped
+from shared_tmu.training.motion.windows import windows_of
 
 Array = NDArray[np.float64]
 _ARMS = {"left": (0, 3, 6, 9, 13, 16, 18, 20), "right": (0, 3, 6, 9, 14, 17, 19, 21)}
@@ -22,7 +25,9 @@ _ARMS = {"left": (0, 3, 6, 9, 13, 16, 18, 20), "right": (0, 3, 6, 9, 14, 17, 19,
 _HANDS = {156: (66, 111), 165: (75, 120)}
 """First values of left and right fingers, by the width of `poses`."""
 _MIRROR = np.array([1.0, -1.0, -1.0])
-_STILL_RAD = 0.02  # hands whose fingers move less than this were not captured
+_STILL_RAD = 0.02  # hands or bodies that move less than this were not captured
+_MIDDLE = slice(9, 12)  # of the first joint of the middle finger, among a hand's values
+_Y_UP = Rotation.from_euler("x", -90, degrees=True)
 log = logging.getLogger(__name__)
 
 
@@ -41,6 +46,36 @@ def read_hands(folder: Path, frames: int, fps: float) -> list[Array]:
         MissingAssetError: there is no such folder, or no file in it.
         InputError: no hand in the files moves for as long as a window.
     """
+    found, count = _all_windows(folder, fps, lambda poses: _hand_windows(poses, frames))
+    if not found:
+        raise InputError(
+            f"none of {count} files in {folder} has a hand that moves for {frames / fps:.1f} s: most of "
+            "AMASS was captured without fingers; use its parts that have them, such as GRAB."
+        )
+    return found
+
+
+def read_amass_bodies(folder: Path, frames: int, fps: float) -> list[Array]:
+    """Windows of all bodies in the files under a folder, shorter clips to and fro.
+
+    Args:
+        folder, frames, fps: see `read_hands`.
+
+    Returns:
+        Axis-angle of SMPL's 24 joints, `[frames, 24, 3]` each; y is up.
+
+    Raises:
+        MissingAssetError: there is no such folder, or no file in it.
+        InputError: no file in it can be read, or nobody moves.
+    """
+    found, count = _all_windows(folder, fps, lambda poses: _body_windows(poses, frames))
+    if not found:
+        raise InputError(f"none of {count} files in {folder} has a body that moves.")
+    return found
+
+
+def _all_windows(folder: Path, fps: float, cut: Callable[[Array], list[Array]]) -> tuple[list[Array], int]:
+    """What is cut from the files under a folder, at so many frames per second, and their number."""
     paths = sorted(folder.rglob("*.npz")) if folder.is_dir() else []
     if not paths:
         raise MissingAssetError(
@@ -49,15 +84,10 @@ def read_hands(folder: Path, frames: int, fps: float) -> list[Array]:
     found: list[Array] = []
     for path in paths:
         try:
-            found += _windows(*_read(path), frames, fps)
+            found += cut(_resampled(*_read(path), fps))
         except InputError as error:
             log.warning("%s", error)
-    if not found:
-        raise InputError(
-            f"none of {len(paths)} files in {folder} has a hand that moves for {frames / fps:.1f} s: most of "
-            "AMASS was captured without fingers; use its parts that have them, such as GRAB."
-        )
-    return found
+    return found, len(paths)
 
 
 def _read(path: Path) -> tuple[Array, float]:
@@ -81,10 +111,14 @@ def _read(path: Path) -> tuple[Array, float]:
     return poses, fps
 
 
-def _windows(poses: Array, rate: float, frames: int, fps: float) -> list[Array]:
+def _resampled(poses: Array, rate: float, fps: float) -> Array:
     times = np.arange(int((len(poses) - 1) / rate * fps) + 1) / fps
     rows = np.clip(np.round(times * rate).astype(int), 0, len(poses) - 1)
-    poses = poses[rows]
+    found: Array = poses[rows]
+    return found
+
+
+def _hand_windows(poses: Array, frames: int) -> list[Array]:
     found = []
     for side, start in zip(_ARMS, _HANDS[poses.shape[1]], strict=True):
         hand = _hand(poses, side, start)
@@ -93,6 +127,14 @@ def _windows(poses: Array, rate: float, frames: int, fps: float) -> list[Array]:
             if np.ptp(window[:, 1:], axis=0).max() > _STILL_RAD:
                 found.append(window)
     return found
+
+
+def _body_windows(poses: Array, frames: int) -> list[Array]:
+    middles = [poses[:, start : start + 45][:, _MIDDLE] for start in _HANDS[poses.shape[1]]]
+    body = np.concatenate((poses[:, :66], *middles), axis=1).reshape(len(poses), 24, 3)
+    body[:, 0] = (_Y_UP * Rotation.from_rotvec(body[:, 0])).as_rotvec()
+    body = np.stack([unwrapped(turns) for turns in body.swapaxes(0, 1)], axis=1)
+    return [one for one in windows_of(body, frames) if np.ptp(one, axis=0).max() > _STILL_RAD]
 
 
 def _hand(poses: Array, side: str, start: int) -> Array:

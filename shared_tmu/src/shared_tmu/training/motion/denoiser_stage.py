@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.pictures.geometry import axis_angle_to_rotmat
-from shared_tmu.temporal.hands import condition_of, hand_features
 from shared_tmu.temporal.model import MotionDecoder, Standard
+from shared_tmu.temporal.posing import Layer, condition_of, motion_features
 from shared_tmu.training.motion.pool import MotionPool
 from shared_tmu.training.motion.recipe import MotionRecipe, MotionStage
 from shared_tmu.training.motion.vae_stage import adam, require_finite
@@ -30,9 +29,9 @@ class ReadClips:
 
     Attributes:
         feature: `[N, V, T, C']`.
-        pred_rotmat: of the model's head, `[N, V, T, 16, 3, 3]`.
+        pred_rotmat: of the model's head, `[N, V, T, J, 3, 3]`.
         pred_betas: of the model's head, `[N, V, T, 10]`.
-        rotmat: the truth, `[N, T, 16, 3, 3]`.
+        rotmat: the truth, `[N, T, J, 3, 3]`.
         betas: the truth, `[N, T, 10]`.
     """
 
@@ -50,25 +49,24 @@ class ReadClips:
             with np.load(path, allow_pickle=False) as archive:
                 parts.append({name: torch.from_numpy(archive[name]).float() for name in archive.files})
         all_of = {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
-        pose = torch.cat((all_of["root"][:, :, None], all_of["fingers"]), dim=2)  # [N, T, 16, 3]
         return cls(
             all_of["feature"],
             axis_angle_to_rotmat(all_of["pred_pose"]),
             all_of["pred_betas"],
-            axis_angle_to_rotmat(pose),
-            all_of["betas"][:, None].expand(-1, pose.shape[1], -1),
+            axis_angle_to_rotmat(all_of["pose"]),
+            all_of["betas"][:, None].expand(-1, all_of["pose"].shape[1], -1),
         )
 
     def __len__(self) -> int:
         return len(self.feature)
 
-    def conditions(self, layer: ManoLayer) -> Tensor:
+    def conditions(self, layer: Layer) -> Tensor:
         """`[N, V, T, C]`."""
         return condition_of(layer, self.feature, self.pred_rotmat, self.pred_betas)
 
-    def motion(self, layer: ManoLayer) -> Tensor:
+    def motion(self, layer: Layer) -> Tensor:
         """The truth as joints and twists, `[N, T, F]`."""
-        return hand_features(layer, self.rotmat, self.betas)
+        return motion_features(layer, self.rotmat, self.betas)
 
 
 class ConditionedWindows(IterableDataset[Batch]):
@@ -82,7 +80,7 @@ class ConditionedWindows(IterableDataset[Batch]):
         self,
         clips: ReadClips,
         pool: MotionPool,
-        layer: ManoLayer,
+        layer: Layer,
         mean_feature: Tensor,
         recipe: MotionRecipe,
         begin: Callable[[], int],
@@ -122,7 +120,7 @@ class ConditionedWindows(IterableDataset[Batch]):
             rotmat @ self._turns[rows, readings],
             betas + self._shapes[rows, readings],
         )
-        return seen, hand_features(self.layer, rotmat, betas)
+        return seen, motion_features(self.layer, rotmat, betas)
 
     def _choose(self, rng: np.random.Generator, count: int) -> tuple[Any, Any]:
         count_clips, readings = self._conditions.shape[:2]

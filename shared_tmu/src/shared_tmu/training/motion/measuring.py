@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.metrics.clips import score_clips
 from shared_tmu.synth.motion import FPS
-from shared_tmu.temporal.hands import decode_hands
 from shared_tmu.temporal.model import MotionDecoder
+from shared_tmu.temporal.posing import Layer, decode_motion, motion_points
 from shared_tmu.training.motion.denoiser_stage import ReadClips
 
 _ERRORS = ("mpjpe_mm", "pa_mpjpe_mm", "accel_error_mm", "jitter_mm")
@@ -21,7 +20,7 @@ _ERRORS = ("mpjpe_mm", "pa_mpjpe_mm", "accel_error_mm", "jitter_mm")
 
 @torch.no_grad()
 def measure(
-    decoder: MotionDecoder, layer: ManoLayer, clips: ReadClips, schedules: Sequence[str]
+    decoder: MotionDecoder, layer: Layer, clips: ReadClips, schedules: Sequence[str]
 ) -> dict[str, Any]:
     """Errors at every schedule.
 
@@ -36,7 +35,7 @@ def measure(
         betas = clips.pred_betas[:, reading]
         head, decoded = [], []
         for clip in range(len(clips)):
-            rotmat = decode_hands(decoder, layer, conditions[clip, reading], betas[clip])
+            rotmat = decode_motion(decoder, layer, conditions[clip, reading], betas[clip])
             decoded.append(_joints(layer, rotmat, betas[clip]))
             head.append(_joints(layer, clips.pred_rotmat[clip, reading], betas[clip]))
         row: dict[str, Any] = {"schedule": schedule}
@@ -52,7 +51,6 @@ def measure(
     return {"rows": rows, "table": table}
 
 
-def _joints(layer: ManoLayer, rotmat: Tensor, betas: Tensor) -> Tensor:
-    """Key points of hands, `[T, 21, 3]`."""
-    found: Tensor = layer(rotmat[:, :1], rotmat[:, 1:], betas).keypoints
-    return found
+def _joints(layer: Layer, rotmat: Tensor, betas: Tensor) -> Tensor:
+    """Points of hands or bodies, `[T, K, 3]`, the root first."""
+    return motion_points(layer, rotmat, betas)[0]

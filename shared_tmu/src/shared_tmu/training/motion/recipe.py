@@ -12,6 +12,7 @@ from shared_tmu.schedule import Schedule
 from shared_tmu.temporal.config import PRESETS, TemporalConfig
 from shared_tmu.temporal.skeletons import HAND
 from shared_tmu.training.drawing import LARGEST_SEED
+from shared_tmu.training.motion.sources import MotionSources
 from shared_tmu.training.settings import check_device
 
 _STAGE_LIMITS = {
@@ -21,7 +22,7 @@ _STAGE_LIMITS = {
     "warmup": Limit(0, 10**9),
 }
 _LIMITS = {
-    "motions": Limit(1, 10**7),
+    "motions": Limit(0, 10**7),
     "clips": Limit(1, 10**6),
     "val_clips": Limit(0, 10**6),
     "data_seed": Limit(0, LARGEST_SEED),
@@ -61,8 +62,7 @@ class MotionRecipe:
         vae, denoiser: the two stages.
         preset: row of `temporal.config.PRESETS`.
         sizes: what differs from it.
-        motions: procedural motions of the first stage.
-        amass: folder of AMASS-layout files whose hands are added to them; None for none.
+        motions, amass, humanoid: see `MotionSources`.
         data_seed, clips: rendered clips whose features the second stage reads.
         val_seed, val_clips: clips on which the result is measured, none with 0.
         schedules: at which every clip is read.
@@ -86,6 +86,7 @@ class MotionRecipe:
     sizes: dict[str, Any] = field(default_factory=dict)
     motions: int = 600
     amass: Path | None = None
+    humanoid: str | None = None
     data_seed: int = 51
     clips: int = 40
     val_seed: int = 52
@@ -118,10 +119,15 @@ class MotionRecipe:
                 Schedule.parse(one)
             except TMUError as error:
                 raise ConfigError(f"schedules: {error}") from error
-        _ = self.config(HAND.width)
+        _ = self.config(HAND.width, "hand")
 
-    def config(self, condition: int) -> TemporalConfig:
-        """The sizes, for conditions of this width.
+    @property
+    def sources(self) -> MotionSources:
+        """Where motion comes from."""
+        return MotionSources(self.motions, self.amass, self.humanoid)
+
+    def config(self, condition: int, skeleton: str) -> TemporalConfig:
+        """The sizes, for conditions of this width and motion of this skeleton.
 
         Raises:
             ConfigError: there is no such preset, or a size is wrong or follows from others.
@@ -131,5 +137,5 @@ class MotionRecipe:
         fixed = {"skeleton", "condition"} & set(self.sizes)
         if fixed:
             raise ConfigError(f"sizes.{min(fixed)} is not a setting; it follows from the model.")
-        base = replace(PRESETS[self.preset], skeleton="hand", condition=condition)
-        return TemporalConfig.read({**base.as_dict(), **self.sizes})
+        base = replace(PRESETS[self.preset], condition=condition)
+        return TemporalConfig.read({**base.as_dict(), **self.sizes, "skeleton": skeleton})

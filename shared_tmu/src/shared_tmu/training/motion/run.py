@@ -13,8 +13,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from shared_tmu.files import write_text
 from shared_tmu.programs.model_program import ModelProgram
+from shared_tmu.temporal.config import SKELETONS
 from shared_tmu.temporal.files import DecoderFacts, decoder_path, mark_weights, save_decoder
 from shared_tmu.temporal.model import MotionDecoder
+from shared_tmu.temporal.posing import Layer, places_of
 from shared_tmu.training.checkpointing import (
     LAST,
     Keeper,
@@ -61,12 +63,14 @@ def run_motion(program: ModelProgram, recipe: MotionRecipe, stop: Stop) -> Path:
     folder = recipe.export_to or recipe.out
     check_start(recipe, batch, {"out": recipe.out, "cache": recipe.cache, "export_to": folder})
     model: Any = program.load_model(recipe.checkpoint, recipe.body_path).eval()
+    layer = getattr(model, program.estimates.body_layer)
+    check_motion(layer, recipe)
     clips = read_clips(program, model, recipe, recipe.data_seed, recipe.clips)
-    decoder = train_decoder(model.mano, mark_weights(model), clips, recipe, stop)
+    decoder = train_decoder(layer, mark_weights(model), clips, recipe, stop)
     rows: list[dict[str, Any]] = []
     if recipe.val_clips:
         held_out = read_clips(program, model, recipe, recipe.val_seed, recipe.val_clips)
-        measured = measure(decoder, model.mano, held_out, recipe.schedules)
+        measured = measure(decoder, layer, held_out, recipe.schedules)
         rows = measured["rows"]
         for line in measured["table"]:
             log.info("%s", line)
@@ -82,12 +86,29 @@ def run_motion(program: ModelProgram, recipe: MotionRecipe, stop: Stop) -> Path:
     return path
 
 
+def check_motion(layer: Layer, recipe: MotionRecipe) -> None:
+    """See that the recipe fits a body model, before clips are drawn.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    tree = places_of(layer).tree
+    recipe.sources.check(tree)
+    _ = recipe.config(tree.width, skeleton_of(layer))
+
+
+def skeleton_of(layer: Layer) -> str:
+    """The name of a body model's skeleton."""
+    tree = places_of(layer).tree
+    return next(name for name, one in SKELETONS.items() if one is tree)
+
+
 def read_clips(program: ModelProgram, model: Any, recipe: MotionRecipe, seed: int, count: int) -> ReadClips:
     """Features of the clips of a seed, made where they are missing."""
-    frames = recipe.config(2**16).frames
-    return ReadClips.read(
-        ClipFeatures(program, model, recipe.cache, seed, frames, recipe.schedules).make(count)
-    )
+    layer = getattr(model, program.estimates.body_layer)
+    frames = recipe.config(2**16, skeleton_of(layer)).frames
+    made = ClipFeatures(program, model, recipe.cache, seed, frames, recipe.schedules, recipe.sources)
+    return ReadClips.read(made.make(count))
 
 
 def train_decoder(layer: Any, mark: str, clips: ReadClips, recipe: MotionRecipe, stop: Stop) -> MotionDecoder:
@@ -102,7 +123,7 @@ def train_decoder(layer: Any, mark: str, clips: ReadClips, recipe: MotionRecipe,
     """
     layer = layer.cpu()
     conditions = clips.conditions(layer)
-    config = recipe.config(conditions.shape[-1])
+    config = recipe.config(conditions.shape[-1], skeleton_of(layer))
     keep_recipe(
         recipe.out / RECIPE,
         {**_plain(recipe), "trunk": mark},
@@ -110,7 +131,7 @@ def train_decoder(layer: Any, mark: str, clips: ReadClips, recipe: MotionRecipe,
     )
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     decoder = MotionDecoder(config)
-    pool = MotionPool.made(recipe.data_seed, recipe.motions, config.frames, recipe.amass)
+    pool = MotionPool.made(layer, recipe.data_seed, config.frames, recipe.sources)
     standardise_motion(decoder.motion, pool, layer, config.tree, config.frames, recipe.seed)
     vae = VaeTraining(decoder, recipe.vae, recipe.divergence)
     windows = MotionWindows(pool, layer, recipe.vae, config.frames, recipe.seed, lambda: int(vae.global_step))
@@ -148,4 +169,5 @@ def _fit(
 def _plain(recipe: MotionRecipe) -> dict[str, Any]:
     """The recipe without places, in plain values."""
     values = {name: value for name, value in asdict(recipe).items() if name not in _PLACES}
-    return {**values, "amass": None if recipe.amass is None else recipe.amass.name}
+    places = {"amass": recipe.amass, "humanoid": recipe.humanoid}
+    return values | {name: None if place is None else Path(place).name for name, place in places.items()}

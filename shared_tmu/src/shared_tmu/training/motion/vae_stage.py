@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.errors import TrainingError
 from shared_tmu.temporal.model import MotionDecoder, Standard
+from shared_tmu.temporal.posing import Layer
 from shared_tmu.temporal.skeletons import MotionTree
 from shared_tmu.temporal.vae import divergence
 from shared_tmu.training.motion.pool import MotionPool, draw_features
@@ -30,7 +30,7 @@ class MotionWindows(IterableDataset[Tensor]):
     def __init__(
         self,
         pool: MotionPool,
-        layer: ManoLayer,
+        layer: Layer,
         stage: MotionStage,
         frames: int,
         seed: int,
@@ -102,7 +102,7 @@ def adam(module: nn.Module, stage: MotionStage, kind: type[torch.optim.Optimizer
 
 
 def standardise_motion(
-    standard: Standard, pool: MotionPool, layer: ManoLayer, skeleton: MotionTree, frames: int, seed: int
+    standard: Standard, pool: MotionPool, layer: Layer, skeleton: MotionTree, frames: int, seed: int
 ) -> None:
     """Set means and deviations of motion from windows of a pool."""
     windows = draw_features(pool, layer, np.random.default_rng([seed, 2]), _DRAWN, frames).flatten(0, 1)
@@ -114,7 +114,7 @@ def standardise_motion(
 
 
 @torch.no_grad()
-def scale_latents(decoder: MotionDecoder, pool: MotionPool, layer: ManoLayer, seed: int) -> None:
+def scale_latents(decoder: MotionDecoder, pool: MotionPool, layer: Layer, seed: int) -> None:
     """Make latents of motion have deviation 1 over all of them."""
     decoder.latent.set(torch.zeros(1), torch.ones(1))
     rng = np.random.default_rng([seed, 3])
