@@ -187,7 +187,7 @@ def _line(line: Run, timed: Run, depth: int | None) -> Run:
     parts += [] if line["schedule"] == "off" else ["TMU"]
     parts += [] if line["mask"] == NO_MASK else ["mask"]
     more = 1 + (line.get("mask_share") or 0.0)
-    speedup = timed.get("speedup")
+    speedup, spread = timed.get("speedup"), timed.get("speedup_quartiles")
     is_base = depth is None and line["schedule"] == "off"
     return {
         **line,
@@ -196,7 +196,7 @@ def _line(line: Run, timed: Run, depth: int | None) -> Run:
         "depth": depth,
         **{name: timed.get(name) for name in ("images_per_s", "images_per_s_quartiles", "timing")},
         "speedup": None if speedup is None else 1.0 if is_base else speedup / more,
-        "speedup_quartiles": timed.get("speedup_quartiles"),
+        "speedup_quartiles": None if spread is None else [one / more for one in spread],
     }
 
 
