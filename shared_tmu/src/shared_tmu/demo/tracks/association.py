@@ -30,6 +30,9 @@ the side of a hand, not its place."""
 INSIDE = 0.7
 """Part of the smaller of two boxes that is inside the larger one, if they may be of one subject."""
 
+STAYED = 0.3
+"""What it costs to be where it was instead of where it was expected: what waves turns round unexpectedly."""
+
 SIDE_COST = 1.0
 """What another side costs, in the units of the other costs: a distance of one side of the box."""
 
@@ -48,6 +51,7 @@ class Track:
         number: its identity, from 0.
         box: in the newest frame in which it was found.
         frame, time_s: of that frame.
+        anchor: its box where the detector found it last; None if that was never.
         found: in how many frames the detector has found it.
         is_told: whether it was in a result; see `tracker.is_stray`.
         beside: numbers of the tracks that were found in the same frame as it, in any.
@@ -64,6 +68,7 @@ class Track:
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     sides: list[float] = field(default_factory=list)
     beside: set[int] = field(default_factory=set)
+    anchor: Any = None
     found: int = 0
     is_told: bool = False
 
@@ -101,14 +106,21 @@ def assign(tracks: Sequence[Track], boxes: Sequence[Any], time_s: float) -> list
     found: list[Track | None] = [None] * len(boxes)
     if not tracks or not boxes:
         return found
-    expected = [track.expected(time_s) for track in tracks]
-    costs = np.array(
-        [[_cost(track.side, at, box) for box in boxes] for track, at in zip(tracks, expected, strict=True)]
-    )
+    costs = np.array([_costs(track, boxes, time_s) for track in tracks])
     for row, column in zip(*linear_sum_assignment(costs), strict=True):
         if costs[row, column] < _NEVER:
             found[column] = tracks[row]
     return found
+
+
+def _costs(track: Track, boxes: Sequence[Any], time_s: float) -> list[float]:
+    """How little each box looks like a track where it is expected, or where it was."""
+    expected = track.expected(time_s)
+    before = [track.box] if track.anchor is None else [track.box, track.anchor]
+    return [
+        min(_cost(track.side, expected, box), *(STAYED + _cost(track.side, at, box) for at in before))
+        for box in boxes
+    ]
 
 
 def _cost(side: bool | None, expected: Any, box: Any) -> float:

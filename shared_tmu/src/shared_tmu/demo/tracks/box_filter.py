@@ -51,6 +51,10 @@ DEPARTED = np.array([0.12, 0.12, 0.35, 0.35])
 DOUBTED = 3.0
 """And at least so many deviations."""
 
+UNSURE, ASTRAY = 0.1, 0.2
+"""Most deviation of the middle of a box, in its sides, until the detector must say where it is: as far as all
+is known, and without what is known of later frames, which a subject that turns round in between belies."""
+
 NEWEST = 0.3
 """Least share of the newest frame in what is learned of a track's meshes."""
 
@@ -94,6 +98,7 @@ class BoxFilter:
         self._var, self._cov = FOUND**2 * scale, 0.0 * scale
         self._speed_var = USUAL_SPEED**2 * scale
         self._expected = self._at, self._var  # numbers and their variance in the newest frame
+        self._alone = self._var  # their variance without what is known of later frames
         self._uneven, self._evidence = np.full(4, UNEVEN), EVIDENCE_S**3 / 6
         self._known = [(self._at, time_s)]  # the detector's newest boxes
         self._offset, self._off_var, self._compared = np.zeros(4), np.full(4, MESH**2), 0
@@ -111,6 +116,7 @@ class BoxFilter:
         self._cov = self._cov + step * self._speed_var + density * step**2 / 2
         self._speed_var = self._speed_var + density * step
         self._time_s, self._expected = time_s, (self._at, self._var)
+        self._alone = self._var
 
     def found(self, box: Box) -> None:
         """Take the detector's box of this moment."""
@@ -135,6 +141,12 @@ class BoxFilter:
         away = np.abs(self._of_mesh(mesh) - at)
         most = np.maximum(DEPARTED * self._scale, DOUBTED * np.sqrt(uncertain + self._mesh_var))
         return bool((away > most).any())
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the box may be elsewhere in the newest frame, because its subject moves so unevenly."""
+        limits = ((UNSURE, self._expected[1]), (ASTRAY, self._alone))
+        return any(bool((np.sqrt(var) > most * self._scale)[:2].any()) for most, var in limits)
 
     def compare(self, box: Box, mesh: Numbers) -> None:
         """Learn from a moment of which both are known: the detector's box, and the mesh predicted from it."""

@@ -121,11 +121,10 @@ class MeshFollower:
             one.filter.go_to(self.time_of(frame))
             one.move(one.filter.box)
         is_due = frame - self._last >= self.every or frame in self._detected
-        if is_due or is_lost or self._needs_another_look():
+        if is_due or is_lost or self._needs_another_look() or self._is_unsure_between():
             found = self._look(loaded, frame)
         else:
-            self._look_forward()
-            found = Detection(tuple(self._boxes()))
+            found = Detection(tuple(on_track(one.box, one.track) for one in self._followed))
         if found is not None:
             self._is_awaited = True
             yield loaded, found
@@ -172,13 +171,14 @@ class MeshFollower:
             one.missed or 0 < len(one.track.sides) < AHEAD for one in self._followed
         )
 
-    def _boxes(self) -> Iterator[Any]:
-        """The boxes of a frame on which the detector does not run."""
+    def _is_unsure_between(self) -> bool:
+        """Move all boxes towards where they are found next; whether one may still be elsewhere."""
+        self._look_forward()
         later_s, later = self._later or (0.0, {})
         for one in self._followed:
             if one.track.number in later:
                 one.move(one.filter.between(later[one.track.number].box_xyxy, later_s))
-            yield on_track(one.box, one.track)
+        return any(one.filter.is_unsure for one in self._followed)
 
     def _look_forward(self) -> None:
         """Find the tracks in the next frame on which the detector runs, if that is here already."""

@@ -53,7 +53,7 @@ class Tracker:
             else:
                 track.go_on(box, frame, time_s)
             self._vote(track, box)
-            track.found += 1
+            track.found, track.anchor = track.found + 1, box
             found.append(track)
         numbers = {track.number for track in found}
         for track in found:
@@ -77,7 +77,7 @@ class Tracker:
         """End a track, and begin another of the opposite side where it is now."""
         new = self.begin(track.box, track.frame, track.time_s)
         new.velocity, new.sides, new.is_right = track.velocity, track.sides, not track.is_right
-        new.found, new.is_told = track.found, track.is_told
+        new.found, new.is_told, new.anchor = track.found, track.is_told, track.anchor
         self.tracks.remove(track)
         return new
 
