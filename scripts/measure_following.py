@@ -129,9 +129,9 @@ class Run:
             return clip.find(loaded)
 
         source: Any = SimpleNamespace(clock=clip.times_s.__getitem__, is_live=False, pixels=1)
-        none: Any = None
+        detector: Any = SimpleNamespace(name="any")
         choice = ClipChoice(track=True, detect_every=every)
-        follower = choose_follower(choice, source, none, find, lambda: newest[-1], self._outline)
+        follower = choose_follower(choice, source, detector, find, lambda: newest[-1], self._outline)
 
         def take(loaded: Loaded, detection: Detection[Any]) -> None:
             job = self._predicted(loaded, detection, holder)

@@ -60,7 +60,7 @@ def served(content=None):
 
 def run(program, address, out, tmp_path, *flags):
     hands = [{"box_xyxy": [30, 20, 70, 70], "is_right": True}]
-    boxes = write_boxes(tmp_path / "boxes.json", {name: hands for name in names_of(address)})
+    boxes = write_boxes(tmp_path / "boxes.json", dict.fromkeys(names_of(address), hands))
     arguments = ["--camera", address, "--out_folder", out, "--device", "cpu", "--r", "4x3", "--boxes", boxes]
     return main(program, [str(word) for word in (*arguments, "--draw_processes", "0", *flags)])
 
