@@ -157,3 +157,13 @@ def test_the_table_can_show_what_alignment_hides(run, capsys):
     assert "jump mm" in table
     run(*flags)
     assert "jump mm" not in capsys.readouterr().out
+
+
+def test_a_method_that_does_not_suit_the_model_does_not_stop_the_others(run, caplog):
+    flags = ("--r", "off,5x2", "--method", "tome,tomesd:cell=17x1,random", "--rounds", "0")
+    status, records, _ = run(*flags)
+    assert status == 1
+    assert [record["label"] for record in records] == ["off", "5x2", "random-5x2"]
+    assert "Not evaluated: tomesd:cell=17x1-5x2 on freihand: method 'tomesd:cell=17x1' needs" in caplog.text
+    status, again, _ = run(*flags)
+    assert (status, len(again)) == (1, 3)

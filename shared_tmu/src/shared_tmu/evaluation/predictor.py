@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from shared_tmu.datasets import EvalSet
+from shared_tmu.errors import MethodError, PlanError
 from shared_tmu.evaluation.batches import Batches, Loaded, join
 from shared_tmu.evaluation.clip_masks import of_frames
 from shared_tmu.evaluation.clip_plans import ClipPlans
@@ -82,6 +83,7 @@ class ChunkPredictor(pl.LightningModule):
         waiting = {run: of_frames(data, run) for run in folders}
         self._frames = {run: masks for run, masks in waiting.items() if masks is not None}
         self.problems: list[str] = []
+        self.failures: dict[Run, str] = {}
 
     def setup(self, stage: str) -> None:
         """Decide what this process does, when all have begun."""
@@ -110,22 +112,28 @@ class ChunkPredictor(pl.LightningModule):
         problems.extend(unreadable)
         for problem in unreadable:
             _log.warning("%s", problem)
-        runs = self._work.needed[chunk] if not problems else ()
-        for run in runs:
+        needed = self._work.needed[chunk] if not problems else ()
+        for run in needed:
+            if run in self.failures:
+                continue
             self._end_if_asked()
             self._bar.set_postfix_str(run.label, refresh=False)
-            held = self._plans[run].of(crops["img"], crops["clip"]) if run.hold else None
-            model = self._model[0]
-            if run in self._frames:
-                found = predict_frames(self.program, model, self._frames[run], crops, rows, held)
-            else:
-                found = predict_batch(self.program, model, run, crops, self.data.kept, held)
-            self._parts[run].append(found)
+            try:
+                self._parts[run].append(self._predict(run, crops, rows))
+            except (MethodError, PlanError) as error:  # the method does not suit this model; others may
+                self.failures[run] = str(error)
             self._bar.update(len(rows))
         if rows.stop == chunk.stop:
-            for run in runs:
-                self.folders[run].save(chunk, join(self._parts[run]))
+            for run in needed:
+                if run not in self.failures:
+                    self.folders[run].save(chunk, join(self._parts[run]))
             self._parts = {run: [] for run in self.folders}
+
+    def _predict(self, run: Run, crops: Mapping[str, Tensor], rows: range) -> Arrays:
+        held = self._plans[run].of(crops["img"], crops["clip"]) if run.hold else None
+        if run in self._frames:
+            return predict_frames(self.program, self._model[0], self._frames[run], crops, rows, held)
+        return predict_batch(self.program, self._model[0], run, crops, self.data.kept, held)
 
     def _end_if_asked(self) -> None:
         """End the program if it was sent SIGTERM, which Lightning catches, and forgets while it predicts."""
@@ -134,14 +142,16 @@ class ChunkPredictor(pl.LightningModule):
             raise SystemExit(128 + signal.SIGTERM)
 
     def teardown(self, stage: str) -> None:
-        """Tell every process which pictures could not be read; also those that had nothing to do."""
+        """Tell every process which pictures could not be read, and which runs failed; also those that had
+        nothing to do."""
         self._bar.close()
         own = [problem for found in self._work.problems.values() for problem in found]
-        everybody: list[Any] = [own]
+        everybody: list[Any] = [(own, self.failures)]
         if self.world.size > 1:
             everybody = [None] * self.world.size
-            torch.distributed.all_gather_object(everybody, own)
-        self.problems = [problem for found in everybody for problem in found]
+            torch.distributed.all_gather_object(everybody, (own, self.failures))
+        self.problems = [problem for found, _ in everybody for problem in found]
+        self.failures = {run: text for _, failed in everybody for run, text in failed.items()}
 
 
 def predict_missing(
@@ -153,7 +163,7 @@ def predict_missing(
     settings: EvalSettings,
     world: World,
     trainer: pl.Trainer,
-) -> None:
+) -> dict[Run, str]:
     """Predict every chunk that a run lacks; every process of the world must call this.
 
     Args:
@@ -166,12 +176,15 @@ def predict_missing(
         world: its processes.
         trainer: result of `make_trainer`.
 
+    Returns:
+        Why runs could not be predicted, whose methods do not suit the model.
+
     Raises:
         InputError: pictures cannot be read; the message names all of them. Chunks without such pictures are
             kept.
     """
     if world.size == 1 and all(f.load(chunk) is not None for f in folders.values() for chunk in chunks):
-        return
+        return {}
     predictor = ChunkPredictor(program, model, data, folders, chunks, settings, world)
     before = signal.getsignal(signal.SIGINT)
     try:
@@ -185,3 +198,4 @@ def predict_missing(
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             signal.signal(signal.SIGINT, before)
     raise_for(data, predictor.problems)
+    return predictor.failures

@@ -90,7 +90,10 @@ class Evaluation:
         todo = [job for job in jobs if job.key not in finished]
         if todo:
             _log.info("%s: %d samples, %d of %d runs to do.", data.name, len(data), len(todo), len(jobs))
-            self._predict(data, chunks, todo)
+            failed = self._predict(data, chunks, todo)
+            failures += [_say_failed(job, data, failed) for job in todo if job.run.per_frame in failed]
+            jobs = [job for job in jobs if job.run.per_frame not in failed]
+            todo = [job for job in jobs if job.key not in finished]
         if not self.world.is_first:
             return []
         failures += self._work(data, chunks, todo, lines, finished) if todo else []
@@ -132,15 +135,15 @@ class Evaluation:
         frames = folder if alone else self._job(data, run.per_frame, chunks).folder
         return SetRun(run, folder, key, frames)
 
-    def _predict(self, data: EvalSet, chunks: Sequence[Chunk], todo: Sequence[SetRun]) -> None:
-        """Fill the chunks of these runs, together with all other processes."""
+    def _predict(self, data: EvalSet, chunks: Sequence[Chunk], todo: Sequence[SetRun]) -> dict[Run, str]:
+        """Fill the chunks of these runs, together with all other processes; see `predict_missing`."""
         from shared_tmu.evaluation.predictor import predict_missing
 
         if self.settings.fresh and self.world.is_first:
             for job in todo:
                 job.frames.drop_chunks()
         folders = {job.run.per_frame: job.frames for job in todo}
-        predict_missing(
+        return predict_missing(
             self.program, self.model, data, folders, chunks, self.settings, self.world, self.trainer
         )
 
@@ -244,3 +247,8 @@ class Evaluation:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "key": job.key,
         }
+
+
+def _say_failed(job: SetRun, data: EvalSet, failed: Mapping[Run, str]) -> str:
+    """The sentence for a run that could not be predicted."""
+    return f"{job.run.label} on {data.name}: {failed[job.run.per_frame]}"
