@@ -9,6 +9,7 @@ import pytest
 import torch
 from toy_hand_model import ToyHand, toy_program
 
+from shared_tmu.demo.options import parse_options
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation import main, parse_settings
 from shared_tmu.evaluation.budget import contenders
@@ -198,6 +199,10 @@ def test_what_does_not_go_with_a_search_is_refused(tmp_path):
     for flags in (["--method", "tome,random"], ["--protect", "first,last"], ["--layers", "x.safetensors"]):
         with pytest.raises(InputError, match="--r auto searches with one --method"):
             parse_settings(program, ["--r", "auto:1mm", *flags])
+    for method, message in (("ltmp", "follow from thresholds"), ("tomesd", "back in every block")):
+        for read in (parse_settings, parse_options):
+            with pytest.raises(InputError, match=message):
+                read(program, ["--r", "auto:1mm", "--method", method])
     with pytest.raises(InputError, match="one set: name exactly one"):
         parse_settings(program, ["--r", "auto:1mm", "--calib", "freihand,synthhand"])
     assert parse_settings(program, ["--r", "auto:1mm", "--method", "dct"]).auto.probes == {"none": None}

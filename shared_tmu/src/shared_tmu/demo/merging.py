@@ -7,7 +7,7 @@ from typing import Any
 
 from shared_tmu.demo.together import with_mask
 from shared_tmu.errors import InputError
-from shared_tmu.evaluation.budget.flags import add_auto_flags
+from shared_tmu.evaluation.budget.flags import add_auto_flags, require_searchable
 from shared_tmu.evaluation.budget.request import HELP, Budget
 from shared_tmu.masks import AUTO, MaskPlace, mask_names
 from shared_tmu.method_parts.restores import COPY
@@ -71,6 +71,8 @@ def read_merging(program: ModelProgram, given: dict[str, Any]) -> tuple[Run, Bud
     text = given.pop("r")
     budget = Budget.parse(text) if Budget.is_one(text) else None
     method = find_method(given.pop("method")).name
+    if budget is not None:
+        require_searchable(method)
     unmerge = not given.pop("no_unmerge")
     weights = given["checkpoint"] or program.default_checkpoint
     learned = choose_learned(given.pop("learned"), [method], weights)[method]

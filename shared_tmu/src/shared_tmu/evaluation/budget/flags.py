@@ -63,7 +63,8 @@ def read_auto(
     """What an evaluation's command line says about a search.
 
     Raises:
-        InputError: several methods, restores or protections, or layers that are merged already.
+        InputError: several methods, restores or protections, layers that are merged already, or a method for
+            which there is nothing to search.
     """
     names = ("method", "protect", "layers", "restore")
     one = [split_list(f"--{name}", getattr(given, name)) for name in names]
@@ -74,6 +75,7 @@ def read_auto(
             "with a separate command."
         )
     method = find_method(one[0][0]).name
+    require_searchable(method)
     checkpoint = given.checkpoint or program.default_checkpoint
     base = Run(
         Schedule(),
@@ -92,6 +94,25 @@ def read_auto(
         dtype_name=name_of(dtype),
         packed=given.packed,
     )
+
+
+def require_searchable(method: str) -> None:
+    """Refuse a method for which a search has no schedules to try.
+
+    Raises:
+        InputError: it takes thresholds, or gives its tokens back within each block.
+    """
+    row = find_method(method)
+    if row.reads != "counts":
+        raise InputError(
+            f"--r auto searches for counts, but with method {method!r} they follow from thresholds: use "
+            "another --method, or thresholds such as threshold:0.9."
+        )
+    if not row.removes:
+        raise InputError(
+            f"--r auto searches for schedules that leave fewer tokens to later blocks, but method {method!r} "
+            "gives all of them back in every block: use another --method, or a schedule such as 96x32."
+        )
 
 
 def choose_masks(
