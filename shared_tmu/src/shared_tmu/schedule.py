@@ -128,7 +128,13 @@ class Schedule:
     @property
     def reads_thresholds(self) -> bool:
         """Whether layers are given thresholds instead of counts."""
-        return any(isinstance(ask, tuple) for ask in (self.every, *(ask for ask, _ in self.terms)))
+        return self.num_thresholds > 0
+
+    @property
+    def num_thresholds(self) -> int:
+        """The most numbers that a layer is given; 0 for schedules of counts."""
+        asks = (self.every, *(ask for ask, _ in self.terms))
+        return max(len(ask) if isinstance(ask, tuple) else 0 for ask in asks)
 
     @property
     def num_layers(self) -> int | None:

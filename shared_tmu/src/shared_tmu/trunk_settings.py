@@ -65,7 +65,15 @@ class TrunkSettings:
 
     def _require_schedule_of_method(self) -> None:
         takes, gives = self.method.reads, "thresholds" if self.schedule.reads_thresholds else "counts"
-        if takes == gives or self.schedule.is_off:
+        if self.schedule.is_off:
+            return
+        if takes == gives:
+            most, found = self.method.num_thresholds, self.schedule.num_thresholds
+            if found > most:
+                raise ScheduleError(
+                    f"schedule '{self.schedule}' gives {found} thresholds per layer, but method "
+                    f"{self.method.name!r} reads at most {most}: use one such as 'threshold:0.9/0.001'."
+                )
             return
         example = "'threshold:0.9'" if takes == "thresholds" else "'5x20' or '0.9x12'"
         raise ScheduleError(

@@ -96,6 +96,9 @@ def test_schedules_and_methods_have_to_fit():
     ):
         run_trunk(vit.blocks, x, "threshold:0.9", method="tome")
     run_trunk(vit.blocks, x, "off", method=LTMP)
+    for text in ("threshold:0.9/0.1/0.2", "threshold:0.9x1+0.9/0.1/0.2x1"):
+        with pytest.raises(ScheduleError, match="gives 3 thresholds per layer, but method 'ltmp' reads at"):
+            run_trunk(vit.blocks, x, text, method=LTMP)
 
 
 @torch.no_grad()

@@ -34,6 +34,7 @@ class Method:
             it off.
         reads: what a schedule must give it per block: `counts`, or `thresholds` if the counts depend on the
             images.
+        num_thresholds: the most numbers per block that it reads of a schedule of thresholds.
         mixes: whether slots are mixtures of all tokens, so that there are no groups and no source map.
         learn: makes the module with its learned parts; None for methods that learn nothing.
         runs_untrained: whether the module is of use as it is made, before any training.
@@ -52,6 +53,7 @@ class Method:
     paper: str | None = None
     proportional: bool = True
     reads: Literal["counts", "thresholds"] = "counts"
+    num_thresholds: int = 2
     mixes: bool = False
     learn: Learn | None = None
     shares_all: bool = False
