@@ -165,6 +165,8 @@ def test_masks_that_cannot_be_are_refused(tmp_path):
         (("--mask", "magic"), "use one of auto, none, landmarks, box"),
         (("--mask", "box", "--r", "off"), "needs merging, but --r is off"),
         (("--mask", "box", "--method", "dct"), "mixes all"),
+        (("--mask", "auto+box"), "'auto' goes with no other"),
+        (("--mask", "probe", "--probe", str(tmp_path)), "is no file"),
     ):
         with pytest.raises(InputError, match=message):
             parse_options(program, flags)

@@ -86,7 +86,7 @@ def _find(name: str, place: MaskPlace, also: tuple[str, ...]) -> MaskSource:
     known = ", ".join((*also, *mask_names(place)))
     found = MASKS.get(name)
     if found is None:
-        joined = f"{NO_MASK!r} goes with no other" if name == NO_MASK else f"there is no mask {name!r}"
+        joined = f"{name!r} goes with no other" if name in (NO_MASK, *also) else f"there is no mask {name!r}"
         raise InputError(f"{joined}: use one of {known}.")
     if reason := found.lacks_in(place):
         raise InputError(f"mask {name!r} {reason}: use one of {known}.")

@@ -94,9 +94,10 @@ def choose_probe(given: Path | None, mask: str, checkpoint: Path) -> Path | None
         return None
     found = given or probe_beside(checkpoint)
     if not found.is_file():
+        fault = "is no file" if found.exists() else "does not exist"
         raise InputError(
-            f"--mask {mask} reads tokens with a probe for {checkpoint.name}, but {found} does not exist: "
-            "train one with python -m shared_tmu.training.probe (minutes), or use --mask box."
+            f"--mask {mask} reads tokens with a probe for {checkpoint.name}, but {found} {fault}: train one "
+            "with python -m shared_tmu.training.probe (minutes), or use --mask box."
         )
     return found
 
