@@ -97,7 +97,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--restore", help=f"comma-separated list of restores; default: {COPY}")
     add("--profile", help=f"comma-separated list of {', '.join(PROFILES)}; default: {PUBLISHED}")
     add("--limit", type=positive, default=200, help="samples; default: 200")
-    add("--stability", type=positive, default=16, help="samples to measure stability on; default: 16")
+    add("--stability", type=positive, default=8, help="samples to measure stability on; default: 8")
     add("--rounds", type=positive, default=5, help="timed rounds of each way; default: 5")
     add("--batch_size", type=positive, default=8, help="images per timed call; default: 8")
     add("--jobs", type=positive, default=2, help="errors: programs at a time, one thread each; default: 2")
