@@ -3,6 +3,7 @@
 import pytest
 import torch
 import toy_training
+from safetensors.torch import load_file
 from toy_training import STAGES, TASK, Model, setting, train
 
 from shared_tmu.errors import CheckpointError, ConfigError
@@ -10,6 +11,7 @@ from shared_tmu.synth import shards
 from shared_tmu.training import data
 from shared_tmu.training.checkpointing import LAST
 from shared_tmu.training.curve import read_curve
+from shared_tmu.training.ends import DONE, OWN
 from shared_tmu.training.stages import load_newest
 
 DECAY = 0.8
@@ -63,6 +65,39 @@ def test_the_average_is_what_is_validated(tmp_path):
     ]
     assert len(rows[0]) == len(rows[1])
     assert rows[0] != rows[1]
+
+
+def test_an_average_does_not_change_what_is_trained(tmp_path):
+    plain = train(tmp_path / "plain").state_dict()
+    train(tmp_path / "average", ema=DECAY)
+    for stage in STAGES:
+        plain_end = load_file(tmp_path / "plain" / "out" / stage.name / DONE)
+        folder = tmp_path / "average" / "out" / stage.name
+        own, average = load_file(folder / OWN), load_file(folder / DONE)
+        assert own.keys() == average.keys() == plain_end.keys()
+        assert all(torch.equal(own[name], value) for name, value in plain_end.items())
+        assert not all(torch.equal(average[name], value) for name, value in plain_end.items())
+    assert all(torch.equal(own[f"model.{name}"], value) for name, value in plain.items())
+    assert not (tmp_path / "plain" / "out" / "first" / OWN).exists()
+
+
+def test_cut_off_in_its_last_validation_it_still_exports_the_average(tmp_path, monkeypatch):
+    want = train(tmp_path / "whole", STAGES[:1], ema=DECAY).state_dict()
+    real = toy_training.Training.validation_step
+
+    def stepped(self, batch, index):
+        if self.global_step == STAGES[0].steps:
+            raise RuntimeError("power cut")
+        return real(self, batch, index)
+
+    monkeypatch.setattr(toy_training.Training, "validation_step", stepped)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(tmp_path, STAGES[:1], ema=DECAY)
+    monkeypatch.setattr(toy_training.Training, "validation_step", real)
+    got = train(tmp_path, STAGES[:1], ema=DECAY).state_dict()
+    assert all(torch.equal(got[name], value) for name, value in want.items())
+    rows = [read_curve(folder / "out" / "curve.csv")[-1] for folder in (tmp_path, tmp_path / "whole")]
+    assert rows[0]["val/pa_mpvpe_mm"] == rows[1]["val/pa_mpvpe_mm"]
 
 
 @pytest.mark.parametrize("step", [3, 11])

@@ -18,9 +18,10 @@ from shared_tmu.synth import shards
 from shared_tmu.training import data, drawing
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.data_module import Feed, Order
+from shared_tmu.training.ends import read_end
 from shared_tmu.training.optim import warm_cosine
 from shared_tmu.training.settings import Stage
-from shared_tmu.training.stages import load_newest, read_end
+from shared_tmu.training.stages import load_newest
 from shared_tmu.training.time_limit import seconds_for
 
 

@@ -1,11 +1,15 @@
-"""An exponential moving average of a stage's weights, kept beside them, which replaces them at its end."""
+"""An exponential moving average of a stage's weights, kept beside them: it is what is validated and exported,
+and does not change what is trained.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
+from pytorch_lightning.callbacks import EMAWeightAveraging
+from torch import Tensor
 
 from shared_tmu.errors import CheckpointError
 
@@ -14,12 +18,32 @@ _OWN = (
 )
 
 
-def averaging(decay: float | None) -> list[Callback]:
-    """The callback that keeps the average; none without a decay.
+class Average(EMAWeightAveraging):
+    """The average of a stage's weights, which replaces them when training ends.
 
     Body models and other buffers are not averaged: rounding would change constants.
+
+    Args:
+        decay: decay per step.
     """
-    return [] if decay is None else [EMAWeightAveraging(use_buffers=False, decay=decay)]
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(use_buffers=False, decay=decay)
+        self.own: dict[str, Tensor] = {}
+        """The training module's own weights when training ended, by name."""
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Replace the weights by their average, once: a stage that was stopped after its last step ends
+        without training.
+        """
+        if not self.own:
+            self.own = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
+            super().on_train_end(trainer, pl_module)
+
+
+def averaging(decay: float | None) -> list[Average]:
+    """The callback that keeps the average; none without a decay."""
+    return [] if decay is None else [Average(decay)]
 
 
 def check_averaged(path: Path, decay: float | None) -> None:

@@ -27,6 +27,7 @@ from shared_tmu.training.checkpointing import (
 )
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.data import HEIGHT, WIDTH, SynthHandSet
+from shared_tmu.training.ends import read_end
 from shared_tmu.training.learned.recipe import LearnedRecipe
 from shared_tmu.training.learned.run import run_learned
 from shared_tmu.training.motion.recipe import MotionRecipe
@@ -42,7 +43,7 @@ from shared_tmu.training.recipes import (
     read_recipe,
 )
 from shared_tmu.training.record import write_record
-from shared_tmu.training.stages import load_newest, read_end, run_stages
+from shared_tmu.training.stages import load_newest, run_stages
 from shared_tmu.training.stopping import Stop
 from shared_tmu.training.tasks import task_of
 from shared_tmu.training.trainer import check_start, quiet_trainer

@@ -19,8 +19,8 @@ from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.results import describe_environment
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.drawing import Scenes
+from shared_tmu.training.ends import DONE, read_end
 from shared_tmu.training.settings import Setting, Stage
-from shared_tmu.training.stages import DONE, read_end
 
 PACKAGES = (
     "torch", "pytorch-lightning", "numpy", "opencv-contrib-python", "embreex", "scikit-image", "mediapipe",

@@ -124,7 +124,8 @@ class Setting:
             or the steps, whichever comes first. None for no limit.
         seed: seed of order, augmentation and dropped paths.
         ema: decay per step of an exponential moving average of the weights, which is what is validated and
-            exported, and what the next stage starts from; None for the weights themselves.
+            exported; each stage has its own, and the weights themselves are trained as without it. None for
+            no average.
         compile: whether the backbone's blocks are compiled by `torch.compile`.
         photos: folder of photographs of hands to mix in, whose key points MediaPipe finds; None for none.
         photos_share: their share of each batch.

@@ -2,8 +2,8 @@
 can be resumed.
 
 A stage writes `last.ckpt` and keeps the previous one as `before.ckpt` while it runs, and writes
-`done.safetensors` when it has finished; running the same command again resumes where the last run stopped,
-for whatever reason.
+`done.safetensors` when it has finished, with `own.safetensors` beside it if those weights are an average;
+running the same command again resumes where the last run stopped, for whatever reason.
 """
 
 from __future__ import annotations
@@ -17,13 +17,10 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import nn
 
-from shared_tmu.errors import CheckpointError, MissingAssetError
+from shared_tmu.errors import MissingAssetError
 from shared_tmu.files import write_text
-from shared_tmu.files.checkpoints import save_safetensors
 from shared_tmu.training.averaging import averaging, check_averaged
 from shared_tmu.training.checkpointing import (
     BEFORE,
@@ -37,6 +34,7 @@ from shared_tmu.training.checkpointing import (
 from shared_tmu.training.curve import Curve
 from shared_tmu.training.data_module import Feed
 from shared_tmu.training.drawing import ShardDrawer, cores
+from shared_tmu.training.ends import DONE, OWN, load_end, read_end, save_end, save_own
 from shared_tmu.training.grow import resize_blocks
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.recipes import check_stages
@@ -46,14 +44,7 @@ from shared_tmu.training.tasks import HAND_TASK, Task
 from shared_tmu.training.time_limit import Clock, seconds_for
 from shared_tmu.training.trainer import quiet_trainer
 
-DONE = "done.safetensors"
 log = logging.getLogger(__name__)
-
-
-def _weights(model: nn.Module, training: RegressorTraining) -> dict[str, torch.Tensor]:
-    return {f"model.{k}": v.contiguous() for k, v in model.state_dict().items()} | {
-        f"dense.{k}": v.contiguous() for k, v in training.dense.state_dict().items()
-    }
 
 
 def run_stages(
@@ -108,12 +99,13 @@ def run_stages(
             done = setting.out / stage.name / DONE
             if done.exists():
                 log.info("stage %s is finished", stage.name)
-                _load(done, model, training)
+                load_end(done, model, training.dense)
             else:
                 clock = Clock(stage.steps, _limit_s(stages, i, setting))
                 feed = _feed(stage, i, setting, task, drawer, clock)
-                trainer = _fit(stage, setting, training, feed, clock, stop)
-                _keep_end(trainer, clock, done, model, training)
+                _fit(stage, setting, training, feed, clock, stop)
+            if stage is not stages[-1] and (own := done.with_name(OWN)).exists():
+                load_end(own, model, training.dense)
             dense = training.dense.state_dict()
     return model.cpu()
 
@@ -137,13 +129,15 @@ def _training(
 
 
 def _keep_end(
-    trainer: pl.Trainer, clock: Clock, done: Path, model: nn.Module, training: RegressorTraining
+    trainer: pl.Trainer, clock: Clock, folder: Path, training: RegressorTraining, own: dict[str, torch.Tensor]
 ) -> None:
     """Write the result of a stage, in only one of several processes."""
+    training.cpu()
     if trainer.is_global_zero:
+        save_own(folder, own)
         facts = {"steps": str(trainer.global_step), "seconds": f"{clock.seconds:.1f}"}
-        save_safetensors(_weights(model.cpu(), training.cpu()), done, facts)
-        (done.parent / BEFORE).unlink(missing_ok=True)
+        save_end(folder, training.model, training.dense, facts)
+        (folder / BEFORE).unlink(missing_ok=True)
     trainer.strategy.barrier()
 
 
@@ -179,30 +173,6 @@ def _feed(stage: Stage, i: int, setting: Setting, task: Task, drawer: ShardDrawe
     )
 
 
-def read_end(folder: Path) -> dict[str, str]:
-    """The facts about a finished stage: its `steps` and `seconds`; empty before its end.
-
-    Raises:
-        CheckpointError: the file is damaged.
-    """
-    path = folder / DONE
-    if not path.exists():
-        return {}
-    try:
-        with safe_open(path, "pt") as file:
-            facts = dict(file.metadata() or {})
-        _ = int(facts.get("steps", 0)), float(facts.get("seconds", 0))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    return facts
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"{path} cannot be read ({error}): remove it, and the stage continues from its last checkpoint."
-    )
-
-
 def _resized(source: nn.Module, model: nn.Module, depth: int, task: Task) -> nn.Module:
     """A model with `depth` blocks and the weights of one that may have fewer or more blocks."""
     vit = task.vit(source)
@@ -235,7 +205,7 @@ def load_newest(
         model = build(stage.depth)
         training = task.training(model, dim, stage.steps)
         if (folder / DONE).exists():
-            _load(folder / DONE, model, training)
+            load_end(folder / DONE, model, training.dense)
         elif (newest := newest_checkpoint(folder)) is not None:
             state = read_state(newest)
             check_fits(newest, state, training.state_dict())
@@ -246,19 +216,9 @@ def load_newest(
     raise MissingAssetError(f"no stage has written a checkpoint in {setting.out} yet: run training first.")
 
 
-def _load(path: Path, model: nn.Module, training: RegressorTraining) -> None:
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    check_fits(path, weights, _weights(model, training))
-    for prefix, module in (("model.", model), ("dense.", training.dense)):
-        module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
-
-
 def _fit(
     stage: Stage, setting: Setting, training: RegressorTraining, feed: Feed, clock: Clock, stop: Stop
-) -> pl.Trainer:
+) -> None:
     folder = setting.out / stage.name
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "stage.json", json.dumps(asdict(stage), indent=1) + "\n")
@@ -274,17 +234,20 @@ def _fit(
     val_every = min(setting.val_every, stage.steps)
     curve = Curve(setting.out / "curve.csv", stage.name, stage.batch_size, val_every, clock)
     keeper = Keeper(folder / LAST, setting.save_every, val_every, stop)
+    average = averaging(setting.ema)
     trainer = quiet_trainer(
         setting,
         stage.steps,
         folder,
-        [clock, curve, *averaging(setting.ema), keeper],
+        [clock, curve, *average, keeper],
         val_check_interval=val_every,
         check_val_every_n_epoch=None,
         gradient_clip_val=1.0,
         use_distributed_sampler=False,
     )
     trainer.fit(training, datamodule=feed, ckpt_path=last, weights_only=True)
+    for one in average:
+        one.on_train_end(trainer, training)
     if trainer.strategy.broadcast(not curve.has_row(trainer.global_step)):
         trainer.validate(training, datamodule=feed, verbose=False)  # it was stopped after its last step
-    return trainer
+    _keep_end(trainer, clock, folder, training, average[0].own if average else {})
