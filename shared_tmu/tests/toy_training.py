@@ -105,6 +105,10 @@ class Training(RegressorTraining):
         found = self.dense(self.encoders[0](batch["img"]))[:, 0]
         return {"brightness": (found - batch["brightness"]).square().mean()}, {}
 
+    def hardness(self, batch, output):
+        found = self.dense(self.encoders[0](batch["img"]))[:, 0]
+        return (found - batch["brightness"]).abs().detach()
+
     def errors(self, batch, output):
         error = self.losses(batch)[0]["brightness"].sqrt()
         return {"val/pa_mpvpe_mm": error, "val/error_2d_px": error}

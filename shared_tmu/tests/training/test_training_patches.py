@@ -3,11 +3,20 @@
 import pytest
 import torch
 
+from shared_tmu.errors import ConfigError
 from shared_tmu.models.config import ViTConfig
 from shared_tmu.models.vit import ViT
 from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
 from shared_tmu.training.module import HandTraining
-from shared_tmu.training.patches import choose_patches, encode_some, put_back, take_patches, to_patches
+from shared_tmu.training.patches import (
+    choose_patches,
+    encode_some,
+    put_back,
+    sees_all,
+    take_patches,
+    to_patches,
+)
+from shared_tmu.training.settings import Stage
 
 SMALL = ViTConfig(depth=2, embed_dim=16, num_heads=2)
 
@@ -65,6 +74,33 @@ def test_which_patches_a_step_sees_follows_from_the_step_alone():
     assert tokens.shape == (2, 96, 16)
     assert torch.equal(first["kept"], second["kept"])
     assert training.eval().encode(data)[0].shape == (2, 192, 16)
+
+
+def test_a_share_of_the_steps_sees_every_patch(monkeypatch):
+    model = torch.nn.Module()
+    model.backbone = ViT(SMALL)
+    data = {**batch(), "img": torch.randn(2, 3, 256, 192)}
+
+    def counts(share: float, seed: int, steps: range) -> list[int]:
+        training = HandTraining(model, 16, steps=10, keep_patches=96, full_share=share, seed=seed).train()
+        found = []
+        for step in steps:
+            monkeypatch.setattr(HandTraining, "global_step", step)
+            found.append(training.encode(data)[0].shape[1])
+        return found
+
+    seen = counts(0.3, 7, range(40))
+    assert set(seen) == {96, 192}
+    assert counts(0.3, 7, range(30, 40)) == seen[30:]  # as after a stop
+    assert counts(0.3, 8, range(40)) != seen
+    assert counts(0.0, 7, range(5)) == [96] * 5
+    assert counts(1.0, 7, range(5)) == [192] * 5
+    assert sum(sees_all(7, step, 0.3) for step in range(2000)) == pytest.approx(600, abs=60)
+
+
+def test_a_share_of_full_steps_without_others_is_refused():
+    with pytest.raises(ConfigError, match=r"full_share=0\.3 .*keep_patches"):
+        Stage("one", 8, 100, 1, 100, full_share=0.3)
 
 
 def test_with_every_patch_kept_a_vit_computes_what_it_always_does():

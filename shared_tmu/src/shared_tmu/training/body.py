@@ -27,9 +27,9 @@ from shared_tmu.pictures.geometry import (
 )
 from shared_tmu.training.attention_loss import look_loss, recorded
 from shared_tmu.training.dense import DENSE_LOSSES, DenseHeads, dense_losses, heat_losses
-from shared_tmu.training.losses import FOCAL_OVER_SIZE, aligned_error_mm, fit_weak_camera
+from shared_tmu.training.losses import FOCAL_OVER_SIZE, aligned_error_mm, fit_weak_camera, points_apart
 from shared_tmu.training.module import RegressorTraining
-from shared_tmu.training.patches import choose_patches, encode_some
+from shared_tmu.training.patches import encode_some
 
 # body and hands; the face is too small to be distinguished in patches
 DENSE_KEYPOINTS = RIGHT_HAND_RANGE.stop
@@ -50,6 +50,7 @@ _ROTATIONS = {  # name of the label, name in the decoder, and factor in the loss
 
 
 _HANDS = "left_hand", "right_hand"
+_POINTS = "found_keypoints"  # among the outputs of a training step
 
 
 class PosedPerson(NamedTuple):
@@ -230,8 +231,13 @@ class BodyTraining(RegressorTraining):
         camera = self.model.body_params(decoded)["cam_trans"]
         with torch.no_grad():
             truth = labelled_person(batch, self.subset)
-        losses |= body_losses(found_person(decoded, self.subset), camera, batch, truth)
-        return losses, decoded
+        found = found_person(decoded, self.subset)
+        losses |= body_losses(found, camera, batch, truth)
+        return losses, {**decoded, _POINTS: found.body.keypoints}
+
+    def hardness(self, batch: dict[str, Tensor], output: dict[str, Any]) -> Tensor:
+        """Mean distance of the key points with the pelvises together, metres."""
+        return points_apart(output[_POINTS], batch["keypoints_3d"], KEYPOINT_PELVIS)
 
     def dense_losses(self, read: dict[str, Any], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The losses of the patch tokens."""
@@ -241,7 +247,7 @@ class BodyTraining(RegressorTraining):
 
     def _read_patches(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         """Predictions of the dense heads from patch tokens, without task tokens."""
-        kept = choose_patches(batch["part"], self.keep_patches or len(self.dense.centre))
+        kept = self.kept_patches(batch)
         read: dict[str, Any] = self.dense(encode_some(self.model.encoder, batch["img"], kept, False), kept)
         return read
 

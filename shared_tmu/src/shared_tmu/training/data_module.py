@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shared_tmu.training.data import ShardSet
 from shared_tmu.training.drawing import Scenes, ShardDrawer, cores
+from shared_tmu.training.hard_pictures import LAG, LastLosses, turns
 from shared_tmu.training.photos import PREFIX as PHOTO
 from shared_tmu.training.photos import PhotoSet, collate, keep_hands, photo_file, unpack
 
@@ -33,8 +34,8 @@ WAIT_PART = 0.4  # share of a stage's time limit that may be spent waiting for p
 class Order(Sampler[list[Ticket]]):
     """Batches of a stage: rounds over all pictures that exist when a round begins.
 
-    The pictures of a step and their random changes depend only on the seed, the step and the number of
-    available pictures, not on the number of reading processes or on interruptions.
+    The pictures of a step and their random changes depend only on the seed, the step, the number of available
+    pictures and their losses, not on the number of reading processes or on interruptions.
 
     Args:
         seed: seed of the order and the changes.
@@ -60,6 +61,7 @@ class Order(Sampler[list[Ticket]]):
         world: int = 1,
         extra: int = 0,
         extra_per_step: int = 0,
+        hard_share: float = 0.0,
     ) -> None:
         self.seed, self.steps, self.batch = seed, steps, batch
         self.counts, self.available = tuple(counts), available
@@ -67,12 +69,16 @@ class Order(Sampler[list[Ticket]]):
         self.extra, self.extra_per_step = extra, extra_per_step
         self.rounds: list[Round] = []
         """For each round so far, its first step and its number of pictures of each set."""
+        self.hard_share, self.losses = hard_share, LastLosses(sum(self.counts) if hard_share else 0)
+        self.losses_of: dict[int, NDArray[np.float32]] = {}
+        """The losses that counted when a round began, by its first step, while it may be resumed."""
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[list[Ticket]]:
         first = self.first_step()
+        self.losses.begin(first)
         self.rounds = [one for one in self.rounds if one[0] <= first]
         begin, there = self.rounds[-1] if self.rounds else (first, ())
         order = self._shuffled(begin, there)
@@ -80,6 +86,7 @@ class Order(Sampler[list[Ticket]]):
             if (step - begin + 1) * self.batch > len(order):
                 begin, there = step, tuple(self.available())
                 self.rounds.append((begin, there))
+                self._look_back(begin)
                 order = self._shuffled(begin, there)
             start = (step - begin) * self.batch
             rng = np.random.default_rng((self.seed, 1, step))
@@ -92,7 +99,17 @@ class Order(Sampler[list[Ticket]]):
         starts = np.cumsum((0, *self.counts))
         pictures = [start + np.arange(count) for start, count in zip(starts, there, strict=False)]
         rng = np.random.default_rng((self.seed, 0, begin))
-        return rng.permutation(np.concatenate(pictures)) if pictures else np.zeros(0, np.int64)
+        numbers = np.concatenate(pictures) if pictures else np.zeros(0, np.int64)
+        if begin in self.losses_of and len(numbers):
+            numbers = np.repeat(numbers, turns(self.losses_of[begin][numbers], self.hard_share, rng))
+        return rng.permutation(numbers)
+
+    def _look_back(self, begin: int) -> None:
+        """Keep the losses that count for a round that begins, and forget those of rounds that are over."""
+        if self.hard_share:
+            over = [one for one in self.losses_of if one <= begin - LAG]
+            self.losses_of = {k: v for k, v in self.losses_of.items() if k not in over[:-1]}
+            self.losses_of[begin] = self.losses.known(begin)
 
 
 class Tickets(Dataset[dict[str, Tensor]]):
@@ -120,11 +137,18 @@ class OrderLoader(DataLoader[dict[str, Tensor]]):
 
     def state_dict(self) -> dict[str, Any]:
         """The state for a checkpoint."""
-        return {"rounds": [[begin, list(there)] for begin, there in self.order.rounds]}
+        state: dict[str, Any] = {"rounds": [[begin, list(there)] for begin, there in self.order.rounds]}
+        if self.order.hard_share:
+            of = {begin: torch.from_numpy(losses) for begin, losses in self.order.losses_of.items()}
+            state["losses"] = {"last": self.order.losses.state_dict(), "of": of}
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         self.order.rounds = [(begin, tuple(there)) for begin, there in state_dict["rounds"]]
+        if self.order.hard_share and "losses" in state_dict:
+            self.order.losses.load_state_dict(state_dict["losses"]["last"])
+            self.order.losses_of = {k: v.numpy() for k, v in state_dict["losses"]["of"].items()}
 
 
 class Feed(pl.LightningDataModule):
@@ -141,6 +165,7 @@ class Feed(pl.LightningDataModule):
         is_late: tells whether a given share of the stage's time is over.
         photos: folder of photographs to mix in, if any.
         photos_share: their share of each batch.
+        hard_share: see `Order`.
     """
 
     def __init__(
@@ -157,6 +182,7 @@ class Feed(pl.LightningDataModule):
         is_late: Callable[[float], bool],
         photos: Path | None = None,
         photos_share: float = 0.2,
+        hard_share: float = 0.0,
     ) -> None:
         super().__init__()
         self.pictures, self.drawer = pictures, drawer
@@ -164,6 +190,8 @@ class Feed(pl.LightningDataModule):
         self.photos, self.photos_per_step = photos, round(photos_share * batch) if photos else 0
         self.steps, self.batch, self.seed = steps, batch - self.photos_per_step, seed
         self.workers, self.draw_first, self.is_late = workers, draw_first, is_late
+        self.hard_share = hard_share
+        self.note: Callable[[int, Tensor, Tensor], None] = lambda step, numbers, losses: None
 
     @property
     def _on_gpu(self) -> bool:
@@ -216,7 +244,9 @@ class Feed(pl.LightningDataModule):
             trainer.world_size,
             sum(len(one) for one in photos),
             self.photos_per_step,
+            self.hard_share,
         )
+        self.note = order.losses.note
         return OrderLoader(
             Tickets([*sets, *photos]),
             order,

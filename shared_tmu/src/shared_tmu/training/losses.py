@@ -79,6 +79,14 @@ def _turned_back(vertices: Tensor, global_orient: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def points_apart(predicted: Tensor, truth: Tensor, root: int = 0) -> Tensor:
+    """Mean distance of points `[B, J, 3]` whose roots lie together, `[B]` in their unit."""
+    apart = (predicted - predicted[:, root, None]) - (truth - truth[:, root, None])
+    distance: Tensor = apart.float().norm(dim=-1).mean(1)
+    return distance
+
+
+@torch.no_grad()
 def aligned_error_mm(predicted: Tensor, truth: Tensor) -> Tensor:
     """Mean distance after similarity alignment without reflection, `[B, N, 3]` metres -> `[B]` mm."""
     with torch.autocast(predicted.device.type, enabled=False):

@@ -15,9 +15,9 @@ from shared_tmu.errors import ConfigError
 from shared_tmu.training.cpu_attention import AttentionWrittenOut
 from shared_tmu.training.dense import DENSE_LOSSES, DenseHeads, dense_losses, heat_losses
 from shared_tmu.training.finite import not_finite
-from shared_tmu.training.losses import aligned_error_mm, hand_losses
+from shared_tmu.training.losses import aligned_error_mm, hand_losses, points_apart
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
-from shared_tmu.training.patches import choose_patches, encode_some, put_back
+from shared_tmu.training.patches import choose_patches, encode_some, put_back, sees_all
 
 
 class RegressorTraining(pl.LightningModule, ABC):
@@ -38,6 +38,8 @@ class RegressorTraining(pl.LightningModule, ABC):
             patch and position embeddings.
         anneal: share of the steps, at the end, over which the learning rate falls.
         keep_patches: number of patches of a picture that training uses; None for all. Validation uses all.
+        full_share: share of the steps that use all patches nevertheless.
+        seed: seed of their choice.
 
         Raises:
         ConfigError: a weight is given for a loss that does not exist, or all weights are 0.
@@ -61,6 +63,8 @@ class RegressorTraining(pl.LightningModule, ABC):
         embedding_factor: float = 1.0,
         anneal: float = 1.0,
         keep_patches: int | None = None,
+        full_share: float = 0.0,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.model: Any = model
@@ -71,7 +75,10 @@ class RegressorTraining(pl.LightningModule, ABC):
         self.num_prefix_tokens = num_prefix_tokens
         self.matrix_factor, self.embedding_factor = matrix_factor, embedding_factor
         self.anneal, self.keep_patches = anneal, keep_patches
+        self.full_share, self.seed = full_share, seed
         self.name_of: Callable[[int], str] = str  # a picture, by its number in the batch
+        # takes the step, the numbers of its pictures `[B]` and their `hardness`, if that is of use
+        self.note: Callable[[int, Tensor, Tensor], None] | None = None
         # share of the stage's time limit that is over, if there is one
         self.time_passed: Callable[[], float] = lambda: 0.0
         # in a tuple, because a module itself would be saved a second time
@@ -100,18 +107,26 @@ class RegressorTraining(pl.LightningModule, ABC):
         them.
         """
         vit, prefix = self.encoders[0], self.num_prefix_tokens
-        if not self.keep_patches or not self.training:
+        kept = self.kept_patches(batch)
+        if kept is None:
             tokens = vit(batch["img"])
             return tokens, self.dense(tokens[:, prefix:])
-        part = batch["part"]
-        # depends only on the step, so that a stopped run resumes exactly
-        chance = torch.Generator(part.device).manual_seed(self.global_step)
-        kept = choose_patches(part, self.keep_patches, chance)
         tokens = encode_some(vit, batch["img"], kept)
         read = self.dense(tokens[:, prefix:], kept)
         if getattr(self.model, "reads_grid", False):
             tokens = put_back(tokens, kept, vit.pos_embed.shape[1] - 1)
         return tokens, read
+
+    def kept_patches(self, batch: dict[str, Tensor]) -> Tensor | None:
+        """The patches that this step uses, `[B, K]`; None for all.
+
+        They depend only on the step, so that a stopped run resumes exactly.
+        """
+        step = self.global_step
+        if not self.keep_patches or not self.training or sees_all(self.seed, step, self.full_share):
+            return None
+        part = batch["part"]
+        return choose_patches(part, self.keep_patches, torch.Generator(part.device).manual_seed(step))
 
     @abstractmethod
     def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -121,16 +136,27 @@ class RegressorTraining(pl.LightningModule, ABC):
     def errors(self, batch: dict[str, Tensor], output: dict[str, Any]) -> dict[str, Tensor]:
         """The values that validation logs: at least `val/pa_mpvpe_mm` and `val/error_2d_px`."""
 
+    @abstractmethod
+    def hardness(self, batch: dict[str, Tensor], output: dict[str, Any]) -> Tensor:
+        """How badly each picture of a batch was done, `[B]`, in any unit."""
+
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """The sum of weighted losses; each loss is logged."""
         with AttentionWrittenOut() if batch["img"].device.type == "cpu" else nullcontext():
-            losses, _output = self.losses(batch)
+            losses, output = self.losses(batch)
         total = torch.stack([self.weights.get(k, 1.0) * v for k, v in losses.items()]).sum()
         if not torch.isfinite(total):
             raise not_finite(self, batch, losses)
+        if self.note is not None:
+            self.note(self.global_step, *self._of_all(batch["number"], self.hardness(batch, output)))
         self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()})
         self.log("train/total", total.detach(), prog_bar=True)
         return total
+
+    def _of_all(self, *values: Tensor) -> list[Tensor]:
+        """Values `[B]` of the pictures of all devices."""
+        gathered: list[Any] = [self.all_gather(value.detach()) for value in values]
+        return [value.flatten() for value in gathered]
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """Log the errors and every loss."""
@@ -190,6 +216,10 @@ class HandTraining(RegressorTraining):
         output = self.model.predict(tokens)
         losses.update(hand_losses(output, batch, self.model.mano))
         return losses, output
+
+    def hardness(self, batch: dict[str, Tensor], output: dict[str, Any]) -> Tensor:
+        """Mean distance of the joints with the wrists together, metres."""
+        return points_apart(output["pred_keypoints_3d"], batch["keypoints_3d"])
 
     def errors(self, batch: dict[str, Tensor], output: dict[str, Any]) -> dict[str, Tensor]:
         """Aligned vertex and joint errors in mm, 2D errors in pixels, and the wrist's rotation."""

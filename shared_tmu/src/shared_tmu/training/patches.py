@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -44,13 +45,18 @@ def choose_patches(part: Tensor, count: int, generator: torch.Generator | None =
     return score.topk(min(count, score.shape[1]), dim=1).indices.sort(dim=1).values
 
 
-def encode_some(vit: Any, img: Tensor, kept: Tensor, with_tasks: bool = True) -> Tensor:
+def sees_all(seed: int, step: int, share: float) -> bool:
+    """Whether a step sees all patches although others keep some: by chance, a share of the steps does."""
+    return share > 0.0 and bool(np.random.default_rng((seed, 2, step)).random() < share)
+
+
+def encode_some(vit: Any, img: Tensor, kept: Tensor | None, with_tasks: bool = True) -> Tensor:
     """The output of a ViT for the kept patches only.
 
     Args:
         vit: has `patch_embed`, `pos_embed` `[1, 1 + P, C]`, `task_tokens_for`, `blocks` and `last_norm`.
         img: `[B, 3, h, w]`.
-        kept: indices of the patches, `[B, K]`.
+        kept: indices of the patches, `[B, K]`; None for all.
         with_tasks: whether the ViT's task tokens are included.
 
     Returns:

@@ -247,6 +247,11 @@ def _check_stage(stage: Stage, setting: Setting) -> None:
             f"{stage.name!r} ({stage.batch_size} pictures) needs at least one photograph and one render: use "
             "a share such as 0.2, or leave photos out."
         )
+    if stage.hard_share and stage.weights.get("head", 1.0) == 0:
+        raise ConfigError(
+            f"stage {stage.name!r} has hard_share={stage.hard_share:g}, but with weights.head=0 nothing says "
+            "how hard a picture is: leave one of them out."
+        )
     if stage.warmup > stage.steps:
         text = (
             "Stage %r has %d steps of warm-up but only %d steps: it ends before the learning rate reaches lr."

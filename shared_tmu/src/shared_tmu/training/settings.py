@@ -22,6 +22,8 @@ _STAGE_LIMITS = {
     "embedding_factor": Limit(0, 1000, is_open=True),
     "anneal": Limit(0, 1),
     "keep_patches": Limit(1, 2**16),
+    "full_share": Limit(0, 1),
+    "hard_share": Limit(0, 0.9),
 }
 _WEIGHT = Limit(0, 1e6)
 _NAME = re.compile(r"\w[\w.+-]{0,99}")  # it is also the name of a folder
@@ -62,6 +64,9 @@ class Stage:
             stage that another one follows.
         keep_patches: number of patches of a picture that training uses, first those that show its subject;
             None for all. About half of them make a step nearly twice as fast; the last stage should see all.
+        full_share: share of the steps, chosen by chance, that use all patches although `keep_patches` is set.
+        hard_share: share of the turns of the pictures in a round that follow their last losses; each picture
+            keeps `1 - hard_share` turns on average, and new ones have one. 0 gives each one turn.
     """
 
     name: str
@@ -78,6 +83,8 @@ class Stage:
     weights: dict[str, float] = field(default_factory=dict)
     anneal: float = 1.0
     keep_patches: int | None = None
+    full_share: float = 0.0
+    hard_share: float = 0.0
     also: list[Scenes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -87,6 +94,11 @@ class Stage:
                 "letters, digits, '-' and '_'."
             )
         check_limits(self, _STAGE_LIMITS)
+        if self.full_share and self.keep_patches is None:
+            raise ConfigError(
+                f"full_share={self.full_share:g} was asked for, but without keep_patches each step sees all "
+                "patches: give keep_patches, such as 96, or leave full_share out."
+            )
         for name, weight in self.weights.items():
             if not _WEIGHT.holds(weight):
                 raise ConfigError(f"weights.{name}={weight} was asked for; it must be {_WEIGHT}.")

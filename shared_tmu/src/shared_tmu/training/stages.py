@@ -93,7 +93,7 @@ def run_stages(
         for i, stage in enumerate(stages):
             pl.seed_everything(setting.seed + i, workers=True, verbose=False)
             model = _resized(model, build(stage.depth), stage.depth, task)
-            training = _training(stage, task, model, dim, num_prefix_tokens)
+            training = _training(stage, task, model, dim, num_prefix_tokens, setting.seed + i)
             if dense is not None:
                 training.dense.load_state_dict(dense)
             done = setting.out / stage.name / DONE
@@ -111,7 +111,7 @@ def run_stages(
 
 
 def _training(
-    stage: Stage, task: Task, model: nn.Module, dim: int, num_prefix_tokens: int
+    stage: Stage, task: Task, model: nn.Module, dim: int, num_prefix_tokens: int, seed: int
 ) -> RegressorTraining:
     return task.training(
         model,
@@ -125,6 +125,8 @@ def _training(
         embedding_factor=stage.embedding_factor,
         anneal=stage.anneal,
         keep_patches=stage.keep_patches,
+        full_share=stage.full_share,
+        seed=seed,
     )
 
 
@@ -170,6 +172,7 @@ def _feed(stage: Stage, i: int, setting: Setting, task: Task, drawer: ShardDrawe
         is_late=clock.is_past,
         photos=setting.photos,
         photos_share=setting.photos_share,
+        hard_share=stage.hard_share,
     )
 
 
@@ -224,6 +227,8 @@ def _fit(
     write_text(folder / "stage.json", json.dumps(asdict(stage), indent=1) + "\n")
     # functions of their own, because the average of the weights copies the module with all that it holds
     training.time_passed, training.name_of = lambda: clock.passed, lambda number: feed.name_of(number)
+    if stage.hard_share:
+        training.note = lambda step, numbers, losses: feed.note(step, numbers, losses)
     last = recover(folder)
     if last is not None:
         check_fits(last, read_state(last), training.state_dict())
