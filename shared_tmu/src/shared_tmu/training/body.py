@@ -29,7 +29,6 @@ from shared_tmu.training.attention_loss import look_loss, recorded
 from shared_tmu.training.dense import DENSE_LOSSES, DenseHeads, dense_losses, heat_losses
 from shared_tmu.training.losses import FOCAL_OVER_SIZE, aligned_error_mm, fit_weak_camera, points_apart
 from shared_tmu.training.module import RegressorTraining
-from shared_tmu.training.patches import encode_some
 
 # body and hands; the face is too small to be distinguished in patches
 DENSE_KEYPOINTS = RIGHT_HAND_RANGE.stop
@@ -220,7 +219,7 @@ class BodyTraining(RegressorTraining):
     def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `RegressorTraining`."""
         if self.training and not self.has_head:
-            return self.dense_losses(self._read_patches(batch), batch), {}
+            return self.dense_losses(self.encode(batch, with_tasks=False)[1], batch), {}
         tokens, read = self.encode(batch)
         losses = self.dense_losses(read, batch)
         with recorded(self.model.decoder) as looked:
@@ -244,12 +243,6 @@ class BodyTraining(RegressorTraining):
         seen = {name: batch[name][:, :DENSE_KEYPOINTS] for name in ("keypoints_2d", "keypoints_3d")}
         losses = dense_losses(read, {**batch, **seen}, DENSE_UNIT_M)
         return losses | heat_losses(self.dense, read, seen["keypoints_2d"])
-
-    def _read_patches(self, batch: dict[str, Tensor]) -> dict[str, Any]:
-        """Predictions of the dense heads from patch tokens, without task tokens."""
-        kept = self.kept_patches(batch)
-        read: dict[str, Any] = self.dense(encode_some(self.model.encoder, batch["img"], kept, False), kept)
-        return read
 
     def errors(self, batch: dict[str, Tensor], output: dict[str, Any]) -> dict[str, Tensor]:
         """Aligned vertex and joint errors in mm, of the whole body and of the hands, and 2D errors in

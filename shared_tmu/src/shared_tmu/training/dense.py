@@ -16,7 +16,12 @@ from shared_tmu.training.patches import CELLS, take_patches, to_patches
 PARTS = 17
 KEYPOINTS = 21
 
-DENSE_LOSSES = frozenset(("part", "canonical", "depth", "dense_2d", "dense_depth", "heat", "place"))
+SILHOUETTE = "silhouette"
+"""Name of the loss of an early block's tokens, and of the layer that reads them."""
+
+DENSE_LOSSES = frozenset(
+    ("part", "canonical", "depth", "dense_2d", "dense_depth", "heat", "place", SILHOUETTE)
+)
 """Names of `dense_losses` and `heat_losses`."""
 
 
@@ -87,6 +92,14 @@ class DenseHeads(nn.Module):
         return row * columns + column, inside
 
 
+def silhouette_head(dim: int) -> nn.Linear:
+    """Reads from a token the logarithm of the odds with which a point of its patch shows the subject."""
+    head = nn.Linear(dim, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
 def heat_losses(
     heads: DenseHeads, read: dict[str, Any], keypoints_2d: Tensor, confidence: Tensor | None = None
 ) -> dict[str, Tensor]:
@@ -135,7 +148,7 @@ def dense_losses(read: dict[str, Any], batch: dict[str, Tensor], unit_m: float =
     """Losses of the dense heads, each about one at the start of training.
 
     Args:
-        read: what `DenseHeads` returned.
+        read: what `DenseHeads` returned, and `silhouette` logits `[B, K]` if an early block's are read.
         batch: targets from `shared_tmu.training.data.SynthHandSet`, in metres and crops.
         unit_m: unit of lengths that the heads predict, in metres; decimetres are suitable for hands.
     """
@@ -147,10 +160,14 @@ def dense_losses(read: dict[str, Any], batch: dict[str, Tensor], unit_m: float =
     weights = torch.ones(read["part"].shape[-1], device=part.device)
     weights[0] = 0.25
     depth = batch["keypoints_3d"][..., 2] - batch["keypoints_3d"][:, :1, 2]
-    return {
+    losses = {
         "part": F.cross_entropy(read["part"].flatten(0, 2), part.flatten(), weight=weights) / 2.0,
         "canonical": ((read["canonical"] - canonical / unit_m).abs().sum(-1) * hand).sum() / count,
         "depth": ((read["depth"] - seen_depth / unit_m).abs() * hand).sum() / count,
         "dense_2d": 8.0 * (read["keypoints_2d"] - batch["keypoints_2d"]).abs().sum(-1).mean(),
         "dense_depth": (read["keypoint_depth"] - depth / unit_m).abs().mean(),
     }
+    if SILHOUETTE in read:
+        covered = hand.mean(-1)  # [B, K], share of each patch
+        losses[SILHOUETTE] = 0.3 * F.binary_cross_entropy_with_logits(read[SILHOUETTE], covered)
+    return losses

@@ -52,6 +52,12 @@ def load_end(path: Path, model: nn.Module, dense: nn.Module) -> None:
         module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
 
 
+def take_known(dense: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load those weights of another stage's dense heads that a stage has, too."""
+    own = dense.state_dict()
+    dense.load_state_dict(own | {name: value for name, value in weights.items() if name in own})
+
+
 def read_end(folder: Path) -> dict[str, str]:
     """The facts about a finished stage: its `steps` and `seconds`; empty before its end.
 

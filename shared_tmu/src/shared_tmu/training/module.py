@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from shared_tmu.errors import ConfigError
 from shared_tmu.training.cpu_attention import AttentionWrittenOut
-from shared_tmu.training.dense import DENSE_LOSSES, DenseHeads, dense_losses, heat_losses
+from shared_tmu.training.dense import (
+    DENSE_LOSSES,
+    SILHOUETTE,
+    DenseHeads,
+    dense_losses,
+    heat_losses,
+    silhouette_head,
+)
 from shared_tmu.training.finite import not_finite
 from shared_tmu.training.losses import aligned_error_mm, hand_losses, points_apart
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
@@ -40,6 +47,8 @@ class RegressorTraining(pl.LightningModule, ABC):
         keep_patches: number of patches of a picture that training uses; None for all. Validation uses all.
         full_share: share of the steps that use all patches nevertheless.
         seed: seed of their choice.
+        silhouette_block: block whose input tokens learn to tell how much of their patch shows the subject;
+            None for none.
 
         Raises:
         ConfigError: a weight is given for a loss that does not exist, or all weights are 0.
@@ -65,6 +74,7 @@ class RegressorTraining(pl.LightningModule, ABC):
         keep_patches: int | None = None,
         full_share: float = 0.0,
         seed: int = 0,
+        silhouette_block: int | None = None,
     ) -> None:
         super().__init__()
         self.model: Any = model
@@ -76,6 +86,9 @@ class RegressorTraining(pl.LightningModule, ABC):
         self.matrix_factor, self.embedding_factor = matrix_factor, embedding_factor
         self.anneal, self.keep_patches = anneal, keep_patches
         self.full_share, self.seed = full_share, seed
+        self.silhouette_block = silhouette_block
+        if silhouette_block is not None:
+            dense.add_module(SILHOUETTE, silhouette_head(vit.embed_dim))  # type: ignore[arg-type]
         self.name_of: Callable[[int], str] = str  # a picture, by its number in the batch
         # takes the step, the numbers of its pictures `[B]` and their `hardness`, if that is of use
         self.note: Callable[[int, Tensor, Tensor], None] | None = None
@@ -102,18 +115,29 @@ class RegressorTraining(pl.LightningModule, ABC):
                 "all losses have weight 0, so nothing would be learned: give at least one a weight above 0."
             )
 
-    def encode(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Any]]:
+    def encode(self, batch: dict[str, Tensor], with_tasks: bool = True) -> tuple[Tensor, dict[str, Any]]:
         """Tokens of a batch, `[B, T + K, C]` or `[B, T + P, C]`, and the predictions of the dense heads from
         them.
+
+        Args:
+            batch: pictures, and what they show where.
+            with_tasks: whether the ViT's task tokens are included.
         """
-        vit, prefix = self.encoders[0], self.num_prefix_tokens
-        kept = self.kept_patches(batch)
-        if kept is None:
+        vit, prefix = self.encoders[0], self.num_prefix_tokens if with_tasks else 0
+        kept, early = self.kept_patches(batch), list[Tensor]()
+
+        def enter(number: int, tokens: Tensor) -> None:
+            if number == self.silhouette_block:
+                early.append(tokens[:, prefix:])
+
+        if kept is None and with_tasks and self.silhouette_block is None:
             tokens = vit(batch["img"])
-            return tokens, self.dense(tokens[:, prefix:])
-        tokens = encode_some(vit, batch["img"], kept)
+        else:
+            tokens = encode_some(vit, batch["img"], kept, with_tasks, enter)
         read = self.dense(tokens[:, prefix:], kept)
-        if getattr(self.model, "reads_grid", False):
+        if early:
+            read[SILHOUETTE] = self.dense.silhouette(early[0]).float().squeeze(-1)
+        if kept is not None and getattr(self.model, "reads_grid", False):
             tokens = put_back(tokens, kept, vit.pos_embed.shape[1] - 1)
         return tokens, read
 

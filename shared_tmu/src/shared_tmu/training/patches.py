@@ -6,6 +6,7 @@ Legend: B batch, T task tokens, P patch tokens, K patches that are kept, C chann
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,13 @@ def sees_all(seed: int, step: int, share: float) -> bool:
     return share > 0.0 and bool(np.random.default_rng((seed, 2, step)).random() < share)
 
 
-def encode_some(vit: Any, img: Tensor, kept: Tensor | None, with_tasks: bool = True) -> Tensor:
+def encode_some(
+    vit: Any,
+    img: Tensor,
+    kept: Tensor | None,
+    with_tasks: bool = True,
+    enter: Callable[[int, Tensor], None] = lambda number, tokens: None,
+) -> Tensor:
     """The output of a ViT for the kept patches only.
 
     Args:
@@ -58,6 +65,7 @@ def encode_some(vit: Any, img: Tensor, kept: Tensor | None, with_tasks: bool = T
         img: `[B, 3, h, w]`.
         kept: indices of the patches, `[B, K]`; None for all.
         with_tasks: whether the ViT's task tokens are included.
+        enter: takes the number of each block and the tokens that enter it.
 
     Returns:
         Tokens `[B, T + K, C]`, task tokens first; if all patches are kept, equal to the ViT's output.
@@ -67,7 +75,8 @@ def encode_some(vit: Any, img: Tensor, kept: Tensor | None, with_tasks: bool = T
     tasks = vit.task_tokens_for(img.shape[0]) if with_tasks else None
     if tasks is not None:
         x = torch.cat((tasks.to(x.dtype), x), dim=1)
-    for block in vit.blocks:
+    for number, block in enumerate(vit.blocks):
+        enter(number, x)
         x = block(x)
     out: Tensor = vit.last_norm(x)
     return out

@@ -129,16 +129,22 @@ def train_probe(
         raise InputError(
             f"none of the {len(data) - fitted} pictures held out shows a {program.estimates.one}."
         )
-    score = held_out.tokens @ weight + bias
-    found = score > 0
-    measured = {
-        "auc": round(area_under_curve(score, held_out.shows), 4),
-        "recall": round(float((found & held_out.shows).sum() / held_out.shows.sum()), 4),
-        "precision": round(float((found & held_out.shows).sum() / found.sum()), 4),
-        "tokens": round(float(found.sum(dim=1).float().mean()), 2),
-        "pictures": fitted,
-    }
+    measured = describe(held_out.tokens @ weight + bias, held_out.shows) | {"pictures": fitted}
     return TokenProbe(weight, bias, block).placed(program.estimates.vit(model).blocks), measured
+
+
+def describe(score: Tensor, shows: Tensor) -> dict[str, float]:
+    """How well scores `[N, P]` tell which tokens show the subject, `[N, P]` bool: `auc`, and of scores above
+    0 `recall`, `precision` and `tokens` per picture.
+    """
+    found = score > 0
+    right = float((found & shows).sum())
+    return {
+        "auc": round(area_under_curve(score, shows), 4),
+        "recall": round(right / float(shows.sum()), 4),
+        "precision": round(right / max(float(found.sum()), 1.0), 4),
+        "tokens": round(float(found.sum(dim=1).float().mean()), 2),
+    }
 
 
 class _Reached(Exception):

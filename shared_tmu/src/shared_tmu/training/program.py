@@ -27,7 +27,7 @@ from shared_tmu.training.checkpointing import (
 )
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.data import HEIGHT, WIDTH, SynthHandSet
-from shared_tmu.training.ends import read_end
+from shared_tmu.training.ends import DONE, read_end
 from shared_tmu.training.learned.recipe import LearnedRecipe
 from shared_tmu.training.learned.run import run_learned
 from shared_tmu.training.motion.recipe import MotionRecipe
@@ -43,6 +43,7 @@ from shared_tmu.training.recipes import (
     read_recipe,
 )
 from shared_tmu.training.record import write_record
+from shared_tmu.training.silhouette import export_probe
 from shared_tmu.training.stages import load_newest, run_stages
 from shared_tmu.training.stopping import Stop
 from shared_tmu.training.tasks import task_of
@@ -107,7 +108,13 @@ def run_recipe(program: ModelProgram, recipe: StagesRecipe, stop: Stop) -> None:
     write_record(
         folder, program.default_checkpoint.stem, command, stages, setting, parents[0], facts, parents[1]
     )
-    log.info("wrote %s", folder / f"{program.default_checkpoint.stem}.safetensors")
+    written = folder / f"{program.default_checkpoint.stem}.safetensors"
+    log.info("wrote %s", written)
+    block, done = stages[-1].silhouette_block, setting.out / stages[-1].name / DONE
+    if block is not None and done.exists():
+        val = setting.val_scenes
+        pictures = task.pictures(setting.cache, val.seed, val.count, val.difficulty, augment=False)
+        log.info("wrote %s", export_probe(program, written, done, block, pictures))
 
 
 def check_recipe(program: ModelProgram, recipe: StagesRecipe) -> None:

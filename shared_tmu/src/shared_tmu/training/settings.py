@@ -24,6 +24,7 @@ _STAGE_LIMITS = {
     "keep_patches": Limit(1, 2**16),
     "full_share": Limit(0, 1),
     "hard_share": Limit(0, 0.9),
+    "silhouette_block": Limit(0, 999),
 }
 _WEIGHT = Limit(0, 1e6)
 _NAME = re.compile(r"\w[\w.+-]{0,99}")  # it is also the name of a folder
@@ -67,6 +68,8 @@ class Stage:
         full_share: share of the steps, chosen by chance, that use all patches although `keep_patches` is set.
         hard_share: share of the turns of the pictures in a round that follow their last losses; each picture
             keeps `1 - hard_share` turns on average, and new ones have one. 0 gives each one turn.
+        silhouette_block: block whose input tokens learn how much of their patch shows the subject, by the
+            loss `silhouette`; None for none.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Stage:
     keep_patches: int | None = None
     full_share: float = 0.0
     hard_share: float = 0.0
+    silhouette_block: int | None = None
     also: list[Scenes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -98,6 +102,16 @@ class Stage:
             raise ConfigError(
                 f"full_share={self.full_share:g} was asked for, but without keep_patches each step sees all "
                 "patches: give keep_patches, such as 96, or leave full_share out."
+            )
+        if self.silhouette_block is not None and self.silhouette_block >= self.depth:
+            raise ConfigError(
+                f"silhouette_block={self.silhouette_block} was asked for, but this stage has blocks 0 "
+                f"to {self.depth - 1}: use one of them, such as {min(2, self.depth - 1)}."
+            )
+        if "silhouette" in self.weights and self.silhouette_block is None:
+            raise ConfigError(
+                "weights.silhouette was given without silhouette_block, the block whose tokens are read: "
+                "give both or neither."
             )
         for name, weight in self.weights.items():
             if not _WEIGHT.holds(weight):

@@ -34,7 +34,7 @@ from shared_tmu.training.checkpointing import (
 from shared_tmu.training.curve import Curve
 from shared_tmu.training.data_module import Feed
 from shared_tmu.training.drawing import ShardDrawer, cores
-from shared_tmu.training.ends import DONE, OWN, load_end, read_end, save_end, save_own
+from shared_tmu.training.ends import DONE, OWN, load_end, read_end, save_end, save_own, take_known
 from shared_tmu.training.grow import resize_blocks
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.recipes import check_stages
@@ -88,14 +88,13 @@ def run_stages(
     if model is None:
         model = build(stages[0].depth)
         task.initialise(model)
-    dense: dict[str, torch.Tensor] | None = None
+    dense: dict[str, torch.Tensor] = {}
     with closing(_drawer(stages, setting, task)) as drawer:
         for i, stage in enumerate(stages):
             pl.seed_everything(setting.seed + i, workers=True, verbose=False)
             model = _resized(model, build(stage.depth), stage.depth, task)
             training = _training(stage, task, model, dim, num_prefix_tokens, setting.seed + i)
-            if dense is not None:
-                training.dense.load_state_dict(dense)
+            take_known(training.dense, dense)
             done = setting.out / stage.name / DONE
             if done.exists():
                 log.info("stage %s is finished", stage.name)
@@ -104,8 +103,8 @@ def run_stages(
                 clock = Clock(stage.steps, _limit_s(stages, i, setting))
                 feed = _feed(stage, i, setting, task, drawer, clock)
                 _fit(stage, setting, training, feed, clock, stop)
-            if stage is not stages[-1] and (own := done.with_name(OWN)).exists():
-                load_end(own, model, training.dense)
+            if stage is not stages[-1] and (before := done.with_name(OWN)).exists():
+                load_end(before, model, training.dense)
             dense = training.dense.state_dict()
     return model.cpu()
 
@@ -127,6 +126,7 @@ def _training(
         keep_patches=stage.keep_patches,
         full_share=stage.full_share,
         seed=seed,
+        silhouette_block=stage.silhouette_block,
     )
 
 
@@ -206,7 +206,7 @@ def load_newest(
     for stage in reversed(stages):
         folder = setting.out / stage.name
         model = build(stage.depth)
-        training = task.training(model, dim, stage.steps)
+        training = _training(stage, task, model, dim, 0, setting.seed)
         if (folder / DONE).exists():
             load_end(folder / DONE, model, training.dense)
         elif (newest := newest_checkpoint(folder)) is not None:
