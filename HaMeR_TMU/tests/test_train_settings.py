@@ -28,6 +28,9 @@ STAGE = {
     "embedding_factor": "nan -3",
     "anneal": "2 -0.5 nan",
     "keep_patches": "100000 0 193 -1 many",
+    "full_share": "2 -0.1 nan 0.5 most",
+    "hard_share": "1 -0.1 nan most",
+    "silhouette_block": "-1 8 1000 1.5 first",
     "weights": "{nope:1} {betas:-1} {betas:nan} {vertices:x} 3 [1] {photo_heat:1} {head:0}",
     "difficulty": "hard null {max_turn_deg:0} {max_turn_deg:nan} {clutter:2} {variety:-1} {wild:1} "
     "{degrade:inf}",

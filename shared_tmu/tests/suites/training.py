@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shared_tmu.errors import CheckpointError, MissingAssetError
 from shared_tmu.evaluation.run_lists import read_runs
+from shared_tmu.masks import TokenProbe
 from shared_tmu.synth import shards
 from shared_tmu.training import data
 from shared_tmu.training.building import untrained
@@ -85,6 +86,23 @@ class TrainingSuite:
         assert not any("dense" in key for key in model.state_dict())
         names = {p.name for p in folder.iterdir()}
         assert names >= {f"{self.thin}.{end}" for end in ("safetensors", "yaml", "curve.csv")}
+
+    def test_the_options_of_a_stage_go_together_and_are_exported(self, run: Run) -> None:
+        options = {"keep_patches": 96, "full_share": 0.5, "hard_share": 0.5, "silhouette_block": 0}
+        part = self.folder.program.estimates.backbone
+        folder = run(stages={"first": options, "second": None}, model={part: {"stem": "conv"}})
+        model = self.folder.load(folder / f"{self.thin}.safetensors")
+        vit = self.folder.vit(model)
+        assert vit.config.stem == "conv"
+        out = model({"img": self.folder.images(2)})
+        assert out[self.folder.vertices].isfinite().all()
+        path = folder / f"{self.thin}.probe.safetensors"
+        probe, facts = TokenProbe.load(path)
+        probe.require_fit(facts, vit, path)
+        assert probe.block == 0
+        assert facts.measured["held_out"] == 4
+        record = json.loads((folder / f"{self.thin}.training.json").read_text())
+        assert record["stages"][0]["hard_share"] == 0.5
 
     def test_an_interrupted_stage_goes_on_where_it_stopped(
         self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

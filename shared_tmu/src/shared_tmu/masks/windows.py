@@ -31,11 +31,15 @@ class PatchWindows:
 
     @classmethod
     def of(cls, patch_embed: nn.Module) -> PatchWindows:
-        """The windows of a patch embedding: a convolution, or a module that has one as `proj`.
+        """The windows of a patch embedding: a convolution, a module that has one as `proj`, or one that gives
+        the size, stride and padding of its patches as `windows`.
 
         Raises:
             InputError: there is no plain convolution whose padding is given in pixels.
         """
+        given: Any = getattr(patch_embed, "windows", None)
+        if given is not None:
+            return cls(*given)
         found: Any = getattr(patch_embed, "proj", patch_embed)
         plain = (
             isinstance(found, nn.Conv2d) and not isinstance(found.padding, str) and found.dilation == (1, 1)

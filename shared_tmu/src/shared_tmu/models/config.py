@@ -16,6 +16,8 @@ MAX_LAYERS, MAX_CHANNELS, MAX_SIDE_PX, MAX_PATCHES, MAX_MLP_RATIO = 256, 1 << 16
 """Limits several times above the largest existing ViTs: a larger configuration is a mistake, and building it
 would use up the machine's memory.
 """
+PATCHES, CONV_STEM = "patches", "conv"
+"""How patch tokens are made; see `models.stem`."""
 BBOX_SHAPE = [192, 256]
 """Shape (width, height) to which boxes are extended, as published; see `hand_crops.ASPECT`."""
 
@@ -28,6 +30,7 @@ class ViTConfig:
         img_size: height and width of the backbone's input, pixels.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0; training only.
         use_checkpoint: recompute the blocks in the backward pass to save memory; training only.
+        stem: `patches` projects each patch, as published; `conv` is a few 3x3 convolutions of stride 2.
     """
 
     img_size: tuple[int, int] = (256, 192)
@@ -40,6 +43,7 @@ class ViTConfig:
     qkv_bias: bool = True
     drop_path_rate: float = 0.55
     use_checkpoint: bool = False
+    stem: str = PATCHES
 
     def __post_init__(self) -> None:
         expect_within("depth", self.depth, 1, MAX_LAYERS)
@@ -56,12 +60,25 @@ class ViTConfig:
                 f"is smaller than patch_size {self.patch_size}."
             )
         expect_within("patches (img_size over patch_size)", math.prod(self.grid), 1, MAX_PATCHES)
+        self._check_stem()
         if self.embed_dim % self.num_heads:
             raise ConfigError(
                 f"embed_dim {self.embed_dim} cannot be divided into {self.num_heads} heads of equal width."
             )
         if not 0 <= self.drop_path_rate < 1:
             raise ConfigError(f"drop_path_rate must be in [0, 1), found {self.drop_path_rate}.")
+
+    def _check_stem(self) -> None:
+        if self.stem not in (PATCHES, CONV_STEM):
+            raise ConfigError(f"stem is {brief(self.stem)}: use {PATCHES!r} or {CONV_STEM!r}.")
+        size = self.patch_size
+        halves = size > 1 and size & (size - 1) == 0 and self.patch_padding <= (size - 1) // 2
+        if self.stem == CONV_STEM and not (halves and self.grid == tuple(n / size for n in self.img_size)):
+            raise ConfigError(
+                f"stem {CONV_STEM!r} halves the picture until one token is left of each patch, so patch_size "
+                f"must be a power of two, divide img_size, and be more than twice patch_padding; found "
+                f"patch_size {size}, img_size {self.img_size} and patch_padding {self.patch_padding}."
+            )
 
     @property
     def grid(self) -> tuple[int, int]:

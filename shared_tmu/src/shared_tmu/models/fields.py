@@ -120,6 +120,10 @@ def _convert(value: Any, default: Any, source: str) -> Any:
         if not isinstance(value, bool):
             raise TypeError
         return value
+    if isinstance(default, str):
+        if not isinstance(value, str):
+            raise TypeError
+        return value
     if isinstance(default, tuple):
         if not isinstance(value, (list, tuple)) or len(value) != len(default):
             raise ValueError

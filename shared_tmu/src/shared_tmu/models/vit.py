@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from shared_tmu.errors import InputError
 from shared_tmu.models.config import ViTConfig
+from shared_tmu.models.stem import patch_embedding
 
 NORM_EPS = 1e-6
 
@@ -38,31 +38,6 @@ class DropPath(nn.Module):
     def extra_repr(self) -> str:
         """Show the rate."""
         return f"drop_prob={self.drop_prob:.3f}"
-
-
-class PatchEmbed(nn.Module):
-    """Cuts an image into patches and projects each to a token, row by row."""
-
-    def __init__(self, config: ViTConfig) -> None:
-        super().__init__()
-        self.img_size = config.img_size
-        self.proj = nn.Conv2d(
-            3, config.embed_dim, config.patch_size, stride=config.patch_size, padding=config.patch_padding
-        )
-
-    def forward(self, img: Tensor) -> Tensor:
-        """Map images `[B, 3, h, w]` to tokens `[B, P, C]`.
-
-        Raises:
-            InputError: the images have another shape.
-        """
-        if img.ndim != 4 or img.shape[1] != 3 or tuple(img.shape[-2:]) != tuple(self.img_size):
-            height, width = self.img_size
-            raise InputError(
-                f"the backbone expects images [B, 3, {height}, {width}], found {list(img.shape)}."
-            )
-        tokens: Tensor = self.proj(img).flatten(2).transpose(1, 2)
-        return tokens
 
 
 class Attention(nn.Module):
@@ -138,7 +113,7 @@ class ViT(nn.Module):
         self.embed_dim = config.embed_dim
         self.use_checkpoint = config.use_checkpoint
         rows, columns = config.grid
-        self.patch_embed = PatchEmbed(config)
+        self.patch_embed = patch_embedding(config)
         self.pos_embed = nn.Parameter(torch.zeros(1, rows * columns + 1, config.embed_dim))
         step = config.drop_path_rate / max(config.depth - 1, 1)
         self.blocks = nn.Sequential(*(Block(config, step * i) for i in range(config.depth)))
@@ -154,8 +129,7 @@ class ViT(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        weight = self.patch_embed.proj.weight
-        nn.init.xavier_uniform_(weight.view(weight.shape[0], -1))
+        self.patch_embed.reset_parameters()
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def task_tokens_for(self, batch_size: int) -> Tensor | None:

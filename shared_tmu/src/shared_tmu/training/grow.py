@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from shared_tmu.errors import ConfigError
+from shared_tmu.models.config import PATCHES
 from shared_tmu.pictures.hand_crops import MEAN, STD
 
 
@@ -50,17 +51,19 @@ def sine_positions(rows: int, columns: int, channels: int) -> Tensor:
 def initialise_vit(vit: Any, generator: torch.Generator | None = None) -> None:
     """Initialise a ViT for training from scratch on little data.
 
-    Cosine patch filters; sine positions; keys that start close to the queries, so that tokens attend to
-    similar tokens (after Trockman and Kolter 2023, arXiv:2305.09828); residual branches that start small.
+    Cosine patch filters, unless the stem is made of small convolutions; sine positions; keys that start
+    close to the queries, so that tokens attend to similar tokens (after Trockman and Kolter 2023,
+    arXiv:2305.09828); residual branches that start small.
 
     Args:
-        vit: has `patch_embed.proj`, `pos_embed` `[1, 1 + P, C]`, `config.grid`, and `blocks` with `attn.qkv`,
+        vit: has `patch_embed`, `pos_embed` `[1, 1 + P, C]`, `config.grid`, and `blocks` with `attn.qkv`,
             `attn.proj` and `mlp.fc2`.
         generator: random number generator; torch's own by default.
     """
-    proj = vit.patch_embed.proj
-    proj.weight.copy_(cosine_patches(proj.weight.shape[0], proj.weight.shape[-1]) * 0.35)
-    proj.bias.zero_()
+    if vit.config.stem == PATCHES:
+        proj = vit.patch_embed.proj
+        proj.weight.copy_(cosine_patches(proj.weight.shape[0], proj.weight.shape[-1]) * 0.35)
+        proj.bias.zero_()
     rows, columns = vit.config.grid
     vit.pos_embed.zero_()
     vit.pos_embed[0, 1:] = 0.5 * sine_positions(rows, columns, vit.pos_embed.shape[-1])

@@ -49,7 +49,7 @@ def start_model(
     if backbone_from is not None:
         take_backbone(task.vit(model), backbone_from)
         if not task.is_normalised:
-            fold_normalisation(task.vit(model).patch_embed.proj)
+            fold_normalisation(task.vit(model).patch_embed.first)
     return model
 
 

@@ -51,7 +51,7 @@ class Task:
         vit = self.vit(model)
         initialise_vit(vit)
         if not self.is_normalised:
-            fold_normalisation(vit.patch_embed.proj)
+            fold_normalisation(vit.patch_embed.first)
 
 
 HAND_TASK = Task(HAND.backbone, SynthHandSet, HandTraining, HAND.is_normalised)
