@@ -147,7 +147,7 @@ def write_state(folder: Path, state: State) -> None:
 
 
 @contextmanager
-def locked(folder: Path, wait_s: float = _WAIT_S) -> Iterator[int]:
+def locked(folder: Path, wait_s: float = _WAIT_S, program: str = "train_on.py") -> Iterator[int]:
     """Be the only program that trains in a folder; yields the descriptor of the lock, for child processes.
 
     Raises:
@@ -159,7 +159,7 @@ def locked(folder: Path, wait_s: float = _WAIT_S) -> Iterator[int]:
         while not _taken(descriptor):
             if time.monotonic() >= deadline:
                 raise InputError(
-                    f"another train_on.py trains in {folder}: stop it with `touch {folder / STOP}`."
+                    f"another {program} trains in {folder}: stop it with `touch {folder / STOP}`."
                 )
             time.sleep(0.2)
         yield descriptor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,8 +19,9 @@ from shared_tmu.programs.identity import file_sha256
 from shared_tmu.training.checkpointing import LAST, newest_checkpoint
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.drawing import Scenes
-from shared_tmu.training.stages import DONE, read_end
+from shared_tmu.training.ends import DONE, read_end
 from training_parts.keeping import ModelState, Point, Round
+from training_parts.overrides import quoted, scene_overrides
 from training_parts.planning import scaled
 
 ERROR, PARENTS = "val/pa_mpvpe_mm", "parents"
@@ -106,13 +106,9 @@ def open_round(
     number = model.last_round + 1
     overrides = [f"setting.{key}={value}" for key, value in _SETTING.items()]
     overrides.append(f"setting.seed={_SEEDS * number}")
-    first, *others = [_scenes(one) for one in sets]
     for name, count in images.items():
         overrides.append(f"stages.{name}.images={count}")
-        overrides += [f"stages.{name}.{key}={first[key]}" for key in ("seed", "count")]
-        overrides.append(f"++stages.{name}.difficulty={first['difficulty']}")
-        listed = ", ".join(f"{{{', '.join(f'{k}: {v}' for k, v in one.items())}}}" for one in others)
-        overrides.append(f"stages.{name}.also=[{listed}]")
+        overrides += scene_overrides(name, sets)
     parents = place.round_folder(number) / PARENTS
     begun = Round(
         number,
@@ -134,7 +130,7 @@ def train_command(place: Place, one: Round, cache: Path) -> list[str]:
         "export_to": folder / "export",
         "cache": cache,
     }
-    words = [f"{key}={'null' if path is None else _quoted(path)}" for key, path in paths.items()]
+    words = [f"{key}={'null' if path is None else quoted(path)}" for key, path in paths.items()]
     return [sys.executable, "train.py", "--config-name", "more", *words, *one.overrides]
 
 
@@ -197,12 +193,3 @@ def _pictures(model: Bundled, record: Mapping[str, Any]) -> int:
     except ValueError:
         before = max((int(line["pictures"]) for line in lines), default=0)
         return before + int(record["total"]["images_seen"])
-
-
-def _scenes(one: Scenes) -> dict[str, Any]:
-    return {"seed": one.seed, "count": one.count, "difficulty": f"{{variety: {one.difficulty.variety:g}}}"}
-
-
-def _quoted(path: Path) -> str:
-    """A path as a value on hydra's command line."""
-    return "'" + re.sub(r"(\\*)'", lambda found: 2 * found[1] + r"\'", str(path)) + "'"

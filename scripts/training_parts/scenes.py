@@ -47,7 +47,7 @@ def find_sets(cache: Path, subject: str) -> list[Scenes]:
         if (named := re.fullmatch(rf"{kind.name}-(\d+)-[0-9a-f]{{8}}", folder.name)) is None:
             continue
         seed = int(named[1])
-        for difficulty in map(_of_variety, _VARIETIES):
+        for difficulty in map(of_variety, _VARIETIES):
             if seed <= _LAST_SEED and shard_folder(cache, seed, difficulty, kind) == folder:
                 count = shards.SHARD * _shards_there(folder)
                 found += [Scenes(seed, count, difficulty)] if count else []
@@ -69,7 +69,7 @@ def draw_command(cache: Path, subject: str, seed: int, count: int) -> list[str]:
         seed: of the first set drawn here; full sets are followed by one of the next seed.
         count: how many more, if the set does not become full.
     """
-    kind, difficulty = kind_of(subject), _of_variety(VARIETY)
+    kind, difficulty = kind_of(subject), of_variety(VARIETY)
     there = 0
     while (there := shards.SHARD * _shards_there(shard_folder(cache, seed, difficulty, kind))) >= FULL:
         seed += 1
@@ -83,7 +83,8 @@ def draw_command(cache: Path, subject: str, seed: int, count: int) -> list[str]:
     return [sys.executable, str(_DRAW), *(str(word) for pair in words.items() for word in pair)]
 
 
-def _of_variety(variety: float) -> Difficulty:
+def of_variety(variety: float) -> Difficulty:
+    """The difficulty of scenes of which a share has a photograph-like appearance."""
     return Difficulty(variety=variety)
 
 

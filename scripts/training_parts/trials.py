@@ -1,0 +1,149 @@
+"""Trials of training: which variants there are, where a trial lies, its command line, and how fast it was."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from shared_tmu.errors import InputError
+from shared_tmu.files import write_text
+from shared_tmu.training.curve import read_curve
+from shared_tmu.training.drawing import Scenes
+from shared_tmu.training.ends import DONE, OWN
+from training_parts.overrides import quoted, scene_overrides
+from training_parts.scenes import of_variety
+
+BASELINE = "present"
+VARIANTS: dict[str, tuple[str, ...]] = {
+    BASELINE: (),
+    "mixed": ("++stages.half.full_share=0.25",),
+    "hard": ("++stages.half.hard_share=0.5", "++stages.whole.hard_share=0.5"),
+    "silhouette": ("++stages.half.silhouette_block=2", "++stages.whole.silhouette_block=2"),
+    "stem": ("++model.backbone.stem=conv", "stages.half.embedding_factor=1"),
+}
+"""Settings of `train.py` that differ from `configs/trial.yaml`, by the name of the variant."""
+PICTURES = 150_000
+VAL_SEED, VAL_COUNT = 900_000, 2000
+_STAGES = {"half": 0.8, "whole": 0.2}  # of configs/trial.yaml, with their shares of the pictures
+_LAST = "whole"
+_BATCH = 32
+_SEEDS = 100  # a trial's seeds are those of its stages: one after the other
+_TRIAL, _SCENES = "trial.json", "scenes.json"
+_SETTING = {
+    **{"accelerator": "cpu", "devices": 1, "workers": 0, "draw_processes": 1},
+    **{"val_seed": VAL_SEED, "val_count": 500, "val_every": 500, "save_every": 100, "ema": 0.999},
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a variant.
+
+    Attributes:
+        variant: its name.
+        seed: of weights, order and changes of the pictures.
+        pictures: pictures of all stages.
+        overrides: settings that differ from the present recipe.
+    """
+
+    variant: str
+    seed: int
+    pictures: int
+    overrides: tuple[str, ...]
+
+    def folder(self, state: Path) -> Path:
+        """Where it lies."""
+        return state / f"{self.pictures}" / f"{self.variant}-{self.seed}"
+
+    def weights(self, state: Path) -> dict[str, Path]:
+        """What it leaves, by name: the weights as trained, and their moving average."""
+        return {"own": self.folder(state) / _LAST / OWN, "average": self.folder(state) / _LAST / DONE}
+
+    def begin(self, state: Path) -> None:
+        """Write down what it is.
+
+        Raises:
+            InputError: it was begun with other settings.
+        """
+        path = self.folder(state) / _TRIAL
+        told = json.loads(json.dumps(asdict(self)))
+        if path.exists() and (found := json.loads(path.read_text(encoding="utf-8"))) != told:
+            raise InputError(
+                f"{path.parent} was begun with {found['overrides']}, but {self.variant} is now "
+                f"{told['overrides']}: give it another name, or remove the folder."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(told, indent=1) + "\n")
+
+    def command(self, state: Path, cache: Path, sets: Sequence[Scenes]) -> list[str]:
+        """The command line, the same whenever it goes on."""
+        folder = self.folder(state)
+        paths = {"out": folder, "export_to": folder / "export", "cache": cache}
+        words = [f"{key}={quoted(path)}" for key, path in paths.items()]
+        words += [f"setting.{key}={value}" for key, value in _SETTING.items()]
+        words.append(f"setting.seed={_SEEDS * self.seed}")
+        for name, share in _STAGES.items():
+            words.append(f"stages.{name}.images={round(share * self.pictures)}")
+            words += scene_overrides(name, sets)
+        return [sys.executable, "train.py", "--config-name", "trial", *words, *self.overrides]
+
+    def pictures_per_s(self, state: Path) -> float | None:
+        """Pictures per second of training, by the median time between two validations, which pauses do not
+        change; None before the second validation.
+        """
+        rows = read_curve(self.folder(state) / "curve.csv")
+        seconds = pictures = 0.0
+        for name, share in _STAGES.items():
+            points = [(0, 0.0)]
+            points += [(int(row["images"]), float(row["seconds"])) for row in rows if row["stage"] == name]
+            costs = [
+                (b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(points) if b[0] > a[0] and b[1] > a[1]
+            ]
+            if costs:
+                seconds += share * median(costs)
+                pictures += share
+        return pictures / seconds if seconds else None
+
+
+def list_trials(
+    variants: Mapping[str, Sequence[str]], names: Sequence[str], seeds: Sequence[int], pictures: int
+) -> list[Trial]:
+    """The trials in order: all variants with the first seed, then with the second ...
+
+    Raises:
+        InputError: there is no such variant, or too few pictures for a step.
+    """
+    unknown = [name for name in names if name not in variants]
+    if unknown:
+        raise InputError(f"there is no variant {unknown[0]!r}: use {', '.join(variants)}, or --set.")
+    least = round(_BATCH / min(_STAGES.values()))
+    if pictures < least:
+        raise InputError(f"--pictures {pictures} is too small for a step of each stage: use {least} or more.")
+    return [Trial(name, seed, pictures, tuple(variants[name])) for seed in seeds for name in names]
+
+
+def frozen_sets(state: Path, found: Sequence[Scenes]) -> list[Scenes]:
+    """The scenes of all trials: those that were found when the first of them began.
+
+    Raises:
+        InputError: there are none.
+    """
+    path = state / _SCENES
+    if not path.exists():
+        if not found:
+            raise InputError(
+                "there are no scenes in the cache: draw some with scripts/make_shards.py --cache DIR "
+                "--count 20000 --seed 100000 --variety 0.4, or name another folder with --cache."
+            )
+        told: list[dict[str, Any]] = [
+            {"seed": one.seed, "count": one.count, "variety": one.difficulty.variety} for one in found
+        ]
+        write_text(path, json.dumps(told, indent=1) + "\n")
+    read = json.loads(path.read_text(encoding="utf-8"))
+    return [Scenes(one["seed"], one["count"], of_variety(one["variety"])) for one in read]

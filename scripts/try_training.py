@@ -1,0 +1,102 @@
+"""Tries changes of the training recipe: short runs of HaMeR-Thin from random weights, at equal pictures.
+
+    python scripts/try_training.py --cache DIR                     # every variant, with seeds 1 and 2
+    python scripts/try_training.py --cache DIR --variant present,mixed --pictures 60000
+    python scripts/try_training.py --cache DIR --set lr2e-3 stages.half.lr=0.002 --variant lr2e-3
+    touch STATE/stop                                               # or Ctrl-C, or `kill`
+    python scripts/try_training.py --table                         # what has been found so far
+
+Each variant is `train.py --config-name trial` with a few settings of its own: half of the patches for four
+fifths of the pictures, then all of them, on one core at the lowest priority. Scenes, their order for a seed,
+and the held-out renders are those of the present recipe. One run at a time; all variants get the first seed
+before one gets the second, and everything goes on after any end, `kill -9` included.
+
+The weights as trained (`own`) and their moving average (`average`) of every run are measured on 2,000
+held-out renders, with all patches. Errors of each picture are kept, so that intervals of differences are of
+pairs; they tell nothing about the spread between seeds, which another column shows.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bundled import BUNDLED, REPOSITORY
+from train_on import minutes
+from training_parts.keeping import STOP, locked, state_folder
+from training_parts.scenes import find_sets
+from training_parts.trial_table import table
+from training_parts.trials import BASELINE, PICTURES, VARIANTS, Trial, frozen_sets, list_trials
+from training_parts.trying import KINDS, Trying
+
+from shared_tmu.errors import InputError
+from shared_tmu.programs.console import run_program
+from shared_tmu.programs.flags import named_path, positive, split_list
+from shared_tmu.training.stopping import Stop, Stopped
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try, or tell, with the options of the command line; returns the exit status."""
+    given = _parse(arguments)
+    state = (given.state or state_folder(None) / "trials").expanduser().resolve()
+    if state.is_relative_to(REPOSITORY):
+        raise InputError(f"--state {state} is inside the repository: name a folder outside of it.")
+    variants = {**VARIANTS, **{name: tuple(more) for name, *more in given.set or ()}}
+    names = split_list("--variant", given.variant) if given.variant else list(variants)
+    seeds = [_seed(text) for text in split_list("--seeds", given.seeds)]
+    trials = list_trials(variants, names, seeds, given.pictures)
+    present = list_trials(variants, [BASELINE], seeds, given.pictures)
+    shown = [*present, *(trial for trial in trials if trial.variant != BASELINE)]
+    status = 0 if given.table else _try(given, state, trials)
+    sys.stdout.write(f"{given.pictures:,} pictures each\n\n{table(shown, state, KINDS)}")
+    return status
+
+
+def _try(given: argparse.Namespace, state: Path, trials: Sequence[Trial]) -> int:
+    if given.cache is None:
+        raise InputError("--cache is missing: name the folder of the scenes.")
+    cache = given.cache.expanduser().resolve()
+    state.mkdir(parents=True, exist_ok=True)
+    with locked(state, program="try_training.py") as held, Stop() as stop:
+        stop.waits = True
+
+        def is_over(seconds: float) -> bool:
+            is_late = given.minutes is not None and seconds > 60 * given.minutes
+            return stop.asked is not None or is_late or (state / STOP).exists()
+
+        sets = frozen_sets(state, find_sets(cache, "hand"))
+        try:
+            Trying(BUNDLED["hamer"], state, cache, sets, is_over, (held,)).run(trials)
+        except Stopped as stopped:  # a second signal
+            return stopped.status
+        finally:
+            (state / STOP).unlink(missing_ok=True)
+    return 0
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 10**6:
+        raise InputError(f"--seeds {text!r} is no seed: use whole numbers from 1 to 999999, such as 1,2.")
+    return int(text)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--state", type=named_path, help="folder of all runs; default: trials in that of train_on.py")
+    add("--cache", type=named_path, metavar="DIR", help="folder of the scenes; those found first are used")
+    add("--variant", help=f"comma-separated list of {', '.join(VARIANTS)} or of --set; default: all")
+    add("--set", nargs="+", action="append", metavar="NAME KEY=VALUE", help="a further variant")
+    add("--seeds", default="1,2", help="comma-separated list; default: 1,2")
+    add("--pictures", type=positive, default=PICTURES, help=f"of each run; default: {PICTURES:,}")
+    add("--minutes", type=minutes, help="stop after this time; default: only when asked")
+    add("--table", action="store_true", help="only write the table of what has been found")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(run_program(main))
