@@ -6,6 +6,7 @@ import torch
 from shared_tmu.errors import ConfigError, InputError
 from shared_tmu.models.config import ViTConfig
 from shared_tmu.models.contents import identify
+from shared_tmu.models.decoder import CrossAttention, DecoderConfig
 from shared_tmu.models.discriminator import Discriminator
 from shared_tmu.models.vit import DropPath, ViT
 from shared_tmu.pictures.geometry import axis_angle_to_rotmat
@@ -67,3 +68,22 @@ def test_models_are_told_apart_inside_wrappers() -> None:
     zero = torch.zeros(1)
     assert "HaMeR's" in identify({"state_dict": {"model.mano_head.decpose.weight": zero}})
     assert "SMPLest-X's" in identify({"module.encoder.pos_embed": zero, "module.decoder.a": zero})
+
+
+@pytest.mark.parametrize("context", [1, 7])
+def test_a_single_query_reads_the_same_in_training(context: int) -> None:
+    torch.manual_seed(0)
+    sizes = DecoderConfig(heads=3, dim_head=4, dim=8, context_dim=10)
+    attention = CrossAttention(sizes).double()
+    given = [
+        torch.randn(2, n, c, dtype=torch.float64, requires_grad=True) for n, c in ((1, 8), (context, 10))
+    ]
+    found = []
+    for training in (True, False):
+        out = attention.train(training)(*given)
+        gradients = torch.autograd.grad(out.square().sum(), [*given, *attention.parameters()])
+        found.append([out, *gradients])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+    queries = torch.randn(2, 5, 8, dtype=torch.float64)
+    torch.testing.assert_close(attention.train()(queries, given[1]), attention.eval()(queries, given[1]))
