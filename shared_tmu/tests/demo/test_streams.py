@@ -97,8 +97,11 @@ def test_an_address_without_a_video_is_said_without_its_secrets(program, out, tm
     assert not out.exists()
 
 
-def test_a_server_that_is_not_there_is_said(program, out, tmp_path, caplog):
+def test_a_server_that_is_not_there_is_said_and_nothing_else(program, out, tmp_path, caplog, capfd):
     with served() as address:
         pass
     assert run(program, f"{address}/clip.mp4", out, tmp_path) == 1
     assert "cannot be opened: nothing answers there" in caplog.text
+    noise = capfd.readouterr().err
+    assert "refused" not in noise
+    assert "WARN" not in noise

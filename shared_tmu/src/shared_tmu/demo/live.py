@@ -27,6 +27,7 @@ from shared_tmu.detect import Detector
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.images import Picture
 from shared_tmu.pictures.listing import Source, shortened
+from shared_tmu.pictures.quiet import quiet_opencv
 
 PATIENCE_MS = 10_000
 """How long to wait for a stream, and for each of its frames."""
@@ -78,11 +79,12 @@ def open_capture(address: int | str) -> Capture:
     """
     import cv2
 
-    if isinstance(address, int):
-        capture = cv2.VideoCapture(address)
-    else:
-        waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, PATIENCE_MS]
-        capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, waits)
+    with quiet_opencv():  # it prints why it cannot open an address, with what is secret in it
+        if isinstance(address, int):
+            capture = cv2.VideoCapture(address)
+        else:
+            waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, PATIENCE_MS]
+            capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, waits)
     if not capture.isOpened():
         what = (
             "there is no such camera, or another program uses it"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shared_tmu.errors import InputError, MissingDependencyError
 from shared_tmu.pictures.kinds import RAW
+from shared_tmu.pictures.quiet import quiet_opencv
 
 _SIGNED, _FLOAT = 2, 3
 _SAMPLE_FORMATS = {1: "u", _SIGNED: "i", _FLOAT: "f", 4: "u"}
@@ -157,14 +158,11 @@ def _by_opencv(data: bytes, page: TiffPage, name: str) -> NDArray[np.generic]:
     """Decode with OpenCV's TIFF library."""
     import cv2
 
-    log: Any = getattr(cv2.utils, "logging", cv2)  # where it is depends on the version
-    level = log.setLogLevel(0)  # the library prints what it cannot read; the error below reports it
     try:
-        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        with quiet_opencv():  # the library prints what it cannot read; the error below reports it
+            values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         values = None
-    finally:
-        log.setLogLevel(level)
     if values is None or values.dtype.kind != page.kind or values.shape[:2] != page.size_px[::-1]:
         raise InputError(
             f"cannot read {name}: a compressed TIFF file of {page.bits}-bit samples is not supported; save "

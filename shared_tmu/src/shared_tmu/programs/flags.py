@@ -96,17 +96,19 @@ def split_list(flag: str, text: str) -> list[str]:
 
 def natural(text: str) -> int:
     """A whole number of at least 0: a `type` for `argparse`."""
-    if not text.strip().isdecimal() or len(text) > 18:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {shortened(text, 40)!r}")
-    return int(text)
+    return _whole(text, 0)
 
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    value = natural(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("must be at least 1, not 0")
-    return value
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.strip().isdecimal() or len(text) > 18 or int(text) < least:
+        told = shortened(text, 40)
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, not {told!r}")
+    return int(text)
 
 
 def positive_number(text: str) -> float:
