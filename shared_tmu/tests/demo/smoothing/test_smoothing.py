@@ -62,8 +62,7 @@ def test_a_hand_comes_back(is_right):
     np.testing.assert_allclose(after[:2] / after[2] - before[:2] / before[2], (0.01, 0), atol=1e-6)
 
 
-def test_a_person_comes_back():
-    rng, layer = np.random.default_rng(1), SmplxLayer(smplx_standin())
+def a_person(layer, rng):
     sizes = {"root": 3, "body": 63, "lhand": 45, "rhand": 45, "jaw": 3}
     poses = {
         f"smplx_{name}_pose": rng.normal(0, 0.2, size).astype(np.float32) for name, size in sizes.items()
@@ -82,6 +81,12 @@ def test_a_person_comes_back():
     points = made.keypoints[0].numpy()
     output["smplx_mesh_cam"], output["smplx_root_cam"] = made.vertices[0].numpy(), points[KEYPOINT_PELVIS]
     output["smplx_joint_cam"] = points - points[KEYPOINT_PELVIS]
+    return output
+
+
+def test_a_person_comes_back():
+    rng, layer = np.random.default_rng(1), SmplxLayer(smplx_standin())
+    output = a_person(layer, rng)
     box = PersonBox((60.0, 20.0, 160.0, 230.0))
     crop = PEOPLE.crop(PICTURE, box, 1.2, (512, 384))
     codec = BodyMotions(layer)
