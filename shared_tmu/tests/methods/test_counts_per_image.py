@@ -9,7 +9,7 @@ from golden_vit import build_vit, embed, read_method
 from toy_vit import SequentialViT, ToyViT
 
 from shared_tmu import METHODS, patch, run_trunk
-from shared_tmu.errors import ScheduleError
+from shared_tmu.errors import PlanError, ScheduleError
 from shared_tmu.kernels import using
 
 TENSORS, CASES = read_method("vit_ltmp")
@@ -99,6 +99,13 @@ def test_schedules_and_methods_have_to_fit():
     for text in ("threshold:0.9/0.1/0.2", "threshold:0.9x1+0.9/0.1/0.2x1"):
         with pytest.raises(ScheduleError, match="gives 3 thresholds per layer, but method 'ltmp' reads at"):
             run_trunk(vit.blocks, x, text, method=LTMP)
+
+
+@torch.no_grad()
+def test_an_exported_graph_cannot_have_them():
+    vit, x = ToyViT(depth=2).eval(), torch.randn(2, 10, 32)
+    with patch(vit, "threshold:0.5/0.01", LTMP), pytest.raises(PlanError, match="same shapes for all"):
+        torch.export.export(vit, (x,))
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..errors import PlanError
 from .plan import MergePlan
 
 
@@ -21,7 +22,15 @@ def plan_groups(leaders: Tensor, copies: Tensor, order: Tensor | None = None) ->
         copies: position of the leader whose group's features each token gets back, `[B, N]` int64; read for
             tokens without a leader.
         order: slots are sorted by their leaders' numbers in this tensor, `[B, N]`; None sorts by position.
+
+    Raises:
+        PlanError: the model is exported.
     """
+    if torch.compiler.is_exporting():
+        raise PlanError(
+            "how many tokens are left follows from the numbers of each image here, and an exported graph has "
+            "the same shapes for all: use a method that removes counts."
+        )
     batch, num_tokens = leaders.shape
     position = torch.arange(num_tokens, device=leaders.device).expand(batch, -1)
     leads = leaders == position
