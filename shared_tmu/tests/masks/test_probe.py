@@ -132,3 +132,16 @@ def test_trained_for_a_model_and_used_by_its_programs(tmp_path) -> None:
         run.check(program, model)
     with pytest.raises(InputError, match="blocks 0 to 3"):
         training.collect(program, model, data, 9)
+
+
+def test_a_probe_is_not_written_over_the_weights_nor_trained_for_nowhere(tmp_path, monkeypatch, caplog):
+    program = toy_program(tmp_path / "toy")
+    monkeypatch.setattr(training, "find_program", lambda name: program)
+    monkeypatch.setattr(training, "train_probe", lambda *given: pytest.fail("trained"))
+    weights = program.default_checkpoint
+    before = weights.read_bytes()
+    assert training.main(["--model", "toy", "--out", str(weights)]) == 1
+    assert f"--out {weights} would write over {weights}" in caplog.text
+    assert training.main(["--model", "toy", "--out", str(weights / "probe.safetensors")]) == 1
+    assert "cannot be written" in caplog.text
+    assert weights.read_bytes() == before

@@ -144,6 +144,12 @@ class LayerSuite:
         assert not out.exists()
         assert self.merge(*given, "--out", out, "--flush") == 0
         assert len(self.folder.vit(self.folder.load(out)).blocks) == 1
+        before, linked = checkpoint.read_bytes(), tmp_path / "linked.safetensors"
+        linked.symlink_to(checkpoint)
+        for own in (checkpoint, linked):
+            assert self.merge(*given, "--out", own, "--flush") == 1
+            assert f"--out {own} would write over" in caplog.text
+        assert checkpoint.read_bytes() == before
         assert self.merge(*given, "--out", tmp_path / "shorter.ckpt") == 1
         assert self.merge(*given, "--out", out, "--metric", "beauty") == 1
         assert "use one of pa_mpvpe_mm" in caplog.text

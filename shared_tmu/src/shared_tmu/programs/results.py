@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -75,6 +75,26 @@ def require_writable(path: Path) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"results cannot be written to {path} ({reason}): choose another file.") from error
+
+
+def require_other_file(out: Path, written: Iterable[Path], read: Iterable[Path]) -> None:
+    """Refuse to write over what a program reads.
+
+    Args:
+        out: what the user named, for the message.
+        written: the files that are written for it.
+        read: those that must stay.
+
+    Raises:
+        InputError: two of them are one file.
+    """
+    known = [path for path in read if path.exists()]
+    for path in filter(Path.exists, written):
+        if any(path.samefile(other) for other in known):
+            raise InputError(
+                f"--out {out} would write over {path}, which belongs to the model that is read: choose "
+                "another name."
+            )
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

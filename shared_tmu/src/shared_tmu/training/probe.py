@@ -32,6 +32,7 @@ from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import CONFIG_HELP, named_path, natural, positive
 from shared_tmu.programs.mask_flags import probe_beside
 from shared_tmu.programs.model_program import ModelProgram, find_program
+from shared_tmu.programs.results import require_other_file, require_writable
 
 SEED = 2_000_003
 VARIETY = 0.5
@@ -82,10 +83,13 @@ def _run(arguments: Sequence[str] | None) -> None:
             f"--count {given.count} is too small, because some pictures are held out: use at least 8."
         )
     program = find_program(given.model)
+    checkpoint = given.checkpoint or program.default_checkpoint
+    path = given.out or probe_beside(checkpoint)
+    require_other_file(path, [path], (checkpoint, given.config or checkpoint.with_suffix(".yaml")))
+    require_writable(path)
     model = program.load_model(given.checkpoint, given.body, given.config).eval()
     data = open_renders(program, model, given.count)
     probe, measured = train_probe(program, model, data, given.block)
-    path = given.out or probe_beside(given.checkpoint or program.default_checkpoint)
     weights = weights_before(program.estimates.vit(model), given.block)
     probe.save(path, ProbeFacts(program.name, weights, measured))
     told = ", ".join(f"{name} {value:g}" for name, value in measured.items())

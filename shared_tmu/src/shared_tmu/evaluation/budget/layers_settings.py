@@ -17,7 +17,9 @@ from shared_tmu.evaluation.settings import EvalSettings, add_model_flags
 from shared_tmu.layers import VARIANTS
 from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import choose_device, named_path, natural, positive, positive_number
+from shared_tmu.programs.mask_flags import probe_beside
 from shared_tmu.programs.model_program import ModelProgram
+from shared_tmu.programs.results import require_other_file
 from shared_tmu.runtime.precision import DTYPES, choose_dtype
 
 
@@ -51,6 +53,18 @@ class LayerSettings:
         """Where the model goes."""
         name = f"{self._stem(program)}-eclm-{self.threshold_mm:g}mm.safetensors"
         return self.out or self.common.results / "layers" / name
+
+    def require_other_file_for(self, program: ModelProgram) -> None:
+        """Refuse to write over the model that is read.
+
+        Raises:
+            InputError: the file to write, or one that is written beside it, is the checkpoint, its
+                configuration or its probe.
+        """
+        out, checkpoint = self.out_for(program), self.common.checkpoint or program.default_checkpoint
+        config = self.common.config_path or checkpoint.with_suffix(".yaml")
+        written = (out, out.with_suffix(".yaml"), probe_beside(out))
+        require_other_file(out, written, (checkpoint, config, probe_beside(checkpoint)))
 
     def log_for(self, program: ModelProgram) -> Path:
         """Where errors of trials are kept: with the model, for they do not depend on the threshold."""

@@ -51,6 +51,7 @@ def merge_layers_of(program: ModelProgram, settings: LayerSettings) -> int:
     common, out = settings.common, settings.out_for(program)
     for asked in filter(None, (settings.calibration, settings.check)):
         asked.check()
+    settings.require_other_file_for(program)
     require_folder(out.parent)
     log = settings.log_for(program)
     require_writable(out)
