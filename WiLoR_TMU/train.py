@@ -9,6 +9,7 @@
     python train.py --config-name gpu               # sized for a data-centre GPU; 22 minutes at most
     python train.py --config-name more              # continues from the shipped file
     python train.py --config-name published         # the published losses and optimiser, on any weights
+    python train.py --config-name motion            # a temporal decoder for clips, for existing weights
 
 Writes `wilor_thin.safetensors` with its `.yaml`, `.training.json`, `.curve.csv` and `.curve.png` in
 `export_to`; the published recipe writes `last.ckpt` in the official layout and `wilor.safetensors` in `out`.
