@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from shared_tmu.training.muon import StackedMuon
+
 
 class MuonAdamW(torch.optim.Optimizer):
     """Muon (orthogonalised momentum) on hidden matrices and AdamW on the rest, stepped together.
@@ -45,7 +47,7 @@ class MuonAdamW(torch.optim.Optimizer):
         )
         self.parts: list[torch.optim.Optimizer] = []
         if groups[0]:
-            self.parts.append(torch.optim.Muon(groups[0], lr, weight_decay, adjust_lr_fn="match_rms_adamw"))
+            self.parts.append(StackedMuon(groups[0], lr, weight_decay))
         for group in groups[1:]:
             if group:
                 self.parts.append(torch.optim.AdamW(group, lr, betas=(0.9, 0.98), weight_decay=0.0))
