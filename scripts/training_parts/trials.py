@@ -25,6 +25,12 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "mixed": ("++stages.half.full_share=0.25",),
     "hard": ("++stages.half.hard_share=0.5", "++stages.whole.hard_share=0.5"),
     "silhouette": ("++stages.half.silhouette_block=2", "++stages.whole.silhouette_block=2"),
+    "matrices": ("++stages.half.matrix_factor=3", "++stages.whole.matrix_factor=3"),
+    "fewer": ("stages.half.keep_patches=64",),
+    "batch": (
+        *("stages.half.batch_size=64", "stages.half.lr=0.0017", "stages.half.warmup=100"),
+        *("stages.whole.batch_size=64", "stages.whole.lr=0.0007", "stages.whole.warmup=25"),
+    ),
     "stem": ("++model.backbone.stem=conv", "stages.half.embedding_factor=1"),
 }
 """Settings of `train.py` that differ from `configs/trial.yaml`, by the name of the variant."""
