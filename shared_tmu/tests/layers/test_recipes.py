@@ -49,6 +49,8 @@ def test_another_trunk_is_refused() -> None:
     RECIPE.require_original("abc", 7, "it")
     with pytest.raises(LayersError, match="other weights"):
         RECIPE.require_original("abd", 7, "it")
+    with pytest.raises(LayersError, match="other weights"):  # of which another depth is only a sign
+        RECIPE.require_original("abd", 8, "it")
     with pytest.raises(LayersError, match="blocks 0 to 7"):
         RECIPE.require_original("abc", 8, "it")
 

@@ -81,12 +81,12 @@ class LayerRecipe:
         Raises:
             LayersError: it is another one.
         """
-        check_partition(self.partition, depth)
         if found != self.original:
             raise LayersError(
                 f"{source} tells how the blocks of other weights were merged ({self.original[:12]}, these "
                 f"are {found[:12]}): use the checkpoint from which it was made."
             )
+        check_partition(self.partition, depth)
 
 
 def read_recipe(metadata: Mapping[str, str], source: str) -> LayerRecipe | None:
