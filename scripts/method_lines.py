@@ -34,6 +34,8 @@ SLACK = {"tokens": 0.0, "flops": 0.005, "time": 0.02}
 """How much more than ToMe a way may cost and still be in its budget: rounding, and noise of times."""
 COST_AT = "8x16"
 """The budget at which the docstrings of methods say what they cost."""
+NEEDED = {"method", "schedule", "files", "dataset_sha256", "interval_95", MEASURE}
+"""Without these a line is damaged, and counts as not measured."""
 RunKey = tuple[str, str, str]
 """Method, schedule and restore."""
 
@@ -139,7 +141,13 @@ def find_lines(asked: Asked) -> dict[RunKey, Run]:
     for line in read_records(asked.model.results(asked.model.dataset)):
         # a set may have fewer samples than were asked for
         same = line.get("checkpoint_sha256") == weights and asked.limit in (line.get("n"), line.get("limit"))
-        if is_plain(line) and same and not line.get("learned_sha256") and line.get("stability_n"):
+        if (
+            line.keys() >= NEEDED
+            and is_plain(line)
+            and same
+            and not line.get("learned_sha256")
+            and line.get("stability_n")
+        ):
             found[line["method"], line["schedule"], line.get("restore", COPY)] = line
     wanted = [_OFF, *asked.runs]
     if missing := [" ".join(key) for key in wanted if key not in found]:

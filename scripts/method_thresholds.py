@@ -34,7 +34,7 @@ def find_thresholds(model: Bundled, shape: TrunkShape, way: Way) -> Counted:
     kept = model.folder / "results" / f"{model.stem}-thresholds.jsonl"
     key = f"{file_sha256(model.checkpoint)} {way.method} {way.budget}"
     for line in read_records(kept):
-        if line.get("key") == key:
+        if line.get("key") == key and set(Counted._fields) <= line.keys():
             return Counted(line["schedule"], line["flops_share"], line["tokens_kept"])
     program = find_program(model.stem)
     share = flops_of(BASE, way.budget, shape) / flops_of(BASE, "off", shape)

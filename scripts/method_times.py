@@ -37,7 +37,7 @@ def known_times(asked: Asked, batch_size: int) -> dict[RunKey, Run]:
     return {
         (line["method"], line["schedule"], line["restore"]): line
         for line in read_records(asked.times)
-        if line.get("key") == key
+        if line.get("key") == key and {"method", "schedule", "restore", *_FIELDS} <= line.keys()
     }
 
 

@@ -222,6 +222,19 @@ def test_runs_that_were_not_measured_are_named(results):
         combine(Asked(results.model, results.plans, 41), {})
 
 
+def test_a_damaged_line_counts_as_not_measured(results):
+    path = results.model.results("synthhand")
+    lines = path.read_text().splitlines()
+    broken = [json.loads(line) for line in lines]
+    for name in ("method", "files", "interval_95"):
+        del broken[1][name]
+        path.write_text("".join(f"{line}\n" for line in (*lines, json.dumps(broken[1]), '{"torn')))
+        assert len(combine(results, {})) == 4
+        path.write_text("".join(json.dumps(line) + "\n" for line in broken))
+        with pytest.raises(InputError, match="has not measured tome 8x16 copy"):
+            combine(results, {})
+
+
 def test_more_samples_than_the_set_has_are_all_of_it(results):
     path = results.model.results("synthhand")
     lines = [{**json.loads(line), "limit": 99} for line in path.read_text().splitlines()]
@@ -238,8 +251,10 @@ def test_times_of_another_batch_size_or_code_are_not_taken(results, monkeypatch,
     code = ["one"]
     monkeypatch.setattr(method_times, "code_sha256", lambda folder: code[0])
     line = {"key": method_times._key(asked, 8), "method": "tome", "schedule": "8x16", "restore": "copy"}
+    whole = {**line, **dict.fromkeys(method_times._FIELDS, 1.0)}
     asked.times.parent.mkdir()
-    asked.times.write_text(json.dumps(line) + "\n")
+    damaged = [{"key": line["key"]}, {**line, "method": "mctf"}]
+    asked.times.write_text("".join(json.dumps(one) + "\n" for one in (whole, *damaged)))
     assert list(method_times.known_times(asked, 8)) == [("tome", "8x16", "copy")]
     assert method_times.known_times(asked, 4) == {}
     code[0] = "two"
