@@ -67,7 +67,7 @@ def test_a_round_starts_from_the_shipped_weights_and_leaves_better_ones(state):
     assert line["start_from"] == file_sha256(BUNDLED["one"].checkpoint)
     assert line["backbone_from"] == file_sha256(BUNDLED["two"].checkpoint)
     assert line["setting.save_every"] == "100"
-    assert not [*state.rglob("*.ckpt"), *state.rglob("done.safetensors"), *state.rglob("parents")]
+    assert not [path for name in ("*.ckpt", "*/done.*", "*/own.*", "parents") for path in state.rglob(name)]
     assert (state / "one" / "round-0001" / "export" / "one_thin.safetensors").is_file()
 
 

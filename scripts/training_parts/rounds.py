@@ -19,7 +19,7 @@ from shared_tmu.programs.identity import file_sha256
 from shared_tmu.training.checkpointing import LAST, newest_checkpoint
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.drawing import Scenes
-from shared_tmu.training.ends import DONE, read_end
+from shared_tmu.training.ends import DONE, OWN, read_end
 from training_parts.keeping import ModelState, Point, Round
 from training_parts.overrides import quoted, scene_overrides
 from training_parts.planning import scaled
@@ -155,7 +155,7 @@ def finish_round(place: Place, model: ModelState) -> ModelState:
     rows = read_curve(folder / "curve.csv")
     pictures = one.pictures_before + seen
     log = [*model.log, *([Point(pictures, float(rows[-1][ERROR]))] if rows else [])]
-    for name in (LAST, DONE):
+    for name in (LAST, DONE, OWN):
         for checkpoint in folder.glob(f"*/{name}"):
             checkpoint.unlink()
     shutil.rmtree(folder / PARENTS, ignore_errors=True)
