@@ -107,7 +107,7 @@ def mask_lines(results: Path, model: str) -> list[dict[str, Any]]:
         for error in ERRORS if record["label"] != "off" else ():
             gap = means[error] - base[error]
             line[f"{error}_minus_off"] = [float(gap.mean()), *bootstrap_interval(gap)]
-        lines.append(line)
+        lines.append({**line, "true_jitter_mm": round(record["true_jitter_mm"], 3)})
     schedules = list(dict.fromkeys(line["schedule"] for line in lines))
     return sorted(lines, key=lambda line: (line["schedule"] != "off", schedules.index(line["schedule"])))
 
