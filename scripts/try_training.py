@@ -46,10 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = split_list("--variant", given.variant) if given.variant else list(variants)
     seeds = [_seed(text) for text in split_list("--seeds", given.seeds)]
     trials = list_trials(variants, names, seeds, given.pictures)
-    present = list_trials(variants, [BASELINE], seeds, given.pictures)
-    shown = [*present, *(trial for trial in trials if trial.variant != BASELINE)]
+    against = list_trials(variants, [given.against], seeds, given.pictures)
+    shown = [*against, *(trial for trial in trials if trial.variant != given.against)]
     status = 0 if given.table else _try(given, state, trials)
-    sys.stdout.write(f"{given.pictures:,} pictures each\n\n{table(shown, state, KINDS)}")
+    told = table(shown, state, KINDS, given.against)
+    sys.stdout.write(f"{given.pictures:,} pictures each\n\n{told}")
     return status
 
 
@@ -90,6 +91,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--cache", type=named_path, metavar="DIR", help="folder of the scenes; those found first are used")
     add("--variant", help=f"comma-separated list of {', '.join(VARIANTS)} or of --set; default: all")
     add("--set", nargs="+", action="append", metavar="NAME KEY=VALUE", help="a further variant")
+    add("--against", default=BASELINE, metavar="NAME", help=f"what is subtracted; default: {BASELINE}")
     add("--seeds", default="1,2", help="comma-separated list; default: 1,2")
     add("--pictures", type=positive, default=PICTURES, help=f"of each run; default: {PICTURES:,}")
     add("--minutes", type=minutes, help="stop after this time; default: only when asked")

@@ -121,6 +121,10 @@ def test_every_variant_runs_once_with_each_seed_and_the_table_compares_pairs(fol
     assert len(started(folders)) == 4
     assert go(folders, *flags, "--table") == 0
     assert "-1.10" in capsys.readouterr().out
+    assert go(folders, *flags, "--table", "--against", "better") == 0
+    told = capsys.readouterr().out
+    assert "minus better, 95 % interval" in told
+    assert "+1.00 [+1.00, +1.00] worse" in told
 
 
 def test_a_file_stops_it_and_the_same_command_goes_on(folders):
@@ -168,6 +172,7 @@ def test_a_run_that_fails_is_named_with_its_log(folders):
     ("flags", "told"),
     [
         (["--variant", "nothing"], "no variant 'nothing'"),
+        (["--against", "nothing"], "no variant 'nothing'"),
         (["--seeds", "0"], "--seeds '0' is no seed"),
         (["--seeds", "1,x"], "--seeds 'x' is no seed"),
         (["--pictures", "100"], "--pictures 100 is too small"),

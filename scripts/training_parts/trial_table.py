@@ -1,4 +1,4 @@
-"""The table of trials: each variant against the present recipe, in pairs of pictures."""
+"""The table of trials: each variant against one of them, in pairs of pictures."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ HELD_OUT = "held-out"
 OWN = "own"
 _UNALIGNED = "wrist_mpvpe_mm"
 _HEAD = (
-    "variant", "weights", "seeds", "PA-MPVPE mm", "minus present, 95 % interval", "of each seed",
-    "MPVPE mm", "minus present, 95 % interval", "PA-MPVPE mm, seen", "pictures/s",
+    "variant", "weights", "seeds", "PA-MPVPE mm", "minus {0}, 95 % interval", "of each seed",
+    "MPVPE mm", "minus {0}, 95 % interval", "PA-MPVPE mm, seen", "pictures/s",
 )  # fmt: skip
 
 
-def table(trials: Sequence[Trial], state: Path, weights: Sequence[str]) -> str:
+def table(trials: Sequence[Trial], state: Path, weights: Sequence[str], against: str = BASELINE) -> str:
     """A Markdown table of the finished trials, one line for each variant and kind of weights.
 
     Args:
         trials: those that were asked for, finished or not.
         state: folder of all trials.
         weights: kinds of weights.
+        against: the variant, as trained, from which the others' errors are subtracted.
     """
-    lines = [f"| {' | '.join(_HEAD)} |", "|" + " --- |" * len(_HEAD)]
+    lines = [f"| {' | '.join(_HEAD)} |".format(against), "|" + " --- |" * len(_HEAD)]
     for name in dict.fromkeys(trial.variant for trial in trials):
         for kind in weights:
-            cells = _row([trial for trial in trials if trial.variant == name], trials, state, kind)
+            cells = _row([trial for trial in trials if trial.variant == name], trials, state, kind, against)
             lines += [f"| {' | '.join(cells)} |"] if cells else []
     return "\n".join(lines) + "\n"
 
 
-def _row(same: Sequence[Trial], trials: Sequence[Trial], state: Path, kind: str) -> list[str]:
+def _row(same: Sequence[Trial], trials: Sequence[Trial], state: Path, kind: str, against: str) -> list[str]:
     found = _read(same, state, kind, HELD_OUT)
     if not found:
         return []
-    present = _read([one for one in trials if one.variant == BASELINE], state, OWN, HELD_OUT)
+    present = _read([one for one in trials if one.variant == against], state, OWN, HELD_OUT)
     both = [seed for seed in found if seed in present]
-    is_present = same[0].variant == BASELINE and kind == OWN
+    is_present = same[0].variant == against and kind == OWN
     whole = mean_over(list(found.values()))
     cells = [same[0].variant, kind, ", ".join(map(str, found)), f"{whole.errors[ERROR].mean():.2f}"]
     if is_present or not both:
