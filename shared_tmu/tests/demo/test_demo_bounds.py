@@ -260,6 +260,7 @@ def test_a_stopped_run_leaves_no_process_behind_and_can_be_resumed(program, boxe
         assert "Interrupted." in errors
         assert "Traceback" not in errors
         assert "died" not in errors
+    deadline = time.monotonic() + DEADLINE_S
     while any(is_running(pid) for pid in helpers) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not [pid for pid in helpers if is_running(pid)]
