@@ -21,7 +21,8 @@ def test_damage_in_the_middle_is_said_and_the_rest_is_read(tmp_path, name, codec
     path = make(tmp_path / name, codec)
     content = bytearray(path.read_bytes())
     middle = int(0.3 * len(content))
-    content[middle : middle + 300] = np.random.default_rng(0).integers(0, 256, 300, dtype=np.uint8).tobytes()
+    # more than a frame: a part of one may be decoded without an error, and x264's files differ each time
+    content[middle : middle + 1500] = np.random.default_rng(0).bytes(1500)
     path.write_bytes(content)
     reader, frames = read(path)
     assert len(frames) >= 10

@@ -29,6 +29,10 @@ STAGES = {
 }
 
 
+NEVER_SHIPPED = ("trial",)
+"""Configurations that compare settings: their models need not have every block."""
+
+
 class TrainingSuite:
     """The two recipes, and what goes wrong."""
 
@@ -185,7 +189,7 @@ class TrainingSuite:
         assert (config.recipe, config.setting.devices, config.cache) == ("stages", 2, "../data/cache")
         recipe = read_recipe(config)
         assert isinstance(recipe, StagesRecipe)
-        assert recipe.run[-1].depth == 32
+        assert recipe.run[-1].depth == 32 or name in NEVER_SHIPPED
         check_stages(recipe.run, recipe.setting)
         model = untrained(self.folder.program, recipe.model, 1)
         assert self.folder.vit(model.config).grid == (16, 12)
