@@ -1,6 +1,7 @@
-"""A toy set, and a toy program that is evaluated on it."""
+"""A toy set, a toy program that is evaluated on it, and short clips."""
 
 import pytest
+from clip_sizes import CLIPS, FRAMES
 from freihand_folder import write_freihand
 from toy_hand_model import ToyHand, toy_program
 
@@ -41,3 +42,17 @@ def run(tmp_path, data_dir):
 @pytest.fixture
 def results(tmp_path):
     return tmp_path / "toy" / "results"
+
+
+@pytest.fixture(scope="module")
+def clip_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def short_clips(monkeypatch, clip_cache):
+    """SynthHand-Clips with few frames, drawn once for a file of tests."""
+    monkeypatch.setenv("SHARED_TMU_CACHE", str(clip_cache))
+    monkeypatch.setattr("shared_tmu.synth.clip_set.CLIPS", CLIPS)
+    monkeypatch.setattr("shared_tmu.synth.clip_set.FRAMES", FRAMES)
+    monkeypatch.setattr("shared_tmu.synth.clip_set.write_clip_set.__defaults__", (CLIPS, FRAMES, 1_000_211))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from clip_sizes import CLIPS, FRAMES
 from toy_hand_model import ToyHand, toy_program
 
 from shared_tmu.datasets import SetOptions, open_dataset
@@ -18,20 +19,7 @@ from shared_tmu.programs.model_program import BASELINE
 from shared_tmu.programs.results import read_records
 from shared_tmu.schedule import Schedule
 
-CLIPS, FRAMES = 2, 4
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch, cache):
-    monkeypatch.setenv("SHARED_TMU_CACHE", str(cache))
-    monkeypatch.setattr("shared_tmu.synth.clip_set.CLIPS", CLIPS)
-    monkeypatch.setattr("shared_tmu.synth.clip_set.FRAMES", FRAMES)
-    monkeypatch.setattr("shared_tmu.synth.clip_set.write_clip_set.__defaults__", (CLIPS, FRAMES, 1_000_211))
+pytestmark = pytest.mark.usefixtures("short_clips")
 
 
 @pytest.fixture

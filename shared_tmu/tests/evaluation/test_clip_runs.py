@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from clip_sizes import CLIPS, FRAMES
 from toy_hand_model import ToyHand, toy_program
 
 from shared_tmu.body_models import load_mano
@@ -21,20 +22,7 @@ from shared_tmu.temporal.files import DecoderFacts, decoder_path, mark_weights, 
 from shared_tmu.temporal.model import MotionDecoder
 from shared_tmu.temporal.skeletons import HAND
 
-CLIPS, FRAMES = 2, 5
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch, cache):
-    monkeypatch.setenv("SHARED_TMU_CACHE", str(cache))
-    monkeypatch.setattr("shared_tmu.synth.clip_set.CLIPS", CLIPS)
-    monkeypatch.setattr("shared_tmu.synth.clip_set.FRAMES", FRAMES)
-    monkeypatch.setattr("shared_tmu.synth.clip_set.write_clip_set.__defaults__", (CLIPS, FRAMES, 1_000_211))
+pytestmark = pytest.mark.usefixtures("short_clips")
 
 
 @pytest.fixture

@@ -1,0 +1,3 @@
+"""Sizes of the sets of clips that tests evaluate."""
+
+CLIPS, FRAMES = 2, 5
