@@ -7,17 +7,12 @@ import toy_training
 from toy_training import STAGES, train
 
 from shared_tmu.errors import ConfigError
-from shared_tmu.synth import shards
-from shared_tmu.training import data, data_module, hard_pictures
+from shared_tmu.training import data_module, hard_pictures
 from shared_tmu.training.data_module import Order, OrderLoader
 from shared_tmu.training.hard_pictures import LAG, LastLosses, turns
 from shared_tmu.training.settings import Stage
 
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "SHARD", toy_training.SHARD)
-    monkeypatch.setattr(data, "SHARD", toy_training.SHARD)
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 @pytest.fixture

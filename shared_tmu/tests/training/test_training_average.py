@@ -7,8 +7,6 @@ from safetensors.torch import load_file
 from toy_training import STAGES, TASK, Model, setting, train
 
 from shared_tmu.errors import CheckpointError, ConfigError
-from shared_tmu.synth import shards
-from shared_tmu.training import data
 from shared_tmu.training.checkpointing import LAST
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.ends import DONE, OWN
@@ -17,10 +15,7 @@ from shared_tmu.training.stages import load_newest
 DECAY = 0.8
 
 
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "SHARD", toy_training.SHARD)
-    monkeypatch.setattr(data, "SHARD", toy_training.SHARD)
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 def cut_after(monkeypatch, step):

@@ -4,21 +4,14 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
-import toy_training
 from toy_training import PlainSet
 
 from shared_tmu.errors import InputError
-from shared_tmu.synth import shards
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import is_there
-from shared_tmu.training import data
 from shared_tmu.training.drawing import Scenes, ShardDrawer
 
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "SHARD", toy_training.SHARD)
-    monkeypatch.setattr(data, "SHARD", toy_training.SHARD)
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 def test_a_drawer_knows_what_is_there(tmp_path):

@@ -24,11 +24,7 @@ from shared_tmu.training.settings import Stage
 from shared_tmu.training.stages import load_newest
 from shared_tmu.training.time_limit import seconds_for
 
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "SHARD", toy_training.SHARD)
-    monkeypatch.setattr(data, "SHARD", toy_training.SHARD)
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 @pytest.fixture

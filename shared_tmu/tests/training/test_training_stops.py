@@ -13,17 +13,11 @@ from toy_training import STAGES, TASK, Model, setting, train, train_apart
 
 from shared_tmu.errors import CheckpointError, TrainingError
 from shared_tmu.files import drop_halves
-from shared_tmu.synth import shards
-from shared_tmu.training import data
 from shared_tmu.training.checkpointing import BEFORE, LAST, WholeCheckpoints, is_whole, newest_checkpoint
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.stages import load_newest
 
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "SHARD", toy_training.SHARD)
-    monkeypatch.setattr(data, "SHARD", toy_training.SHARD)
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 def step_of(path) -> int:
