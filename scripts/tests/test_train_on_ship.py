@@ -11,11 +11,9 @@ import train_on
 from bundled import BUNDLED
 from cards import show_training
 from forecast import pictures_of, read_history
-from safetensors.numpy import save_file
 from test_train_on import go
 from toy_training_on import HERE, make_toys
 from training_parts import shipping
-from training_parts.following import followers
 from training_parts.keeping import read_state
 from training_parts.records import merged_record
 from training_parts.running import places
@@ -80,7 +78,7 @@ def test_better_weights_replace_the_bundled_ones_with_their_record(state, preten
     out = capsys.readouterr().out
     assert "interval -1.0000 to -1.0000, n 40: better" in out
     assert "within noise" in out
-    assert "evaluate_bundled.py --model one" in out
+    assert f"remeasure.py --model one --photos {tmp_path}" in out
     found = {path.name: path.read_bytes() for path in weights.parent.iterdir()}
     assert found["one_thin.safetensors"].startswith(b"round-0002 from ")
     assert found["one_thin.yaml"] == b"sizes: new\n"
@@ -139,22 +137,6 @@ def test_an_interrupted_shipping_is_repeated_without_another_copy(state):
     install(model, [export], 10_001)
     install(model, [export], 10_001)
     assert len(list(model.checkpoint.parent.glob("one_thin.*.training.json"))) == 1
-
-
-def test_files_for_the_old_weights_are_listed_with_their_settings(state):
-    model = BUNDLED["one"]
-    recipe = {"r": "10x16", "images": 1600, "lr": None, "pa_mpvpe_mm": 15.6}
-    facts = {"recipe": json.dumps(recipe)}
-    for part, metadata in (("probe", {}), ("decoder", {}), ("dtem", facts)):
-        save_file({}, model.checkpoint.with_name(f"one_thin.{part}.safetensors"), metadata)
-    commands = followers("one", model, None)
-    assert commands[:3] == [
-        "cd one_TMU && python train.py --config-name motion export_to=weights",
-        "cd one_TMU && python train.py --config-name learned method=dtem r=10x16 images=1600 "
-        "export_to=weights",
-        "python -m shared_tmu.training.probe --model one",
-    ]
-    assert commands[-1] == "python scripts/check_cards.py --model one"
 
 
 def test_a_card_shows_a_record_of_several_rounds(state):

@@ -18,7 +18,6 @@ from shared_tmu.evaluation.comparing import Difference, compare_runs
 from shared_tmu.evaluation.per_sample import read_per_sample
 from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.results import read_records
-from training_parts.following import followers
 from training_parts.keeping import read_state, write_state
 from training_parts.records import write_merged
 from training_parts.rounds import Place
@@ -61,8 +60,11 @@ def ship(name: str, folder: Path, photos: Path | None) -> int:
     shipped = file_sha256(place.bundled.checkpoint)
     rest = replace(model, shipped=shipped, rounds=[], since=model.seen)
     write_state(folder, state.with_model(name, rest))
-    sys.stdout.write(f"\n{place.bundled.checkpoint} is replaced. Now, in this order:\n\n")
-    sys.stdout.write("".join(f"    {command}\n" for command in followers(name, place.bundled, photos)))
+    shown = f" --photos {photos}" if photos and place.bundled.photos else ""
+    sys.stdout.write(
+        f"\n{place.bundled.checkpoint} is replaced. Now make and measure again what depends on it:\n\n"
+        f"    python scripts/remeasure.py --model {name}{shown}\n"
+    )
     return 0
 
 
