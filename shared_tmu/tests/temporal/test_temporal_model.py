@@ -11,7 +11,7 @@ from shared_tmu.temporal.config import PRESETS, TemporalConfig
 from shared_tmu.temporal.denoiser import LatentDenoiser
 from shared_tmu.temporal.model import MotionDecoder
 from shared_tmu.temporal.vae import MotionVAE
-from shared_tmu.temporal.windows import in_windows, resample, starts_of
+from shared_tmu.temporal.windows import blur, in_windows, resample, starts_of
 
 TINY = TemporalConfig("hand", 9, 3, 16, 16, 2, 3, 3, condition=12)
 
@@ -77,6 +77,36 @@ def test_an_anchor_starts_as_the_motion_that_the_head_sees():
     torch.testing.assert_close(model.sample(condition), condition[..., 7:], atol=1e-4, rtol=0)
 
 
+def test_a_blurred_anchor_starts_as_a_filter_without_delay():
+    sizes = {"frames": 20, "latents": 20, "dim": 96, "heads": 4, "low_pass": True, "condition": 93}
+    model = MotionDecoder(replace(TINY, **sizes, anchor=True, anchor_blur=1.5)).eval()
+    motion = torch.randn(2, 20, 93)
+    found = model.sample(motion)
+    torch.testing.assert_close(found, blur(motion, 1.5), atol=1e-3, rtol=0)
+    assert found.diff(dim=1).square().mean() < 0.1 * motion.diff(dim=1).square().mean()
+
+
+def test_a_blur_keeps_lines_inside_and_does_nothing_at_zero():
+    line = torch.linspace(0, 1, 41)[:, None].expand(-1, 3)
+    torch.testing.assert_close(blur(line, 2.0)[8:-8], line[8:-8])
+    assert blur(line, 0.0) is line
+    several = torch.randn(2, 4, 30, 3)
+    torch.testing.assert_close(blur(several, 1.3)[1, 2], blur(several[1, 2], 1.3))
+    torch.testing.assert_close(blur(torch.ones(1, 3), 5.0), torch.ones(1, 3))
+
+
+def test_several_draws_are_averaged(monkeypatch):
+    condition = torch.randn(2, 9, TINY.condition)
+    one, three = MotionDecoder(TINY).eval(), MotionDecoder(replace(TINY, draws=3)).eval()
+    three.load_state_dict(one.state_dict())
+    for model in (one, three):
+        monkeypatch.setattr(model, "motion_of", lambda latents: latents)
+    chance = torch.Generator().manual_seed(5)
+    apart = torch.stack([one.sample(condition, chance) for _ in range(3)])
+    assert apart.std(0).mean() > 1e-4
+    torch.testing.assert_close(three.sample(condition, torch.Generator().manual_seed(5)), apart.mean(0))
+
+
 @pytest.mark.parametrize("length", [1, 2, 100, 243, 244, 245, 405, 700])
 def test_any_length_comes_back(length):
     seen = []
@@ -121,6 +151,10 @@ def test_resampling_keeps_both_ends():
         ({"dim": 1.5}, "dim=1.5"),
         ({"low_pass": True}, "dim must be at least 93"),
         ({"anchor": True}, "condition of at least 93"),
+        ({"anchor_blur": 2.0}, "needs anchor=true"),
+        ({"anchor": True, "condition": 93, "anchor_blur": "much"}, "anchor_blur='much'"),
+        ({"anchor": True, "condition": 93, "anchor_blur": -1}, "from 0 to"),
+        ({"draws": 0}, "draws=0"),
         ({"depth": 3}, "depth is no size"),
     ],
 )

@@ -33,6 +33,10 @@ class TemporalConfig:
             smooth curve through the motion (a cubic spline), so that a short training is enough.
         anchor: ours: a frame's condition ends with the motion that the model's own head sees, F values, and
             the denoiser predicts what differs from it.
+        anchor_blur: ours: deviation in frames of a Gaussian that smooths this motion first, so that the
+            denoiser starts from a filter without delay and learns what differs from that; 0 for none.
+        draws: ours: how many draws of the noise are averaged. The paper takes one; after a short training the
+            denoiser still follows the noise a little, although it says nothing at the last time.
     """
 
     skeleton: str = "body"
@@ -49,11 +53,13 @@ class TemporalConfig:
     steps: int = 1000
     low_pass: bool = False
     anchor: bool = False
+    anchor_blur: float = 0.0
+    draws: int = 1
 
     def __post_init__(self) -> None:
         if self.skeleton not in SKELETONS:
             raise ConfigError(f"skeleton={self.skeleton!r} does not exist: use {' or '.join(SKELETONS)}.")
-        for name in ("frames", "latents", "dim", "hidden", "heads", "condition", "steps"):
+        for name in ("frames", "latents", "dim", "hidden", "heads", "condition", "steps", "draws"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 2**20:
                 raise ConfigError(f"{name}={value!r} was asked for; it must be a whole number of at least 1.")
@@ -61,6 +67,16 @@ class TemporalConfig:
             raise ConfigError(
                 f"low_pass keeps {self.tree.width} values in {self.latents} latents of width {self.dim}, for "
                 f"{self.frames} frames: dim must be at least {self.tree.width}, and latents from 4 to frames."
+            )
+        is_number = isinstance(self.anchor_blur, int | float)
+        if (
+            not is_number
+            or not 0 <= self.anchor_blur <= self.frames
+            or (self.anchor_blur and not self.anchor)
+        ):
+            raise ConfigError(
+                f"anchor_blur={self.anchor_blur!r} was asked for; it must be a number of frames from 0 to "
+                f"{self.frames}, and needs anchor=true."
             )
         if self.anchor and self.condition < self.tree.width:
             raise ConfigError(
@@ -105,6 +121,8 @@ PRESETS: Mapping[str, TemporalConfig] = MappingProxyType(
             condition=128 + HAND.width,
             low_pass=True,
             anchor=True,
+            anchor_blur=3.0,
+            draws=8,
         ),
     }
 )

@@ -9,6 +9,7 @@ from shared_tmu.temporal.config import TemporalConfig
 from shared_tmu.temporal.denoiser import LatentDenoiser
 from shared_tmu.temporal.noise import NoiseSchedule
 from shared_tmu.temporal.vae import MotionVAE
+from shared_tmu.temporal.windows import blur
 
 
 class Standard(nn.Module):
@@ -84,7 +85,7 @@ class MotionDecoder(nn.Module):
     @torch.no_grad()
     def anchor_of(self, condition: Tensor) -> Tensor:
         """Scaled latents of the motion that ends the condition: a first guess, without a gradient."""
-        return self.latents_of(condition[..., -self.config.tree.width :])
+        return self.latents_of(blur(condition[..., -self.config.tree.width :], self.config.anchor_blur))
 
     @torch.no_grad()
     def sample(self, condition: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -94,10 +95,14 @@ class MotionDecoder(nn.Module):
         Args:
             condition: `[B, T, C]`.
             generator: draws the noise, the same for all windows, so that overlapping ones agree; None draws
-                that of seed 0.
+                that of seed 0. With several `draws`, latents are averaged over them.
         """
         chance = torch.Generator().manual_seed(0) if generator is None else generator
-        noise = torch.randn(1, self.config.latents, self.config.dim, generator=chance).to(condition.dtype)
-        noise = noise.expand(len(condition), -1, -1)
         time = torch.full((len(condition),), self.noise.last, device=condition.device)
-        return self.motion_of(-self.velocity(noise.to(condition.device), time, condition))
+        anchor = self.anchor_of(condition) if self.config.anchor else None
+        found = []
+        for _ in range(self.config.draws):
+            noise = torch.randn(1, self.config.latents, self.config.dim, generator=chance).to(condition)
+            noise = noise.expand(len(condition), -1, -1)
+            found.append(-self.velocity(noise, time, condition, anchor))
+        return self.motion_of(torch.stack(found).mean(0))

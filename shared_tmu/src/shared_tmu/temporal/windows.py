@@ -6,6 +6,7 @@ result shrunk back, as in the paper.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -14,6 +15,8 @@ from torch.nn import functional
 
 OVERLAP = 3
 """Neighbouring windows share a third of their frames."""
+_REACH = 4
+"""Deviations of a Gaussian on either side that count."""
 
 
 def starts_of(length: int, window: int) -> list[int]:
@@ -62,3 +65,21 @@ def resample(frames: Tensor, length: int) -> Tensor:
         return frames.expand(length, -1)
     moved = functional.interpolate(frames.T[None], size=length, mode="linear", align_corners=True)
     return moved[0].T
+
+
+def blur(frames: Tensor, deviation: float) -> Tensor:
+    """Frames `[..., T, C]` averaged with their neighbours by a Gaussian in time; the first and the last frame
+    go on beyond the ends.
+
+    Args:
+        frames: values of any kind.
+        deviation: of the Gaussian, in frames; 0 changes nothing.
+    """
+    if deviation == 0:
+        return frames
+    reach = math.ceil(_REACH * deviation)
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1).to(frames) / deviation).square())
+    rows = frames.transpose(-1, -2).flatten(0, -2)[:, None]  # [N, 1, T]
+    padded = functional.pad(rows, (reach, reach), mode="replicate")
+    smooth = functional.conv1d(padded, (weights / weights.sum())[None, None])
+    return smooth.reshape(*frames.shape[:-2], frames.shape[-1], -1).transpose(-1, -2)
