@@ -14,8 +14,9 @@ from shared_tmu.errors import CheckpointError, ConfigError
 from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 from shared_tmu.programs.features import FrameFeature
 from shared_tmu.training.motion.clip_features import ClipFeatures
-from shared_tmu.training.motion.denoiser_stage import ReadClips
+from shared_tmu.training.motion.denoiser_stage import ConditionedWindows, ReadClips
 from shared_tmu.training.motion.measuring import measure
+from shared_tmu.training.motion.pool import MotionPool
 from shared_tmu.training.motion.recipe import MotionRecipe, MotionStage
 from shared_tmu.training.motion.run import train_decoder
 from shared_tmu.training.stopping import Stopped
@@ -93,6 +94,18 @@ def test_a_stopped_run_ends_with_the_same_weights(layer, clips, tmp_path):
         train_decoder(layer, "mark", clips, recipe(tmp_path / "parts", motions=4), StopAt())
     with pytest.raises(CheckpointError, match="for other weights"):
         train_decoder(layer, "other", clips, recipe(tmp_path / "parts"), StopAt())
+
+
+@pytest.mark.parametrize(("blind", "least", "most"), [(0.0, 0, 0), (0.5, 20, 44), (1.0, 64, 64)])
+def test_some_rows_do_not_see_their_features(layer, clips, tmp_path, blind, least, most):
+    asked = recipe(tmp_path, blind=blind, simulated=0.0, denoiser=MotionStage(steps=1, batch_size=64))
+    pool = MotionPool.made(layer, 0, FRAMES, asked.sources)
+    mean = torch.full((FEATURES,), 7.0)
+    ((conditions, _),) = ConditionedWindows(clips, pool, layer, mean, asked, lambda: 0)
+    is_mean = (conditions[..., :FEATURES] == 7.0).flatten(1).all(1)
+    assert least <= int(is_mean.sum()) <= most
+    assert not (conditions[..., FEATURES:] == 7.0).any()
+    assert not (clips.conditions(layer)[..., :FEATURES] == 7.0).any()  # the clips stay as they are
 
 
 def test_measured_errors_are_those_of_the_head_and_of_the_decoder(layer, clips, tmp_path):

@@ -172,6 +172,7 @@ def recipe(tmp_path, **change):
         ({"schedules": ["8y4"]}, "schedules: cannot read '8y4'"),
         ({"val_seed": 51}, "both 51"),
         ({"simulated": 1.5}, "simulated"),
+        ({"blind": -0.1}, "blind"),
     ],
 )
 def test_recipes_that_cannot_run_are_refused(tmp_path, change, said):

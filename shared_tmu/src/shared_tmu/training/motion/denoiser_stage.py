@@ -98,7 +98,8 @@ class ConditionedWindows(IterableDataset[Batch]):
         simulated = round(self.recipe.simulated * stage.batch_size)
         for step in range(self.begin(), stage.steps):
             rng = np.random.default_rng([self.recipe.seed, step, 4])
-            parts = [self._simulated(rng, simulated), self._read(rng, stage.batch_size - simulated)]
+            parts = [self._simulated(rng, simulated)] if simulated else []
+            parts.append(self._read(rng, stage.batch_size - simulated))
             conditions, motion = (torch.cat(both) for both in zip(*parts, strict=True))
             back = torch.tensor(rng.random(len(motion)) < 0.5)[:, None, None]
             yield (
@@ -108,7 +109,11 @@ class ConditionedWindows(IterableDataset[Batch]):
 
     def _read(self, rng: np.random.Generator, count: int) -> Batch:
         rows, readings = self._choose(rng, count)
-        return self._conditions[rows, readings], self._motion[rows]
+        conditions = self._conditions[rows, readings]
+        if self.recipe.blind:
+            blind = torch.tensor(rng.random(count) < self.recipe.blind)
+            conditions[blind, :, : len(self.mean_feature)] = self.mean_feature
+        return conditions, self._motion[rows]
 
     def _simulated(self, rng: np.random.Generator, count: int) -> Batch:
         frames = self._motion.shape[1]

@@ -31,6 +31,7 @@ _LIMITS = {
     "divergence": Limit(0, 1),
     "last_share": Limit(0, 1),
     "simulated": Limit(0, 1),
+    "blind": Limit(0, 1),
     "save_every": Limit(1, 10**9),
 }
 
@@ -70,6 +71,8 @@ class MotionRecipe:
         last_share: share of a batch at the last time, the only one that is used afterwards.
         simulated: share of a batch that is motion of the first stage with errors of the model's head from
             rendered clips instead of a clip with its features.
+        blind: share of the rows from clips that get the mean feature instead of their own, too: few clips are
+            known by heart by their features.
         checkpoint, body_path: weights, and the body model's file; None takes the bundled ones.
         export_to: folder of the decoder.
         accelerator, devices, precision: arguments of Lightning's Trainer.
@@ -95,6 +98,7 @@ class MotionRecipe:
     divergence: float = 1e-4
     last_share: float = 0.75
     simulated: float = 0.5
+    blind: float = 0.0
     checkpoint: Path | None = None
     body_path: Path | None = None
     export_to: Path | None = None
