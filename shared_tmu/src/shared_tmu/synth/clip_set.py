@@ -21,7 +21,7 @@ from shared_tmu.synth.motion import FPS
 
 log = logging.getLogger(__name__)
 CLIPS_SEED = 1_000_211  # neither of training, whose seeds are small, nor of the sets of single pictures
-CLIPS, FRAMES = 8, 81
+CLIPS, FRAMES = 24, 81
 VERSION = 1
 LABELS = ("K", "xyz", "verts", "box", "clip")
 
