@@ -121,7 +121,7 @@ PRESETS: Mapping[str, TemporalConfig] = MappingProxyType(
             condition=128 + HAND.width,
             low_pass=True,
             anchor=True,
-            anchor_blur=3.0,
+            anchor_blur=4.0,
             draws=8,
         ),
     }
