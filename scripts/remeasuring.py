@@ -108,7 +108,7 @@ def _clips(name: str, model: Bundled) -> Iterator[Step]:
     apart = ("--results", "results/clip_masks")
     masks = (*set_of, "--r", "off,8x16,12x8+6x8", "--mask", _CLIP_MASKS, *apart)
     yield Step("clip-masks", (masks, (*publish, "--masks", *apart)), model.folder.name)
-    yield _script("following", "measure_following", "--model", name)
+    yield _script("following", "measure_following", "--model", name, "--clips", "8")
     yield _script("video-times", "measure_video", "--model", name, is_timed=True)
 
 
