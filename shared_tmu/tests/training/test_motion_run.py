@@ -13,6 +13,7 @@ from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.errors import CheckpointError, ConfigError
 from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 from shared_tmu.programs.features import FrameFeature
+from shared_tmu.temporal.model import MotionDecoder
 from shared_tmu.training.motion.clip_features import ClipFeatures
 from shared_tmu.training.motion.denoiser_stage import ConditionedWindows, ReadClips
 from shared_tmu.training.motion.measuring import measure
@@ -114,6 +115,15 @@ def test_measured_errors_are_those_of_the_head_and_of_the_decoder(layer, clips, 
     assert row["head_mpjpe_mm"] == pytest.approx(0, abs=1e-3)  # here the head is right
     assert row["decoder_mpjpe_mm"] > 1
     assert row["decoder_jitter_mm"] < row["head_jitter_mm"]  # motion of a spline
+    assert row["guess_jitter_mm"] < row["head_jitter_mm"]
+    untrained = MotionDecoder(decoder.config).eval()
+    untrained.load_state_dict(decoder.state_dict())
+    torch.nn.init.zeros_(untrained.denoiser.change.weight)
+    torch.nn.init.zeros_(untrained.denoiser.change.bias)
+    (same,) = measure(untrained, layer, clips, ["off"])["rows"]
+    for error in ("mpjpe_mm", "accel_error_mm"):
+        assert same[f"decoder_{error}"] == pytest.approx(row[f"guess_{error}"], rel=1e-4)
+        assert row[f"decoder_{error}"] != pytest.approx(row[f"guess_{error}"], rel=1e-4)
     json.dumps(row)
 
 
