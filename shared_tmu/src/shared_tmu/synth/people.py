@@ -22,6 +22,7 @@ PEOPLE = 32  # pieces that are kept; each takes half a megabyte
 SIDE = 192
 SEED = 1_000_033  # of the kept pieces; no training picture shows this sequence
 FOCUS = (15, 15, 15, 12, 9, 9, 6, 0, 4, 18, 20)  # joints a piece may be centred on: heads most often
+_FACES = [index for index in range(PEOPLE) if FOCUS[index % len(FOCUS)] == 15 and index % 4]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,9 @@ def person(index: int) -> Piece:
     )  # fmt: skip
 
 
-def add_person(rng: np.random.Generator, canvas: Array, light: Environment, px_per_m: float) -> Array:
+def add_person(
+    rng: np.random.Generator, canvas: Array, light: Environment, px_per_m: float, near: bool = False
+) -> Array:
     """Put a person somewhere into a background.
 
     Args:
@@ -88,16 +91,20 @@ def add_person(rng: np.random.Generator, canvas: Array, light: Environment, px_p
         canvas: linear RGB, `[H, W, 3]`.
         light: light of the picture; most people in it have its skin.
         px_per_m: size of the background's pixels where the person is.
+        near: put a face, or else another part, about the middle, most often with the picture's skin.
 
     Returns:
         The new background, `[H, W, 3]`.
     """
-    piece = person(int(rng.integers(PEOPLE)))
-    tone = light.tone if rng.random() < 0.7 else sample_tone(rng)
+    kept = _FACES if near and rng.random() < 0.7 else range(PEOPLE)
+    piece = person(int(kept[rng.integers(len(kept))]))
+    tone = light.tone if rng.random() < (0.9 if near else 0.7) else sample_tone(rng)
     cloth = 2.5 * photo_color(rng, 0.3) if rng.random() < 0.6 else np.ones(3, np.float32)
     normals = piece.normals.astype(np.float32)
     flesh = np.clip(piece.skin.astype(np.float32), 0, 2)
     own = piece.own.astype(np.float32)
+    if near:  # clothes of any colour would give the outline of the hand away
+        own, cloth = own.mean(1, keepdims=True) + 0.2 * (own - own.mean(1, keepdims=True)), cloth.mean()
     dressed = flesh.max(1, keepdims=True) < 0.02
     albedo = np.clip(np.where(dressed, own * cloth, own) + flesh * tone, 0.004, 0.95)
     facing = np.clip((normals @ light.key + 0.15) / 1.15, 0.0, None)[:, None]
@@ -111,7 +118,7 @@ def add_person(rng: np.random.Generator, canvas: Array, light: Environment, px_p
     angle = rng.normal(0.0, 0.12)
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     turn = turn @ np.diag([mirrored, 1.0])
-    place = np.array([width, height]) * rng.uniform(0.0, 1.0, 2)
+    place = np.array([width, height]) * (rng.normal(0.5, 0.15, 2) if near else rng.uniform(0.0, 1.0, 2))
     move = np.concatenate([turn, (place - turn @ [SIDE / 2, SIDE / 2])[:, None]], axis=1)
     drawn = cv2.warpAffine(sprite, move, (width, height), flags=cv2.INTER_LINEAR)
     return np.asarray(canvas * (1.0 - drawn[..., 3:]) + drawn[..., :3], np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,7 @@ def photograph_varied(
     degrade: float,
     ground: Ground | None,
     depth_m: float,
+    change: Callable[[Array], Array] | None = None,
 ) -> Shot:
     """Draw a stage in front of a background and add camera artefacts.
 
@@ -35,6 +38,7 @@ def photograph_varied(
         degrade: see `take_picture`.
         ground: a surface on which objects rest, in front of the background.
         depth_m: approximate depth of the scene.
+        change: changes all that is behind the stage, linear RGB `[H, W, 3]`.
 
     Raises:
         MissingDependencyError: embreex is not installed.
@@ -44,6 +48,8 @@ def photograph_varied(
     behind = backdrop(chance.of("background"), height, width, clutter, stage.light, camera.focal_px / depth_m)
     if ground is not None:
         behind = ground.drawn(chance.of("table"), stage, rays.reshape(height, width, 3), behind)
+    if change is not None:
+        behind = change(behind)
     behind = behind.reshape(-1, 3)
     color, face, bary, depth = stage.shade(rays, (height, width))
     seen = face >= 0

@@ -22,6 +22,7 @@ _LIMITS = {
     "clutter": Limit(0, 1),
     "degrade": Limit(0, 1),
     "variety": Limit(0, 1),
+    "alike": Limit(0, 1),
 }
 # Columns: image x, y, z of the template's axes when the back of the hand faces the camera, fingers up.
 UPRIGHT_BACK = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
@@ -38,6 +39,8 @@ class Difficulty:
         variety: share of pictures with a photograph-like appearance: second hands, objects, tables, people in
             the background, light from all directions, camera artefacts; 0 draws exactly the pictures of
             before this option.
+        alike: share of the varied pictures of hands in which sleeves, objects and background have shades of
+            the hand's own colour, and second hands and faces behind hands are more frequent.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -47,14 +50,15 @@ class Difficulty:
     clutter: float = 1.0
     degrade: float = 1.0
     variety: float = 0.0
+    alike: float = 0.0
 
     def __post_init__(self) -> None:
         check_limits(self, _LIMITS)
 
 
-def falls_to(seed: tuple[int, ...], share: float) -> bool:
-    """Whether a seed is among this share of all seeds; always the same answer."""
-    return share > 0.0 and bool(np.random.default_rng([*seed, 4]).random() < share)
+def falls_to(seed: tuple[int, ...], share: float, question: int = 4) -> bool:
+    """Whether a seed is among this share of all seeds; always the same answer to the same question."""
+    return share > 0.0 and bool(np.random.default_rng([*seed, question]).random() < share)
 
 
 class Appearance:
@@ -76,6 +80,11 @@ class Appearance:
     def is_varied(self) -> bool:
         """Whether this picture has a photograph-like appearance."""
         return falls_to(self.seed, self.difficulty.variety)
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether the surroundings of this varied picture have the hand's colours."""
+        return self.is_varied and falls_to(self.seed, self.difficulty.alike, 5)
 
     def looks(self) -> Chance:
         """Random generators of the picture's appearance; varied pictures use others, so that plain ones do

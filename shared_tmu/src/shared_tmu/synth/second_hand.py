@@ -16,6 +16,7 @@ from shared_tmu.synth.poses import BUSY_POSTURES, POSTURES, sample_hand_poses
 Array = NDArray[np.float32]
 Faces = NDArray[np.int32]
 MIRROR = np.array([-1.0, 1.0, 1.0], np.float32)
+TWINS = 0.35  # share of mirror images where there may be
 LARGEST_COVER = 0.4  # share of the first hand that a second one may hide
 
 
@@ -42,14 +43,19 @@ class OtherHand:
         return OtherHand(self.vertices + shift, self.faces, self.arm + shift, self.arm_faces, self.arm_ring)
 
 
-def _posed(rng: np.random.Generator, root: Rotation, betas: Array, left: bool) -> OtherHand:
-    """A hand in a random pose about the origin; a left one is the mirror image of a right one."""
+def _posed(
+    rng: np.random.Generator, root: Rotation, betas: Array, left: bool, fingers: Array | None = None
+) -> OtherHand:
+    """A hand about the origin, in a random pose without `fingers`; a left one is the mirror image of a right
+    one.
+    """
     geometry = synth_hand()
     turn = root.as_matrix()
     if left:
         turn = np.diag(MIRROR) @ turn @ np.diag([1.0, 1.0, -1.0])  # thumb to the other side
     axis_angle = Rotation.from_matrix(turn).as_rotvec().astype(np.float32)
-    fingers = sample_hand_poses(rng, 1, POSTURES | BUSY_POSTURES)[0].astype(np.float32)
+    if fingers is None:
+        fingers = sample_hand_poses(rng, 1, POSTURES | BUSY_POSTURES)[0].astype(np.float32)
     posed = geometry.pose(axis_angle, fingers, betas)
     bend = Rotation.from_euler("zy", rng.normal(0.0, [20.0, 10.0]), degrees=True).as_rotvec()
     arm, arm_faces, ring = forearm(geometry, posed, axis_angle, bend.astype(np.float32))
@@ -61,7 +67,9 @@ def _posed(rng: np.random.Generator, root: Rotation, betas: Array, left: bool) -
     return OtherHand(vertices - middle, faces, arm - middle, arm_faces, ring)
 
 
-def second_hand(rng: np.random.Generator, hand: PosedHand, root: Array, betas: Array) -> OtherHand | None:
+def second_hand(
+    rng: np.random.Generator, hand: PosedHand, root: Array, betas: Array, fingers: Array | None = None
+) -> OtherHand | None:
     """Another hand near `hand`, or None if it would hide too much of it.
 
     Args:
@@ -69,7 +77,11 @@ def second_hand(rng: np.random.Generator, hand: PosedHand, root: Array, betas: A
         hand: the first one, a right hand.
         root: its orientation, axis-angle `[3]`.
         betas: its shape, `[10]`.
+        fingers: its pose, `[15, 3]` radians, if the other may be its mirror image: hands before a face, on a
+            table, in prayer.
     """
+    if fingers is not None and rng.random() < TWINS:
+        return _beside(rng, hand, _twin(rng, root, betas, fingers))
     left = rng.random() < 0.85
     first = Rotation.from_rotvec(root)
     if rng.random() < 0.45:  # beside the first, turned about the same way: typing, carrying, clapping
@@ -77,7 +89,18 @@ def second_hand(rng: np.random.Generator, hand: PosedHand, root: Array, betas: A
     else:
         turn = Rotation.random(random_state=rng)
     kin = betas if rng.random() < 0.8 else rng.normal(0.0, 1.0, 10).astype(np.float32)
-    other = _posed(rng, turn, kin, left)
+    return _beside(rng, hand, _posed(rng, turn, kin, left))
+
+
+def _twin(rng: np.random.Generator, root: Array, betas: Array, fingers: Array) -> OtherHand:
+    """About the mirror image of a hand."""
+    turn = np.diag(MIRROR) @ Rotation.from_rotvec(root).as_matrix() @ np.diag([1.0, 1.0, -1.0])
+    turned = Rotation.from_rotvec(rng.normal(0.0, 0.25, 3)) * Rotation.from_matrix(turn)
+    return _posed(rng, turned, betas, left=True, fingers=fingers)
+
+
+def _beside(rng: np.random.Generator, hand: PosedHand, other: OtherHand) -> OtherHand | None:
+    """A hand about the origin moved to a place near another one, or None if it would hide too much of it."""
     middle = 0.5 * (hand.vertices.min(0) + hand.vertices.max(0))
     kind = rng.random()
     if kind < 0.6:  # touching

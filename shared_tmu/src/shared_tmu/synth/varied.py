@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from shared_tmu.synth.alike import alike_background, alike_things
 from shared_tmu.synth.environment import Environment
 from shared_tmu.synth.geometry3d import Solid, forearm, make_solid
 from shared_tmu.synth.ground import sample_ground
@@ -45,8 +46,11 @@ def photograph_hand(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
     things += _jewels(chance.of("jewels"), hand, arm, sleeve, clutter)
     resting = [hand.vertices]
     rng = chance.of("second hand")
-    if rng.random() < 0.33 * clutter and (other := second_hand(rng, hand, scene.root, scene.betas)):
-        tone = light.tone if rng.random() < 0.85 else sample_tone(rng)
+    alike = scene.is_alike
+    if rng.random() < (0.65 if alike else 0.33) * clutter and (
+        other := second_hand(rng, hand, scene.root, scene.betas, scene.fingers if alike else None)
+    ):
+        tone = light.tone if rng.random() < (0.97 if alike else 0.85) else sample_tone(rng)
         painter = hand_look(rng, tone, other.vertices, gloved)
         things.append(Painted(make_solid(other.vertices, other.faces, None), painter))
         things += _arm(rng, other.arm, other.arm_faces, other.arm_ring, tone, sleeve)
@@ -56,9 +60,13 @@ def photograph_hand(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
     rng = chance.of("ground")
     if rng.random() < 0.42 * clutter:
         ground = sample_ground(rng, np.concatenate(resting), light.up)
-    stage = VariedStage(things, light, chance.of("rays"))
-    depth_m = float(hand.vertices[:, 2].mean())
-    return photograph_varied(chance, stage, camera, clutter, scene.difficulty.degrade, ground, depth_m)
+    depth_m, change = float(hand.vertices[:, 2].mean()), None
+    if alike:
+        rng = chance.of("alike")
+        things[1:] = alike_things(rng, things[1:], light.tone)
+        change = alike_background(rng, light, camera.focal_px / depth_m, resting=ground is not None)
+    stage, degrade = VariedStage(things, light, chance.of("rays")), scene.difficulty.degrade
+    return photograph_varied(chance, stage, camera, clutter, degrade, ground, depth_m, change)
 
 
 def _objects(rng: np.random.Generator, hand: PosedHand, clutter: float) -> list[Painted]:
