@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from shared_tmu.synth.chance import Chance
 from shared_tmu.synth.geometry3d import Solid, forearm, make_solid, occluder
 from shared_tmu.synth.hand import PosedHand, synth_hand
+from shared_tmu.synth.other_hands import geometry_of, shown_at
 from shared_tmu.synth.scene import Scene
 from shared_tmu.synth.shading import Camera, LitSolids, Looks, Shot, Surface, photograph_stage, surface_labels
 from shared_tmu.synth.skin import skin_albedo
@@ -25,7 +26,7 @@ class DrawnHand:
 
     Attributes:
         image: `[H, W, 3]` uint8, RGB.
-        hand: the posed hand in the camera frame, metres.
+        hand: the posed hand in the camera frame, metres; where another is shown, the SynthHand that fits it.
         camera: the camera that saw it.
         part: joint whose flesh each pixel shows plus one, 0 elsewhere, `[H, W]` uint8.
         canonical: place on the rest-pose hand at each hand pixel, metres, `[H, W, 3]`, zero elsewhere.
@@ -41,12 +42,17 @@ class DrawnHand:
 
 
 def place_hand(scene: Scene) -> PosedHand:
-    """The scene's hand in the camera frame."""
+    """The scene's hand as it is labelled, in the camera frame."""
     posed = synth_hand().pose(scene.root, scene.fingers, scene.betas)
     middle = 0.5 * (posed.vertices.min(0) + posed.vertices.max(0))
     target = scene.distance_m * np.array([scene.offset[0], scene.offset[1], 1.0], np.float32)
     shift = (target - middle).astype(np.float32)
     return PosedHand(posed.vertices + shift, posed.keypoints + shift, posed.bone_rotmats)
+
+
+def shown_hand(scene: Scene, hand: PosedHand) -> PosedHand:
+    """The hand that the scene's picture shows, where its labelled `hand` is: another one if it names one."""
+    return shown_at(hand, scene.other, scene.root, scene.fingers)
 
 
 def frame_hand(scene: Scene, hand: PosedHand, width: int, height: int, scale: float) -> Camera:
@@ -71,7 +77,7 @@ def frame_hand(scene: Scene, hand: PosedHand, width: int, height: int, scale: fl
 def _solids(chance: Chance, scene: Scene, hand: PosedHand) -> list[Solid]:
     """Forearm with or without sleeve, and sometimes an object."""
     rng = chance.of("arm")
-    geometry = synth_hand()
+    geometry = geometry_of(scene.other)
     out: list[Solid] = []
     vertices, faces, ring = forearm(geometry, hand, scene.root, scene.wrist_bend)
     if rng.random() < 0.93:
@@ -107,7 +113,7 @@ def draw(scene: Scene, width: int = 256, height: int = 256, scale: float = 1.0) 
     """
     hand = place_hand(scene)
     camera = frame_hand(scene, hand, width, height, scale)
-    shot = take_shot(scene, hand, camera)
+    shot = take_shot(scene, shown_hand(scene, hand), camera)
     geometry = synth_hand()
     part, canonical, depth = surface_labels(shot, geometry.template, geometry.faces, geometry.part_of_vertex)
     depth[part > 0] -= hand.keypoints[0, 2]
@@ -119,7 +125,7 @@ def take_shot(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
 
     Args:
         scene: gives the appearance.
-        hand: in the camera frame, metres.
+        hand: that is shown, in the camera frame, metres.
         camera: the camera.
 
     Raises:

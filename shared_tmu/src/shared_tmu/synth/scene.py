@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from shared_tmu.limits import Limit, check_limits
 from shared_tmu.synth.chance import NAMED, Chance, Draws
+from shared_tmu.synth.other_hands import OtherShape, sample_other
 from shared_tmu.synth.poses import BUSY_POSTURES, sample_hand_poses
 
 Array = NDArray[np.float32]
@@ -23,6 +24,7 @@ _LIMITS = {
     "degrade": Limit(0, 1),
     "variety": Limit(0, 1),
     "alike": Limit(0, 1),
+    "other_hand": Limit(0, 1),
 }
 # Columns: image x, y, z of the template's axes when the back of the hand faces the camera, fingers up.
 UPRIGHT_BACK = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
@@ -41,6 +43,8 @@ class Difficulty:
             before this option.
         alike: share of the varied pictures of hands in which sleeves, objects and background have shades of
             the hand's own colour, and second hands and faces behind hands are more frequent.
+        other_hand: share of pictures of hands that show Anny's hand, see `other_hands`, with the labels of
+            the SynthHand that fits it; 0 draws exactly the pictures of before this option.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -51,14 +55,15 @@ class Difficulty:
     degrade: float = 1.0
     variety: float = 0.0
     alike: float = 0.0
+    other_hand: float = 0.0
 
     def __post_init__(self) -> None:
         check_limits(self, _LIMITS)
 
 
-def falls_to(seed: tuple[int, ...], share: float, question: int = 4) -> bool:
-    """Whether a seed is among this share of all seeds; always the same answer to the same question."""
-    return share > 0.0 and bool(np.random.default_rng([*seed, question]).random() < share)
+def falls_to(seed: tuple[int, ...], share: float, choice: int = 4) -> bool:
+    """Whether a seed is among this share of all seeds; always the same answer, another for each `choice`."""
+    return share > 0.0 and bool(np.random.default_rng([*seed, choice]).random() < share)
 
 
 class Appearance:
@@ -105,6 +110,8 @@ class Scene(Appearance):
         hand_size_px: size of the hand's box, height or 4/3 of the width, in a 256-pixel crop.
         centre_shift_px: box centre against the crop's centre, `[2]`.
         wrist_bend: how the forearm turns against the hand, axis-angle `[3]`.
+        other: the hand that the picture shows; `betas` are those of the SynthHand that fits it. None shows
+            SynthHand.
         seed, difficulty, draws, frame: see `Appearance`.
     """
 
@@ -120,6 +127,7 @@ class Scene(Appearance):
     difficulty: Difficulty = field(default_factory=Difficulty)
     draws: Draws = NAMED
     frame: int | None = None
+    other: OtherShape | None = None
 
 
 def sample_orientation(rng: np.random.Generator, max_turn_deg: float) -> Rotation:
@@ -156,6 +164,10 @@ def sample_scene(seed: int, index: int, difficulty: Difficulty | None = None, dr
         own = np.random.default_rng([*looks_seed, 3])
         if own.random() < 0.5:
             fingers = sample_hand_poses(own, 1, BUSY_POSTURES)[0]
+    other = None
+    if falls_to(looks_seed, difficulty.other_hand, 8):
+        other = sample_other(np.random.default_rng([*looks_seed, 9]))
+        betas = other.fitted_betas()
     rng = chance.of("place")
     return Scene(
         root=root.astype(np.float32),
@@ -169,4 +181,5 @@ def sample_scene(seed: int, index: int, difficulty: Difficulty | None = None, dr
         seed=looks_seed,
         difficulty=difficulty,
         draws=draws,
+        other=other,
     )

@@ -111,7 +111,7 @@ HAND = Kind("synthhand", FORMAT, make_record)
 def shard_folder(cache: Path, seed: int, difficulty: Difficulty, kind: Kind = HAND) -> Path:
     """Where the shards of a seed and difficulty live under the cache."""
     how = {key: float(value) for key, value in asdict(difficulty).items()}  # 90 and 90.0 are one folder
-    for younger in ("variety", "alike"):
+    for younger in ("variety", "alike", "other_hand"):
         if not how[younger]:
             del how[younger]  # such shards are older than it is
     text = json.dumps([kind.version, how], sort_keys=True)

@@ -12,6 +12,7 @@ from shared_tmu.synth.ground import sample_ground
 from shared_tmu.synth.hand import PosedHand, synth_hand
 from shared_tmu.synth.hand_look import hand_look
 from shared_tmu.synth.jewels import ring, wristband
+from shared_tmu.synth.other_hands import geometry_of
 from shared_tmu.synth.paint import Painted, Painter
 from shared_tmu.synth.painters import arm_skin, cloth, material
 from shared_tmu.synth.photograph import photograph_varied
@@ -41,7 +42,7 @@ def photograph_hand(scene: Scene, hand: PosedHand, camera: Camera) -> Shot:
     things = [Painted(main, hand_look(skin, light.tone, hand.vertices, gloved))]
     dress = chance.of("sleeves")
     sleeve = _Sleeve(dress)
-    arm = forearm(synth_hand(), hand, scene.root, scene.wrist_bend)
+    arm = forearm(geometry_of(scene.other), hand, scene.root, scene.wrist_bend)
     things += _arm(dress, *arm, light.tone, sleeve)
     things += _jewels(chance.of("jewels"), hand, arm, sleeve, clutter)
     resting = [hand.vertices]
