@@ -54,7 +54,7 @@ class HandMeshSet:
         boxes_xyxy: `[N, 4]` pixels; None takes the whole pictures.
         wrists_m: where the set says that wrists are, `[N, 3]`, for sets that give it: predictions are moved
             there.
-        how: where boxes come from, in plain values.
+        how: where boxes come from and what else is to be known of the set, in plain values.
     """
 
     name: str

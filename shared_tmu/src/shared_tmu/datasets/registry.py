@@ -22,10 +22,12 @@ from shared_tmu.datasets.synthbody import (
     open_synthbody_varied,
 )
 from shared_tmu.datasets.synthhand import (
+    OTHER_NAME,
     open_synthhand,
     open_synthhand_2,
     open_synthhand_calib,
     open_synthhand_clips,
+    open_synthhand_other,
     open_synthhand_varied,
     open_synthhand_varied_2,
 )
@@ -101,6 +103,7 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(
             ),
             DatasetSpec("synthhand-eval-2", "hand", (), _nothing_to_check, open_synthhand_2),
             DatasetSpec("synthhand-varied-2", "hand", (), _nothing_to_check, open_synthhand_varied_2),
+            DatasetSpec(OTHER_NAME, "hand", (), _nothing_to_check, open_synthhand_other),
             DatasetSpec(
                 "synthhand-calib",
                 "hand",

@@ -1,5 +1,5 @@
-"""SynthHand-Eval, -Varied, -Calib and -Clips: our own renders in FreiHAND's layout, rendered on first use
-into a cache folder.
+"""SynthHand-Eval, -Varied, -Other, -Calib and -Clips: our own renders in FreiHAND's layout, rendered on first
+use into a cache folder.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from shared_tmu.datasets.annotations import read_json_array
 from shared_tmu.datasets.base import SetOptions
@@ -22,6 +24,7 @@ from shared_tmu.errors import InputError
 
 OFFICIAL_COUNT = 1000
 CALIB_COUNT = 400
+OTHER_NAME, OTHER_COUNT = "synthhand-other", 200
 _log = logging.getLogger(__name__)
 
 
@@ -75,6 +78,43 @@ def open_synthhand_varied_2(data_dir: Path, options: SetOptions) -> HandMeshSet:
     return _opened(*names, variety=1.0, version=2).opened_with(options)
 
 
+def open_synthhand_other(data_dir: Path, options: SetOptions) -> HandMeshSet:
+    """Open SynthHand-Other, the first scenes of SynthHand-Eval-2 with a hand that no training picture shows.
+
+    The truth is that hand's. SynthHand's shape cannot describe it completely: `facts` state the errors of the
+    SynthHand that was fitted to it, in the true pose. See `open_synthhand_2`.
+
+    Raises:
+        InputError: see `open_synthhand_2`.
+    """
+    del data_dir
+    from shared_tmu.synth.other_hands import HELD_OUT
+
+    names = OTHER_NAME, "SynthHand-Other", OTHER_NAME.replace("-", "_")
+    opened = _opened(*names, variety=0.0, count=OTHER_COUNT, version=2, other=HELD_OUT)
+    with _told(names[1], folder := cache_folder() / names[2]):
+        how = {"hand": HELD_OUT, **_fit_errors(folder, opened)}
+    return replace(opened, how=how).opened_with(options)
+
+
+def _fit_errors(folder: Path, truth: HandMeshSet) -> dict[str, float]:
+    """Errors in millimetres of the SynthHand whose parameters lie beside the truth, as predictions of it."""
+    from shared_tmu.metrics.alignments import align_similarity
+    from shared_tmu.synth.hand import synth_hand
+
+    hand = synth_hand()
+    rows = read_json_array(folder / "evaluation_mano.json", (1, 61), hashlib.sha256())[:, 0].astype("float32")
+    fitted = [hand.pose(row[:3], (row[3:48] + hand.mean_pose).reshape(15, 3), row[48:58]) for row in rows]
+    out = {}
+    for name, found, true in (
+        ("fit_pa_mpjpe_mm", [one.keypoints for one in fitted], truth.xyz_m),
+        ("fit_pa_mpvpe_mm", [one.vertices for one in fitted], truth.verts_m),
+    ):
+        away = align_similarity(np.stack(found), true, reflection=False) - true
+        out[name] = round(float(1e3 * np.linalg.norm(away, axis=-1).mean()), 2)
+    return out
+
+
 def open_more_synthhand(
     purpose: str, count: int, seed: int, variety: float, options: SetOptions
 ) -> HandMeshSet:
@@ -115,6 +155,7 @@ def _opened(
     seed: int | None = None,
     count: int | None = None,
     version: int = 1,
+    other: str | None = None,
 ) -> HandMeshSet:
     from shared_tmu.synth import write_eval_set
     from shared_tmu.synth.evalset import EVAL_SEED
@@ -126,7 +167,7 @@ def _opened(
     _log.info("%s: %d pictures in %s, rendered now if they do not exist.", title, count, folder)
     with _told(title, folder):
         seed = EVAL_SEED if seed is None else seed
-        write_eval_set(folder, count, seed, variety, version, check)
+        write_eval_set(folder, count, seed, variety, version, check, other)
         return read_freihand_layout(folder, name, count)
 
 

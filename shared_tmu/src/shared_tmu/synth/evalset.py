@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 
 from shared_tmu.files import replacing, write_text
 from shared_tmu.synth.chance import NAMED, ONE_GENERATOR, Draws
-from shared_tmu.synth.generator import draw, frame_hand, place_hand, to_bgr
+from shared_tmu.synth.generator import draw, frame_hand, place_hand, shown_hand, to_bgr
 from shared_tmu.synth.hand import synth_hand
+from shared_tmu.synth.other_hands import OtherShape
 from shared_tmu.synth.scene import Difficulty, Scene, sample_scene
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ DRAWS: Mapping[int, Draws] = MappingProxyType({1: ONE_GENERATOR, 2: NAMED})
 processors draw the same scenes."""
 Check = Callable[[Sequence[Path]], None]
 LOOKS_VERSION = 2  # changes when equal varied scenes give other pictures
+OTHER_VERSION = 1  # changes when the file of another hand does
 
 
 def write_eval_set(
@@ -41,6 +44,7 @@ def write_eval_set(
     variety: float = 0.0,
     version: int = VERSION,
     check: Check | None = None,
+    other: str | None = None,
 ) -> Path:
     """Make the evaluation set unless it exists; after an interruption it continues where it stopped.
 
@@ -58,6 +62,8 @@ def write_eval_set(
         variety: share of pictures with a photograph-like appearance, see `Difficulty`.
         version: of the set, see `DRAWS`.
         check: sees all pictures, in order, before the set counts as made, and may raise.
+        other: the hand that is shown in the same scenes, see `other_hands`: its key points and vertices are
+            the truth, and MANO's parameters those of the SynthHand that fits it. None shows SynthHand.
 
     Returns:
         `folder`.
@@ -65,7 +71,9 @@ def write_eval_set(
     about: dict[str, Any] = {"set": "SynthHand-Eval", "version": version, "seed": seed, "count": count}
     if variety:
         about |= {"variety": variety, "looks": LOOKS_VERSION}
-    scene_of = partial(sample_scene, seed, difficulty=Difficulty(variety=variety), draws=DRAWS[version])
+    if other:
+        about |= {"other": other, "shape": OTHER_VERSION}
+    scene_of = partial(_scene, seed, Difficulty(variety=variety), DRAWS[version], other)
     marker, recipe = folder / "synthhand_eval.json", folder / "recipe.json"
     if holds(marker, about):
         return folder
@@ -85,6 +93,15 @@ def write_eval_set(
         write_text(folder / f"evaluation_{name}.json", json.dumps([truth[name] for truth in truths]))
     write_text(marker, json.dumps(about))
     return folder
+
+
+def _scene(seed: int, difficulty: Difficulty, draws: Draws, other: str | None, index: int) -> Scene:
+    """A scene of a set; with another hand everything else stays as it is."""
+    scene = sample_scene(seed, index, difficulty, draws)
+    if other is None:
+        return scene
+    shown = OtherShape(other)
+    return replace(scene, other=shown, betas=shown.fitted_betas())
 
 
 def holds(path: Path, content: dict[str, Any]) -> bool:
@@ -120,8 +137,8 @@ def _write_picture(path: Path, scene: Scene) -> None:
 
 def _truth(scene: Scene) -> dict[str, Any]:
     """One entry of each label file."""
-    hand = place_hand(scene)
-    camera = frame_hand(scene, hand, SIZE, SIZE, SCALE)
+    label = place_hand(scene)
+    camera, hand = frame_hand(scene, label, SIZE, SIZE, SCALE), shown_hand(scene, label)
     (cx, cy), f = camera.centre_px, camera.focal_px
     bone = float(np.linalg.norm(hand.keypoints[9] - hand.keypoints[10]))
     pose = np.concatenate([scene.root, scene.fingers.reshape(-1) - synth_hand().mean_pose])
