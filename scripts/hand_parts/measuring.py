@@ -96,9 +96,8 @@ def _to_surface(label: NDArray[np.float32], shown: NDArray[np.float32]) -> Array
     hand = synth_hand()
     faces, fingers = hand.faces.astype(np.int64), finger_shares(hand.weights.astype(float))
     points = label.astype(float)
-    return 1e3 * Surface(shown.astype(float), faces, fingers).distance(
-        points, normals_of(points, faces), fingers
-    )
+    surface = Surface(shown.astype(float), faces, fingers, density=2)
+    return 1e3 * surface.distance(points, normals_of(points, faces), fingers)
 
 
 def _apart(points: NDArray[Any], others: NDArray[Any]) -> Array:

@@ -53,14 +53,14 @@ class Surface:
     Args:
         vertices: `[V, 3]` metres.
         faces: `[F, 3]`.
-        fingers: see `finger_shares`; None if fingers are not to be told apart.
+        fingers: see `finger_shares`, `[V, 5]`.
+        density: samples along each edge of a face, among which the nearest is looked for first.
     """
 
-    def __init__(self, vertices: Array, faces: Faces, fingers: Array | None = None) -> None:
-        self.vertices, self.faces = vertices, faces
+    def __init__(self, vertices: Array, faces: Faces, fingers: Array, density: int = 5) -> None:
+        self.vertices, self.faces, self.fingers = vertices, faces, fingers
         self.normals = normals_of(vertices, faces)
-        self.fingers = np.zeros((len(vertices), 5)) if fingers is None else fingers
-        self.samples = _samples(vertices, faces)
+        self.samples = _samples(len(faces), density)
         own = (self.samples.on(values, faces) for values in (vertices, self.normals, self.fingers))
         self.tree = cKDTree(_features(*own))
 
@@ -88,13 +88,13 @@ def _features(points: Array, normals: Array, fingers: Array) -> Array:
     return np.concatenate([points, NORMAL_M * normals, FINGER_M * fingers], axis=1)
 
 
-def _samples(vertices: Array, faces: Faces, density: int = 5) -> Places:
+def _samples(faces: int, density: int) -> Places:
     """A lattice of points on every face."""
     steps = (np.arange(density) + 1 / 3) / density
     u, v = (grid.ravel() for grid in np.meshgrid(steps, steps, indexing="ij"))
     inside = u + v < 1.0
     bary = np.stack([1.0 - u - v, u, v], axis=1)[inside]
-    return Places(np.repeat(np.arange(len(faces)), len(bary)), np.tile(bary, (len(faces), 1)))
+    return Places(np.repeat(np.arange(faces), len(bary)), np.tile(bary, (faces, 1)))
 
 
 def closest_in_triangles(points: Array, corners: Array) -> Array:

@@ -18,7 +18,9 @@ from shared_tmu.synth.published import BLOCKS, check_published, publish
 SETS = {
     "synthhand-eval-2": "SynthHand-Eval-2",
     "synthhand-varied-2": "SynthHand-Varied-2",
+    "synthhand-other": "SynthHand-Other",
 }
+COUNTS = {"synthhand-other": synthhand.OTHER_COUNT}
 
 
 @pytest.fixture
@@ -109,8 +111,9 @@ def test_version_1_stays_the_default_and_other_pictures(tmp_path):
 @pytest.mark.parametrize("name", SETS)
 def test_every_set_of_version_2_is_published(name):
     known = published.published(name)
-    assert known.grey.shape == (1000, BLOCKS, BLOCKS)
-    assert known.digest.shape == (1000, 8)
+    count = COUNTS.get(name, 1000)
+    assert known.grey.shape == (count, BLOCKS, BLOCKS)
+    assert known.digest.shape == (count, 8)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -119,7 +122,12 @@ def test_opening_a_set_draws_the_published_pictures(name, tmp_path, monkeypatch,
     caplog.set_level("INFO")
     for module in (synthhand, synthbody):
         monkeypatch.setattr(module, "OFFICIAL_COUNT", 1)
+    monkeypatch.setattr(synthhand, "OTHER_COUNT", 1)
     monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path))
-    assert open_dataset(name, tmp_path).name == name
+    opened = open_dataset(name, tmp_path)
+    assert opened.name == name
+    assert ("fit_pa_mpjpe_mm" in opened.facts) == (name == "synthhand-other")
+    assert 0.0 < opened.facts.get("fit_pa_mpjpe_mm", 1.0) < 2.0
+    assert 0.0 < opened.facts.get("fit_pa_mpvpe_mm", 1.0) < 3.0
     assert f"{SETS[name]}: the published" in caplog.text
     assert (tmp_path / name.replace("-", "_")).is_dir()
