@@ -47,13 +47,14 @@ def measured(name: str) -> dict[str, Any]:
         "own_vertices_to_drawn_surface_at_rest": own.to_drawn(),
         "own_joints_to_drawn_joints_at_rest": own.joints_apart(),
     }
+    explained = own.arrays["explained"]
     return {
         "poses": POSES,
         **{key: _stated(np.concatenate(values)) for key, values in found.items()},
         **{key: _stated(values) for key, values in at_rest.items()},
         "largest_fitted_beta": round(largest, 2),
         "directions": int(other.betas_per_shape.shape[1]),
-        "explained_variance": round(float(own.arrays["explained"].sum()), 3),
+        **({"explained_variance": round(float(explained.sum()), 3)} if len(explained) else {}),
     }
 
 

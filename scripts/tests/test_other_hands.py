@@ -27,6 +27,24 @@ def test_residuals_are_those_of_the_kept_file():
         assert one["own_vertices_to_drawn_surface_at_rest"]["mean_mm"] < 1.0
 
 
+ROWS = {
+    "key points: label to hand that is drawn": "label_to_drawn_key_points",
+    "vertices: label to counterpart on the hand that is drawn": "label_to_drawn_vertices",
+    "surface: the hand's own vertices to what is drawn, at rest": "own_vertices_to_drawn_surface_at_rest",
+    "drawn vertices to where the hand's own joints and skinning put them": "drawn_to_own_rig_vertices",
+    "the hand's own joints to those of SynthHand in it, at rest": "own_joints_to_drawn_joints_at_rest",
+}
+
+
+def test_the_page_states_the_residuals_of_the_file():
+    stated = json.loads(build_other_hands.RESIDUALS.read_text(encoding="utf-8"))
+    page = (build_other_hands.REPOSITORY / "shared_tmu" / "README.md").read_text(encoding="utf-8")
+    for title, key in ROWS.items():
+        found = [stated[name][key] for name in ("anny", "webxr")]
+        cells = [f"{one['mean_mm']:.2f} ({one['p95_mm']:.2f})" for one in found]
+        assert f"| {title} | {' | '.join(cells)} |\n" in page
+
+
 def test_posing_is_synthhands_without_correctives():
     hand, rng = synth_hand(), np.random.default_rng(0)
     turns = rng.normal(0.0, 0.3, (16, 3)).astype(np.float32)
