@@ -45,7 +45,7 @@ def main() -> None:
     )
     parser.add_argument("--variety", type=float, default=0.0, help="share of photograph-like pictures, 0..1")
     parser.add_argument("--alike", type=float, default=0.0, help="share of these in the hand's colours, 0..1")
-    parser.add_argument("--other_hand", type=float, default=0.0, help="share of hands of Anny's shapes, 0..1")
+    parser.add_argument("--other-hand", type=float, default=0.0, help="share of hands of Anny's shapes, 0..1")
     parser.add_argument("--processes", type=int, default=1, help="number of drawing processes")
     args = parser.parse_args()
     shares = {"variety": args.variety, "alike": args.alike, "other_hand": args.other_hand}
