@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -157,22 +158,42 @@ class Threads:
         self.executor.shutdown(cancel_futures=True)
 
 
-def test_training_begins_before_everything_is_drawn_and_sees_what_is_added(tmp_path, slow, monkeypatch):
-    monkeypatch.setattr(drawing, "DrawingPool", Threads)
-    monkeypatch.setenv("TOY_DRAW_S", "0.01")
-    slow(0.03)
+def test_training_begins_before_everything_is_drawn_and_sees_what_is_added(tmp_path, monkeypatch):
+    """The first shard is drawn before training, the others during its first step."""
+    begun, drawn = Event(), Event()
+    real_draw, real_step, real_loader = (
+        drawing.write_shard,
+        toy_training.Training.training_step,
+        Feed.train_dataloader,
+    )
+
+    def draw(folder, seed, number, *how):
+        if seed == STAGES[0].seed and number:
+            assert begun.wait(60)
+        real_draw(folder, seed, number, *how)
+        if seed == STAGES[0].seed and number == 2:
+            drawn.set()
+
+    def step(self, *given):
+        begun.set()
+        assert drawn.wait(60)
+        return real_step(self, *given)
+
     orders = []
-    real = Feed.train_dataloader
 
     def loader(self):
-        made = real(self)
+        made = real_loader(self)
         orders.append(made.order)
         return made
 
+    monkeypatch.setattr(drawing, "DrawingPool", Threads)
+    monkeypatch.setattr(drawing, "write_shard", draw)
+    monkeypatch.setattr(toy_training.Training, "training_step", step)
     monkeypatch.setattr(Feed, "train_dataloader", loader)
     train(tmp_path, STAGES[:1], draw_processes=2, draw_first=8)
     counts = [there[0] for _, there in orders[0].rounds]
-    assert 8 <= counts[0] < counts[-1] <= 24
+    assert counts[0] == 8
+    assert counts[-1] == 24
     assert counts == sorted(counts)
 
 
