@@ -19,7 +19,7 @@ from shared_tmu.training.motion.denoiser_stage import ConditionedWindows, ReadCl
 from shared_tmu.training.motion.measuring import measure
 from shared_tmu.training.motion.pool import MotionPool
 from shared_tmu.training.motion.recipe import MotionRecipe, MotionStage
-from shared_tmu.training.motion.run import train_decoder
+from shared_tmu.training.motion.run import RECIPE, _plain, train_decoder
 from shared_tmu.training.stopping import Stopped
 
 FRAMES, FEATURES = 8, 5
@@ -95,6 +95,15 @@ def test_a_stopped_run_ends_with_the_same_weights(layer, clips, tmp_path):
         train_decoder(layer, "mark", clips, recipe(tmp_path / "parts", motions=4), StopAt())
     with pytest.raises(CheckpointError, match="for other weights"):
         train_decoder(layer, "other", clips, recipe(tmp_path / "parts"), StopAt())
+
+
+def test_a_run_from_before_a_setting_existed_is_told_so(layer, clips, tmp_path):
+    asked = recipe(tmp_path)
+    facts = json.loads(json.dumps(_plain(asked)))
+    del facts["blind"]
+    (tmp_path / RECIPE).write_text(json.dumps({**facts, "trunk": "mark"}))
+    with pytest.raises(CheckpointError, match="an older version, before there was blind"):
+        train_decoder(layer, "mark", clips, asked, StopAt())
 
 
 @pytest.mark.parametrize(("blind", "least", "most"), [(0.0, 0, 0), (0.5, 20, 44), (1.0, 64, 64)])

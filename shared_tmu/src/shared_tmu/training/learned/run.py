@@ -115,10 +115,15 @@ def keep_recipe(path: Path, facts: Mapping[str, Any], *, is_new: bool) -> None:
         write_text(path, json.dumps(facts, indent=1) + "\n")
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = next((name for name in facts if before[name] != facts[name]), None)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, OSError) as error:
         raise CheckpointError(f"{path} is damaged: choose another folder with out=.") from error
+    if younger := next((name for name in facts if name not in before), None):
+        raise CheckpointError(
+            f"{path.parent} holds a run of an older version, before there was {younger}: choose another "
+            "folder with out=."
+        )
+    changed = next((name for name in facts if before[name] != facts[name]), None)
     if changed == "trunk":
         raise CheckpointError(
             f"{path.parent} holds a run for other weights: choose another folder with out=."
