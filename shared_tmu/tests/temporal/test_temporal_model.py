@@ -154,6 +154,8 @@ def test_resampling_keeps_both_ends():
         ({"anchor_blur": 2.0}, "needs anchor=true"),
         ({"anchor": True, "condition": 93, "anchor_blur": "much"}, "anchor_blur='much'"),
         ({"anchor": True, "condition": 93, "anchor_blur": -1}, "from 0 to"),
+        ({"anchor": True, "condition": 93, "anchor_blur": True}, "anchor_blur=True"),
+        ({"anchor": "no", "condition": 93}, "anchor='no' was asked for; it must be true or false"),
         ({"draws": 0}, "draws=0"),
         ({"depth": 3}, "depth is no size"),
     ],

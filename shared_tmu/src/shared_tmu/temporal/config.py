@@ -63,12 +63,15 @@ class TemporalConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 2**20:
                 raise ConfigError(f"{name}={value!r} was asked for; it must be a whole number of at least 1.")
+        for name in ("low_pass", "anchor"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ConfigError(f"{name}={value!r} was asked for; it must be true or false.")
         if self.low_pass and not (4 <= self.latents <= self.frames and self.tree.width <= self.dim):
             raise ConfigError(
                 f"low_pass keeps {self.tree.width} values in {self.latents} latents of width {self.dim}, for "
                 f"{self.frames} frames: dim must be at least {self.tree.width}, and latents from 4 to frames."
             )
-        is_number = isinstance(self.anchor_blur, int | float)
+        is_number = isinstance(self.anchor_blur, int | float) and not isinstance(self.anchor_blur, bool)
         if (
             not is_number
             or not 0 <= self.anchor_blur <= self.frames

@@ -1,4 +1,4 @@
-"""The whole decoder: conditions of a window to joints and twists, by one call of the denoiser."""
+"""The whole decoder: conditions of a window to joints and twists, by one step of the denoiser."""
 
 from __future__ import annotations
 
