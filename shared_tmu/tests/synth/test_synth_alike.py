@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from shared_tmu.errors import ConfigError
 from shared_tmu.synth import Difficulty, sample_scene
 from shared_tmu.synth.alike import ALBEDO, LUMA, Hues, alike_things
+from shared_tmu.synth.body.shards import BODY
 from shared_tmu.synth.environment import Environment
 from shared_tmu.synth.generator import draw, place_hand
 from shared_tmu.synth.geometry3d import make_solid
@@ -48,6 +49,15 @@ def test_alike_is_a_share_of_the_varied_pictures():
     assert not any(scene.is_alike for scene in some if not scene.is_varied)
     with pytest.raises(ConfigError, match="alike"):
         Difficulty(variety=1.0, alike=1.5)
+    with pytest.raises(ConfigError, match="give variety, too"):
+        Difficulty(alike=0.5)
+
+
+@pytest.mark.parametrize("name", ["alike", "other_hand"])
+def test_what_only_hands_have_is_refused_for_people(name):
+    with pytest.raises(ConfigError, match=f"{name}=0.5 was asked for, but synthbody has no such pictures"):
+        shard_folder(Path(), 1, Difficulty(variety=1.0, **{name: 0.5}), BODY)
+    assert shard_folder(Path(), 1, WILD, BODY).name.startswith("synthbody-1-")
 
 
 def outline_chroma(picture):

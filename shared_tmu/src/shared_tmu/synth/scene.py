@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from shared_tmu.errors import ConfigError
 from shared_tmu.limits import Limit, check_limits
 from shared_tmu.synth.chance import NAMED, Chance, Draws
 from shared_tmu.synth.other_hands import OtherShape, sample_other
@@ -47,7 +48,7 @@ class Difficulty:
             the SynthHand that fits it; 0 draws exactly the pictures of before this option.
 
     Raises:
-        ConfigError: a number is out of its range.
+        ConfigError: a number is out of its range, or `alike` has no varied pictures to be a share of.
     """
 
     max_turn_deg: float = 180.0
@@ -59,6 +60,11 @@ class Difficulty:
 
     def __post_init__(self) -> None:
         check_limits(self, _LIMITS)
+        if self.alike and not self.variety:
+            raise ConfigError(
+                f"alike={self.alike:g} was asked for with variety=0, so no picture would have it: it is a "
+                "share of the varied pictures; give variety, too."
+            )
 
 
 def falls_to(seed: tuple[int, ...], share: float, choice: int = 4) -> bool:

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shared_tmu.errors import ConfigError
 from shared_tmu.files import replacing
 from shared_tmu.synth.generator import DrawnHand, draw
 from shared_tmu.synth.scene import Difficulty, sample_scene
@@ -98,18 +99,29 @@ class Kind:
         name: begins the names of folders.
         version: changes when equal scenes give other records.
         record: makes one training sample from seed, index and difficulty.
+        lacks: settings of `Difficulty` that mean nothing for it.
     """
 
     name: str
     version: int
     record: Callable[[int, int, Difficulty], Record]
+    lacks: tuple[str, ...] = ()
 
 
 HAND = Kind("synthhand", FORMAT, make_record)
 
 
 def shard_folder(cache: Path, seed: int, difficulty: Difficulty, kind: Kind = HAND) -> Path:
-    """Where the shards of a seed and difficulty live under the cache."""
+    """Where the shards of a seed and difficulty live under the cache.
+
+    Raises:
+        ConfigError: the difficulty has a setting that this kind of pictures lacks.
+    """
+    if asked := next((name for name in kind.lacks if getattr(difficulty, name)), None):
+        raise ConfigError(
+            f"{asked}={getattr(difficulty, asked):g} was asked for, but {kind.name} has no such pictures, "
+            "only hands have: leave it out."
+        )
     how = {key: float(value) for key, value in asdict(difficulty).items()}  # 90 and 90.0 are one folder
     for younger in ("variety", "alike", "other_hand"):
         if not how[younger]:

@@ -45,4 +45,4 @@ def make_body_record(seed: int, index: int, difficulty: Difficulty) -> Record:
     return jpeg(picture.image), labels
 
 
-BODY = Kind("synthbody", 2, make_body_record)
+BODY = Kind("synthbody", 2, make_body_record, lacks=("alike", "other_hand"))
