@@ -12,6 +12,7 @@ same command goes on with everything that is published. What was done for these 
 """
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -33,8 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; returns the exit status."""
     given = make_parser().parse_args(arguments)
     model = BUNDLED[given.model]
-    every = steps(given.model, given.photos and given.photos.expanduser().resolve())
-    only = split_list("--only", given.only) if given.only else None
+    photos = given.photos and given.photos.expanduser().resolve()
+    if photos and not photos.is_dir():
+        raise InputError(f"--photos {given.photos} is no folder: name one that holds photographs of hands.")
+    every = steps(given.model, photos)
+    only = None if given.only is None else split_list("--only", given.only)
     names = [one.name for one in every]
     if unknown := [name for name in only or () if name not in names]:
         raise InputError(f"--only {unknown[0]}: there is no such step; use some of {', '.join(names)}.")
@@ -62,14 +66,17 @@ def run_steps(model: Bundled, asked: Sequence[Step], done: "Done") -> int:
             )
         sys.stdout.write(f"\n[{number} of {len(asked)}] {step.name}: {step}\n")
         sys.stdout.flush()
+        weights = done.weights_for(step)  # before it runs: they may be replaced meanwhile
         if run(step):
-            done.keep(step)
+            done.keep(step, weights)
             continue
         failed.append(step.name)
         if step.writes_file:
             break  # nothing can be measured without it
     if failed:
-        sys.stderr.write(f"error: failed: {', '.join(failed)}. The same command tries only these again.\n")
+        sys.stderr.write(
+            f"error: failed: {', '.join(failed)}. The same command, without --fresh, does what is left.\n"
+        )
     return 1 if failed else 0
 
 
@@ -83,9 +90,19 @@ def run(step: Step) -> bool:
 
 
 def git_status() -> str:
-    """What differs from the last commit."""
+    """What differs from the last commit.
+
+    Raises:
+        InputError: git does not say.
+    """
     command = ["git", "status", "--porcelain", "--untracked-files=all"]
-    return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    try:
+        return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise InputError(
+            f"git does not say whether the weights are committed ({type(error).__name__}): measure in a git "
+            "checkout, because result lines name the commit that they were measured at."
+        ) from error
 
 
 class Done:
@@ -97,17 +114,27 @@ class Done:
 
     def __init__(self, model: Bundled) -> None:
         self.path = model.folder / "results" / f"{model.stem}-remeasured.json"
-        self.weights = file_sha256(model.checkpoint)
+        self.checkpoint = model.checkpoint
+
+    def weights_for(self, step: Step) -> str:
+        """SHA-256 of the weights; for what is measured, of all files beside them, too, since a new decoder or
+        probe changes results as new weights do.
+        """
+        if step.writes_file:
+            return file_sha256(self.checkpoint)
+        beside = sorted(self.checkpoint.parent.glob(f"{self.checkpoint.stem}.*.safetensors"))
+        told = "".join(file_sha256(path) for path in (self.checkpoint, *beside))
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def holds(self, step: Step) -> bool:
         """Whether a step was done for these weights with these commands."""
         found = self._read().get(step.name, {})
-        return bool(found.get("weights") == self.weights and found.get("command") == str(step))
+        return bool(found.get("weights") == self.weights_for(step) and found.get("command") == str(step))
 
-    def keep(self, step: Step) -> None:
-        """Note that a step was done."""
+    def keep(self, step: Step, weights: str) -> None:
+        """Note that a step was done for these weights."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        line = {"weights": self.weights, "command": str(step), "finished": now}
+        line = {"weights": weights, "command": str(step), "finished": now}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_text(self.path, json.dumps({**self._read(), step.name: line}, indent=1) + "\n")
 
@@ -132,7 +159,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--photos", type=named_path, metavar="DIR", help="folder of photographs of hands")
     add("--only", help="comma-separated list of steps, timed ones among them; see --list")
     add("--timed", action="store_true", help="also measure times: nothing else may run")
-    add("--fresh", action="store_true", help="do again what was done for these weights")
+    add(
+        "--fresh",
+        action="store_true",
+        help="do it all again; a finished training only writes its file",
+    )
     add("--list", action="store_true", help="list all steps; do nothing")
     return parser
 

@@ -19,6 +19,7 @@ _STABILITY_MASKS = {"hand": "none,keypoints,probe", "body": "none,truth,landmark
 _CLIP_MASKS = "none,box,previous,previous+box,probe,truth"
 _FILTERS = "none,one-euro,one-euro-both,savgol"
 _METHODS = {"hamer": ("--limit", "1000", "--stability", "16"), "wilor": ("--limit", "100")}
+_BOUNDS = {"smplest-x": ("--thresholds", "0.5,1")}  # those that its page states
 _FEWER = ("--limit", "64", "--stability", "4")  # people are drawn slowly
 
 
@@ -82,7 +83,7 @@ def _measured(name: str, model: Bundled, photos: Path | None) -> Iterator[Step]:
     masks = "--mask", _STABILITY_MASKS[model.subject]
     yield _script("stability", "measure_stability", *own, "--limit", "96", "--stability", "48", *masks)
     yield _script("columns", "measure_columns", *own, *seen)
-    yield _script("layers", "measure_layers", *own)
+    yield _script("layers", "measure_layers", *own, *_BOUNDS.get(name, ()))
     yield _script("cka", "measure_cka", *own)
     yield _script("vertices", "measure_vertices", *own)
     yield _script("together", "measure_together", *own)
@@ -130,5 +131,5 @@ def chosen(every: Sequence[Step], only: Sequence[str] | None, timed: bool) -> li
 
 def is_committed(model: Bundled, status: str) -> bool:
     """Whether `git status --porcelain` names no file beside the model's weights."""
-    inside = model.checkpoint.parent.relative_to(REPOSITORY).as_posix()
-    return not any(line[3:].startswith(inside) for line in status.splitlines())
+    inside = f"{model.checkpoint.parent.relative_to(REPOSITORY).as_posix()}/"
+    return not any(inside in line for line in status.splitlines())  # a renamed file is named twice

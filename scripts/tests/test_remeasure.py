@@ -88,6 +88,36 @@ def test_a_damaged_note_and_an_unknown_step(model, tmp_path, capsys):
         remeasure.main(["--model", "one", "--only", "mask"])
 
 
+def test_a_new_file_beside_the_weights_is_measured_again(model, tmp_path):
+    assert remeasure.main(["--model", "one"]) == 0
+    did(tmp_path)
+    model.checkpoint.with_name("one_thin.decoder.safetensors").write_bytes(b"another decoder")
+    assert remeasure.main(["--model", "one"]) == 0
+    assert did(tmp_path) == ["masks", "cards"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--only", ""], "--only is empty"), (["--photos", "nowhere"], "nowhere is no folder")],
+)
+def test_a_wrong_command_line_does_nothing(model, tmp_path, words, said):
+    with pytest.raises(InputError, match=said):
+        remeasure.main(["--model", "one", *words])
+    assert did(tmp_path) == []
+
+
+def test_without_a_checkout_one_sentence_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(remeasure, "REPOSITORY", tmp_path)
+    with pytest.raises(InputError, match="measure in a git checkout"):
+        remeasure.git_status()
+
+
+def test_layers_are_measured_within_the_bounds_of_their_page():
+    page = (REPOSITORY / "SMPLest-X_TMU" / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    step = next(step for step in steps("smplest-x") if step.name == "layers")
+    assert f"`{step}`" in page
+
+
 def test_files_for_the_old_weights_come_first_with_their_settings(tmp_path, monkeypatch):
     one = replace(BUNDLED["hamer"], folder=tmp_path / "one_TMU", weights="one_thin.safetensors")
     one.checkpoint.parent.mkdir(parents=True)
@@ -134,3 +164,4 @@ def test_only_files_beside_the_weights_have_to_be_committed():
     model = BUNDLED["hamer"]
     assert is_committed(model, " M assets/hamer_masks.jsonl\n?? notes.txt\n")
     assert not is_committed(model, "?? HaMeR_TMU/weights/hamer_thin.dtem.safetensors\n")
+    assert not is_committed(model, "R  a.safetensors -> HaMeR_TMU/weights/b.safetensors\n")
