@@ -35,6 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = make_parser().parse_args(arguments)
     model = BUNDLED[given.model]
     photos = given.photos and given.photos.expanduser().resolve()
+    if photos and not model.photos:
+        raise InputError(
+            f"--photos {given.photos} was given, but {model.name} is not measured on photographs: "
+            "leave it out."
+        )
     if photos and not photos.is_dir():
         raise InputError(f"--photos {given.photos} is no folder: name one that holds photographs of hands.")
     every = steps(given.model, photos)

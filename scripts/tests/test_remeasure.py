@@ -106,6 +106,11 @@ def test_a_wrong_command_line_does_nothing(model, tmp_path, words, said):
     assert did(tmp_path) == []
 
 
+def test_photographs_are_refused_for_a_model_that_is_not_measured_on_them(tmp_path):
+    with pytest.raises(InputError, match="SMPLest-X is not measured on photographs"):
+        remeasure.main(["--model", "smplest-x", "--photos", str(tmp_path), "--list"])
+
+
 def test_without_a_checkout_one_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(remeasure, "REPOSITORY", tmp_path)
     with pytest.raises(InputError, match="measure in a git checkout"):
