@@ -58,6 +58,13 @@ class Bundled:
         return f"{self.dataset}-varied"
 
     @property
+    def card_set(self) -> str:
+        """The set on which the card's figures are measured: for hands, that whose scenes are the same on
+        every machine.
+        """
+        return f"{self.dataset}-eval-2" if self.subject == "hand" else self.dataset
+
+    @property
     def history(self) -> Path:
         """Errors of all weights so far, with the number of pictures that they were trained on."""
         return self.lines("history")

@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problems = []
     for name in given.model or BUNDLED:
         model = BUNDLED[name]
-        said = read_schedules(model.lines(model.dataset))
-        found = measure(model, given.r)
+        said = read_schedules(model.lines(model.card_set))
+        found = measure(model, given.r, model.card_set)
         problems += [f"{name}: {problem}" for problem in compare(said, found, name)]
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
@@ -55,12 +55,13 @@ def read_schedules(path: Path) -> dict[str, Run]:
     return {"off": found.baseline} | {s: run for (s, way), run in found.cells.items() if way == "TMU"}
 
 
-def measure(model: Bundled, schedules: str, flags: Sequence[str] = ()) -> dict[str, Run]:
-    """New results of eval.py, ignoring earlier ones; empty if it fails."""
+def measure(model: Bundled, schedules: str, dataset: str, flags: Sequence[str] = ()) -> dict[str, Run]:
+    """New results of eval.py on a set, ignoring earlier ones; empty if it fails."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ["eval.py", "--r", schedules, "--rounds", "0", "--device", "cpu", "--results", folder, *flags]
+        words = ["eval.py", "--dataset", dataset, "--r", schedules, "--rounds", "0", "--device", "cpu"]
+        words += ["--results", folder, *flags]
         done = subprocess.run([sys.executable, *words], cwd=model.folder, check=False)
-        return read_schedules(Path(folder) / model.results(model.dataset).name) if not done.returncode else {}
+        return read_schedules(Path(folder) / model.results(dataset).name) if not done.returncode else {}
 
 
 def compare(said: Mapping[str, Run], found: Mapping[str, Run], name: str) -> list[str]:

@@ -3,11 +3,11 @@
     python scripts/evaluate_bundled.py --model hamer --photos ~/photographs
 
 It measures: TMU at every schedule of the thesis, with speed; the controls, accuracy only (merge-only, random
-pairs and, for models with task tokens, `--protect last`); a few schedules on the set with a photograph-like
-appearance; all of these on a folder of photographs, if one is given and the model estimates hands; and how
-similar tokens are. It writes the result lines to `assets`, draws the figures, and fills the tables of the
-READMEs and cards. Running the same command again continues after an interruption. Commit code and weights
-first: every line names its commit.
+pairs and, for models with task tokens, `--protect last`); every schedule on the set of the card, without
+speed; a few on the set with a photograph-like appearance; schedules and controls on a folder of photographs,
+if one is given and the model estimates hands; and how similar tokens are. It writes the result lines to
+`assets`, draws the figures, and fills the tables of the READMEs and cards. Running the same command again
+continues after an interruption. Commit code and weights first: every line names its commit.
 
 Speed is measured while nothing else runs; several controls run at a time, with one thread each. Names of
 photographs are not published.
@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     photos = given.photos.resolve() if given.photos and model.photos else None
     first = [["--r", given.r, "--rounds", str(given.rounds)]]
     first.append(["--r", VARIED, "--rounds", "0", "--dataset", model.varied])
+    if model.card_set != model.dataset:
+        first.append(["--r", given.r, "--rounds", "0", "--dataset", model.card_set])
     if photos:
         first.append(["--r", given.r, "--rounds", "0", "--dataset", "photos", "--data_dir", str(photos)])
     status = run_all(model, first, jobs=1) or run_all(
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if status:
         return status
-    sets = [model.dataset, model.varied, *(["photos"] if photos else [])]
+    sets = [*dict.fromkeys((model.dataset, model.card_set, model.varied)), *(["photos"] if photos else [])]
     try:
         for dataset in sets:
             publish(model, dataset)

@@ -125,7 +125,7 @@ def add(model: Bundled, checkpoint: Path | None, pictures: int | None) -> int:
         record = model.checkpoint.with_suffix(".training.json")
         pictures = pictures_of(json.loads(record.read_text(encoding="utf-8")))
     flags = ["--checkpoint", str(checkpoint.resolve())] if checkpoint else []
-    found = measure(model, "off", flags)
+    found = measure(model, "off", model.dataset, flags)
     if not found:
         return 1
     keep_line(model, found["off"], pictures)

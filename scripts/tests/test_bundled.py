@@ -80,7 +80,8 @@ def test_everything_is_measured_and_published(toy, tmp_path, monkeypatch):
     assert len(read(toy.lines("photos_controls"))) == 6
     assert [row[0] for row in read(toy.lines("synthhand-varied"))] == ["off", "5x20", "10x16"]
     assert not toy.lines("synthhand-varied_controls").exists()
-    sets = ("synthhand", "synthhand-varied", "photos")
+    assert [row[0] for row in read(toy.lines("synthhand-eval-2"))] == ["off", "5x20", "5"]
+    sets = ("synthhand", "synthhand-eval-2", "synthhand-varied", "photos")
     files = [toy.lines(f"{name}{part}") for name in sets for part in ("", "_controls")]
     assert done == [["--model", "toy"], [*files, toy.lines("tokens")], "tables"]
 
@@ -111,10 +112,11 @@ def test_models_without_task_tokens_or_hands_have_fewer_runs():
 
 
 def publish(toy: Bundled, off_mm: float) -> None:
-    assert evaluate_bundled.run_all(toy, [["--r", "off,5", "--rounds", "3"]], jobs=1) == 0
-    evaluate_bundled.publish(toy, "synthhand")
-    text = toy.lines("synthhand").read_text()
-    toy.lines("synthhand").write_text(text.replace('"pa_mpvpe_mm": 10.0', f'"pa_mpvpe_mm": {off_mm}'))
+    words = ["--r", "off,5", "--rounds", "0", "--dataset", toy.card_set]
+    assert evaluate_bundled.run_all(toy, [words], jobs=1) == 0
+    evaluate_bundled.publish(toy, toy.card_set)
+    text = toy.lines(toy.card_set).read_text()
+    toy.lines(toy.card_set).write_text(text.replace('"pa_mpvpe_mm": 10.0', f'"pa_mpvpe_mm": {off_mm}'))
 
 
 @pytest.mark.parametrize(("off_mm", "status"), [(10.09, 0), (10.11, 1), (9.85, 1)])
@@ -144,7 +146,9 @@ def test_published_lines_are_of_the_weights_that_lie_there(name):
     model = BUNDLED[name]
     weights = file_sha256(model.checkpoint)
     files = [model.lines(what) for what in (model.dataset, f"{model.dataset}_controls")]
-    more = [model.lines(what) for what in ("photos", "photos_controls", "tokens", model.varied)]
+    more = [
+        model.lines(what) for what in ("photos", "photos_controls", "tokens", model.varied, model.card_set)
+    ]
     for path in [*files, *(path for path in more if path.is_file())]:
         found = {json.loads(line)["checkpoint_sha256"] for line in path.read_text().splitlines()}
         assert found == {weights}, f"{path.name}: run scripts/evaluate_bundled.py --model {name}"
@@ -157,7 +161,7 @@ def test_cards_show_what_lies_beside_them_and_are_linked(name):
     stem = model.checkpoint.stem
     blocks = re.findall("results:begin (.+) -->", card)
     lines = f"../../assets/{model.stem}_{model.dataset}"
-    assert blocks[0] == f"{lines}.jsonl"
+    assert blocks[0] == f"../../assets/{model.stem}_{model.card_set}.jsonl"
     assert f"{stem}.training.json" in blocks
     assert f"{lines}.jsonl {lines}_controls.jsonl ../../assets/thesis_curves.csv" in blocks
     assert (f"../../assets/{model.stem}_photos.jsonl" in blocks) == model.photos

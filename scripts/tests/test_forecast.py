@@ -71,7 +71,9 @@ def test_files_are_measured_and_added_once(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "weights" / "toy.training.json").write_text(json.dumps(record))
     asked = []
 
-    def measure(model: Bundled, schedules: str, flags: list[str]) -> dict[str, dict[str, object]]:
+    def measure(
+        model: Bundled, schedules: str, dataset: str, flags: list[str]
+    ) -> dict[str, dict[str, object]]:
         asked.append((schedules, flags))
         return {"off": line(0, 10.0 - len(asked)) | {"checkpoint_sha256": "b" if flags else "a", "n": 9}}
 
