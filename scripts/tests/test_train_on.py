@@ -93,7 +93,7 @@ def test_fresh_scenes_are_drawn_before_they_are_needed_and_belong_to_the_next_ro
     lines = started(state, "one")
     counts = [int(line["stages.deep.count"]) for line in lines]
     assert SHARD <= counts[0] < counts[1]
-    assert lines[0]["stages.again.difficulty"] == "{variety: 0.4}"
+    assert lines[0]["stages.again.difficulty"] == "{variety: 0.5, alike: 0.4, other_hand: 0.15}"
 
 
 def test_scenes_that_lie_in_the_cache_are_used(state):

@@ -41,7 +41,7 @@ def make_toys(folder: Path, patches: pytest.MonkeyPatch, names: tuple[str, ...] 
     for step in range(1, 61):
         torch.save({"global_step": step}, folder / "checkpoints" / f"{step}.ckpt")
     for kind in (scenes.kind_of("hand"), scenes.kind_of("body")):
-        made = shards.shard_folder(folder, 1, scenes.Difficulty(variety=scenes.VARIETY), kind).name
+        made = shards.shard_folder(folder, 1, scenes.DRAWN[kind.name.removeprefix("synth")], kind).name
         (folder / kind.name).write_text(made.rpartition("-")[2])
     shutil.copyfile(HERE / "toy_draw.py", folder / "draw.py")
     patches.setattr(scenes, "_DRAW", folder / "draw.py")

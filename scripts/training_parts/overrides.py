@@ -27,4 +27,6 @@ def quoted(path: Path) -> str:
 
 
 def _scenes(one: Scenes) -> dict[str, Any]:
-    return {"seed": one.seed, "count": one.count, "difficulty": f"{{variety: {one.difficulty.variety:g}}}"}
+    shares = {name: getattr(one.difficulty, name) for name in ("variety", "alike", "other_hand")}
+    told = ", ".join(f"{name}: {share:g}" for name, share in shares.items() if share or name == "variety")
+    return {"seed": one.seed, "count": one.count, "difficulty": f"{{{told}}}"}

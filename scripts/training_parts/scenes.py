@@ -14,10 +14,18 @@ from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import HAND, Kind, shard_folder
 from shared_tmu.training.drawing import Scenes
 
-VARIETY = 0.4
-"""Share of the scenes drawn here that have a photograph-like appearance."""
+DRAWN = {
+    "hand": Difficulty(variety=0.5, alike=0.4, other_hand=0.15),
+    "body": Difficulty(variety=0.4),
+}
+"""What is drawn here, by subject; `alike` and another person's hands are what photographs have and plain
+scenes lack.
+"""
 FULL = 20_000  # scenes of a set; then another begins
-_VARIETIES = (VARIETY, 0.0, 0.5, 1.0)  # of sets that may lie in the cache, too
+_KNOWN = (  # of sets that may lie in the cache, too
+    *(Difficulty(variety=share) for share in (0.4, 0.0, 0.5, 1.0)),
+    Difficulty(variety=1.0, alike=1.0),
+)
 _FIRST_SEED, _SEEDS, _LAST_SEED = 100_000, 700_000, 899_999  # validation and evaluation have larger ones
 _DRAW = REPOSITORY / "scripts" / "make_shards.py"
 
@@ -47,11 +55,11 @@ def find_sets(cache: Path, subject: str) -> list[Scenes]:
         if (named := re.fullmatch(rf"{kind.name}-(\d+)-[0-9a-f]{{8}}", folder.name)) is None:
             continue
         seed = int(named[1])
-        for difficulty in map(of_variety, _VARIETIES):
+        for difficulty in _difficulties(subject):
             if seed <= _LAST_SEED and shard_folder(cache, seed, difficulty, kind) == folder:
                 count = shards.SHARD * _shards_there(folder)
                 found += [Scenes(seed, count, difficulty)] if count else []
-    return sorted(found, key=lambda one: (one.seed, one.difficulty.variety))
+    return sorted(found, key=lambda one: (one.seed, one.difficulty.variety, one.difficulty.alike))
 
 
 def count_fresh(sets: Sequence[Scenes], known: Iterable[int]) -> int:
@@ -69,7 +77,7 @@ def draw_command(cache: Path, subject: str, seed: int, count: int) -> list[str]:
         seed: of the first set drawn here; full sets are followed by one of the next seed.
         count: how many more, if the set does not become full.
     """
-    kind, difficulty = kind_of(subject), of_variety(VARIETY)
+    kind, difficulty = kind_of(subject), DRAWN[subject]
     there = 0
     while (there := shards.SHARD * _shards_there(shard_folder(cache, seed, difficulty, kind))) >= FULL:
         seed += 1
@@ -78,9 +86,18 @@ def draw_command(cache: Path, subject: str, seed: int, count: int) -> list[str]:
         "--cache": cache,
         "--seed": seed,
         "--count": min(there + count, FULL),
-        "--variety": VARIETY,
+        "--variety": difficulty.variety,
+        **({"--alike": difficulty.alike} if difficulty.alike else {}),
+        **({"--other-hand": difficulty.other_hand} if difficulty.other_hand else {}),
     }
     return [sys.executable, str(_DRAW), *(str(word) for pair in words.items() for word in pair)]
+
+
+def _difficulties(subject: str) -> list[Difficulty]:
+    """Difficulties of sets that may lie in the cache, without those that mean nothing for a subject."""
+    lacks = kind_of(subject).lacks
+    found = [one for one in _KNOWN if not any(getattr(one, name) for name in lacks)]
+    return list(dict.fromkeys((DRAWN[subject], *found)))
 
 
 def of_variety(variety: float) -> Difficulty:
