@@ -6,7 +6,8 @@ the published figures. `FILE brief=off,5x20` shows only those schedules, in few 
 method for each budget, `FILE controls` what controls differ by from TMU. A `*.training.json`
 shows the training of a model. A picture, followed by its description, is shown as it is. Figures in the
 READMEs and model cards come from files and are never typed: each block names its results file, relative to
-the Markdown file; a file that does not exist yet is shown as "not measured yet". After measuring:
+the Markdown file; a file that does not exist yet is shown as "not measured yet", and a block of lines of
+other weights than the bundled ones says which they are. After measuring:
 
     python scripts/update_tables.py            rewrite the blocks
     python scripts/update_tables.py --check    write nothing; exit 1 if a block is out of date
@@ -16,10 +17,11 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bundled import REPOSITORY, aims_of
+from bundled import BUNDLED, REPOSITORY, aims_of
 from cards import read_published, show_contrast, show_training
 from clip_tables import CLIP_TABLES
 from column_tables import COLUMN_TABLES, show_controls
@@ -31,6 +33,8 @@ from tables import BRIEF, TABLES, TableKind
 
 from shared_tmu.masks import NO_MASK
 from shared_tmu.programs.console import run_program
+from shared_tmu.programs.identity import file_sha256
+from shared_tmu.programs.results import read_records
 
 BLOCK = re.compile(r"(<!-- results:begin (?P<what>[^>]+) -->\n).*?(<!-- results:end -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
@@ -168,6 +172,26 @@ def show_block(words: list[str], folder: Path) -> str:
         raise TableError(f"{' and '.join(words)}: {error}") from error
 
 
+def note_earlier(files: Sequence[Path]) -> str:
+    """A sentence that names the weights that were measured where these are not the bundled ones; else empty.
+
+    Args:
+        files: results files of a block; others are ignored.
+    """
+    bundled = {one.name: file_sha256(one.checkpoint) for one in BUNDLED.values()}
+    earlier: dict[str, None] = {}
+    for file in files:
+        if file.suffix != ".jsonl" or file.name.endswith("_history.jsonl"):
+            continue
+        for run in read_records(file):
+            mark = run.get("checkpoint_sha256")
+            if mark is not None and mark != bundled.get(str(run.get("model")), mark):
+                earlier[f"{run['model']}'s file {mark[:12]}"] = None
+    if not earlier:
+        return ""
+    return f"\nMeasured with earlier weights ({', '.join(earlier)}), not with the bundled ones.\n"
+
+
 def fill(path: Path) -> tuple[str, str]:
     """Return the present text of a Markdown file, and the text that it should have.
 
@@ -177,7 +201,10 @@ def fill(path: Path) -> tuple[str, str]:
     old = path.read_text(encoding="utf-8")
 
     def block(found: re.Match[str]) -> str:
-        return f"{found[1]}{show_block(found['what'].split(), path.parent)}{found[3]}"
+        words = found["what"].split()
+        shown = show_block(words, path.parent)
+        note = "" if shown == NOT_MEASURED else note_earlier([path.parent / word for word in words])
+        return f"{found[1]}{shown}{note}{found[3]}"
 
     return old, BLOCK.sub(block, old)
 

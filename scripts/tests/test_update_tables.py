@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 import update_tables
+from bundled import BUNDLED
+
+from shared_tmu.programs.identity import file_sha256
 
 RUN = {
     "model": "hamer_thin",
@@ -155,6 +158,16 @@ def test_says_which_line_cannot_be_shown(
     assert update_tables.main([str(page)]) == 1
     assert "runs.jsonl" in capsys.readouterr().err
     assert page.read_text() == before
+
+
+@pytest.mark.parametrize(("mark", "told"), [("0" * 64, True), (None, False), ("bundled", False)])
+def test_lines_of_other_weights_than_the_bundled_ones_say_so(
+    tmp_path: Path, mark: str | None, told: bool
+) -> None:
+    mark = file_sha256(BUNDLED["hamer"].checkpoint) if mark == "bundled" else mark
+    page = write(tmp_path, {"model": "HaMeR", "checkpoint_sha256": mark})
+    assert update_tables.main([str(page)]) == 0
+    assert ("Measured with earlier weights (HaMeR's file 000000000000)" in page.read_text()) == told
 
 
 def test_says_so_where_nothing_was_measured(tmp_path: Path) -> None:
