@@ -41,7 +41,7 @@ from shared_tmu.programs.results import read_records
 ERRORS = ("mpjpe_mm", "pa_mpjpe_mm", "accel_error_mm", "jitter_mm")
 KEPT = (
     "model", "dataset", "label", "schedule", "method", "mask", "hold", "smooth", "clips", "n",
-    "true_jitter_mm", "machine", "commit", "checkpoint", *ERRORS,
+    "true_jitter_mm", "machine", "commit", "checkpoint", "checkpoint_sha256", *ERRORS,
 )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ from shared_tmu.pictures.images import read_image
 from shared_tmu.pictures.listing import Source
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import named_path
+from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.results import describe_environment, read_records
 from shared_tmu.programs.tables import ImageCamera
 from shared_tmu.synth.clip_set import CLIPS, CLIPS_SEED, FRAMES
@@ -261,7 +262,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for number, clip in enumerate(clips):
                     run.follow(clip, every, number, counts)
                 about = {"model": model.name, "clip": name, "schedule": schedule, "every": every}
-                line = {"kind": "following", **about, **counts.line()}
+                weights = {"checkpoint_sha256": file_sha256(model.checkpoint)}
+                line = {"kind": "following", **about, **weights, **counts.line()}
                 _publish(out, {**line, **describe_environment(run.options.device, model.folder)})
                 log.warning("%s", {**about, **counts.line()})
     return 0 if given.out else update_tables.main([])

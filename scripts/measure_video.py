@@ -31,6 +31,7 @@ from shared_tmu.files import write_text
 from shared_tmu.pictures.images import read_image
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import choose_device, named_path, positive
+from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.results import describe_environment, read_records
 
 CLIP = 4
@@ -104,7 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for _ in range(given.rounds):
             for setting in settings:
                 found[setting].append(measure(model, clip, *setting, given.device))
-    where = describe_environment(choose_device(given.device), model.folder)
+    where = {
+        "checkpoint_sha256": file_sha256(model.checkpoint),
+        **describe_environment(choose_device(given.device), model.folder),
+    }
     lines = [
         {
             **{"kind": "video_times", "model": model.name, "schedule": schedule, "every": every},

@@ -25,7 +25,7 @@ def record(folder, label, errors, **more):
         "model": "HaMeR", "dataset": "synthhand-clips", "label": label, "schedule": "8x16", "method": "tome",
         "mask": "none", "hold": False, "smooth": "none", "decoder": None, "unmerge": True, "restore": "copy",
         "protect": "first", "clips": 4, "n": 20, "true_jitter_mm": 1.0, "machine": {"processor": "a CPU"},
-        "commit": "0", "checkpoint": "hamer_thin.safetensors", "files": label,
+        "commit": "0", "checkpoint": "hamer_thin.safetensors", "checkpoint_sha256": "c", "files": label,
     }  # fmt: skip
     return {**given, **means, **more}
 
