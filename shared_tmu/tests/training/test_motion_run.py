@@ -13,6 +13,7 @@ from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.errors import CheckpointError, ConfigError
 from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 from shared_tmu.programs.features import FrameFeature
+from shared_tmu.temporal.config import PRESETS
 from shared_tmu.temporal.model import MotionDecoder
 from shared_tmu.training.motion.clip_features import ClipFeatures
 from shared_tmu.training.motion.denoiser_stage import ConditionedWindows, ReadClips
@@ -79,7 +80,7 @@ def recipe(out, **change):
     return MotionRecipe(**{"out": out, "cache": out, "vae": stage, "denoiser": stage, **given, **change})
 
 
-def test_a_stopped_run_ends_with_the_same_weights(layer, clips, tmp_path):
+def test_a_stopped_run_ends_with_the_same_weights(layer, clips, tmp_path, monkeypatch):
     whole = train_decoder(layer, "mark", clips, recipe(tmp_path / "whole"), StopAt())
     for stop in (StopAt(3), StopAt()):
         try:
@@ -95,6 +96,10 @@ def test_a_stopped_run_ends_with_the_same_weights(layer, clips, tmp_path):
         train_decoder(layer, "mark", clips, recipe(tmp_path / "parts", motions=4), StopAt())
     with pytest.raises(CheckpointError, match="for other weights"):
         train_decoder(layer, "other", clips, recipe(tmp_path / "parts"), StopAt())
+    changed = {"thin": replace(PRESETS["thin"], draws=3)}
+    monkeypatch.setattr("shared_tmu.training.motion.recipe.PRESETS", changed)
+    with pytest.raises(CheckpointError, match="all_sizes"):
+        train_decoder(layer, "mark", clips, recipe(tmp_path / "parts"), StopAt())
 
 
 def test_a_run_from_before_a_setting_existed_is_told_so(layer, clips, tmp_path):

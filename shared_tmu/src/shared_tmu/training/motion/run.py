@@ -126,7 +126,7 @@ def train_decoder(layer: Any, mark: str, clips: ReadClips, recipe: MotionRecipe,
     config = recipe.config(conditions.shape[-1], skeleton_of(layer))
     keep_recipe(
         recipe.out / RECIPE,
-        {**_plain(recipe), "trunk": mark},
+        {**_plain(recipe), "all_sizes": config.as_dict(), "trunk": mark},  # a preset can change
         is_new=not (recipe.out / RECIPE).exists(),
     )
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
