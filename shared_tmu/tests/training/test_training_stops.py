@@ -4,7 +4,7 @@ import os
 import resource
 import signal
 import time
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 
 import pytest
 import torch
@@ -48,6 +48,29 @@ def test_a_signal_keeps_a_checkpoint_and_ends_with_a_status(tmp_path, name, capf
     train(tmp_path)
     rows = [row for row in read_curve(tmp_path / "out" / "curve.csv") if row["stage"] == "first"]
     assert int(rows[-1]["step"]) == 20
+
+
+def train_in_a_group(*given, **changes):
+    os.setpgrp()
+    set_start_method("fork", force=True)  # as in a program: this process has that of its test
+    train_apart(*given, **changes)
+
+
+def test_a_signal_to_all_processes_lets_the_step_end(tmp_path, capfd):
+    """`timeout` and clusters signal the processes that load pictures, too."""
+    options = {"val_every": 20, "save_every": 1, "workers": 1}
+    process = get_context("forkserver").Process(
+        target=train_in_a_group, args=(tmp_path, 0.3, {}), kwargs=options
+    )
+    process.start()
+    last = tmp_path / "out" / "first" / LAST
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 128 + signal.SIGTERM
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def stop_at(monkeypatch, step, signum=signal.SIGTERM):

@@ -23,6 +23,7 @@ from shared_tmu.training.drawing import Scenes, ShardDrawer, cores
 from shared_tmu.training.hard_pictures import LAG, LastLosses, turns
 from shared_tmu.training.photos import PREFIX as PHOTO
 from shared_tmu.training.photos import PhotoSet, collate, keep_hands, photo_file, unpack
+from shared_tmu.training.stopping import ignore_signals
 
 Ticket = tuple[int, int]  # number of the picture, and the seed of its changes
 Round = tuple[int, tuple[int, ...]]
@@ -255,6 +256,7 @@ class Feed(pl.LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=self._on_gpu,
             prefetch_factor=4 if workers else None,
+            worker_init_fn=ignore_signals,
         )
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:

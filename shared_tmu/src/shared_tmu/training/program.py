@@ -45,7 +45,7 @@ from shared_tmu.training.recipes import (
 from shared_tmu.training.record import write_record
 from shared_tmu.training.silhouette import export_probe
 from shared_tmu.training.stages import load_newest, run_stages
-from shared_tmu.training.stopping import Stop
+from shared_tmu.training.stopping import Stop, ignore_signals
 from shared_tmu.training.tasks import task_of
 from shared_tmu.training.trainer import check_start, quiet_trainer
 
@@ -192,7 +192,12 @@ def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) ->
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     hands = SynthHandSet(recipe.cache, recipe.data_seed, recipe.count, Difficulty(), augment=True)
     loader = DataLoader(
-        SquareHands(hands), recipe.batch_size, shuffle=True, drop_last=True, num_workers=recipe.workers
+        SquareHands(hands),
+        recipe.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=recipe.workers,
+        worker_init_fn=ignore_signals,
     )
     optimizers = 2 if weights.adversarial > 0 else 1  # Lightning counts the steps of both
     keeper = Keeper(out / LAST, recipe.save_every * optimizers, None, stop)

@@ -12,6 +12,16 @@ TOGETHER = 20  # steps after which several devices agree on whether to stop
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 
 
+def ignore_signals(_: int) -> None:
+    """Let a process that loads pictures ignore what asks training to stop, as `worker_init_fn`.
+
+    `timeout`, shells and clusters signal all processes of a job. The loading ones end with training; if one
+    ended before, training could not complete its step.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Stopped(BaseException):
     """Training was asked to stop. Not derived from `Exception`, so that it is not handled as an error.
 
