@@ -29,6 +29,9 @@ def choose_patches(part: Tensor, count: int, generator: torch.Generator | None =
     """Choose patches of each picture to keep: those that show its subject, then those around them, then
     random ones.
 
+    Which patches are kept tells a model where the subject is, so it does not learn to find it where that is
+    difficult: a stage with all patches has to follow.
+
     Args:
         part: label of each cell, 0 for background, `[B, 4h, 4w]`.
         count: number of patches to keep, K; of a larger subject, some are chosen at random.
