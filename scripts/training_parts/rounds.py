@@ -99,16 +99,20 @@ def open_round(
         place: the model's files.
         model: no round of it is open.
         images: pictures of each stage.
-        sets: the scenes that all stages use.
+        sets: the scenes that all stages use. If some are before surroundings in the hand's own colours, every
+            stage sees all patches: to see those of the hand first would tell what these scenes teach.
         trunk: another model's weights, and the pictures that their trunk has seen; None to keep the own one.
         more: further settings of `train.py`.
     """
     number = model.last_round + 1
     overrides = [f"setting.{key}={value}" for key, value in _SETTING.items()]
     overrides.append(f"setting.seed={_SEEDS * number}")
+    is_hard = any(one.difficulty.alike for one in sets)
     for name, count in images.items():
         overrides.append(f"stages.{name}.images={count}")
         overrides += scene_overrides(name, sets)
+        if is_hard and "keep_patches" in place.stages()[name]:
+            overrides.append(f"stages.{name}.keep_patches=null")
     parents = place.round_folder(number) / PARENTS
     begun = Round(
         number,
