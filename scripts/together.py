@@ -21,6 +21,7 @@ from shared_tmu.evaluation.settings import parse_settings
 from shared_tmu.evaluation.speed import measure_speeds
 from shared_tmu.layers import LayerRecipe
 from shared_tmu.masks import NO_MASK, MaskPlace
+from shared_tmu.method_parts.protection import WEIGHT
 from shared_tmu.method_parts.restores import COPY
 from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.mask_flags import probe_beside
@@ -174,6 +175,7 @@ def measured_lines(model: Bundled, limit: int) -> dict[tuple[str, str, LayerReci
         if (line["checkpoint_sha256"], line["n"]) == (weights, limit) and line.get("stability_n"):
             how = (line["method"], line["unmerge"], line["protect"], line.get("restore", COPY))
             plain = how == ("tome", True, "first", COPY)
+            plain &= line["mask"] == NO_MASK or line["mask_weight"] == WEIGHT  # the rule that runs here have
             if plain and "drift_mm" in line:
                 layers = line.get("layers")
                 recipe = None if layers is None else LayerRecipe.from_dict(layers, str(results))

@@ -1,5 +1,7 @@
 """Ways of merging together: schedules for fewer layers, commands, which runs are named, the figure."""
 
+import json
+
 import pytest
 import together
 from bundled import BUNDLED, REPOSITORY
@@ -9,6 +11,8 @@ from figure_parts import together as drawing
 from layer_tables import LAYER_TABLES
 
 from shared_tmu.errors import InputError
+from shared_tmu.method_parts.protection import WEIGHT
+from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.results import read_records
 from shared_tmu.schedule import Schedule
 
@@ -63,6 +67,17 @@ def test_the_fastest_within_a_bound_and_the_front_are_named():
 def test_the_time_of_a_mask_counts():
     run = {**line("8x16", 10.0, mask="box"), "mask_share": 0.25}
     assert together._line(run, {"speedup": 2.0}, None)["speedup"] == pytest.approx(1.6)
+
+
+def test_a_mask_by_another_rule_is_another_run(monkeypatch, tmp_path):
+    found = tmp_path / "hamer-synthhand.jsonl"
+    plain = {"method": "tome", "unmerge": True, "protect": "first", "stability_n": 4, "drift_mm": 1.0}
+    plain["checkpoint_sha256"] = file_sha256(BUNDLED["hamer"].checkpoint)
+    weighed = {**line("8x16", 10.3, mask="box"), **plain, "mask_weight": WEIGHT}
+    first = {**line("8x16", 10.9, mask="box"), **plain, "mask_weight": None}
+    found.write_text("".join(json.dumps(run) + "\n" for run in (weighed, first)))
+    monkeypatch.setattr(type(BUNDLED["hamer"]), "results", lambda self, dataset: found)
+    assert together.measured_lines(BUNDLED["hamer"], 9) == {("8x16", "box", None): weighed}
 
 
 def test_each_trunk_is_a_command_with_its_own_schedules_and_masks():
