@@ -120,5 +120,6 @@ def test_patches_can_learn_without_the_head(cache, keep):
     torch.stack(list(losses.values())).sum().backward()
     assert model.encoder.blocks[0].mlp.fc2.weight.grad.abs().sum() > 0
     assert model.encoder.task_tokens.grad is None
+    assert all(p.grad is not None for p in training.parameters() if p.requires_grad)
     assert all(parameter.grad is None for parameter in model.decoder.parameters())
     assert "look" in training.eval().losses(batch)[0]

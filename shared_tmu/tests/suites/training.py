@@ -91,6 +91,20 @@ class TrainingSuite:
         names = {p.name for p in folder.iterdir()}
         assert names >= {f"{self.thin}.{end}" for end in ("safetensors", "yaml", "curve.csv")}
 
+    def test_everything_that_learns_has_a_gradient_in_every_step(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        training = task_of(self.folder.program.estimates).training
+        without: list[list[str]] = []
+
+        def look(self: Any) -> None:
+            learning = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
+            without.append([name for name, p in learning if p.grad is None])
+
+        monkeypatch.setattr(training, "on_after_backward", look)
+        run(stages={"first": {"keep_patches": 96, "full_share": 0.5}})
+        assert without == [[]] * 9, "training on several devices waits for these"
+
     def test_the_options_of_a_stage_go_together_and_are_exported(self, run: Run) -> None:
         options = {"keep_patches": 96, "full_share": 0.5, "hard_share": 0.5, "silhouette_block": 0}
         part = self.folder.program.estimates.backbone

@@ -49,6 +49,11 @@ _ROTATIONS = {  # name of the label, name in the decoder, and factor in the loss
 
 
 _HANDS = "left_hand", "right_hand"
+_UNREAD = (
+    "transformer.to_token_embedding",
+    *("dec_hand_root_pose", "dec_hand_cam", "dec_face_root_pose", "dec_face_cam"),
+)
+"""Layers of the published decoder on which the mesh does not depend, nor any loss."""
 _POINTS = "found_keypoints"  # among the outputs of a training step
 
 
@@ -211,6 +216,8 @@ class BodyTraining(RegressorTraining):
         dense = DenseHeads(dim, parts=NUM_JOINTS + 1, keypoints=DENSE_KEYPOINTS)
         super().__init__(model, model.encoder, dense, steps, *args, **options)
         self.subset = loss_subset(model.smplx_layer)
+        for name in _UNREAD:  # several devices wait for a gradient of everything that learns
+            model.decoder.get_submodule(name).requires_grad_(False)
         self.has_head = self.weights.get("head", 1.0) > 0
         if not self.has_head:
             model.decoder.requires_grad_(False)
