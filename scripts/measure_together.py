@@ -8,7 +8,7 @@ set: the unpatched model, TMU, TMU with a mask, and all of these on the shorter 
 leave as many tokens after the same share of the depth. The second times all of them in groups, each in turn
 with the unpatched model in one process, and goes on after a stop. Both write `assets/<model>_together.jsonl`,
 draw `assets/<model>_together.png` and fill the tables of the READMEs; speeds are missing until they were
-timed. The same command continues after an interruption.
+timed, and the figure stays as it is until one was. The same command continues after an interruption.
 """
 
 import argparse
@@ -55,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time_missing(asked, given.rounds)
     lines = combine(asked, given.limit)
     evaluate_bundled.write_lines(model.lines("together"), lines)
+    if all(line["speedup"] is None for line in lines):  # new weights: a figure needs times
+        sys.stdout.write("Nothing was timed with these weights: --time-only does, and draws the figure.\n")
+        return update_tables.main([])
     return figures.redraw([model.lines("together")]) or update_tables.main([])
 
 

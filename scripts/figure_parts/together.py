@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from bundled import BUNDLED
+from matplotlib.patheffects import withStroke
 
 from figure_parts.sources import lines_of
 from figure_parts.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, letter, new_figure
@@ -28,10 +29,14 @@ SIDES = (
     (-5, 0, "right"),
     (0, 7, "center"),
     (0, -7, "center"),
-    (4, -5, "left"),
-    (-4, 5, "right"),
+    (5, -6, "left"),
+    (-5, 6, "right"),
+    (5, 6, "left"),
+    (-5, -6, "right"),
 )
 """Where a label may stand from its mark, points."""
+APART = 1.5  # points around a label
+RADIUS = 3.5  # of a mark, points
 
 
 def draw(lines: Sequence[dict[str, Any]], published: Sequence[dict[str, Any]]) -> Any:
@@ -88,9 +93,11 @@ def _name_tokens(axes: Any, points: Sequence[dict[str, Any]]) -> None:
     """Tokens kept, beside the marks, on the side where the fewest marks and other numbers are."""
     axes.figure.draw_without_rendering()
     pt = 72 / axes.figure.dpi
-    marks = pt * axes.transData.transform([(p["speedup"], p["more_mm"]) for p in points])
+    off = (1.0, 0.0)
+    marks = pt * axes.transData.transform([*((p["speedup"], p["more_mm"]) for p in points), off])
+    edge = [withStroke(linewidth=1.5, foreground="white")]  # numbers stand on lines
     taken: list[tuple[float, float, float, float]] = []
-    for point, here in zip(points, marks, strict=True):
+    for point, here in zip(points, marks[:-1], strict=True):
         text = str(point["tokens_kept"])
         width = 3.9 * len(text)
         boxes = {side: _label_box(here, side, width) for side in SIDES}
@@ -98,13 +105,16 @@ def _name_tokens(axes: Any, points: Sequence[dict[str, Any]]) -> None:
         taken.append(boxes[side])
         x, y, align = side
         place = {"xytext": (x, y), "textcoords": "offset points", "ha": align, "va": "center"}
-        axes.annotate(text, (point["speedup"], point["more_mm"]), fontsize=6, **place)
+        axes.annotate(
+            text, (point["speedup"], point["more_mm"]), fontsize=6, path_effects=edge, zorder=5, **place
+        )
 
 
 def _label_box(here: Any, side: tuple[float, float, str], width: float) -> tuple[float, float, float, float]:
     x, y, align = side
     left = here[0] + x - {"left": 0.0, "right": width, "center": width / 2}[align]
-    return left, here[1] + y - 3, left + width, here[1] + y + 3
+    low, high = here[1] + y - 3, here[1] + y + 3
+    return left - APART, low, left + width + APART, high
 
 
 def _crowd(
@@ -112,7 +122,7 @@ def _crowd(
 ) -> int:
     """Marks and other labels that a label would touch."""
     low, high = np.array(box[:2]), np.array(box[2:])
-    touched = ((marks > low - 2.5) & (marks < high + 2.5)).all(axis=1).sum()
+    touched = ((marks > low - RADIUS) & (marks < high + RADIUS)).all(axis=1).sum()
     return int(touched) + sum(
         box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken
     )

@@ -2,6 +2,7 @@
 
 import json
 
+import measure_together
 import pytest
 import together
 from bundled import BUNDLED, REPOSITORY
@@ -99,6 +100,21 @@ def test_the_figure_shows_what_was_timed():
         )
     with pytest.raises(InputError, match="no run was timed"):
         drawing.draw([{**x, "speedup": None} for x in judged()], [])
+
+
+@pytest.mark.parametrize("speed", [None, 2.0])
+def test_the_figure_waits_for_the_first_time(monkeypatch, capsys, speed):
+    runs = [{**run, "speedup": speed} for run in judged()]
+    told = []
+    monkeypatch.setattr(measure_together, "merged_files", lambda *_: [])
+    monkeypatch.setattr(measure_together, "combine", lambda *_: runs)
+    monkeypatch.setattr(measure_together.evaluate_bundled, "run_all", lambda *_, jobs: 0)
+    monkeypatch.setattr(measure_together.evaluate_bundled, "write_lines", lambda *_: told.append("lines"))
+    monkeypatch.setattr(measure_together.figures, "redraw", lambda _: told.append("figure"))
+    monkeypatch.setattr(measure_together.update_tables, "main", lambda _: told.append("tables"))
+    measure_together.main(["--model", "hamer"])
+    assert told == (["lines", "tables"] if speed is None else ["lines", "figure", "tables"])
+    assert ("--time-only" in capsys.readouterr().out) == (speed is None)
 
 
 def test_published_figures_are_marked_as_theirs_and_add_up():
