@@ -84,6 +84,16 @@ def test_its_loss_has_a_gradient_and_falls(method, objective):
 
 
 @LEARNS
+def test_blocks_that_remove_nothing_learn_nothing(method):
+    vit = build()
+    training = LearnedTraining(Program(vit), vit, method, Schedule.parse("4x1"), LearnedOptions(5))
+    torch.stack(list(training.losses(batch_of()).values())).sum().backward()
+    learning = {name: p.grad is not None for name, p in training.named_parameters() if p.requires_grad}
+    assert learning, "something learns"
+    assert all(learning.values()), "training on several devices waits for a gradient"
+
+
+@LEARNS
 def test_the_model_stays_as_it_is(method):
     vit = build()
     before = {name: value.clone() for name, value in vit.state_dict().items()}

@@ -108,6 +108,18 @@ class Learned(nn.Module):
         return None
 
 
+class LearnedLayers(Learned):
+    """A learned module with a part of its own for every block.
+
+    Args:
+        layers: the parts, in order.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+
 def flops_share(shares: Sequence[tuple[Tensor, Tensor]], shape: TrunkShape) -> Tensor:
     """FLOPs of the blocks as a share of those without merging, with gradients.
 

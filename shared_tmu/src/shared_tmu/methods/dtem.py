@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ..blocks import halves
 from ..blocks.parts import Block
 from ..method_parts.reductions import Merge
-from ..method_parts.relaxed import Learned, Relaxed, silent_attention, through
+from ..method_parts.relaxed import LearnedLayers, Relaxed, silent_attention, through
 from ..method_parts.seen import Seen
 from ..plans.matching import plan_most_similar
 
@@ -42,19 +42,11 @@ def plan_dtem(seen: Seen, r: int) -> Merge:
     return Merge(plan_most_similar(metric.detach(), r, seen.num_prefix_tokens, seen.mask))
 
 
-class Projections(Learned):
-    """One linear layer per block, from the normed tokens to the metric.
-
-    Args:
-        layers: the layers, `[C]` to `[D]`.
-    """
+class Projections(LearnedLayers):
+    """One linear layer per block, `[C]` to `[D]`, from the normed tokens to the metric."""
 
     relaxes = True
     lr = 1e-3
-
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
 
     def relax(self, block: Block, relaxed: Relaxed, layer: int, r: Any) -> None:
         """See `Learned`."""

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ..blocks.parts import Block
 from ..method_parts.reductions import Merge, Planned
-from ..method_parts.relaxed import Learned, head_width, through
+from ..method_parts.relaxed import LearnedLayers, head_width, through
 from ..method_parts.seen import Grid, Seen
 from ..plans.matching import join_best, match_sets
 from ..plans.ops import merge
@@ -142,18 +142,10 @@ def to_bits(weight: Tensor) -> Tensor:
     return through(hard, wide).to(weight.dtype)
 
 
-class Refinements(Learned):
-    """An adapter per block.
-
-    Args:
-        layers: the adapters.
-    """
+class Refinements(LearnedLayers):
+    """An adapter per block."""
 
     lr = 1e-3
-
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
 
 
 def learn_fpet(blocks: Sequence[Block]) -> Refinements:

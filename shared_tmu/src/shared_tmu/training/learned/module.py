@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 
 from shared_tmu.errors import ConfigError
 from shared_tmu.flops import TrunkShape
-from shared_tmu.method_parts.relaxed import Learned, flops_share
-from shared_tmu.methods import count_costs, find_method
+from shared_tmu.method_parts.relaxed import Learned, LearnedLayers, flops_share
+from shared_tmu.methods import count_costs, count_tokens, find_method
 from shared_tmu.patching import PatchHandle
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.random_models import share_weights
@@ -82,6 +83,8 @@ class LearnedTraining(pl.LightningModule):
                 f"method={method} was asked for, but its row makes no `Learned`: choose a method that learns."
             )
         self.learned = learned
+        if isinstance(learned, LearnedLayers):
+            self._rest_where_nothing_is_removed(learned, first)
         if learned.relaxes:
             learned.begin(schedule, self.shape.num_tokens, self.shape.num_prefix_tokens)
         soft = merged if not learned.relaxes else _softened(program, share_weights(plain), learned, self)
@@ -90,6 +93,13 @@ class LearnedTraining(pl.LightningModule):
         self.models: tuple[nn.Module, ...] = (plain, merged, soft)
         self.vit = program.estimates.vit
         self.objective = objective_of(plain, program.estimates)
+
+    def _rest_where_nothing_is_removed(self, learned: LearnedLayers, schedule: Schedule) -> None:
+        """Several devices wait for a gradient of everything that learns."""
+        shape, depth = self.shape, len(learned.layers)
+        counts = count_tokens(self.method, schedule, depth, shape.num_tokens, shape.num_prefix_tokens)
+        for part, (before, after) in zip(learned.layers, pairwise(counts), strict=True):
+            part.requires_grad_(after < before)
 
     @property
     def lr(self) -> float:
