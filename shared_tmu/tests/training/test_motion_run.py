@@ -15,12 +15,13 @@ from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 from shared_tmu.programs.features import FrameFeature
 from shared_tmu.temporal.config import PRESETS
 from shared_tmu.temporal.model import MotionDecoder
+from shared_tmu.training.drawing import cores
 from shared_tmu.training.motion.clip_features import ClipFeatures
 from shared_tmu.training.motion.denoiser_stage import ConditionedWindows, ReadClips
 from shared_tmu.training.motion.measuring import measure
 from shared_tmu.training.motion.pool import MotionPool
 from shared_tmu.training.motion.recipe import MotionRecipe, MotionStage
-from shared_tmu.training.motion.run import RECIPE, _plain, train_decoder
+from shared_tmu.training.motion.run import RECIPE, _plain, run_motion, train_decoder
 from shared_tmu.training.stopping import Stopped
 
 FRAMES, FEATURES = 8, 5
@@ -139,6 +140,13 @@ def test_measured_errors_are_those_of_the_head_and_of_the_decoder(layer, clips, 
         assert same[f"decoder_{error}"] == pytest.approx(row[f"guess_{error}"], rel=1e-4)
         assert row[f"decoder_{error}"] != pytest.approx(row[f"guess_{error}"], rel=1e-4)
     json.dumps(row)
+
+
+@pytest.mark.skipif(cores() < 2, reason="one processor core")
+def test_one_device_trains(tmp_path):
+    program, asked = toy_program(tmp_path / "toy", PosedToy()), recipe(tmp_path / "out", devices=2)
+    with pytest.raises(ConfigError, match=r"devices=2 gives 2 devices here, but .* use devices=1"):
+        run_motion(program, asked, StopAt())
 
 
 def test_features_of_clips_are_made_once(tmp_path):

@@ -19,8 +19,8 @@ _REFUSALS = (  # errors of Lightning and its accelerators
 )  # fmt: skip
 
 
-def check_machine(accelerator: str, devices: int | str, precision: str, batch_size: int) -> None:
-    """Refuse devices that cannot be used here.
+def check_machine(accelerator: str, devices: int | str, precision: str, batch_size: int) -> int:
+    """Refuse devices that cannot be used here; returns how many there will be.
 
     Args:
         accelerator, devices, precision: arguments of Lightning's Trainer.
@@ -60,6 +60,7 @@ def check_machine(accelerator: str, devices: int | str, precision: str, batch_si
             f"devices={devices} was asked for, more than the {batch_size} pictures of a batch: raise "
             "batch_size or use fewer devices."
         )
+    return trainer.world_size
 
 
 @contextmanager

@@ -182,7 +182,12 @@ def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) ->
         TMUError: see `train`.
     """
     out, weights = recipe.out, recipe.weights
-    check_start(recipe, recipe.batch_size, {"out": out, "cache": recipe.cache})
+    devices = check_start(recipe, recipe.batch_size, {"out": out, "cache": recipe.cache})
+    if recipe.batch_size % devices:
+        raise ConfigError(
+            f"batch_size={recipe.batch_size} was asked for, but {devices} devices share every batch: use a "
+            f"multiple of {devices}."
+        )
     last = recover(out)
     model: Any = program.load_model(recipe.checkpoint, recipe.mano_path)
     if weights.adversarial > 0:
@@ -193,7 +198,7 @@ def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) ->
     hands = SynthHandSet(recipe.cache, recipe.data_seed, recipe.count, Difficulty(), augment=True)
     loader = DataLoader(
         SquareHands(hands),
-        recipe.batch_size,
+        recipe.batch_size // devices,
         shuffle=True,
         drop_last=True,
         num_workers=recipe.workers,
@@ -201,13 +206,16 @@ def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) ->
     )
     optimizers = 2 if weights.adversarial > 0 else 1  # Lightning counts the steps of both
     keeper = Keeper(out / LAST, recipe.save_every * optimizers, None, stop)
-    is_told = {"enable_model_summary": True, "enable_progress_bar": True}
-    trainer = quiet_trainer(recipe, recipe.steps * optimizers, out, [keeper], **is_told)
+    more: dict[str, Any] = {"enable_model_summary": True, "enable_progress_bar": True}
+    if devices > 1 and weights.adversarial > 0:  # each turn leaves the other's weights without gradients
+        more["strategy"] = "ddp_find_unused_parameters_true"
+    trainer = quiet_trainer(recipe, recipe.steps * optimizers, out, [keeper], **more)
     module = HandModule(model.train(), weights, recipe.lr, recipe.weight_decay)
     module.name_of = lambda number: f"scene {number} of seed {recipe.data_seed}"
     trainer.fit(module, loader, ckpt_path=last, weights_only=True)
-    program.save_model(model, out / f"{program.published}.safetensors")
-    log.info("wrote %s", out / f"{program.published}.safetensors")
+    if trainer.is_global_zero:
+        program.save_model(model, out / f"{program.published}.safetensors")
+        log.info("wrote %s", out / f"{program.published}.safetensors")
 
 
 def _start(program: ModelProgram, recipe: StagesRecipe) -> nn.Module | None:

@@ -27,7 +27,7 @@ class Machine(Protocol):
     def precision(self) -> str: ...
 
 
-def check_start(machine: Machine, batch: int, folders: Mapping[str, Path]) -> None:
+def check_start(machine: Machine, batch: int, folders: Mapping[str, Path]) -> int:
     """Find out before any work whether a run can be done on this machine and write its files.
 
     Args:
@@ -35,11 +35,15 @@ def check_start(machine: Machine, batch: int, folders: Mapping[str, Path]) -> No
         batch: pictures per step, over all devices.
         folders: folders by the name of their setting.
 
+    Returns:
+        Number of devices.
+
     Raises:
         TMUError: the machine lacks something, or a folder cannot be written to.
     """
-    check_machine(machine.accelerator, machine.devices, machine.precision, batch)
+    devices = check_machine(machine.accelerator, machine.devices, machine.precision, batch)
     check_folders(folders)
+    return devices
 
 
 def quiet_trainer(

@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, IterableDataset
 
+from shared_tmu.errors import ConfigError
 from shared_tmu.files import write_text
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.temporal.config import SKELETONS
@@ -61,7 +62,12 @@ def run_motion(program: ModelProgram, recipe: MotionRecipe, stop: Stop) -> Path:
     """
     batch = min(recipe.vae.batch_size, recipe.denoiser.batch_size)
     folder = recipe.export_to or recipe.out
-    check_start(recipe, batch, {"out": recipe.out, "cache": recipe.cache, "export_to": folder})
+    places = {"out": recipe.out, "cache": recipe.cache, "export_to": folder}
+    if (devices := check_start(recipe, batch, places)) > 1:
+        raise ConfigError(
+            f"devices={recipe.devices} gives {devices} devices here, but the temporal decoder is small and "
+            "trains on one: use devices=1."
+        )
     model: Any = program.load_model(recipe.checkpoint, recipe.body_path).eval()
     layer = getattr(model, program.estimates.body_layer)
     check_motion(layer, recipe)
