@@ -5,6 +5,7 @@
     python scripts/try_training.py --cache DIR --set lr2e-3 stages.half.lr=0.002 --variant lr2e-3
     touch STATE/stop                                               # or Ctrl-C, or `kill`
     python scripts/try_training.py --table                         # what has been found so far
+    python scripts/try_training.py --publish                       # the same, into assets/ and the model card
 
 Each variant is `train.py --config-name trial` with a few settings of its own: half of the patches for four
 fifths of the pictures, then all of them, on one core at the lowest priority. Scenes, their order for a seed,
@@ -22,17 +23,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import evaluate_bundled
+import torch
+import update_tables
 from bundled import BUNDLED, REPOSITORY
+from comparison import Run
 from train_on import minutes
 from training_parts.keeping import STOP, locked, state_folder
 from training_parts.scenes import find_sets
-from training_parts.trial_table import table
+from training_parts.trial_table import trial_lines
 from training_parts.trials import BASELINE, PICTURES, VARIANTS, Trial, frozen_sets, list_trials
 from training_parts.trying import KINDS, Trying
+from trial_tables import TRIAL_TABLES
 
 from shared_tmu.errors import InputError
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import named_path, positive, split_list
+from shared_tmu.programs.results import describe_environment, read_records
 from shared_tmu.training.stopping import Stop, Stopped
 
 
@@ -48,10 +55,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trials = list_trials(variants, names, seeds, given.pictures)
     against = list_trials(variants, [given.against], seeds, given.pictures)
     shown = [*against, *(trial for trial in trials if trial.variant != given.against)]
-    status = 0 if given.table else _try(given, state, trials)
-    told = table(shown, state, KINDS, given.against)
-    sys.stdout.write(f"{given.pictures:,} pictures each\n\n{told}")
-    return status
+    status = 0 if given.table or given.publish else _try(given, state, trials)
+    model = BUNDLED["hamer"]
+    facts = describe_environment(torch.device("cpu"), model.folder)
+    found = trial_lines(shown, state, KINDS, given.against)
+    lines = [{**line, "model": model.name, **facts} for line in found]
+    sys.stdout.write(update_tables.make_table(lines) if lines else "No trial is finished.\n")
+    return publish(model.lines("trials"), lines) if given.publish else status
+
+
+def publish(path: Path, lines: Sequence[Run]) -> int:
+    """Put lines into a results file, in place of earlier ones on the same variants, and fill the tables."""
+    names = TRIAL_TABLES["trial"].identity
+    kept = {tuple(line[name] for name in names): line for line in (*read_records(path), *lines)}
+    evaluate_bundled.write_lines(path, list(kept.values()))
+    return update_tables.main([])
 
 
 def _try(given: argparse.Namespace, state: Path, trials: Sequence[Trial]) -> int:
@@ -96,6 +114,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--pictures", type=positive, default=PICTURES, help=f"of each run; default: {PICTURES:,}")
     add("--minutes", type=minutes, help="stop after this time; default: only when asked")
     add("--table", action="store_true", help="only write the table of what has been found")
+    add("--publish", action="store_true", help="only put what has been found into assets/ and the model card")
     return parser.parse_args(arguments)
 
 

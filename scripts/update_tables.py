@@ -30,6 +30,7 @@ from forecast import read_history, show_history
 from layer_tables import LAYER_TABLES
 from method_tables import METHOD_TABLES, show_best
 from tables import BRIEF, TABLES, TableKind
+from trial_tables import TRIAL_TABLES
 
 from shared_tmu.masks import NO_MASK
 from shared_tmu.programs.console import run_program
@@ -41,6 +42,8 @@ NOT_MEASURED = "*Not measured yet.*\n"
 TITLES = {
     "n": "samples",
     "pictures_with_hands": "pictures",
+    "pictures": "pictures of each run",
+    "against": "differences from",
     "stability_n": "samples moved by a pixel",
     "batch_size": "batch",
     "cpu_threads": "threads",
@@ -53,7 +56,9 @@ class TableError(Exception):
 
 def kind_of(run: Run) -> TableKind:
     """The table for a line."""
-    return (TABLES | METHOD_TABLES | LAYER_TABLES | COLUMN_TABLES | CLIP_TABLES)[run.get("kind", "eval")]
+    return (TABLES | METHOD_TABLES | LAYER_TABLES | COLUMN_TABLES | CLIP_TABLES | TRIAL_TABLES)[
+        run.get("kind", "eval")
+    ]
 
 
 def read_results(path: Path) -> list[Run]:
@@ -111,7 +116,7 @@ def make_table(runs: list[Run], brief: TableKind | None = None) -> str:
             "|" + "---|" * len(shown),
             *("| " + " | ".join(row) + " |" for row in zip(*shown.values(), strict=True)),
         ]
-        facts = [f"{name}: {value}" for name, value in zip(table.setting, setting, strict=True)]
+        facts = [f"{TITLES.get(name, name)}: {v}" for name, v in zip(table.setting, setting, strict=True)]
         for name in table.context:
             values = [text for text in dict.fromkeys(describe(run, name) for run in members) if text]
             facts += [f"{TITLES.get(name, name)}: {' / '.join(values)}"] if values else []

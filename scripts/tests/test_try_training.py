@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import try_training
+import update_tables
 from bundled import BUNDLED, Bundled
 from training_parts import slices, trials, trying
 from training_parts.keeping import STOP
@@ -17,6 +18,7 @@ from training_parts.trials import BASELINE, frozen_sets, list_trials
 
 from shared_tmu.errors import InputError, TrainingError
 from shared_tmu.evaluation.per_sample import PerSample, read_per_sample, write_per_sample
+from shared_tmu.programs.results import read_records
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.drawing import Scenes
 
@@ -107,24 +109,42 @@ def test_every_variant_runs_once_with_each_seed_and_the_table_compares_pairs(fol
     assert {line["stages.whole.images"] for line in lines} == {"12000"}
     assert {line["stages.half.count"] for line in lines} == {"500"}
     told = capsys.readouterr().out
-    assert "60,000 pictures each" in told
+    assert "pictures of each run: 60000; differences from: present; samples: 40" in told
     rows = [[cell.strip() for cell in line.split("|")] for line in told.splitlines() if "| own" in line]
     assert [row[1] for row in rows] == [BASELINE, "better"]
     assert rows[0][5] == ""
-    assert rows[1][5] == "-1.00 [-1.00, -1.00] better"
+    assert rows[1][5] == "-1.00 (-1.00 to -1.00) better"
     assert rows[1][6] == "-1.00, -1.00"
-    assert rows[1][10] == "67"  # the last stretch of `half`, a pause, does not count
     average = [line for line in told.splitlines() if "| average" in line]
-    assert "-0.10 [-0.10, -0.10] better" in average[0]
-    assert "-1.10 [-1.10, -1.10] better" in average[1]
+    assert "-0.10 (-0.10 to -0.10) better" in average[0]
+    assert "-1.10 (-1.10 to -1.10) better" in average[1]
     assert go(folders, *flags) == 0
     assert len(started(folders)) == 4
     assert go(folders, *flags, "--table") == 0
     assert "-1.10" in capsys.readouterr().out
     assert go(folders, *flags, "--table", "--against", "better") == 0
     told = capsys.readouterr().out
-    assert "minus better, 95 % interval" in told
-    assert "+1.00 [+1.00, +1.00] worse" in told
+    assert "differences from: better" in told
+    assert "+1.00 (+1.00 to +1.00) worse" in told
+
+
+def test_what_was_found_is_published_line_by_line(folders, monkeypatch, tmp_path):
+    monkeypatch.setattr(try_training.update_tables, "main", lambda _: 0)
+    path = tmp_path / "trials.jsonl"
+    monkeypatch.setattr(Bundled, "lines", lambda self, what: path)
+    flags = (*SIZE, *BETTER, "--seeds", "1", "--variant", f"{BASELINE},better")
+    assert go(folders, *flags) == 0
+    assert not path.exists()
+    for _ in range(2):
+        assert go(folders, *flags, "--publish") == 0
+        lines = read_records(path)
+        assert [(x["variant"], x["weights"]) for x in lines] == [
+            (BASELINE, "own"), (BASELINE, "average"), ("better", "own"), ("better", "average"),
+        ]  # fmt: skip
+    assert lines[2]["settings"] == ["stages.half.lr=0.002"]
+    assert lines[2]["pictures_per_s"] == pytest.approx(67, abs=0.5)  # a pause at the end does not count
+    shown = update_tables.make_table(update_tables.read_results(path))
+    assert "| better | own | 1 | " in shown
 
 
 def test_a_file_stops_it_and_the_same_command_goes_on(folders):

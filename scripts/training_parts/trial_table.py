@@ -1,67 +1,75 @@
-"""The table of trials: each variant against one of them, in pairs of pictures."""
+"""Lines on trials: each variant against one of them, in pairs of pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from shared_tmu.evaluation.comparing import Difference, compare_runs, paired
+from shared_tmu.evaluation.comparing import compare_runs, paired
 from shared_tmu.evaluation.per_sample import PerSample, read_per_sample
 from training_parts.trial_errors import ERROR, SEEN, errors_folder
 from training_parts.trials import BASELINE, Trial
 
 HELD_OUT = "held-out"
 OWN = "own"
-_UNALIGNED = "wrist_mpvpe_mm"
-_HEAD = (
-    "variant", "weights", "seeds", "PA-MPVPE mm", "minus {0}, 95 % interval", "of each seed",
-    "MPVPE mm", "minus {0}, 95 % interval", "PA-MPVPE mm, seen", "pictures/s",
-)  # fmt: skip
+UNALIGNED = "wrist_mpvpe_mm"
 
 
-def table(trials: Sequence[Trial], state: Path, weights: Sequence[str], against: str = BASELINE) -> str:
-    """A Markdown table of the finished trials, one line for each variant and kind of weights.
+def trial_lines(
+    trials: Sequence[Trial], state: Path, weights: Sequence[str], against: str = BASELINE
+) -> list[dict[str, Any]]:
+    """A line on each variant and kind of weights of the finished trials.
 
     Args:
         trials: those that were asked for, finished or not.
         state: folder of all trials.
         weights: kinds of weights.
         against: the variant, as trained, from which the others' errors are subtracted.
+
+    Returns:
+        Means over seeds and held-out renders, millimetres; `minus` and its `minus_interval_95` are missing
+        where there is nothing to subtract from.
     """
-    lines = [f"| {' | '.join(_HEAD)} |".format(against), "|" + " --- |" * len(_HEAD)]
+    lines = []
     for name in dict.fromkeys(trial.variant for trial in trials):
+        same = [trial for trial in trials if trial.variant == name]
         for kind in weights:
-            cells = _row([trial for trial in trials if trial.variant == name], trials, state, kind, against)
-            lines += [f"| {' | '.join(cells)} |"] if cells else []
-    return "\n".join(lines) + "\n"
+            lines += [_line(same, trials, state, kind, against)] if _read(same, state, kind, HELD_OUT) else []
+    return lines
 
 
-def _row(same: Sequence[Trial], trials: Sequence[Trial], state: Path, kind: str, against: str) -> list[str]:
+def _line(
+    same: Sequence[Trial], trials: Sequence[Trial], state: Path, kind: str, against: str
+) -> dict[str, Any]:
     found = _read(same, state, kind, HELD_OUT)
-    if not found:
-        return []
     present = _read([one for one in trials if one.variant == against], state, OWN, HELD_OUT)
-    both = [seed for seed in found if seed in present]
-    is_present = same[0].variant == against and kind == OWN
-    whole = mean_over(list(found.values()))
-    cells = [same[0].variant, kind, ", ".join(map(str, found)), f"{whole.errors[ERROR].mean():.2f}"]
-    if is_present or not both:
-        apart = dict.fromkeys((ERROR, _UNALIGNED), "")
-        each = ""
-    else:
-        a, b = (mean_over([runs[seed] for seed in both]) for runs in (present, found))
-        apart = {name: _told(compare_runs(a, b, [name])[0]) for name in (ERROR, _UNALIGNED)}
-        each = ", ".join(f"{_minus(present[seed], found[seed]):+.2f}" for seed in both)
-    seen = list(_read(same, state, kind, SEEN).values())
+    whole, seen = mean_over(list(found.values())), list(_read(same, state, kind, SEEN).values())
     speeds = [one for trial in same if (one := trial.pictures_per_s(state)) is not None]
-    return [
-        *cells, apart[ERROR], each, f"{whole.errors[_UNALIGNED].mean():.2f}", apart[_UNALIGNED],
-        f"{mean_over(seen).errors[ERROR].mean():.2f}" if seen else "",
-        f"{np.mean(speeds):.0f}" if speeds else "",
-    ]  # fmt: skip
+    line: dict[str, Any] = {
+        "kind": "trial",
+        "variant": same[0].variant,
+        "settings": list(same[0].overrides),
+        "pictures": same[0].pictures,
+        "weights": kind,
+        "seeds": list(found),
+        "against": against,
+        "n": len(whole.samples),
+        **{name: float(whole.errors[name].mean()) for name in (ERROR, UNALIGNED)},
+        "seen_mm": float(mean_over(seen).errors[ERROR].mean()) if seen else None,
+        "pictures_per_s": float(np.mean(speeds)) if speeds else None,
+    }
+    both = [seed for seed in found if seed in present]
+    if both and (same[0].variant, kind) != (against, OWN):
+        a, b = (mean_over([runs[seed] for seed in both]) for runs in (present, found))
+        apart = {one.name: one for one in compare_runs(a, b, [ERROR, UNALIGNED])}
+        line["minus"] = {name: one.minus for name, one in apart.items()}
+        line["minus_interval_95"] = {name: [one.low, one.high] for name, one in apart.items()}
+        line["minus_of_each_seed"] = [_minus(present[seed], found[seed]) for seed in both]
+    return line
 
 
 def mean_over(runs: Sequence[PerSample]) -> PerSample:
@@ -82,7 +90,3 @@ def _read(trials: Sequence[Trial], state: Path, kind: str, which: str) -> dict[i
 def _minus(a: PerSample, b: PerSample) -> float:
     left, right = paired(a, b, ERROR)
     return float((right - left).mean())
-
-
-def _told(one: Difference) -> str:
-    return f"{one.minus:+.2f} [{one.low:+.2f}, {one.high:+.2f}] {one.verdict}"
