@@ -95,6 +95,7 @@ def test_fresh_scenes_are_drawn_before_they_are_needed_and_belong_to_the_next_ro
     assert SHARD <= counts[0] < counts[1]
     assert lines[0]["stages.again.difficulty"] == "{variety: 0.5, alike: 0.4, other_hand: 0.15}"
     assert lines[0]["stages.again.keep_patches"] == "null"
+    assert lines[0]["stages.again.full_share"] == "0"
     assert "stages.deep.keep_patches" not in lines[0]
 
 
@@ -238,7 +239,7 @@ def test_the_model_of_bodies_gets_a_third_of_the_time(tmp_path, monkeypatch):
     found = go(state, rounds=4).state
     assert len(found.models["body"].rounds) >= 1
     assert started(state, "body")[0]["backbone_from"] == "null"
-    assert "stages.again.keep_patches" not in started(state, "body")[0]
+    assert not {"stages.again.keep_patches", "stages.again.full_share"} & set(started(state, "body")[0])
     assert "synthbody" in " ".join(path.name for path in (state / "cache").iterdir())
 
 

@@ -19,7 +19,7 @@ from shared_tmu.synth import shards
 
 MORE = """
 stages:
-  again: {depth: 1, images: 600, batch_size: 10, keep_patches: 5}
+  again: {depth: 1, images: 600, batch_size: 10, keep_patches: 5, full_share: 0.25}
   deep: {depth: 2, images: 100, batch_size: 10}
 """
 HERE = Path(__file__).parent

@@ -111,8 +111,9 @@ def open_round(
     for name, count in images.items():
         overrides.append(f"stages.{name}.images={count}")
         overrides += scene_overrides(name, sets)
-        if is_hard and "keep_patches" in place.stages()[name]:
+        if is_hard and "keep_patches" in (stage := place.stages()[name]):
             overrides.append(f"stages.{name}.keep_patches=null")
+            overrides += [f"stages.{name}.full_share=0"] if "full_share" in stage else []
     parents = place.round_folder(number) / PARENTS
     begun = Round(
         number,
