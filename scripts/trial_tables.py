@@ -16,8 +16,7 @@ def _minus(run: Run, name: str) -> str:
     if found is None:
         return ""
     low, high = found
-    verdict = "within noise" if low <= 0 <= high else "worse" if low > 0 else "better"
-    return f"{run['minus'][name]:+.2f} ({low:+.2f} to {high:+.2f}) {verdict}"
+    return f"{run['minus'][name]:+.2f} ({low:+.2f} to {high:+.2f}) {run['verdict'][name]}"
 
 
 def _columns_of(name: str) -> tuple[tuple[str, Callable[[Run], str]], ...]:

@@ -65,7 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def publish(path: Path, lines: Sequence[Run]) -> int:
-    """Put lines into a results file, in place of earlier ones on the same variants, and fill the tables."""
+    """Put lines into a results file, in place of earlier ones on the same variants, and fill the tables.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not lines:
+        raise InputError("--publish was asked for, but no trial is finished: run it with --cache DIR first.")
     names = TRIAL_TABLES["trial"].identity
     kept = {tuple(line[name] for name in names): line for line in (*read_records(path), *lines)}
     evaluate_bundled.write_lines(path, list(kept.values()))

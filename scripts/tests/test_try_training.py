@@ -135,6 +135,8 @@ def test_what_was_found_is_published_line_by_line(folders, monkeypatch, tmp_path
     flags = (*SIZE, *BETTER, "--seeds", "1", "--variant", f"{BASELINE},better")
     assert go(folders, *flags) == 0
     assert not path.exists()
+    with pytest.raises(InputError, match="no trial is finished: run it with --cache DIR"):
+        go(folders, *SIZE, "--seeds", "9", "--publish")
     for _ in range(2):
         assert go(folders, *flags, "--publish") == 0
         lines = read_records(path)

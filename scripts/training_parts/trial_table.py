@@ -68,6 +68,7 @@ def _line(
         apart = {one.name: one for one in compare_runs(a, b, [ERROR, UNALIGNED])}
         line["minus"] = {name: one.minus for name, one in apart.items()}
         line["minus_interval_95"] = {name: [one.low, one.high] for name, one in apart.items()}
+        line["verdict"] = {name: one.verdict for name, one in apart.items()}
         line["minus_of_each_seed"] = [_minus(present[seed], found[seed]) for seed in both]
     return line
 
