@@ -16,6 +16,7 @@ from .errors import PatchError
 from .method_parts.held import Holding
 from .method_parts.learned import make_learned
 from .method_parts.method import Method
+from .method_parts.protection import WEIGHT
 from .method_parts.reductions import Route
 from .method_parts.seen import Grid
 from .methods import find_method
@@ -41,6 +42,7 @@ def run_trunk(
     restore: str = "copy",
     grid: Grid | None = None,
     learned: nn.Module | None = None,
+    certain: float = WEIGHT,
 ) -> tuple[Tensor, Route]:
     """Run all blocks, removing tokens as the schedule says; `"off"` is `for b in blocks: x = b(x)`.
 
@@ -67,6 +69,8 @@ def run_trunk(
         restore: row of `RESTORES`, how the full grid is restored.
         grid: rows and columns of the patches, for methods that use it.
         learned: the module of a method that learns; an untrained one is made where a method runs with it.
+        certain: weight in a float mask of tokens that surely show the subject: methods that compare no
+            similarities protect those of at least half of it.
 
     Returns:
         Tokens `[B, N, C]` (`[B, M, C]` without unmerging), and the plan from the N tokens to the last M
@@ -80,7 +84,7 @@ def run_trunk(
     """
     settings = TrunkSettings(
         Schedule.parse(schedule), find_method(method), num_prefix_tokens, unmerge, proportional, protect,
-        restore, grid,
+        restore, grid, certain,
     )  # fmt: skip
     blocks = list(blocks)
     _refuse_others(blocks)

@@ -144,6 +144,7 @@ class TrunkPass:
             x, self._size, number, self.depth, prefix, self._protected, self._counts_sizes, settings.grid,
             asked if isinstance(asked, tuple) else (), self.learned, self._made[-1] if self._made else None,
             self.held, method.name, method.needs, settings.watch, getattr(block.attn, "scale", None),
+            certain=settings.certain,
         )  # fmt: skip
         seen.where = locate(block.attn, given, self._slots)
         if seen.where is not None and self.held is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from .errors import PatchError, ScheduleError
 from .method_parts.method import Method
-from .method_parts.restores import Restore, find_restore
+from .method_parts.protection import WEIGHT
+from .method_parts.restores import COPY, Restore, find_restore
 from .method_parts.seen import Grid, Watch
 from .schedule import Schedule
 
@@ -31,8 +33,9 @@ class TrunkSettings:
     unmerge: Unmerge = True
     proportional: bool = True
     protect: Protect = "first"
-    restore: str = "copy"
+    restore: str = COPY
     grid: Grid | None = None
+    certain: float = WEIGHT
     watch: Watch | None = None
 
     def __post_init__(self) -> None:
@@ -42,6 +45,13 @@ class TrunkSettings:
             raise PatchError(
                 f"protect = {self.protect!r}: use 'first', or 'last' to reproduce published runs."
             )
+        if self.unmerge is not True and find_restore(self.restore).name != COPY:
+            raise PatchError(
+                f"restore = {self.restore!r} says how all tokens come back, but with unmerge = "
+                f"{self.unmerge!r} they do not: leave one of the two out."
+            )
+        if not 0.0 <= self.certain < math.inf:
+            raise PatchError(f"certain = {self.certain!r}: use a number of at least 0, such as {WEIGHT:g}.")
         if self.ending and self.ending.needs_map and self.method.mixes:
             raise PatchError(
                 f"restore {self.ending.name!r} needs to know which tokens a slot carries, but method "

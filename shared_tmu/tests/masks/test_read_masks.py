@@ -12,6 +12,7 @@ from toy_vit import SequentialViT, ToyViT
 from shared_tmu import patch, run_trunk
 from shared_tmu.errors import PatchError
 from shared_tmu.masks import AttentionMask, TokenProbe
+from shared_tmu.method_parts.protection import to_flags
 from shared_tmu.method_parts.read_masks import GivenOrRead, ReadMask, Weighed
 
 VITS = pytest.mark.parametrize("build", [ToyViT, SequentialViT])
@@ -152,3 +153,35 @@ def test_attention_singles_out_what_others_look_at(tokens):
     assert received[shown].min() > received[~shown].max() or len(tokens) > 1
     with patch(vit, "6x2", mask=AttentionMask(1)):
         assert vit(tokens).shape == tokens.shape
+
+
+@pytest.mark.parametrize("block", [0, 2])
+@torch.no_grad()
+def test_a_weight_of_0_is_no_mask(tokens, block):
+    vit = ToyViT(depth=4).eval()
+    given = torch.zeros(len(tokens), tokens.shape[1] - PREFIX, dtype=torch.bool)
+    given[0, :12] = True
+    with patch(vit, "6x4", num_prefix_tokens=PREFIX) as handle:
+        plain = vit(tokens)
+        read = FirstChannel(block).placed(vit.blocks)
+        with handle.masked(Weighed(GivenOrRead(given, read), 0.0)):
+            assert torch.equal(vit(tokens), plain)
+
+
+@pytest.mark.parametrize("method", ["evit", "random", "pool", "drop", "pitome", "tome-random"])
+@pytest.mark.parametrize("weight", [0.05, 0.25, 1.0, 4.0])
+@torch.no_grad()
+def test_half_of_any_weight_protects_for_methods_that_compare_nothing(tokens, method, weight):
+    shares = torch.rand(len(tokens), tokens.shape[1] - PREFIX, generator=torch.Generator().manual_seed(1))
+
+    def kept(mask, certain):
+        generator = torch.random.get_rng_state()
+        given = {"num_prefix_tokens": PREFIX, "mask": mask, "certain": certain}
+        out = run_trunk(ToyViT(depth=4).eval().blocks, tokens, "4x1", method=method, **given)[1].source_map
+        torch.random.set_rng_state(generator)
+        return out
+
+    if method not in ("pitome", "tome-random"):  # which also lower similarities
+        assert torch.equal(kept(shares * weight, weight), kept(shares >= 0.5, 0.25))
+    assert torch.equal(to_flags(shares * weight, weight), shares * weight >= weight / 2)
+    assert not to_flags(shares * 0.0, 0.0).any()

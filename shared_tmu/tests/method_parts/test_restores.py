@@ -93,3 +93,11 @@ def test_names_of_a_command_line():
         choose_restore("nearest", unmerge=True)
     with pytest.raises(InputError, match=r"--restore residual .* --no-unmerge"):
         choose_restore("residual", unmerge=False)
+
+
+@pytest.mark.parametrize("unmerge", [False, "sparse"])
+@pytest.mark.parametrize(("restore", "said"), [("residual", "restore = 'residual'"), ("none", "no way to")])
+def test_nothing_is_restored_where_nothing_comes_back(unmerge, restore, said):
+    vit, x = ToyViT(depth=2).eval(), torch.randn(1, 10, 32)
+    with pytest.raises(PatchError, match=said):
+        run_trunk(vit.blocks, x, "2x2", unmerge=unmerge, restore=restore)

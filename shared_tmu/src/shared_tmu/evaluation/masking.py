@@ -84,7 +84,7 @@ class Counted(ReadMask):
     def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
         """Protect the tokens of the mask, and count them."""
         shown: Tensor = self.mask(x, block, before)
-        self.found = (shown >= self.least).sum(dim=1)
+        self.found = ((shown >= self.least) & (shown > 0)).sum(dim=1)
         return shown
 
 

@@ -6,8 +6,8 @@
 | weighed | float | the similarity of a pair is lowered by the larger of its tokens' weights |
 
 By the second rule a pair of equal tokens of the subject merges before a pair of background tokens that have
-little in common. Methods that compare no similarities protect the tokens of at least half of `WEIGHT`, by the
-first rule.
+little in common. Methods that compare no similarities protect the tokens of at least half of the weight that
+certain ones have, by the first rule.
 """
 
 from __future__ import annotations
@@ -35,9 +35,14 @@ def weigh(shares: Tensor, weight: float | None) -> Tensor:
     return shares.to(torch.float32 if shares.dtype == torch.bool else shares.dtype) * weight
 
 
-def to_flags(mask: Tensor) -> Tensor:
-    """Convert a mask for either rule to one for the rule `first`, `[B, N]` bool."""
-    return mask if mask.dtype == torch.bool else mask >= WEIGHT / 2
+def to_flags(mask: Tensor, certain: float = WEIGHT) -> Tensor:
+    """Convert a mask for either rule to one for the rule `first`, `[B, N]` bool.
+
+    Args:
+        mask: `[B, N]`, bool or weights.
+        certain: weight of tokens that surely show the subject; those of at least half of it are protected.
+    """
+    return mask if mask.dtype == torch.bool else (mask >= certain / 2) & (mask > 0)
 
 
 def fit_mask(mask: Tensor, batch_size: int, num_tokens: int, num_prefix_tokens: int) -> Tensor:

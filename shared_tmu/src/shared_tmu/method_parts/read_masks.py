@@ -98,6 +98,6 @@ class Weighed(ReadMask):
 
     def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
         """The mask, weighed."""
-        if before is not None and self.weight is not None:
+        if before is not None and self.weight:  # by a weight of 0 nothing is left that could be divided
             before = before / self.weight
         return weigh(self.mask(x, block, before), self.weight)

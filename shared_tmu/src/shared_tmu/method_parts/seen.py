@@ -14,7 +14,7 @@ from ..errors import MethodError
 from ..plans.plan import MergePlan
 from .attention_rows import mean_keys, mean_rows
 from .held import Holding
-from .protection import to_flags
+from .protection import WEIGHT, to_flags
 from .reductions import Applied, Reduction, Route, require_reduction
 
 Grid = tuple[int, int]
@@ -82,6 +82,7 @@ class Seen:
         route: route from the first tokens of the trunk to these; None before the first reduction.
         held: plans to use again; None for none.
         where: positions of the current tokens; None for attention that does not depend on them.
+        certain: weight in `mask` of tokens that surely show the subject.
     """
 
     tokens: Tensor
@@ -104,6 +105,7 @@ class Seen:
     keeps_history: bool = False
     history: tuple[Applied, ...] = ()
     where: Positions | None = None
+    certain: float = WEIGHT
     parts: dict[Needs, Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -144,7 +146,7 @@ class Seen:
     @property
     def protected(self) -> Tensor | None:
         """Tokens to protect as long as there are others, `[B, N]` bool; None for none."""
-        return None if self.mask is None else to_flags(self.mask)
+        return None if self.mask is None else to_flags(self.mask, self.certain)
 
     @property
     def live(self) -> Tensor | None:

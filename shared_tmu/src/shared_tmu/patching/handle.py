@@ -19,6 +19,7 @@ from torch import nn
 from ..errors import PatchError
 from ..method_parts.held import HeldPlans, Holding, read_names
 from ..method_parts.learned import LearnedPart, make_learned
+from ..method_parts.protection import WEIGHT
 from ..method_parts.read_masks import ReadMask
 from ..method_parts.reductions import Route
 from ..method_parts.seen import Grid, Watch
@@ -242,6 +243,7 @@ def patch(
     mask: Mask | None = None,
     restore: str = "copy",
     grid: Grid | None = None,
+    certain: float = WEIGHT,
 ) -> PatchHandle:
     """Make a ViT merge tokens between its blocks, until the handle is removed or its `with` block ends.
 
@@ -269,6 +271,7 @@ def patch(
             the tokens, or a `ReadMask`. `handle.masked` masks single forwards.
         restore: row of `RESTORES`, how the grid is restored.
         grid: rows and columns of the patches, for methods that use it; None reads the ViT.
+        certain: weight in float masks of tokens that surely show the subject (see `run_trunk`).
 
     Raises:
         PatchError: the model is already patched or wrapped in `nn.DataParallel`; no ViT, or more than one,
@@ -280,7 +283,7 @@ def patch(
     refuse_wrapped(model)
     schedule, rule, found = Schedule.parse(schedule), find_method(method), find_trunk(model)
     (count, check), grid = find_prefix(model, found, num_prefix_tokens), grid or find_grid(found.owner)
-    settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect, restore, grid)
+    settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect, restore, grid, certain)
     settings.schedule.per_layer(len(found.blocks))
     refuse_unplaced(settings, check, found, mask)
     learned = None if rule.learn is None else make_learned(rule.learn, found.blocks)

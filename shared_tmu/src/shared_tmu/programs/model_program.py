@@ -185,7 +185,8 @@ class Run:
         """`model` patched this way, for a `with` block; its layers are those that it has now."""
         read = self.masks.read
         mask = None if read is None or read.reader is None else Weighed(read.reader(self.probe), self.weight)
-        options = {"unmerge": self.unmerge, "protect": self.protect, "restore": self.restore, "mask": mask}
+        options: dict[str, Any] = {"unmerge": self.unmerge, "protect": self.protect, "restore": self.restore}
+        options |= {"mask": mask, "certain": WEIGHT if self.weight is None else self.weight}
         handle = program.patch(model, self.schedule, self.method, record=record, **options)
         if self.learned is not None:
             try:
@@ -203,8 +204,7 @@ class Run:
         """
         self.patched(program, model).remove()
         if self.probe is not None:
-            probe, facts = TokenProbe.load(self.probe)
-            probe.require_fit(facts, program.estimates.vit(model), self.probe)
+            TokenProbe.for_model(self.probe, program.estimates.vit(model))
         if self.decoder is not None:
             require_decoder_fit(load_decoder(self.decoder)[1], model, self.decoder)
 
