@@ -52,3 +52,11 @@ def test_what_cannot_be_held_is_refused(load, frames):
             model.predict(pictures, hold=True)
     with pytest.raises(HoldError):
         predict(load(method="dct", mask="none"), frames, hold=True)
+
+
+def test_hands_of_one_side_are_held_apart(load, frames):
+    model = load(r="6x4", mask="none", batch_size=2)
+    boxes = [boxes_of("a.jpg")] * len(frames), [["right"] * 2] * len(frames)
+    plain, held = (list(model.predict(iter(frames), *boxes, hold=hold)) for hold in (False, True))
+    assert same(plain[0], held[0])
+    assert not any(same(a, b) for a, b in zip(plain[1:], held[1:], strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,7 @@ from shared_tmu.demo.predict import Predictor
 from shared_tmu.demo.searching import load_for
 from shared_tmu.detect import Detection, Detector
 from shared_tmu.method_parts.held import Holding
-from shared_tmu.programs.model_program import ModelProgram, Run
-from shared_tmu.schedule import Schedule
+from shared_tmu.programs.model_program import BASELINE, ModelProgram, Run
 
 
 class Engine:
@@ -85,7 +83,7 @@ class Engine:
             TMUError: the setting does not fit the model.
         """
         images, masks = [one.crop.img for one in crops], [one.mask for one in crops]
-        runs = {"off": replace(run, schedule=Schedule.parse("off"), unmerge=True), "merged": run}
+        runs = {"off": BASELINE, "merged": run}
         with self._computing:
             times = time_runs(self._predictor, images, masks, runs, rounds=rounds, budget_s=budget_s)
         return Speed.of(run.label, times["off"], times["merged"], len(crops))

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from shared_tmu.api.crops import kept_crops
 from shared_tmu.api.engine import Engine
@@ -18,12 +18,17 @@ from shared_tmu.demo.digest import facts_of_run
 from shared_tmu.demo.estimated import Estimated, facts_of_image
 from shared_tmu.demo.holding import PlanHolder
 from shared_tmu.demo.sources import PORTION_BATCHES
+from shared_tmu.demo.tracks.tracker import Tracker, on_track
+from shared_tmu.detect import Detection
 from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source
 from shared_tmu.programs.model_program import Run
 from shared_tmu.programs.tables import ImageCamera
 
 T = TypeVar("T", bound=Item)
+
+_RATE = 30.0
+"""Frames per second that are assumed, where a call tells none: tracks expect motion to go on."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Stream(Generic[T]):
         self._batcher = Batcher(options.batch_size, options.tokens, large_alone=not call.are_frames)
         self._cutter = engine.cutter(call.run)
         self._holder = PlanHolder() if call.hold and not call.run.schedule.is_off else None
+        self._tracker = None if self._holder is None else Tracker(decides_sides=False)
         self._frame = 0
         self._waiting: deque[_Due] = deque()
 
@@ -120,12 +126,21 @@ class Stream(Generic[T]):
         else:
             found = request.given(picture.size_px, of_people=self.kind is Person)
             detector = "boxes"
+        found = self._tracked(found)
         source = Source(Path(request.name), request.name, str(self._frame))
         self._frame += 1
         job = self._cutter.cut(source, "", picture, found)
         if self.call.strict and job.detection.problems:
             raise InputError("; ".join(job.detection.problems))
         return _Due(request.name, job, detector)
+
+    def _tracked(self, found: Detection[Any]) -> Detection[Any]:
+        """The hands or people of a frame with their tracks, by which plans are held."""
+        if self._tracker is None:
+            return found
+        tracks = self._tracker.step(found.boxes, self._frame, self._frame / _RATE)
+        boxes = (on_track(box, track) for box, track in zip(found.boxes, tracks, strict=True))
+        return replace(found, boxes=tuple(boxes))
 
     def _added(self, job: Job) -> Iterator[Batch | Job]:
         """Add a picture to the batches as the demo does; returns those that are due."""

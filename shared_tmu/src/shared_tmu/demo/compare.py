@@ -14,9 +14,9 @@ from shared_tmu.demo.predict import Prediction, Predictor
 from shared_tmu.demo.timeline import Timeline
 from shared_tmu.masks import Mask
 from shared_tmu.method_parts.held import Holding
-from shared_tmu.programs.model_program import Run
+from shared_tmu.method_parts.restores import COPY
+from shared_tmu.programs.model_program import BASELINE, Run
 from shared_tmu.programs.timing import Timing, measure_in_turn
-from shared_tmu.schedule import Schedule
 
 ROUNDS = 10
 BUDGET_S = 30.0
@@ -72,8 +72,8 @@ class Comparer:
         own = predictor.run
         self.predictor, self.machine, self.timeline = predictor, machine, timeline
         self.runs = {
-            "baseline": replace(own, schedule=Schedule.parse("off"), unmerge=True),
-            "merge-only": replace(own, unmerge=False),
+            "baseline": BASELINE,
+            "merge-only": replace(own, unmerge=False, restore=COPY),
             "TMU": replace(own, unmerge=True),
         }
         self.timings: dict[str, Timing] = {}
