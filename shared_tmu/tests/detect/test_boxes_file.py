@@ -104,3 +104,28 @@ def test_a_pipe_is_read_to_its_end_and_does_not_hang(tmp_path, monkeypatch):
     writer.start()
     assert BoxesDetector.from_file(path).entries == json.loads(GOOD)
     writer.join()
+
+
+def right_hand(left):
+    return [{"box_xyxy": [left, 100, left + 200, 300], "is_right": True}]
+
+
+def test_an_entry_is_of_the_image_that_it_names():
+    detector = BoxesDetector({"x.jpg": right_hand(0), "y.jpg": right_hand(1), "gone.jpg": []})
+    assert detector.assign(["x.jpg", "sub/x.jpg", "sub/y.jpg"]) == ["gone.jpg"]
+    found = {name: detector.detect(PICTURE, name).boxes for name in ("x.jpg", "sub/x.jpg", "sub/y.jpg")}
+    assert [len(boxes) for boxes in found.values()] == [1, 0, 1]
+    assert found["sub/y.jpg"][0].box_xyxy[0] == 1
+    with pytest.raises(InputError, match=r"'y\.jpg', which may be 'a/y\.jpg' or 'b/y\.jpg': name each image"):
+        detector.assign(["a/y.jpg", "b/y.jpg"])
+    both = BoxesDetector({"y.jpg": right_hand(0), "a/y.jpg": right_hand(1)})
+    assert both.assign(["a/y.jpg", "b/y.jpg"]) == []
+
+
+def test_numbers_of_frames_may_have_zeros_in_front():
+    detector = BoxesDetector({"clip.mp4:000": right_hand(0), "clip.mp4:012": right_hand(12)})
+    assert [len(detector.detect(PICTURE, f"clip.mp4:{frame}").boxes) for frame in (0, 1, 12)] == [1, 0, 1]
+    assert detector.frames_named("clip.mp4") == [0, 12]
+    assert detector.frames_named("other.mp4") == []
+    with pytest.raises(InputError, match=r"'clip\.mp4:7' twice, once as 'clip\.mp4:07'"):
+        BoxesDetector({"clip.mp4:7": [], "clip.mp4:07": []})

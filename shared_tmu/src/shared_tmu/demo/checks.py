@@ -39,7 +39,11 @@ def require_apart(options: DemoOptions) -> None:
 
 
 def warn_of_unused_boxes(detector: Detector, sources: Sequence[Source]) -> None:
-    """Warn of images that a boxes file names and that do not exist."""
+    """Warn of images that a boxes file names and that do not exist.
+
+    Raises:
+        InputError: it does not tell which of several images it means.
+    """
     detector = finder(detector)
-    if isinstance(detector, BoxesDetector) and (unused := detector.unused([s.name for s in sources])):
+    if isinstance(detector, BoxesDetector) and (unused := detector.assign([s.name for s in sources])):
         _log.warning("the boxes file has boxes for %s, but there are no such images.", ", ".join(unused[:10]))

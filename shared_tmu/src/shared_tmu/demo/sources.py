@@ -67,7 +67,11 @@ class ImageSource(Protocol):
         """Names of the results."""
 
     def check_boxes(self, detector: Detector) -> None:
-        """Warn if a boxes file is for other images."""
+        """Warn if a boxes file is for other images.
+
+        Raises:
+            InputError: it does not tell which of several images it means.
+        """
 
     def read(self, is_finished: IsFinished, budget: PixelBudget) -> Generator[Loaded, None, None]:
         """Images in order, read ahead in a thread; images that are known to be finished are not decoded.
@@ -214,12 +218,18 @@ class VideoSource:
 
     def check_boxes(self, detector: Detector) -> None:
         name, detector = self.clip.path.name, finder(detector)
-        if isinstance(detector, BoxesDetector) and not any(
-            entry == name or entry.rpartition(":")[0] == name for entry in detector.entries
-        ):
+        if not isinstance(detector, BoxesDetector):
+            return
+        named, frames = detector.frames_named(name), self.clip.frames
+        if name not in detector.entries and not named:
             _log.warning(
                 "the boxes file has no boxes for %s: name the clip, or its frames as in %s:0.", name, name
             )
+        elif frames is not None and (beyond := [number for number in named if number >= frames]):
+            _log.warning(
+                "the boxes file has boxes for frames such as %s:%d, but the clip has frames 0 to %d.",
+                name, beyond[0], frames - 1,
+            )  # fmt: skip
 
     def read(self, is_finished: IsFinished, budget: PixelBudget) -> Generator[Loaded, None, None]:
         return run_ahead(self.reader, budget)

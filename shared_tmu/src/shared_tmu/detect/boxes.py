@@ -12,8 +12,8 @@ The file is JSON with one entry for each image; names are paths inside the image
 
 `box_xyxy` is the tight box in pixels of the upright image: left, top, right, bottom. `is_right` says whether
 a hand is the person's right hand (boxes of people do not have it); `score` (0 to 1) is optional. Images that
-are not named have no hands or people. Frame 12 of a video is `clip.mp4:12`; boxes under `clip.mp4` are used
-for all frames that are not named themselves.
+are not named have no hands or people; a file name alone is enough if no other image has it. Frame 12 of a
+video is `clip.mp4:12`; boxes under `clip.mp4` are used for all frames that are not named themselves.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class BoxesDetector:
     name = "boxes"
 
     def __init__(self, entries: Mapping[str, list[Any]], of_people: bool = False) -> None:
-        self.entries, self.of_people = entries, of_people
+        self.entries, self.of_people = _by_frame(entries), of_people
+        self._images: frozenset[str] = frozenset()
         boxes = [entry.get("box_xyxy") for those in entries.values() for entry in those if _is_object(entry)]
         numbers = [value for box in boxes if isinstance(box, list) for value in box]
         self._may_be_percent = bool(numbers) and all(
@@ -70,8 +71,8 @@ class BoxesDetector:
         return cls(read_boxes_file(path, PERSON_FORMAT if of_people else HAND_FORMAT), of_people)
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[Any]:
-        """The boxes listed under `image_name` (or under its file name alone), each checked against the
-        image.
+        """The boxes listed under `image_name` (or under its file name alone, if that is no other image), each
+        checked against the image.
         """
         name, (height, width) = self._entry_name(image_name), image_bgr.shape[:2]
         self._warn_of_percent(width, height)
@@ -79,10 +80,32 @@ class BoxesDetector:
         problems = (f"box {index} of the boxes file: {problem}" for index, problem in found.problems.items())
         return Detection(found.boxes, tuple(problems))
 
-    def unused(self, image_names: Iterable[str]) -> list[str]:
-        """Names in the file that do not belong to any image."""
-        used = {self._entry_name(name) for name in image_names}
-        return [name for name in self.entries if name not in used]
+    def assign(self, image_names: Iterable[str]) -> list[str]:
+        """Learn which images there are, so that an entry is only used for the image that it names.
+
+        Returns:
+            Names in the file that do not belong to any image.
+
+        Raises:
+            InputError: a file name alone, which several images have.
+        """
+        self._images = frozenset(image_names)
+        users: dict[str, list[str]] = {}
+        for name in sorted(self._images):
+            users.setdefault(self._entry_name(name), []).append(name)
+        for entry in self.entries:
+            if len(same := users.get(entry, [])) > 1:
+                told = " or ".join(map(repr, same[:3]))
+                raise InputError(
+                    f"the boxes file has boxes for {entry!r}, which may be {told}: name each image by its "
+                    "path inside the image folder."
+                )
+        return [name for name in self.entries if name not in users]
+
+    def frames_named(self, clip: str) -> list[int]:
+        """The frames of a clip that the file names one by one."""
+        parts = (entry.rpartition(":") for entry in self.entries)
+        return [int(frame) for name, _, frame in parts if name == clip and frame.isdecimal()]
 
     def _warn_of_percent(self, width: int, height: int) -> None:
         """Warn once if all numbers are at most 100 in a larger image: they may be meant as per cent."""
@@ -95,11 +118,28 @@ class BoxesDetector:
             )  # fmt: skip
 
     def _entry_name(self, image_name: str) -> str:
-        names = [image_name, Path(image_name).name]
+        bare = Path(image_name).name
+        names = [image_name, *([] if bare in self._images else [bare])]
         clip, _, frame = image_name.rpartition(":")
         if frame.isdecimal():  # frame 12 of clip.mp4 is clip.mp4:12
             names.append(clip)
-        return next((name for name in names if name in self.entries), names[1])
+        return next((name for name in names if name in self.entries), image_name)
+
+
+def _by_frame(entries: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """The entries, with numbers of frames as they are asked for: `clip.mp4:007` is frame 7.
+
+    Raises:
+        InputError: two entries are for the same frame.
+    """
+    found: dict[str, list[Any]] = {}
+    for name, boxes in entries.items():
+        clip, colon, frame = name.rpartition(":")
+        plain = f"{clip}:{int(frame)}" if colon and frame.isdecimal() else name
+        if plain in found:
+            raise InputError(f"the boxes file names {plain!r} twice, once as {name!r}: keep one of the two.")
+        found[plain] = boxes
+    return found
 
 
 @dataclass(frozen=True)
