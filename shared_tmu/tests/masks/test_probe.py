@@ -6,6 +6,7 @@ import pytest
 import torch
 from freihand_folder import write_freihand
 from toy_hand_model import ToyHand, toy_program
+from toy_vit import ToyViT
 
 from shared_tmu.datasets import SetOptions, open_dataset
 from shared_tmu.errors import CheckpointError, InputError, MissingAssetError
@@ -145,3 +146,13 @@ def test_a_probe_is_not_written_over_the_weights_nor_trained_for_nowhere(tmp_pat
     assert training.main(["--model", "toy", "--out", str(weights / "probe.safetensors")]) == 1
     assert "cannot be written" in caplog.text
     assert weights.read_bytes() == before
+
+
+def test_a_probe_is_read_for_its_own_weights_only(tmp_path) -> None:
+    torch.manual_seed(0)
+    vit, other, path = ToyViT(depth=2), ToyViT(depth=2), tmp_path / "toy.probe.safetensors"
+    facts = ProbeFacts("Toy", weights_before(vit, 1), {})
+    TokenProbe(torch.arange(32.0), torch.tensor(0.0), 1).save(path, facts)
+    assert TokenProbe.for_model(path, vit).block == 1
+    with pytest.raises(CheckpointError, match=r"was trained for other weights \(Toy\)"):
+        TokenProbe.for_model(path, other)

@@ -84,6 +84,22 @@ class TokenProbe(ReadMask):
                 "--mask."
             )
 
+    @classmethod
+    def for_model(cls, path: Path, vit: nn.Module) -> Self:
+        """Read a probe for these weights.
+
+        Args:
+            path: what `save` wrote.
+            vit: the ViT that it reads.
+
+        Raises:
+            CheckpointError: it is no such file, damaged, or was trained for other weights.
+            MissingAssetError: there is none.
+        """
+        probe, facts = cls.load(path)
+        probe.require_fit(facts, vit, path)
+        return probe
+
     @torch.no_grad()
     def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
         """See `ReadMask`."""
@@ -97,7 +113,7 @@ class TokenProbe(ReadMask):
 
     @classmethod
     def load(cls, path: Path) -> tuple[Self, ProbeFacts]:
-        """Read what `save` wrote.
+        """Read what `save` wrote; `for_model` also sees that it fits.
 
         Raises:
             CheckpointError: it is not such a file, or damaged.
