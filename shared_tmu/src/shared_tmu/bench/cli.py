@@ -64,6 +64,13 @@ def _run_model(program: Program, arguments: Sequence[str] | None) -> None:
             f"--profile cannot be combined with {'--suite' if given.suite else '--resume'}: leave one of "
             "the two out"
         )
+    for name in ("runtime", "budget") if given.profile else ():
+        if getattr(given, name) != parser.get_default(name):
+            parser.error(
+                f"--profile times parts of the plain model, a fixed number of --rounds: leave --{name} out"
+            )
+    if given.pictures and not given.profile:
+        parser.error("--pictures are for --profile, and speed is measured on random crops: leave it out")
     if not given.suite and not given.profile:
         _require_writable(given.json)
         return _run_speed(program, given)
