@@ -16,6 +16,7 @@ from forecast import pictures_of, read_history
 from omegaconf import OmegaConf
 
 from shared_tmu.programs.identity import file_sha256
+from shared_tmu.training.begun import FILE, batch_size_of
 from shared_tmu.training.checkpointing import LAST, newest_checkpoint
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.drawing import Scenes
@@ -142,12 +143,11 @@ def train_command(place: Place, one: Round, cache: Path) -> list[str]:
 def progress(place: Place, one: Round) -> int:
     """Pictures that a round has seen, by its checkpoints."""
     total = 0
-    for name, stage in place.stages().items():
-        folder = place.round_folder(one.number) / name
+    for folder in (path.parent for path in place.round_folder(one.number).glob(f"*/{FILE}")):
         steps = int(read_end(folder).get("steps", 0))
         if not steps and (newest := newest_checkpoint(folder)) is not None:
             steps = int(torch.load(newest, map_location="cpu", weights_only=True, mmap=True)["global_step"])
-        total += steps * int(stage["batch_size"])
+        total += steps * batch_size_of(folder)
     return total
 
 

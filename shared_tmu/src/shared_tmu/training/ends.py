@@ -31,9 +31,11 @@ def save_own(folder: Path, state: Mapping[str, Tensor]) -> None:
 
     Args:
         folder: of the stage.
-        state: the state dictionary of its training module; nothing is written if it is empty.
+        state: the state dictionary of its training module; if it is empty, none of an earlier run stays.
     """
-    if state:
+    if not state:
+        (folder / OWN).unlink(missing_ok=True)
+    else:
         save_safetensors({key: value.cpu().contiguous() for key, value in state.items()}, folder / OWN, {})
 
 

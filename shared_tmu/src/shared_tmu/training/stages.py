@@ -8,11 +8,9 @@ running the same command again resumes where the last run stopped, for whatever 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -20,8 +18,9 @@ import torch
 from torch import nn
 
 from shared_tmu.errors import MissingAssetError
-from shared_tmu.files import write_text
+from shared_tmu.programs.identity import weights_sha256
 from shared_tmu.training.averaging import averaging, check_averaged
+from shared_tmu.training.begun import check_begun, check_start, keep_begun
 from shared_tmu.training.checkpointing import (
     BEFORE,
     LAST,
@@ -74,13 +73,15 @@ def run_stages(
         The model after the last stage, on the CPU.
 
     Raises:
-        ConfigError: there are no stages, or one has fewer blocks than the one before.
+        ConfigError: there are no stages, or one has fewer blocks than the one before, or was begun with other
+            settings or weights.
         CheckpointError: files of an earlier run are damaged, or belong to a model of other sizes.
         TrainingError: a loss is NaN or infinite, or a checkpoint cannot be written.
         Stopped: training was asked to stop; the newest checkpoint holds its result.
         MissingDependencyError: pictures are missing, and embreex, which draws them, is not installed.
     """
     check_stages(stages, setting)
+    check_begun(stages, setting)
     setting.out.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(setting.seed, workers=True, verbose=False)
     stop = stop or Stop()
@@ -96,12 +97,17 @@ def run_stages(
             training = _training(stage, task, model, dim, num_prefix_tokens, setting.seed + i)
             take_known(training.dense, dense)
             done = setting.out / stage.name / DONE
+            origin = None if i == 0 and start is None else weights_sha256(model)
+            check_start(done.parent, origin)
             if done.exists():
                 log.info("stage %s is finished", stage.name)
                 load_end(done, model, training.dense)
             else:
                 clock = Clock(stage.steps, _limit_s(stages, i, setting))
                 feed = _feed(stage, i, setting, task, drawer, clock)
+                if newest_checkpoint(done.parent) is None:
+                    done.parent.mkdir(exist_ok=True)
+                    keep_begun(stages, i, setting, origin)
                 _fit(stage, setting, training, feed, clock, stop)
             if stage is not stages[-1] and (before := done.with_name(OWN)).exists():
                 load_end(before, model, training.dense)
@@ -200,9 +206,11 @@ def load_newest(
         setting: names the folder to which they wrote.
         task: the training task.
 
-        Raises:
+    Raises:
+        ConfigError: a stage was begun with other settings.
         MissingAssetError: no stage has written a checkpoint yet.
     """
+    check_begun(stages, setting)
     for stage in reversed(stages):
         folder = setting.out / stage.name
         model = build(stage.depth)
@@ -223,8 +231,6 @@ def _fit(
     stage: Stage, setting: Setting, training: RegressorTraining, feed: Feed, clock: Clock, stop: Stop
 ) -> None:
     folder = setting.out / stage.name
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "stage.json", json.dumps(asdict(stage), indent=1) + "\n")
     # functions of their own, because the average of the weights copies the module with all that it holds
     training.time_passed, training.name_of = lambda: clock.passed, lambda number: feed.name_of(number)
     if stage.hard_share:
