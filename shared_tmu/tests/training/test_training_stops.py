@@ -16,6 +16,7 @@ from shared_tmu.files import drop_halves
 from shared_tmu.training.checkpointing import BEFORE, LAST, WholeCheckpoints, is_whole, newest_checkpoint
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.stages import load_newest
+from shared_tmu.training.time_limit import Clock
 
 pytestmark = pytest.mark.usefixtures("small_shards")
 
@@ -225,3 +226,14 @@ def test_weights_that_are_no_numbers_are_not_kept(tmp_path, monkeypatch):
     with pytest.raises(TrainingError, match=r"made .* weights NaN or infinite"):
         train(tmp_path, STAGES[:1])
     assert step_of(tmp_path / "out" / "first" / LAST) == 2
+
+
+def test_a_clock_goes_on_with_another_limit():
+    limited = Clock(100, 1000.0)
+    limited.load_state_dict({"seconds": 900.0, "passed": 0.9})
+    assert limited.passed == 0.9
+    longer, free = Clock(100, 9000.0), Clock(100, None)
+    for clock in (longer, free):
+        clock.load_state_dict({"seconds": 900.0, "passed": 0.9})
+    assert longer.passed == 0.1
+    assert free.passed == 0.0  # so that the learning rate follows the steps alone

@@ -69,5 +69,6 @@ class Clock(Callback):
         return {"seconds": self.seconds, "passed": self.passed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
-        self._before, self.passed = state_dict["seconds"], state_dict["passed"]
+        """Continue from a checkpoint, which may be of a run with another time limit."""
+        self._before = state_dict["seconds"]
+        self.passed = 0.0 if self.limit_s is None else self._before / self.limit_s
