@@ -1,5 +1,6 @@
 """What the drawer of training pictures finds, draws again, and says of processes that were ended."""
 
+import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
@@ -46,3 +47,15 @@ def test_a_drawing_process_that_was_ended_is_said_in_a_sentence(tmp_path):
     drawer._jobs = [ended]
     with pytest.raises(InputError, match=r"memory ran out.*draw_processes=2"):
         drawer.available(Scenes(4, 20, Difficulty()))
+
+
+def test_one_process_draws_on_while_training_has_begun(tmp_path):
+    scenes = Scenes(4, 20, Difficulty())
+    drawer = ShardDrawer(tmp_path, PlainSet.kind, [[scenes]], 1)
+    drawer.start(beside_training=True)
+    assert drawer.wait(scenes, 8) >= 8
+    deadline = time.monotonic() + 120
+    while drawer.available(scenes) < 20:  # nobody asks for more
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    drawer.close()

@@ -41,7 +41,7 @@ def test_a_record_says_what_was_seen_and_where_it_began(tmp_path):
     assert told["total"] == {
         "images_seen": 640 + 640 + 4 * 64,  # the clock ended the last stage
         "images_seen_before": 12,
-        "scenes": 750,
+        "scenes": 300 + 228 + 28,  # the last stage saw 256 of its 450
         "seconds": 600.0,
     }
     assert [stage["ended_by"] for stage in told["stages"]] == ["pictures", None, "time"]
@@ -79,3 +79,11 @@ def test_a_record_says_what_was_seen_and_where_it_began(tmp_path):
 )  # fmt: skip
 def test_a_recorded_command_names_no_place_of_a_machine(typed, shown):
     assert portable(typed) == shown
+
+
+def test_scenes_are_counted_as_far_as_they_were_seen():
+    one = Stage("one", 8, 6400, 2, 120_000)
+    two = Stage("two", 8, 6400, 2, 300, also=[Scenes(3, 100, Difficulty(variety=1.0))])
+    assert record.count_scenes([one], [6400]) == 6400
+    assert record.count_scenes([one, two], [6400, 200]) == 6400 + 50
+    assert record.count_scenes([one, two], [0, 6400]) == 300 + 100

@@ -208,10 +208,11 @@ class Feed(pl.LightningDataModule):
         """
         if self.photos:
             keep_hands(self.photos, self.drawer.cache)
-        self.drawer.start()
+        count = sum(one.count for one in self.train)
+        first = self.draw_first or (FIRST_ON_GPU if self._on_gpu else count)
+        self.drawer.start(beside_training=first < count)
         self.drawer.wait(self.val, self.val.count)
-        first = FIRST_ON_GPU if self._on_gpu else sum(one.count for one in self.train)
-        self._wait(self.draw_first or first, lambda: self.is_late(WAIT_PART))
+        self._wait(first, lambda: self.is_late(WAIT_PART))
 
     def _wait(self, count: int, is_late: Callable[[], bool] = lambda: False) -> list[int]:
         """Wait for a number of pictures, at least one batch, from all sets equally; returns how many of each

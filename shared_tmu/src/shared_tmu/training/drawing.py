@@ -58,9 +58,14 @@ class ShardDrawer:
         self._jobs: list[Future[Any]] = []
         self._there: dict[Path, int] = {}  # number of shards without a gap, by folder
 
-    def start(self) -> None:
-        """Start drawing, unless it has started, nothing is missing, or the caller draws."""
-        if self._pool is not None or self.processes <= 1:
+    def start(self, *, beside_training: bool = False) -> None:
+        """Start drawing, unless it has started, nothing is missing, or the caller draws.
+
+        Args:
+            beside_training: whether training begins before all pictures are there; with one process the
+                caller draws otherwise.
+        """
+        if self._pool is not None or (self.processes <= 1 and not beside_training):
             return
         missing = {
             (folder, number): (folder, one.seed, number, one.difficulty, self.kind)
@@ -93,7 +98,7 @@ class ShardDrawer:
         """Wait until `count` pictures of a set exist, or some exist and it is late; returns how many
         exist.
         """
-        if self.processes <= 1:
+        if self.processes <= 1 and self._pool is None:
             for _ in make_shards(self.cache, wanted.seed, count, wanted.difficulty, 1, self.kind):
                 if is_late():
                     break

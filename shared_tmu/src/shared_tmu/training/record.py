@@ -53,14 +53,20 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
-def count_scenes(stages: Sequence[Stage]) -> int:
+def count_scenes(stages: Sequence[Stage], seen: Sequence[int]) -> int:
     """Number of different scenes in all stages; sets with the same seed and difficulty share their first
     scenes.
+
+    Args:
+        stages: the stages.
+        seen: pictures that each has seen: those of the first round are all different, from all sets equally.
     """
     largest: dict[Scenes, int] = {}
-    for scenes in (scenes for stage in stages for scenes in stage.sets):
-        kind = replace(scenes, count=1)
-        largest[kind] = max(largest.get(kind, 0), scenes.count)
+    for stage, pictures in zip(stages, seen, strict=True):
+        part = min(pictures / sum(scenes.count for scenes in stage.sets), 1.0)
+        for scenes in stage.sets:
+            kind = replace(scenes, count=1)
+            largest[kind] = max(largest.get(kind, 0), round(part * scenes.count))
     return sum(largest.values())
 
 
@@ -142,9 +148,7 @@ def write_record(
             "images_seen": sum(one["images_seen"] for one in described),
             # two stages may share pictures
             "images_seen_before": None if backbone else seen_before(ancestor),
-            "scenes": count_scenes(
-                [s for s, one in zip(stages, described, strict=True) if one["images_seen"]]
-            ),
+            "scenes": count_scenes(stages, [one["images_seen"] for one in described]),
             "seconds": round(sum(one["seconds"] for one in described), 1),
         },
         "parent": ancestor,
