@@ -12,18 +12,20 @@ from torch import nn
 
 from shared_tmu.body_models.mano import load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
-from shared_tmu.errors import InputError
+from shared_tmu.errors import ConfigError, InputError
 from shared_tmu.pictures.geometry import axis_angle_to_rotmat, project_points, weak_camera_to_translation
 from shared_tmu.synth import Difficulty, sample_scene
 from shared_tmu.synth.generator import draw, place_hand
 from shared_tmu.synth.poses import sample_hand_poses
 from shared_tmu.training import data, record
+from shared_tmu.training.body import BodyTraining
 from shared_tmu.training.cpu_attention import AttentionWrittenOut
 from shared_tmu.training.curve import append_row
 from shared_tmu.training.data import _turn
 from shared_tmu.training.dense import DenseHeads, dense_losses, heat_losses
 from shared_tmu.training.grow import cosine_patches
 from shared_tmu.training.losses import aligned_error_mm, fit_weak_camera, hand_losses
+from shared_tmu.training.module import HandTraining
 from shared_tmu.training.npz_mmap import map_arrays
 from shared_tmu.training.optim import MuonAdamW, split_parameters, warm_cosine
 
@@ -277,3 +279,12 @@ def test_mapped_arrays_are_those_of_the_file(tmp_path):
     np.savez_compressed(tmp_path / "b.npz", **arrays)
     with pytest.raises(InputError, match=r"b\.npz holds compressed arrays"):
         map_arrays(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("kind", [HandTraining, BodyTraining])
+def test_some_loss_that_there_is_has_a_weight(kind):
+    nothing = dict.fromkeys(kind.LOSSES - {"silhouette"}, 0.0)
+    with pytest.raises(ConfigError, match="all losses have weight 0"):
+        kind.check_weights(nothing)
+    kind.check_weights({**nothing, "silhouette": 1.0})
+    kind.check_weights({})

@@ -110,7 +110,9 @@ class RegressorTraining(pl.LightningModule, ABC):
                 f"weights.{unknown[0]} was asked for, but there is no such loss; use "
                 f"{', '.join(sorted(cls.LOSSES))}."
             )
-        if all(weights.get(name, 1.0) == 0 for name in cls.LOSSES):
+        if not any(
+            weights.get(name, float(name != SILHOUETTE)) for name in cls.LOSSES
+        ):  # few stages have that
             raise ConfigError(
                 "all losses have weight 0, so nothing would be learned: give at least one a weight above 0."
             )

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from shared_tmu.errors import ConfigError
 from shared_tmu.limits import Limit, check_limits, shown
+from shared_tmu.synth.evalset import CALIB_SEED, EVAL_SEED
 from shared_tmu.training.drawing import LARGEST_SEED
 from shared_tmu.training.learned.recipe import LearnedRecipe
 from shared_tmu.training.motion.recipe import MotionRecipe
@@ -240,6 +241,11 @@ def _check_stage(stage: Stage, setting: Setting) -> None:
         raise ConfigError(
             f"stage {stage.name!r} trains on seed {setting.val_seed}, which is also the validation's seed: "
             "give one of them another seed, because validation must use pictures that were not in training."
+        )
+    if kept := next((one.seed for one in stage.sets if one.seed in (EVAL_SEED, CALIB_SEED)), None):
+        raise ConfigError(
+            f"stage {stage.name!r} trains on seed {kept}, from which the bundled sets for evaluation and "
+            "calibration are drawn: give it another seed."
         )
     if setting.photos and not 0 < round(setting.photos_share * stage.batch_size) < stage.batch_size:
         raise ConfigError(

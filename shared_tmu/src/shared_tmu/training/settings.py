@@ -129,6 +129,10 @@ class Stage:
         return max(self.images // self.batch_size, 1)
 
 
+PHOTOS_SHARE = 0.2
+"""Share of photographs in each batch, unless another is asked for."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """Settings that all stages share.
@@ -174,11 +178,16 @@ class Setting:
     ema: float | None = None
     compile: bool = False
     photos: Path | None = None
-    photos_share: float = 0.2
+    photos_share: float = PHOTOS_SHARE
 
     def __post_init__(self) -> None:
         check_limits(self, _SETTING_LIMITS)
         check_device(self.accelerator, self.precision)
+        if self.photos is None and self.photos_share != PHOTOS_SHARE:
+            raise ConfigError(
+                f"photos_share={self.photos_share:g} was asked for, but without photos there are none to mix "
+                "in: give photos=FOLDER, or leave photos_share out."
+            )
 
     @property
     def val_scenes(self) -> Scenes:
