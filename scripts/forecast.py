@@ -122,8 +122,12 @@ def read_history(path: Path) -> list[Run]:
 def add(model: Bundled, checkpoint: Path | None, pictures: int | None) -> int:
     """Measure a file without merging and add its line to the history; returns the exit status."""
     if pictures is None:
-        record = model.checkpoint.with_suffix(".training.json")
+        record = (checkpoint or model.checkpoint).with_suffix(".training.json")
+        if not record.is_file():
+            raise ValueError(f"there is no training record {record}: give --pictures")
         pictures = pictures_of(json.loads(record.read_text(encoding="utf-8")))
+    if pictures < 1:
+        raise ValueError(f"--pictures {pictures} was given: a file of weights has seen at least one")
     flags = ["--checkpoint", str(checkpoint.resolve())] if checkpoint else []
     found = measure(model, "off", model.dataset, flags)
     if not found:

@@ -92,3 +92,22 @@ def test_a_record_that_does_not_know_its_parent(tmp_path: Path) -> None:
     record = {"total": {"images_seen": 5}, "parent": {"file": "old.safetensors"}}
     with pytest.raises(ValueError, match=r"training record does not give the number of pictures"):
         forecast.pictures_of(record)
+
+
+def test_another_file_is_counted_by_its_own_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Bundled("Toy", tmp_path, "toy", "toy.safetensors", "synthhand")
+    monkeypatch.setattr("bundled.REPOSITORY", tmp_path)
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "weights").mkdir()
+    own = {"total": {"images_seen": 900, "images_seen_before": 100}}
+    (tmp_path / "weights" / "toy.training.json").write_text(json.dumps(own))
+    other = {"total": {"images_seen": 5000, "images_seen_before": 0}}
+    (tmp_path / "other.training.json").write_text(json.dumps(other))
+    found = {"off": line(0, 10.0) | {"checkpoint_sha256": "b", "n": 9}}
+    monkeypatch.setattr(forecast, "measure", lambda *_: found)
+    assert forecast.add(model, tmp_path / "other.safetensors", None) == 0
+    assert [one["pictures"] for one in forecast.read_history(model.history)] == [5000]
+    with pytest.raises(ValueError, match=r"no training record .*third\.training\.json: give --pictures"):
+        forecast.add(model, tmp_path / "third.safetensors", None)
+    with pytest.raises(ValueError, match="--pictures 0 was given"):
+        forecast.add(model, None, 0)

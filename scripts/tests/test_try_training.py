@@ -13,7 +13,7 @@ from bundled import BUNDLED, Bundled
 from training_parts import slices, trials, trying
 from training_parts.keeping import STOP
 from training_parts.trial_errors import ERROR, errors_folder
-from training_parts.trial_table import mean_over
+from training_parts.trial_table import mean_over, trial_lines
 from training_parts.trials import BASELINE, frozen_sets, list_trials
 
 from shared_tmu.errors import InputError, TrainingError
@@ -209,7 +209,8 @@ def test_what_cannot_be_tried_is_refused(folders, flags, told):
 def test_without_scenes_it_says_how_to_draw_them(tmp_path):
     with pytest.raises(InputError, match=r"make_shards\.py"):
         frozen_sets(tmp_path, [])
-    sets = [Scenes(7, 500, Difficulty(variety=0.4))]
+    mixed = Difficulty(variety=0.5, alike=0.4, other_hand=0.15)
+    sets = [Scenes(7, 500, Difficulty(variety=0.4)), Scenes(8, 500, mixed)]
     assert frozen_sets(tmp_path, sets) == sets == frozen_sets(tmp_path, [])
 
 
@@ -236,3 +237,12 @@ def test_the_mean_over_seeds_is_of_the_same_samples():
         for names, values in ((("a", "b"), [1.0, 2.0]), (("b", "a"), [4.0, 3.0]))
     ]
     np.testing.assert_array_equal(mean_over(runs).errors[ERROR], [2.0, 3.0])
+
+
+def test_a_table_does_not_show_the_errors_of_other_settings(tmp_path):
+    (begun,) = list_trials({"lr": ["stages.half.lr=0.002"]}, ["lr"], [1], 60_000)
+    begun.begin(tmp_path)
+    (asked,) = list_trials({"lr": ["stages.half.lr=0.01"]}, ["lr"], [1], 60_000)
+    with pytest.raises(InputError, match=r"was begun with .*0\.002.*but lr is now .*0\.01"):
+        trial_lines([asked], tmp_path, ["own"])
+    assert trial_lines([begun], tmp_path, ["own"], "lr") == []

@@ -33,8 +33,13 @@ def trial_lines(
     Returns:
         Means over seeds and held-out renders, millimetres; `minus` and its `minus_interval_95` are missing
         where there is nothing to subtract from.
+
+    Raises:
+        InputError: a trial of one of these names was begun with other settings.
     """
-    lines = []
+    lines: list[dict[str, Any]] = []
+    for trial in trials:
+        trial.require_same(state)
     for name in dict.fromkeys(trial.variant for trial in trials):
         same = [trial for trial in trials if trial.variant == name]
         for kind in weights:

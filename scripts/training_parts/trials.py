@@ -9,15 +9,14 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from shared_tmu.errors import InputError
 from shared_tmu.files import write_text
+from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.drawing import Scenes
 from shared_tmu.training.ends import DONE, OWN
 from training_parts.overrides import quoted, scene_overrides
-from training_parts.scenes import of_variety
 
 BASELINE = "present"
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -77,6 +76,16 @@ class Trial:
         Raises:
             InputError: it was begun with other settings.
         """
+        path = self.require_same(state)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
+
+    def require_same(self, state: Path) -> Path:
+        """The file that says what it is, or will.
+
+        Raises:
+            InputError: it was begun with other settings.
+        """
         path = self.folder(state) / _TRIAL
         told = json.loads(json.dumps(asdict(self)))
         if path.exists() and (found := json.loads(path.read_text(encoding="utf-8"))) != told:
@@ -84,8 +93,7 @@ class Trial:
                 f"{path.parent} was begun with {found['overrides']}, but {self.variant} is now "
                 f"{told['overrides']}: give it another name, or remove the folder."
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(told, indent=1) + "\n")
+        return path
 
     def command(self, state: Path, cache: Path, sets: Sequence[Scenes]) -> list[str]:
         """The command line, the same whenever it goes on."""
@@ -147,9 +155,6 @@ def frozen_sets(state: Path, found: Sequence[Scenes]) -> list[Scenes]:
                 "there are no scenes in the cache: draw some with scripts/make_shards.py --cache DIR "
                 "--count 20000 --seed 100000 --variety 0.4, or name another folder with --cache."
             )
-        told: list[dict[str, Any]] = [
-            {"seed": one.seed, "count": one.count, "variety": one.difficulty.variety} for one in found
-        ]
-        write_text(path, json.dumps(told, indent=1) + "\n")
+        write_text(path, json.dumps([asdict(one) for one in found], indent=1) + "\n")
     read = json.loads(path.read_text(encoding="utf-8"))
-    return [Scenes(one["seed"], one["count"], of_variety(one["variety"])) for one in read]
+    return [Scenes(one["seed"], one["count"], Difficulty(**one["difficulty"])) for one in read]
