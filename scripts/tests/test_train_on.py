@@ -71,6 +71,11 @@ def test_a_round_starts_from_the_shipped_weights_and_leaves_better_ones(state):
     assert (state / "one" / "round-0001" / "export" / "one_thin.safetensors").is_file()
 
 
+def test_pictures_are_counted_by_the_batches_that_were_asked_for(state):
+    found = go(state, more=["stages.again.batch_size=20"]).state
+    assert found.models["one"].seen == 700  # in half as many steps
+
+
 def test_the_hand_models_take_turns_on_one_trunk(state):
     go(state, rounds=4)
     order = {name: [line["backbone_from"] for line in started(state, name)] for name in BUNDLED}

@@ -24,12 +24,14 @@ def read_words() -> dict[str, str]:
     return {key: value.strip("'") for key, _, value in words}
 
 
-def train(stage: str, steps: int, out: Path, asked: list[int]) -> None:
+def train(stage: str, images: int, batch_size: int, out: Path, asked: list[int]) -> None:
     """All steps of a stage that are missing."""
+    steps = images // batch_size
     folder = out / stage
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "done.safetensors").exists():
         return
+    (folder / "stage.json").write_text(json.dumps({"images": images, "batch_size": batch_size}))
     step = int((folder / "step").read_text()) if (folder / "step").exists() else 0
     while step < steps:
         time.sleep(float((TOYS / "sleep").read_text()))
@@ -77,7 +79,8 @@ def main() -> None:
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
     for stage in STAGES:
-        train(stage, int(given[f"stages.{stage}.images"]) // BATCH, out, asked)
+        batch_size = int(given.get(f"stages.{stage}.batch_size", BATCH))
+        train(stage, int(given[f"stages.{stage}.images"]), batch_size, out, asked)
     export.mkdir(exist_ok=True)
     (out / "curve.csv").write_text(CURVE)
     (weights,) = (FOLDER / "weights").glob("*_thin.safetensors")
