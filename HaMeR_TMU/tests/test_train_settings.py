@@ -59,7 +59,7 @@ SETTING = {
 TOP = {
     "stages": "null 5 {} []",
     "setting": "null 5 {}",
-    "photos_share": "2 -1 nan null",
+    "photos_share": "2 -1 nan null 0.5",
     "photos": "/nonexistent 5 '' /dev/null",
     "out": "'' null 5 [a] /dev/null/x",
     "cache": "'' null 7 /proc/nowhere",
@@ -174,7 +174,7 @@ def test_a_stage_is_called_like_a_folder(composed, name):
 
 
 @pytest.mark.parametrize(
-    "text", ["setting.seed=7", "stages.easy.lr=1e-3", "photos_share=0.5", "out=somewhere"]
+    "text", ["setting.seed=7", "stages.easy.lr=1e-3", "photos_share=0.2", "out=somewhere"]
 )
 def test_good_settings_are_taken(composed, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -46,9 +46,8 @@ def run_trunk(
 ) -> tuple[Tensor, Route]:
     """Run all blocks, removing tokens as the schedule says; `"off"` is `for b in blocks: x = b(x)`.
 
-    Blocks before the first reduction run unchanged. From there on, the functions of `shared_tmu.blocks`
-    replace a block's own forward, so hooks on the block and on its `attn` are not called (those on other
-    parts are).
+    From the first reduction on, the functions of `shared_tmu.blocks` replace a block's own forward, so hooks
+    on the block and on its `attn` are not called (those on other parts are).
 
     Args:
         blocks: pre-norm transformer blocks, see `shared_tmu.blocks`.
@@ -69,8 +68,7 @@ def run_trunk(
         restore: row of `RESTORES`, how the full grid is restored.
         grid: rows and columns of the patches, for methods that use it.
         learned: the module of a method that learns; an untrained one is made where a method runs with it.
-        certain: weight in a float mask of tokens that surely show the subject: methods that compare no
-            similarities protect those of at least half of it.
+        certain: weight in a float mask of tokens that surely show the subject, see `method_parts.protection`.
 
     Returns:
         Tokens `[B, N, C]` (`[B, M, C]` without unmerging), and the plan from the N tokens to the last M
@@ -86,8 +84,7 @@ def run_trunk(
         Schedule.parse(schedule), find_method(method), num_prefix_tokens, unmerge, proportional, protect,
         restore, grid, certain,
     )  # fmt: skip
-    blocks = list(blocks)
-    _refuse_others(blocks)
+    blocks = _recognised(blocks)
     learned = _untrained(settings.method, blocks) if learned is None else learned
     out, plans = run_blocks(blocks, x, settings, mask=mask, learned=learned)
     return out, list(plans.values())[-1] if plans else MergePlan.identity(x.shape[0], x.shape[1], x.device)
@@ -98,9 +95,10 @@ def _untrained(method: Method, blocks: Sequence[nn.Module]) -> nn.Module | None:
     return make_learned(method.learn, blocks) if method.learn and method.runs_untrained else None
 
 
-def _refuse_others(blocks: Iterable[nn.Module]) -> None:
-    """Refuse blocks that are not recognised, or that get arguments besides tokens."""
-    for number, block in enumerate(blocks if not torch.compiler.is_compiling() else ()):
+def _recognised(blocks: Iterable[nn.Module]) -> list[nn.Module]:
+    """The blocks; refuses those that are not recognised, or that get arguments besides tokens."""
+    found = list(blocks)
+    for number, block in enumerate(found if not torch.compiler.is_compiling() else ()):
         if misfit := find_misfit(block):
             raise PatchError(f"block {number} ({type(block).__name__}) is not a ViT block: {misfit}.")
         if told := find_positions(block):
@@ -108,6 +106,7 @@ def _refuse_others(blocks: Iterable[nn.Module]) -> None:
                 f"block {number} ({type(block).__name__}) gets {', '.join(told)} besides tokens, which "
                 "merging would ignore: it cannot be run here."
             )
+    return found
 
 
 def run_blocks(

@@ -123,8 +123,12 @@ def test_a_stage_that_began_otherwise_is_refused(tmp_path, monkeypatch, first, t
     with pytest.raises(RuntimeError, match="power cut"):
         train(tmp_path, STAGES[:1], ema=first)
     mend()
-    with pytest.raises(CheckpointError, match=r"average of the weights"):
+    with pytest.raises(ConfigError, match=r"begun with ema=.* but ema=.* was asked for"):
         train(tmp_path, STAGES[:1], ema=then)
+    (tmp_path / "out" / "first" / "stage.json").rename(tmp_path / "kept")
+    with pytest.raises(CheckpointError, match=r"average of the weights"):  # of a version that kept none
+        train(tmp_path, STAGES[:1], ema=then)
+    (tmp_path / "kept").rename(tmp_path / "out" / "first" / "stage.json")
     train(tmp_path, STAGES[:1], ema=first)
 
 

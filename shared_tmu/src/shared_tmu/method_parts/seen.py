@@ -67,8 +67,7 @@ class Seen:
     """One block in one forward pass. A step reads it, and stores the resulting tokens and sizes in it.
 
     Attributes:
-        tokens: the current tokens `[B, N, C]`: those that enter the block, later those after its attention,
-            and so on. Methods read them as `x`, which their needs have to list.
+        tokens: the tokens at this point of the block, `[B, N, C]`; methods that need them read them as `x`.
         sizes: original tokens per token, `[B, N]`; None for ones, and if the method does not list `SIZES`.
             Methods read them as `size`.
         layer: number of the block, from 0, of `depth`.

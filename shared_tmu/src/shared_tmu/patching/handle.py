@@ -275,8 +275,7 @@ def patch(
 
     Raises:
         PatchError: the model is already patched or wrapped in `nn.DataParallel`; no ViT, or more than one,
-            was found; blocks compute something else or get more than tokens; or the prefix cannot be
-            determined.
+            was found; blocks compute something else or get more than tokens; or the prefix is unknown.
         ScheduleError, MethodError: the schedule cannot be parsed or has too many layers; there is no such
             method.
     """

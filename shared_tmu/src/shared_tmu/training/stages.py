@@ -96,23 +96,39 @@ def run_stages(
             model = _resized(model, build(stage.depth), stage.depth, task)
             training = _training(stage, task, model, dim, num_prefix_tokens, setting.seed + i)
             take_known(training.dense, dense)
-            done = setting.out / stage.name / DONE
             origin = None if i == 0 and start is None else weights_sha256(model)
-            check_start(done.parent, origin)
-            if done.exists():
-                log.info("stage %s is finished", stage.name)
-                load_end(done, model, training.dense)
-            else:
-                clock = Clock(stage.steps, _limit_s(stages, i, setting))
-                feed = _feed(stage, i, setting, task, drawer, clock)
-                if newest_checkpoint(done.parent) is None:
-                    done.parent.mkdir(exist_ok=True)
-                    keep_begun(stages, i, setting, origin)
-                _fit(stage, setting, training, feed, clock, stop)
-            if stage is not stages[-1] and (before := done.with_name(OWN)).exists():
-                load_end(before, model, training.dense)
+            _finish(stages, i, setting, task, training, drawer, origin, stop)
             dense = training.dense.state_dict()
     return model.cpu()
+
+
+def _finish(
+    stages: list[Stage],
+    i: int,
+    setting: Setting,
+    task: Task,
+    training: RegressorTraining,
+    drawer: ShardDrawer,
+    origin: str | None,
+    stop: Stop,
+) -> None:
+    """Train a stage to its end, or load what it has left, in `training`; `origin` is the digest of the
+    weights from which it starts.
+    """
+    stage, done = stages[i], setting.out / stages[i].name / DONE
+    check_start(done.parent, origin)
+    if done.exists():
+        log.info("stage %s is finished", stage.name)
+        load_end(done, training.model, training.dense)
+    else:
+        clock = Clock(stage.steps, _limit_s(stages, i, setting))
+        feed = _feed(stage, i, setting, task, drawer, clock)
+        if newest_checkpoint(done.parent) is None:
+            done.parent.mkdir(exist_ok=True)
+            keep_begun(stages, i, setting, origin)
+        _fit(stage, setting, training, feed, clock, stop)
+    if stage is not stages[-1] and (before := done.with_name(OWN)).exists():
+        load_end(before, training.model, training.dense)
 
 
 def _training(
