@@ -8,8 +8,10 @@ from torch import nn
 
 from shared_tmu.errors import ConfigError
 from shared_tmu.synth import Difficulty
+from shared_tmu.synth.evalset import CALIB_SEED, EVAL_SEED
 from shared_tmu.training.drawing import Scenes
 from shared_tmu.training.grow import grow_blocks, shrink_blocks
+from shared_tmu.training.recipes import check_stages
 from shared_tmu.training.settings import Setting, Stage
 from shared_tmu.training.stages import run_stages
 
@@ -75,3 +77,10 @@ def test_a_stage_can_mix_sets_of_scenes():
     assert stage.sets == [
         Scenes(1, 7, Difficulty(90.0)), Scenes(4, 8, Difficulty(clutter=0.5)), Scenes(5, 9, Difficulty())
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [EVAL_SEED, CALIB_SEED])
+def test_seeds_of_the_bundled_sets_are_not_trained_on(tmp_path, seed):
+    stage = Stage("one", 1, images=64, seed=1, count=64, also=[Scenes(seed, 64)])
+    with pytest.raises(ConfigError, match=f"trains on seed {seed}, from which the bundled sets"):
+        check_stages([stage], Setting(tmp_path, tmp_path))
