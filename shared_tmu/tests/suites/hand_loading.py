@@ -14,7 +14,7 @@ from torch import Tensor
 
 from shared_tmu.body_models import load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
-from shared_tmu.errors import ConfigError
+from shared_tmu.errors import CheckpointError, ConfigError
 from shared_tmu.files.checkpoints import read_checkpoint
 
 from .hands import HandFolder, mano_standin, run
@@ -55,6 +55,20 @@ class HandLoadingSuite(LoadingSuite):
         assert not model.training
         assert np.array_equal(model.mano.faces, mano_standin().faces)
         assert run(model, torch.zeros(1, 3, 128, 128))["pred_vertices"].isfinite().all()
+
+    def test_a_part_of_a_body_model_is_refused(self, container: Path, tmp_path: Path) -> None:
+        content = read_checkpoint(container)
+        state = {k: v for k, v in content["state_dict"].items() if k != "mano.lbs_weights"}
+        other = container.with_name(f"other_{container.name}")  # the first is mapped into memory
+        torch.save({"state_dict": state}, other)
+        given = {"config_path": self.micro_yaml(tmp_path)}
+        with pytest.raises(
+            CheckpointError, match=r"only a part of a body model: mano\.\* without lbs_weights"
+        ):
+            self.folder.load(other, **given)
+        np.savez(tmp_path / "hand.npz", **load_mano().to_dict())
+        model = self.folder.load(other, mano_path=tmp_path / "hand.npz", **given)
+        assert np.array_equal(model.mano.faces, load_mano().faces)
 
     def test_a_configuration_object_inside_is_read(self, container: Path) -> None:
         """The container's own configuration describes no published size, and the message says so."""
@@ -131,7 +145,7 @@ class HandLoadingSuite(LoadingSuite):
         weights = self.folder.weights("small_grid") | {"discriminator.D_conv1.bias": ZERO}
         with caplog.at_level(logging.WARNING):
             self.folder.load(self.write_small(tmp_path, weights))
-        assert caplog.text == ""
+        assert [record.msg for record in caplog.records if "holds no body model" not in record.msg] == []
         config = self.folder.case_config("small_grid", with_discriminator=True)
         (tmp_path / "x.yaml").write_text(yaml.safe_dump(config.to_dict()))
         assert self.folder.config.from_yaml(tmp_path / "x.yaml") == config

@@ -67,6 +67,29 @@ class LoadingSuite:
         assert model.config == self.folder.case_config("small_grid")
         self.assert_recorded(model)
 
+    def test_a_body_that_is_not_the_weights_own_is_said(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = self.write_small(tmp_path)
+        self.folder.load(path)
+        assert f"{path} holds no body model, so the bundled" in caplog.text
+
+    def test_a_configuration_has_the_checkpoint_s_name_without_any_ending(self, tmp_path: Path) -> None:
+        path = self.write_small(tmp_path / "a").rename(tmp_path / "own_name.pth.tar")
+        config = self.folder.case_config("small_grid")
+        (tmp_path / "own_name.yaml").write_text(yaml.safe_dump(config.to_dict()))
+        assert self.folder.load(path).config == config
+
+    def test_float16_does_not_become_infinite(self, tmp_path: Path) -> None:
+        weights = self.folder.weights("small_grid")
+        name = next(name for name in weights if name.endswith("blocks.0.norm1.weight"))
+        path = self.write_small(tmp_path, {**weights, name: 1e5 * torch.ones_like(weights[name])})
+        with pytest.raises(CheckpointError, match=r"1 weights are not finite, such as .*norm1\.weight"):
+            self.folder.save(self.folder.load(path), tmp_path / "half.safetensors")
+        assert not (tmp_path / "half.safetensors").exists()
+        with pytest.raises(CheckpointError, match="float16 ends at 65,504"):
+            self.folder.load(path, dtype=torch.float16)
+
     @pytest.mark.parametrize(
         ("container", "prefix"),
         [
@@ -192,7 +215,7 @@ class LoadingSuite:
         path = self.write_full_size(tmp_path / "weights", weights)
         with caplog.at_level(logging.WARNING):
             model = self.folder.load(path)
-        assert caplog.text == ""
+        assert [record.msg for record in caplog.records if "holds no body model" not in record.msg] == []
         assert model.config == self.folder.config.official()
         assert sum(p.numel() for p in self.folder.vit(model).blocks.parameters()) == 629_678_080
         assert not any(tensor.is_meta for tensor in model.state_dict().values())

@@ -114,6 +114,13 @@ def tensors_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
     }
 
 
+def beside(checkpoint: Path, ending: str) -> Path:
+    """A file beside a checkpoint, named like it: for `.yaml` that is `a.yaml` beside `a.safetensors` and
+    `a.pth.tar`.
+    """
+    return checkpoint.with_name(Path(checkpoint.name.removesuffix(".tar")).stem + ending)
+
+
 def load_weights(
     model: nn.Module,
     weights: Mapping[str, Tensor],

@@ -19,7 +19,13 @@ from shared_tmu.body_models.mano import ManoModel, load_mano
 from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.errors import CheckpointError, ConfigError, MissingAssetError
 from shared_tmu.files import is_file, shortened, write_text
-from shared_tmu.files.checkpoints import load_weights, read_checkpoint, read_metadata, save_safetensors
+from shared_tmu.files.checkpoints import (
+    beside,
+    load_weights,
+    read_checkpoint,
+    read_metadata,
+    save_safetensors,
+)
 from shared_tmu.models.config import ModelConfig
 from shared_tmu.models.contents import groups_of, identify
 
@@ -48,6 +54,8 @@ class ModelFormat(ABC, Generic[M]):
 
     BODY: ClassVar[str]
     """Prefix of the names of the body model's buffers."""
+    SURFACE: ClassVar[tuple[str, ...]] = ()
+    """Buffers that a checkpoint with a body model must hold, so that two bodies are not mixed."""
     BUNDLED_BODY: ClassVar[str]
     TRAINING_ONLY: ClassVar[tuple[str, ...]] = ()
     """Prefixes of names that inference does not need."""
@@ -98,7 +106,7 @@ class ModelFormat(ABC, Generic[M]):
         config = self._find_config(path, config_path, content)
         ignored = self.IGNORED if body_path is None else (*self.IGNORED, self.BODY)
         weights = {key: value for key, value in weights.items() if not key.startswith(ignored)}
-        own_body = any(key.startswith(self.BODY) for key in weights)
+        own_body = self._has_body(weights, path)
         body = self.load_body(body_path)
         with torch.device("meta"):
             model = self.build(config.for_inference(), body)
@@ -106,8 +114,12 @@ class ModelFormat(ABC, Generic[M]):
         load_weights(model, weights, str(path), optional=(self.BODY, *self.TRAINING_ONLY, *self.OPTIONAL))
         origin = body_path or (f"the one in {path.name}" if own_body else f"{self.BUNDLED_BODY}, bundled")
         log.info("%s from %s; body model: %s.", self.config.MODEL, path, origin)
-        model.to(dtype).eval()
-        return model
+        if body_path is None and not own_body and not read_metadata(path).get("model"):
+            log.warning(
+                "%s holds no body model, so the bundled %s is used, which its weights may not be made for: "
+                "name the file of the right one.", path, self.BUNDLED_BODY,
+            )  # fmt: skip
+        return narrowed(model, dtype, str(path)).eval()
 
     def save(
         self,
@@ -137,6 +149,7 @@ class ModelFormat(ABC, Generic[M]):
             for key, tensor in model.state_dict().items()
             if not key.startswith((self.BODY, *self.TRAINING_ONLY))
         }
+        require_finite(tensors, f"{path} in {dtype}")
         content = config.for_inference().to_dict()
         write_text(path.with_suffix(".yaml"), yaml.safe_dump(content, sort_keys=False))
         own = {"model": self.config.key(), _CONFIG: json.dumps(content)}
@@ -164,6 +177,15 @@ class ModelFormat(ABC, Generic[M]):
             f"no configuration was found for {path}: looked for {looked}, and inside the checkpoint. "
             "Pass the model_config.yaml that came with it: --config FILE, or config_path."
         )
+
+    def _has_body(self, weights: Mapping[str, Tensor], path: Path) -> bool:
+        own = {key.removeprefix(self.BODY) for key in weights if key.startswith(self.BODY)}
+        if own and (lacking := [name for name in self.SURFACE if name not in own]):
+            raise CheckpointError(
+                f"{path} holds only a part of a body model: {self.BODY}* without {', '.join(lacking)}. "
+                "Name the body model's file, which is then used instead."
+            )
+        return bool(own)
 
     def _weights(self, content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
         groups = groups_of(content, self.our_name)
@@ -208,6 +230,31 @@ class ModelFormat(ABC, Generic[M]):
         return self.undescribed(path, ", ".join(str(place) for place in places))
 
 
+def narrowed(model: M, dtype: torch.dtype, source: str) -> M:
+    """A model in a dtype.
+
+    Raises:
+        CheckpointError: a weight is too large for it, or not finite.
+    """
+    model.to(dtype)
+    if dtype == torch.float16:
+        require_finite(model.state_dict(), f"{source} in {dtype}")
+    return model
+
+
+def require_finite(weights: Mapping[str, Tensor], source: str) -> None:
+    """Refuse weights that are infinite or NaN.
+
+    Raises:
+        CheckpointError: names them.
+    """
+    real = ((name, value) for name, value in weights.items() if value.is_floating_point())
+    if bad := [name for name, value in real if not value.isfinite().all()]:
+        raise CheckpointError(
+            f"{source}: {len(bad)} weights are not finite, such as {bad[0]}; float16 ends at 65,504."
+        )
+
+
 def _parsed(sizes: str, path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(sizes)
@@ -226,6 +273,7 @@ def _places_of_config(path: Path) -> list[Path]:
     for file in (path.absolute(), path.resolve()):
         folder = file.parent
         places += [
+            beside(file, ".yaml"),
             file.with_suffix(".yaml"),
             folder.parent / "model_config.yaml",
             folder / "model_config.yaml",
@@ -238,6 +286,7 @@ class HandFormat(ModelFormat[M]):
     """The file format of a hand model; its checkpoints contain their own MANO."""
 
     BODY = "mano."
+    SURFACE = ("v_template", "shapedirs", "posedirs", "J_regressor", "lbs_weights", "faces_tensor")
     BUNDLED_BODY = "SynthHand"
     TRAINING_ONLY = ("discriminator.",)
     OPTIONAL = ("initialized",)

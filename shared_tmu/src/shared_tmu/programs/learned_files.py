@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from shared_tmu.errors import CheckpointError, InputError, ScheduleError
+from shared_tmu.files.checkpoints import beside
 from shared_tmu.method_parts.learned import LearnedFacts
 from shared_tmu.methods import find_method
 from shared_tmu.schedule import Schedule
@@ -27,7 +28,7 @@ def add_learned_flag(add: Callable[..., argparse.Action], named_path: Callable[[
 
 def learned_name(checkpoint: Path, method: str) -> str:
     """The name under which the learned parts for a checkpoint are looked for, beside it."""
-    return f"{checkpoint.stem}.{find_method(method).name.partition(':')[0]}.safetensors"
+    return beside(checkpoint, f".{find_method(method).name.partition(':')[0]}.safetensors").name
 
 
 def choose_learned(

@@ -9,6 +9,7 @@ from typing import Any
 
 from shared_tmu.errors import InputError
 from shared_tmu.files import shortened
+from shared_tmu.files.checkpoints import beside
 from shared_tmu.masks import MaskPlace, find_masks
 from shared_tmu.method_parts.protection import WEIGHT
 from shared_tmu.methods import find_method
@@ -76,7 +77,7 @@ _PROBE_HELP = (
 
 def probe_beside(checkpoint: Path) -> Path:
     """The file in which the probe for a checkpoint is looked for."""
-    return checkpoint.with_name(f"{checkpoint.stem}.probe.safetensors")
+    return beside(checkpoint, ".probe.safetensors")
 
 
 def choose_probe(given: Path | None, mask: str, checkpoint: Path) -> Path | None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from shared_tmu.errors import CheckpointError, TMUError
 from shared_tmu.files import shortened
-from shared_tmu.files.checkpoints import read_checkpoint, read_metadata, save_safetensors
+from shared_tmu.files.checkpoints import beside, read_checkpoint, read_metadata, save_safetensors
 from shared_tmu.temporal.config import TemporalConfig
 from shared_tmu.temporal.model import MotionDecoder
 
@@ -40,7 +40,7 @@ class DecoderFacts:
 
 def decoder_path(weights: Path) -> Path:
     """The decoder's place beside the weights whose features it reads."""
-    return weights.with_name(f"{weights.stem}.decoder.safetensors")
+    return beside(weights, ".decoder.safetensors")
 
 
 def save_decoder(path: Path, decoder: MotionDecoder, facts: DecoderFacts) -> None:

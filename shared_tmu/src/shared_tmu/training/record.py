@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from shared_tmu.files import replacing, write_text
+from shared_tmu.files.checkpoints import beside
 from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.results import describe_environment
 from shared_tmu.training.curve import read_curve
@@ -77,8 +78,8 @@ def describe_parent(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
     digest = file_sha256(path) if path.is_file() else None
-    beside = path.with_name(f"{path.stem}.training.json")
-    total = json.loads(beside.read_text()).get("total") if beside.is_file() else None
+    record = beside(path, ".training.json")
+    total = json.loads(record.read_text()).get("total") if record.is_file() else None
     return {"file": path.name, "sha256": digest, "total": total}
 
 
