@@ -8,6 +8,9 @@ from torch.nn import functional
 from toy_hand_model import ToyHand, toy_program
 
 from shared_tmu.evaluation import tokens
+from shared_tmu.evaluation.speed import count_tokens
+from shared_tmu.programs.model_program import Run
+from shared_tmu.schedule import Schedule
 
 
 @pytest.fixture
@@ -67,3 +70,17 @@ def test_lines_are_written_whole(tmp_path, monkeypatch):
     assert tokens.main(toy_program(tmp_path, model), ["--out", str(out), "--limit", "2"]) == 0
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(line["kind"], line["n"], line["model"]) for line in lines] == [("tokens", 2, "Toy")] * 5
+
+
+def test_thresholds_keep_the_mean_of_what_each_picture_needs(tmp_path):
+    model = ToyHand()
+    program, run = toy_program(tmp_path, model), Run(Schedule.parse("threshold:0.6x4"), "ltmp", unmerge=True)
+    img = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    img[1] *= 0.01  # tokens that are more alike
+    each = [count_tokens(program, model, run, img[row : row + 1]) for row in range(4)]
+    assert len({one["tokens_kept"] for one in each}) > 1
+    found = count_tokens(program, model, run, img)
+    assert found["tokens_kept"] == pytest.approx(sum(one["tokens_kept"] for one in each) / 4)
+    assert found["gflops"] == pytest.approx(sum(one["gflops"] for one in each) / 4, rel=1e-3)
+    fixed = Run(Schedule.parse("5x2"), "tome", unmerge=True)
+    assert count_tokens(program, model, fixed, img)["tokens_kept"] == 54

@@ -27,12 +27,24 @@ def count_tokens(program: Program, model: nn.Module, run: Run, img: Tensor) -> d
     """Tokens of one image before the trunk and at its end, from the plan of a forward pass, and `gflops` of
     the whole model's matrix products and convolutions for it, those of the method included (a
     multiply-accumulate counts as two FLOPs).
+
+    Thresholds keep as many tokens as a picture needs: there `tokens_kept` and `gflops` are means over the
+    pictures `img` `[B, 3, H, W]`, each alone, since a batch is padded to its longest.
     """
+    kept, flops = [], []
     with run.shortened(program, model), run.patched(program, model, record=True) as handle:
-        flops = count_flops(lambda: model({"img": img[:1]}))
-        plan = handle.plan
-    assert plan is not None, "a forward pass leaves a plan"
-    return {"tokens": plan.num_tokens, "tokens_kept": plan.num_slots, "gflops": round(flops / 1e9, 4)}
+        for row in range(len(img) if run.schedule.reads_thresholds else 1):
+            flops.append(count_flops(partial(model, {"img": img[row : row + 1]})))
+            plan = handle.plan
+            assert plan is not None, "a forward pass leaves a plan"
+            num_tokens = plan.num_tokens
+            kept.append(plan.num_slots)
+    mean = sum(kept) / len(kept)
+    return {
+        "tokens": num_tokens,
+        "tokens_kept": kept[0] if min(kept) == max(kept) else round(mean, 2),
+        "gflops": round(sum(flops) / len(flops) / 1e9, 4),
+    }
 
 
 @torch.inference_mode()
