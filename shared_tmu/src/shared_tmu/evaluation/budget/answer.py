@@ -74,6 +74,7 @@ class Answer:
         rows: all of which the error was measured; the fastest first.
         candidates: how many there were.
         base_mm: the unpatched model's error.
+        samples: on so many samples, those that were used of the set.
     """
 
     run: Run
@@ -82,6 +83,7 @@ class Answer:
     rows: tuple[Tried, ...]
     candidates: int
     base_mm: float
+    samples: int
 
     def show(self, budget: Budget, facts: Mapping[str, Any]) -> str:
         """The table, with what it is of; of many rows those that are faster than the answer and tell most."""
@@ -93,7 +95,7 @@ class Answer:
         rows = [title, *(_cells(row, row is chosen) for row in shown)]
         low, high = self.speedup_quartiles
         about = (
-            f"{budget}: {facts['metric']} of the unpatched model is {self.base_mm:.3f} mm on {facts['n']} "
+            f"{budget}: {facts['metric']} of the unpatched model is {self.base_mm:.3f} mm on {self.samples} "
             f"samples of {facts['dataset']}; {facts['processor']}, {facts['cpu_threads']} threads, "
             f"{facts['dtype']}, batches of {facts['batch_size']}. "
             f"Error was measured of {len(self.rows)} of {self.candidates} ways"
@@ -117,6 +119,7 @@ class Answer:
             "speedup_quartiles": list(self.speedup_quartiles),
             "candidates": self.candidates,
             "base_mm": self.base_mm,
+            "samples": self.samples,
             "rows": [asdict(row) for row in self.rows],
         }
 
@@ -142,7 +145,7 @@ class Answer:
         )
         rows = [Tried.from_dict(row) for row in content["rows"]]
         low, high = map(_finite, _pair(content["speedup_quartiles"]))
-        numbers = (int(content["candidates"]), _finite(content["base_mm"]))
+        numbers = (int(content["candidates"]), _finite(content["base_mm"]), int(content["samples"]))
         found = cls(run, _finite(content["speedup"]), (low, high), tuple(rows), *numbers)
         chosen = next((row for row in rows if row.label == run.label and row.passed), None)
         if chosen is None or run.mask not in masks:

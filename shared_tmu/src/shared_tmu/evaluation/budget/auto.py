@@ -103,7 +103,10 @@ def find_run(
     answer = None if fresh else read_answer(path, key, settings.base, {NO_MASK, *settings.probes})
     if answer is None:
         _log.info("%s: searching now, which takes minutes; the result will be saved in %s.", budget, path)
-        answer = _search(program, model, identity, budget, settings, data, path.with_suffix(".trials.jsonl"))
+        log = path.with_suffix(".trials.jsonl")
+        if fresh:
+            log.unlink(missing_ok=True)
+        answer = _search(program, model, identity, budget, settings, data, log)
         write_answer(path, key, facts, answer)
     else:
         _log.info("%s: result of an earlier search (%s).", budget, path)
@@ -174,7 +177,8 @@ def _search(
         raise InputError(_say_what_could(budget, verdicts))
     speedup, quartiles = contenders.time_again(best.candidate.run)
     rows = sorted((_row(verdict) for verdict in verdicts), key=lambda row: -row.speedup)
-    return Answer(best.candidate.run, speedup, quartiles, tuple(rows), len(candidates), judge.base_mm)
+    counts = len(candidates), judge.base_mm, len(samples)
+    return Answer(best.candidate.run, speedup, quartiles, tuple(rows), *counts)
 
 
 @torch.inference_mode()
