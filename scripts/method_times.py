@@ -50,7 +50,7 @@ def time_missing(asked: Asked, rounds: int, batch_size: int) -> None:
     program = find_program(asked.model.stem)
     subject = MeasuredModel(program, "thin", _CPU)
     off = subject.build(Variant(torch.float32, "packed", OFF))
-    data = open_dataset(asked.model.dataset, Path(), SetOptions(getattr(off, "config", None)))
+    data = open_dataset(asked.model.dataset, Path(), SetOptions().for_model(off))
     batch = load_batch(data, range(min(batch_size, len(data))), _CPU)
     pack_if_possible(off)
     facts = describe_environment(_CPU, program.folder)

@@ -123,7 +123,7 @@ def time_missing(asked: Asked, rounds: int) -> None:
         key = _key(asked, loaded.facts["machine"]["cpu_threads"])
         known = {line["label"] for line in read_records(asked.times) if line.get("key") == key}
         todo = [run for run in runs if run.label not in known]
-        data = open_dataset(asked.model.dataset, Path(), parsed[0].set_options(loaded.module.config))
+        data = open_dataset(asked.model.dataset, Path(), parsed[0].set_options(loaded.module))
         rows = range(parsed[0].batch_size)
         batch = load_batch(data, rows, parsed[0].device, masks_of(runs))
         for start in range(0, len(todo), AT_A_TIME):

@@ -229,3 +229,17 @@ def test_bodies_and_hands_have_their_own_sets() -> None:
     assert dataset_names("synthbody_varied", "body") == ("synthbody-varied",)
     with pytest.raises(InputError, match=r"no dataset 'ehf'.*use one of synthhand"):
         dataset_names("ehf", "hand")
+
+
+def test_other_parts_make_another_set(root: Path, body_path: Path) -> None:
+    before = open_ehf(root, body_path)
+    np.save(root / FACE_FILE, np.arange(5))
+    after = open_ehf(root, body_path)
+    assert before.fingerprint != after.fingerprint
+    assert open_ehf(root, body_path).fingerprint == after.fingerprint
+
+
+def test_the_true_outline_has_the_body_model_s_triangles(root: Path, body_path: Path) -> None:
+    data = open_ehf(root, body_path)
+    scene = data.scene(0, data.load(0), with_detector=False)
+    np.testing.assert_array_equal(scene.true_outline.faces, BODY.faces)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from shared_tmu.datasets import dataset_names, open_dataset
 from shared_tmu.errors import InputError, MissingAssetError
+from shared_tmu.evaluation.worst import FIRST, Shown, draw_worst
 from shared_tmu.masks import MASKS
 
 COUNT = 4
@@ -107,15 +108,28 @@ def test_without_lists_the_pairs_are_read_and_told(root, caplog):
     assert pairs.fingerprint != listed.fingerprint
 
 
-def test_pictures_are_read_as_they_are_stored(root):
-    before = open_dataset("hint-newdays", root)
-    path = before.images[0]
+def test_pictures_are_read_as_they_are_stored(root, monkeypatch):
+    shutil.copytree(root, root.with_name("stored"))
+    before = open_dataset("hint-newdays", root.with_name("stored"))
+    path = open_dataset("hint-newdays", root).images[0]
     stored = before.load(0)["img"]
     picture = Image.open(path)
     exif = picture.getexif()
     exif[0x0112] = 6  # turned
     picture.save(path, exif=exif, quality=100)
-    assert float((open_dataset("hint-newdays", root).load(0)["img"] - stored).abs().mean()) < 0.1
+    after = open_dataset("hint-newdays", root)
+    assert float((after.load(0)["img"] - stored).abs().mean()) < 0.1
+    asked = []
+    monkeypatch.setattr(
+        "shared_tmu.datasets.hand_keypoints.find_subject", lambda *_, upright: asked.append(upright)
+    )
+    after.scene(0, after.load(0), with_detector=True)
+    assert asked == [False]
+    values = np.zeros(len(before))
+    sheets = [
+        draw_worst(opened, [0], [Shown("a", None, values, FIRST)]).astype(float) for opened in (before, after)
+    ]
+    assert np.abs(sheets[0] - sheets[1]).mean() < 8
 
 
 def test_masks_from_labels(pristine):

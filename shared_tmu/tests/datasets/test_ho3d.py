@@ -83,9 +83,13 @@ def test_boxes_are_the_set_s_or_those_of_the_list(root):
         entries = dict(archive)
     np.savez(path, **{name: values[::-1] for name, values in entries.items()})  # in another order
     np.testing.assert_array_equal(open_dataset("ho3d-v3", root).boxes_xyxy, listed.boxes_xyxy)
-    np.savez(path, **{**entries, "imgname": np.array(["a/rgb/0000.jpg"] * COUNT)})
-    with pytest.raises(InputError, match="list of another set"):
-        open_dataset("ho3d-v3", root)
+    for names, message in (
+        ([f"a/rgb/{i:04d}.jpg" for i in range(COUNT)], "list of another set"),
+        (["a/rgb/0000.jpg"] * COUNT, "names a/rgb/0000.jpg more than once"),
+    ):
+        np.savez(path, **{**entries, "imgname": np.array(names)})
+        with pytest.raises(InputError, match=message):
+            open_dataset("ho3d-v3", root)
     path.unlink()
     assert open_dataset("ho3d-v3", root).facts["boxes"] == "handBoundingBox"
 
@@ -224,3 +228,8 @@ def test_a_camera_and_a_unit_that_cannot_be_are_refused(root):
     )
     with pytest.raises(InputError, match="without a focal length: 1 of 3 samples, first number 0"):
         open_dataset("ho3d-v2", root)
+
+
+def test_frames_of_a_sequence_are_a_group(pristine):
+    opened = open_dataset("ho3d-v2", pristine)
+    assert opened.groups == tuple(name.split("/")[0] for name in opened.sample_ids)

@@ -48,8 +48,18 @@ def test_the_landmarks_themselves_are_perfect_and_moved_ones_are_not(opened):
     assert scores.per_sample["error_box"].shape == (len(opened),)
     table = scores.as_dict()
     assert table["error_box"] == scores.headline["error_box"]
-    low, high = table["interval_95"]["mean_hand_error_box"]
-    assert low - 1e-9 <= scores.headline["mean_hand_error_box"] <= high + 1e-9  # sums in another order
+    assert np.shape(table["distances_over_box"]) == (len(opened), 21)
+
+
+def test_a_picture_without_a_hand_is_named_and_hands_of_a_picture_are_a_group(opened, tmp_path, caplog):
+    sample = cv2.imread(str(opened.images[0]))
+    cv2.imwrite(str(tmp_path / "two.png"), np.hstack((sample, sample)))
+    cv2.imwrite(str(tmp_path / "empty.png"), np.full((200, 300, 3), 90, np.uint8))
+    found = open_photos(tmp_path, SetOptions())
+    assert "no hand was found in 1 of 2 pictures: empty.png." in caplog.text
+    assert (found.facts["pictures"], found.facts["pictures_with_hands"]) == (2, 1)
+    assert len(found) > 1
+    assert len(set(found.groups)) == 1
 
 
 def test_a_mirrored_picture_has_the_mirrored_landmarks(opened):

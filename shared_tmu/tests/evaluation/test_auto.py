@@ -57,13 +57,13 @@ def find(tmp_path, data_dir, monkeypatch, capsys):
     """Search for a toy; returns the run and what was written."""
     monkeypatch.setenv("SHARED_TMU_CACHE", str(tmp_path / "cache"))
 
-    def call(text, masks=("none",)):
+    def call(text, masks=("none",), **more):
         model = ToyHand().eval()
         program = toy_program(tmp_path / "toy", model)
         samples = SampleChoice("freihand", data_dir, 4, 3, torch.device("cpu"))
         settings = AutoSettings(samples, BASE, dict.fromkeys(masks))
         identity = ModelIdentity("weights", trunk_sha256(program, model))
-        found = find_run(program, model, identity, Budget.parse(text), settings)
+        found = find_run(program, model, identity, Budget.parse(text), settings, **more)
         return found, capsys.readouterr().out
 
     return call
@@ -84,6 +84,29 @@ def test_the_fastest_within_the_budget_is_found_and_at_once_again(find, timed, c
     assert "result of an earlier search" in caplog.text
     find("auto:49mm", ("none",))
     assert len(timed) > searched
+
+
+def test_a_slow_model_s_answer_says_how_many_samples_were_used(find, timed, monkeypatch):
+    monkeypatch.setattr("shared_tmu.evaluation.budget.auto._affordable", lambda model, samples: 1)
+    _, told = find("auto:50mm")
+    assert "mm on 3 samples of freihand" in told
+    assert "mm on 3 samples of freihand" in find("auto:50mm")[1]  # as kept
+
+
+def test_trials_on_fewer_samples_and_of_a_fresh_search_are_made_again(find, timed, tmp_path, monkeypatch):
+    auto = tmp_path / "cache" / "auto"
+    with monkeypatch.context() as slow:
+        slow.setattr("shared_tmu.evaluation.budget.auto._affordable", lambda model, samples: 1)
+        find("auto:50mm+layers")
+    (log,) = auto.glob("*.trials.jsonl")
+    keys = {line["key"] for line in read_records(log)}
+    (answer,) = auto.glob("*.json")
+    answer.unlink()
+    find("auto:50mm+layers")
+    lines = read_records(log)
+    assert {line["key"] for line in lines} > keys
+    find("auto:50mm+layers", fresh=True)
+    assert 0 < len(read_records(log)) < len(lines)
 
 
 def test_a_damaged_answer_is_found_again(find, timed, tmp_path, caplog):
@@ -153,10 +176,10 @@ def test_another_probe_or_picture_asks_another_question(find, timed, tmp_path, d
 
 
 def test_a_budget_that_cannot_be_met_says_what_could(find, timed, monkeypatch):
-    monkeypatch.setattr(Judge, "_extra", lambda self, outputs: np.full(7, 0.3))
+    monkeypatch.setattr(Judge, "_extra", lambda self, outputs: np.full(4, 0.3))
     with pytest.raises(InputError, match=r"0\.1mm cannot be met.*\+0\.300 mm.*Use --r auto:0\.30\dmm"):
         find("auto:0.1mm")
-    monkeypatch.setattr(Judge, "_extra", lambda self, outputs: np.full(7, np.nan))
+    monkeypatch.setattr(Judge, "_extra", lambda self, outputs: np.full(4, np.nan))
     with pytest.raises(InputError, match="not finite"):
         find("auto:0.1mm")
 

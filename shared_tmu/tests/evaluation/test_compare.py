@@ -10,6 +10,7 @@ from shared_tmu.errors import InputError, MissingAssetError
 from shared_tmu.evaluation.compare_program import main
 from shared_tmu.evaluation.comparing import compare_runs, worst_samples
 from shared_tmu.evaluation.per_sample import PerSample, read_per_sample, write_per_sample
+from shared_tmu.metrics.bootstrap import bootstrap_interval
 
 RNG = np.random.default_rng(0)
 COUNT = 60
@@ -119,3 +120,35 @@ def test_the_program_on_two_runs(run, results, data_dir, tmp_path, capsys, caplo
     assert "--metric magic is not an error of both runs" in caplog.text
     assert main([str(a), str(b), *flags, "--data_dir", str(tmp_path)]) == 1  # the numbers are there
     assert "No pictures: dataset 'freihand' was asked for" in caplog.text
+
+
+def test_an_error_with_a_sign_is_worse_the_farther_it_is_from_0():
+    zero, signed = np.zeros(COUNT), np.zeros(COUNT)
+    signed[[5, 9]] = -50, 1
+    assert worst_samples(rows(scale_bias_pct=zero), rows(scale_bias_pct=signed), "scale_bias_pct", 2) == [
+        5,
+        9,
+    ]
+
+
+def test_intervals_are_over_groups_and_survive_the_file(tmp_path):
+    clips = np.repeat(np.arange(6), 10)
+    lost = np.repeat(RNG.normal(size=6), 10)
+    a = PerSample(SAMPLES, SAMPLES, {"x_mm": np.zeros(COUNT)}, ABOUT, tuple(map(int, clips)))
+    b = PerSample(SAMPLES, SAMPLES, {"x_mm": lost}, ABOUT, a.groups)
+    write_per_sample(tmp_path, a)
+    assert read_per_sample(tmp_path).groups == a.groups
+    wide = by_name(read_per_sample(tmp_path), b)["x_mm"]
+    narrow = by_name(rows(x_mm=np.zeros(COUNT)), rows(x_mm=lost))["x_mm"]
+    assert (wide.low, wide.high) == pytest.approx(bootstrap_interval(lost[::10]))
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+
+
+def test_it_is_said_that_a_set_was_read_otherwise(tmp_path, capsys):
+    for tips in ("model", "freihand"):
+        write_per_sample(tmp_path / tips, zeros(read={"tips": tips, "boxes": "own"}))
+    flags = ["--worst", "0", "--out", str(tmp_path / "out")]
+    assert main([str(tmp_path / "model"), str(tmp_path / "freihand"), *flags]) == 0
+    told = capsys.readouterr().out
+    assert "The set was read with another tips: model for A, freihand for B." in told
+    assert "boxes" not in told

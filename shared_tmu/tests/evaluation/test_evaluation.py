@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -128,9 +130,52 @@ def test_photographs_are_compared_with_the_mean_hand_in_pairs(tmp_path):
     assert found["minus_off_interval_95"] == {"error_box": [0.0, 0.0]}
     low, high = found["minus_mean_hand_interval_95"]["error_box"]
     assert -0.25 <= low < 0 < high <= 0.25
-    for elsewhere in ("other", "nowhere"):  # other samples, no samples
+    write_per_sample(
+        tmp_path / "stale", PerSample(("a#0", "a#1", "b#2"), tuple("aab"), rows, {"dataset_sha256": "x"})
+    )
+    for elsewhere in ("other", "nowhere", "stale"):  # other samples, no samples, other pictures
         found = read_intervals(tmp_path / "run", tmp_path / elsewhere, headline)
         assert found["minus_off_interval_95"] is None
+
+
+def test_off_on_earlier_pictures_is_not_subtracted(run, data_dir, tmp_path, caplog):
+    copied = tmp_path / "data"
+    shutil.copytree(data_dir, copied)
+    run("--r", "off", "--rounds", "0", data_dir=copied)
+    for path in (copied / "freihand").rglob("*.jpg"):
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    with caplog.at_level("INFO"):
+        _, records, _ = run("--r", "3x2", "--rounds", "0", data_dir=copied)
+    assert records[-1]["minus_off_interval_95"] is None
+    assert "no result for 'off' on these samples and pictures" in caplog.text
+
+
+class Numbered(ToyHand):
+    """A toy whose mesh is numbered as no set's is."""
+
+    def __init__(self):
+        super().__init__()
+        faces = np.random.default_rng(0).integers(0, 778, (1500, 3))
+        self.mano = torch.nn.Module()
+        self.mano.register_buffer("faces_tensor", torch.from_numpy(faces))
+
+
+def test_vertices_that_are_numbered_otherwise_have_no_errors(run, results, caplog):
+    status, (record,), _ = run("--r", "3x2", "--rounds", "0", "--columns", "all", model=Numbered())
+    assert status == 0
+    assert "errors that compare vertex with vertex are undefined" in caplog.text
+    undefined = {"pa_mpvpe_mm", "mpvpe_mm", "f5", "f15", "pa_mpvpe_auc"}
+    assert set(record["undefined"]) == undefined
+    assert all(record[name] is None for name in undefined)
+    assert record["pa_mpjpe_mm"] > 0
+    assert "wrist_mpvpe_mm" not in record
+    assert record["vertices"] == "numbered otherwise than the model's"
+    scores = json.loads((results / record["files"] / "scores.json").read_text())
+    assert scores["mesh_aligned"]["mean_error_mm"] is None
+    assert scores["mesh"]["pck_curve"][0] is None
+    status, records, _ = run("--r", "3x2", "--mask", "truth", "--rounds", "0", model=Numbered())
+    assert (status, len(records)) == (1, 1)
+    assert "has other triangles than the model's mesh" in caplog.text
 
 
 def test_the_table_can_show_what_alignment_hides(run, capsys):

@@ -12,6 +12,7 @@ from official_sets import write_freihand, write_ho3d
 from shared_tmu.datasets import DATASETS, DatasetSpec
 from shared_tmu.datasets.ehf import read_ehf_layout
 from shared_tmu.datasets.hand_files import write_hand_file
+from shared_tmu.datasets.hand_rules import TIP_ROWS, TIP_VERTICES
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation import main, parse_settings
 from shared_tmu.evaluation.per_sample import read_per_sample
@@ -20,6 +21,8 @@ from shared_tmu.programs.estimates import BODY
 from shared_tmu.synth.body.evalset import ply_bytes
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
+
+_NO_FACES = np.zeros((0, 3), np.int64)
 
 
 def golden(name):
@@ -73,6 +76,34 @@ def test_hands(name, dataset, write, suffix, tmp_path, capsys):
     want = expected["mesh_aligned"]["per_sample_mean_error_mm"]
     np.testing.assert_allclose(rows.errors["pa_mpvpe_mm"], want, atol=1e-8)
     assert "8 samples" in capsys.readouterr().out
+
+
+def test_the_tips_of_a_file_are_those_that_were_asked_for(tmp_path):
+    arrays, _ = golden("freihand")
+    root = write_freihand(tmp_path / "data", 8)
+    xyz, verts = arrays["gt_xyz"].copy(), arrays["gt_verts"]
+    xyz[:, list(TIP_ROWS)] = verts[:, list(TIP_VERTICES["freihand"])]
+    (root / "evaluation_xyz.json").write_text(json.dumps(xyz.tolist()))
+    (root / "evaluation_verts.json").write_text(json.dumps(verts.tolist()))
+    xyz[:, list(TIP_ROWS)] += 0.02
+    write_hand_file(tmp_path / "pred.json", xyz, verts)
+    flags = ("--dataset", "freihand", "--data_dir", tmp_path / "data", "--tips", "freihand")
+    _, _, rows = evaluate(tmp_path, tmp_path / "pred.json", *flags)
+    assert rows.errors["mpjpe_mm"].max() < 1e-6
+
+
+def test_unaligned_errors_of_joints_relative_to_the_wrist_are_left_out(tmp_path, caplog):
+    arrays, _ = golden("freihand")
+    root = write_freihand(tmp_path / "data", 8)
+    for file in ("xyz", "verts"):
+        (root / f"evaluation_{file}.json").write_text(json.dumps(arrays[f"gt_{file}"].tolist()))
+    xyz, verts = arrays["gt_xyz"], arrays["gt_verts"]
+    write_hand_file(tmp_path / "pred.json", xyz - xyz[:, :1], verts)
+    flags = ("--dataset", "freihand", "--data_dir", tmp_path / "data", "--columns", "all")
+    _, _, rows = evaluate(tmp_path, tmp_path / "pred.json", *flags)
+    assert "only aligned errors are given" in caplog.text
+    assert rows.errors["pa_mpjpe_mm"].max() < 1e-4
+    assert "wrist_mpvpe_mm" not in rows.errors
 
 
 MODEL_FLAGS = [["--r", "8x16"], ["--method", "pitome"], ["--no-unmerge"], ["--stability", "3"]]
@@ -142,7 +173,7 @@ def test_ehf(tmp_path, monkeypatch):
     parts = BodyParts(**{name: arrays[name] for name in BodyParts.__dataclass_fields__})
 
     def opened(data_dir, options):
-        return read_ehf_layout(data_dir, "ehf", parts, arrays["gt_to_camera_rotation"], 8, {})
+        return read_ehf_layout(data_dir, "ehf", parts, _NO_FACES, arrays["gt_to_camera_rotation"], 8, {})
 
     monkeypatch.setattr(
         "shared_tmu.datasets.registry.DATASETS",

@@ -5,6 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from shared_tmu.metrics import hand_posture, orientation_error_deg, picture_errors
+from shared_tmu.metrics.posture import are_together
 
 
 def test_orientation_is_the_angle_of_the_turn_whatever_the_scale():
@@ -62,3 +63,11 @@ def test_hands_elsewhere_turned_and_larger_are_told_apart():
     np.testing.assert_allclose(found["orientation_error_deg"], 30, atol=1e-6)
     assert found["wrist_mpvpe_mm"].min() > 100
     assert "translation_error_mm" not in found  # nobody says where the camera put it
+
+
+def test_joints_at_another_place_than_their_vertices_are_noticed():
+    rng = np.random.default_rng(0)
+    xyz, verts = (rng.normal(0.6, 0.03, (4, count, 3)) for count in (21, 778))
+    assert are_together({"xyz_m": xyz + 0.5, "verts_m": verts + 0.5}, xyz, verts)
+    relative = {"xyz_m": xyz - xyz[:, :1], "verts_m": verts}
+    assert not are_together(relative, xyz, verts)

@@ -194,8 +194,8 @@ def test_people_and_hands_do_not_share_shards(tmp_path):
 
 def test_eval_set_has_ehfs_layout_and_resumes(tmp_path):
     write_body_eval_set(tmp_path, count=3, seed=12)
-    parts = parts_by_weight(load_smplx())
-    read = read_ehf_layout(tmp_path, "synthbody", parts, np.eye(3), 3, {})
+    own = load_smplx()
+    read = read_ehf_layout(tmp_path, "synthbody", parts_by_weight(own), own.faces, np.eye(3), 3, {})
     assert [path.name for path in read.images] == ["001_img.jpg", "002_img.jpg", "003_img.jpg"]
     assert read.how["boxes"] == "EHF.json"
     body = place_body(sample_body_scene(12, 1, draws=ONE_GENERATOR))

@@ -65,6 +65,7 @@ class LabelledPictures:
     crop: Crop
     kept: tuple[str, ...] = ("top", "nll", "label")
 
+    is_upright: ClassVar[bool] = True
     official_count: ClassVar[None] = None
     columns: ClassVar[tuple[Column, ...]] = (
         ("top-1 %", "top1_pct", ".2f"),
@@ -81,6 +82,11 @@ class LabelledPictures:
         """See `EvalSet`."""
         told = json.dumps([self.name, self.sample_ids, self.labels, self.pictures.digest()])
         return hashlib.sha256(told.encode()).hexdigest()
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """See `EvalSet`."""
+        return self.sample_ids
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,10 @@ def read_box_list(path: Path, pictures: Sequence[str], digest: hashlib._Hash) ->
     """
     found = read_list(path, (), digest)
     rows = {str(name): row for row, name in enumerate(found["imgname"])}
+    if len(rows) != len(found["imgname"]):
+        named = Counter(map(str, found["imgname"]))
+        twice = next(name for name, count in named.items() if count > 1)
+        raise InputError(f"{path} names {shortened(twice)} more than once: give one box for each picture.")
     missing = [name for name in pictures if name not in rows]
     if missing or len(rows) != len(pictures):
         what = f"lacks {shortened(missing[0])}" if missing else f"has {len(rows)} pictures"

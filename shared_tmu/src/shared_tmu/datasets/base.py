@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared_tmu.datasets.triangles import faces_of
 from shared_tmu.masks import MaskScene, MaskSource
 from shared_tmu.pictures.images import PictureFile
 
@@ -31,11 +32,17 @@ class SetOptions:
         config: the model's configuration; sets take the size of their crops from it, if it gives one.
         body_path: the body model's file; None for the bundled one.
         tips: see `HandMeshSet`.
+        faces: triangles of the mesh that the model predicts, `[F, 3]`; None if there is no model.
     """
 
     config: Any = None
     body_path: Path | None = None
     tips: str = "model"
+    faces: NDArray[np.int64] | None = None
+
+    def for_model(self, model: Any) -> Self:
+        """The same for sets that a model is to predict."""
+        return replace(self, config=getattr(model, "config", None), faces=faces_of(model))
 
 
 class Scores(Protocol):
@@ -73,6 +80,16 @@ class EvalSet(Protocol):
     @property
     def sample_ids(self) -> tuple[str, ...]:
         """Names of the samples, each once."""
+
+    @property
+    def is_upright(self) -> bool:
+        """Whether pictures are turned as their EXIF says, so that boxes and points are in the turned ones."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What each sample is of: samples of the same picture, clip or sequence are alike and share a name,
+        and intervals are drawn over these groups.
+        """
 
     @property
     def fingerprint(self) -> str:
@@ -156,6 +173,12 @@ class EvalSet(Protocol):
             MissingAssetError: there is no such file.
             InputError: it is not one of this set.
         """
+
+
+def group_numbers(groups: Sequence[str]) -> tuple[int, ...]:
+    """Groups as numbers, from 0 in the order in which they appear."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+    return tuple(numbers[name] for name in groups)
 
 
 def picture_signature(images: Sequence[Path]) -> str:

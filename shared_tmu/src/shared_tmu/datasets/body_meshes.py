@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared_tmu.body_models import load_smplx
 from shared_tmu.datasets.base import Column, Outputs, Placed, SetOptions
 from shared_tmu.datasets.body_scores import BodyScores
 from shared_tmu.datasets.found import find_subject
@@ -49,6 +47,7 @@ class BodyMeshSet:
         rotation: rotation from that frame to the camera's, `[3, 3]`; the position of meshes does not affect
             any metric.
         parts: hands, face and joints of these meshes.
+        faces: their triangles, `[F, 3]`.
         fingerprint: digest of the name and all annotations.
         how: where boxes and parts come from, in plain values.
         official_count: number of samples of the complete set; None if there is no such number.
@@ -65,6 +64,7 @@ class BodyMeshSet:
     meshes: tuple[Path, ...]
     rotation: NDArray[np.float64]
     parts: BodyParts
+    faces: NDArray[np.int64]
     fingerprint: str
     how: dict[str, Any]
     official_count: int | None = None
@@ -73,6 +73,7 @@ class BodyMeshSet:
     projections: NDArray[np.float64] | None = None
     focal_px: tuple[float, float] = FOCAL_PX
 
+    is_upright: ClassVar[bool] = True
     kept: ClassVar[tuple[str, ...]] = ("smplx_mesh_cam", "to_picture", *_PARAMETERS)
     columns: ClassVar[tuple[Column, ...]] = (
         ("PA-MPVPE mm", "pa_mpvpe_mm", ".2f"),
@@ -91,6 +92,11 @@ class BodyMeshSet:
     def sample_ids(self) -> tuple[str, ...]:
         """The numbers of the pictures."""
         return tuple(path.name.partition("_")[0] for path in self.images)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """See `EvalSet`: there is one person in each picture."""
+        return self.sample_ids
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -137,7 +143,7 @@ class BodyMeshSet:
         outline = None
         if self.projections is not None:
             shown = project(read_ply_vertices(self.meshes[index]), self.projections[index])
-            outline = Outline(shown, _faces())
+            outline = Outline(shown, self.faces)
         return MaskScene(
             size=(crop["img"].shape[-2], crop["img"].shape[-1]),
             to_picture=crop["to_picture"].numpy(),
@@ -231,9 +237,3 @@ class BodyMeshSet:
     @staticmethod
     def _slices(count: int) -> Iterator[slice]:
         return (slice(start, min(start + _AT_ONCE, count)) for start in range(0, count, _AT_ONCE))
-
-
-@cache
-def _faces() -> NDArray[np.int64]:
-    """Triangles of any mesh in SMPL-X's layout, `[F, 3]`."""
-    return np.asarray(load_smplx().faces).astype(np.int64)

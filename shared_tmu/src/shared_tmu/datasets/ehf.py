@@ -67,8 +67,10 @@ def open_ehf(data_dir: Path, options: SetOptions) -> BodyMeshSet:
         BodyModelError: a file that comes with SMPL-X does not have the content that its name promises.
     """
     files = find_ehf(data_dir, options)
-    parts = read_official_parts(load_smplx(options.body_path), files.part_files)
-    opened = read_ehf_layout(files.root, "ehf", parts, ehf_rotation(), OFFICIAL_COUNT, {"parts": "official"})
+    body = load_smplx(options.body_path)
+    parts = read_official_parts(body, files.part_files)
+    how = {"parts": "official"}
+    opened = read_ehf_layout(files.root, "ehf", parts, body.faces, ehf_rotation(), OFFICIAL_COUNT, how)
     if len(opened) != OFFICIAL_COUNT:
         warning = "%s has %d samples, but EHF has %d: results are not comparable with published ones."
         _log.warning(warning, files.root, len(opened), OFFICIAL_COUNT)
@@ -78,7 +80,8 @@ def open_ehf(data_dir: Path, options: SetOptions) -> BodyMeshSet:
             "ones.", files.root, BOX_FILE,
         )  # fmt: skip
     projection = np.repeat(_projection()[None], len(opened), axis=0)
-    return replace(opened, projections=projection).opened_with(options)
+    digest = hashlib.sha256(f"{opened.fingerprint} {parts.sha256()}".encode()).hexdigest()
+    return replace(opened, projections=projection, fingerprint=digest).opened_with(options)
 
 
 def find_ehf(data_dir: Path, options: SetOptions) -> EhfFiles:
@@ -128,6 +131,7 @@ def read_ehf_layout(
     root: Path,
     name: str,
     parts: BodyParts,
+    faces: NDArray[np.integer[Any]],
     rotation: NDArray[np.float64],
     official_count: int | None,
     how: Mapping[str, Any],
@@ -138,6 +142,7 @@ def read_ehf_layout(
         root: folder with pictures, meshes and, optionally, `EHF.json`.
         name: canonical name of the set.
         parts: hands, face and joints of its meshes.
+        faces: their triangles, `[F, 3]`.
         rotation: rotation from the meshes' frame to the camera's.
         official_count: number of samples of the complete set.
         how: facts for the results; the origin of the boxes is added.
@@ -164,6 +169,7 @@ def read_ehf_layout(
         meshes=meshes,
         rotation=rotation,
         parts=parts,
+        faces=faces.astype(np.int64),
         fingerprint=digest.hexdigest(),
         how={**how, "boxes": source},
         official_count=official_count,

@@ -11,7 +11,7 @@ from shared_tmu.detect.base import shared_part
 from shared_tmu.pictures.images import read_image
 
 
-def find_subject(picture: Path, box_xyxy: Sequence[float], subject: str) -> Any:
+def find_subject(picture: Path, box_xyxy: Sequence[float], subject: str, *, upright: bool = True) -> Any:
     """The `HandBox` or `PersonBox` that the detector finds at a box, with people segmented; None if it finds
     none.
 
@@ -19,12 +19,13 @@ def find_subject(picture: Path, box_xyxy: Sequence[float], subject: str) -> Any:
         picture: file with any number of subjects.
         box_xyxy: box of the subject; the detection that overlaps it most is returned.
         subject: `"hand"` or `"body"`.
+        upright: whether the set turns pictures as their EXIF says, so that boxes are in the turned one.
 
     Raises:
         InputError: the picture cannot be read.
         MissingDependencyError: MediaPipe is not installed.
     """
-    found = _find(picture, subject)
+    found = _find(picture, subject, upright)
     best = max(found, key=lambda box: shared_part(box.box_xyxy, box_xyxy), default=None)
     if best is None or shared_part(best.box_xyxy, box_xyxy) <= 0.0:
         return None
@@ -32,8 +33,8 @@ def find_subject(picture: Path, box_xyxy: Sequence[float], subject: str) -> Any:
 
 
 @lru_cache(maxsize=128)
-def _find(picture: Path, subject: str) -> tuple[Any, ...]:
-    return tuple(_detector(subject).detect(read_image(picture).bgr, picture.name).boxes)
+def _find(picture: Path, subject: str, upright: bool) -> tuple[Any, ...]:
+    return tuple(_detector(subject).detect(read_image(picture, upright=upright).bgr, picture.name).boxes)
 
 
 @lru_cache(maxsize=2)

@@ -45,6 +45,11 @@ class HandClipSet(HandMeshSet):
         return {**super().facts, "fps": self.fps, "clips": len(self.clip_bounds)}
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """See `EvalSet`."""
+        return tuple(map(str, self.clip_of))
+
+    @property
     def clip_bounds(self) -> list[tuple[int, int]]:
         """First frame, and frame after the last, of every clip."""
         starts = np.flatnonzero(np.diff(self.clip_of, prepend=-1))

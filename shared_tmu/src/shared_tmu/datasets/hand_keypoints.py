@@ -14,7 +14,7 @@ from torch import Tensor
 from shared_tmu.datasets.annotations import boxes_of
 from shared_tmu.datasets.base import Column, Outputs, Placed, SetOptions
 from shared_tmu.datasets.found import find_subject
-from shared_tmu.datasets.hand_meshes import hand_input
+from shared_tmu.datasets.hand_input import hand_input
 from shared_tmu.datasets.keypoint_files import read_keypoints, write_keypoints
 from shared_tmu.masks import SKELETONS, MaskScene, MaskSource
 from shared_tmu.metrics import KeypointScores, crop_to_picture, picture_errors, score_hint
@@ -59,6 +59,7 @@ class HandKeypointSet:
     how: Mapping[str, Any] = field(default_factory=dict)
 
     kept: ClassVar[tuple[str, ...]] = ("pred_keypoints_2d", "box_center", "box_size", "right")
+    is_upright: ClassVar[bool] = False  # the annotations are of pictures as stored
     columns: ClassVar[tuple[Column, ...]] = tuple(
         (f"{subset} @.{percent}", f"pck_{percent}_{subset}", ".3f")
         for subset in SUBSETS
@@ -72,6 +73,11 @@ class HandKeypointSet:
     def facts(self) -> dict[str, Any]:
         """See `EvalSet`."""
         return dict(self.how)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """See `EvalSet`: hands of a picture are alike."""
+        return tuple(map(str, self.images))
 
     @property
     def unit_px(self) -> NDArray[np.float64]:
@@ -106,7 +112,7 @@ class HandKeypointSet:
         Raises:
             InputError: the picture cannot be read.
         """
-        image = read_image(self.images[index], upright=False).bgr
+        image = read_image(self.images[index], upright=self.is_upright).bgr
         box = self._box(index) + np.tile(shift_px, 2)
         crop = hand_crop(
             image,
@@ -126,7 +132,11 @@ class HandKeypointSet:
     def scene(self, index: int, crop: Mapping[str, Tensor], *, with_detector: bool) -> MaskScene:
         """See `EvalSet`. True points are those with a label."""
         x1, y1, x2, y2 = (float(value) for value in self._box(index))
-        found = find_subject(self.images[index], (x1, y1, x2, y2), "hand") if with_detector else None
+        found = (
+            find_subject(self.images[index], (x1, y1, x2, y2), "hand", upright=self.is_upright)
+            if with_detector
+            else None
+        )
         return MaskScene(
             size=(crop["img"].shape[-2], crop["img"].shape[-1]),
             to_picture=crop["to_picture"].numpy(),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,21 +17,33 @@ from shared_tmu.body_models import load_mano
 from shared_tmu.datasets.base import Column, Outputs, Placed, SetOptions
 from shared_tmu.datasets.found import find_subject
 from shared_tmu.datasets.hand_files import read_hand_file, write_hand_file
+from shared_tmu.datasets.hand_input import hand_input
 from shared_tmu.datasets.hand_rules import FREIHAND, TIP_ROWS, TIP_VERTICES, HandRules
+from shared_tmu.datasets.triangles import faces_fit
 from shared_tmu.detect.landmarks import box_of
 from shared_tmu.errors import InputError
 from shared_tmu.masks import SKELETONS, MaskScene, MaskSource, Outline
 from shared_tmu.metrics import HandScores, hand_posture
+from shared_tmu.metrics.posture import OF_CLOUDS, are_together
 from shared_tmu.pictures.geometry import crop_camera_to_full
-from shared_tmu.pictures.hand_crops import HandCrop, hand_crop
+from shared_tmu.pictures.hand_crops import hand_crop
 from shared_tmu.pictures.images import read_image
 
+_log = logging.getLogger(__name__)
 NEAREST_M = 1e-3
 """Smallest depth for projection, metres: points nearer to the camera, or behind it, are projected as if they
 were here.
 """
 _HAND_M = 0.5
 _DECIMALS = 9  # of metres, in the prediction file
+_NUMBERED_OTHERWISE = (
+    "%s: its vertices are numbered otherwise than the model's (MANO's and SynthHand's differ so): errors "
+    "that compare vertex with vertex are undefined, those of joints are not."
+)
+_APART = (
+    "%s: these joints and vertices do not lie at the same place, as in files of HaMeR's evaluator, whose "
+    "joints are relative to the wrist: only aligned errors are given."
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,9 @@ class HandMeshSet:
         wrists_m: where the set says that wrists are, `[N, 3]`, for sets that give it: predictions are moved
             there.
         how: where boxes come from and what else is to be known of the set, in plain values.
+        faces: triangles of the predicted meshes, `[F, 3]`; None if they are not known, and are the bundled
+            hand's if these fit. Where they do not fit the true meshes, whose vertices are then numbered
+            otherwise, errors that compare vertex with vertex are undefined.
     """
 
     name: str
@@ -71,7 +86,9 @@ class HandMeshSet:
     boxes_xyxy: NDArray[np.float64] | None = None
     wrists_m: NDArray[np.float64] | None = None
     how: Mapping[str, Any] = field(default_factory=dict)
+    faces: NDArray[np.int64] | None = None
 
+    is_upright: ClassVar[bool] = True
     #: what must be kept of each batch and each model output to score and export predictions
     kept: ClassVar[tuple[str, ...]] = (
         "pred_vertices",
@@ -110,6 +127,11 @@ class HandMeshSet:
         return len(self.images)
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """See `EvalSet`. A sample `name/0001` is a frame of a sequence."""
+        return tuple(name.rpartition("/")[0] or name for name in self.sample_ids)
+
+    @property
     def is_complete(self) -> bool:
         """Whether all samples of the official set are present."""
         return self.official_count is None or len(self) == self.official_count
@@ -134,12 +156,16 @@ class HandMeshSet:
     @property
     def facts(self) -> dict[str, Any]:
         """See `EvalSet`."""
-        return {"tips": self.tips, **self.how}
+        numbering = {} if self.has_same_vertices else {"vertices": "numbered otherwise than the model's"}
+        return {"tips": self.tips, **self.how, **numbering}
 
     def opened_with(self, options: SetOptions) -> HandMeshSet:
         """The same set, read with the settings of a command line and a model."""
         size = int(getattr(options.config, "image_size", self.image_size))
-        return replace(self, tips=options.tips, image_size=size)
+        opened = replace(self, tips=options.tips, image_size=size, faces=options.faces)
+        if not opened.has_same_vertices:
+            _log.warning(_NUMBERED_OTHERWISE, self.name)
+        return opened
 
     def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:
         """One model input: the box (or picture) grown to 192:256, as published evaluations crop.
@@ -172,16 +198,27 @@ class HandMeshSet:
             box_xyxy=box,
             landmarks_px=None if found is None else found.landmarks_px,
             true_keypoints_px=self._project(self.xyz_m[index], index),
-            true_outline=Outline(outline, _faces()),
+            true_outline=Outline(outline, _or_bundled(self.faces)),
         )
 
     def lacking(self, source: MaskSource) -> str | None:
-        """See `EvalSet`: this set has all masks."""
-        return None
+        """See `EvalSet`: this set has all masks if the model's triangles are those of its meshes."""
+        if source.name != "truth" or self.has_same_vertices:
+            return None
+        return f"the true mesh of {self.name} has other triangles than the model's mesh"
+
+    @property
+    def has_same_vertices(self) -> bool:
+        """Whether predicted vertices are numbered as the true ones, as far as that is known."""
+        return self.faces is None or faces_fit(self.faces, self.verts_m)
 
     def posture(self, placed: Placed) -> dict[str, NDArray[np.float64]]:
         """See `EvalSet`; what needs the camera is left out where a file does not say where that put hands."""
-        return hand_posture(placed, self.xyz_m, self.verts_m, self._project)
+        if not are_together(placed, self.xyz_m, self.verts_m):
+            _log.warning(_APART, self.name)
+            return {}
+        found = hand_posture(placed, self.xyz_m, self.verts_m, self._project)
+        return found if self.has_same_vertices else {name: found[name] for name in found if name in OF_CLOUDS}
 
     def shown_px(self, placed: Placed, index: int) -> NDArray[np.float64]:
         """See `EvalSet`: the vertices."""
@@ -224,17 +261,22 @@ class HandMeshSet:
         wrists = xyz[:, 0] + moved[:, 0]
         if self.wrists_m is not None:
             moved = self.wrists_m[:, None] - xyz[:, :1]
-        if self.tips in TIP_VERTICES:
-            xyz[:, TIP_ROWS] = verts[:, TIP_VERTICES[self.tips]]
+        self._take_tips(xyz, verts)
         placed = {"xyz_m": xyz + moved, "verts_m": verts + moved, "camera_wrist_m": wrists}
         return {name: np.round(points, _DECIMALS) for name, points in placed.items()}
+
+    def _take_tips(self, xyz: NDArray[np.float64], verts: NDArray[np.float64]) -> None:
+        """Write fingertips into joints, if they are to be vertices."""
+        if self.tips in TIP_VERTICES:
+            xyz[:, TIP_ROWS] = verts[:, TIP_VERTICES[self.tips]]
 
     def score(self, placed: Placed) -> HandScores:
         """See `EvalSet`."""
         official = self.rules.official
-        return self.rules.score(
+        found = self.rules.score(
             *official(placed["xyz_m"], placed["verts_m"]), *official(self.xyz_m, self.verts_m)
         )
+        return found if self.has_same_vertices else found.without_vertices()
 
     def write_predictions(self, placed: Placed, folder: Path) -> Path:
         """Write the official file: `[xyz_list, verts_list]`, metres, in the order and frame of the set."""
@@ -245,22 +287,10 @@ class HandMeshSet:
     def read_predictions(self, path: Path) -> Placed:
         """See `EvalSet`. A file with given wrists does not say where the camera put them."""
         xyz, verts = self.rules.common(*read_hand_file(path, len(self)))
+        self._take_tips(xyz, verts)
         wrists = {"camera_wrist_m": xyz[:, 0]} if self.wrists_m is None else {}
         return {"xyz_m": xyz, "verts_m": verts, **wrists}
 
 
-def hand_input(crop: HandCrop) -> dict[str, Tensor]:
-    """A crop as input of hand models, and what is needed to return to its picture."""
-    return {
-        "img": torch.as_tensor(crop.img),
-        "box_center": torch.as_tensor(crop.box_center, dtype=torch.float32),
-        "box_size": torch.tensor(float(crop.box_size)),
-        "right": torch.tensor(float(crop.right)),
-        "to_picture": torch.from_numpy(crop.to_picture(crop.img.shape[-1])),
-    }
-
-
-@cache
-def _faces() -> NDArray[np.int64]:
-    """Triangles of any mesh in MANO's layout, `[F, 3]`."""
-    return np.asarray(load_mano().faces).astype(np.int64)
+def _or_bundled(faces: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    return np.asarray(load_mano().faces).astype(np.int64) if faces is None else faces

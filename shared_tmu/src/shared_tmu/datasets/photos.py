@@ -7,6 +7,7 @@ their 21 key points. The metric is `shared_tmu.metrics.landmarks`.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,7 +22,7 @@ from torch import Tensor
 from shared_tmu.body_models import load_mano, load_mean_params
 from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.datasets.base import Column, Outputs, Placed, SetOptions
-from shared_tmu.datasets.hand_meshes import hand_input
+from shared_tmu.datasets.hand_input import hand_input
 from shared_tmu.datasets.keypoint_files import read_keypoints, write_keypoints
 from shared_tmu.detect.base import HandBox
 from shared_tmu.errors import InputError, MissingAssetError
@@ -35,6 +36,7 @@ from shared_tmu.pictures.hand_crops import hand_crop
 from shared_tmu.pictures.images import read_image
 
 PATTERNS = ("*.jpg", "*.png", "*.webp", "*.bmp", "*.tif", "*.tiff")
+_log = logging.getLogger(__name__)
 _read = lru_cache(maxsize=1)(read_image)  # hands of one picture are consecutive
 
 
@@ -46,15 +48,18 @@ class PhotoHands:
         images: the picture of each hand.
         boxes: boxes of the hands, left or right, with landmarks.
         mean_hand: key points of the mean right hand, seen from the front, `[21, 2]` in any unit.
+        num_pictures: those with and without hands.
         image_size: side of the model's input, pixels.
     """
 
     images: tuple[Path, ...]
     boxes: tuple[HandBox, ...]
     mean_hand: NDArray[np.float64]
+    num_pictures: int
     image_size: int = 256
 
     name: ClassVar[str] = "photos"
+    is_upright: ClassVar[bool] = True
     official_count: ClassVar[None] = None
     kept: ClassVar[tuple[str, ...]] = ("pred_keypoints_2d", "box_center", "box_size", "right")
     columns: ClassVar[tuple[Column, ...]] = (
@@ -81,8 +86,14 @@ class PhotoHands:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """How many pictures have hands, and which detector found them."""
-        return {"pictures_with_hands": len(set(self.images)), "landmarks": "mediapipe"}
+        """How many pictures there are and have hands, and which detector found them."""
+        found = {"pictures": self.num_pictures, "pictures_with_hands": len(set(self.images))}
+        return {**found, "landmarks": "mediapipe"}
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """See `EvalSet`: hands of a picture are alike."""
+        return tuple(map(str, self.images))
 
     @property
     def unit_px(self) -> NDArray[np.float64]:
@@ -237,7 +248,10 @@ def open_photos(data_dir: Path, options: SetOptions) -> PhotoHands:
             "--data_dir."
         )
     size = int(getattr(options.config, "image_size", PhotoHands.image_size))
-    return PhotoHands(tuple(images), tuple(boxes), mean_hand(options.body_path), size)
+    if without := [printable(path.name) for path in paths if path not in set(images)]:
+        told = len(without), len(paths), ", ".join(without)
+        _log.warning("photos: no hand was found in %d of %d pictures: %s.", *told)
+    return PhotoHands(tuple(images), tuple(boxes), mean_hand(options.body_path), len(paths), size)
 
 
 def mean_hand(body_path: Path | None = None) -> NDArray[np.float64]:

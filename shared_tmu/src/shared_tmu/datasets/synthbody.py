@@ -99,8 +99,9 @@ def _opened(
     try:
         seed = EVAL_SEED if seed is None else seed
         write_body_eval_set(folder, count, seed, variety)
-        parts = parts_by_weight(load_smplx())
-        opened = read_ehf_layout(folder, name, parts, np.eye(3), count, {"parts": "by skinning weights"})
+        body = load_smplx()
+        how = {"parts": "by skinning weights"}
+        opened = read_ehf_layout(folder, name, parts_by_weight(body), body.faces, np.eye(3), count, how)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(

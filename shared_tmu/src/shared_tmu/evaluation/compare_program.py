@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from shared_tmu.datasets import DATASETS, EvalSet, SetOptions, open_dataset
 from shared_tmu.datasets.base import Placed
 from shared_tmu.errors import InputError, TMUError
-from shared_tmu.evaluation.comparing import Difference, compare_runs, paired, worst_samples
+from shared_tmu.evaluation.comparing import Difference, compare_runs, paired, read_otherwise, worst_samples
 from shared_tmu.evaluation.per_sample import PerSample, read_per_sample
 from shared_tmu.evaluation.worst import FIRST, SECOND, Shown, draw_worst
 from shared_tmu.files import replacing, write_text
@@ -163,6 +163,10 @@ def _text(
         f"A: {a.title}",
         f"B: {b.title}",
         f"{a.rows.about.get('dataset')}, {len(a.rows.samples)} samples",
+        *(
+            f"The set was read with another {name}: {first} for A, {second} for B."
+            for name, (first, second) in read_otherwise(a.rows, b.rows).items()
+        ),
         "",
     ]
     title = ("error", "A", "B", "B - A", "95 % interval", "B is")

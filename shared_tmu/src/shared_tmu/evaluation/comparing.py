@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.per_sample import PerSample
-from shared_tmu.metrics.bootstrap import bootstrap_interval
 
 _MORE_IS_BETTER = ("f5", "f15", "pck_", "hand_pck_", "mean_hand_pck_", "box_overlap_pct", "top1_", "top5_")
 _SIGNED = ("scale_bias_pct",)  # its mean may be better on either side
@@ -27,7 +26,7 @@ class Difference:
         a: mean of the first run, over the samples that have a value in both.
         b: mean of the second.
         minus: mean of b - a.
-        low, high: the 95 % bootstrap interval of that mean.
+        low, high: the 95 % bootstrap interval of that mean; groups of the first run are drawn.
         n: samples.
         verdict: the second run is `within noise` (the interval contains 0), `worse`, `better`, or `differs`.
     """
@@ -72,6 +71,13 @@ def expect_same_samples(a: PerSample, b: PerSample) -> None:
         )
 
 
+def read_otherwise(a: PerSample, b: PerSample) -> dict[str, tuple[Any, Any]]:
+    """Facts of how the set was read that differ between two runs, such as whose fingertips count."""
+    left, right = (run.about.get("read") or {} for run in (a, b))
+    shared = [name for name in left if name in right]
+    return {name: (left[name], right[name]) for name in shared if left[name] != right[name]}
+
+
 def compare_runs(a: PerSample, b: PerSample, names: Sequence[str] | None = None) -> tuple[Difference, ...]:
     """Every error that both runs have, in the order of the first.
 
@@ -90,7 +96,7 @@ def compare_runs(a: PerSample, b: PerSample, names: Sequence[str] | None = None)
             left, right = paired(a, b, name)
             known = np.isfinite(left) & np.isfinite(right)
             if known.any():
-                found.append(_difference(name, left[known], right[known]))
+                found.append(_difference(name, a, left, right))
     if not found:
         raise InputError("these runs have no error in common.")
     return tuple(found)
@@ -103,8 +109,12 @@ def paired(a: PerSample, b: PerSample, name: str) -> tuple[NDArray[np.float64], 
 
 
 def loss(a: PerSample, b: PerSample, name: str) -> NDArray[np.float64]:
-    """How much worse each sample is in the second run, `[N]`; NaN where a value is not known."""
+    """How much worse each sample is in the second run, `[N]`; NaN where a value is not known. An error with
+    a sign is worse the farther it is from 0.
+    """
     left, right = paired(a, b, name)
+    if name in _SIGNED:
+        left, right = np.abs(left), np.abs(right)
     return (left - right) if _more_is_better(name) else (right - left)
 
 
@@ -115,8 +125,12 @@ def worst_samples(a: PerSample, b: PerSample, name: str, count: int) -> list[int
     return [int(row) for row in order[:count] if np.isfinite(lost[row])]
 
 
-def _difference(name: str, a: NDArray[np.float64], b: NDArray[np.float64]) -> Difference:
-    low, high = bootstrap_interval(b - a)
+def _difference(
+    name: str, run: PerSample, left: NDArray[np.float64], right: NDArray[np.float64]
+) -> Difference:
+    low, high = run.interval(right - left)
+    known = np.isfinite(right - left)
+    a, b = left[known], right[known]
     minus = float((b - a).mean())
     if low <= 0.0 <= high:
         verdict = "within noise"

@@ -59,7 +59,7 @@ def measure_costs(program: ModelProgram, model: nn.Module, run: Run, count: int)
         run: of a method that acts between attention and MLP.
         count: pictures.
     """
-    options = SetOptions(getattr(model, "config", None))
+    options = SetOptions().for_model(model)
     data = open_dataset(program.estimates.dataset, Path(), options).head(count)
     shape = shape_of(program, model)
     parts = []

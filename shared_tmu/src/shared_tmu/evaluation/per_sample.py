@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from shared_tmu.errors import InputError, MissingAssetError, MissingDependencyError
 from shared_tmu.files import open_file, replacing
+from shared_tmu.metrics.bootstrap import bootstrap_interval
 
 PER_SAMPLE = "per_sample.parquet"
-SAMPLE, IMAGE = "sample", "image"
+SAMPLE, IMAGE, GROUP = "sample", "image", "group"
 _ABOUT = b"shared_tmu"
 
 
@@ -28,12 +29,27 @@ class PerSample:
         images: names of their pictures.
         errors: by name, `[N]`; NaN where a sample has none.
         about: what the run was, in plain values: `dataset`, `dataset_sha256`, `model`, `label`, ...
+        groups: number of the group of each, see `EvalSet.groups`; without them every sample is one.
     """
 
     samples: tuple[str, ...]
     images: tuple[str, ...]
     errors: Mapping[str, NDArray[np.float64]]
     about: Mapping[str, Any]
+    groups: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Samples are groups if nothing else is said."""
+        if not self.groups:
+            object.__setattr__(self, "groups", tuple(range(len(self.samples))))
+
+    def interval(self, values: NDArray[np.float64]) -> list[float]:
+        """The 95 % interval of the mean of some numbers `[N]` of these samples; those that are not finite do
+        not count. Empty if there are no others.
+        """
+        known = np.isfinite(values)
+        groups = np.asarray(self.groups)[known]
+        return list(bootstrap_interval(values[known], groups=groups)) if known.any() else []
 
 
 def write_per_sample(folder: Path, rows: PerSample) -> None:
@@ -46,7 +62,8 @@ def write_per_sample(folder: Path, rows: PerSample) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    table = pa.table({SAMPLE: list(rows.samples), IMAGE: list(rows.images), **rows.errors})
+    names = {SAMPLE: list(rows.samples), IMAGE: list(rows.images), GROUP: list(rows.groups)}
+    table = pa.table({**names, **rows.errors})
     about = json.dumps(dict(rows.about), allow_nan=False).encode()
     with replacing(folder / PER_SAMPLE) as beside:
         parquet.write_table(table.replace_schema_metadata({_ABOUT: about}), beside, write_page_checksum=True)
@@ -74,12 +91,13 @@ def read_per_sample(path: Path) -> PerSample:
             about = json.loads((table.schema.metadata or {})[_ABOUT])
             columns = {name: table[name].to_numpy() for name in table.column_names}
             samples, images = (tuple(map(str, columns.pop(name))) for name in (SAMPLE, IMAGE))
+            groups = tuple(map(int, columns.pop(GROUP, ())))
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{path} cannot be read as errors of samples: {error}.") from error
     numeric = all(values.dtype.kind == "f" for values in columns.values())
     if not columns or not numeric or not isinstance(about, dict) or len(set(samples)) != len(samples):
         raise InputError(f"{path} is not a file of errors: expected numbers, and each sample once.")
-    return PerSample(samples, images, columns, about)
+    return PerSample(samples, images, columns, about, groups)
 
 
 def find_per_sample(folder: Path) -> PerSample | None:

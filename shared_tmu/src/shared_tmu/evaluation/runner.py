@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+
+from torch import nn
 
 from shared_tmu.datasets import EvalSet, check_dataset, open_dataset
 from shared_tmu.errors import InputError, TMUError
@@ -26,7 +27,7 @@ from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.program import Program
 from shared_tmu.programs.results import require_writable
 
-OpenSet = Callable[[Any], EvalSet]
+OpenSet = Callable[[nn.Module], EvalSet]
 """Opens a set for a model of this configuration."""
 _log = logging.getLogger(__name__)
 
@@ -58,14 +59,14 @@ def evaluate(program: ModelProgram, settings: EvalSettings) -> int:
         require_pyarrow()
         return score_prediction_file(settings.predictions, program.name, settings)
 
-    def open_named(name: str, config: Any) -> EvalSet:
-        return open_dataset(name, settings.data_dir, settings.set_options(config))
+    def open_named(name: str, model: nn.Module) -> EvalSet:
+        return open_dataset(name, settings.data_dir, settings.set_options(model))
 
     return evaluate_sets(program, settings, {name: partial(open_named, name) for name in settings.datasets})
 
 
 def evaluate_sets(program: Program, settings: EvalSettings, sets: Mapping[str, OpenSet]) -> int:
-    """`evaluate` for sets by their names; each is opened for the model's configuration when it is its turn.
+    """`evaluate` for sets by their names; each is opened for the model when it is its turn.
 
     Raises:
         TMUError: before any work, if a run does not fit the model, or the weights or the results folder
@@ -90,7 +91,7 @@ def evaluate_sets(program: Program, settings: EvalSettings, sets: Mapping[str, O
         evaluation = Evaluation(loaded, settings, world, make_trainer(world))
         for name, open_set in sets.items():
             try:
-                failures += evaluation.evaluate_set(open_set(getattr(loaded.module, "config", None)))
+                failures += evaluation.evaluate_set(open_set(loaded.module))
             except TMUError as error:
                 failures.append(f"{name}: {error}")
     if not world.is_first:

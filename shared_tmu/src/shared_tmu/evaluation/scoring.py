@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shared_tmu.datasets import EvalSet, set_sha256
-from shared_tmu.datasets.base import Placed
+from shared_tmu.datasets.base import Placed, group_numbers
 from shared_tmu.evaluation.per_sample import PerSample, means, write_per_sample
 from shared_tmu.files import printable, write_text
 
@@ -36,17 +36,22 @@ def score_run(
     scores, posture = data.score(placed), data.posture(placed)
     predictions = data.write_predictions(placed, folder).name if keep else None
     write_text(folder / "scores.txt", scores.scores_txt())
-    write_text(folder / "scores.json", json.dumps(scores.as_dict(), allow_nan=False))
+    write_text(folder / "scores.json", json.dumps(_plain(scores.as_dict()), allow_nan=False))
     facts: dict[str, Any] = {"dataset": data.name, "dataset_sha256": set_sha256(data)}
-    facts |= {"predictions": predictions, **about}
+    facts |= {"predictions": predictions, "read": dict(data.facts), **about}
     names = tuple(printable(path.name) for path in data.images)
-    write_per_sample(folder, PerSample(data.sample_ids, names, {**scores.per_sample, **posture}, facts))
+    errors = {**scores.per_sample, **posture}
+    write_per_sample(folder, PerSample(data.sample_ids, names, errors, facts, group_numbers(data.groups)))
     numbers = {**scores.headline, **means(posture)}
     unknown = sorted(name for name, value in numbers.items() if math.isnan(value))
     told = {"undefined": unknown} if unknown else {}
     return {**_plain(numbers), **told, "scores_txt": _plain(scores.official())}
 
 
-def _plain(numbers: Mapping[str, float]) -> dict[str, float | None]:
+def _plain(content: Any) -> Any:
     """JSON has no NaN."""
-    return {name: None if math.isnan(value) else value for name, value in numbers.items()}
+    if isinstance(content, Mapping):
+        return {name: _plain(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_plain(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content

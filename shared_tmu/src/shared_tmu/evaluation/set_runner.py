@@ -17,7 +17,7 @@ from shared_tmu.errors import InputError
 from shared_tmu.evaluation.batches import load_batch
 from shared_tmu.evaluation.clip_plans import bounds_of, check_runs
 from shared_tmu.evaluation.clip_stages import after_frames
-from shared_tmu.evaluation.intervals import read_intervals
+from shared_tmu.evaluation.intervals import find_baseline, read_intervals
 from shared_tmu.evaluation.loaded import LoadedModel
 from shared_tmu.evaluation.mask_costs import measure_masks
 from shared_tmu.evaluation.masking import (
@@ -27,7 +27,7 @@ from shared_tmu.evaluation.masking import (
     without_masks_lacking,
 )
 from shared_tmu.evaluation.number_format import measure_dtype_error
-from shared_tmu.evaluation.per_sample import find_per_sample, unread_samples
+from shared_tmu.evaluation.per_sample import unread_samples
 from shared_tmu.evaluation.predict import assemble
 from shared_tmu.evaluation.recipes import facts_of_files
 from shared_tmu.evaluation.report import finished_records, say, shown_value
@@ -121,6 +121,7 @@ class Evaluation:
             "annotations": data.fingerprint,
             "count": len(data),
             **data.facts,
+            **_shared_groups(data),
             **facts_of_files(run),
         }
         predictions = digest_of({**self.loaded.depends_on, **asked})
@@ -171,8 +172,11 @@ class Evaluation:
             assert isinstance(self.program, ModelProgram), "only model folders offer --stability"
             jumps = measure_stability(self.program, self.model, data, runs, self.settings)
         off = self._job(data, BASELINE, chunks).folder.path
-        if find_per_sample(off) is None:
-            _log.info("There is no result for 'off', so there are no intervals of differences from it.")
+        if find_baseline(off, set_sha256(data)) is None:
+            _log.info(
+                "There is no result for 'off' on these samples and pictures, so there are no intervals of "
+                "differences from it."
+            )
         for job, errors in scored.items():
             tokens = count_tokens(self.program, self.model, job.run, batch["img"])
             moved = measure_dtype_error(self.program, self.model, self.loaded.exact, job.run, batch)
@@ -242,11 +246,18 @@ class Evaluation:
             "limit": self.settings.limit,
             "dataset_sha256": set_sha256(data),
             **data.facts,
+            **_shared_groups(data),
             **self.loaded.facts,
             "files": str(job.folder.path.relative_to(self.settings.results)),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "key": job.key,
         }
+
+
+def _shared_groups(data: EvalSet) -> dict[str, int]:
+    """How many groups there are, over which intervals are drawn, where samples share some."""
+    count = len(set(data.groups))
+    return {"groups": count} if count < len(data) else {}
 
 
 def _say_failed(job: SetRun, data: EvalSet, failed: Mapping[Run, str]) -> str:

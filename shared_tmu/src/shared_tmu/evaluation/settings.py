@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_rules import TIPS
@@ -99,9 +99,10 @@ class EvalSettings:
         """The number format without `torch.`, such as `float32`."""
         return name_of(self.dtype)
 
-    def set_options(self, config: Any = None) -> SetOptions:
-        """How sets are read, for a model of this configuration if it is already known."""
-        return SetOptions(config, self.body_path, self.tips)
+    def set_options(self, model: nn.Module | None = None) -> SetOptions:
+        """How sets are read, for this model if it is already loaded."""
+        options = SetOptions(body_path=self.body_path, tips=self.tips)
+        return options if model is None else options.for_model(model)
 
 
 def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None) -> EvalSettings:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from shared_tmu.datasets import EvalSet
+from shared_tmu.datasets.base import group_numbers
 from shared_tmu.errors import HoldError
 from shared_tmu.evaluation.batches import load_batch
 from shared_tmu.evaluation.masking import key_of, masks_of
@@ -66,12 +67,13 @@ def measure_stability(
             shaken[run].append((_joints(program, model, run, noisy) - joints).norm(dim=-1).mean(dim=1))
     if not count:
         return {run: {} for run in runs}
+    groups = group_numbers(data.groups[:count])
     return {
         run: {
-            **_summary("stability", moved[run]),
-            **_summary("noise", shaken[run]),
-            **(_summary("held", steady[run]) if steady[run] else {}),
-            **_summary("drift", drifted[run]),
+            **_summary("stability", moved[run], groups),
+            **_summary("noise", shaken[run], groups),
+            **(_summary("held", steady[run], groups) if steady[run] else {}),
+            **_summary("drift", drifted[run], groups),
             "stability_n": count,
         }
         for run in runs
@@ -121,9 +123,9 @@ def _joints_held(
     return torch.stack([_joints(program, model, run, batch, held) for batch in shifted])
 
 
-def _summary(name: str, parts: Sequence[Tensor]) -> dict[str, Any]:
+def _summary(name: str, parts: Sequence[Tensor], groups: Sequence[int]) -> dict[str, Any]:
     rows = MM_PER_M * torch.cat(list(parts)).double().cpu().numpy()
     return {
         f"{name}_mm": float(rows.mean()),
-        f"{name}_interval_95": list(bootstrap_interval(np.asarray(rows))),
+        f"{name}_interval_95": list(bootstrap_interval(np.asarray(rows), groups=groups)),
     }

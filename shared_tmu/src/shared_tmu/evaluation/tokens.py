@@ -69,7 +69,7 @@ def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
     given = parser.parse_args(arguments)
     model = program.load_model(None, None).eval()
     name = program.estimates.dataset
-    data = open_dataset(name, Path(), SetOptions(getattr(model, "config", None))).head(given.limit)
+    data = open_dataset(name, Path(), SetOptions().for_model(model)).head(given.limit)
     device = torch.device("cpu")
     blocks = measure_blocks(program, model, load_batch(data, range(len(data)), device), given.r)
     shared = {

@@ -67,7 +67,7 @@ def _panel(
 ) -> NDArray[np.uint8]:
     import cv2
 
-    image = read_image(data.images[index]).bgr
+    image = read_image(data.images[index], upright=data.is_upright).bgr
     middle, side = _window(image.shape[1], image.shape[0], true)
     scale = _SIDE_PX / side
     move = np.column_stack((scale * np.eye(2), _SIDE_PX / 2 - scale * middle))

@@ -6,8 +6,9 @@ evaluation of ExPose, Hand4Whole and SMPLer-X; written from the formulae.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,6 +41,13 @@ class BodyParts:
     left_hand_vertex_ids: NDArray[np.int64]
     right_hand_vertex_ids: NDArray[np.int64]
     face_vertex_ids: NDArray[np.int64]
+
+    def sha256(self) -> str:
+        """A digest of all of them."""
+        digest = hashlib.sha256()
+        for part in fields(self):
+            digest.update(np.ascontiguousarray(getattr(self, part.name)).tobytes())
+        return digest.hexdigest()
 
     @property
     def num_vertices(self) -> int:

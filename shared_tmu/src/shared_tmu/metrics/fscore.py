@@ -32,6 +32,11 @@ class FScores:
         """Mean over samples, which the official tables print as F@t."""
         return float(self.per_sample.mean())
 
+    def undefined(self) -> FScores:
+        """NaN instead of all shares."""
+        nan = np.full_like(self.per_sample, np.nan)
+        return FScores(nan, nan, nan)
+
 
 def f_scores(prediction: ArrayLike, truth: ArrayLike, thresholds: Sequence[float]) -> dict[float, FScores]:
     """F-score of each sample at each threshold; "nearer" is strict.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -55,6 +55,12 @@ class FamilyScores:
             per_sample_mean_error_mm=distances.mean(axis=1) * MM_PER_M,
         )
 
+    def undefined(self) -> FamilyScores:
+        """NaN instead of all errors."""
+        nan, rows = float("nan"), np.full_like(self.per_sample_mean_error_mm, np.nan)
+        curve = np.full_like(self.pck_curve, np.nan)
+        return FamilyScores(nan, nan, nan, curve, self.thresholds_mm, rows)
+
 
 @dataclass(frozen=True)
 class HandScores:
@@ -71,6 +77,17 @@ class HandScores:
     labels: Mapping[str, str]
     pa_joints: str
     f: Mapping[str, Mapping[int, FScores]]
+
+    def without_vertices(self) -> HandScores:
+        """The same with NaN for what compares vertex with vertex or is measured after an alignment that does,
+        for meshes whose vertices are numbered otherwise than the true ones.
+        """
+        families = {
+            name: family.undefined() if name in ("mesh", "mesh_aligned") else family
+            for name, family in self.families.items()
+        }
+        aligned = {mm: scores.undefined() for mm, scores in self.f["aligned"].items()}
+        return replace(self, families=families, f={**self.f, "aligned": aligned})
 
     @property
     def headline(self) -> dict[str, float]:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.metrics.hand_table import expect_finite
 
 THRESHOLDS = (0.1, 0.15, 0.2)
@@ -63,9 +62,8 @@ class LandmarkScores:
         return "".join(f"{name}: {value:f}\n" for name, value in self.headline.items())
 
     def as_dict(self) -> dict[str, Any]:
-        """Means, their 95 % bootstrap intervals over hands, and all distances."""
-        intervals = {name: list(bootstrap_interval(values)) for name, values in self.per_sample.items()}
-        return {**self.headline, "interval_95": intervals, "distances_over_box": self.model.tolist()}
+        """Means and all distances."""
+        return {**self.headline, "distances_over_box": self.model.tolist()}
 
 
 def score_landmarks(

@@ -13,6 +13,15 @@ from shared_tmu.metrics.distances import MM_PER_M, point_distances
 
 Rows = NDArray[np.float64]
 WRIST = 0
+_TOGETHER_M = 0.04
+OF_CLOUDS = (
+    "translation_error_mm",
+    "scale_bias_pct",
+    "scale_error_pct",
+    "place_error_pct",
+    "box_overlap_pct",
+)
+"""Those of `hand_posture` that do not compare vertex with vertex."""
 Project = Callable[[Rows, int], Rows]
 """Points `[P, 3]` of a sample's camera frame to pixels `[P, 2]` of its picture."""
 
@@ -48,6 +57,15 @@ def hand_posture(
     )
     away = np.linalg.norm(wrists - true_xyz[:, WRIST], axis=-1) * MM_PER_M
     return {**errors, "translation_error_mm": away, **picture_errors(shown, seen)}
+
+
+def are_together(placed: Mapping[str, NDArray[np.floating[Any]]], true_xyz: Rows, true_verts: Rows) -> bool:
+    """Whether predicted joints are about as far from their vertices as true ones; see `hand_posture`."""
+    pairs = ((placed["xyz_m"], placed["verts_m"]), (true_xyz, true_verts))
+    found, true = (
+        np.linalg.norm(np.mean(xyz, axis=1) - np.mean(verts, axis=1), axis=-1) for xyz, verts in pairs
+    )
+    return bool(np.median(np.abs(found - true)) < _TOGETHER_M)
 
 
 def orientation_error_deg(prediction: ArrayLike, truth: ArrayLike) -> Rows:

@@ -26,6 +26,7 @@ from shared_tmu.datasets import EvalSet, SetOptions
 from shared_tmu.datasets.synthbody import open_more_synthbody
 from shared_tmu.datasets.synthhand import open_more_synthhand
 from shared_tmu.errors import InputError
+from shared_tmu.files.checkpoints import beside
 from shared_tmu.masks import MASKS, Mask, MaskScene, ProbeFacts, TokenProbe, weights_before
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.estimates import HAND
@@ -85,7 +86,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     program = find_program(given.model)
     checkpoint = given.checkpoint or program.default_checkpoint
     path = given.out or probe_beside(checkpoint)
-    require_other_file(path, [path], (checkpoint, given.config or checkpoint.with_suffix(".yaml")))
+    require_other_file(path, [path], (checkpoint, given.config or beside(checkpoint, ".yaml")))
     require_writable(path)
     model = program.load_model(given.checkpoint, given.body, given.config).eval()
     data = open_renders(program, model, given.count)
@@ -102,7 +103,7 @@ def open_renders(program: ModelProgram, model: nn.Module, count: int) -> EvalSet
     Raises:
         InputError: they cannot be kept.
     """
-    options = SetOptions(getattr(model, "config", None))
+    options = SetOptions().for_model(model)
     open_more = open_more_synthhand if program.estimates is HAND else open_more_synthbody
     return open_more("probe", count, SEED, VARIETY, options)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
+from shared_tmu.datasets.base import group_numbers
 from shared_tmu.evaluation.batches import join
 from shared_tmu.evaluation.budget.samples import Batch, Errors, Samples
 from shared_tmu.evaluation.budget.search import Contender, Judgement
@@ -43,6 +44,7 @@ class Judge:
     ) -> None:
         self.program, self.model, self.samples = program, model, samples
         self.metric, self.extra_mm = metric, extra_mm
+        self._groups = group_numbers(samples.data.groups)
         self._base = self._errors(BASELINE, range(samples.num_batches))
 
     @property
@@ -57,14 +59,16 @@ class Judge:
         run = candidate.run
         outputs = [self._predict(run, range(first))]
         extra = self._extra(join(outputs))
-        clear = extra.mean() - _CLEAR * _standard_error(extra) > self.extra_mm
+        likely_error = _standard_error(extra, self._groups[: len(extra)])
+        clear = extra.mean() - _CLEAR * likely_error > self.extra_mm
         if first < whole and not clear and np.isfinite(extra).all():
             outputs.append(self._predict(run, range(first, whole)))
             extra = self._extra(join(outputs))
         mean = float(extra.mean())
         is_known = math.isfinite(mean)
-        interval = bootstrap_interval(extra) if is_known else (math.nan, math.nan)
-        likely = mean + _standard_error(extra)
+        groups = self._groups[: len(extra)]
+        interval = bootstrap_interval(extra, groups=groups) if is_known else (math.nan, math.nan)
+        likely = mean + _standard_error(extra, groups)
         passed = is_known and likely <= self.extra_mm
         verdict = Judgement(candidate, mean, likely, interval, len(extra), passed)
         _log.info(
@@ -84,7 +88,14 @@ class Judge:
         """
         place = self.program.blocks_of(self.model)
         depth = len(place.blocks)
-        errors = TrialErrors(self.samples, place, self.metric, VARIANT, log, digest_of({"log": log.stem}))
+        errors = TrialErrors(
+            self.samples,
+            place,
+            self.metric,
+            VARIANT,
+            log,
+            digest_of({"log": log.stem, "n": len(self.samples)}),
+        )
         _log.info("Merging layers within a limit of %g mm, in %d trials.", extra_mm, depth - 1)
         found = find_windows(depth, errors, extra_mm, flush=True)
         if found.depth == depth:
@@ -111,5 +122,7 @@ class Judge:
             return self.samples.predict(call, numbers)
 
 
-def _standard_error(extra: Errors) -> float:
-    return float(extra.std()) / math.sqrt(len(extra))
+def _standard_error(extra: Errors, groups: Sequence[int]) -> float:
+    """That of the mean of errors `[N]`, of which those of a group depend on each other."""
+    sums = np.bincount(groups, weights=extra - extra.mean())
+    return float(np.sqrt((sums**2).sum())) / len(extra)

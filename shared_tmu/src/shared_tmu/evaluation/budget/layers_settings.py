@@ -14,6 +14,7 @@ from shared_tmu.datasets.hand_rules import TIPS
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.budget.samples import SampleChoice, metric_name
 from shared_tmu.evaluation.settings import EvalSettings, add_model_flags
+from shared_tmu.files.checkpoints import beside
 from shared_tmu.layers import VARIANTS
 from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.flags import choose_device, named_path, natural, positive, positive_number
@@ -62,7 +63,7 @@ class LayerSettings:
                 configuration or its probe.
         """
         out, checkpoint = self.out_for(program), self.common.checkpoint or program.default_checkpoint
-        config = self.common.config_path or checkpoint.with_suffix(".yaml")
+        config = self.common.config_path or beside(checkpoint, ".yaml")
         written = (out, out.with_suffix(".yaml"), probe_beside(out))
         require_other_file(out, written, (checkpoint, config, probe_beside(checkpoint)))
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from shared_tmu.datasets import set_sha256
+from shared_tmu.datasets.base import group_numbers
 from shared_tmu.errors import LayersError
 from shared_tmu.evaluation.budget.layers_settings import LayerSettings, parse_layer_settings
 from shared_tmu.evaluation.budget.samples import Errors, Samples
@@ -203,7 +204,7 @@ def _measured(
     if settings.check is not None:
         others = Samples.of_set(settings.check, model)
         pair = [_errors_of(each, others, settings.metric) for each in (model, shorter)]
-        low, high = bootstrap_interval(pair[1] - pair[0])
+        low, high = bootstrap_interval(pair[1] - pair[0], groups=group_numbers(others.data.groups))
         means = [float(errors.mean()) for errors in pair]
         text = f"{means[0]:.3f} mm before, {means[1]:.3f} mm after ({means[1] - means[0]:+.3f}, "
         rows.append(

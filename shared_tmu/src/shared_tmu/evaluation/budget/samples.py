@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class Samples:
         Raises:
             TMUError: it cannot be opened.
         """
-        options = replace(asked.options, config=getattr(model, "config", None))
+        options = asked.options.for_model(model)
         data = open_dataset(asked.dataset, asked.data_dir, options)
         return cls(data.head(asked.limit) if asked.limit else data, asked.batch_size, asked.device, masks)
 
