@@ -55,16 +55,16 @@ def run_trunk(
         schedule: a `Schedule`, or anything `Schedule.parse` reads.
         method: row of `METHODS`.
         num_prefix_tokens: tokens at the front (class, register, task) that never merge and stay first.
-        unmerge: give every original token its slot's features after the last block; False returns the short
-            sequence; "sparse", a control, gives them to each slot's first token only and zeros to the others.
+        unmerge: give every original token its slot's features after the last block; False returns the slots
+            (with thresholds also padding, of size 0 in the plan); "sparse", a control, gives them to each
+            slot's first token only and zeros to the others.
         proportional: add log(size) to the attention logits, as in ToMe, for methods that use this.
         protect: "first", or, only for comparison, "last": protect as many tokens at the end instead, as
             published TMU does although its task tokens are at the front, so that these merge.
-        mask: further tokens to protect, `[B, N]` bool, which may differ between images; or `[B, N - T]`, for
-            the tokens after the prefix; or a function that computes it from the tokens `[B, N, C]`, or a
-            `ReadMask`, which does so at a block. Every method follows the rule "background first": as many
-            tokens are removed as without a mask, and a protected token is removed, or receives another token,
-            only if too few others are left; protected tokens are then removed in the method's own order.
+        mask: further tokens to protect, `[B, N]` bool, or `[B, N - T]` without the prefix; or a function that
+            computes it from the tokens `[B, N, C]`, or a `ReadMask`, which does so at a block. Every method
+            follows the rule "background first": as many tokens are removed as without a mask; a protected one
+            is removed, or receives another, only if too few others are left, in the method's own order.
         restore: row of `RESTORES`, how the full grid is restored.
         grid: rows and columns of the patches, for methods that use it.
         learned: the module of a method that learns; an untrained one is made where a method runs with it.

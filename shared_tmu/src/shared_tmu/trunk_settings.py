@@ -98,6 +98,11 @@ class TrunkSettings:
             return find_restore("sparse")
         return find_restore(self.restore) if self.unmerge else None
 
+    @property
+    def may_pad(self) -> bool:
+        """Whether images may keep different numbers of tokens in a sequence that stays short."""
+        return self.ending is None and self.schedule.reads_thresholds
+
     def merges(self, depth: int) -> bool:
         """Whether anything merges in a trunk with this number of blocks.
 

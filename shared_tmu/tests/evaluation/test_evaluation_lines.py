@@ -20,6 +20,13 @@ from shared_tmu.programs.results import read_records
 from shared_tmu.runtime.precision import choose_dtype
 
 
+def test_merge_only_with_counts_per_image_needs_batches_of_one(run, caplog):
+    flags = ("--r", "threshold:0.9x2", "--method", "ltmp", "--no-unmerge", "--rounds", "0")
+    assert run(*flags)[0] == 1
+    assert "in batches of 3 the head would read padding: use --batch_size 1" in caplog.text
+    assert run(*flags, "--batch_size", "1")[0] == 0
+
+
 def test_worker_processes_give_the_same(run):
     _, (alone,), _ = run("--r", "3x2", "--rounds", "0")
     _, (_, helped), _ = run("--r", "3x2", "--rounds", "0", "--fresh", "--num_workers", "2")

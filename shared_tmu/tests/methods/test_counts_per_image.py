@@ -87,6 +87,22 @@ def test_padding_block_by_block():
     torch.testing.assert_close(between, want)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [ToyViT, SequentialViT])
+def test_the_layers_after_the_blocks_never_read_padding(kind):
+    vit, x = kind(depth=3).eval(), torch.randn(2, 41, 32)
+    x[1, 8:30] = x[1, 7:8] + 0.01 * torch.randn(22, 32)
+    with patch(vit, "threshold:0.6", LTMP, unmerge=False):
+        counts = {vit(x[image : image + 1]).shape[1] for image in range(2)}
+        assert len(counts) == 2
+        assert vit(x[:1].expand(2, -1, -1)).shape[1] in counts
+        with pytest.raises(PlanError, match=r"keep different numbers .* unmerge = True or 'sparse', or one"):
+            vit(x)
+    for unmerge in (True, "sparse"):
+        with patch(vit, "threshold:0.6", LTMP, unmerge=unmerge):
+            torch.testing.assert_close(vit(x)[1:], vit(x[1:]), atol=1e-5, rtol=1e-5)
+
+
 def test_schedules_and_methods_have_to_fit():
     vit, x = ToyViT(depth=2).eval(), torch.randn(1, 10, 32)
     with pytest.raises(ScheduleError, match="'5x2' gives counts, but method 'ltmp' needs thresholds"):

@@ -95,7 +95,7 @@ class Engine:
             TMUError: it does not.
         """
         with self._computing:
-            self._predictor.check(run)
+            self._predictor.check(run, self.options.batch_size)
 
     def _find_detector(self) -> Detector:
         if self._detector is None:

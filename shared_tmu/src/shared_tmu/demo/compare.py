@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 
 from shared_tmu.demo.predict import Prediction, Predictor
 from shared_tmu.demo.timeline import Timeline
+from shared_tmu.errors import InputError
 from shared_tmu.masks import Mask
 from shared_tmu.method_parts.held import Holding
 from shared_tmu.method_parts.restores import COPY
 from shared_tmu.programs.model_program import BASELINE, Run
 from shared_tmu.programs.timing import Timing, measure_in_turn
+
+_log = logging.getLogger(__name__)
 
 ROUNDS = 10
 BUDGET_S = 30.0
@@ -64,18 +68,24 @@ class Comparer:
 
     Args:
         predictor: its merging setting gives the results that are saved.
+        batch_size: crops per call; merge-only is left out if its head would read padding.
         machine: lock that is held during timing; the demo's other threads hold it while they compute.
         timeline: records when the predictor's own setting runs.
     """
 
-    def __init__(self, predictor: Predictor, machine: threading.Lock, timeline: Timeline) -> None:
+    def __init__(
+        self, predictor: Predictor, batch_size: int, machine: threading.Lock, timeline: Timeline
+    ) -> None:
         own = predictor.run
         self.predictor, self.machine, self.timeline = predictor, machine, timeline
-        self.runs = {
-            "baseline": BASELINE,
-            "merge-only": replace(own, unmerge=False, restore=COPY),
-            "TMU": replace(own, unmerge=True),
-        }
+        merge_only, tmu = replace(own, unmerge=False, restore=COPY), replace(own, unmerge=True)
+        self.runs = {"baseline": BASELINE, "merge-only": merge_only, "TMU": tmu}
+        if own.schedule.reads_thresholds:
+            try:
+                predictor.check(merge_only, batch_size)
+            except InputError as error:
+                _log.warning("--compare leaves merge-only out: %s", error)
+                del self.runs["merge-only"]
         self.timings: dict[str, Timing] = {}
         self.batch_size = 0
         self._moved_mm = dict.fromkeys(self.runs, 0.0)  # sums over hands or people

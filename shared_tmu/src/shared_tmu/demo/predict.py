@@ -174,8 +174,8 @@ class Predictor:
         """Keeps what the temporal decoder reads, if there is one."""
         return nullcontext([]) if self.reads is None else self.reads.captured(self.model)
 
-    def check(self, run: Run) -> None:
-        """See that a merging setting fits the model.
+    def check(self, run: Run, batch_size: int) -> None:
+        """See that a merging setting fits the model, and batches of so many images.
 
         Raises:
             TMUError: it does not.
@@ -183,7 +183,7 @@ class Predictor:
         if run != self._patched_for:
             self.unpatch()
             with run.shortened(self.program, self.model):
-                run.check(self.program, self.model)
+                run.check(self.program, self.model, batch_size)
 
     def release(self) -> None:
         """Remove the patch and the packed weights from the model."""

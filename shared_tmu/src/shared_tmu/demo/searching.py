@@ -36,7 +36,7 @@ def load_for(program: ModelProgram, options: DemoOptions) -> tuple[nn.Module, De
     options = find_demo_run(program, model, options)
     # an unsuitable schedule raises its error before any work
     with options.run.shortened(program, model):
-        options.run.check(program, model)
+        options.run.check(program, model, options.batch_size)
     return model, options
 
 

@@ -73,7 +73,9 @@ class Stages:
         self.source, self.sink, self.finisher = source, sink, finisher
         self.machine = threading.Lock()
         self.timeline = timeline
-        self.comparer = Comparer(self.predictor, self.machine, timeline) if options.compare else None
+        self.comparer = None
+        if options.compare:
+            self.comparer = Comparer(self.predictor, options.batch_size, self.machine, timeline)
         self.subject: DemoSubject = self.predictor.subject
         self.previous = self._previous_frame()
         self.holder = PlanHolder() if options.holds_plans else None

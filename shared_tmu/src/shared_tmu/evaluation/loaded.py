@@ -52,7 +52,7 @@ class LoadedModel:
         require_recipes(program, model, settings.runs)
         for run in settings.runs:
             with run.shortened(program, model):
-                run.check(program, model)
+                run.check(program, model, settings.batch_size)
         weights = weights_sha256(model)
         trunk = trunk_sha256(program, model) if settings.budgets else ""
         model.to(device=settings.device)

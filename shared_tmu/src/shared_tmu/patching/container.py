@@ -78,6 +78,7 @@ class MergedBlocks(nn.ModuleList):
         tokens, mask, held = trunk.turn(x), trunk.find_mask(), trunk.find_held()
         learned = trunk.learned
         out, plans = run_blocks(blocks, tokens, trunk.settings, mask=mask, learned=learned, held=held)
+        trunk.refuse_padding(plans)
         trunk.keep(plans, tokens)
         return trunk.turn(out)
 

@@ -30,7 +30,7 @@ from .checks import refuse_unplaced, refuse_wrapped
 from .container import MergedBlocks
 from .grid import find_grid
 from .prefix import find_prefix
-from .search import FoundTrunk, find_trunk
+from .search import find_trunk
 from .state import Trunk
 
 
@@ -127,6 +127,11 @@ class PatchHandle:
     @r.setter
     def r(self, value: Any) -> None:
         self.schedule = value
+
+    @property
+    def settings(self) -> TrunkSettings:
+        """The current settings, complete with what was found in the ViT."""
+        return self._trunk.settings
 
     @property
     def mask(self) -> Mask | None:
@@ -263,7 +268,7 @@ def patch(
         num_prefix_tokens: tokens before the patch tokens (class, register, task), which never merge. None: as
             timm's attribute of that name, else a run on noise, else attributes of published classes say.
         unmerge: restore the full sequence after the last block; False is merge-only, for heads that take any
-            length, and "sparse" its variant for heads that need the grid (see `run_trunk`).
+            length (with thresholds one image per batch), "sparse" its variant for heads that need the grid.
         proportional: use proportional attention: a token that stands for s tokens counts s times.
         protect: "last" reproduces published TMU, which protects the last tokens (see `run_trunk`).
         record: keep the plans of the last forward in `handle.plan` and `handle.plans`.
@@ -276,8 +281,7 @@ def patch(
     Raises:
         PatchError: the model is already patched or wrapped in `nn.DataParallel`; no ViT, or more than one,
             was found; blocks compute something else or get more than tokens; or the prefix is unknown.
-        ScheduleError, MethodError: the schedule cannot be parsed or has too many layers; there is no such
-            method.
+        ScheduleError, MethodError: the schedule or the method cannot be read, or do not fit.
     """
     refuse_wrapped(model)
     schedule, rule, found = Schedule.parse(schedule), find_method(method), find_trunk(model)
@@ -286,12 +290,8 @@ def patch(
     settings.schedule.per_layer(len(found.blocks))
     refuse_unplaced(settings, check, found, mask)
     learned = None if rule.learn is None else make_learned(rule.learn, found.blocks)
-    trunk = Trunk(settings, len(found.blocks), record, check, _placed(mask, found), learned)
+    placed = mask.placed(found.blocks) if isinstance(mask, ReadMask) else mask
+    trunk = Trunk(settings, len(found.blocks), record, check, placed, learned)
     for (owner, name), container, numbers in zip(found.places, found.containers, found.numbers, strict=True):
         owner._modules[name] = MergedBlocks(container, trunk, numbers)
     return PatchHandle(found.owner, found.name, found.places)
-
-
-def _placed(mask: Mask | None, found: FoundTrunk) -> Mask | None:
-    """A mask that is read inside the trunk knows its blocks."""
-    return mask.placed(found.blocks) if isinstance(mask, ReadMask) else mask

@@ -16,7 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..blocks.guard import guard_blocks
 from ..blocks.verification import BlockCheck
-from ..errors import PatchError
+from ..errors import PatchError, PlanError
 from ..method_parts.held import Holding
 from ..method_parts.reductions import Route
 from ..method_parts.seen import Watch
@@ -100,6 +100,20 @@ class Trunk:
             self.plans = plans
             self.plan = next(reversed(plans.values()), None) or MergePlan.identity(
                 x.shape[0], x.shape[1], x.device
+            )
+
+    def refuse_padding(self, plans: ByBlock) -> None:
+        """Refuse to give padding to the layers after the blocks, which would read it as tokens.
+
+        Raises:
+            PlanError: the images of the batch keep different numbers of tokens, and none are restored.
+        """
+        last = next(reversed(plans.values()), None)
+        if self.settings.may_pad and isinstance(last, MergePlan) and last.is_padded:
+            raise PlanError(
+                f"with '{self.settings.schedule}' the images of this batch keep different numbers of tokens, "
+                "and unmerge = False would give the layers after the blocks padding in place of the missing "
+                "ones: use unmerge = True or 'sparse', or one image per batch."
             )
 
     def require_recorded(self) -> None:

@@ -119,7 +119,10 @@ class SteppedRun:
         after = copy.copy(self._find_before(number) if is_compiling else self._find(number, block, x))
         tokens = trunk.turn(x)
         slots = after.step(number, block, after.reduce(tokens), given)
-        out = trunk.turn(after.leave(slots) if number == trunk.depth - 1 else after.restore(slots))
+        is_end = number == trunk.depth - 1
+        if is_end:
+            trunk.refuse_padding(after.plans_by_block)
+        out = trunk.turn(after.leave(slots) if is_end else after.restore(slots))
         thread = 0 if is_compiling else threading.get_ident()
         self._latest[thread] = [*self._latest.get(thread, [])[-1:], (number, after)]
         if number == self.last and (is_compiling or not is_in_backward()):

@@ -196,13 +196,20 @@ class Run:
                 raise
         return handle
 
-    def check(self, program: Program, model: nn.Module) -> None:
-        """Check that the setting fits a model.
+    def check(self, program: Program, model: nn.Module, batch_size: int = 1) -> None:
+        """Check that the setting fits a model, and batches of so many images.
 
         Raises:
             TMUError: it does not fit, or its probe was trained for other weights.
         """
-        self.patched(program, model).remove()
+        with self.patched(program, model) as handle:
+            may_pad = handle.settings.may_pad
+        if may_pad and batch_size > 1:
+            raise InputError(
+                f"--no-unmerge with --r {self.schedule}: images keep different numbers of tokens, and in "
+                f"batches of {batch_size} the head would read padding: use --batch_size 1, or leave out "
+                "--no-unmerge."
+            )
         if self.probe is not None:
             TokenProbe.for_model(self.probe, program.estimates.vit(model))
         if self.decoder is not None:
