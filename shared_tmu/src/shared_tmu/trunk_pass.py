@@ -22,6 +22,7 @@ from .method_parts.restores import Ended
 from .method_parts.seen import Seen, Watch
 from .plans.ops import merge, unmerge
 from .plans.plan import MergePlan
+from .plans.ragged import find_live
 from .schedule import count_removed
 from .schedule_limits import say_where_limited
 from .trunk_settings import TrunkSettings
@@ -185,8 +186,9 @@ class TrunkPass:
                 "depends on them: give the mask as a tensor, or a function of the tokens."
             )
         prefix, before = self.settings.num_prefix_tokens, self._protected
-        own = None if before is None else before[:, prefix:]
-        shown = self._run("matching", mask, x[:, prefix:], parts_of(block), own)
+        live = find_live(self._made[-1] if self._made else None, self._size)
+        own, kept = (None if flags is None else flags[:, prefix:] for flags in (before, live))
+        shown = self._run("matching", mask.read, x[:, prefix:], parts_of(block), own, kept)
         self._protected = fit_mask(shown, x.shape[0], x.shape[1], prefix)
         self._has_read = True
 

@@ -156,6 +156,20 @@ def test_attention_singles_out_what_others_look_at(tokens):
 
 
 @pytest.mark.parametrize("block", [0, 2])
+@pytest.mark.parametrize("wrap", [lambda mask: mask, lambda mask: Weighed(mask, 0.25)])
+@torch.no_grad()
+def test_padding_is_neither_looked_at_nor_counted(block, wrap):
+    vit, x = ToyViT(depth=4).double().eval(), torch.randn(4, 64, 32, dtype=torch.float64)
+    x[1:] = x[1:, :1] + torch.tensor([0.4, 0.6, 0.8]).view(3, 1, 1) * x[1:]
+    mask = wrap(AttentionMask(block))
+    with patch(vit, "threshold:0.7", "ltmp", num_prefix_tokens=PREFIX, mask=mask, record=True) as handle:
+        together = vit(x)
+        assert handle.plan.is_padded
+        for image in range(4):
+            torch.testing.assert_close(together[image], vit(x[image : image + 1])[0])
+
+
+@pytest.mark.parametrize("block", [0, 2])
 @torch.no_grad()
 def test_a_weight_of_0_is_no_mask(tokens, block):
     vit = ToyViT(depth=4).eval()

@@ -35,10 +35,12 @@ class _Seen(ReadMask):
         self.mask = mask
         self.given: tuple[Tensor, Block] | None = None
 
-    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, block: Block, before: Tensor | None = None, live: Tensor | None = None
+    ) -> Tensor:
         """As the mask."""
         self.given = x, block
-        shown: Tensor = self.mask(x, block, before)
+        shown = self.mask.read(x, block, before, live)
         return shown
 
 

@@ -81,10 +81,13 @@ class Counted(ReadMask):
         """See `ReadMask`, also for the other methods."""
         return self.mask.begin()
 
-    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, block: Block, before: Tensor | None = None, live: Tensor | None = None
+    ) -> Tensor:
         """Protect the tokens of the mask, and count them."""
-        shown: Tensor = self.mask(x, block, before)
-        self.found = ((shown >= self.least) & (shown > 0)).sum(dim=1)
+        shown = self.mask.read(x, block, before, live)
+        found = (shown >= self.least) & (shown > 0)
+        self.found = (found if live is None else found & live).sum(dim=1)
         return shown
 
 
@@ -95,7 +98,9 @@ class Given(ReadMask):
         super().__init__()
         self.mask = mask
 
-    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, block: Block, before: Tensor | None = None, live: Tensor | None = None
+    ) -> Tensor:
         """See `ReadMask`."""
         return self.mask
 

@@ -18,14 +18,20 @@ class AttentionMask(ReadMask):
     """
 
     @torch.no_grad()
-    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, block: Block, before: Tensor | None = None, live: Tensor | None = None
+    ) -> Tensor:
         """See `ReadMask`."""
-        received = self.received(x, block)
-        return received > received.mean(dim=1, keepdim=True)
+        received = self.received(x, block, live)
+        if live is None:
+            return received > received.mean(dim=1, keepdim=True)
+        return received * live.sum(dim=1, keepdim=True) > received.sum(dim=1, keepdim=True)
 
     @staticmethod
-    def received(x: Tensor, block: Block) -> Tensor:
-        """Attention that every patch token receives from the others, mean over heads, `[B, M]`."""
+    def received(x: Tensor, block: Block, live: Tensor | None = None) -> Tensor:
+        """Attention that every patch token receives from the others, mean over heads, `[B, M]`: none of what
+        is padding.
+        """
         q, k, _ = blocks.project_qkv(block, block.norm1(x))
         scale = getattr(block.attn, "scale", None) or k.shape[-1] ** -0.5
-        return mean_rows(q, k, scale, None, None)
+        return mean_rows(q, k, scale, live, live)

@@ -101,7 +101,9 @@ class TokenProbe(ReadMask):
         return probe
 
     @torch.no_grad()
-    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, block: Block, before: Tensor | None = None, live: Tensor | None = None
+    ) -> Tensor:
         """See `ReadMask`."""
         return self.score(x).sigmoid()
 

@@ -28,15 +28,24 @@ class ReadMask(nn.Module):
         super().__init__()
         self.block = block
 
-    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, block: Block, before: Tensor | None = None, live: Tensor | None = None
+    ) -> Tensor:
         """The mask of the patch tokens: `[B, M, C]` to `[B, M]` bool, or float, see `protection`.
 
         Args:
             x: tokens that enter `block`, without the prefix.
             block: the block.
             before: the mask until then, `[B, M]`; None for none.
+            live: which tokens are not padding, `[B, M]` bool; not given where all are. What the mask says of
+                the others must not depend on padding, nor on how much there is.
         """
         raise NotImplementedError
+
+    def read(self, x: Tensor, block: Block, before: Tensor | None, live: Tensor | None) -> Tensor:
+        """`forward`, with `live` only where some tokens are padding."""
+        shown: Tensor = self(x, block, before) if live is None else self(x, block, before, live)
+        return shown
 
     def begin(self) -> Tensor | None:
         """The mask of the patch tokens before the block is reached, `[B, P]`; None for none."""
@@ -73,9 +82,11 @@ class GivenOrRead(ReadMask):
         """See `ReadMask`, also for the others."""
         return self.given
 
-    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, block: Block, before: Tensor | None = None, live: Tensor | None = None
+    ) -> Tensor:
         """Those given where they are known."""
-        read: Tensor = self.other(x, block)
+        read = self.other.read(x, block, None, live)
         return read if before is None else before.to(read.dtype).where(self.is_known, read)
 
 
@@ -96,8 +107,10 @@ class Weighed(ReadMask):
         shares = self.mask.begin()
         return None if shares is None else weigh(shares, self.weight)
 
-    def forward(self, x: Tensor, block: Block, before: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, block: Block, before: Tensor | None = None, live: Tensor | None = None
+    ) -> Tensor:
         """The mask, weighed."""
         if before is not None and self.weight:  # by a weight of 0 nothing is left that could be divided
             before = before / self.weight
-        return weigh(self.mask(x, block, before), self.weight)
+        return weigh(self.mask.read(x, block, before, live), self.weight)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..blocks.positions import Positions
 from ..errors import MethodError
 from ..plans.plan import MergePlan
+from ..plans.ragged import find_live
 from .attention_rows import mean_keys, mean_rows
 from .held import Holding
 from .protection import WEIGHT, to_flags
@@ -150,8 +151,7 @@ class Seen:
     @property
     def live(self) -> Tensor | None:
         """Which tokens are not padding, `[B, N]` bool; None if all are."""
-        is_padded = isinstance(self.route, MergePlan) and self.route.is_padded
-        return None if not is_padded or self.sizes is None else self.sizes > 0
+        return find_live(self.route, self.sizes)
 
     @property
     def weights(self) -> Tensor | None:

@@ -9,6 +9,17 @@ from ..errors import PlanError
 from .plan import MergePlan
 
 
+def find_live(route: object, sizes: Tensor | None) -> Tensor | None:
+    """Which slots are not padding, `[B, M]` bool; None if all are.
+
+    Args:
+        route: from the first tokens to these slots.
+        sizes: original tokens per slot, `[B, M]`.
+    """
+    is_padded = isinstance(route, MergePlan) and route.is_padded
+    return None if not is_padded or sizes is None else sizes > 0
+
+
 @torch.no_grad()
 def plan_groups(leaders: Tensor, copies: Tensor, order: Tensor | None = None) -> MergePlan:
     """A plan from the leader of each token, with as many slots as the image with the most leaders has.
