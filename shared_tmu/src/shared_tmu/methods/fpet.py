@@ -31,6 +31,7 @@ from ..method_parts.seen import Grid, Seen
 from ..plans.matching import join_best, match_sets
 from ..plans.ops import merge
 from ..plans.plan import MergePlan
+from .tomesd import require_grid
 
 HIDDEN = 32
 SPREAD = 0.6744897501960817  # half of a normal distribution is within so many deviations
@@ -67,9 +68,14 @@ class Joined(Planned):
 
 
 def plan_fpet(seen: Seen, r: int) -> Merge | Joined:
-    """Patches of one colour of the checkerboard join the most similar of the other colour."""
+    """Patches of one colour of the checkerboard join the most similar of the other colour.
+
+    Raises:
+        MethodError: nothing has merged yet, and the grid is not known, or is not that of the tokens.
+    """
     prefix, count = seen.num_prefix_tokens, seen.shape[1]
-    sources, targets = split_board(seen.grid, count, prefix, seen.device)
+    grid = require_grid(seen.grid, count - prefix, seen.method) if seen.route is None else None
+    sources, targets = split_board(grid, count, prefix, seen.device)
     metric = seen.read_learned(Refinements).layers[seen.layer](seen.metric)
     score, target = match_sets(metric.detach(), sources, targets, seen.mask)
     plan = join_best(score, target, r, sources, targets, prefix)
@@ -84,16 +90,16 @@ def split_board(
     """Positions of sources and targets, in the paper's order.
 
     Args:
-        grid: rows and columns of the patches.
-        num_tokens: N; if these are not the prefix and the grid, every second token is a source.
+        grid: rows and columns of the patches; None if tokens have merged, so that every second is a source.
+        num_tokens: N.
         prefix: tokens at the front that are neither.
         device: of the positions.
         has_last: whether a distillation token, which is a target, follows the patches.
     """
-    rows, columns = grid or (0, 0)
     position = torch.arange(prefix, num_tokens, device=device)
-    if rows * columns != num_tokens - prefix - has_last:
+    if grid is None:
         return position[0::2], position[1::2]
+    rows, columns = grid
     board = position[: rows * columns].view(rows, columns)
     sources = torch.cat([board[0::2, 0::2].flatten(), board[1::2, 1::2].flatten()])
     targets = [board[1::2, 0::2].flatten(), board[0::2, 1::2].flatten(), position[rows * columns :]]

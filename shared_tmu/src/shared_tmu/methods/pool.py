@@ -22,6 +22,7 @@ from ..method_parts.reductions import Merge
 from ..method_parts.seen import Grid, Seen
 from ..plans.plan import MergePlan
 from ..plans.sorting import sort_stably
+from .tomesd import require_grid
 
 
 @torch.no_grad()
@@ -30,6 +31,9 @@ def plan_pool(seen: Seen, r: int) -> Merge:
 
     Protected tokens are left out of the curve. When all others have merged into one, they join it, those at
     the end of the curve first.
+
+    Raises:
+        MethodError: the grid is known, and is not that of the tokens.
     """
     (batch, num_tokens), prefix, route = seen.shape, seen.num_prefix_tokens, seen.route
     count = (num_tokens if route is None else route.num_tokens) - prefix
@@ -41,7 +45,8 @@ def plan_pool(seen: Seen, r: int) -> Merge:
     is_spared = torch.zeros(images, num_tokens - prefix, dtype=torch.bool, device=device)
     if seen.protected is not None:
         is_spared = seen.protected[:, prefix:]
-    leader = _lead(_place(count, seen.grid, device), slot, is_spared, r)
+    grid = None if seen.grid is None else require_grid(seen.grid, count, seen.method)
+    leader = _lead(_place(count, grid, device), slot, is_spared, r)
     leads = torch.zeros_like(leader).scatter(1, leader, 1)
     new = (leads.cumsum(1) - 1).gather(1, leader) + prefix
     of_slots = new.new_zeros(images, num_tokens - prefix).scatter(1, slot, new)
@@ -77,7 +82,7 @@ def _lead(place: Tensor, slot: Tensor, is_spared: Tensor, r: int) -> Tensor:
 def _place(count: int, grid: Grid | None, device: torch.device) -> Tensor:
     """Where each patch comes along a Z curve, `[n]`."""
     patch = torch.arange(count, device=device)
-    if grid is None or grid[0] * grid[1] != count:
+    if grid is None:
         return patch
     row, column, code = patch // grid[1], patch % grid[1], torch.zeros_like(patch)
     for bit in range(max(grid).bit_length()):

@@ -74,7 +74,10 @@ def require_grid(grid: Grid | None, count: int, method: str) -> Grid:
             f"method {method!r} needs the grid of the {count} patches: pass grid=(rows, columns)."
         )
     if grid[0] * grid[1] != count:
-        raise MethodError(f"method {method!r} was given a grid of {grid[0]} x {grid[1]} for {count} patches.")
+        raise MethodError(
+            f"method {method!r} was given a grid of {grid[0]} x {grid[1]} for {count} patches: pass the "
+            "grid=(rows, columns) of these pictures."
+        )
     return grid
 
 
