@@ -46,3 +46,15 @@ def test_a_grid_that_is_not_known_is_asked_for(method):
             return
         with pytest.raises(MethodError, match=r"needs the grid of the 16 patches: pass grid=\(rows, col"):
             model(x)
+
+
+@EVERY
+def test_a_vit_for_pictures_of_any_shape_warns(method, model, caplog):
+    patch(model, "3x2", method).remove()
+    assert not caplog.text
+    model.dynamic_img_size = True
+    patch(model, "3x2", method, grid=(2, 8)).remove()
+    patch(model, "3x2").remove()
+    assert not caplog.text
+    patch(model, "3x2", method).remove()
+    assert f"any size, but method '{method}' takes all of them for 4 x 4 patches: pass grid=" in caplog.text

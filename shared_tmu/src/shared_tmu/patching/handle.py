@@ -28,7 +28,7 @@ from ..schedule import Schedule
 from ..trunk import Mask, Protect, TrunkSettings, Unmerge
 from .checks import refuse_unplaced, refuse_wrapped
 from .container import MergedBlocks
-from .grid import find_grid
+from .grid import find_grid_for
 from .prefix import find_prefix
 from .search import find_trunk
 from .state import Trunk
@@ -272,10 +272,9 @@ def patch(
         proportional: use proportional attention: a token that stands for s tokens counts s times.
         protect: "last" reproduces published TMU, which protects the last tokens (see `run_trunk`).
         record: keep the plans of the last forward in `handle.plan` and `handle.plans`.
-        mask: further tokens to protect (see `run_trunk`) in every forward, or what gives them: a function of
-            the tokens, or a `ReadMask`. `handle.masked` masks single forwards.
+        mask: further tokens to protect in every forward (see `run_trunk`); `handle.masked` masks single ones.
         restore: row of `RESTORES`, how the grid is restored.
-        grid: rows and columns of the patches, for methods that use it; None reads the ViT.
+        grid: rows and columns of every picture's patches, for methods that use it; None reads the ViT.
         certain: weight in float masks of tokens that surely show the subject (see `run_trunk`).
 
     Raises:
@@ -285,7 +284,8 @@ def patch(
     """
     refuse_wrapped(model)
     schedule, rule, found = Schedule.parse(schedule), find_method(method), find_trunk(model)
-    (count, check), grid = find_prefix(model, found, num_prefix_tokens), grid or find_grid(found.owner)
+    count, check = find_prefix(model, found, num_prefix_tokens)
+    grid = grid or find_grid_for(rule, found.owner)
     settings = TrunkSettings(schedule, rule, count, unmerge, proportional, protect, restore, grid, certain)
     settings.schedule.per_layer(len(found.blocks))
     refuse_unplaced(settings, check, found, mask)
