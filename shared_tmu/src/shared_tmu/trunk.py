@@ -16,7 +16,7 @@ from .errors import PatchError
 from .method_parts.held import Holding
 from .method_parts.learned import make_learned
 from .method_parts.method import Method
-from .method_parts.protection import WEIGHT
+from .method_parts.protection import WEIGHT, sound
 from .method_parts.reductions import Route
 from .method_parts.seen import Grid
 from .methods import find_method
@@ -86,7 +86,7 @@ def run_trunk(
     )  # fmt: skip
     blocks = _recognised(blocks)
     learned = _untrained(settings.method, blocks) if learned is None else learned
-    out, plans = run_blocks(blocks, x, settings, mask=mask, learned=learned)
+    out, plans = run_blocks(blocks, x, settings, mask=sound(mask), learned=learned)
     return out, list(plans.values())[-1] if plans else MergePlan.identity(x.shape[0], x.shape[1], x.device)
 
 

@@ -48,6 +48,27 @@ def test_a_mask_per_forward(build, tokens):
         assert not torch.equal(vit(tokens), vit.last_norm(plain))
 
 
+@pytest.mark.parametrize("wrong", [-0.5, -torch.inf, torch.nan])
+@torch.no_grad()
+def test_weights_below_0_are_refused(wrong, tokens):
+    """A mask of 0 and -inf, to be added to attention, would merge what it shows first."""
+    vit, mask = ToyViT(depth=3).eval(), torch.zeros(tokens.shape[:2])
+    mask[:, 7:] = wrong
+    error = pytest.raises(PlanError, match=r"at least 0, but 66 of 80 are not .* by mask == 0")
+    with error:
+        run_trunk(vit.blocks, tokens, "5x3", mask=mask)
+    with error:
+        patch(vit, "5x3", mask=mask)
+    with error:
+        plan_merge(tokens, 5, protected=mask)
+    with patch(vit, "5x3") as handle, error, handle.masked(mask):
+        pass
+    with patch(vit, "5x3", mask=lambda x: mask), error:
+        vit(tokens)
+    with patch(vit, "5x3", mask=mask == 0):
+        vit(tokens)
+
+
 @VITS
 @torch.no_grad()
 def test_threads_have_masks_of_their_own(build, tokens):

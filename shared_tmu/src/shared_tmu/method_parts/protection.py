@@ -12,11 +12,14 @@ certain ones have, by the first rule.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from ..errors import PlanError
 
+Given = TypeVar("Given")
 WEIGHT = 0.25
 """The amount by which the similarity of a pair is lowered if one of its tokens certainly shows the subject;
 equal tokens have a similarity of 1.
@@ -45,6 +48,28 @@ def to_flags(mask: Tensor, certain: float = WEIGHT) -> Tensor:
     return mask if mask.dtype == torch.bool else (mask >= certain / 2) & (mask > 0)
 
 
+def sound(mask: Given) -> Given:
+    """A mask as it is given, if its weights are numbers of at least 0; what is no tensor passes.
+
+    It reads the weights, so it waits for a GPU. In a graph, which has no numbers yet, they pass.
+
+    Raises:
+        PlanError: some weights are negative, or no numbers.
+    """
+    if not isinstance(mask, Tensor) or not mask.is_floating_point() or torch.compiler.is_compiling():
+        return mask
+    if mask.is_cuda and torch.cuda.is_current_stream_capturing():
+        return mask
+    if not bool((mask >= 0).all()):
+        wrong = mask[~(mask >= 0)]
+        raise PlanError(
+            f"the weights in a mask of tokens to protect must be at least 0, but {wrong.numel()} of "
+            f"{mask.numel()} are not (the first is {wrong[0].item():g}). A mask to be added to attention is "
+            "turned into one by mask == 0."
+        )
+    return mask
+
+
 def fit_mask(mask: Tensor, batch_size: int, num_tokens: int, num_prefix_tokens: int) -> Tensor:
     """A mask of tokens to protect, as `[B, N]`.
 
@@ -56,7 +81,7 @@ def fit_mask(mask: Tensor, batch_size: int, num_tokens: int, num_prefix_tokens: 
         num_prefix_tokens: T.
 
     Raises:
-        PlanError: its dtype or its shape is wrong.
+        PlanError: its dtype or its shape is wrong; or, on the CPU, its weights (see `sound`).
     """
     if mask.dtype != torch.bool and not mask.is_floating_point():
         raise PlanError(
@@ -71,4 +96,4 @@ def fit_mask(mask: Tensor, batch_size: int, num_tokens: int, num_prefix_tokens: 
             f"a mask of tokens to protect must be [B, N] = {[batch_size, num_tokens]}, or the same without "
             f"the {num_prefix_tokens} prefix tokens, but this one is {list(mask.shape)}."
         )
-    return wide.expand(batch_size, -1)
+    return (wide if wide.is_cuda else sound(wide)).expand(batch_size, -1)

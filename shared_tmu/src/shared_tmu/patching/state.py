@@ -18,6 +18,7 @@ from ..blocks.guard import guard_blocks
 from ..blocks.verification import BlockCheck
 from ..errors import PatchError, PlanError
 from ..method_parts.held import Holding
+from ..method_parts.protection import sound
 from ..method_parts.reductions import Route
 from ..method_parts.seen import Watch
 from ..plans.plan import MergePlan
@@ -57,7 +58,7 @@ class Trunk:
         learned: nn.Module | None = None,
     ) -> None:
         self.settings = settings
-        self.mask = mask
+        self.mask = sound(mask)
         self.has_masks = False
         self.has_holdings = False
         self.num_open = 0
@@ -125,7 +126,7 @@ class Trunk:
     def masked(self, mask: Mask) -> Iterator[None]:
         """Protect these tokens in every forward of this thread (or async task) inside the `with` block."""
         self.has_masks = True
-        with self._open(_masks, mask):
+        with self._open(_masks, sound(mask)):
             yield
 
     def find_mask(self) -> Mask | None:
