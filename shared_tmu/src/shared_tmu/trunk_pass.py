@@ -105,18 +105,19 @@ class TrunkPass:
                 start of the pass; or the mask does not fit it.
         """
         self._require_tokens(x)
-        prefix, is_turned = self.settings.num_prefix_tokens, self.settings.protect == "last"
-        if is_turned:
-            x = last_to_front(x, prefix)
-        if self._made:
-            return self._run("merging", _reduce_again, x, self._made[-1])  # type: ignore[no-any-return]
-        if self._protected is None and (given := self._given(x)) is not None:
-            mask = fit_mask(given.to(x.device), x.shape[0], x.shape[1], prefix)
-            self._protected = last_to_front(mask, prefix) if is_turned else mask
-        return x
+        if not self._made and self._protected is None and (given := self._given(x)) is not None:
+            mask = fit_mask(given.to(x.device), x.shape[0], x.shape[1], self.settings.num_prefix_tokens)
+            self._protected = self._turn(mask)
+        x = self._turn(x)
+        return self._run("merging", _reduce_again, x, self._made[-1]) if self._made else x
+
+    def _turn(self, x: Tensor) -> Tensor:
+        """Tokens `[B, N, C]`, or values of them `[B, N]`, with those in front that never merge."""
+        is_turned = self.settings.protect == "last"
+        return last_to_front(x, self.settings.num_prefix_tokens) if is_turned else x
 
     def _given(self, x: Tensor) -> Tensor | None:
-        """The mask that is known when the tokens `[B, N, C]` enter the trunk."""
+        """The mask that is known when the tokens `[B, N, C]` enter the trunk, in their order."""
         mask = self._mask
         if isinstance(mask, ReadMask):
             return mask.begin()

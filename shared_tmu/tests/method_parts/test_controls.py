@@ -93,3 +93,23 @@ def test_other_words_are_refused(vit: ToyViT) -> None:
         patch(vit, "4x2", protect="middle")  # type: ignore[arg-type]
     with pytest.raises(PatchError, match="unmerge = 'nearest': use True, False or 'sparse'"):
         patch(vit, "4x2", unmerge="nearest")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("prefix", [3, 18])
+@torch.no_grad()
+def test_a_function_finds_the_same_mask_whichever_tokens_are_protected(prefix):
+    vit, x = ToyViT(depth=2).eval(), torch.randn(2, prefix + 40, 32)
+    flags = torch.zeros(2, prefix + 40, dtype=torch.bool)
+    flags[:, prefix + 5 : prefix + 25] = True
+    x[..., 0] = 5.0 * flags
+
+    def read(tokens):
+        assert torch.equal(tokens, x)
+        return tokens[..., 0] > 2
+
+    for protect in ("first", "last"):
+        options = {"num_prefix_tokens": prefix, "protect": protect}
+        want, plan = run_trunk(vit.blocks, x, "6x2", mask=flags, **options)
+        got, again = run_trunk(vit.blocks, x, "6x2", mask=read, **options)
+        assert torch.equal(again.source_map, plan.source_map)
+        assert torch.equal(got, want)
