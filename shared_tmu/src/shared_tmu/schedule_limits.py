@@ -1,4 +1,4 @@
-"""Tells how the limit of a method changes the counts of a schedule."""
+"""Tells where a schedule does less than it asks: the limit of a method, a mask that is read too late."""
 
 from __future__ import annotations
 
@@ -55,4 +55,15 @@ def say_where_limited(
             len(limited),
             depth,
             " ".join(map(str, counts)),
+        )
+
+
+@lru_cache(maxsize=256)
+def say_where_unread(schedule: Schedule, depth: int, block: int) -> None:
+    """Log, once per process for each schedule, that nothing merges from the block on that reads the mask."""
+    if not any(schedule.per_layer(depth)[block:]):
+        _log.warning(
+            "the mask is read at block %d, but schedule '%s' merges in no block from there on: it has no effect.",
+            block,
+            schedule,
         )

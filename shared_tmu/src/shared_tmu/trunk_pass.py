@@ -24,7 +24,7 @@ from .plans.ops import merge, unmerge
 from .plans.plan import MergePlan
 from .plans.ragged import find_live
 from .schedule import count_removed
-from .schedule_limits import say_where_limited
+from .schedule_limits import say_where_limited, say_where_unread
 from .trunk_settings import TrunkSettings
 
 Mask = Tensor | ReadMask | Callable[[Tensor], Tensor]
@@ -51,6 +51,7 @@ class TrunkPass:
 
     Raises:
         MethodError: the method learns, but there is no module.
+        PatchError: the mask is read at a block that the trunk does not have.
     """
 
     def __init__(
@@ -71,6 +72,10 @@ class TrunkPass:
         self.learned = learned
         self.held = held
         self._mask = mask
+        if isinstance(mask, ReadMask):
+            mask.require_block(depth)
+            if not torch.compiler.is_compiling():
+                say_where_unread(settings.schedule, depth, mask.block)
         self._asked = settings.schedule.per_layer(depth)
         self._counts_sizes = settings.proportional and settings.method.proportional
         self._ending = settings.ending

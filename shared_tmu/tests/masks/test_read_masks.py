@@ -133,11 +133,30 @@ def test_what_does_not_fit_is_refused(tokens):
     vit = ToyViT(depth=4).eval()
     with pytest.raises(PatchError, match="read at block 4, but the ViT has 4 blocks: use 0 to 3"):
         patch(vit, "6x4", mask=FirstChannel(4))
+    with (
+        patch(vit, "6x4") as handle,
+        handle.masked(FirstChannel(99)),
+        pytest.raises(PatchError, match="99, but"),
+    ):
+        vit(tokens)
+    with pytest.raises(PatchError, match="read at block 4, but the ViT has 4 blocks: use 0 to 3"):
+        run_trunk(vit.blocks, tokens, "6x4", mask=FirstChannel(4))
     narrow = TokenProbe(torch.zeros(7), torch.zeros(()))
     with patch(vit, "6x4", mask=narrow), pytest.raises(PatchError, match="of 7 channels, but the ViT's have"):
         vit(tokens)
     with patch(vit, "0x2+6x2", mask=FirstChannel(0)), pytest.raises(PatchError, match="began at block 1"):
         vit.blocks[1](tokens)
+
+
+@torch.no_grad()
+def test_a_mask_that_is_read_after_the_last_merge_is_told_once(tokens, caplog):
+    vit = ToyViT(depth=4).eval()
+    for _ in range(2):
+        run_trunk(vit.blocks, tokens, "6x3", mask=FirstChannel(2))
+    assert not caplog.text
+    for _ in range(2):
+        run_trunk(vit.blocks, tokens, "6x2", mask=FirstChannel(2))
+    assert caplog.text.count("read at block 2, but schedule '6x2' merges in no block from there on") == 1
 
 
 @torch.no_grad()

@@ -57,12 +57,20 @@ class ReadMask(nn.Module):
         Raises:
             PatchError: it does not fit these blocks.
         """
-        if not 0 <= self.block < len(blocks):
-            raise PatchError(
-                f"this mask is read at block {self.block}, but the ViT has {len(blocks)} blocks: use 0 to "
-                f"{len(blocks) - 1}."
-            )
+        self.require_block(len(blocks))
         return self.to(next(blocks[0].parameters()).device)
+
+    def require_block(self, depth: int) -> None:
+        """See that it is read in a trunk of so many blocks.
+
+        Raises:
+            PatchError: it never is.
+        """
+        if not 0 <= self.block < depth:
+            raise PatchError(
+                f"this mask is read at block {self.block}, but the ViT has {depth} blocks: use 0 to "
+                f"{depth - 1}."
+            )
 
 
 class GivenOrRead(ReadMask):
