@@ -63,7 +63,8 @@ def say_where_unread(schedule: Schedule, depth: int, block: int) -> None:
     """Log, once per process for each schedule, that nothing merges from the block on that reads the mask."""
     if not any(schedule.per_layer(depth)[block:]):
         _log.warning(
-            "the mask is read at block %d, but schedule '%s' merges in no block from there on: it has no effect.",
+            "the mask is read at block %d, but schedule '%s' merges in no block from there on: it has no "
+            "effect.",
             block,
             schedule,
         )
