@@ -149,6 +149,15 @@ def test_what_does_not_fit_is_refused(tokens):
 
 
 @torch.no_grad()
+def test_autocast_does_not_blur_a_probe(tokens):
+    draws = torch.Generator().manual_seed(0)
+    probe = TokenProbe(torch.randn(tokens.shape[2], generator=draws), torch.zeros(()))
+    want = probe.score(tokens)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(probe.score(tokens), want)
+
+
+@torch.no_grad()
 def test_a_mask_that_is_read_after_the_last_merge_is_told_once(tokens, caplog):
     vit = ToyViT(depth=4).eval()
     for _ in range(2):

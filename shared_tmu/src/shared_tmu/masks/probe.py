@@ -21,6 +21,7 @@ from shared_tmu.errors import CheckpointError, PatchError
 from shared_tmu.files import shortened
 from shared_tmu.files.checkpoints import read_checkpoint, read_metadata, save_safetensors
 from shared_tmu.method_parts.read_masks import ReadMask
+from shared_tmu.plans.matching import without_autocast
 
 KIND = "tmu-token-probe-1"
 _ABOUT = "about"
@@ -69,7 +70,8 @@ class TokenProbe(ReadMask):
                 f"this probe reads tokens of {len(self.weight)} channels, but the ViT's have {x.shape[-1]}: "
                 "train one for it with python -m shared_tmu.training.probe."
             )
-        return x.float() @ self.weight.float() + self.bias.float()
+        with without_autocast(x.device):
+            return x.float() @ self.weight.float() + self.bias.float()
 
     def require_fit(self, facts: ProbeFacts, vit: nn.Module, path: Path) -> None:
         """See that a probe was trained for these weights.
