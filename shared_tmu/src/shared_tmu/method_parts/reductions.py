@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MethodError, PlanError
+from ..plans.matching import without_autocast
 from ..plans.ops import merge, merge_and_compose, take, unmerge
 from ..plans.plan import MergePlan
 
@@ -160,11 +161,13 @@ class Linear(Reduction):
 
     def reduce(self, x: Tensor, size: Tensor | None = None) -> tuple[Tensor, None]:
         """`[B, N, C]` to `[B, M, C]`, and no sizes."""
-        return self.matrix.to(x) @ x, None
+        with without_autocast(x.device):  # tokens keep their dtype, as in a mean
+            return self.matrix.to(x) @ x, None
 
     def restore(self, x: Tensor) -> Tensor:
         """`[B, M, C]` to `[B, N, C]`."""
-        return self.matrix.to(x).mT @ x
+        with without_autocast(x.device):
+            return self.matrix.to(x).mT @ x
 
     def carry(self, flags: Tensor) -> Tensor:
         """Which slots are a flagged token: booleans `[B, N]` to `[B, M]`. Of weights, those of such slots."""

@@ -274,7 +274,7 @@ def _keep_places(*shape: Any) -> _Places:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
-    """Switch autocast off, because it would compute the similarities in half precision."""
+    """Switch autocast off, because it would compute products, such as similarities, in half precision."""
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
