@@ -185,3 +185,18 @@ def test_what_the_row_does_not_list_is_not_to_be_had(tokens):
         MethodError, match=r"'greedy' reads KEYS, which its row of the table does not list: add"
     ):
         run_trunk(vit.blocks, tokens, "6x2", method=greedy)
+
+
+@pytest.mark.parametrize("method", ["dtem", "fpet", "ltmp"])
+def test_making_it_seeds_no_other_generator(method, monkeypatch):
+    """`torch.manual_seed` seeds every GPU, whose generators nobody restores."""
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    vit = ToyViT(depth=2)
+    vits = [vit, copy.deepcopy(vit)]
+    before = torch.get_rng_state()
+    first, second = (patch(vit, "off", method) for vit in vits)
+    assert not seeded
+    assert torch.equal(torch.get_rng_state(), before)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)

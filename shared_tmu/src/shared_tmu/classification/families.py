@@ -54,7 +54,7 @@ def build(family: Family) -> nn.Module:
     """
     timm = import_timm()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed all GPUs as well
         if family.module == "torchvision":
             models = importlib.import_module("torchvision.models")
             model: nn.Module = models.VisionTransformer(**family.options)

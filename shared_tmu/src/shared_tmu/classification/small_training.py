@@ -42,7 +42,7 @@ class SmallClassifier(nn.Module):
     def __init__(self, num_classes: int, config: PhotoViTConfig = SMALL, seed: int = 0) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed all GPUs as well
             self.vit = PhotoViT(config)
             self.head = nn.Linear(config.embed_dim, num_classes)
             for parameter in self.vit.parameters():

@@ -116,10 +116,10 @@ def _compact(tensor: Tensor) -> Tensor:
 def make_learned(learn: Callable[[Sequence[nn.Module]], nn.Module], blocks: Sequence[nn.Module]) -> nn.Module:
     """The module of a method that learns, on the device of the blocks and in their dtype and mode.
 
-    It is the same every time, and draws nothing from the global random generator.
+    It is the same every time, and leaves the random generators of all devices as they are.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed all GPUs as well
         learned = learn([parts_of(block) for block in blocks])
     wanted = next(blocks[0].parameters())
     # only where it is needed: fake tensors refuse it even where it does nothing
