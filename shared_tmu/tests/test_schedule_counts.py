@@ -93,6 +93,9 @@ def test_counts_kept():
     assert str(schedule) == "0x3+96x1+0x2+48x1+0x2+24x1"
     counts = schedule.token_counts(12, 210, 18, all_but_one)
     assert [count - 18 for count in counts] == [192] * 4 + [96] * 3 + [48] * 3 + [24] * 3
+    merged = [197, 194, 176, 156, 141, 133, 121, 107, 88, 64, 56, 3]  # DiffRate, with the class token
+    published = Schedule.keeping(dict(enumerate(merged)), 197)
+    assert published.token_counts(12, 197, 1, all_but_one)[1:] == merged
     assert Schedule.keeping({}, 192).is_off
     assert Schedule.keeping({2: 192}, 192).is_off
     for bad in ({1: 0}, {1: 193}, {1: 90, 2: 91}, {-1: 5}):

@@ -207,13 +207,12 @@ class Schedule:
 
     @classmethod
     def keeping(cls, counts: Mapping[int, int], num_tokens: int, num_prefix_tokens: int = 0) -> Schedule:
-        """The schedule that leaves given numbers of tokens after the prefix, the form in which DiffRate and
-        ATC publish theirs.
+        """The schedule that leaves given numbers of tokens, the form in which ATC and DiffRate publish theirs.
 
         Args:
-            counts: tokens left after some layers, by the number of the layer.
+            counts: tokens left after some layers, by the number of the layer, without the prefix.
             num_tokens: tokens before the first layer, prefix tokens included.
-            num_prefix_tokens: T.
+            num_prefix_tokens: T; 0 if `counts` include the prefix tokens, as DiffRate's do (ATC's do not).
 
         Raises:
             ScheduleError: a layer would add tokens, or leave none.

@@ -9,8 +9,8 @@ those that stay. How many go in each block, and how many of them are pruned, is 
 * Acts between attention and MLP. Any number of tokens can be removed, as long as one is left. Attention is
   proportional. A merged token adds its size times its similarity; means are plain.
 * Of r tokens 3/8 are pruned, as in the paper's counts for DeiT-S at 2.9 GFLOPs, unless the option `pruned`
-  or a learned file says otherwise. Untrained, r comes from the schedule; `Schedule.keeping` reads published
-  counts.
+  or a learned file says otherwise. Untrained, r comes from the schedule; `Schedule.keeping(counts, 197)`
+  reads published counts, which include the class token.
 * Learned: the counts of every block, by softmax over 48 candidates for each of both steps, under the task's
   loss and one on FLOPs, with frozen weights, in the paper in 3 epochs. `Rates.learned_schedule` turns the
   counts into a schedule, which is kept in the file (`--r learned`), and keeps the shares that are pruned,
