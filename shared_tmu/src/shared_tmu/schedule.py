@@ -207,7 +207,7 @@ class Schedule:
 
     @classmethod
     def keeping(cls, counts: Mapping[int, int], num_tokens: int, num_prefix_tokens: int = 0) -> Schedule:
-        """The schedule that leaves given numbers of tokens, the form in which ATC and DiffRate publish theirs.
+        """The schedule that leaves given numbers of tokens, the form in which ATC and DiffRate publish it.
 
         Args:
             counts: tokens left after some layers, by the number of the layer, without the prefix.
