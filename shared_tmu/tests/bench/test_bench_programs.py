@@ -141,6 +141,14 @@ def measure(program, scope="model", **changes):
     return list(measure_speed(program, subject, SpeedSettings(**options | changes)))
 
 
+def test_records_tell_files_of_weights_apart(program, tmp_path):
+    subject, file, digests = MeasuredModel(program, "small", CPU), tmp_path / "learned", set()
+    for text in ("a", "b"):
+        file.write_text(text)
+        digests.add(subject.running("dtem", learned=file).facts()["learned_sha256"])
+    assert len({*digests, subject.facts()["learned_sha256"]}) == 3
+
+
 def test_records_say_everything(program):
     records = measure(program)
     assert [(r["batch_size"], r["dtype"], r["schedule"]) for r in records] == [
@@ -218,6 +226,10 @@ def test_known_rows_are_not_measured_again(program, rows_timed, monkeypatch):
     assert go_on([whole[1], whole[2], whole[3]]) == [(1, "off")]
     for changes in ({"commit": "abd"}, {"machine": {"cpu_threads": 2}}, {"size": "large"}):
         assert len(go_on([{**record, **changes} for record in whole])) == 4
+    for name in ("learned_sha256", "checkpoint_sha256"):
+        assert whole[0][name] is None
+        assert go_on([{key: record[key] for key in record if key != name} for record in whole]) == []
+        assert len(go_on([{**record, name: "other weights"} for record in whole])) == 4
     environment["commit"] = "abc-dirty"  # which changes is not known
     assert len(go_on([{**record, "commit": "abc-dirty"} for record in whole])) == 4
 

@@ -20,6 +20,7 @@ from shared_tmu.method_parts.restores import COPY
 from shared_tmu.methods import count_tokens
 from shared_tmu.patching.container import MergedBlocks
 from shared_tmu.programs.flop_counter import count_flops
+from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.learned_files import read_schedule
 from shared_tmu.programs.program import Program
 from shared_tmu.programs.random_models import share_weights
@@ -106,7 +107,7 @@ class MeasuredModel:
         assert scope in SCOPES
         self.program, self.size, self.device = program, size, device
         self.scope, self.method, self.unmerge = scope, method, unmerge
-        self.learned, self.restore = learned, restore
+        self.learned, self.restore, self.checkpoint = learned, restore, checkpoint
         model = program.sizes[size]() if checkpoint is None else program.load_model(checkpoint)
         self._models = {torch.float32: model.eval().to(device)}
 
@@ -121,6 +122,8 @@ class MeasuredModel:
             "method": self.method,
             "unmerge": self.unmerge,
             "restore": self.restore,
+            "learned_sha256": _digest(self.learned),
+            "checkpoint_sha256": _digest(self.checkpoint),
         }
 
     def running(self, method: str, restore: str = COPY, learned: Path | None = None) -> MeasuredModel:
@@ -225,6 +228,11 @@ class MeasuredModel:
         (x,) = catch_arguments(blocks[0], lambda: model(batch))
         handle.remove()
         return len(blocks), int(x.shape[1]), blocks.settings.num_prefix_tokens
+
+
+def _digest(file: Path | None) -> str | None:
+    """What tells a file from others of its name; None for none, as in records from before it was kept."""
+    return None if file is None else file_sha256(file)
 
 
 class _Caught(Exception):
