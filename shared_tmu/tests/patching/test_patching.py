@@ -172,8 +172,10 @@ def test_copies_and_files_are_patched_models_of_their_own(build, tokens):
             torch.load(io.BytesIO(stream.getvalue()), weights_only=False),
         ]
         for twin in copies:
-            assert torch.equal(twin(tokens), want)
             other = PatchHandle.find(twin)
+            assert (other.plan, other.plans) == (None, ())  # the original's belong to its own forward
+            assert torch.equal(twin(tokens), want)
+            assert len(other.plans) == len(handle.plans) == 3
             other.schedule = "off"
             assert torch.equal(twin(tokens), plain)
             assert str(handle.schedule) == "6x3"

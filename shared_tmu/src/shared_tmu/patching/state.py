@@ -37,7 +37,8 @@ class Trunk:
         settings: how to merge; replaced as a whole, read once per pass.
         depth: blocks.
         record: whether to keep the plans of the last forward.
-        plans: those plans, None before the first forward.
+        plans: those plans, by block.
+        plan: the last of them; None before the first forward.
         is_active: False after the patch has been removed.
         mask: tokens to protect in every forward, see `run_trunk`.
         has_masks: whether `masked` has ever been used.
@@ -75,7 +76,7 @@ class Trunk:
     def __getstate__(self) -> dict[str, Any]:
         """Plans and passes belong to a forward, so they are neither copied nor saved."""
         kept = {name: value for name, value in vars(self).items() if name != "passes"}
-        return kept | {"plans": None, "num_open": 0}
+        return kept | {"plans": {}, "plan": None, "num_open": 0}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
