@@ -8,7 +8,16 @@ from toy_vit import ToyViT
 
 from shared_tmu import patch
 from shared_tmu.errors import LayersError
-from shared_tmu.layers import METADATA, BlocksOf, LayerRecipe, merge_layers, read_recipe, shortened, singles
+from shared_tmu.layers import (
+    METADATA,
+    BlocksOf,
+    LayerRecipe,
+    forget_shortened,
+    merge_layers,
+    read_recipe,
+    shortened,
+    singles,
+)
 
 RECIPE = LayerRecipe(((0, 0), (1, 3), (4, 4), (5, 6)), "mean", "abc")
 
@@ -88,6 +97,11 @@ def test_a_shorter_trunk_is_that_of_a_shorter_model_and_the_own_one_comes_back()
     want = merge_layers(place, RECIPE.partition, "mean")
     with shortened(place, RECIPE):
         assert vit.blocks[1] is not second
+        torch.testing.assert_close(vit(tokens), want(tokens))
+    blocks[2].norm1.bias.data.add_(1.0)  # which no version of the tensor tells
+    forget_shortened(place)
+    want = merge_layers(place, RECIPE.partition, "mean")
+    with shortened(place, RECIPE):
         torch.testing.assert_close(vit(tokens), want(tokens))
     with pytest.raises(LayersError), shortened(place, LayerRecipe(singles(3), "eq4", "abc")):
         pass

@@ -94,6 +94,17 @@ def test_a_changed_weight_is_packed_again():
     assert torch.equal(model[0].weight, 3 * torch.eye(8, dtype=torch.bfloat16))  # changes stay
 
 
+@torch.no_grad()
+def test_writes_that_pytorch_does_not_count_need_packing_again():
+    model = nn.Sequential(nn.Linear(8, 8))
+    x = torch.randn(3, 8)
+    with pack_weights(model) as handle:
+        for _ in range(2):
+            model[0].weight.data.mul_(2)
+            handle.repack()
+            torch.testing.assert_close(model(x), nn.functional.linear(x, model[0].weight, model[0].bias))
+
+
 def test_gradients_autocast_and_other_dtypes_take_the_plain_layer():
     model = nn.Sequential(nn.Linear(6, 4))
     x = torch.randn(5, 6, requires_grad=True)

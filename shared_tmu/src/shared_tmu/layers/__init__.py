@@ -9,7 +9,7 @@ from .operators import VARIANTS, merge_blocks
 from .partition import Partition, check_partition, describe_partition, singles
 from .recipe import METADATA, LayerRecipe, read_recipe
 from .search import Search, Trial, find_windows
-from .shorter import shortened
+from .shorter import forget_shortened, shortened
 from .similarity import linear_cka
 from .surgery import BlocksOf, merge_layers
 
@@ -25,6 +25,7 @@ __all__ = [
     "collect_features",
     "describe_partition",
     "find_windows",
+    "forget_shortened",
     "linear_cka",
     "merge_blocks",
     "merge_layers",

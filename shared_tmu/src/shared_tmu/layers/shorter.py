@@ -25,7 +25,8 @@ def shortened(place: BlocksOf, recipe: LayerRecipe | None) -> Iterator[None]:
     """Let the model run with one block per window inside the `with` block; its own blocks then come back.
 
     Windows are merged in the number format and on the device that the model has now, once for each of them,
-    and again when weights have changed. Not for two threads that run one model.
+    and again when weights have changed. PyTorch counts no change through `weight.data`, and none of tensors
+    made in inference mode: call `forget_shortened` after those. Not for two threads that run one model.
 
     Args:
         place: the model and where its blocks are.
@@ -46,6 +47,14 @@ def shortened(place: BlocksOf, recipe: LayerRecipe | None) -> Iterator[None]:
         yield
     finally:
         owner._modules[name] = original
+
+
+def forget_shortened(place: BlocksOf) -> None:
+    """Let the next `shortened` merge the windows of these blocks again."""
+    *owners, name = place.path.split(".")
+    container = place.model.get_submodule(".".join(owners))._modules[name]
+    if container is not None:
+        _BUILT.pop(container, None)
 
 
 def _built(place: BlocksOf, original: nn.Module, recipe: LayerRecipe) -> nn.Module:

@@ -29,8 +29,10 @@ class PackedLinear(nn.Linear):
     """A linear layer that shares another layer's parameters and multiplies by a packed copy of the weight.
 
     If the copy cannot be used (gradients are needed, autocast is on, the model is being compiled, or the
-    dtype is neither float32 nor bfloat16), it computes like the original layer. If the weight has changed,
-    the next call packs it again.
+    dtype is neither float32 nor bfloat16), it computes like the original layer. If the weight was replaced,
+    or changed in place so that PyTorch counts it, the next call packs it again. PyTorch counts no write
+    through `weight.data` (some averages of weights, clipping), and none to tensors made in inference mode:
+    after those, call `PackHandle.repack`.
     """
 
     def __init__(self, original: nn.Linear) -> None:
@@ -47,7 +49,7 @@ class PackedLinear(nn.Linear):
         return out
 
     def pack(self) -> Tensor:
-        """The packed weight; packed now if the weight has changed since."""
+        """The packed weight; packed now if the weight is known to have changed since."""
         weight = self.weight
         state = (weight.data_ptr(), weight.dtype, None if weight.is_inference() else weight._version)
         held = self._packed  # another thread may replace it; both are correct
@@ -56,6 +58,10 @@ class PackedLinear(nn.Linear):
                 held = state, torch.ops.mkldnn._reorder_linear_weight(weight.detach())
             self._packed = held
         return held[1]
+
+    def forget(self) -> None:
+        """Let the next call pack the weight again."""
+        self._packed = None
 
     def unpacked(self) -> nn.Linear:
         """The original layer, with the parameters and the mode of this one."""
@@ -99,6 +105,12 @@ class PackHandle:
     def num_layers(self) -> int:
         """Number of layers with a packed weight; 0 after removal."""
         return len(self._places)
+
+    def repack(self) -> None:
+        """Let the next forward pack all weights again, after writes that PyTorch does not count."""
+        for layer in {owner._modules[name] for owner, name in self._places}:
+            if isinstance(layer, PackedLinear):
+                layer.forget()
 
     def remove(self) -> None:
         """Restore the original layers; a second call does nothing."""
