@@ -22,6 +22,7 @@ from .schedule_text import (
     read_ask,
     read_count,
     read_text,
+    to_python,
     write_text,
 )
 
@@ -100,8 +101,7 @@ class Schedule:
     def _read(value: Any) -> Fields:
         if isinstance(value, str):
             return read_text(value)
-        if hasattr(value, "tolist"):  # numpy and torch, scalars as well as arrays
-            value = value.tolist()
+        value = to_python(value)
         if isinstance(value, tuple):
             if len(value) != 2:
                 raise ScheduleError(

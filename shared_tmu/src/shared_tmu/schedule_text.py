@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import re
+import struct
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ FORMS = (
 )
 _TERMS = "expected '<r>x<layers>' terms joined by '+', e.g. '10x8+6x8'"
 _LONGEST_NAME = 60
+_SHORT = {2: "e", 4: "f"}  # formats of `struct` by size in bytes
 _DECIMAL = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _COUNT = re.compile(r"[0-9]{1,9}")
 _SHARE = re.compile(r"[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE]-[0-9]+")
@@ -194,10 +196,32 @@ def read_count(r: Any, asked: Any) -> int:
 
 def read_ask(value: Any, asked: Any) -> Ask:
     """One layer's entry of a list: a whole number of tokens, or a share between 0 and 1."""
-    plain = value.tolist() if hasattr(value, "tolist") else value
+    plain = to_python(value)
     if isinstance(plain, float) and 0 < plain < 1:
         return plain
     return read_count(value, asked)
+
+
+def to_python(value: Any) -> Any:
+    """Numbers of numpy and torch, scalars or arrays, as Python's; shares of short floats as they were
+    written: a float32 of 0.6 is 0.6, not 0.6000000238418579, which keeps one token more of ten.
+    """
+    if not hasattr(value, "tolist"):
+        return value
+    code = _SHORT.get(getattr(value, "itemsize", 8))
+    plain = value.tolist()
+    if isinstance(plain, list):
+        return [_as_written(number, code) for number in plain]
+    return _as_written(plain, code)
+
+
+def _as_written(number: Any, code: str | None) -> Any:
+    if isinstance(number, float) and code is not None and 0 < number < 1:
+        for digits in range(1, 10):
+            shorter = float(f"{number:.{digits}g}")
+            if struct.unpack(code, struct.pack(code, shorter))[0] == number:
+                return shorter
+    return number
 
 
 def write_text(fields: Fields) -> str:
