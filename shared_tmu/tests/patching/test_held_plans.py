@@ -191,7 +191,7 @@ def test_another_number_of_images_is_refused(model, tokens):
                 model(tokens)
 
 
-@pytest.mark.parametrize("method", ["evit", "dct", "tofu", "mctf"])
+@pytest.mark.parametrize("method", ["evit", "dct", "tofu", "mctf", "tome-kth:k=5:cuts_tail=true"])
 def test_methods_that_do_more_than_merge_are_refused(model, tokens, method):
     with (
         patch(model, "4x3", method) as handle,

@@ -162,9 +162,10 @@ def read_names(names: Any) -> tuple[Hashable | None, ...]:
 
 
 def _require_merge(reduction: Reduction | None, method: str, num_slots: int) -> MergePlan:
-    if type(reduction) is not Merge or reduction.plan.is_padded or reduction.plan.num_slots != num_slots:
+    plan = reduction.plan if type(reduction) is Merge else None
+    if plan is None or plan.is_padded or plan.prunes or plan.num_slots != num_slots:
         raise HoldError(
             f"plans of method {method!r} cannot be held, because it does something else than to replace "
             "a fixed number of groups by their means: use a method such as 'tome' or 'quadtree'."
         )
-    return reduction.plan
+    return plan
