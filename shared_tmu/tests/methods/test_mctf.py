@@ -33,6 +33,16 @@ def test_one_step(name):
         assert_golden(fuse_map(want["attn"], reduction, size), want["attn_out"], 1e-5)
 
 
+def test_a_token_that_receives_no_attention_at_all():
+    draws = torch.Generator().manual_seed(0)
+    x, received = torch.randn(1, 20, 8, generator=draws), torch.rand(1, 20, generator=draws) / 20
+    received[0, 3] = 0.0  # to which float16 rounds
+    score = score_pairs(x, received, torch.ones(1, 20), (1, 20, 40), 0)
+    assert score.isfinite().all()
+    assert (score > 0).all()
+    assert score[0, :, 1].mean() > 2 * score[0].mean()  # the second target, and nothing is less important
+
+
 def row(case) -> Method:
     taus = dict(zip(("tau_sim", "tau_info", "tau_size"), case["taus"], strict=True))
     plan = partial(plan_mctf, **taus, goes_both_ways=case["bidirectional"], pooling=case["pooling"])

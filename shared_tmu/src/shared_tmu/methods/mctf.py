@@ -39,6 +39,8 @@ from ..schedule import half
 
 FEWEST = 10
 """Tokens that are left at least."""
+LEAST = 1e-18
+"""Attention that a token receives at least, for scores: products of two such shares are no 0 in float32."""
 
 Tau = Annotated[float, Limit(0, 1e6)]
 Pooling = Literal["info", "size", "mean", "max"]
@@ -128,7 +130,8 @@ def score_pairs(
         a, b = halves(normalise(x), num_prefix_tokens)
         score = a @ b.mT
     score = ((score + 1) / 2) ** (1 / taus[0]) if taus[0] else torch.ones_like(score)
-    for criterion, tau in ((1 / received, taus[1]), (1 / size, taus[2])):
+    # in half precision a token may receive none at all
+    for criterion, tau in ((1 / received.clamp_min(LEAST), taus[1]), (1 / size, taus[2])):
         if tau:
             share = criterion / criterion.amax(1, keepdim=True)
             a, b = halves(share, num_prefix_tokens)
