@@ -101,8 +101,11 @@ def test_every_method_runs_and_what_cannot_is_named(tiny, tmp_path, caplog):
     assert "Left out: ltmp" in caplog.text
 
 
-def test_options_of_merging(tiny, tmp_path):
+def test_options_of_merging(tiny, tmp_path, caplog):
     root = make_folder(tmp_path / "pets", count=1)
+    uneven = ("--r", "threshold:0.9x3", "--method", "all", "--no-unmerge")
+    assert main([*tiny, "--data", str(root), *uneven]) == 1
+    assert "Left out: ltmp (--no-unmerge with --r threshold:0.9x3: images keep different" in caplog.text
     assert main([*tiny, "--data", str(root), "--r", "4x2", "--restore", "copy,residual"]) == 0
     assert main([*tiny, "--data", str(root), "--r", "4x2,total:6^2", "--no-unmerge"]) == 0
     assert [record["label"] for record in lines(tmp_path)] == [

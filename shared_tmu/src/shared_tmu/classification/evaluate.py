@@ -99,7 +99,7 @@ def read_merging(given: argparse.Namespace, program: Program, model: Classifier)
         try:
             own = read_runs(given.r, name, given.protect, **{**how, "learned": _learned_for(given, name)})
             for run in own:
-                run.check(program, model)
+                run.check(program, model, given.batch_size)
             runs += own
         except TMUError as error:
             _log.warning("Left out: %s (%s)", name, error)

@@ -13,7 +13,8 @@ those that get less attention than another are pruned. So counts depend on the i
   learned`. Other than in the original, training follows
   inference exactly: only tokens that are left are split into sources and targets, and only they are counted
   in the mean attention.
-* Merged tokens get their group's feature back, a pruned one that of the token most similar to it.
+* Merged tokens get their group's feature back, a pruned one that of the token most similar to it. Without
+  unmerging, a patched model takes one image per batch, because heads would read padding as tokens.
 * Time over that of the slicing floor: +79 % (+78 to +81); HaMeR-Thin, threshold:0.9473, 8 images, 2 thread(s)
   of AMD EPYC, from `assets/hamer_methods.jsonl`.
 """
