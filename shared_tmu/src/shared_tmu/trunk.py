@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .blocks.arguments import find_positions
 from .blocks.guard import call_whole
 from .blocks.halves import find_misfit
 from .blocks.parts import Block
-from .blocks.verification import find_positions
 from .errors import PatchError
 from .method_parts.held import Holding
 from .method_parts.learned import make_learned

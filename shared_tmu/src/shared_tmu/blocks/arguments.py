@@ -48,3 +48,30 @@ def _says_nothing(value: Any, default: Any) -> bool:
     if value is None:
         return True
     return isinstance(value, bool | int | float | str) and type(value) is type(default) and value == default
+
+
+def find_needed_arguments(block: nn.Module) -> list[str]:
+    """Names of required arguments of a block's forward besides the tokens."""
+    return [name for name, is_needed in _other_arguments(block).items() if is_needed]
+
+
+def find_positions(block: nn.Module) -> list[str]:
+    """Names of the arguments through which a block's forward gets positions, and of its required
+    arguments."""
+    starts, ends = ("rope", "rot", "rel_pos", "pos_"), ("_rope", "_rel_pos", "_pos")
+    return [
+        name
+        for name, is_needed in _other_arguments(block).items()
+        if is_needed or name == "pos" or name.startswith(starts) or name.endswith(ends)
+    ]
+
+
+def _other_arguments(block: nn.Module) -> dict[str, bool]:
+    try:
+        first, *others = inspect.signature(block.forward).parameters.values()
+    except (TypeError, ValueError):  # not written in Python, or takes nothing
+        return {}
+    if first.kind is first.VAR_POSITIONAL:
+        others = [first, *others]
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {p.name: p.default is p.empty and p.kind not in variable for p in others}

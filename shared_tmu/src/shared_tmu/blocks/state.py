@@ -9,10 +9,39 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 WITHOUT_EFFECT = {"training", "p", "drop_prob", "drop_rate", "inplace"}  # in eval mode
 _OF_TORCH = frozenset(vars(nn.Module()))
+
+
+def describe_structure(module: nn.Module) -> tuple[Any, ...]:
+    """The structure of a module without its weights: equal for two modules that compute the same from equal
+    weights.
+
+    Objects that are neither modules, tensors nor plain values count as different unless they are the same.
+    """
+    return tuple(_describe_part(name, part) for name, part in module.named_modules(remove_duplicate=False))
+
+
+def _describe_part(name: str, part: nn.Module) -> tuple[Any, ...]:
+    tensors = [*part._parameters.items(), *part._buffers.items()]
+    shapes = tuple((key, None if t is None else (*t.shape, t.dtype)) for key, t in tensors)
+    values = tuple(
+        (key, _describe_value(value))
+        for key, value in sorted(vars(part).items())
+        if key not in WITHOUT_EFFECT and (not key.startswith("_") or callable(value))
+    )
+    return name, type(part), shapes, values
+
+
+def _describe_value(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str | torch.dtype):
+        return value
+    if isinstance(value, tuple | list | torch.Size):
+        return tuple(_describe_value(v) for v in value)
+    return id(value)
 
 
 class BlockState:

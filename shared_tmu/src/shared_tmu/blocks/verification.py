@@ -7,25 +7,27 @@ structure, in settings or by a method replaced on the instance is run separately
 
 from __future__ import annotations
 
-import inspect
+import math
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import PatchError
-from .arguments import Defaults, read_defaults
+from .arguments import Defaults, find_needed_arguments, read_defaults
 from .halves import attention_half, find_misfit, mlp_half
 from .parts import Block, is_sequence_first, parts_of, replaced_modules
 from .positions import NOTHING, ROTARY, Given, has_own_bias, locate
 from .probing import has_numbers, leaving_no_trace, random_tokens, randomise
-from .state import WITHOUT_EFFECT, BlockState
+from .state import BlockState, describe_structure
 
 _TOKENS = 49  # a square number, for blocks that require it
-_MOST_TOKENS = 256
+_MANY_TOKENS = 521  # a prime number, which no windows divide
+_SIDES = (8, 14, 16, 20, 24, 28, 32)  # of square grids that the usual windows divide, for blocks in windows
+_MOST_TOKENS = 4096  # of which attention fits into memory
 
 
 class BlockCheck:
@@ -107,37 +109,9 @@ def _is_sharded(module: nn.Module) -> bool:
     return any(isinstance(p, sharded) for p in module.parameters())
 
 
-def describe_structure(module: nn.Module) -> tuple[Any, ...]:
-    """The structure of a module without its weights: equal for two modules that compute the same from equal
-    weights.
-
-    Objects that are neither modules, tensors nor plain values count as different unless they are the same.
-    """
-    return tuple(_describe_part(name, part) for name, part in module.named_modules(remove_duplicate=False))
-
-
-def _describe_part(name: str, part: nn.Module) -> tuple[Any, ...]:
-    tensors = [*part._parameters.items(), *part._buffers.items()]
-    shapes = tuple((key, None if t is None else (*t.shape, t.dtype)) for key, t in tensors)
-    values = tuple(
-        (key, _describe_value(value))
-        for key, value in sorted(vars(part).items())
-        if key not in WITHOUT_EFFECT and (not key.startswith("_") or callable(value))
-    )
-    return name, type(part), shapes, values
-
-
-def _describe_value(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float | str | torch.dtype):
-        return value
-    if isinstance(value, tuple | list | torch.Size):
-        return tuple(_describe_value(v) for v in value)
-    return id(value)
-
-
 def verify_block(block: Block, shape: tuple[int, int] | None = None, given: Given = NOTHING) -> None:
     """Compare the block's own forward with its two halves, with random weights where possible: they must
-    agree.
+    agree, for several numbers of tokens, because attention in windows is global while there is only one.
 
     It is run on the CPU in float32 if that works, else on its own device in its own dtype, and left
     unchanged.
@@ -158,28 +132,82 @@ def verify_block(block: Block, shape: tuple[int, int] | None = None, given: Give
             f"the forward of {kind} needs {', '.join(needed)} besides tokens, which merging does not pass: "
             "this block cannot be used."
         )
-    reasons = []
-    for x, weights in _attempts(block, shape):
+    reasons: list[str] = []
+    for like, channels, weights in _attempts(block, shape):
         with leaving_no_trace(block):
             if weights is not None:
                 randomise(block, *weights)
-            try:
-                here = {name: position.to(x.device) for name, position in given.items()}
-                want = _forward(block, x, here)
-            except Exception as error:
-                reasons.append(f"{type(error).__name__}: {error}")
-                continue
-            got = _run_halves(block, x, here)
-            if not isinstance(want, Tensor) or got is None or not _agree(block, x, want, got):
-                raise PatchError(
-                    f"{kind} has the parts of a pre-norm ViT block, but does not compute x + attn(norm1(x)), "
-                    f"then x + mlp(norm2(x)){_say_use(given)}: merging inside it would change what the model "
-                    "is."
-                )
-            return
+            trial = _Trial(block, like, channels, given, reasons)
+            if trial.compare_all(None if shape is None else shape[0]):
+                return
     raise PatchError(
         f"{kind} could not be run on tokens [B, N, C] to check what it computes: {'; '.join(reasons[:1])}"
     )
+
+
+class _Trial:
+    """A block inside `leaving_no_trace`, run on random tokens.
+
+    Args:
+        block: the block.
+        like: tensor with the device and dtype of the tokens.
+        channels: C.
+        given: positions that the model gives it.
+        reasons: receives why the block could not be run.
+    """
+
+    def __init__(self, block: Block, like: Tensor, channels: int, given: Given, reasons: list[str]) -> None:
+        self._block, self._like, self._channels, self._reasons = block, like, channels, reasons
+        self._given = {name: position.to(like.device) for name, position in given.items()}
+        self._agreed: list[int] = []  # numbers of tokens
+
+    def compare_all(self, count: int | None) -> bool:
+        """Compare for several numbers of tokens; returns whether the block could be run.
+
+        Args:
+            count: number of tokens that the model gives it; None if unknown.
+        """
+        first = _TOKENS if count is None or count > _MOST_TOKENS else count
+        runs = self._compare([first])
+        if first == count and not runs:
+            return False
+        if not self._given and not has_own_bias(parts_of(self._block).attn):  # these fit one number of tokens
+            front = 0 if count is None else count - math.isqrt(count) ** 2
+            runs |= self._compare([_MANY_TOKENS]) or self._compare(front + side**2 for side in _SIDES)
+        return runs or (count is not None and self._compare([count]))
+
+    def _compare(self, counts: Iterable[int]) -> bool:
+        """Compare for these numbers of tokens; returns whether the block could be run with any of them."""
+        ran = [self._agrees(count) for count in counts]
+        return any(ran)
+
+    def _agrees(self, count: int) -> bool:
+        """Whether the block could be run on that many tokens; then it must agree.
+
+        Raises:
+            PatchError: it computes something else.
+        """
+        block, given = self._block, self._given
+        x = random_tokens(2 if count <= 256 else 1, count, self._channels, self._like)
+        try:
+            want = _forward(block, x, given)
+        except Exception as error:
+            self._reasons.append(f"{type(error).__name__}: {error}")
+            return False
+        got = _run_halves(block, x, given)
+        if isinstance(want, Tensor) and got is not None and _agree(block, x, want, got):
+            self._agreed.append(count)
+            return True
+        kind, formula = type(block).__name__, "x + attn(norm1(x)), then x + mlp(norm2(x))"
+        if self._agreed:
+            raise PatchError(
+                f"{kind} computes {formula}, with {self._agreed[0]} tokens but not with {count}: it attends "
+                "in windows, or depends on their number in another way, which merging would ignore."
+            )
+        raise PatchError(
+            f"{kind} has the parts of a pre-norm ViT block, but does not compute {formula}{_say_use(given)}: "
+            "merging inside it would change what the model is."
+        )
 
 
 def _run_halves(block: Block, x: Tensor, given: Given) -> Tensor | None:
@@ -206,51 +234,17 @@ def _forward(block: nn.Module, x: Tensor, given: Given) -> Any:
     return out.transpose(0, 1) if is_turned and isinstance(out, Tensor) else out
 
 
-def find_needed_arguments(block: nn.Module) -> list[str]:
-    """Names of required arguments of a block's forward besides the tokens."""
-    return [name for name, is_needed in _other_arguments(block).items() if is_needed]
-
-
-def find_positions(block: nn.Module) -> list[str]:
-    """Names of the arguments through which a block's forward gets positions, and of its required
-    arguments."""
-    starts, ends = ("rope", "rot", "rel_pos", "pos_"), ("_rope", "_rel_pos", "_pos")
-    return [
-        name
-        for name, is_needed in _other_arguments(block).items()
-        if is_needed or name == "pos" or name.startswith(starts) or name.endswith(ends)
-    ]
-
-
-def takes_more_than_tokens(block: nn.Module) -> bool:
-    """Whether a block's forward accepts anything besides tokens."""
-    return bool(_other_arguments(block))
-
-
-def _other_arguments(block: nn.Module) -> dict[str, bool]:
-    try:
-        first, *others = inspect.signature(block.forward).parameters.values()
-    except (TypeError, ValueError):  # not written in Python, or takes nothing
-        return {}
-    if first.kind is first.VAR_POSITIONAL:
-        others = [first, *others]
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {p.name: p.default is p.empty and p.kind not in variable for p in others}
-
-
 def _attempts(
     block: Block, shape: tuple[int, int] | None
-) -> Iterator[tuple[Tensor, tuple[torch.device | None, torch.dtype | None] | None]]:
-    """Test tokens, with device and dtype of the random weights to use with them, or None for the block's
-    own."""
-    counts = [_TOKENS] if shape is None else sorted({min(shape[0], _MOST_TOKENS), shape[0]})
+) -> Iterator[tuple[Tensor, int, tuple[torch.device | None, torch.dtype | None] | None]]:
+    """A tensor with device and dtype of the test tokens, their channels, and device and dtype of the random
+    weights to use with them, or None for the block's own."""
     own = next(iter([*block.parameters(), *block.buffers()]), torch.zeros(()))
     cpu = torch.empty(0, device="cpu", dtype=torch.float32)
     for channels in guess_channels(block, shape):
-        for count in counts:
-            yield random_tokens(2, count, channels, cpu), (cpu.device, cpu.dtype)
-            yield random_tokens(2, count, channels, own), (None, None)
-            yield random_tokens(2, count, channels, own), None
+        yield cpu, channels, (cpu.device, cpu.dtype)
+        yield own, channels, (None, None)
+        yield own, channels, None
 
 
 def guess_channels(block: Block, shape: tuple[int, int] | None = None) -> list[int]:

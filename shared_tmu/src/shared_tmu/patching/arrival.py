@@ -40,9 +40,9 @@ class Arrival:
     others: list[str]
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """N and C."""
-        return self.tokens.shape[1], self.tokens.shape[2]
+    def shape(self) -> tuple[int, int] | None:
+        """N and C; None if N is no number of the model's, because it was given tokens."""
+        return None if self.patches is None else (self.tokens.shape[1], self.tokens.shape[2])
 
     def count_prefix(self) -> int | None:
         """Number of leading tokens that are the same for every image; None if it cannot be determined this

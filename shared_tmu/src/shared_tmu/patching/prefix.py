@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..blocks.verification import BlockCheck, takes_more_than_tokens
+from ..blocks.verification import BlockCheck
 from ..errors import PatchError
 from .arrival import Arrival, watch_arrival
 from .checks import refuse_arguments
@@ -18,7 +18,7 @@ _TASKS = ("task_tokens",)
 
 
 def find_prefix(model: nn.Module, found: FoundTrunk, given: int | None) -> tuple[int, BlockCheck]:
-    """The number of prefix tokens, and the checked blocks of a ViT, which is run up to them if needed.
+    """The number of prefix tokens, and the checked blocks of a ViT, which is run on noise up to them.
 
     Blocks are checked first: whether a ViT says its prefix does not matter if its blocks do something else.
 
@@ -27,9 +27,7 @@ def find_prefix(model: nn.Module, found: FoundTrunk, given: int | None) -> tuple
             cannot be determined.
     """
     count = read_prefix(found.owner) if given is None else given
-    arrival = None
-    if count is None or any(takes_more_than_tokens(block) for block in found.blocks):
-        arrival = watch_arrival(model, found)
+    arrival = watch_arrival(model, found)
     refuse_arguments(found, arrival)
     check = BlockCheck(found.blocks, *(() if arrival is None else (arrival.shape, arrival.given)))
     return count_prefix(found.owner, arrival) if count is None else count, check
