@@ -11,7 +11,7 @@ from toy_vit import GammaBlock, ScaledBlock, ToyBlock, ToyViT
 
 from shared_tmu import MergePlan, Method, Schedule, run_trunk
 from shared_tmu.blocks.halves import attention_half, find_misfit, mlp_half
-from shared_tmu.blocks.verification import verify_block
+from shared_tmu.blocks.trial import verify_block
 from shared_tmu.errors import PatchError, PlanError, ScheduleError
 from shared_tmu.method_parts.places import Between
 from shared_tmu.method_parts.reductions import Merge

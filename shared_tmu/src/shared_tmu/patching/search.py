@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..blocks.halves import find_misfit
 from ..blocks.probing import leaving_no_trace, random_tokens
-from ..blocks.verification import guess_channels, verify_block
+from ..blocks.trial import guess_channels, verify_block
 from ..errors import PatchError
 from .container import Container
 
