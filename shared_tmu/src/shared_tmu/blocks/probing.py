@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -23,26 +23,42 @@ def leaving_no_trace(module: nn.Module) -> Iterator[None]:
     """Anything inside the module may be changed in the `with` block; at its end, the module is restored.
 
     Inside the block the module is in eval mode and has no hooks, except those of `torch.nn.utils` that
-    compute weights (pruning, weight norm). Random number generators are restored, too.
+    compute weights (pruning, weight norm). Buffers and other tensors, except parameters, are copies, so that
+    a part may write into them. Random number generators are restored, too.
     """
     parts = list(module.modules())
-    before = [dict(part.__dict__) for part in parts]
-    inside = [(d, dict(d)) for part in parts for d in part.__dict__.values() if isinstance(d, dict)]
+    before = [(part.__dict__, dict(part.__dict__)) for part in parts]
+    held = [value for part in parts for value in part.__dict__.values()]
+    before += [(value, dict(value)) for value in held if isinstance(value, dict)]
+    lists = [(value, list(value)) for value in held if isinstance(value, list)]
     try:
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(devices=_cuda_devices(module)))
             stack.enter_context(torch.no_grad())
             for kind in {"cpu", *(p.device.type for p in module.parameters())} - {"meta"}:
                 stack.enter_context(torch.autocast(kind, enabled=False))
+            weights = {id(part._parameters) for part in parts}
+            _copy_tensors(mutable for mutable, _ in before if id(mutable) not in weights)
             for part in parts:
                 part.__dict__["training"] = False
                 _drop_hooks(part)
             yield
     finally:
-        for part, attributes in zip(parts, before, strict=True):
-            _restore(part.__dict__, attributes)
-        for held, content in inside:
-            _restore(held, content)
+        for mutable, content in before:
+            _restore(mutable, content)
+        for items, all_items in lists:
+            items[:] = all_items
+
+
+def _copy_tensors(places: Iterable[dict[Any, Any]]) -> None:
+    """Replace the tensors in dictionaries by copies; one that is in several places stays one."""
+    copies: dict[int, Tensor] = {}
+    for place in places:
+        for key, value in place.items():
+            if isinstance(value, Tensor):
+                if id(value) not in copies:
+                    copies[id(value)] = value.clone()
+                place[key] = copies[id(value)]
 
 
 def _restore(held: dict[Any, Any], content: dict[Any, Any]) -> None:
