@@ -12,26 +12,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WITHOUT_EFFECT = {"training", "p", "drop_prob", "drop_rate", "inplace"}  # in eval mode
+from .parts import parts_of, replaced_modules
+
+_WITHOUT_EFFECT = {"training", "inplace"}
+_OF_DROPOUT = {"p", "drop_prob", "drop_rate"}  # which merging reads, or leaves to a part
 _OF_TORCH = frozenset(vars(nn.Module()))
 
 
-def describe_structure(module: nn.Module) -> tuple[Any, ...]:
-    """The structure of a module without its weights: equal for two modules that compute the same from equal
-    weights.
+def describe_structure(block: nn.Module) -> tuple[Any, ...]:
+    """The structure of a block without its weights: equal for two blocks that compute the same from equal
+    weights, up to how often their parts drop values.
 
     Objects that are neither modules, tensors nor plain values count as different unless they are the same.
     """
-    return tuple(_describe_part(name, part) for name, part in module.named_modules(remove_duplicate=False))
+    replaced = list(replaced_modules(parts_of(block)).values())
+    return tuple(
+        _describe_part(name, part, _WITHOUT_EFFECT if part in replaced else _WITHOUT_EFFECT | _OF_DROPOUT)
+        for name, part in block.named_modules(remove_duplicate=False)
+    )
 
 
-def _describe_part(name: str, part: nn.Module) -> tuple[Any, ...]:
+def _describe_part(name: str, part: nn.Module, without_effect: set[str]) -> tuple[Any, ...]:
     tensors = [*part._parameters.items(), *part._buffers.items()]
     shapes = tuple((key, None if t is None else (*t.shape, t.dtype)) for key, t in tensors)
     values = tuple(
         (key, _describe_value(value))
         for key, value in sorted(vars(part).items())
-        if key not in WITHOUT_EFFECT and (not key.startswith("_") or callable(value))
+        if key not in without_effect and (not key.startswith("_") or callable(value))
     )
     return name, type(part), shapes, values
 
@@ -111,7 +118,7 @@ def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
     return {
         name: type(value) if isinstance(value, Tensor) else _freeze(value)
         for name, value in attributes.items()
-        if name not in WITHOUT_EFFECT and name not in _OF_TORCH
+        if name not in _WITHOUT_EFFECT and name not in _OF_TORCH
     }
 
 

@@ -21,6 +21,7 @@ from .parts import Block, is_sequence_first, parts_of, replaced_modules
 from .positions import NOTHING, ROTARY, Given, has_own_bias, locate
 from .probing import has_numbers, leaving_no_trace, random_tokens, randomise
 from .tokenwise import find_mixing
+from .training_mode import TrainingNote, compare_in_training
 
 _TOKENS = 49  # a square number, for blocks that require it
 _MANY_TOKENS = 521  # a prime number, which no windows divide
@@ -28,7 +29,9 @@ _SIDES = (8, 14, 16, 20, 24, 28, 32)  # of square grids that the usual windows d
 _MOST_TOKENS = 4096  # of which attention fits into memory
 
 
-def verify_block(block: Block, shape: tuple[int, int] | None = None, given: Given = NOTHING) -> None:
+def verify_block(
+    block: Block, shape: tuple[int, int] | None = None, given: Given = NOTHING
+) -> TrainingNote | None:
     """Compare the block's own forward with its two halves, with random weights where possible: they must
     agree, for several numbers of tokens, because attention in windows is global while there is only one.
 
@@ -40,11 +43,14 @@ def verify_block(block: Block, shape: tuple[int, int] | None = None, given: Give
         shape: tokens and channels that enter it, None if unknown.
         given: positions that the model gives it.
 
+    Returns:
+        What it does in training mode that merging does not; None if nothing.
+
     Raises:
-        PatchError: the block computes something else, or cannot be run on tokens alone.
+        PatchError: in eval mode, the block computes something else, or it cannot be run on tokens alone.
     """
     if not has_numbers(block):
-        return
+        return None
     kind = type(block).__name__
     if needed := [name for name in find_needed_arguments(block) if name not in given]:
         raise PatchError(
@@ -59,7 +65,7 @@ def verify_block(block: Block, shape: tuple[int, int] | None = None, given: Give
             trial = _Trial(block, like, channels, given, reasons)
             if trial.compare_all(None if shape is None else shape[0]):
                 trial.refuse_mixing()
-                return
+                return trial.compare_in_training()
     raise PatchError(
         f"{kind} could not be run on tokens [B, N, C] to check what it computes: {'; '.join(reasons[:1])}"
     )
@@ -109,6 +115,12 @@ class _Trial:
                 f"{mixing} of {type(block).__name__} mixes tokens, or fits only one number of them: once "
                 "some have merged it would mix the wrong ones. Only attention may mix tokens."
             )
+
+    def compare_in_training(self) -> TrainingNote | None:
+        """What the block does in training mode that merging does not; None if nothing."""
+        block, given, x = self._block, self._given, self._draw(min(self._agreed))
+        own, halves = partial(_forward, block, x, given), partial(_run_halves, block, x, given)
+        return compare_in_training(block, x, own, halves, partial(_agree, block, before=x))
 
     def _compare(self, counts: Iterable[int]) -> bool:
         """Compare for these numbers of tokens; returns whether the block could be run with any of them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -18,6 +19,7 @@ from .halves import find_misfit
 from .parts import is_sequence_first
 from .positions import NOTHING, Given
 from .state import BlockState, describe_structure
+from .training_mode import TrainingNote
 from .trial import verify_block
 
 
@@ -46,12 +48,13 @@ class BlockCheck:
         self.defaults: list[Defaults] = []
         self._seen: list[BlockState] = []
         self._busy: set[tuple[int, int]] = set()  # blocks being checked, by number and thread
-        verified = set()
+        self._notes: list[TrainingNote | None] = []
+        verified: dict[tuple[Any, ...], TrainingNote | None] = {}
         for number, block in enumerate(blocks):
             kind = describe_structure(block)
             if kind not in verified:
-                self._verify(number, block)
-                verified.add(kind)
+                verified[kind] = self._verify(number, block)
+            self._notes.append(verified[kind])
             self._seen.append(BlockState(block))
             self.defaults.append(read_defaults(block))
 
@@ -72,13 +75,23 @@ class BlockCheck:
             )
         self._busy.add(busy)
         try:
-            self._verify(number, block)
+            self._notes[number] = self._verify(number, block)
         finally:
             self._busy.discard(busy)
         self._seen[number], self.defaults[number] = BlockState(block), read_defaults(block)
         return True
 
-    def _verify(self, number: int, block: nn.Module) -> None:
+    def heed_mode(self, number: int, block: nn.Module) -> None:
+        """Refuse a block in training mode if it then does more than merging knows.
+
+        Raises:
+            PatchError: it does.
+        """
+        note = self._notes[number]
+        if note is not None:
+            note.tell(number, block)
+
+    def _verify(self, number: int, block: nn.Module) -> TrainingNote | None:
         try:
             if _is_sharded(block):
                 raise PatchError(
@@ -89,7 +102,7 @@ class BlockCheck:
                 raise PatchError(f"{type(block).__name__} is not a ViT block that merging knows: {misfit}.")
             if is_sequence_first(block) != self.is_sequence_first:
                 raise PatchError("it takes tokens in another order, [N, B, C] or [B, N, C], than block 0.")
-            verify_block(block, self._shape, self.given)
+            return verify_block(block, self._shape, self.given)
         except PatchError as error:
             raise PatchError(f"block {number}: {error}") from error
 

@@ -75,6 +75,8 @@ class MergedBlocks(nn.ModuleList):
         else:
             for number, block in enumerate(blocks):
                 trunk.verify(number, block)
+        for number, block in enumerate(blocks):
+            trunk.check.heed_mode(number, block)
         tokens, mask, held = trunk.turn(x), trunk.find_mask(), trunk.find_held()
         learned = trunk.learned
         out, plans = run_blocks(blocks, tokens, trunk.settings, mask=mask, learned=learned, held=held)

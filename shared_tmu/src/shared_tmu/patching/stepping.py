@@ -117,6 +117,7 @@ class SteppedRun:
         if is_compiling:
             trunk.is_traced = True
         after = copy.copy(self._find_before(number) if is_compiling else self._find(number, block, x))
+        trunk.check.heed_mode(number, block)
         tokens = trunk.turn(x)
         slots = after.step(number, block, after.reduce(tokens), given)
         is_end = number == trunk.depth - 1
