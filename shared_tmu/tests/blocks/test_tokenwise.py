@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -86,3 +88,18 @@ def test_parts_that_take_every_token_by_itself_are_fine():
     vit.blocks[2].mlp = nn.Sequential(nn.Linear(32, 8), nn.Hardswish(inplace=True), nn.Linear(8, 32))
     with torch.no_grad(), patch(vit, "3x3", num_prefix_tokens=0):
         assert vit(x).shape == x.shape
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_parts_that_quantise_by_the_range_of_all_tokens_are_fine(seed):
+    torch.manual_seed(seed)
+    vit = ToyViT(depth=3, width=128, hidden=512).eval()
+    for number, block in enumerate(vit.blocks):
+        block.number = number  # so that every block is tried
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.ao.quantization.quantize_dynamic(block, {nn.Linear}, torch.qint8, inplace=True)
+    patch(vit, "3x3", num_prefix_tokens=0).remove()
+    vit.blocks[2].mlp = Neighbours(vit.blocks[2].mlp, 128)
+    with pytest.raises(PatchError, match="block 2: mlp of ToyBlock mixes tokens"):
+        patch(vit, "3x3", num_prefix_tokens=0)

@@ -27,6 +27,8 @@ _TOKENS = 49  # a square number, for blocks that require it
 _MANY_TOKENS = 521  # a prime number, which no windows divide
 _SIDES = (8, 14, 16, 20, 24, 28, 32)  # of square grids that the usual windows divide, for blocks in windows
 _MOST_TOKENS = 4096  # of which attention fits into memory
+_ROUNDING = 0.03  # of what a block adds to its tokens, if something in it quantises
+_RANGE = 0.2  # the same for a part, whose steps may be chosen by the range of all tokens that it gets
 
 
 def verify_block(
@@ -109,7 +111,7 @@ class _Trial:
             PatchError: there is such a part.
         """
         block = self._block
-        mixing = find_mixing(block, self._draw(min(self._agreed)), partial(_agree, block))
+        mixing = find_mixing(block, self._draw(min(self._agreed)), partial(_agree, block, rounding=_RANGE))
         if mixing is not None:
             raise PatchError(
                 f"{mixing} of {type(block).__name__} mixes tokens, or fits only one number of them: once "
@@ -210,7 +212,9 @@ def guess_channels(block: Block, shape: tuple[int, int] | None = None) -> list[i
     return list(dict.fromkeys(guesses))
 
 
-def _agree(block: Block, want: Tensor, got: Tensor, before: Tensor | None = None) -> bool:
+def _agree(
+    block: Block, want: Tensor, got: Tensor, before: Tensor | None = None, rounding: float = _ROUNDING
+) -> bool:
     """Whether two outputs are equal up to rounding; `before` are the tokens that they change, if any."""
     if want.shape != got.shape:
         return False
@@ -220,7 +224,7 @@ def _agree(block: Block, want: Tensor, got: Tensor, before: Tensor | None = None
         return False
     want, got = want.float(), got.float()
     change = want if before is None else want - before.float()
-    return bool((got - want).norm() <= 0.03 * change.norm())
+    return bool((got - want).norm() <= rounding * change.norm())
 
 
 def _rounds(block: nn.Module) -> bool:
