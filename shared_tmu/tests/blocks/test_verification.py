@@ -43,6 +43,31 @@ class Rotated(ToyBlock):
         return x + super().forward(turned) - turned
 
 
+class Secretive(ToyBlock):
+    """Attends in windows if an attribute says so that is not for others."""
+
+    _window = 0
+
+    def forward(self, x):
+        parts = x.split(self._window, dim=1) if self._window else [x]
+        return torch.cat([super(Secretive, self).forward(part) for part in parts], dim=1)
+
+
+def test_blocks_that_differ_in_a_private_attribute_are_all_tried():
+    vit = ToyViT(depth=4, block=Secretive).eval()
+    patch(vit, "6x3", num_prefix_tokens=0).remove()
+    vit.blocks[2]._window = 16
+    with pytest.raises(PatchError, match=r"block 2: .*does not compute"):
+        patch(vit, "6x3", num_prefix_tokens=0)
+
+
+def test_equal_blocks_are_tried_once(monkeypatch):
+    tried = []
+    monkeypatch.setattr("shared_tmu.blocks.verification.verify_block", lambda *given: tried.append(given))
+    patch(ToyViT(depth=4), "6x3", num_prefix_tokens=0)
+    assert len(tried) == 1
+
+
 CHANGES = {
     "attn.forward": lambda vit, n: setattr(
         vit.blocks[n].attn, "forward", types.MethodType(in_windows, vit.blocks[n].attn)

@@ -38,7 +38,7 @@ def _describe_part(name: str, part: nn.Module, without_effect: set[str]) -> tupl
     values = tuple(
         (key, _describe_value(value))
         for key, value in sorted(vars(part).items())
-        if key not in without_effect and (not key.startswith("_") or callable(value))
+        if key not in without_effect and key not in _OF_TORCH
     )
     return name, type(part), shapes, values
 
