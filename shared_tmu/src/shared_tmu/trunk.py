@@ -12,6 +12,7 @@ from .blocks.arguments import find_positions
 from .blocks.guard import call_whole
 from .blocks.halves import find_misfit
 from .blocks.parts import Block
+from .blocks.verification import require_tried
 from .errors import PatchError
 from .method_parts.held import Holding
 from .method_parts.learned import make_learned
@@ -47,7 +48,8 @@ def run_trunk(
     """Run all blocks, removing tokens as the schedule says; `"off"` is `for b in blocks: x = b(x)`.
 
     From the first reduction on, the functions of `shared_tmu.blocks` replace a block's own forward, so hooks
-    on the block and on its `attn` are not called (those on other parts are).
+    on the block and on its `attn` are not called (those on other parts are). A block is tried out at the
+    first call that merges, and again after a change.
 
     Args:
         blocks: pre-norm transformer blocks, see `shared_tmu.blocks`.
@@ -76,7 +78,7 @@ def run_trunk(
 
     Raises:
         ScheduleError: the schedule cannot be parsed, has too many layers, or does not suit this method.
-        PatchError: blocks are not recognised.
+        PatchError: blocks are not recognised, or compute something else.
         PlanError: `x` is not `[B, N, C]`, or has fewer tokens than the prefix; or a mask does not fit.
         MethodError: there is no such method, or its grid or learned module is missing.
     """
@@ -85,6 +87,9 @@ def run_trunk(
         restore, grid, certain,
     )  # fmt: skip
     blocks = _recognised(blocks)
+    is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    if settings.merges(len(blocks)) and not is_traced:
+        require_tried(blocks, (x.shape[1], x.shape[2]) if x.ndim == 3 and x.shape[1] else None)
     learned = _untrained(settings.method, blocks) if learned is None else learned
     out, plans = run_blocks(blocks, x, settings, mask=sound(mask), learned=learned)
     return out, list(plans.values())[-1] if plans else MergePlan.identity(x.shape[0], x.shape[1], x.device)

@@ -7,6 +7,9 @@ any case, so they may change internally.
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -49,6 +52,49 @@ def _describe_value(value: Any) -> Any:
     if isinstance(value, tuple | list | torch.Size):
         return tuple(_describe_value(v) for v in value)
     return id(value)
+
+
+def describe_present(block: nn.Module) -> list[Any]:
+    """What a block and its attention are now: equal to an earlier description if nothing in them was replaced
+    since. It keeps neither of them alive.
+    """
+    return [
+        [
+            type(module),
+            _Same(type(module).forward),
+            {name: None if part is None else _Same(part) for name, part in module._modules.items()},
+            _tell_tensors(module),
+            _plain(vars(module), _Same),
+        ]
+        for module in replaced_modules(parts_of(block)).values()
+    ]
+
+
+class _Same:
+    """Equal only for the same object, as long as it exists; without keeping it alive, where that is possible.
+
+    Args:
+        value: any object; a bound method counts as its function and its object.
+    """
+
+    def __init__(self, value: Any) -> None:
+        objects = (value.__func__, value.__self__) if isinstance(value, MethodType) else (value,)
+        self._places = [_refer_to(one) for one in objects]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Same) or len(self._places) != len(other._places):
+            return False
+        pairs = [(mine(), its()) for mine, its in zip(self._places, other._places, strict=True)]
+        return all(mine is its and mine is not None for mine, its in pairs)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _refer_to(value: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return lambda: value
 
 
 class BlockState:
@@ -113,10 +159,10 @@ def _tell_tensors(module: nn.Module) -> dict[str, bool]:
     return {name: tensor is not None for name, tensor in held}
 
 
-def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
+def _plain(attributes: dict[str, Any], tell: Callable[[Any], Any] = id) -> dict[str, Any]:
     """Attributes that a forward may depend on; of tensors, only whether they exist."""
     return {
-        name: type(value) if isinstance(value, Tensor) else _freeze(value)
+        name: type(value) if isinstance(value, Tensor) else _freeze(value, tell)
         for name, value in attributes.items()
         if name not in _WITHOUT_EFFECT and name not in _OF_TORCH
     }
@@ -131,15 +177,15 @@ def _read_mutable(attributes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _freeze(value: Any) -> Any:
-    """Plain values themselves, also inside containers; the identity of any other object."""
+def _freeze(value: Any, tell: Callable[[Any], Any] = id) -> Any:
+    """Plain values themselves, also inside containers; what tells any other object apart."""
     if isinstance(value, tuple | list):
-        return [_freeze(v) for v in value]
+        return [_freeze(v, tell) for v in value]
     if isinstance(value, dict):
-        return {key: _freeze(v) for key, v in value.items()}
+        return {key: _freeze(v, tell) for key, v in value.items()}
     if isinstance(value, set):
         return set(value)
-    return value if _is_plain(value) else id(value)
+    return value if _is_plain(value) else tell(value)
 
 
 def _is_plain(value: Any) -> bool:

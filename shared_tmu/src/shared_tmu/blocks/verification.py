@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -18,9 +19,13 @@ from .arguments import Defaults, read_defaults
 from .halves import find_misfit
 from .parts import is_sequence_first
 from .positions import NOTHING, Given
-from .state import BlockState, describe_structure
+from .probing import has_numbers
+from .state import BlockState, describe_present, describe_structure
 from .training_mode import TrainingNote
 from .trial import verify_block
+
+_tried: WeakKeyDictionary[nn.Module, tuple[list[Any], TrainingNote | None]] = WeakKeyDictionary()
+_trying = threading.RLock()
 
 
 class BlockCheck:
@@ -92,19 +97,50 @@ class BlockCheck:
             note.tell(number, block)
 
     def _verify(self, number: int, block: nn.Module) -> TrainingNote | None:
-        try:
-            if _is_sharded(block):
-                raise PatchError(
-                    f"the weights of {type(block).__name__} are spread over processes: patch first, then "
-                    "fully_shard the model as a whole, not its blocks."
-                )
-            if misfit := find_misfit(block):
-                raise PatchError(f"{type(block).__name__} is not a ViT block that merging knows: {misfit}.")
-            if is_sequence_first(block) != self.is_sequence_first:
-                raise PatchError("it takes tokens in another order, [N, B, C] or [B, N, C], than block 0.")
-            return verify_block(block, self._shape, self.given)
-        except PatchError as error:
-            raise PatchError(f"block {number}: {error}") from error
+        if _is_sharded(block):
+            raise PatchError(
+                f"block {number}: the weights of {type(block).__name__} are spread over processes: patch "
+                "first, then fully_shard the model as a whole, not its blocks."
+            )
+        return _try_out(number, block, self.is_sequence_first, self._shape, self.given)
+
+
+def require_tried(blocks: Sequence[nn.Module], shape: tuple[int, int] | None = None) -> None:
+    """Try out those of some blocks that were not tried yet, or have changed since.
+
+    Args:
+        blocks: blocks for which `find_misfit` returns None; those without weights yet, or whose weights are
+            spread over processes, are not tried.
+        shape: tokens and channels that enter them, None if unknown.
+
+    Raises:
+        PatchError: a block computes something else.
+    """
+    with _trying:  # another thread must not run them meanwhile, with random weights
+        notes: dict[tuple[Any, ...], TrainingNote | None] = {}
+        for number, block in enumerate(blocks):
+            now, before = describe_present(block), _tried.get(block)
+            is_new = before is None or before[0] != now
+            if is_new and has_numbers(block) and not _is_sharded(block):
+                kind = describe_structure(block)
+                if kind not in notes:
+                    notes[kind] = _try_out(number, block, is_sequence_first(blocks[0]), shape, NOTHING)
+                before = _tried[block] = now, notes[kind]
+            if before is not None and before[1] is not None:
+                before[1].tell(number, block)
+
+
+def _try_out(
+    number: int, block: nn.Module, is_turned: bool, shape: tuple[int, int] | None, given: Given
+) -> TrainingNote | None:
+    try:
+        if misfit := find_misfit(block):
+            raise PatchError(f"{type(block).__name__} is not a ViT block that merging knows: {misfit}.")
+        if is_sequence_first(block) != is_turned:
+            raise PatchError("it takes tokens in another order, [N, B, C] or [B, N, C], than block 0.")
+        return verify_block(block, shape, given)
+    except PatchError as error:
+        raise PatchError(f"block {number}: {error}") from error
 
 
 def _is_sharded(module: nn.Module) -> bool:
