@@ -86,10 +86,7 @@ def run_trunk(
         Schedule.parse(schedule), find_method(method), num_prefix_tokens, unmerge, proportional, protect,
         restore, grid, certain,
     )  # fmt: skip
-    blocks = _recognised(blocks)
-    is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-    if settings.merges(len(blocks)) and not is_traced:
-        require_tried(blocks, (x.shape[1], x.shape[2]) if x.ndim == 3 and x.shape[1] else None)
+    blocks = _recognised(blocks, x, settings)
     learned = _untrained(settings.method, blocks) if learned is None else learned
     out, plans = run_blocks(blocks, x, settings, mask=sound(mask), learned=learned)
     return out, list(plans.values())[-1] if plans else MergePlan.identity(x.shape[0], x.shape[1], x.device)
@@ -100,8 +97,10 @@ def _untrained(method: Method, blocks: Sequence[nn.Module]) -> nn.Module | None:
     return make_learned(method.learn, blocks) if method.learn and method.runs_untrained else None
 
 
-def _recognised(blocks: Iterable[nn.Module]) -> list[nn.Module]:
-    """The blocks; refuses those that are not recognised, or that get arguments besides tokens."""
+def _recognised(blocks: Iterable[nn.Module], x: Tensor, settings: TrunkSettings) -> list[nn.Module]:
+    """The blocks; refuses those that are not recognised, get arguments besides tokens, or, if anything merges,
+    compute something else.
+    """
     found = list(blocks)
     for number, block in enumerate(found if not torch.compiler.is_compiling() else ()):
         if misfit := find_misfit(block):
@@ -111,6 +110,9 @@ def _recognised(blocks: Iterable[nn.Module]) -> list[nn.Module]:
                 f"block {number} ({type(block).__name__}) gets {', '.join(told)} besides tokens, which "
                 "merging would ignore: it cannot be run here."
             )
+    is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    if settings.merges(len(found)) and not is_traced:
+        require_tried(found, (x.shape[1], x.shape[2]) if x.ndim == 3 and x.shape[1] else None)
     return found
 
 
