@@ -48,8 +48,7 @@ def run_trunk(
     """Run all blocks, removing tokens as the schedule says; `"off"` is `for b in blocks: x = b(x)`.
 
     From the first reduction on, the functions of `shared_tmu.blocks` replace a block's own forward, so hooks
-    on the block and on its `attn` are not called (those on other parts are). A block is tried out at the
-    first call that merges, and again after a change.
+    on the block and on its `attn` are not called (those on other parts are). The first call tries blocks out.
 
     Args:
         blocks: pre-norm transformer blocks, see `shared_tmu.blocks`.
@@ -98,8 +97,8 @@ def _untrained(method: Method, blocks: Sequence[nn.Module]) -> nn.Module | None:
 
 
 def _recognised(blocks: Iterable[nn.Module], x: Tensor, settings: TrunkSettings) -> list[nn.Module]:
-    """The blocks; refuses those that are not recognised, get arguments besides tokens, or, if anything merges,
-    compute something else.
+    """The blocks; refuses those that are not recognised, that get arguments besides tokens, or that compute
+    something else, if anything merges.
     """
     found = list(blocks)
     for number, block in enumerate(found if not torch.compiler.is_compiling() else ()):
