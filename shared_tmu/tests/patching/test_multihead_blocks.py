@@ -135,3 +135,15 @@ def test_hooks_and_masks_of_attention_are_refused(images):
 
     with pytest.raises(PatchError, match="but does not compute"):
         patch(SwagViT(Masked), "6x3")
+
+
+def test_attention_that_was_given_another_forward_is_refused_at_the_next_pass(vit, images):
+    with torch.no_grad(), patch(vit, "6x3"):
+        want = vit(images)
+        block = vit.encoder.layers[1]
+        attention = getattr(block, "self_attention", None) or block.attn
+        attention.forward = lambda q, *_, **__: (torch.zeros_like(q), None)
+        with pytest.raises(PatchError, match=r"block 1: .* does not compute"):
+            vit(images)
+        del attention.forward
+        assert torch.equal(vit(images), want)

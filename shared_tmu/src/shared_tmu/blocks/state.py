@@ -101,15 +101,12 @@ class BlockState:
     """The present state of a block and its attention: classes, methods, attributes, and names of parts."""
 
     def __init__(self, block: nn.Module) -> None:
-        attn = block._modules.get("attn")
-        self._parts = [_Part(block)] if attn is None else [_Part(block), _Part(attn)]
+        replaced = replaced_modules(parts_of(block))
+        self._block, self._attention = _Part(replaced[""]), _Part(replaced[".attn"])
 
     def still_holds(self, block: nn.Module) -> bool:
         """Whether it is the same block, and nothing in it has been replaced."""
-        parts = self._parts
-        return parts[0].still_holds(block) and (
-            len(parts) == 1 or parts[1].still_holds(block._modules.get("attn"))
-        )
+        return self._block.still_holds(block) and self._attention.still_holds()
 
 
 class _Part:
@@ -129,7 +126,10 @@ class _Part:
         self.__dict__.update(state)
         self._forward = self._kind.forward
 
-    def still_holds(self, module: nn.Module | None) -> bool:
+    def still_holds(self, module: nn.Module | None = None) -> bool:
+        """Whether nothing in the module has been replaced; one that is given must be the same."""
+        if module is None:
+            module = self._module
         if module is not self._module or type(module) is not self._kind:
             return False
         if self._kind.forward is not self._forward or module._modules != self._modules:
