@@ -2,9 +2,10 @@
 
 import torch
 from folder import FOLDER
-from published import PublishedHaMeR
-from suites.published import PublishedSuite
+from published import HaMeRViT, PublishedHaMeR
+from suites.published import DIM, PublishedSuite
 from suites.tmu import PatchSuite, flat
+from torch import Tensor, nn
 
 from hamer_tmu import tmu
 
@@ -29,3 +30,23 @@ def test_the_head_reads_what_merging_leaves() -> None:
             assert all(t.isfinite().all() for t in flat(model, batch))
     hook.remove()
     assert lengths == [192, 112]
+
+
+class Classed(HaMeRViT):
+    """A ViT with a class token, and no attribute that says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.randn(1, 1, DIM))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x, self.cls_token)[1]
+
+
+def test_a_class_token_is_found_and_never_merges() -> None:
+    model = PublishedHaMeR()
+    model.backbone = Classed()
+    with tmu.patch(model.eval(), "20x4", record=True) as handle, torch.no_grad():
+        assert handle.num_prefix_tokens == 1
+        model({"img": torch.randn(2, 3, 256, 256)})
+        assert torch.equal(handle.plan.source_map[:, 0], torch.zeros(2, dtype=torch.int64))

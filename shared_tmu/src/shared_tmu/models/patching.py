@@ -10,6 +10,7 @@ from torch import nn
 import shared_tmu
 from shared_tmu.errors import PatchError
 from shared_tmu.methods import Method
+from shared_tmu.patching.prefix import read_prefix
 
 TokenCounter = Callable[[nn.Module], int | None]
 
@@ -33,7 +34,7 @@ def patch_inside(
         method: row of `shared_tmu.METHODS`.
         num_prefix_tokens: number of task tokens before the patch tokens; None finds it.
         count_published: returns this number for a published ViT, or None if it cannot; our ViTs have it as
-            attribute.
+            attribute. If no such function is given, `shared_tmu.patch` finds the number.
         **options: further options of `shared_tmu.patch`.
 
         Raises:
@@ -52,11 +53,11 @@ def unwrap(model: nn.Module) -> nn.Module:
     return unwrap(model.module) if isinstance(model, wrappers) else model
 
 
-def _count(vit: nn.Module, count_published: TokenCounter | None) -> int:
-    said = getattr(vit, "num_prefix_tokens", None)
-    if isinstance(said, int):
-        return said
-    found = 0 if count_published is None else count_published(vit)
+def _count(vit: nn.Module, count_published: TokenCounter | None) -> int | None:
+    """The number of task tokens; None if `shared_tmu.patch` finds it."""
+    if count_published is None or read_prefix(vit) is not None:
+        return None
+    found = count_published(vit)
     if found is None:
         raise PatchError(
             f"{type(vit).__name__} does not tell how many task tokens precede its patch tokens (it has no "
