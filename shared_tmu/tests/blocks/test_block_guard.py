@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.fx
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from toy_vit import SequentialViT, ToyBlock, ToyViT
 
 from shared_tmu import patch
@@ -55,14 +56,81 @@ def test_blocks_that_are_called_past_their_list_are_refused_while_something_merg
 
 def test_a_new_block_is_guarded_and_copies_keep_their_own_guards():
     vit, x = ToyViT(depth=3).eval(), torch.randn(2, 20, 32)
+    block = ToyBlock().eval()
     with torch.no_grad(), patch(vit, "6x3", num_prefix_tokens=0):
-        vit.blocks[1] = ToyBlock().eval()
+        want = block(x)
+        vit.blocks[1] = block
         vit(x)
         for model in (vit, copy.deepcopy(vit), pickle.loads(pickle.dumps(vit))):
             with pytest.raises(PatchError, match="block 1 of a ViT that merges"):
                 model.get_submodule("blocks.1")(x)
         alone = copy.deepcopy(vit.get_submodule("blocks.1"))  # no part of the ViT
-        assert torch.equal(alone(x), vit.get_submodule("blocks.1").forward(x))
+        assert torch.equal(alone(x), want)
+        alone.attn(x)
+
+
+class Inline(ToyViT):
+    """Runs the parts of its blocks itself."""
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = x + block.attn(block.norm1(x))
+            x = x + block.mlp(block.norm2(x))
+        return x
+
+
+class Unhooked(ToyViT):
+    """Calls the forward of blocks that it found by name."""
+
+    def forward(self, x):
+        for number in range(len(self.blocks)):
+            x = self.get_submodule(f"blocks.{number}").forward(x)
+        return x
+
+
+@pytest.mark.parametrize("build", [Inline, Unhooked])
+def test_a_model_that_runs_the_parts_of_its_blocks_is_refused(build):
+    vit = build(depth=3)
+    for prefix in (0, None):
+        with pytest.raises(PatchError, match=rf"{build.__name__} does not call the blocks of its list"):
+            patch(vit, "6x3", num_prefix_tokens=prefix)
+    assert not any(module._forward_pre_hooks for module in vit.modules())
+
+
+@pytest.mark.parametrize("build", [Inline, Unhooked])
+def test_one_that_could_not_be_tried_is_refused_once_something_merges(build, monkeypatch):
+    monkeypatch.setattr("shared_tmu.patching.prefix.watch_arrival", lambda *_: None)
+    vit, x = build(depth=3).eval(), torch.randn(2, 20, 32)
+    with torch.no_grad():
+        want = vit(x)
+        with patch(vit, "6x3", num_prefix_tokens=0) as handle:
+            with pytest.raises(PatchError, match="attention of block 0 of a ViT that merges"):
+                vit(x)
+            handle.schedule = "off"
+            assert torch.equal(vit(x), want)
+        assert torch.equal(vit(x), want)
+    assert not any(module._forward_pre_hooks for module in vit.modules())
+
+
+class Recomputed(ToyBlock):
+    """Runs its attention again in the backward pass."""
+
+    def forward(self, x):
+        x = x + checkpoint(self.attn, self.norm1(x), use_reentrant=False)
+        return x + self.mlp(self.norm2(x))
+
+
+def test_attention_that_a_block_recomputes_for_its_gradients_is_no_call_from_outside():
+    vit, x = ToyViT(depth=3, block=Recomputed), torch.randn(2, 20, 32)
+    gradients = []
+    for block in (Recomputed, ToyBlock):
+        for module in vit.blocks:
+            module.__class__ = block
+        vit.zero_grad()
+        with patch(vit, "0x1+6x2", num_prefix_tokens=0):
+            vit(x).square().mean().backward()
+        gradients.append(vit.blocks[0].attn.qkv.weight.grad)
+    torch.testing.assert_close(*gradients)
 
 
 def test_hooks_of_others_run_beside_the_guard():

@@ -1,8 +1,8 @@
-"""Detects calls of single blocks of a patched ViT that bypass its container.
+"""Detects calls of single blocks of a patched ViT, or of their attention, that bypass its container.
 
-Code that finds a block by name, or kept a reference to it from before the patch, would run it without merging
-and get a wrong result without any message. A hook on every block distinguishes such calls from those of a
-pass.
+Code that finds a block by name, kept a reference to it from before the patch, or runs the parts of blocks
+itself, would do so without merging and get a wrong result without any message. A hook on every block and its
+attention distinguishes such calls from those of a pass.
 """
 
 from __future__ import annotations
@@ -44,44 +44,81 @@ class BlockGuard:
         number: number of the block.
     """
 
+    refusal = (
+        "block {} of a ViT that merges was called directly (it was found by name, or kept from before the "
+        "patch) and would run without merging: iterate over, slice or index the list of blocks "
+        "(vit.blocks[i]), or use the schedule 'off'."
+    )
+
     def __init__(self, trunk: Guarded | None, number: int) -> None:
         self.trunk = trunk
         self._number = number
 
-    def __call__(self, block: nn.Module, args: tuple[Any, ...]) -> None:
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Called by torch before the block runs.
 
         Raises:
             PatchError: the block was called directly while the trunk merges.
         """
-        if torch.compiler.is_compiling() or _running.get() is block:
+        if torch.compiler.is_compiling() or self._is_in_pass(module):
             return
         if self.trunk is not None and self.trunk.merges and not self.trunk.is_traced:
-            raise PatchError(
-                f"block {self._number} of a ViT that merges was called directly (it was found by name, or "
-                "kept from before the patch) and would run without merging: iterate over, slice or index "
-                "the list of blocks (vit.blocks[i]), or use the schedule 'off'."
-            )
+            raise PatchError(self.refusal.format(self._number))
+
+    def _is_in_pass(self, module: nn.Module) -> bool:
+        return _running.get() is module
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return BlockGuard, (None, self._number)
+        return type(self), (None, self._number)
+
+
+class AttentionGuard(BlockGuard):
+    """The same for the attention of a block, which only the block may call."""
+
+    refusal = (
+        "attention of block {} of a ViT that merges was called by the model itself, and would run without "
+        "merging: models that run the parts of their blocks (x + block.attn(block.norm1(x))), or a block's "
+        "forward instead of the block, cannot be patched. Call the blocks, or use the schedule 'off'."
+    )
+
+    def _is_in_pass(self, module: nn.Module) -> bool:
+        block = _running.get()
+        return is_in_backward() or (block is not None and module in block._modules.values())
+
+
+def is_in_backward() -> bool:
+    """Whether this thread is currently in a backward pass, which may run modules again (checkpoints)."""
+    task: int = torch._C._current_graph_task_id()
+    return task != -1
 
 
 def guard_blocks(blocks: Iterable[tuple[int, nn.Module]], trunk: Guarded) -> None:
     """Install guards on blocks, given with their numbers; other threads may be running blocks that have
     one."""
     for number, block in blocks:
-        if not any(isinstance(hook, BlockGuard) and hook.trunk is trunk for hook in _hooks(block)):
-            release_blocks([block])
-            block.register_forward_pre_hook(BlockGuard(trunk, number), prepend=True)
+        for module, guard in zip(_list_guarded(block), (BlockGuard, AttentionGuard), strict=False):
+            if not any(isinstance(hook, BlockGuard) and hook.trunk is trunk for hook in _hooks(module)):
+                _release(module)
+                module.register_forward_pre_hook(guard(trunk, number), prepend=True)
 
 
 def release_blocks(blocks: Iterable[nn.Module]) -> None:
     """Remove the guards of blocks."""
     for block in blocks:
-        for key, hook in list(block._forward_pre_hooks.items()):
-            if isinstance(hook, BlockGuard):
-                del block._forward_pre_hooks[key]
+        for module in _list_guarded(block):
+            _release(module)
+
+
+def _list_guarded(block: nn.Module) -> list[nn.Module]:
+    """The block, and its attention if it has any."""
+    parts = parts_of(block)
+    return list(replaced_modules(parts).values()) if hasattr(parts, "attn") else [block]
+
+
+def _release(module: nn.Module) -> None:
+    for key, hook in list(module._forward_pre_hooks.items()):
+        if isinstance(hook, BlockGuard):
+            del module._forward_pre_hooks[key]
 
 
 def call_whole(block: Block, x: Tensor, given: Given = NOTHING) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..blocks.arguments import read_defaults, read_given
-from ..blocks.parts import is_sequence_first
+from ..blocks.parts import is_sequence_first, parts_of
 from ..blocks.positions import Given
 from ..blocks.probing import has_numbers, leaving_no_trace
 from ..errors import PatchError
@@ -71,6 +71,9 @@ def watch_arrival(model: nn.Module, trunk: FoundTrunk) -> Arrival | None:
     """Run the ViT on noise up to its first block; None if this fails with all usual inputs.
 
     The model is left unchanged: mode, buffers, attributes, random number generators.
+
+    Raises:
+        PatchError: it never calls its blocks as the list gives them, but runs their parts.
     """
     if not has_numbers(model):
         return None
@@ -121,6 +124,7 @@ class _Gate(nn.ModuleList):
 
 def _try(root: nn.Module, trunk: FoundTrunk, given: Tensor) -> Arrival | None:
     places: list[int] = []
+    parts: list[nn.Module] = []
 
     def note(_: nn.Module, __: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.ndim == 4:
@@ -130,6 +134,7 @@ def _try(root: nn.Module, trunk: FoundTrunk, given: Tensor) -> Arrival | None:
         for module in root.modules():
             if isinstance(module, nn.Conv2d):
                 module.register_forward_hook(note)
+        parts_of(trunk.blocks[0]).norm1.register_forward_pre_hook(lambda part, _: parts.append(part))
         for (owner, name), container in zip(trunk.places, trunk.containers, strict=True):
             owner._modules[name] = _Gate(container)
         try:
@@ -137,7 +142,13 @@ def _try(root: nn.Module, trunk: FoundTrunk, given: Tensor) -> Arrival | None:
         except _Arrived as arrived:
             return _read(arrived, places[-1] if places else None)
         except Exception:  # a forward pass with unsuitable input may raise any error
-            return None
+            pass
+    if parts:
+        raise PatchError(
+            f"{type(trunk.owner).__name__} does not call the blocks of its list, but runs their parts "
+            "(x + block.attn(block.norm1(x))), or finds them by name: merging would have no effect. Let it "
+            "call each block, x = block(x)."
+        )
     return None
 
 

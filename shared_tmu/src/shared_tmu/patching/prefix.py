@@ -23,8 +23,8 @@ def find_prefix(model: nn.Module, found: FoundTrunk, given: int | None) -> tuple
     Blocks are checked first: whether a ViT says its prefix does not matter if its blocks do something else.
 
     Raises:
-        PatchError: the blocks compute something else, or get more than tokens and positions; or the number
-            cannot be determined.
+        PatchError: the blocks compute something else, get more than tokens and positions, or are not called;
+            or the number cannot be determined.
     """
     count = read_prefix(found.owner) if given is None else given
     arrival = watch_arrival(model, found)

@@ -14,7 +14,7 @@ import torch.fx
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ..blocks.guard import guard_blocks
+from ..blocks.guard import guard_blocks, is_in_backward
 from ..blocks.verification import BlockCheck
 from ..errors import PatchError, PlanError
 from ..method_parts.held import Holding
@@ -229,9 +229,3 @@ class Trunk:
     def begins(self, number: int) -> bool:
         """Whether nothing merges before that block."""
         return not any(self.settings.schedule.per_layer(self.depth)[:number])
-
-
-def is_in_backward() -> bool:
-    """Whether this thread is currently in a backward pass."""
-    task: int = torch._C._current_graph_task_id()
-    return task != -1

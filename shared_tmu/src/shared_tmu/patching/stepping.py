@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.utils.weak import TensorWeakRef
 
 from ..blocks.arguments import Defaults, read_given
+from ..blocks.guard import is_in_backward
 from ..blocks.positions import NOTHING, Given
 from ..errors import PatchError
 from ..trunk import TrunkPass
-from .state import Trunk, is_in_backward
+from .state import Trunk
 
 
 def accept_positions(
