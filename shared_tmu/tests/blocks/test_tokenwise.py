@@ -103,3 +103,10 @@ def test_parts_that_quantise_by_the_range_of_all_tokens_are_fine(seed):
     vit.blocks[2].mlp = Neighbours(vit.blocks[2].mlp, 128)
     with pytest.raises(PatchError, match="block 2: mlp of ToyBlock mixes tokens"):
         patch(vit, "3x3", num_prefix_tokens=0)
+
+
+def test_another_default_device_changes_nothing():
+    vit = ToyViT(depth=1).eval()
+    vit.blocks[0].mlp = Neighbours(vit.blocks[0].mlp, 32)
+    with torch.device("meta"), pytest.raises(PatchError, match="mlp of ToyBlock mixes tokens"):
+        patch(vit, "3", num_prefix_tokens=0)

@@ -33,7 +33,7 @@ def find_mixing(block: Block, x: Tensor, agree: Agree) -> str | None:
             third tensor.
     """
     draws = torch.Generator("cpu").manual_seed(3)
-    chosen = torch.randperm(x.shape[1], generator=draws)[: (x.shape[1] + 1) // 2].to(x.device)
+    chosen = torch.randperm(x.shape[1], generator=draws, device="cpu")[: (x.shape[1] + 1) // 2].to(x.device)
     for name, part, tokens in _list_parts(parts_of(block), x):
         if not callable(part):
             continue
