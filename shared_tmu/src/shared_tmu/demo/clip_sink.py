@@ -136,7 +136,9 @@ class ClipSink:
                 files |= self._parameters(key, found) | self.tracks.files(key)
         # without a digest, --resume processes the clip again: lost frames may be readable next time
         digest = "" if self.lost else self.digest
-        self.folder.commit(key, digest, files, found, math.prod(self.clip.size_px), failures)
+        self.folder.commit(
+            key, digest, files, found, math.prod(self.clip.size_px), failures, self.clip.origin
+        )
 
     def closing_rows(self) -> list[tuple[str, str]]:
         boxes = "1 box" if self.strays == 1 else f"{self.strays} boxes"

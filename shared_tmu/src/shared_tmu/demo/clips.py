@@ -19,6 +19,7 @@ from typing import Any
 from shared_tmu.demo.clip_files import MAX_FRAME_PIXELS, open_container, open_file
 from shared_tmu.demo.clip_structure import find_fault
 from shared_tmu.demo.frame_clock import USUAL_FPS, FrameClock
+from shared_tmu.demo.origins import VIDEO, origin_of
 from shared_tmu.demo.read_ahead import Loaded
 from shared_tmu.demo.upright import fitted, pixel_aspect, shown_size, upright
 from shared_tmu.errors import InputError
@@ -58,6 +59,11 @@ class Clip:
     def digest(self) -> str:
         """SHA-256 of the file."""
         return file_sha256(self.path)
+
+    @property
+    def origin(self) -> str:
+        """See `origins`."""
+        return origin_of(VIDEO, self.path)
 
     @property
     def key(self) -> str:

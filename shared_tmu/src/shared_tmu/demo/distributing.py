@@ -18,6 +18,7 @@ from torch import nn
 from shared_tmu.demo.ledger import OutputFolder, ResultError
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
+from shared_tmu.demo.origins import PICTURE, origin_of
 from shared_tmu.demo.portion_worker import (
     Assignment,
     FinishedImage,
@@ -158,7 +159,7 @@ class Distribution:
             with self.report.timed("save"):
                 self.folder.commit(
                     *(image.source.key, image.digest, image.files, image.found, image.pixels),
-                    image.problems,
+                    *(image.problems, origin_of(PICTURE, image.source.path)),
                 )
         except ResultError as error:
             self._skip(image.source, (str(error),))

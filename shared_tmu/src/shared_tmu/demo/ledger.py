@@ -89,21 +89,6 @@ class OutputFolder:
         if self._lock is not None:
             os.close(self._lock)
 
-    def count_earlier(self, keys: Iterable[str]) -> int:
-        """Number of these images for which an earlier run has written results.
-
-        Raises:
-            InputError: another model has written results of some of them.
-        """
-        notes = [(key, note) for key in keys if (note := self.note(key)) is not None]
-        others = [(key, note.model) for key, note in notes if note.model not in ("", self.model)]
-        if others and self.model:
-            raise InputError(
-                f"--out_folder {self.folder} has {others[0][1]} results of {len(others)} of these images "
-                f"({others[0][0]}, ...), which {self.model} would overwrite: choose another --out_folder."
-            )
-        return len(notes)
-
     def note(self, key: str) -> Note | None:
         """The note of an image; None if there is none. An invalid note is ignored with a warning."""
         try:
@@ -132,6 +117,7 @@ class OutputFolder:
         found: int,
         pixels: int,
         problems: Sequence[str] = (),
+        origin: str = "",
     ) -> None:
         """Write all results of one image; results of an earlier run that are not replaced are removed.
 
@@ -142,6 +128,7 @@ class OutputFolder:
             found: number of hands or people.
             pixels: number of pixels of the image.
             problems: why boxes could not be used.
+            origin: which input it is, see `origins`; empty if unknown.
 
         Raises:
             ResultError: a file that this program did not write has one of the names, or a name is too long;
@@ -154,7 +141,9 @@ class OutputFolder:
             written = earlier.written() if earlier else {}
             self.require_free(key, files, {name: (stamp,) for name, stamp in stamps.items()})
             still = {name: old for name, old in written.items() if os.path.lexists(self._place(name))}
-            note = Note(digest, self.options, stamps, found, pixels, tuple(problems), still, self.model)
+            note = Note(
+                *(digest, self.options, stamps, found, pixels, tuple(problems), still), self.model, origin
+            )
             self._replace(self._note_path(key), note.to_bytes())
             for name in set(still) - set(files):
                 self._remove(name, still[name])

@@ -20,6 +20,8 @@ import numpy as np
 
 from shared_tmu.demo.channels import PixelBudget
 from shared_tmu.demo.frame_clock import USUAL_FPS
+from shared_tmu.demo.ledger import OutputFolder
+from shared_tmu.demo.origins import CAMERA, unused_key
 from shared_tmu.demo.read_ahead import Loaded
 from shared_tmu.demo.sources import PROBLEMS_LISTED, Clock, IsFinished
 from shared_tmu.demo.upright import fitted
@@ -102,6 +104,9 @@ class LiveClip:
         address: see `parse_address`.
         capture: gives its frames.
 
+    Attributes:
+        key: name of its results, which `settle` makes one that no earlier recording has.
+
     Raises:
         InputError: it gives no frame.
     """
@@ -110,6 +115,7 @@ class LiveClip:
 
     def __init__(self, address: int | str, capture: Capture) -> None:
         self.name, self.capture = name_of(address), capture
+        self.key = shortened(self.name)
         is_there, first = capture.read()
         if not is_there:
             capture.release()
@@ -119,9 +125,9 @@ class LiveClip:
         self.size_px = (int(first.shape[1]), int(first.shape[0]))
 
     @property
-    def key(self) -> str:
-        """Name of its results."""
-        return shortened(self.name)
+    def origin(self) -> str:
+        """See `origins`."""
+        return f"{CAMERA} {self.name}"
 
     @property
     def sound_path(self) -> Path | None:
@@ -246,9 +252,9 @@ class LiveSource:
         """See `ImageSource`, also for all others."""
         return len(self.reader.times_s)
 
-    @property
-    def keys(self) -> list[str]:
-        return [self.clip.key]
+    def settle(self, folder: OutputFolder) -> int:
+        self.clip.key = unused_key(folder, self.clip.key)
+        return 0
 
     def check_boxes(self, detector: Detector) -> None:
         pass

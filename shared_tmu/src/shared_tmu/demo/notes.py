@@ -64,6 +64,7 @@ class Note:
         problems: why boxes could not be used.
         replaced: files of the previous run; empty except while files are being replaced.
         model: name of the model that made them; empty if unknown.
+        origin: kind and path of the input, see `origins`; empty if unknown.
     """
 
     digest: str
@@ -74,6 +75,7 @@ class Note:
     problems: tuple[str, ...] = ()
     replaced: Mapping[str, tuple[Stamp, ...]] = field(default_factory=dict)
     model: str = ""
+    origin: str = ""
 
     def written(self) -> dict[str, tuple[Stamp, ...]]:
         """All files that this run and earlier ones have written for the image and that may still exist."""
@@ -91,6 +93,7 @@ class Note:
             "pixels": self.pixels,
             "problems": list(self.problems),
             "model": self.model,
+            "origin": self.origin,
         }
         if self.replaced:
             content["replaced"] = {name: [_to_list(s) for s in old] for name, old in self.replaced.items()}
@@ -127,11 +130,16 @@ def read_note(path: Path, key: str) -> Note | None:
 
 def _parse(content: Any, key: str) -> Note:
     wanted = {"digest", "options", "files", "found", "pixels", "problems"}
-    if not isinstance(content, dict) or not wanted <= set(content) <= wanted | {"replaced", "model"}:
+    if not isinstance(content, dict) or not wanted <= set(content) <= wanted | {
+        "replaced",
+        "model",
+        "origin",
+    }:
         raise ValueError(f"expected an object with {', '.join(sorted(wanted))}")
-    texts = [content["digest"], content["options"], content.get("model", ""), *_items(content["problems"])]
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("digests, model and problems must be texts")
+    facts = [content["digest"], content["options"], content.get("model", ""), content.get("origin", "")]
+    problems = _items(content["problems"])
+    if not all(isinstance(text, str) for text in (*facts, *problems)):
+        raise ValueError("digests, model, origin and problems must be texts")
     files = {name: _stamp(value) for name, value in _entries(content["files"], key)}
     replaced = {
         name: tuple(_stamp(old) for old in _items(value))
@@ -141,9 +149,8 @@ def _parse(content: Any, key: str) -> Note:
     # each hand or person takes kilobytes in some file, so a larger number cannot be right
     most = 1000 + sum(stamp.size for stamp in files.values()) // 16
     found = _whole(content["found"], "found", most)
-    return Note(
-        content["digest"], content["options"], files, found, pixels, tuple(texts[3:]), replaced, texts[2]
-    )
+    digest, options, model, origin = facts
+    return Note(digest, options, files, found, pixels, tuple(problems), replaced, model, origin)
 
 
 def _entries(value: Any, key: str) -> list[tuple[str, Any]]:

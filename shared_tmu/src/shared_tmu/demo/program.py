@@ -57,8 +57,8 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
 
     Raises:
         TMUError: before any work, if there are no images, the output folder cannot be written to or holds
-            another model's results of them, or the model or the detector cannot be loaded; later, if the
-            output folder can no longer be written to.
+            results of another model or of other files under their names, or the model or the detector cannot
+            be loaded; later, if the output folder can no longer be written to.
     """
     timeline = Timeline()
     source = _open(options)
@@ -70,7 +70,7 @@ def run_demo(program: ModelProgram, options: DemoOptions) -> int:
         OutputFolder(options.out_folder, "", program.name) as folder,
         Finisher(processes) as finisher,
     ):
-        earlier = folder.count_earlier(source.keys)
+        earlier = source.settle(folder)
         detector = subject.make_detector(subject.detector_name(options), options, str(options.device))
         model, options = load_for(program, options)
         folder.options = options_digest(options, detector, model)

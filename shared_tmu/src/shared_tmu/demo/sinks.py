@@ -11,6 +11,7 @@ from shared_tmu.demo.batching import Job
 from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
+from shared_tmu.demo.origins import PICTURE, origin_of
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.pictures.listing import Source
 
@@ -109,8 +110,11 @@ class FileSink:
 
     def save(self, job: Job, drawn: Mapping[str, bytes], release: Callable[[], None]) -> None:
         release()
-        pixels = job.size_px[0] * job.size_px[1]
-        self.folder.commit(job.source.key, job.digest, drawn, len(job.crops), pixels, job.detection.problems)
+        source, pixels = job.source, job.size_px[0] * job.size_px[1]
+        self.folder.commit(
+            *(source.key, job.digest, drawn, len(job.crops), pixels, job.detection.problems),
+            origin_of(PICTURE, source.path),
+        )
 
     def skip(self, source: Source) -> None:
         pass

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 from shared_tmu.demo.channels import PixelBudget
 from shared_tmu.demo.checks import inside, require_apart, warn_of_unused_boxes
 from shared_tmu.demo.clips import Clip, ClipReader
+from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.options import DemoOptions
+from shared_tmu.demo.origins import PICTURE, VIDEO, Input, count_earlier, with_earlier_keys
 from shared_tmu.demo.read_ahead import Loaded, read_ahead, run_ahead
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
@@ -62,9 +64,13 @@ class ImageSource(Protocol):
     def total(self) -> int:
         """Number of images that were read."""
 
-    @property
-    def keys(self) -> list[str]:
-        """Names of the results."""
+    def settle(self, folder: OutputFolder) -> int:
+        """Choose the names of the results, with regard to those that the output folder holds; returns how
+        many images have results of an earlier run.
+
+        Raises:
+            InputError: those are of another model, or of other files.
+        """
 
     def check_boxes(self, detector: Detector) -> None:
         """Warn if a boxes file is for other images.
@@ -126,6 +132,9 @@ class FrameClip(Protocol):
     def digest(self) -> str: ...
 
     @property
+    def origin(self) -> str: ...
+
+    @property
     def sound_path(self) -> Path | None: ...
 
 
@@ -165,9 +174,10 @@ class PictureSource:
     def total(self) -> int:
         return len(self.sources)
 
-    @property
-    def keys(self) -> list[str]:
-        return [source.key for source in self.sources]
+    def settle(self, folder: OutputFolder) -> int:
+        self.sources = with_earlier_keys(folder, self.sources)
+        readable = [source for source in self.sources if not source.problem]
+        return count_earlier(folder, [Input(one.key, PICTURE, one.path) for one in readable])
 
     def check_boxes(self, detector: Detector) -> None:
         warn_of_unused_boxes(detector, self.sources)
@@ -212,9 +222,8 @@ class VideoSource:
     def total(self) -> int:
         return len(self.reader.times_s)
 
-    @property
-    def keys(self) -> list[str]:
-        return [self.clip.key]
+    def settle(self, folder: OutputFolder) -> int:
+        return count_earlier(folder, [Input(self.clip.key, VIDEO, self.clip.path)])
 
     def check_boxes(self, detector: Detector) -> None:
         name, detector = self.clip.path.name, finder(detector)

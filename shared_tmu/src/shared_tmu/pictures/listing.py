@@ -148,8 +148,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 def result_keys(names: Sequence[str]) -> list[str]:
     """Names for results that differ even if case is ignored: the stem if it is unique, else `stem_suffix`."""
-    stems = [name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name for name in names]
-    stems = [shortened(stem) for stem in stems]
+    stems = [possible_keys(name)[0] for name in names]
     count: dict[str, int] = {}
     for stem in stems:
         count[stem.lower()] = count.get(stem.lower(), 0) + 1
@@ -158,12 +157,19 @@ def result_keys(names: Sequence[str]) -> list[str]:
     for name, stem in zip(names, stems, strict=True):
         key = stem
         if count[stem.lower()] > 1:
-            key = f"{stem}_{name.rsplit('.', 1)[-1]}" if name != stem else stem
+            key = possible_keys(name)[1]
             while key.lower() in taken:
                 key += "_"
             taken.add(key.lower())
         keys.append(key)
     return keys
+
+
+def possible_keys(name: str) -> tuple[str, str]:
+    """The name of a picture's results if no other picture has its stem, and if another has."""
+    is_plain = "." not in name.rsplit("/", 1)[-1]
+    stem = shortened(name if is_plain else name.rsplit(".", 1)[0])
+    return stem, stem if is_plain else f"{stem}_{name.rsplit('.', 1)[-1]}"
 
 
 def shortened(key: str) -> str:
