@@ -142,14 +142,26 @@ def test_following_and_smoothing_work_live(program, camera, out, tmp_path):
         (
             "rtsp://user:secret@10.0.0.5:554/live/ch0",
             "rtsp://user:secret@10.0.0.5:554/live/ch0",
-            "10_0_0_5_live_ch0",
+            "10_0_0_5_554_live_ch0",
         ),
-        ("http://host/a.m3u8?key=secret", "http://host/a.m3u8?key=secret", "host_a_m3u8"),
+        ("http://host/a.m3u8?key=secret", "http://host/a.m3u8?key=secret", "host_a_m3u8_0b60ff"),
     ],
 )
 def test_addresses_and_names_without_what_is_secret(text, address, name):
     assert parse_address(text) == address
     assert name_of(address) == name
+
+
+def test_different_streams_have_different_names():
+    addresses = ["rtsp://h/a?channel=1", "rtsp://h/a?channel=2", "rtsp://h/a", "rtsp://h:8554/a"]
+    assert len({name_of(address) for address in addresses}) == 4
+
+
+@pytest.mark.parametrize("text", ["rtsp://user:pa/ss@host/a", "rtsp://[::1/a", "rtsp://host:99999/a"])
+def test_an_address_without_a_host_and_port_is_refused_without_its_secret(text):
+    with pytest.raises(InputError, match="host or port cannot be read") as caught:
+        parse_address(text)
+    assert "pa" not in str(caught.value).replace("password", "").replace("path", "")
 
 
 @pytest.mark.parametrize("text", ["clip.mp4", "", "-1", "file:///srv/clip.mp4", "camera"])

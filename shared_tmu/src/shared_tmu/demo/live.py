@@ -6,6 +6,7 @@ than what is being computed; the others are counted as dropped. Times are those 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import threading
@@ -37,6 +38,9 @@ PATIENCE_MS = 10_000
 LATENCIES = 10_000
 """Number of the newest frames whose latencies are told."""
 
+QUERY_DIGITS = 6
+"""Length of the digest of a query in a name: enough to tell streams apart."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -58,6 +62,13 @@ def parse_address(text: str) -> int | str:
     if camera:
         return int(camera[1])
     if re.match(r"[A-Za-z][\w+.-]+://.", text) and not text.startswith("file:"):
+        try:
+            _ = urlsplit(text).port
+        except ValueError:
+            raise InputError(
+                "--camera names a stream whose host or port cannot be read: write the address as "
+                "rtsp://user:password@host:554/path, with %2F, %3F and %40 for /, ? and @ in the password."
+            ) from None  # the cause may show a part of the password
         return text
     raise InputError(
         f"--camera {text!r} is neither the number of a camera, such as 0, nor the address of a stream, such "
@@ -66,11 +77,16 @@ def parse_address(text: str) -> int | str:
 
 
 def name_of(address: int | str) -> str:
-    """How results call it: `camera_0`, or host and path of a stream, without user and password."""
+    """How results call it: `camera_0`, or host, port and path of a stream, without user and password.
+
+    The query may hold a secret too, so that of it only a short digest is shown.
+    """
     if isinstance(address, int):
         return f"camera_{address}"
     parts = urlsplit(address)
-    return re.sub(r"[^A-Za-z0-9]+", "_", f"{parts.hostname or ''}{parts.path}").strip("_") or "stream"
+    query = hashlib.sha256(parts.query.encode()).hexdigest()[:QUERY_DIGITS] if parts.query else ""
+    name = f"{parts.hostname or ''} {parts.port or ''} {parts.path} {query}"
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "stream"
 
 
 def open_capture(address: int | str) -> Capture:
