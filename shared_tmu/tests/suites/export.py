@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared_tmu.export import CompiledModel, OnnxModel
+from shared_tmu.export import CompiledModel, OnnxModel, program
 from shared_tmu.export.outputs import flatten_output
 
 from .folders import ModelFolder
@@ -60,6 +60,34 @@ class ExportSuite:
             for count in (1, 5):
                 self.assert_same(exported(self.images(count)), model(self.images(count)), 1e-4)
 
+    def test_no_file_of_the_model_is_written_over(self, tmp_path: Path, caplog: Any) -> None:
+        checkpoint, config = tmp_path / "small.safetensors", tmp_path / "small.yaml"
+        self.folder.save(self.model(), checkpoint)
+        other = tmp_path / "linked.onnx"
+        other.symlink_to(checkpoint)
+        before = checkpoint.read_bytes(), config.read_bytes()
+        for out in (checkpoint, config, other):
+            caplog.clear()
+            flags = ("--r", "2x2", "--out", out, "--checkpoint", checkpoint)
+            assert self.folder.module("export").run([str(flag) for flag in flags]) == 1
+            assert "which belongs to the model that is read" in caplog.text
+            assert (checkpoint.read_bytes(), config.read_bytes()) == before
+
+    def test_what_fails_its_check_replaces_nothing(
+        self, tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.folder.save(self.model(), tmp_path / "small.safetensors")
+        out = tmp_path / "good.onnx"
+        out.write_bytes(b"good")
+        monkeypatch.setattr(program, "compare", lambda *_: {"vertices": float("nan")})
+        flags = ("--r", "2x2", "--out", out, "--checkpoint", tmp_path / "small.safetensors")
+        assert self.folder.module("export").run([str(flag) for flag in flags]) == 1
+        assert "good.onnx was not written: in onnxruntime these outputs are not finite" in caplog.text
+        assert out.read_bytes() == b"good"
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "good.onnx", "small.safetensors", "small.yaml",
+        ]  # fmt: skip
+
     def test_what_cannot_be_exported_says_so(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         self.folder.save(self.model(), tmp_path / "small.safetensors")
 
@@ -76,4 +104,6 @@ class ExportSuite:
         (tmp_path / "file").write_text("")
         assert run("2x2", "file/a.onnx") == 1
         assert "cannot be written" in caplog.text
+        assert run("2x2", "model") == 1
+        assert "is not named as an ONNX file: name it .onnx" in caplog.text
         assert not list(tmp_path.rglob("*.onnx"))

@@ -6,7 +6,7 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ def export_onnx(
     dynamic_batch: bool = True,
     metadata: Mapping[str, str] | None = None,
     max_file_bytes: int = MAX_FILE_BYTES,
+    check: Callable[[Path], None] = lambda path: None,
 ) -> list[Path]:
     """Write a model as an ONNX file; the merging of a patched model is part of the graph.
 
@@ -51,8 +52,10 @@ def export_onnx(
         dynamic_batch: accept any number of images; False fixes the example's number.
         metadata: texts to store in the file.
         max_file_bytes: if the weights have more bytes than this, they are written to a separate file.
+        check: called with the new file before it replaces one at `path`; if it raises an error, nothing is
+            replaced.
 
-        Returns:
+    Returns:
         The files that were written.
 
     Raises:
@@ -70,6 +73,7 @@ def export_onnx(
         program.model.metadata_props.update(metadata or {})
         weights = sum(value.const_value.nbytes for value in program.model.graph.initializers.values())
         program.save(folder / path.name, external_data=weights > max_file_bytes)
+        check(folder / path.name)
         return _move_files(folder, path)
 
 

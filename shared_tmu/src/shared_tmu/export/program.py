@@ -6,6 +6,7 @@ import argparse
 import logging
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from shared_tmu.programs.flags import (
 )
 from shared_tmu.programs.learned_files import add_learned_flag, choose_learned, read_schedule
 from shared_tmu.programs.model_program import ModelProgram, Run
+from shared_tmu.programs.results import require_other_file
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +79,7 @@ def _export(program: ModelProgram, given: argparse.Namespace) -> int:
     method = find_method(given.method).name
     learned = choose_learned(given.learned, [method], given.checkpoint or program.default_checkpoint)[method]
     schedule = read_schedule(given.r, method, learned)
-    output_file(given.out)  # raises its error before any work
+    _require_free(program, given, learned)
     run = Run(schedule, method, unmerge=not given.no_unmerge, learned=learned)
     model = program.load_model(given.checkpoint, given.body_path, given.config_path).eval()
     batch = program.estimates.crops(model, given.batch or _EXAMPLE_IMAGES)
@@ -88,20 +90,41 @@ def _export(program: ModelProgram, given: argparse.Namespace) -> int:
         "unmerge": str(run.unmerge),
         "checkpoint": given.checkpoint.name if given.checkpoint else "bundled",
     }
+    differences: dict[str, float] = {}
+
+    def check(path: Path) -> None:
+        differences.update(compare(model, OnnxModel(path), batch))
+        lost = [name for name, difference in differences.items() if not isfinite(difference)]
+        if lost:
+            raise ExportError(
+                f"{given.out} was not written: in onnxruntime these outputs are not finite: "
+                f"{', '.join(lost)}."
+            )
+
     with run.applied(program, model):
-        files = export_onnx(model, batch, given.out, dynamic_batch=given.batch is None, metadata=facts)
-        differences = compare(model, OnnxModel(given.out), batch)
+        files = export_onnx(
+            *(model, batch, given.out), dynamic_batch=given.batch is None, metadata=facts, check=check
+        )
     for file in files:
         _log.info("%s: %.1f MB", file, file.stat().st_size / 1e6)
-    lost = [name for name, difference in differences.items() if not isfinite(difference)]
-    if lost:
-        raise ExportError(
-            f"{given.out} was written, but in onnxruntime these outputs are not finite: {', '.join(lost)}. "
-            "Do not use this file."
-        )
     name, worst = max(differences.items(), key=lambda item: item[1])
     _log.info("Largest difference from PyTorch, relative to 1 + |value|: %.1e (%s).", worst, name)
     return 0
+
+
+def _require_free(program: ModelProgram, given: argparse.Namespace, learned: Path | None) -> None:
+    """Refuse, before any work, an output file that cannot be written, or that is read.
+
+    Raises:
+        TMUError: it is one of the model's files, is not named `.onnx`, or cannot be written.
+    """
+    checkpoint = given.checkpoint or program.default_checkpoint
+    config = given.config_path or checkpoint.with_suffix(".yaml")
+    read = [path for path in (checkpoint, config, given.body_path, learned) if path is not None]
+    target = output_file(given.out)
+    require_other_file(given.out, (target, target.with_name(f"{target.name}.data")), read)
+    if given.out.suffix != ".onnx":
+        raise ExportError(f"--out {given.out} is not named as an ONNX file: name it .onnx.")
 
 
 @torch.no_grad()
