@@ -9,6 +9,10 @@ from torch import Tensor
 
 from shared_tmu.export import CompiledModel, OnnxModel, program
 from shared_tmu.export.outputs import flatten_output
+from shared_tmu.masks import ProbeFacts, TokenProbe, weights_before
+from shared_tmu.method_parts.protection import WEIGHT
+from shared_tmu.method_parts.read_masks import Weighed
+from shared_tmu.programs.mask_flags import probe_beside
 
 from .folders import ModelFolder
 
@@ -56,9 +60,41 @@ class ExportSuite:
         assert "difference from PyTorch" in caplog.text
         exported = OnnxModel(path)
         assert (exported.metadata["schedule"], exported.metadata["model"]) == ("2x2", self.folder.name)
+        assert exported.metadata["mask"] == "none"  # these weights have no probe
         with self.folder.tmu.patch(model, "2x2"), torch.no_grad():
             for count in (1, 5):
                 self.assert_same(exported(self.images(count)), model(self.images(count)), 1e-4)
+
+    def test_the_probe_beside_the_weights_is_the_default_mask(self, tmp_path: Path) -> None:
+        """As in the demo; the file says which mask it has."""
+        model, path, checkpoint = self.model(), tmp_path / "model.onnx", tmp_path / "small.safetensors"
+        self.folder.save(model, checkpoint, torch.float32)
+        vit = self.folder.vit(model)
+        probe = TokenProbe(torch.randn(vit.blocks[0].norm1.weight.shape[0]), torch.tensor(0.0))
+        probe.save(probe_beside(checkpoint), ProbeFacts("Toy", weights_before(vit, 0), {}))
+        given = ("--r", "4x1", "--out", path, "--checkpoint", checkpoint)
+        assert self.folder.module("export").run([str(flag) for flag in given]) == 0
+        exported, images = OnnxModel(path), self.images(3)
+        assert exported.metadata["mask"] == "probe"
+        found = exported(images)[self.folder.vertices]
+        differences = []
+        for other in (Weighed(probe, WEIGHT), None):
+            with self.folder.tmu.patch(model, "4x1", mask=other), torch.no_grad():
+                differences.append(float((found - model(images)[self.folder.vertices]).abs().max()))
+        assert 10 * differences[0] < differences[1]
+
+    def test_masks_that_a_file_cannot_have(self, tmp_path: Path, caplog: Any) -> None:
+        paths = ("--out", str(tmp_path / "a.onnx"), "--checkpoint", str(tmp_path / "small.safetensors"))
+        for flags, message in (
+            (("--mask", "box+probe"), "is drawn over each picture"),
+            (("--mask", "sky"), "there is no mask 'sky'"),
+            (("--mask", "probe"), "does not exist"),
+            (("--mask", "attention", "--r", "off"), "--r is off"),
+            (("--probe", "none.safetensors", "--mask", "none"), "no mask reads it"),
+        ):
+            caplog.clear()
+            assert self.folder.module("export").run(["--r", "2x2", *paths, *flags]) == 1
+            assert message in caplog.text
 
     def test_no_file_of_the_model_is_written_over(self, tmp_path: Path, caplog: Any) -> None:
         checkpoint, config = tmp_path / "small.safetensors", tmp_path / "small.yaml"
