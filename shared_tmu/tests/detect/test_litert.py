@@ -5,12 +5,14 @@ import zipfile
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from views import SAMPLES
 
 from shared_tmu.detect import choose_detector, litert_files, make_detector
 from shared_tmu.detect.close_looks import TURNED_VIEWS, VIEWS, _close_up
+from shared_tmu.detect.landmarks import Square
 from shared_tmu.detect.litert_files import SHA256, find_files, read_files
 from shared_tmu.detect.mediapipe_hands import MIN_PALM_SCORE, PALM_TILE_PX, LiteRTDetector, _windows
 from shared_tmu.detect.tiles import cut
@@ -131,6 +133,29 @@ def test_each_run_of_a_model_gives_what_mediapipe_gives(size, both):
                 assert seen.right == pytest.approx(same.right, abs=0.01) or abs(seen.right) < 0.52
                 looks += 1
     assert looks >= 20
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.5])
+def test_a_picture_turned_or_mirrored_gives_the_same_points_turned_or_mirrored(scale, both):
+    """To a part of a pixel that the model sees, also where it sees a smaller picture, or its mirror image."""
+    image = read_image(SAMPLES / "synthhand_3_right.jpg").bgr
+    ((palm, *_), _) = (model.run(cut(image, (0, 0, *image.shape[1::-1]), 256)) for model in both[0])
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    last = np.array(image.shape[1::-1]) - 1
+    square = palm.square()
+    (x, y), side = np.multiply(square.centre_px, scale), scale * square.side_px
+    square = Square((x, y), side, square.angle)
+    turned = Square((last[0] - x, last[1] - y), side, square.angle + np.pi)
+    mirrored = Square((last[0] - x, y), side, -square.angle)
+    about, across = np.ascontiguousarray(image[::-1, ::-1]), np.ascontiguousarray(image[:, ::-1])
+    tolerance = 1e-3 if scale < 1 else 0.25 * max(_close_up(image, square).scale)
+    for model in both[1]:
+        seen = model.run(_close_up(image, square), square).points_px
+        other = model.run(_close_up(about, turned), turned).points_px
+        mirror = model.run(_close_up(across, mirrored), mirrored, True).points_px
+        assert np.abs(np.median(last - other - seen, axis=0)).max() < tolerance
+        moved = mirror * (-1, 1) + (last[0], 0) - seen
+        assert np.abs(np.median(moved, axis=0)).max() < tolerance
 
 
 @pytest.mark.parametrize("name", ["synthhand_3_right.jpg", "synthhand_4_left.jpg"])

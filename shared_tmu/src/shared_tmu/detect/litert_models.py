@@ -40,16 +40,15 @@ class LiteRTPalmModel:
 
     def run(self, tile: Tile) -> list[Palm]:
         """Palms in a tile, in pixels of the image."""
-        height, width = tile.pixels.shape[:2]
-        side = float(max(height, width))
-        centre = np.array([width / 2, height / 2])
+        side = float(max(tile.size_px))
+        centre = np.array(tile.size_px) / 2
         boxes, scores = self._network.run(
             _drawn(tile.pixels, centre, side, 0.0, PALM_INPUT_PX, is_black=True)
         )
         found = joined(decode(boxes[0], scores[0, :, 0], self._min_score))
 
         def to_image(points: Floats) -> Floats:
-            return tile.to_image(((points - 0.5) * side + centre) / [width, height])
+            return tile.to_image((points - 0.5) * side + centre)
 
         palms = []
         for score, box, points in zip(found.scores, found.boxes, found.points, strict=True):
@@ -74,13 +73,13 @@ class LiteRTLandmarkModel:
 
     def run(self, tile: Tile, square: Square, is_mirrored: bool = False) -> HandView:
         """The hand in a square of the tile, which the model sees as it is or mirrored."""
-        height, width = tile.pixels.shape[:2]
-        centre = (np.array(square.centre_px) - tile.origin_px) / tile.scale
+        last = tile.size_px[0] - 1
+        centre = tile.of_image(np.array(square.centre_px))
         sides, angle = square.side_px / np.array(tile.scale), square.angle
         pixels = tile.pixels
         if is_mirrored:
             pixels, angle = np.ascontiguousarray(pixels[:, ::-1]), -angle
-            centre[0] = width - centre[0]
+            centre[0] = last - centre[0]
         # where a tile's two scales differ, the square is not one in its pixels: the model sees more of it
         side = float(sides.max())
         joints, presence, handedness, _ = self._network.run(
@@ -89,15 +88,12 @@ class LiteRTLandmarkModel:
         seen = joints[0].astype(np.float64).reshape(21, 3)[:, :2] / HAND_INPUT_PX
         points = sides * ((seen - 0.5) * side / sides @ _turn(angle).T) + centre
         if is_mirrored:
-            points[:, 0] = width - points[:, 0]
+            points[:, 0] = last - points[:, 0]
         # the model's first name is for selfies: there, "left" is a right hand of an ordinary photograph
         right = float(handedness[0, 0])
         evidence = right if right >= 0.5 else right - 1.0
-        return HandView(
-            tile.to_image(points / [width, height]),
-            -evidence if is_mirrored else evidence,
-            float(presence[0, 0]),
-        )
+        right = -evidence if is_mirrored else evidence
+        return HandView(tile.to_image(points), right, float(presence[0, 0]))
 
 
 class _Network:

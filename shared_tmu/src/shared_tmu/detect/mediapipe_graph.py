@@ -77,8 +77,9 @@ class PalmModel:
             points = np.array([(point.x, point.y) for point in place.relative_keypoints], np.float64)
             box = place.relative_bounding_box
             corners = [(box.xmin, box.ymin), (box.xmin + box.width, box.ymin + box.height)]
-            (x1, y1), (x2, y2) = tile.to_image(np.array(corners, np.float64)).tolist()
-            found.append(Palm(tile.to_image(points), (x1, y1, x2, y2), float(detection.score[0])))
+            (x1, y1), (x2, y2) = tile.to_image(np.array(corners, np.float64) * tile.size_px).tolist()
+            points_px = tile.to_image(points * tile.size_px)
+            found.append(Palm(points_px, (x1, y1, x2, y2), float(detection.score[0])))
         return found
 
 
@@ -104,12 +105,11 @@ class LandmarkModel:
 
     def run(self, tile: Tile, square: Square, is_mirrored: bool = False) -> HandView:
         """The hand in a square of the tile, which the model sees as it is or mirrored."""
-        height, width = tile.pixels.shape[:2]
-        x = (square.centre_px[0] - tile.origin_px[0]) / tile.scale[0] / width
-        y = (square.centre_px[1] - tile.origin_px[1]) / tile.scale[1] / height
+        width, height = tile.size_px
+        x, y = tile.of_image(np.array(square.centre_px)).tolist()
         rect = self._rect(
-            x_center=1.0 - x if is_mirrored else x,
-            y_center=y,
+            x_center=(width - 1 - x if is_mirrored else x) / width,
+            y_center=y / height,
             width=square.side_px / tile.scale[0] / width,
             height=square.side_px / tile.scale[1] / height,
             rotation=-square.angle if is_mirrored else square.angle,
@@ -117,9 +117,9 @@ class LandmarkModel:
         seen = self._graph.run(tile.pixels[:, ::-1] if is_mirrored else tile.pixels, square=rect)
         getter = self._graph.mediapipe.packet_getter
         marks = getter.get_proto(seen["landmarks"]).landmark
-        points = np.array([(mark.x, mark.y) for mark in marks], np.float64)
+        points = np.array([(mark.x, mark.y) for mark in marks], np.float64) * tile.size_px
         if is_mirrored:
-            points[:, 0] = 1.0 - points[:, 0]
+            points[:, 0] = width - 1 - points[:, 0]
         named = getter.get_proto(seen["handedness"]).classification[0]
         is_right = (named.label == "Left") != is_mirrored
         right = float(named.score) * (1 if is_right else -1)

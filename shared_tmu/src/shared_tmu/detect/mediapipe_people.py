@@ -132,7 +132,7 @@ class PoseGraph:
         if result.pose_landmarks is None:
             return None
         marks = result.pose_landmarks.landmark
-        points = np.array([(mark.x, mark.y) for mark in marks], dtype=np.float64)
+        points = np.array([(mark.x, mark.y) for mark in marks], dtype=np.float64) * tile.size_px
         visibility = np.array([mark.visibility for mark in marks])
         return PersonView(tile.to_image(points), visibility, _silhouette(result.segmentation_mask, tile))
 
@@ -141,8 +141,7 @@ def _silhouette(share: NDArray[np.float32] | None, tile: Tile) -> Silhouette | N
     """Pixels of a tile that the model counts as the person's, `[h, w]`."""
     if share is None:
         return None
-    scale, origin = np.array(tile.scale), np.array(tile.origin_px)
-    to_picture = np.column_stack((np.diag(scale), origin + (scale - 1) / 2))
+    to_picture = np.column_stack((np.diag(tile.scale), tile.to_image(np.zeros(2))))
     return Silhouette(np.asarray(share) > MIN_SHARE, to_picture)
 
 
@@ -225,7 +224,7 @@ def _without(people: list[PersonView], tile: Tile) -> Tile:
     """A tile with people painted over."""
     for person in people:
         corners = np.reshape(person.box, (2, 2))
-        shown = np.rint((corners - tile.origin_px) / tile.scale)
+        shown = np.rint(tile.of_image(corners))
         (x1, y1), (x2, y2) = np.add(shown, ((0, 0), (1, 1))).clip(0).astype(int)
         tile.pixels[y1:y2, x1:x2] = 128
     return tile

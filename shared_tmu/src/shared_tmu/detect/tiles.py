@@ -24,9 +24,12 @@ MIN_TILE_PX = 128
 class Tile:
     """A window of an image, shown at some scale.
 
+    Convention: pixel centres are at integers, in the image and in the tile. MediaPipe's models and their own
+    graphs count in the same way: a fraction of a tile, times its width, is the place of a pixel's centre.
+
     Attributes:
         pixels: `[h, w, 3]` uint8, RGB; black where the window extends beyond the image.
-        origin_px: image coordinates (x, y) of the window's top left corner.
+        origin_px: image coordinates (x, y) of the window's top left pixel, at the image's scale.
         scale: image pixels per tile pixel, (horizontal, vertical).
     """
 
@@ -35,10 +38,18 @@ class Tile:
     scale: tuple[float, float]
 
     def to_image(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Convert points from fractions of the tile, `[K, 2]` in [0, 1], to pixels of the image."""
+        """Convert points from pixels of the tile, `[K, 2]`, to pixels of the image."""
+        return np.asarray((points + 0.5) * self.scale - 0.5 + self.origin_px)
+
+    def of_image(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Convert points from pixels of the image, `[K, 2]`, to pixels of the tile."""
+        return np.asarray((points + 0.5 - self.origin_px) / self.scale - 0.5)
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height, in pixels of the tile."""
         height, width = self.pixels.shape[:2]
-        shown = points * [width, height]
-        return np.asarray(shown * self.scale + self.origin_px)
+        return width, height
 
 
 def tile_windows(width: int, height: int, levels: Sequence[int]) -> list[tuple[int, int, int, int]]:
