@@ -5,7 +5,7 @@ import json
 import os
 import re
 import time
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from shared_tmu.demo.options import DemoOptions, parse_options
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.detect.whole_image import WholeImageDetector
 from shared_tmu.errors import InputError
+from shared_tmu.models.config import ModelConfig
 
 
 def piped(boxes):
@@ -45,6 +46,13 @@ OTHER = {
     "rescale_factor": 3.0, "focal_px": 1.0, "overlays": False, "side_view": True, "full_frame": False,
     "save_mesh": True, "save_params": False, "compare": True, "tokens": True,
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Configured(ModelConfig):
+    """A configuration with a number that changes results."""
+
+    camera_3d_size_m: float
 
 
 def test_every_option_counts_unless_it_is_named(program, tmp_path, monkeypatch):
@@ -81,6 +89,12 @@ def test_every_option_counts_unless_it_is_named(program, tmp_path, monkeypatch):
         other.head.bias += 1
     detectors = (BoxesDetector({}), BoxesDetector(BOXES))
     assert len({made(), made(model=other), *(made(detector=detector) for detector in detectors)}) == 4
+    configured = []
+    for side_m in (2.5, 3.0):  # a camera is not among the weights
+        other = ToyDemoHand()
+        other.config = Configured(side_m)
+        configured.append(made(model=other))
+    assert len({*configured, made()}) == 3
 
 
 def test_images_in_which_nothing_was_found_have_no_overlays(program, images, boxes, out, capsys):

@@ -15,7 +15,7 @@ from shared_tmu.demo.options import DemoOptions
 from shared_tmu.detect import Detector
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.detect.segmenter import finder
-from shared_tmu.programs.identity import digest_of, file_sha256, weights_sha256
+from shared_tmu.programs.identity import digest_of, file_sha256, sizes_of, weights_sha256
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.schedule import Schedule
 
@@ -75,6 +75,7 @@ def options_digest(options: DemoOptions, detector: Detector, model: nn.Module) -
                 detector.name, options.detector_dir, "segmentation" in options.run.masks.names
             ),
             "weights": weights_sha256(model),
+            "config": sizes_of(model),
         }
     )
 
