@@ -58,6 +58,11 @@ class Prediction:
     groups: tuple[TokenGroups, ...] = ()
     others: Mapping[str, Arrays] = field(default_factory=dict)
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all numbers are finite; otherwise the image will be listed as failed."""
+        return all(np.isfinite(values).all() for values in self.output.values())
+
 
 class Predictor:
     """A model on its device, run with one merging setting.

@@ -95,6 +95,22 @@ def test_tracks_do_not_mix(decoder):
     np.testing.assert_allclose(found[0], found[1], atol=1e-5)
 
 
+def test_a_bad_frame_stays_as_it_is_and_is_a_gap(decoder):
+    jobs, gap = [[frame(n, 0, 1) for n in range(20)] for _ in range(2)]
+    jobs[7].predictions[0].output["betas"][3] = np.nan
+    gap[7] = frame(7, 1)
+    found = []
+    for given in (jobs, gap):
+        stage = ClipDecoder(decoder.decoder, HandPoses(LAYER))
+        out = [job for one in given for job in stage.take(one)] + list(stage.finish())
+        assert numbers(out) == list(range(20))
+        found.append([[one.output["hand_pose"] for one in job.predictions] for job in out])
+    head = frame(7, 0).predictions[0].output["hand_pose"]
+    np.testing.assert_array_equal(found[0][7].pop(0), head)
+    for ours, wanted in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, wanted, atol=1e-5)
+
+
 def test_gaps_are_bridged_and_long_ones_end_a_track(decoder):
     shown = [0, 1, 2, 6, 7, 7 + BRIDGED + 1, 7 + BRIDGED + 2]
     back, early = [], None

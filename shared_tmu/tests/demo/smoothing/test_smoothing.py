@@ -161,6 +161,37 @@ def test_tracks_and_sides_do_not_mix(kind):
 
 
 @pytest.mark.parametrize("kind", SMOOTHERS)
+def test_a_bad_frame_stays_as_it_is_and_harms_no_other(kind):
+    """Nor the other tracks in that frame."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 30))
+    bad = (0, 12, 29)
+    jobs = [frame(n, a=np.nan if n in bad else a[n], b=b[n]) for n in range(30)]
+    without = [frame(n, b=b[n]) if n in bad else frame(n, a=a[n], b=b[n]) for n in range(30)]
+    found = []
+    for given in (jobs, without):
+        ready, last = smoothed(kind, given)
+        found.append(
+            [[one.output["x"] for one in job.predictions] for job in (*itertools.chain(*ready), *last)]
+        )
+    assert [row[-1] for row in found[0]] == [row[-1] for row in found[1]]
+    for n, (ours, wanted) in enumerate(zip(*found, strict=True)):
+        assert np.isnan(ours[0]) if n in bad else ours[0] == wanted[0]
+
+
+def test_what_lies_behind_the_camera_is_not_smoothed():
+    output, box = a_hand(np.random.default_rng(0)), HandBox((100, 80, 180, 190), True)
+    output["pred_cam"] = output["pred_cam"] * np.float32(-1)
+    crop = HANDS.crop(PICTURE, box, 2.0, (256, 256))
+    assert HandMotions(LAYER).read(output, box, crop, CAMERA) is None
+    layer = SmplxLayer(smplx_standin())
+    output, box = a_person(layer, np.random.default_rng(0)), PersonBox((100, 40, 180, 220))
+    crop = PEOPLE.crop(PICTURE, box, 1.2, (256, 192))
+    output["smplx_root_cam"] = np.array([0.0, 0.0, -1.0], np.float32)
+    assert BodyMotions(layer).read(output, box, crop, CAMERA) is None
+
+
+@pytest.mark.parametrize("kind", SMOOTHERS)
 def test_nothing_is_kept_of_tracks_that_are_gone(kind):
     stage = Smoother(kind, Numbers(), lambda index: index / 25, None)
     for n in range(2000):

@@ -53,6 +53,8 @@ class _DecodedTrack:
 class ClipDecoder:
     """Decodes the tracks of one clip, whose frames come in order.
 
+    A prediction that is not finite stays as it is, and is a gap in its track.
+
     Args:
         decoder: in eval mode, on the CPU.
         poses: of the model's predictions, with the body model on the CPU in float32.
@@ -60,7 +62,7 @@ class ClipDecoder:
 
     def __init__(self, decoder: MotionDecoder, poses: Poses) -> None:
         self.decoder, self.poses = decoder, poses
-        self._waiting: deque[tuple[Job, list[_DecodedTrack]]] = deque()
+        self._waiting: deque[tuple[Job, list[_DecodedTrack | None]]] = deque()
         self._tracks: dict[Key, _DecodedTrack] = {}
 
     @classmethod
@@ -97,6 +99,8 @@ class ClipDecoder:
             self._end(self._tracks.pop(key))
         tracks = [
             self._follow((box.track, getattr(box, "is_right", None)), frame, self._condition(one))
+            if one.is_finite
+            else None
             for box, one in zip(boxes, job.predictions, strict=True)
         ]
         self._waiting.append((job, tracks))
@@ -143,16 +147,16 @@ class ClipDecoder:
         while self._waiting:
             job, tracks = self._waiting[0]
             frame = int(job.source.key)
-            if not all(frame in track.motion for track in tracks):
+            if not all(track is None or frame in track.motion for track in tracks):
                 return
             self._waiting.popleft()
-            yield self._decoded(job, [track.motion.pop(frame) for track in tracks])
+            yield self._decoded(job, [None if track is None else track.motion.pop(frame) for track in tracks])
 
-    def _decoded(self, job: Job, motion: list[Tensor]) -> Job:
+    def _decoded(self, job: Job, motion: list[Tensor | None]) -> Job:
         """A frame with decoded poses; shape and camera are the head's."""
         job.unsmoothed = [replace(one, output=_without(one.output)) for one in job.predictions]
         job.predictions = [
-            replace(old, output={**old.output, **self._posed(old.output, row)})
+            old if row is None else replace(old, output={**old.output, **self._posed(old.output, row)})
             for old, row in zip(job.unsmoothed, motion, strict=True)
         ]
         return job

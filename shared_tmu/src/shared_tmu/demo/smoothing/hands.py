@@ -31,12 +31,15 @@ class HandMotions:
 
     layer: Any
 
-    def read(self, output: Arrays, box: Any, crop: Any, camera: ImageCamera) -> Motion:
-        """The motion of a hand; rotations and shape are those of the right hand that the model saw."""
+    def read(self, output: Arrays, box: Any, crop: Any, camera: ImageCamera) -> Motion | None:
+        """The motion of a hand; rotations and shape are those of the right hand that the model saw. None for
+        a hand behind the camera."""
         from scipy.spatial.transform import Rotation
 
         rotmats = np.concatenate((output["global_orient"], output["hand_pose"])).astype(np.float64)
         place_m = translation_of(output, box, crop, camera)
+        if place_m[2] <= 0:
+            return None
         betas = output["betas"].astype(np.float64)
         return Motion(Rotation.from_matrix(rotmats), betas, to_place(place_m), SIZE_M / place_m[2])
 

@@ -43,13 +43,15 @@ class BodyMotions:
 
     layer: Any
 
-    def read(self, output: Arrays, box: Any, crop: Any, camera: ImageCamera) -> Motion:
-        """The motion of a person; the place is that of the pelvis."""
+    def read(self, output: Arrays, box: Any, crop: Any, camera: ImageCamera) -> Motion | None:
+        """The motion of a person; the place is that of the pelvis. None for a person behind the camera."""
         from scipy.spatial.transform import Rotation
 
         turns = np.concatenate([output[name].astype(np.float64) for name in _ROTATIONS]) + self._means()
         shape = np.concatenate([output[name].astype(np.float64) for name in _SHAPE])
         pelvis_m = to_image_camera(output["smplx_root_cam"].astype(np.float64), crop, camera)
+        if pelvis_m[2] <= 0:
+            return None
         place = to_place(pelvis_m)
         return Motion(Rotation.from_rotvec(turns.reshape(-1, 3)), shape, place, SIZE_M / float(pelvis_m[2]))
 

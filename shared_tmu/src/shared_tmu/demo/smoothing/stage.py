@@ -30,7 +30,7 @@ Key = tuple[int, bool | None]
 class Motions(Protocol):
     """Converts predictions of one kind of subject into motions, and back."""
 
-    def read(self, output: Arrays, box: Any, crop: Any, camera: ImageCamera) -> Motion: ...
+    def read(self, output: Arrays, box: Any, crop: Any, camera: ImageCamera) -> Motion | None: ...
 
     def write(
         self,
@@ -60,6 +60,9 @@ class _Sighting:
 class Smoother:
     """Smooths the tracks of one clip, whose frames come in order.
 
+    A prediction that is not finite, or lies behind the camera, stays as it is, and those before and after it
+    are smoothed as if the track had not been in that frame.
+
     Args:
         kind: one of `SMOOTHERS`.
         motions: converts the predictions.
@@ -81,9 +84,10 @@ class Smoother:
         frame = int(job.source.key)
         self._newest = max(self._newest, frame)
         for key, motion in zip(self._keys(job), self._read(job), strict=True):
-            self._seen.setdefault(key, deque(maxlen=2 * AROUND + 1)).append(
-                _Sighting(frame, self.clock(frame), motion)
-            )
+            if motion is not None:
+                self._seen.setdefault(key, deque(maxlen=2 * AROUND + 1)).append(
+                    _Sighting(frame, self.clock(frame), motion)
+                )
         if not job.crops:
             yield job
         else:
@@ -102,26 +106,34 @@ class Smoother:
         """A frame with its tracks smoothed."""
         frame = int(job.source.key)
         smooth = [self._value(key, frame) for key in self._keys(job)]
-        outputs = [one.output for one in job.predictions]
-        boxes, camera = job.detection.boxes, self._camera(job)
-        made = self.motions.write(outputs, smooth, boxes, job.crops, camera)
+        rows = [row for row, motion in enumerate(smooth) if motion is not None]
         job.unsmoothed = job.unsmoothed or job.predictions
-        job.predictions = [replace(old, output=new) for old, new in zip(job.predictions, made, strict=True)]
+        if rows:
+            boxes, crops = [job.detection.boxes[row] for row in rows], [job.crops[row] for row in rows]
+            outputs, motions = [job.predictions[row].output for row in rows], [one for one in smooth if one]
+            made = iter(self.motions.write(outputs, motions, boxes, crops, self._camera(job)))
+            job.predictions = [
+                replace(old, output=next(made)) if row in rows else old
+                for row, old in enumerate(job.predictions)
+            ]
         self._forget(frame)
         return job
 
-    def _value(self, key: Key, frame: int) -> Motion:
-        seen = [one for one in self._seen[key] if abs(one.frame - frame) <= AROUND]
-        index = next(index for index, one in enumerate(seen) if one.frame == frame)
+    def _value(self, key: Key, frame: int) -> Motion | None:
+        """The smoothed motion of a track in a frame; None if none was read there."""
+        seen = [one for one in self._seen.get(key, ()) if abs(one.frame - frame) <= AROUND]
+        index = next((index for index, one in enumerate(seen) if one.frame == frame), None)
+        if index is None:
+            return None
         if self.kind == SAVGOL:
             return fit([one.time_s for one in seen], [one.motion for one in seen], index)
         now = seen[index]
         return self._filters.setdefault(key, OneEuro()).step(now.time_s, now.motion)
 
-    def _read(self, job: Job) -> Iterator[Motion]:
+    def _read(self, job: Job) -> Iterator[Motion | None]:
         camera = self._camera(job)
         for one, box, crop in zip(job.predictions, job.detection.boxes, job.crops, strict=True):
-            yield self.motions.read(one.output, box, crop, camera)
+            yield self.motions.read(one.output, box, crop, camera) if one.is_finite else None
 
     def _keys(self, job: Job) -> list[Key]:
         return [(box.track, getattr(box, "is_right", None)) for box in job.detection.boxes]
