@@ -177,3 +177,18 @@ def test_a_disk_that_fills_is_said_once(tmp_path):
 
     with pytest.raises(InputError, match=r"No space left.*free some space"):
         fill()
+
+
+def test_what_lies_behind_the_camera_is_a_failure_not_a_result(
+    program, images, boxes, out, monkeypatch, capsys
+):
+    forward = ToyDemoHand.forward
+
+    def behind(self, batch):
+        output = forward(self, batch)
+        return {**output, "pred_cam": output["pred_cam"] * torch.tensor([-1.0, 1.0, 1.0])}
+
+    monkeypatch.setattr(ToyDemoHand, "forward", behind)
+    assert run(program, images, out, boxes=boxes) == 1
+    assert "the model put hand 0 of a.jpg behind the camera (at -" in capsys.readouterr().out
+    assert sorted(name for name in contents(out) if name[0] != ".") == ["c.json", "c.npz"]

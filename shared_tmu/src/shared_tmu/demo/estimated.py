@@ -38,7 +38,7 @@ class Estimated:
         """From an image whose crops are all predicted; `focal_px`: see `DemoOptions`.
 
         Raises:
-            InputError: the model gave numbers that are not finite.
+            InputError: the model gave numbers that are not finite, or put one of them behind the camera.
         """
         camera = ImageCamera.of_image(*job.size_px, focal_px)
         records = tuple(
@@ -46,7 +46,7 @@ class Estimated:
             for prediction, box, crop in zip(job.predictions, job.detection.boxes, job.crops, strict=True)
         )
         for index, record in enumerate(records):
-            require_finite(record, f"{subject.one} {index} of {job.source.name}")
+            require_sound(record, f"{subject.one} {index} of {job.source.name}")
         return cls(subject, camera, faces, records)
 
     @property
@@ -84,15 +84,22 @@ def facts_of_image(job: Job, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {"image": job.source.name, **facts, "masks": masks}
 
 
-def require_finite(record: Record, whose: str) -> None:
-    """Refuse a record with numbers that are not finite.
+def require_sound(record: Record, whose: str) -> None:
+    """Refuse a record that no picture can show.
 
     Raises:
-        InputError: it has some; the message names them and `whose` they are.
+        InputError: it has numbers that are not finite, or lies behind the camera; the message says `whose` it
+            is.
     """
     bad = [name for name, value in record.values.items() if not np.isfinite(value).all()]
     if bad:
         raise InputError(
             f"the model gave numbers that are not finite for {whose} ({', '.join(bad)}): try "
             "--dtype float32, or another checkpoint."
+        )
+    depths_m = record.values["joints_3d_m"][:, 2] + record.values["translation_m"][2]
+    if depths_m.mean() <= 0:
+        raise InputError(
+            f"the model put {whose} behind the camera (at {depths_m.mean():.3g} m): try --dtype float32, or "
+            "another checkpoint."
         )

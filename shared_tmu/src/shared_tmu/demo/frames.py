@@ -41,7 +41,7 @@ class FrameDrawer(Drawer):
         the hands or people in it, if there are some.
 
         Raises:
-            InputError: the model gave numbers that are not finite.
+            InputError: the model gave numbers that cannot be drawn, see `require_sound`.
         """
         image, made = ImageFiles(job, self), {}
         if self.options.overlays:

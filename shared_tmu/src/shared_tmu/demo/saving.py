@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.demo.batching import Job
-from shared_tmu.demo.estimated import Estimated, facts_of_image, require_finite
+from shared_tmu.demo.estimated import Estimated, facts_of_image, require_sound
 from shared_tmu.demo.meshes import mesh_files
 from shared_tmu.demo.options import DemoOptions
 from shared_tmu.demo.subjects import HANDS, DemoSubject
@@ -47,7 +47,7 @@ class Drawer:
         """Contents by name in the output folder, for an image whose crops are all predicted.
 
         Raises:
-            InputError: the model gave numbers that are not finite.
+            InputError: the model gave numbers that cannot be drawn, see `require_sound`.
         """
         return ImageFiles(job, self).all_files()
 
@@ -115,7 +115,7 @@ class ImageFiles:
         for caption, output in job.predictions[index].others.items():
             record = self.subject.record(output, job.detection.boxes[index], job.crops[index], camera)
             whose = f"{self.subject.one} {index} of {job.source.name} with {caption.partition(':')[0]}"
-            require_finite(record, whose)
+            require_sound(record, whose)
             panels.append(with_caption(draw_meshes(photograph, [self.estimated.mesh(record)], view), caption))
         return side_by_side(panels)
 
