@@ -19,7 +19,7 @@ def test_files_and_table(program, images, boxes, out, capsys):
     expected += [f"{key}_{i}{end}" for key, i in hands for end in (".png", ".obj", ".glb", "_tokens.png")]
     assert results(out) == sorted(expected)
     text = capsys.readouterr().out
-    for line in (r"images +4\n", r"hands +7 \(none found in 1 images\)", r"images/s, model alone +[\d.]+",
+    for line in (r"images +4\n", r"hands +7 \(none found in 1 images\)", r"hands/s, model alone +[\d.]+",
                  r"tokens kept +52 of 64 \(81 %\)", r"finding hands +[\d.]+ s"):  # fmt: skip
         assert re.search(line, text), line
     assert text.strip().splitlines()[-1] == f"Overlays and meshes of 3 of 4 images are in {out.resolve()}"

@@ -161,7 +161,7 @@ class Report:
             )
             rows.append(("model busy", f"{100 * self.busy:.0f} % of the wall time (waited {waited})"))
             alone = model_crops / max(self.seconds["model"], 1e-9)
-            rows.append(("images/s, model alone", f"{alone:.1f}"))
+            rows.append((f"{self.many}/s, model alone", f"{alone:.1f}"))
         if tokens is not None:
             rows.append(("tokens kept", f"{tokens[1]} of {tokens[0]} ({100 * tokens[1] / tokens[0]:.0f} %)"))
         return rows
