@@ -3,10 +3,13 @@
 import re
 from dataclasses import astuple
 
+import numpy as np
 import pytest
 import torch
 
 from shared_tmu.demo import build_parser, parse_options
+from shared_tmu.demo.subjects import PEOPLE
+from shared_tmu.detect import PersonBox
 from shared_tmu.errors import InputError, MethodError, ScheduleError
 from shared_tmu.runtime.precision import choose_dtype
 
@@ -50,3 +53,15 @@ def test_values_that_cannot_be_are_refused(program, flags, error):
 def test_dtypes_are_chosen_as_everywhere(program, name):
     options = parse_options(program, ["--dtype", name, "--device", "cpu"])
     assert (options.dtype, options.dtype_reason) == astuple(choose_dtype(name, torch.device("cpu")))
+
+
+@pytest.mark.parametrize(
+    ("box", "inside"),
+    [((-80.0, 20.0, 60.0, 90.0), (0.0, 20.0, 60.0, 90.0)),
+     ((10.0, -30.0, 90.0, 50.0), (10.0, 0.0, 90.0, 50.0)),
+     ((10.0, 20.0, 300.0, 250.0), (10.0, 20.0, 100.0, 100.0))],
+)  # fmt: skip
+def test_a_person_partly_outside_of_the_picture_is_cut_not_moved(box, inside):
+    image = np.zeros((100, 100, 3), np.uint8)
+    crops = [PEOPLE.crop(image, PersonBox(one), 1.2, (64, 48)).crop_xywh for one in (box, inside)]
+    np.testing.assert_array_equal(*crops)

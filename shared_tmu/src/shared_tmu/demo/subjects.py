@@ -232,7 +232,9 @@ class People:
         return float(config.bbox_ratio)
 
     def crop(self, image: Image, box: Any, scale: float, size: tuple[int, int]) -> BodyCrop:
-        return body_crop(image, box.box_xyxy, scale, size)
+        x1, y1, x2, y2 = box.box_xyxy
+        # the published preprocessing would move such a box, so that it no longer fits the person
+        return body_crop(image, (max(x1, 0.0), max(y1, 0.0), x2, y2), scale, size)
 
     def scene(self, box: Any, crop: Any) -> MaskScene:
         return MaskScene(

@@ -54,8 +54,11 @@ def person_crop(
     ratio: float = BBOX_RATIO,
     aspect: tuple[int, int] = NETWORK_SIZE,
 ) -> NDArray[np.float32]:
-    """Find the crop around a person's box: the box is cut to the picture, extended to the crop's shape, then
-    enlarged by `ratio`.
+    """Find the crop around a person's box: the box is brought into the picture, extended to the crop's shape,
+    then enlarged by `ratio`.
+
+    As published, a box that begins left of the picture or above it is moved into it, and one that ends beyond
+    the right or lower edge is cut.
 
     Args:
         box_xyxy: (x1, y1, x2, y2), pixels.
