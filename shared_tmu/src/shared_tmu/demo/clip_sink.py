@@ -27,8 +27,8 @@ from __future__ import annotations
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from glob import escape
 from pathlib import Path
@@ -41,7 +41,7 @@ from shared_tmu.demo.batching import Job
 from shared_tmu.demo.clip_writer import ClipWriter
 from shared_tmu.demo.disk_arrays import GrowingArrays
 from shared_tmu.demo.frames import UNSMOOTHED, FrameDrawer, FrameOrder, Rows, clip_table
-from shared_tmu.demo.ledger import OutputFolder
+from shared_tmu.demo.ledger import OutputFolder, ResultError
 from shared_tmu.demo.masking import count_sources
 from shared_tmu.demo.notes import Note
 from shared_tmu.demo.options import DemoOptions
@@ -50,6 +50,7 @@ from shared_tmu.demo.sound import add_sound
 from shared_tmu.demo.sources import FrameSource
 from shared_tmu.demo.tracks.files import PLACE, TrackFiles
 from shared_tmu.demo.tracks.tracker import CONFIRMED
+from shared_tmu.errors import InputError
 from shared_tmu.pictures.listing import Source
 from shared_tmu.programs.tables import ImageCamera, parse_fields
 
@@ -128,7 +129,7 @@ class ClipSink:
     def close(self, found: int, failures: Sequence[str]) -> None:
         key = self.clip.key
         files: dict[str, bytes | Path] = {}
-        with self.folder.writing(self.clip.name):
+        with self._writing():
             if self.writer is not None:
                 self.writer.finish(self.reader.end_s)
                 files[f"{key}.mp4"] = self._with_sound(self.writer.path)
@@ -164,8 +165,21 @@ class ClipSink:
 
     def _put(self, *frame: Any) -> None:
         """See `FrameOrder.add`."""
-        with self.folder.writing(self.clip.name):
+        with self._writing():
             self.order.add(*frame)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """As `OutputFolder.writing`, but all frames are one result: an error never concerns only one of them.
+
+        Raises:
+            InputError: the clip's results cannot be written.
+        """
+        try:
+            with self.folder.writing(self.clip.name):
+                yield
+        except ResultError as error:
+            raise InputError(f"{error} Nothing of it was saved: choose another --out_folder.") from error
 
     def _rows(self, index: int, boxes: Sequence[Any], packed: bytes | None) -> Rows:
         if packed is None:

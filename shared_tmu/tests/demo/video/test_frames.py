@@ -55,6 +55,20 @@ def test_a_full_disk_leaves_no_video(program, clip, boxes, out, monkeypatch, cap
     assert not out.exists()
 
 
+def test_a_file_that_grows_too_large_ends_the_run(program, clip, boxes, out, monkeypatch, caplog, capsys):
+    """A FAT disk has no files above 4 GB: this is not a fault of one frame."""
+
+    def too_large(self, arrays):
+        raise OSError(27, "File too large")
+
+    monkeypatch.setattr(GrowingArrays, "append", too_large)
+    assert run(program, clip, out, boxes=boxes) == 1
+    assert "clip.mp4 to" in caplog.text
+    assert "(File too large). Nothing of it was saved: choose another --out_folder" in caplog.text
+    assert "everything else was processed" not in capsys.readouterr().out
+    assert not out.exists()
+
+
 STOPPED = """
     import sys, time
     import signal
