@@ -25,6 +25,12 @@ of it.
 BEST_QUALITY, WORST_QUALITY = "2", "4"
 """Quantiser of the encoder, 1 (finest) to 31."""
 
+BT_601, BT_709, LIMITED = 5, 1, 1
+"""FFmpeg's numbers of the matrix with which it converts frames from RGB, of the colours of pictures and most
+videos, and of the range. A player that is not told takes the matrix of BT.709 for large frames, and shows
+other colours.
+"""
+
 LONGEST_SIDE_PX = 8190
 """Longest side of a frame in MPEG-4 part 2."""
 
@@ -122,6 +128,9 @@ class ClipWriter:
         stream = self._container.add_stream(CODEC, rate=TICKS_PER_S, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = stream.time_base = Fraction(1, TICKS_PER_S)
+        context = stream.codec_context
+        context.colorspace, context.color_range = BT_601, LIMITED
+        context.color_primaries = context.color_trc = BT_709  # without these nothing is written
         stream.bit_rate = 8 * width * height * 30
         self._stream = stream
 

@@ -8,6 +8,8 @@ import pytest
 from clip_runs import frames_of, run, write_clip
 from toy_demo import write_boxes
 
+from shared_tmu.demo.clip_writer import BT_601, LIMITED
+
 RATE = 44100
 
 
@@ -41,6 +43,13 @@ def sound_of(path):
         return [(float(p.pts * p.time_base), bytes(p)) for p in container.demux(stream) if p.size]
 
 
+def colours_of(path):
+    """What a video says about the matrix and the range of its colours."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        return frame.colorspace, frame.color_range
+
+
 @pytest.fixture
 def boxes(tmp_path):
     return write_boxes(tmp_path / "b.json", {})
@@ -58,6 +67,7 @@ def test_sound_is_copied_as_it_is(program, tmp_path, out, boxes, name, codec):
     assert kept == contents[contents.index(kept[0]) :][: len(kept)]
     assert after[-1][0] == pytest.approx(1.6, abs=0.06)  # the pictures end there
     assert len(frames_of(out / "a.mp4")) == 16
+    assert colours_of(out / "a.mp4") == (BT_601, LIMITED)
 
 
 @pytest.mark.parametrize("late_s", [0.0, 0.3])
@@ -81,5 +91,6 @@ def test_sound_that_an_mp4_cannot_hold_is_left_out(program, tmp_path, out, boxes
 
 def test_a_clip_without_sound_has_none(program, tmp_path, out, boxes):
     assert run(program, write_clip(tmp_path / "in" / "a.mp4"), out, boxes=boxes) == 0
+    assert colours_of(out / "a.mp4") == (BT_601, LIMITED)
     with av.open(str(out / "a.mp4")) as container:
         assert not container.streams.audio
