@@ -113,3 +113,15 @@ def test_a_second_recording_does_not_replace_the_first(
         assert {f"{key}.npz", f"{key}.json", f".finished/{key}.json"} <= set(now) - set(before)
         before = now
     assert "has an earlier recording of camera_0: this one is camera_0_3" in caplog.text
+
+
+def test_results_of_an_earlier_run_are_no_inputs(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for name in ("a/one.jpg", "old/one_all.jpg", "old/.finished/one.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert [one.name for one in list_images(tmp_path, ["*/*.jpg"])] == ["a/one.jpg"]
+    assert f"{tmp_path / 'old'} holds results of the demo, so it is not searched" in caplog.text
+    assert [one.name for one in list_images(tmp_path / "old", ["*.jpg"])] == [
+        "one_all.jpg"
+    ]  # asked for by name

@@ -22,8 +22,9 @@ from types import TracebackType
 
 from shared_tmu.demo.notes import Note, Stamp, read_note
 from shared_tmu.errors import InputError
+from shared_tmu.pictures.listing import FINISHED
 
-NOTES = ".finished"
+NOTES = FINISHED
 STAGING = ".staging"
 MARK = "of-shared-tmu"
 """A file that distinguishes our `.staging` from a folder of the user with the same name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import stat
 from collections import Counter
@@ -13,8 +14,13 @@ from pathlib import Path
 
 from shared_tmu.errors import InputError
 
+FINISHED = ".finished"
+"""Name of the folder that marks a folder with results of the demo; see `demo.ledger`."""
+
 MAX_KEY_BYTES = 200
 """Longest last part of a result's name, to which suffixes are added: file systems allow 255 bytes."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,9 @@ def list_images(folder: Path, patterns: Sequence[str], leave_out: Path | None = 
     """Files of a folder that match a pattern, sorted by name; or the one file that `folder` names.
 
     Case is ignored, and `*.jpg` also finds `*.jpeg`. A pattern with `/` searches subfolders, including linked
-    ones, each once. Hidden files are left out, and so is everything under `leave_out`: results of an earlier
-    run are not inputs. A subfolder that cannot be read is listed with its problem.
+    ones, each once. Hidden files are left out, and so is everything under `leave_out` or in a subfolder with
+    results of an earlier run, which are not inputs. A subfolder that cannot be read is listed with its
+    problem.
 
     Raises:
         InputError: the folder does not exist, cannot be read, or has no file that matches.
@@ -110,6 +117,9 @@ class _Walk:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
             self.problems[folder.as_posix()] = _reason(error)
+            return
+        if folder != self._folder and any(entry.name == FINISHED for entry in entries):
+            _log.info("%s holds results of the demo, so it is not searched for inputs.", folder)
             return
         for entry in entries:
             if entry.name.startswith("."):
