@@ -1,4 +1,4 @@
-"""Results of one input never replace those of another."""
+"""Results of one input never replace those of another, and never become inputs; what is not read is told."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,9 @@ from toy_demo import contents, results, run, write_boxes, write_pictures
 
 from shared_tmu.demo import live, main
 from shared_tmu.demo.ledger import OutputFolder
+from shared_tmu.demo.options import parse_options
 from shared_tmu.demo.origins import PICTURE, Input, origin_of, with_earlier_keys
+from shared_tmu.demo.sources import open_pictures
 from shared_tmu.pictures.listing import list_images
 
 RIGHT = {"box_xyxy": [10, 10, 40, 40], "is_right": True}
@@ -125,3 +127,15 @@ def test_results_of_an_earlier_run_are_no_inputs(tmp_path, caplog):
     assert [one.name for one in list_images(tmp_path / "old", ["*.jpg"])] == [
         "one_all.jpg"
     ]  # asked for by name
+
+
+def test_pictures_that_the_default_leaves_out_are_told(program, tmp_path, caplog):
+    caplog.set_level("INFO")
+    images = write_pictures(tmp_path / "images", {"a.jpg": (8, 8)})
+    for name in ("b.webp", "c.TIFF", "d.tiff", "notes.txt", ".hidden.webp"):
+        (images / name).write_bytes(b"")
+    told = f"3 other pictures in {images} are not read (2 .tiff, 1 .webp): --file_type chooses."
+    for flags, is_told in (([], True), (["--file_type", "*.jpg"], False)):
+        caplog.clear()
+        open_pictures(parse_options(program, ["--img_folder", str(images), *flags]))
+        assert (told in caplog.text) == is_told

@@ -36,6 +36,9 @@ from shared_tmu.runtime.precision import choose_dtype, name_of
 
 DTYPES = ("float32", "bfloat16")
 
+FILE_TYPES = ("*.jpg", "*.png")
+"""The files that are read by default."""
+
 
 @dataclass(frozen=True)
 class DemoOptions:
@@ -249,7 +252,7 @@ def _add_published(parser: argparse.ArgumentParser, program: ModelProgram, subje
     add(
         "--file_type",
         nargs="+",
-        default=["*.jpg", "*.png"],
+        default=list(FILE_TYPES),
         metavar="PATTERN",
         help="which files of the folder are images; case is ignored, and .jpg includes .jpeg",
     )

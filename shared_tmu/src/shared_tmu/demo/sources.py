@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from shared_tmu.demo.channels import PixelBudget
-from shared_tmu.demo.checks import inside, require_apart, warn_of_unused_boxes
+from shared_tmu.demo.checks import (
+    inside,
+    require_apart,
+    tell_of_other_pictures,
+    warn_of_unused_boxes,
+)
 from shared_tmu.demo.clips import Clip, ClipReader
 from shared_tmu.demo.ledger import OutputFolder
 from shared_tmu.demo.options import DemoOptions
@@ -261,7 +266,9 @@ def open_pictures(options: DemoOptions) -> PictureSource:
     """
     require_apart(options)
     leave_out = inside(options.out_folder, options.img_folder)
-    return PictureSource(list_images(options.img_folder, options.file_type, leave_out))
+    sources = list_images(options.img_folder, options.file_type, leave_out)
+    tell_of_other_pictures(options, sources)
+    return PictureSource(sources)
 
 
 def open_video(options: DemoOptions) -> VideoSource:

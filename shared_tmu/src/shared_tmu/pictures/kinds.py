@@ -10,6 +10,12 @@ FORMATS = (
 )  # fmt: skip
 """Pillow's names of the formats that are opened; none of them starts another program (EPS would)."""
 
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".jp2",
+    ".j2k", ".ppm", ".pgm", ".pbm", ".qoi", ".pcx", ".sgi", ".tga", ".heic", ".heif", ".jxl",
+)  # fmt: skip
+"""Usual suffixes of pictures; the last three are of formats that are not opened, and the message says why."""
+
 RAW_SUFFIXES = (
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".kdc", ".mos", ".mrw", ".nef", ".nrw", ".orf",
     ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srw",
