@@ -26,7 +26,7 @@ from .training_mode import TrainingNote, compare_in_training
 _TOKENS = 49  # a square number, for blocks that require it
 _MANY_TOKENS = 521  # a prime number, which no windows divide
 _SIDES = (8, 14, 16, 20, 24, 28, 32)  # of square grids that the usual windows divide, for blocks in windows
-_MOST_TOKENS = 4096  # of which attention fits into memory
+_MOST_TOKENS = 1024  # with more, attention needs much memory and time
 _ROUNDING = 0.03  # of what a block adds to its tokens, if something in it quantises
 _RANGE = 0.2  # the same for a part, whose steps may be chosen by the range of all tokens that it gets
 
