@@ -67,9 +67,9 @@ class HandMeshSet:
         wrists_m: where the set says that wrists are, `[N, 3]`, for sets that give it: predictions are moved
             there.
         how: where boxes come from and what else is to be known of the set, in plain values.
-        faces: triangles of the predicted meshes, `[F, 3]`; None if they are not known, and are the bundled
-            hand's if these fit. Where they do not fit the true meshes, whose vertices are then numbered
-            otherwise, errors that compare vertex with vertex are undefined.
+        faces: triangles of the predicted meshes, `[F, 3]`. Where they do not fit the true meshes, whose
+            vertices are then numbered otherwise, errors that compare vertex with vertex are undefined. None
+            if no model is known: nothing is checked, and outlines have the bundled hand's triangles.
     """
 
     name: str
