@@ -32,11 +32,17 @@ def work():
 """
 
 
-def run(tmp_path, ending, redirected, arguments="", work=WORK):
+@pytest.fixture(params=["buffered", "unbuffered"], autouse=True)
+def _buffered(request, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1" if request.param == "unbuffered" else "")
+
+
+def run(tmp_path, ending, redirected, arguments="", work=WORK, before=""):
     """Exit status, stdout and stderr of a program in a shell, and whether its work was done."""
     done, script = tmp_path / "done", tmp_path / "program.py"
     script.write_text(HEAD + textwrap.dedent(work.format(done=str(done))) + textwrap.dedent(ending))
-    words = ["bash", "-o", "pipefail", "-c", f"'{sys.executable}' '{script}' {arguments} {redirected}"]
+    command = f"{before}'{sys.executable}' '{script}' {arguments} {redirected}"
+    words = ["bash", "-o", "pipefail", "-c", command]
     result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert "Traceback" not in result.stderr
     assert "Exception ignored" not in result.stderr
@@ -59,6 +65,14 @@ def test_what_is_said_is_never_in_the_way_of_the_work(tmp_path, redirected, stat
     if not redirected:
         assert result.stdout.startswith("a table\n")
         assert result.stderr == "progress\na message\n"
+
+
+def test_output_of_which_only_a_part_is_written_is_an_error(tmp_path):
+    redirected = f"> '{tmp_path / 'output'}'"
+    result, is_done = run(tmp_path, "sys.exit(run_program(work))", redirected, before="ulimit -f 64; ")
+    assert is_done
+    assert result.returncode == 1
+    assert "cannot be written to (File too large)" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ closed, or a reader that stopped reading, does not change it.
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -58,7 +59,8 @@ class GuardedStream:
     """
 
     def __init__(self, stream: TextIO | None, descriptor: int) -> None:
-        self._stream, self._descriptor = stream, descriptor
+        self._descriptor = descriptor
+        self._stream, self._is_unbuffered = _whole(stream)
         self._error: Exception | None = None if stream else OSError(errno.EBADF, "it is closed")
         self._is_missed = False
 
@@ -66,6 +68,8 @@ class GuardedStream:
         """Write text; characters that the encoding does not have are written as escape sequences."""
         fitting = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
         self._try(lambda stream: stream.write(fitting))
+        if self._is_unbuffered:
+            self.flush()
         return len(text)
 
     def flush(self) -> None:
@@ -115,6 +119,19 @@ class GuardedStream:
             if self._stream is not None and self._stream.fileno() == self._descriptor:
                 _lead_nowhere(self._descriptor)
                 self._stream.flush()
+
+
+def _whole(stream: TextIO | None) -> tuple[TextIO | None, bool]:
+    """A stream that writes all of a text or fails, and whether it has to be flushed after each one.
+
+    Python's own unbuffered streams (`python -u`, PYTHONUNBUFFERED) ignore that the system may write only a
+    part, as it does when the disk becomes full or the reader ends: the rest would be lost without an error.
+    """
+    if not isinstance(getattr(stream, "buffer", None), io.RawIOBase):
+        return stream, False
+    unbuffered = cast(TextIO, stream)
+    encoding, errors = unbuffered.encoding, unbuffered.errors
+    return open(unbuffered.fileno(), "w", encoding=encoding, errors=errors, closefd=False), True
 
 
 @contextmanager
