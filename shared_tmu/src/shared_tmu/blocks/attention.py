@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -54,7 +55,9 @@ def attention_weights(
     bias: Tensor | None = None,
 ) -> Tensor:
     """The attention weights of `proportional_attention`, `[B, H, N, N]`, for methods that read them."""
-    logits = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    # in float16 the products may exceed its largest number, 65504, before they are scaled
+    logits = (q * scale) @ k.mT if q.dtype == torch.float16 else q @ k.mT * scale
     for term in (bias, None if size is None else key_bias(size, q)):
         logits = logits if term is None else logits + term
     return logits.softmax(-1).to(q.dtype)
