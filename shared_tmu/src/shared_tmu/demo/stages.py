@@ -33,7 +33,7 @@ from shared_tmu.demo.prefetch import Feeder
 from shared_tmu.demo.report import Report
 from shared_tmu.demo.saving import Drawer
 from shared_tmu.demo.sinks import ImageSink
-from shared_tmu.demo.smoothing.decoding import ClipDecoder
+from shared_tmu.demo.smoothing.decoding import ClipDecoder, unlike_training
 from shared_tmu.demo.smoothing.stage import Smoother, motions_of
 from shared_tmu.demo.sources import ImageSource
 from shared_tmu.demo.subjects import DemoSubject
@@ -103,6 +103,7 @@ class Stages:
             if item is None:
                 if self.decoder is not None:
                     self._smooth(self.decoder.finish())
+                    self._warn_of_frame_rate()
                 self._pass_on(self.smoother.finish() if self.smoother else ())
                 return
             if isinstance(item, Job):
@@ -172,6 +173,11 @@ class Stages:
         if self.options.clip.decoder is None:
             return None
         return ClipDecoder.beside(self.predictor, self.options.checkpoint)
+
+    def _warn_of_frame_rate(self) -> None:
+        clock, source = self.source.clock, self.source
+        if clock is not None and (told := unlike_training([clock(index) for index in range(source.total)])):
+            _log.warning("%s", told)
 
     def _make_smoother(self) -> Smoother | None:
         """What smooths tracks; None if they stay as predicted."""

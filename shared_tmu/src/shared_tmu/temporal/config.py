@@ -10,6 +10,9 @@ from typing import Any, Self
 from shared_tmu.errors import ConfigError
 from shared_tmu.temporal.skeletons import BODY, HAND, MotionTree
 
+FPS = 30.0
+"""Frames per second of the motion that decoders are trained on."""
+
 SKELETONS: Mapping[str, MotionTree] = MappingProxyType({"hand": HAND, "body": BODY})
 
 

@@ -13,12 +13,13 @@ from toy_hand_model import program_of
 
 from shared_tmu.demo.options import parse_options
 from shared_tmu.demo.predict import FEATURE, Prediction
-from shared_tmu.demo.smoothing.decoding import BRIDGED, ClipDecoder
+from shared_tmu.demo.smoothing.decoding import BRIDGED, ClipDecoder, unlike_training
 from shared_tmu.demo.smoothing.poses import HandPoses
 from shared_tmu.detect import Detection, HandBox
 from shared_tmu.errors import InputError
 from shared_tmu.programs.features import FrameFeature
-from shared_tmu.temporal.config import TemporalConfig
+from shared_tmu.synth.motion import FPS as TRAINED_FPS
+from shared_tmu.temporal.config import FPS, TemporalConfig
 from shared_tmu.temporal.files import DecoderFacts, decoder_path, mark_weights, save_decoder
 from shared_tmu.temporal.model import MotionDecoder
 from shared_tmu.temporal.skeletons import HAND
@@ -138,7 +139,7 @@ def posed(tmp_path):
     return program_of(tmp_path / "toy", lambda *_: PosedHand().eval(), weights, feature=feature)
 
 
-def test_the_demo_is_steadier_with_the_decoder(posed, tmp_path):
+def test_the_demo_is_steadier_with_the_decoder(posed, tmp_path, caplog):
     clip = write_clip(tmp_path / "in" / "clip.mp4", frames=3 * FRAMES)
     boxes = write_boxes(tmp_path / "b.json", {
         "clip.mp4": [{"box_xyxy": [30, 20, 70, 70], "is_right": True},
@@ -153,6 +154,7 @@ def test_the_demo_is_steadier_with_the_decoder(posed, tmp_path):
     jitter = about["decoded"]["jitter"]
     assert jitter["joints"]["m_per_s2"] < 0.8 * jitter["before_smoothing"]["joints"]["m_per_s2"]
     assert about["decoded"]["decoder_asked"] == "diffusion"
+    assert caplog.text.count("100% of these last longer or shorter") == 1  # the clip has 10 frames/s
 
 
 def test_models_and_inputs_without_a_decoder_are_refused(posed, tmp_path):
@@ -161,3 +163,23 @@ def test_models_and_inputs_without_a_decoder_are_refused(posed, tmp_path):
     clip = write_clip(tmp_path / "in" / "clip.mp4")
     decoder_path(posed.default_checkpoint).unlink()
     assert run(posed, clip, tmp_path / "out", "--decoder", "diffusion") == 1
+
+
+def test_frames_that_last_as_in_training_are_not_mentioned():
+    assert FPS == TRAINED_FPS
+    even, rng = np.arange(60) / FPS, np.random.default_rng(0)
+    for times in (even, even * 30 / 29.97, even * 30 / 25, even + rng.uniform(0, 0.003, 60), even[:1], []):
+        assert not unlike_training(times)
+    dropped = np.delete(even, [20, 40])
+    assert not unlike_training(dropped)
+
+
+@pytest.mark.parametrize(("fps", "told"), [(15, "1/15 s"), (60, "1/60 s"), (24, ""), (20, "1/20 s")])
+def test_frames_that_last_otherwise_are_mentioned(fps, told):
+    said = unlike_training(np.arange(60) / fps)
+    assert told in said
+    assert ("100% of these" in said) == bool(told)
+
+
+def test_uneven_frames_are_mentioned():
+    assert "40% of these" in unlike_training(np.cumsum([1 / 30] * 31 + [1 / 10] * 20))

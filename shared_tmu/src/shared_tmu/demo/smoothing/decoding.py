@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from shared_tmu.demo.batching import Job
 from shared_tmu.demo.predict import FEATURE, Prediction, Predictor
 from shared_tmu.demo.smoothing.poses import Poses, poses_of
 from shared_tmu.errors import InputError
+from shared_tmu.temporal.config import FPS
 from shared_tmu.temporal.files import decoder_path, load_decoder, require_decoder_fit
 from shared_tmu.temporal.model import MotionDecoder
 from shared_tmu.temporal.posing import condition_of, pose_of
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 BRIDGED = 10
 """A track that was not in a frame for longer than this starts anew; shorter gaps are filled evenly."""
+
+UNEVEN, FEW = 0.3, 0.1
+"""A frame's duration may differ by such a share from that in training, and that of a few frames by more."""
 
 Key = tuple[int, bool | None]
 
@@ -166,6 +170,23 @@ class ClipDecoder:
         layer = self.poses.layer
         betas = self.poses.read(output)[1][None].to(layer.v_template)
         return self.poses.write(output, pose_of(layer, motion[None], betas)[0])
+
+
+def unlike_training(times_s: Sequence[float]) -> str:
+    """A sentence if frames, shown at these times, do not last as long as in training; empty if they do."""
+    lasting = np.diff(times_s)
+    if not len(lasting):
+        return ""
+    share = float((np.abs(lasting * FPS - 1.0) > UNEVEN).mean())
+    if share <= FEW:
+        return ""
+    rate = 1.0 / max(float(np.median(lasting)), 1e-6)
+    return (
+        f"--decoder diffusion reads frames as if all lasted 1/{FPS:.0f} s, as in its training: {share:.0%} "
+        f"of these last longer or shorter (half of them 1/{rate:.3g} s or less), so motion looks faster or "
+        f"slower to it than it is. Convert the clip to {FPS:.0f} even frames per second, or use --smooth "
+        "instead."
+    )
 
 
 def _without(output: Arrays) -> Arrays:
