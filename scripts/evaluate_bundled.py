@@ -28,9 +28,11 @@ import update_tables
 from bundled import BUNDLED, Bundled
 from comparison import THESIS, Run, arrange_runs
 
+from shared_tmu.errors import InputError
 from shared_tmu.files import write_text
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import file_sha256
+from shared_tmu.programs.results import read_records
 
 VARIED = "off,5x20,10x16"
 """The schedules that are measured on the set with a photograph-like appearance."""
@@ -136,6 +138,35 @@ def publish(model: Bundled, dataset: str) -> None:
         write_lines(model.lines(f"{dataset}_controls"), controls)
     for commit in {str(run["commit"]) for _, run in cells if "dirty" in str(run["commit"])}:
         sys.stderr.write(f"warning: {dataset} was measured with uncommitted changes ({commit})\n")
+
+
+def asked_lines(model: Bundled, dataset: str, limit: int | None, stability: int) -> list[Run]:
+    """The lines of the bundled weights on the samples that were asked for, oldest first; of several states of
+    the set, those of its last.
+
+    They are not simply the last ones: eval.py appends nothing if it knows all runs.
+
+    Args:
+        model: the bundled model.
+        dataset: name of the set.
+        limit: number of samples that was asked for; None: all.
+        stability: number of samples whose box was moved.
+
+    Raises:
+        InputError: there are none, or none of `off`.
+    """
+    path, weights = model.results(dataset), file_sha256(model.checkpoint)
+    runs = [run for run in read_records(path) if run["checkpoint_sha256"] == weights]
+    runs = [run for run in runs if limit in (run["limit"], run["n"])]
+    runs = [run for run in runs if (run.get("stability_n") or 0) == min(stability, run["n"])]
+    last = [run["dataset_sha256"] for run in runs if run["schedule"] == "off"][-1:]
+    if not last:
+        samples = "all samples" if limit is None else f"{limit} samples"
+        raise InputError(
+            f"{path} has no line of off by the present {model.weights} on {samples} with --stability "
+            f"{stability}: run eval.py in {model.folder} with these."
+        )
+    return [run for run in runs if run["dataset_sha256"] in last]
 
 
 def write_lines(path: Path, runs: Sequence[Run]) -> None:

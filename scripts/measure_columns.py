@@ -23,8 +23,6 @@ from comparison import HIDDEN, MEASURES, SIGNED, THESIS, WAYS, Run, arrange_runs
 from shared_tmu.evaluation.comparing import compare_runs
 from shared_tmu.evaluation.per_sample import find_per_sample
 from shared_tmu.programs.console import run_program
-from shared_tmu.programs.identity import file_sha256
-from shared_tmu.programs.results import read_records
 from shared_tmu.schedule import Schedule
 
 SHOWN = ("TMU", "merge-only", "random pairs")
@@ -116,13 +114,8 @@ def newest(model: Bundled, dataset: str, limit: int | None, stability: int) -> l
         limit: number of samples that was asked for; None: all.
         stability: number of samples whose box was moved.
     """
-    weights = file_sha256(model.checkpoint)
-    runs = [run for run in read_records(model.results(dataset)) if run["checkpoint_sha256"] == weights]
-    runs = [run for run in runs if run["limit"] == limit]
-    runs = [run for run in runs if (run.get("stability_n") or 0) == min(stability, run["n"])]
-    runs = [run for run in runs if any(WAYS[way](run) for way in SHOWN)]
-    last = next(run["dataset_sha256"] for run in reversed(runs) if run["schedule"] == "off")
-    found = arrange_runs([run for run in runs if run["dataset_sha256"] == last])
+    runs = evaluate_bundled.asked_lines(model, dataset, limit, stability)
+    found = arrange_runs([run for run in runs if any(WAYS[way](run) for way in SHOWN)])
     keys = [(schedule, way) for way in SHOWN for schedule in found.schedules]
     return [found.baseline, *(found.cells[key] for key in keys if key in found.cells)]
 

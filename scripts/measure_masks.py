@@ -14,7 +14,6 @@ On photographs the `landmarks` also score the predictions, so compare only `box`
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +24,8 @@ from bundled import BUNDLED, Bundled
 from comparison import Run
 
 from shared_tmu.masks import MaskPlace, mask_names
+from shared_tmu.method_parts.restores import COPY
 from shared_tmu.programs.console import run_program
-from shared_tmu.programs.identity import file_sha256
 
 SCHEDULES = "5x20,8x16,12x8+6x8,10x16"
 SCHEDULES_FIRST, FIRST = "8x16,12x8+6x8", "box,probe,truth"
@@ -64,16 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     all_masks = ["--mask", ",".join(masks_for(given.model, with_truth=True))]
     strict = ["--mask", FIRST]
     commands = [[*shared, *weighed, *all_masks, *own], [*shared, *first, *strict, *own]]
-    datasets = [model.dataset]
+    limits: dict[str, int | None] = {model.dataset: given.limit}
     if given.photos is not None and model.photos:
         named = ["--mask", ",".join(masks_for(given.model, with_truth=False))]
         where = ["--dataset", "photos", "--data_dir", str(given.photos.resolve())]
         commands.append([*shared, *weighed, *named, *where])
-        datasets.append("photos")
+        limits["photos"] = None
     if status := evaluate_bundled.run_all(model, commands, jobs=1):
         return status
-    order = ["off", *given.r.split(",")]
-    lines = [run for dataset in datasets for run in sorted(newest(model, dataset), key=by_schedule(order))]
+    order, lines = by_schedule(["off", *given.r.split(",")]), []
+    for dataset, limit in limits.items():
+        lines += sorted(newest(model, dataset, limit, given.stability), key=order)
     evaluate_bundled.write_lines(model.lines("masks"), [{**run, "kind": "masks"} for run in lines])
     return update_tables.main([])
 
@@ -93,21 +93,29 @@ def masks_for(name: str, *, with_truth: bool) -> list[str]:
     return [name for name in (*names, BESIDE) if name != "keypoints" or subject == "hand"]
 
 
-def newest(model: Bundled, dataset: str, methods: Sequence[str] = ("tome",)) -> list[Run]:
-    """The last lines of the bundled weights on a set, one for each method, schedule, mask and rule."""
-    weights = file_sha256(model.checkpoint)
+def newest(
+    model: Bundled, dataset: str, limit: int | None, stability: int, methods: Sequence[str] = ("tome",)
+) -> list[Run]:
+    """The last line of the bundled weights for each method, schedule, mask and rule.
+
+    Args:
+        model: the bundled model.
+        dataset: name of the set.
+        limit: number of samples that was asked for; None: all.
+        stability: number of samples whose box was moved.
+        methods: those whose lines are wanted.
+
+    Raises:
+        InputError: eval.py has left no lines on these samples.
+    """
     found: dict[tuple[str, str, str, float | None], Run] = {}
-    for text in model.results(dataset).read_text(encoding="utf-8").splitlines():
-        run = json.loads(text)
-        is_plain = run["method"] in methods and (run["unmerge"], run["protect"]) == (True, "first")
-        is_plain &= run.get("layers") is None
-        if is_plain and run["checkpoint_sha256"] == weights and run.get("stability_n"):
+    for run in evaluate_bundled.asked_lines(model, dataset, limit, stability):
+        how = run["unmerge"], run["protect"], run.get("restore", COPY), run.get("layers")
+        if run["method"] in methods and how == (True, "first", COPY, None):
             key = run["method"], run["schedule"], run["mask"], run.get("mask_weight")
             found.pop(key, None)
             found[key] = run
-    last = max((run["finished"] for run in found.values()), default="")
-    count = next((run["n"] for run in found.values() if run["finished"] == last), 0)
-    return [run for run in found.values() if run["n"] == count]
+    return list(found.values())
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = [*flags, "--method", ",".join(METHODS), "--mask", masks, "--rounds", "0"]
     if status := evaluate_bundled.run_all(model, [command], jobs=1):
         return status
-    runs = measure_masks.newest(model, model.dataset, METHODS)
+    runs = measure_masks.newest(model, model.dataset, given.limit, given.stability, METHODS)
     runs = [run for run in runs if run["mask"] in masks.split(",") and "noise_mm" in run]
     evaluate_bundled.write_lines(model.lines("stability"), [{**run, "kind": "stability"} for run in runs])
     return update_tables.main([])

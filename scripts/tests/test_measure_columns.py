@@ -41,7 +41,8 @@ def write(model: Bundled, commands) -> int:
             count = limit or 13  # fewer than are to be moved
             line |= {"dataset_sha256": "new", "n": count, "age": "new"}
             line |= {"stability_n": min(count, int(given["--stability"]))}
-            others = [{"dataset_sha256": "old"}, {"limit": 3}, {"stability_n": None}, {"mask": "box"}]
+            fewer = {"limit": 3, "n": 3, "stability_n": 3}
+            others = [{"dataset_sha256": "old"}, fewer, {"stability_n": None}, {"mask": "box"}]
             with model.results(dataset).open("a") as file:
                 for more in [{"age": "old"}, {}, *({**other, "age": "other"} for other in others[1:])]:
                     file.write(json.dumps(line | more) + "\n")

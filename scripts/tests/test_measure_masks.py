@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import bundled
+import evaluate_bundled
 import measure_masks
 import measure_stability
 import pytest
 import update_tables
 from bundled import BUNDLED, Bundled
+
+from shared_tmu.errors import InputError
 
 # Writes what eval.py would, masks included; an older line of the same settings comes first.
 EVAL = """
@@ -31,7 +34,9 @@ with pathlib.Path(f"results/toy-{name}.jsonl").open("a") as file:
                 line = {"model": "Toy", "dataset": name, "device": "cpu", "dtype": "float32"}
                 line |= {"schedule": schedule, "mask": mask, "method": method, "unmerge": True}
                 line |= {"protect": "first", "checkpoint_sha256": weights, "finished": age, "tokens_kept": 9}
-                line |= {"stability_n": int(given.stability), "stability_mm": 1.0, "n": 7}
+                limit = int(given.limit) if given.limit else None
+                line |= {"limit": limit, "n": limit or 13, "dataset_sha256": f"first {limit}"}
+                line |= {"stability_n": min(limit or 13, int(given.stability)), "stability_mm": 1.0}
                 line |= {"stability_interval_95": [0.5, 1.5], "noise_mm": 0.25, "held_mm": 0.5}
                 masked = mask != "none"
                 line |= {"mask_tokens": 4.0 if masked else None, "mask_missing": 0 if masked else None}
@@ -79,7 +84,21 @@ def test_every_mask_beside_plain_merging_newest_lines_only(toy, tmp_path, monkey
     assert "| 8x16 | landmarks | 9 | 4 | 0 | 1.00 |" in table
     assert "| 8x16 | box, background first | 9 | 4 | 0 | 1.00 |" in table
     assert "| 0.2 (0.1 to 0.3) |" in table
-    assert "samples: 7; samples moved by a pixel: 24" in table
+    assert "samples: 200; samples moved by a pixel: 24" in table
+
+
+def test_lines_of_other_samples_that_were_measured_later_are_not_taken_for_those_asked_for(toy, monkeypatch):
+    monkeypatch.setattr(update_tables, "main", lambda arguments: 0)
+    flags = ["--model", "toy", "--r", "8x16", "--limit", "200"]
+    assert measure_masks.main(flags) == 0
+    first = toy.lines("masks").read_text()
+    assert measure_stability.main(["--model", "toy", "--r", "8x16", "--limit", "96"]) == 0
+    assert measure_masks.main(["--model", "toy", "--r", "8x16", "--limit", "200", "--stability", "7"]) == 0
+    monkeypatch.setattr(evaluate_bundled, "run_all", lambda *given, **more: 0)  # eval.py knows all runs
+    assert measure_masks.main(flags) == 0
+    assert toy.lines("masks").read_text() == first
+    with pytest.raises(InputError, match=r"no line of off .* on 300 samples with --stability 24"):
+        measure_masks.main(["--model", "toy", "--limit", "300"])
 
 
 def test_stability_with_and_without_masks_and_in_both_ways(toy, monkeypatch):
