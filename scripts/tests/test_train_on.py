@@ -15,12 +15,15 @@ import train_on
 from bundled import BUNDLED
 from toy_training_on import SHARD, make_toys, started
 from training_parts import planning, running
-from training_parts.keeping import STATE, STOP, is_locked, locked, read_state
+from training_parts.keeping import STATE, STOP, ModelState, is_locked, locked, read_state
+from training_parts.rounds import Place
 from training_parts.running import Options, TrainingOn
 from training_parts.scenes import count_fresh, find_sets
 
 from shared_tmu.errors import InputError, TrainingError
 from shared_tmu.programs.identity import file_sha256
+
+CHECKPOINTS = ("*.ckpt", "*/done.*", "*/own.*", "parents")
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ def test_a_round_starts_from_the_shipped_weights_and_leaves_better_ones(state):
     assert line["start_from"] == file_sha256(BUNDLED["one"].checkpoint)
     assert line["backbone_from"] == file_sha256(BUNDLED["two"].checkpoint)
     assert line["setting.save_every"] == "100"
-    assert not [path for name in ("*.ckpt", "*/done.*", "*/own.*", "parents") for path in state.rglob(name)]
+    assert not [path for name in CHECKPOINTS for path in state.rglob(name)]
     assert (state / "one" / "round-0001" / "export" / "one_thin.safetensors").is_file()
 
 
@@ -181,6 +184,28 @@ def test_killed_it_goes_on_and_no_program_stays(state):
     assert found.seen >= 50
     go(state)
     assert len(started(state, "one")) == 2
+
+
+def test_killed_while_a_round_is_finished_it_loses_nothing_and_removes_what_stayed(state, monkeypatch):
+    finish = running.finish_round
+
+    def die(place: Place, model: ModelState) -> ModelState:
+        finish(place, model)
+        raise KeyboardInterrupt
+
+    def die_clearing(place: Place, model: ModelState) -> None:
+        if model.rounds:
+            raise KeyboardInterrupt
+
+    for name, killed in (("finish_round", die), ("clear_rounds", die_clearing)):
+        with monkeypatch.context() as patches:
+            patches.setattr(running, name, killed)
+            with pytest.raises(KeyboardInterrupt):
+                go(state)
+    found = TrainingOn(Options(state, state / "cache", list(BUNDLED))).state.models["one"]
+    assert (found.rounds, found.open, found.seen) == ([1], None, 700)
+    assert not [path for name in CHECKPOINTS for path in state.rglob(name)]
+    assert (state / "one" / "round-0001" / "export" / "one_thin.safetensors").is_file()
 
 
 def test_a_signal_stops_it_with_status_0(state):

@@ -152,20 +152,30 @@ def progress(place: Place, one: Round) -> int:
 
 
 def finish_round(place: Place, model: ModelState) -> ModelState:
-    """A model whose open round has ended; its checkpoints are removed, weights and records stay."""
+    """A model whose open round has ended. Its files stay until the state is written; see `clear_rounds`."""
     one = model.open
     assert one is not None
-    folder = place.round_folder(one.number)
     seen = progress(place, one)
-    rows = read_curve(folder / "curve.csv")
+    rows = read_curve(place.round_folder(one.number) / "curve.csv")
     pictures = one.pictures_before + seen
     log = [*model.log, *([Point(pictures, float(rows[-1][ERROR]))] if rows else [])]
-    for name in (LAST, DONE, OWN):
-        for checkpoint in folder.glob(f"*/{name}"):
-            checkpoint.unlink()
-    shutil.rmtree(folder / PARENTS, ignore_errors=True)
     rounds = [*model.rounds, one.number]
     return replace(model, pictures=pictures, log=log, rounds=rounds, seen=model.seen + seen, open=None)
+
+
+def clear_rounds(place: Place, model: ModelState) -> None:
+    """Remove the checkpoints of all rounds that have ended; weights and records stay.
+
+    Only for a state that is written: a round that is still open there needs them to go on.
+    """
+    for number in range(1, model.last_round + 1):
+        if model.open is not None and number == model.open.number:
+            continue
+        folder = place.round_folder(number)
+        for name in (LAST, DONE, OWN):
+            for checkpoint in folder.glob(f"*/{name}"):
+                checkpoint.unlink()
+        shutil.rmtree(folder / PARENTS, ignore_errors=True)
 
 
 def _copied(weights: Path, folder: Path) -> Path:

@@ -18,6 +18,7 @@ from training_parts.keeping import LOG, STOP, Drawing, State, read_state, write_
 from training_parts.planning import Standing, Step, Stock, choose_step, shards_to_draw
 from training_parts.rounds import (
     Place,
+    clear_rounds,
     finish_round,
     open_round,
     progress,
@@ -112,6 +113,8 @@ class TrainingOn:
                 state = state.with_drawing(subject, Drawing(first_seed(map(file_sha256, own)), known))
         self.options.folder.mkdir(parents=True, exist_ok=True)
         write_state(self.options.folder, state)
+        for name, place in self.places.items():
+            clear_rounds(place, state.models[name])  # what a program that was killed has left
         return state
 
     def _keep(self, state: State) -> None:
@@ -215,6 +218,7 @@ class TrainingOn:
                 f"{place.name}, round {one.number}: {last.error_mm:.2f} mm after {last.pictures:,} pictures"
             )
         self._keep(self.state.with_model(place.name, model))
+        clear_rounds(place, model)
         self._check(ended, log, is_good=is_finished or seen > before)
 
     def _begin(self, place: Place) -> None:
