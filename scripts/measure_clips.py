@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import update_tables
-from bundled import BUNDLED
+from bundled import BUNDLED, Bundled
 from clip_tables import RIVALS
 from numpy.typing import NDArray
 
@@ -36,6 +36,7 @@ from shared_tmu.files import write_text
 from shared_tmu.metrics.bootstrap import bootstrap_interval
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import named_path
+from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.results import read_records
 
 ERRORS = ("mpjpe_mm", "pa_mpjpe_mm", "accel_error_mm", "jitter_mm")
@@ -72,20 +73,34 @@ def filtered(record: Mapping[str, Any], records: Sequence[Mapping[str, Any]], sm
     return found[0] if found else None
 
 
-def newest_records(results: Path, model: str) -> dict[str, dict[str, Any]]:
-    """The last record of every run, by label.
+def newest_records(results: Path, model: Bundled) -> dict[str, dict[str, Any]]:
+    """The last record of every run, by label: of the bundled weights on all clips, in one state of the set.
 
     Raises:
-        MissingAssetError: eval.py has left no results.
+        MissingAssetError: eval.py has left no such results.
     """
-    path = results / f"{model}-synthhand-clips.jsonl"
-    newest = {record["label"]: record for record in read_records(path)} if path.is_file() else {}
-    if not newest:
-        raise MissingAssetError(f"{path} has no results: run eval.py --dataset synthhand-clips first.")
-    return newest
+    path, weights = results / f"{model.name.lower()}-synthhand-clips.jsonl", file_sha256(model.checkpoint)
+    records = read_records(path)
+    own = [one for one in records if one["checkpoint_sha256"] == weights]
+    whole = [one for one in own if one.get("limit") is None or one["n"] == one.get("n_official")]
+    kept = [one for one in whole if one.get("dataset_sha256") == whole[-1].get("dataset_sha256")]
+    left = {
+        "of other weights": len(records) - len(own),
+        "on a part of the clips": len(own) - len(whole),
+        "on other clips": len(whole) - len(kept),
+    }
+    shown = ", ".join(f"{count} {why}" for why, count in left.items() if count)
+    if not kept:
+        raise MissingAssetError(
+            f"{path} has no results of the present {model.weights} on all clips"
+            f"{f' (lines left out: {shown})' if shown else ''}: run eval.py --dataset synthhand-clips first."
+        )
+    if shown:
+        sys.stderr.write(f"{path}: lines left out: {shown}.\n")
+    return {record["label"]: record for record in kept}
 
 
-def mask_lines(results: Path, model: str) -> list[dict[str, Any]]:
+def mask_lines(results: Path, model: Bundled) -> list[dict[str, Any]]:
     """One line per schedule and mask, frame by frame with the model's head: its errors, and their differences
     from the unpatched model.
 
@@ -112,7 +127,7 @@ def mask_lines(results: Path, model: str) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: (line["schedule"] != "off", schedules.index(line["schedule"])))
 
 
-def lines_of(results: Path, model: str) -> list[dict[str, Any]]:
+def lines_of(results: Path, model: Bundled) -> list[dict[str, Any]]:
     """One line per run: its errors, and their differences from the same run frame by frame and, for the
     decoder, with filters.
 
@@ -149,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--masks", action="store_true", help="masks beside each other instead of filters")
     given = parser.parse_args(arguments)
     model, find = BUNDLED[given.model], mask_lines if given.masks else lines_of
-    lines = find(given.results or model.folder / "results", model.name.lower())
+    lines = find(given.results or model.folder / "results", model)
     published = model.lines("clip_masks" if given.masks else "clips")
     write_text(published, "".join(json.dumps(line) + "\n" for line in lines))
     return update_tables.main([])

@@ -6,9 +6,14 @@ import measure_clips
 import numpy as np
 import pytest
 import update_tables
+from bundled import BUNDLED
 
 from shared_tmu.errors import MissingAssetError
 from shared_tmu.evaluation.per_sample import PerSample, write_per_sample
+from shared_tmu.programs.identity import file_sha256
+
+HAMER = BUNDLED["hamer"]
+WEIGHTS = file_sha256(HAMER.checkpoint)
 
 SAMPLES = tuple(f"clip{clip:02d}-{frame:08d}" for clip in range(4) for frame in range(5))
 
@@ -25,7 +30,8 @@ def record(folder, label, errors, **more):
         "model": "HaMeR", "dataset": "synthhand-clips", "label": label, "schedule": "8x16", "method": "tome",
         "mask": "none", "hold": False, "smooth": "none", "decoder": None, "unmerge": True, "restore": "copy",
         "protect": "first", "clips": 4, "n": 20, "true_jitter_mm": 1.0, "machine": {"processor": "a CPU"},
-        "commit": "0", "checkpoint": "hamer_thin.safetensors", "checkpoint_sha256": "c", "files": label,
+        "commit": "0", "checkpoint": "hamer_thin.safetensors", "checkpoint_sha256": WEIGHTS,
+        "files": label, "limit": None, "n_official": 20, "dataset_sha256": "d",
     }  # fmt: skip
     return {**given, **means, **more}
 
@@ -45,7 +51,7 @@ def results(tmp_path):
 
 
 def test_differences_are_those_from_the_same_run_frame_by_frame(results):
-    lines = {line["label"]: line for line in measure_clips.lines_of(results, "hamer")}
+    lines = {line["label"]: line for line in measure_clips.lines_of(results, HAMER)}
     assert "mpjpe_mm_minus_frames" not in lines["8x16"]
     assert lines["8x16-diffusion"]["mpjpe_mm_minus_frames"] == pytest.approx([-1, -1, -1])
     mean, low, high = lines["8x16-held-one-euro"]["accel_error_mm_minus_frames"]
@@ -56,7 +62,7 @@ def test_differences_are_those_from_the_same_run_frame_by_frame(results):
 
 
 def test_the_table_shows_them(results, tmp_path):
-    lines = measure_clips.lines_of(results, "hamer")
+    lines = measure_clips.lines_of(results, HAMER)
     path = tmp_path / "clips.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     table = update_tables.make_table(update_tables.read_results(path))
@@ -67,7 +73,26 @@ def test_the_table_shows_them(results, tmp_path):
 
 def test_nothing_measured_is_said(tmp_path):
     with pytest.raises(MissingAssetError, match="--dataset synthhand-clips first"):
-        measure_clips.lines_of(tmp_path, "hamer")
+        measure_clips.lines_of(tmp_path, HAMER)
+
+
+def test_lines_of_other_weights_clips_or_a_part_of_them_are_left_out_and_counted(results, capsys):
+    before = measure_clips.lines_of(results, HAMER)
+    path = results / "hamer-synthhand-clips.jsonl"
+    text = path.read_text()
+    one = json.loads(text.splitlines()[0])
+    other = {"checkpoint_sha256": "another", "label": "8x16"}
+    fewer = {"limit": 5, "n": 5, "label": "8x16-savgol", "smooth": "savgol"}
+    lines = [json.dumps(one | more) + "\n" for more in ({"dataset_sha256": "old"}, other, other, fewer)]
+    path.write_text(lines[0] + text + "".join(lines[1:]))
+    assert measure_clips.lines_of(results, HAMER) == before
+    told = "lines left out: 2 of other weights, 1 on a part of the clips, 1 on other clips."
+    assert told in capsys.readouterr().err
+    path.write_text("".join(lines[1:]))
+    with pytest.raises(MissingAssetError, match=r"on all clips .lines left out: 2 of other weights, 1 on a"):
+        measure_clips.lines_of(results, HAMER)
+    path.write_text(json.dumps(one | {"limit": 99}) + "\n")  # more than there are
+    assert len(measure_clips.lines_of(results, HAMER)) == 1
 
 
 def test_masks_beside_each_other_with_their_change_over_off(tmp_path):
@@ -81,7 +106,7 @@ def test_masks_beside_each_other_with_their_change_over_off(tmp_path):
     ]
     path = tmp_path / "hamer-synthhand-clips.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in made))
-    lines = measure_clips.mask_lines(tmp_path, "hamer")
+    lines = measure_clips.mask_lines(tmp_path, HAMER)
     assert [line["label"] for line in lines] == ["off", "8x16-mask-previous"]
     path = tmp_path / "masks.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -91,4 +116,4 @@ def test_masks_beside_each_other_with_their_change_over_off(tmp_path):
     path = tmp_path / "hamer-synthhand-clips.jsonl"
     path.write_text(json.dumps(made[0]) + "\n")
     with pytest.raises(MissingAssetError, match="no result of --r off"):
-        measure_clips.mask_lines(tmp_path, "hamer")
+        measure_clips.mask_lines(tmp_path, HAMER)
