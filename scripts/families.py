@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared_tmu.classification.families import judge_all, show_table
+from shared_tmu.files import write_text
 from shared_tmu.programs.console import run_program
 
 PAGE = Path(__file__).resolve().parents[1] / "shared_tmu" / "FAMILIES.md"
@@ -36,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check:
         sys.stderr.write(f"{PAGE.name} is out of date: run python scripts/families.py\n")
         return 1
-    beside = PAGE.with_suffix(".part")
-    beside.write_text(after, encoding="utf-8")
-    beside.replace(PAGE)
+    write_text(PAGE, after)
     sys.stdout.write(f"wrote {PAGE}\n")
     return 0
 

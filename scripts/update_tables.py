@@ -32,6 +32,7 @@ from method_tables import METHOD_TABLES, show_best
 from tables import BRIEF, TABLES, TableKind
 from trial_tables import TRIAL_TABLES
 
+from shared_tmu.files import write_text
 from shared_tmu.masks import NO_MASK
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import file_sha256
@@ -239,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.check:
             sys.stderr.write(f"{path} is out of date: run python scripts/update_tables.py\n")
         else:
-            path.write_text(new, encoding="utf-8")
+            write_text(path, new)
             sys.stdout.write(f"{path} updated\n")
     return 1 if stale and args.check else 0
 

@@ -1,6 +1,10 @@
 """update_tables.py: the figures in the READMEs are those of the committed results files."""
 
+import errno
 import json
+import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -59,6 +63,23 @@ def test_fills_the_block_and_nothing_else(tmp_path: Path) -> None:
         "| off |  | 192 | 10.12 | 9.50 | 1 |"
     )
     assert update_tables.main([str(page), "--check"]) == 0
+
+
+def test_a_page_stays_whole_where_the_disk_is_full(tmp_path: Path) -> None:
+    page = write(tmp_path, {})
+    before = page.read_text() + 100_000 * "."
+    page.write_text(before)
+    signals = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            update_tables.main([str(page)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, signals)
+    assert page.read_text() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"runs.jsonl", "README.md"}
 
 
 def test_a_brief_table_shows_the_schedules_that_were_asked_for_in_that_order(tmp_path: Path) -> None:
