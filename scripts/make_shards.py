@@ -11,24 +11,33 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
+from shared_tmu.errors import InputError
 from shared_tmu.programs.console import run_program
+from shared_tmu.programs.flags import named_path
 from shared_tmu.synth.body.shards import BODY
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.synth.shards import HAND, SHARD, make_shards
+from shared_tmu.training.drawing import Scenes
 
 KINDS = {"hand": HAND, "body": BODY}
 
 
-def main() -> None:
-    """Draw the missing pictures."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw the missing pictures; returns the exit status.
+
+    Raises:
+        ConfigError: training would refuse such scenes.
+        InputError: there can be no such folder.
+    """
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--of", choices=KINDS, default="hand", help="what the pictures show")
-    parser.add_argument("--cache", type=Path, default=Path("data/cache"), help="folder of the shards")
+    parser.add_argument("--cache", type=named_path, default=Path("data/cache"), help="folder of the shards")
     parser.add_argument("--count", type=int, default=20000, help="number of pictures")
     parser.add_argument("--seed", type=int, default=1, help="seed of the sequence of scenes")
     parser.add_argument(
@@ -47,12 +56,19 @@ def main() -> None:
     parser.add_argument("--alike", type=float, default=0.0, help="share of these in the hand's colours, 0..1")
     parser.add_argument("--other-hand", type=float, default=0.0, help="share of hands of Anny's shapes, 0..1")
     parser.add_argument("--processes", type=int, default=1, help="number of drawing processes")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     shares = {"variety": args.variety, "alike": args.alike, "other_hand": args.other_hand}
     difficulty = Difficulty(args.max_turn, args.clutter, args.degrade, **shares)
-    shards = make_shards(args.cache, args.seed, args.count, difficulty, args.processes, KINDS[args.of])
-    for _ in tqdm(shards, total=(args.count + SHARD - 1) // SHARD, unit="shard"):
+    scenes, kind = Scenes(args.seed, args.count, difficulty), KINDS[args.of]
+    try:
+        args.cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"--cache {args.cache} cannot be made ({reason}): name another folder.") from error
+    shards = make_shards(args.cache, scenes.seed, scenes.count, scenes.difficulty, args.processes, kind)
+    for _ in tqdm(shards, total=(scenes.count + SHARD - 1) // SHARD, unit="shard"):
         pass
+    return 0
 
 
 if __name__ == "__main__":
