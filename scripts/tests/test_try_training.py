@@ -246,3 +246,19 @@ def test_a_table_does_not_show_the_errors_of_other_settings(tmp_path):
     with pytest.raises(InputError, match=r"was begun with .*0\.002.*but lr is now .*0\.01"):
         trial_lines([asked], tmp_path, ["own"])
     assert trial_lines([begun], tmp_path, ["own"], "lr") == []
+
+
+def test_a_table_waits_for_errors_that_are_being_measured(tmp_path):
+    first, second, third = list_trials({"lr": []}, ["lr"], [1, 2, 3], 60_000)
+    errors = {ERROR: np.array([1.0]), "wrist_mpvpe_mm": np.array([2.0])}
+    for trial, measured in ((first, ("held-out", "seen")), (second, ("held-out",)), (third, ())):
+        trial.begin(tmp_path)
+        for which in ("held-out", "seen")[: len(measured) + 1]:
+            folder = errors_folder(trial.folder(tmp_path), "own", which)
+            folder.mkdir(parents=True)
+            if which in measured:
+                write_per_sample(folder, PerSample(("a",), ("a",), errors, {}))
+    (line,) = trial_lines([first, second, third], tmp_path, ["own"], "lr")
+    assert (line["seeds"], line["seen_mm"]) == ([1, 2], None)
+    (line,) = trial_lines([first, third], tmp_path, ["own"], "lr")
+    assert (line["seeds"], line["seen_mm"]) == ([1], 1.0)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from shared_tmu.evaluation.comparing import compare_runs, paired
-from shared_tmu.evaluation.per_sample import PerSample, read_per_sample
+from shared_tmu.evaluation.per_sample import PER_SAMPLE, PerSample, read_per_sample
 from training_parts.trial_errors import ERROR, SEEN, errors_folder
 from training_parts.trials import BASELINE, Trial
 
@@ -31,8 +31,8 @@ def trial_lines(
         against: the variant, as trained, from which the others' errors are subtracted.
 
     Returns:
-        Means over seeds and held-out renders, millimetres; `minus` and its `minus_interval_95` are missing
-        where there is nothing to subtract from.
+        Means over seeds and held-out renders, millimetres; `seen_mm` is None until all these seeds have it;
+        `minus` and its `minus_interval_95` are missing where there is nothing to subtract from.
 
     Raises:
         InputError: a trial of one of these names was begun with other settings.
@@ -64,7 +64,7 @@ def _line(
         "against": against,
         "n": len(whole.samples),
         **{name: float(whole.errors[name].mean()) for name in (ERROR, UNALIGNED)},
-        "seen_mm": float(mean_over(seen).errors[ERROR].mean()) if seen else None,
+        "seen_mm": float(mean_over(seen).errors[ERROR].mean()) if len(seen) == len(found) else None,
         "pictures_per_s": float(np.mean(speeds)) if speeds else None,
     }
     both = [seed for seed in found if seed in present]
@@ -88,9 +88,9 @@ def mean_over(runs: Sequence[PerSample]) -> PerSample:
 
 
 def _read(trials: Sequence[Trial], state: Path, kind: str, which: str) -> dict[int, PerSample]:
-    """The errors of finished trials, by seed."""
+    """The errors of finished trials, by seed; the folder alone is there while they are measured."""
     folders = {trial.seed: errors_folder(trial.folder(state), kind, which) for trial in trials}
-    return {seed: read_per_sample(one) for seed, one in folders.items() if one.exists()}
+    return {seed: read_per_sample(one) for seed, one in folders.items() if (one / PER_SAMPLE).exists()}
 
 
 def _minus(a: PerSample, b: PerSample) -> float:
