@@ -17,6 +17,7 @@ import argparse
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,16 @@ def kind_of(run: Run) -> TableKind:
     ]
 
 
+def origin_of(run: Run) -> tuple[Any, ...]:
+    """What runs of one set must share to stand in one table: digests of the weights and of the samples, and
+    the number of samples; None where a line does not say. Empty for runs that are of no set.
+    """
+    if "dataset" not in kind_of(run).setting:
+        return ()
+    weights = run.get("weights_sha256") or run.get("checkpoint_sha256")
+    return weights, run.get("dataset_sha256"), run.get("n")
+
+
 def read_results(path: Path) -> list[Run]:
     """Return the runs of a JSON-lines file; of several runs with the same settings only the last.
 
@@ -98,17 +109,20 @@ def describe(run: Run, name: str) -> str:
 
 
 def make_table(runs: list[Run], brief: TableKind | None = None) -> str:
-    """Return a Markdown table for each kind and setting, with the measuring conditions below it.
+    """Return a Markdown table for each kind and setting, with the measuring conditions below it. Runs of
+    other weights or samples get a table of their own, below which these are named.
 
     Args:
         runs: lines of results files.
         brief: how to show them, instead of the table of their kind.
     """
-    groups: dict[tuple[Any, ...], list[Run]] = {}
+    groups: dict[tuple[tuple[Any, ...], tuple[Any, ...]], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.get("kind"), *(run[name] for name in kind_of(run).setting)), []).append(run)
+        shared = (run.get("kind"), *(run[name] for name in kind_of(run).setting))
+        groups.setdefault((shared, origin_of(run)), []).append(run)
+    several = Counter(shared for shared, _ in groups)
     lines = []
-    for (_, *setting), members in groups.items():
+    for (shared, origin), members in groups.items():
         table = brief or kind_of(members[0])
         texts = {title: [show(run) for run in members] for title, show in table.columns}
         shown = {title: cells for title, cells in texts.items() if any(cells) or title not in table.optional}
@@ -117,7 +131,13 @@ def make_table(runs: list[Run], brief: TableKind | None = None) -> str:
             "|" + "---|" * len(shown),
             *("| " + " | ".join(row) + " |" for row in zip(*shown.values(), strict=True)),
         ]
-        facts = [f"{TITLES.get(name, name)}: {v}" for name, v in zip(table.setting, setting, strict=True)]
+        facts = [f"{TITLES.get(name, name)}: {v}" for name, v in zip(table.setting, shared[1:], strict=True)]
+        if several[shared] > 1:
+            facts += [
+                f"{name}: {mark[:12]}"
+                for name, mark in zip(("weights", "set"), origin[:2], strict=True)
+                if mark
+            ]
         for name in table.context:
             values = [text for text in dict.fromkeys(describe(run, name) for run in members) if text]
             facts += [f"{TITLES.get(name, name)}: {' / '.join(values)}"] if values else []

@@ -65,6 +65,23 @@ def test_fills_the_block_and_nothing_else(tmp_path: Path) -> None:
     assert update_tables.main([str(page), "--check"]) == 0
 
 
+def test_lines_of_other_weights_or_samples_stand_in_tables_of_their_own(tmp_path: Path) -> None:
+    own = {"weights_sha256": 12 * "a" + "0", "dataset_sha256": 12 * "b", "n": 1000}
+    tmu = own | {"schedule": "8x16", "tokens_kept": 64, "speedup": 1.4, "pa_mpvpe_mm": 11.0}
+    other = tmu | {"weights_sha256": 12 * "c", "schedule": "5x20", "pa_mpvpe_mm": 5.0}
+    trial = tmu | {"dataset_sha256": 12 * "d", "n": 8, "schedule": "10x16", "pa_mpvpe_mm": 6.0}
+    page = write(tmp_path, own, other, tmu, trial)
+    assert update_tables.main([str(page)]) == 0
+    tables = page.read_text().split("| `--r` ")[1:]
+    shown = [[name for name in ("10.12", "11.00", "5.00", "6.00") if name in one] for one in tables]
+    assert shown == [["10.12", "11.00"], ["5.00"], ["6.00"]]
+    told = "weights: aaaaaaaaaaaa; set: dddddddddddd; samples: 8;"
+    assert [told in one for one in tables] == [False, False, True]
+    page = write(tmp_path, own, tmu)
+    assert update_tables.main([str(page)]) == 0
+    assert "weights: " not in page.read_text()
+
+
 def test_a_page_stays_whole_where_the_disk_is_full(tmp_path: Path) -> None:
     page = write(tmp_path, {})
     before = page.read_text() + 100_000 * "."
