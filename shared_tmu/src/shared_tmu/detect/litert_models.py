@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.detect.landmarks import HandView, Palm, Square
-from shared_tmu.detect.mediapipe_graph import quiet_native_stderr
 from shared_tmu.detect.palm_boxes import PALM_INPUT_PX, decode, joined
+from shared_tmu.detect.quiet import quiet_native_stderr
 from shared_tmu.detect.tiles import Tile
 from shared_tmu.errors import MissingDependencyError
 

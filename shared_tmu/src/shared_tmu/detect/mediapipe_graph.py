@@ -9,11 +9,7 @@ hand in an ordinary photograph.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.detect.landmarks import HandView, Palm, Square
+from shared_tmu.detect.quiet import quiet_native_stderr
 from shared_tmu.detect.tiles import Tile
 from shared_tmu.errors import MissingDependencyError
 
@@ -190,8 +187,7 @@ def import_mediapipe() -> Any:
     Raises:
         MissingDependencyError: it is not installed, or is a version without graphs.
     """
-    with quiet_native_stderr(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_native_stderr():
         try:
             import mediapipe
         except ImportError as error:
@@ -204,17 +200,3 @@ def import_mediapipe() -> Any:
             f"the mediapipe detector was asked for, but mediapipe {found} has no graphs any more: {_HOW}"
         )
     return mediapipe
-
-
-@contextlib.contextmanager
-def quiet_native_stderr() -> Iterator[None]:
-    """Discard output of native code to stderr, which logging settings do not affect."""
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)

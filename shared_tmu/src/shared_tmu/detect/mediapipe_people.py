@@ -6,8 +6,8 @@ overlapping tiles, then on a close-up of each person; only people that a close-u
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from shared_tmu.detect.base import Detection, PersonBox, valid_boxes
 from shared_tmu.detect.landmarks import box_of
-from shared_tmu.detect.mediapipe_graph import import_mediapipe, quiet_native_stderr
+from shared_tmu.detect.mediapipe_graph import import_mediapipe
+from shared_tmu.detect.quiet import quiet_native_stderr
 from shared_tmu.detect.tiles import Tile, cut, tile_windows
 from shared_tmu.masks import Silhouette
 
@@ -113,8 +114,8 @@ class PoseGraph:
 
     def __init__(self, segments: bool = False) -> None:
         mediapipe = import_mediapipe()
-        with quiet_native_stderr(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        self._has_found = False
+        with quiet_native_stderr():
             self._pose = mediapipe.solutions.pose.Pose(
                 static_image_mode=True,
                 model_complexity=1,
@@ -126,11 +127,12 @@ class PoseGraph:
 
     def run(self, tile: Tile) -> PersonView | None:
         """The person in a tile, if the model finds one."""
-        with quiet_native_stderr(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        # the model's last message is about the first person: silence after that could only hide others'
+        with nullcontext() if self._has_found else quiet_native_stderr():
             result: Any = self._pose.process(tile.pixels)
         if result.pose_landmarks is None:
             return None
+        self._has_found = True
         marks = result.pose_landmarks.landmark
         points = np.array([(mark.x, mark.y) for mark in marks], dtype=np.float64) * tile.size_px
         visibility = np.array([mark.visibility for mark in marks])
