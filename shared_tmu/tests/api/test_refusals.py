@@ -123,6 +123,21 @@ def test_results_before_a_bad_picture_come_first(load):
         next(results)
 
 
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("failing", ["pictures", "boxes"])
+def test_results_before_an_iterator_fails_come_first(failing, strict, load):
+    def with_failure(value):
+        yield from [value] * 2
+        raise ConnectionError("unplugged")
+
+    given = {"pictures": PICTURE, "boxes": BOX, "sides": ["left"]}
+    told = [with_failure(value) if name == failing else iter([value] * 3) for name, value in given.items()]
+    results = load().predict(*told, strict=strict)
+    assert [len(next(results)) for _ in range(2)] == [1, 1]
+    with pytest.raises(ConnectionError, match="unplugged"):
+        next(results)
+
+
 def test_without_strict_the_rest_goes_on(load, tmp_path):
     pictures = [PICTURE, "nowhere.jpg", PICTURE]
     boxes = [BOX, BOX, [[300, 20, 340, 70], *BOX]]

@@ -150,7 +150,8 @@ class MeshModel(Generic[T]):
 
         Returns:
             The result of the picture; a list of results for a list; for an iterator an iterator that reads
-            it lazily and gives results in order, as soon as a batch of crops is full.
+            it lazily and gives results in order, as soon as a batch of crops is full. If the given iterator
+            raises an error, the results of the pictures before come first, then the error.
 
         Raises:
             InputError: pictures, boxes or sides are of another form, or cannot be used; see `strict`.

@@ -54,12 +54,15 @@ class Call:
 
 @dataclass(frozen=True)
 class _Due:
-    """A picture whose result is due: in process, or not usable because of an error."""
+    """A picture whose result is due: in process, or not usable because of an error.
+
+    Without a name, the error ends the call: no more pictures come.
+    """
 
     name: str
     job: Job | None = None
     detector: str = ""
-    error: InputError | None = None
+    error: Exception | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -89,7 +92,8 @@ class Stream(Generic[T]):
         """Results as they become ready, in order.
 
         Raises:
-            InputError: a picture cannot be used, and the call is strict; the results before it come first.
+            InputError: a picture cannot be used, and the call is strict.
+            Exception: what the caller's iterators raise. The results before an error come first.
         """
         portion = PORTION_BATCHES * self.engine.options.batch_size  # as in the demo's PictureSource
         for count, place in enumerate(self._places(requests), 1):
@@ -103,7 +107,7 @@ class Stream(Generic[T]):
         yield from self._ready()
 
     def _places(self, requests: Iterable[Request]) -> Iterator[_Due]:
-        """Pictures in process; the last one is an error if the call is strict and there was one."""
+        """Pictures in process; the last one is an error if there was one that ends the call."""
         try:
             for request in requests:
                 try:
@@ -114,7 +118,7 @@ class Stream(Generic[T]):
                     yield _Due(request.name, error=named)
                     if self.call.strict:
                         return
-        except InputError as error:  # boxes that are not as many as pictures
+        except Exception as error:  # boxes not as many as pictures, or of an iterator: a camera that fails
             yield _Due("", error=error)
 
     def _open(self, request: Request) -> _Due:
@@ -163,7 +167,8 @@ class Stream(Generic[T]):
     def _result(self, place: _Due) -> PictureResult[T]:
         options = replace(self.engine.options, run=self.call.run)
         facts = facts_of_run(self.engine.program, options, place.detector)
-        subject, faces, job, error = self.engine.subject, self.engine.faces, place.job, place.error
+        subject, faces, job = self.engine.subject, self.engine.faces, place.job
+        error: Exception | None = place.error
         if job is not None:
             try:
                 estimated = Estimated.of(job, subject, faces, self.call.focal_px)
