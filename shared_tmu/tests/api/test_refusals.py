@@ -10,7 +10,8 @@ from api.asked import NAMES, boxes_of, of_all, sides_of
 from shared_tmu.api import LoadOptions
 from shared_tmu.api.keywords import MERGING, names_of
 from shared_tmu.demo import build_parser
-from shared_tmu.detect import Detection
+from shared_tmu.detect import Detection, HandBox
+from shared_tmu.detect.base import valid_boxes
 from shared_tmu.errors import InputError, MissingAssetError, TMUError
 
 PICTURE = np.zeros((120, 160, 3), np.uint8)
@@ -146,6 +147,18 @@ def test_without_strict_the_rest_goes_on(load, tmp_path):
     assert [len(result.problems) for result in results] == [0, 1, 1]
     with pytest.raises(InputError, match="nowhere"):
         results[1].save(tmp_path / "a.npz")
+
+
+def test_an_unusable_box_of_the_detector_does_not_stop_the_call(load, monkeypatch):
+    boxes = [HandBox((30, 20, 70, 70), True), HandBox((161, 20, 200, 60), True)]
+
+    def detect(_, image_bgr, name):
+        return valid_boxes(boxes, image_bgr), "finder"
+
+    monkeypatch.setattr("shared_tmu.api.engine.Engine.detect", detect)
+    for result in load().predict([PICTURE] * 2):
+        assert len(result) == 1
+        assert re.search("outside the image of 160 x 120", *result.problems)
 
 
 def test_numbers_that_are_not_finite_are_refused(load):

@@ -143,8 +143,9 @@ class MeshModel(Generic[T]):
             sides: for boxes of hands, `"left"` or `"right"` for each (of the person); also `True` for right.
             bgr: arrays have their channels in the order BGR, as OpenCV's have.
             focal: focal length of the pictures in pixels; None for that of `load`.
-            strict: raise the first problem with a picture or a box; otherwise problems are in `problems` of
-                the results, and the rest goes on.
+            strict: raise the first problem with a picture or a box that was given; otherwise problems are in
+                `problems` of the results, and the rest goes on. Boxes of the detector that cannot be used
+                are always in `problems`.
             hold: for frames of an iterator: a hand or person keeps its merge plans from frame to frame while
                 its crop looks roughly the same, so that meshes jump less. With `off` there are none.
 

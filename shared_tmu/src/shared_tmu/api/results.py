@@ -187,7 +187,8 @@ class PictureResult(Sequence[T], Generic[T]):
     Attributes:
         name: the picture's file name, or its place.
         model: name of the model.
-        problems: why the picture or some of its boxes could not be used; empty unless `strict=False`.
+        problems: why the picture or some of its boxes could not be used; with `strict`, only boxes that the
+            detector found.
         masks: for each of them, what its mask was drawn from, `none` for no mask.
         crops: what the network saw of each, if the model was loaded with `tokens=True`; else empty.
     """

@@ -39,7 +39,7 @@ class Call:
         run: how tokens merge.
         bgr: the order of channels in arrays.
         focal_px: focal length of the pictures; see `DemoOptions`.
-        strict: whether the first problem is raised.
+        strict: whether the first problem with a picture or a given box is raised.
         are_frames: whether the pictures come from an iterator; they are then batched like a video's frames.
         hold: whether frames use the merge plans of earlier ones again, as in `demo.py --video --hold`.
     """
@@ -134,7 +134,8 @@ class Stream(Generic[T]):
         source = Source(Path(request.name), request.name, str(self._frame))
         self._frame += 1
         job = self._cutter.cut(source, "", picture, found)
-        if self.call.strict and job.detection.problems:
+        # the caller can mend boxes that were given, not those that the detector finds
+        if self.call.strict and request.boxes is not None and job.detection.problems:
             raise InputError("; ".join(job.detection.problems))
         return _Due(request.name, job, detector)
 
