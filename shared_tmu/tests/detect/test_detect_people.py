@@ -16,7 +16,7 @@ from shared_tmu.detect import PersonBox
 from shared_tmu.detect.mediapipe_people import MediaPipePeople, PersonView, overlap_of_smaller
 from shared_tmu.detect.people import choose_people_detector, make_people_detector
 from shared_tmu.detect.yolo import load_yolo
-from shared_tmu.errors import InputError, MissingAssetError, MissingDependencyError
+from shared_tmu.errors import CheckpointError, InputError, MissingAssetError, MissingDependencyError
 
 IMAGE = np.zeros((600, 800, 3), np.uint8)
 SAMPLE = sorted((Path(__file__).parents[3] / "assets" / "samples_people").glob("*.jpg"))[0]
@@ -114,6 +114,8 @@ def test_yolo_boxes_become_people(tmp_path, monkeypatch):
     )
 
     class YOLO:
+        names = ("person", "bicycle", "car")
+
         def __init__(self, path):
             assert path.endswith("yolov8x.pt")
 
@@ -136,6 +138,9 @@ def test_yolo_boxes_become_people(tmp_path, monkeypatch):
     detection = make_people_detector("auto", tmp_path).detect(IMAGE, "x")
     assert detection.boxes == (PersonBox((1, 2, 30, 40), 0.75),)
     assert "upside down" in detection.problems[0]
+    YOLO.names = ("hand", "face")
+    with pytest.raises(CheckpointError, match=r"'person' first, but the file has 2 \(hand, face\)"):
+        make_people_detector("yolo", tmp_path)
 
 
 def test_boxes_of_people_need_no_side(tmp_path):

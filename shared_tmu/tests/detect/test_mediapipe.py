@@ -17,7 +17,7 @@ from shared_tmu.detect.close_looks import Candidate
 from shared_tmu.detect.landmarks import HandView
 from shared_tmu.detect.mediapipe_hands import MediaPipeDetector, _is_same, _left_is_darker
 from shared_tmu.detect.vitdet import VitDetDetector, hands_from_keypoints
-from shared_tmu.errors import InputError, MissingAssetError, MissingDependencyError
+from shared_tmu.errors import CheckpointError, InputError, MissingAssetError, MissingDependencyError
 from shared_tmu.pictures.images import read_image
 
 
@@ -133,6 +133,8 @@ def test_yolo_boxes_become_hands(tmp_path, monkeypatch):
     )
 
     class YOLO:
+        names = ("left", "right")
+
         def __init__(self, path):
             assert path.endswith("detector.pt")
 
@@ -147,6 +149,10 @@ def test_yolo_boxes_become_hands(tmp_path, monkeypatch):
     detection = make_detector("yolo", tmp_path).detect(IMAGE, "x")
     assert detection.boxes == (HandBox((1, 2, 30, 40), True, 0.75),)
     assert "upside down" in detection.problems[0]
+    for names, told in ((["hand"], r"1 \(hand\)"), (list("abcdef"), r"6 \(a, b, c, \.\.\.\)")):
+        YOLO.names = dict(enumerate(names))
+        with pytest.raises(CheckpointError, match=rf"detector\.pt, .*left and right hands, .* has {told}"):
+            make_detector("yolo", tmp_path)
 
 
 def test_hands_from_whole_body_keypoints():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from shared_tmu.detect import Detection, PersonBox
 from shared_tmu.detect.boxes import BoxesDetector
 from shared_tmu.detect.people import make_people_detector
 from shared_tmu.detect.segmenter import FILE_NAME, Segmented, YoloSegmenter, finder
-from shared_tmu.errors import MissingAssetError, MissingDependencyError
+from shared_tmu.errors import CheckpointError, MissingAssetError, MissingDependencyError
 from shared_tmu.masks import MASKS, SKELETONS, MaskScene
 
 PICTURE = np.zeros((40, 60, 3), np.uint8)
@@ -21,6 +22,8 @@ PICTURE = np.zeros((40, 60, 3), np.uint8)
 
 class Yolo:
     """Two people: one on columns 10 to 19, one on columns 30 to 49."""
+
+    names: ClassVar = {0: "person", 1: "bicycle"}
 
     def __init__(self, path):
         self.path = path
@@ -73,6 +76,12 @@ def test_with_any_detector_where_the_file_is_there(folder):
     assert isinstance(finder(made), BoxesDetector)
     assert made.detect(PICTURE, "a.png").boxes[0].silhouette is not None
     assert isinstance(make_people_detector("boxes", folder, boxes), BoxesDetector)
+
+
+def test_a_network_that_does_not_segment_people_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(Yolo, "names", {0: "leaf"})
+    with pytest.raises(CheckpointError, match=rf"{FILE_NAME}, .* has 1 \(leaf\)"):
+        YoloSegmenter(folder / FILE_NAME)
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):

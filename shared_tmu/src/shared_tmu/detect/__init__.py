@@ -84,6 +84,7 @@ def make_detector(
         InputError: the name is unknown, or the boxes file is missing, unreadable or would not be used.
         MissingAssetError: a file that the detector needs does not exist.
         MissingDependencyError: a package that the detector needs is not installed.
+        CheckpointError: yolo's file has other classes than the hands.
     """
     if name == "auto":
         name = choose_detector(folder, boxes, body_detector)

@@ -58,6 +58,7 @@ def make_people_detector(
         InputError: an unknown name, a missing or unreadable boxes file, or one that would not be used.
         MissingAssetError: a file that the detector needs is not there.
         MissingDependencyError: a package that the detector needs is not installed.
+        CheckpointError: a file of yolo has other classes than people first.
     """
     if name == "auto":
         name = choose_people_detector(folder, boxes)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.detect.base import Detection, Detector, PersonBox, shared_part
-from shared_tmu.detect.yolo import PERSON, load_yolo
+from shared_tmu.detect.yolo import PERSON, load_yolo, require_people
 from shared_tmu.masks import Silhouette
 
 FILE_NAME = "yolo11n-seg.pt"
@@ -32,10 +32,12 @@ class YoloSegmenter:
     Raises:
         MissingAssetError: the file is not there.
         MissingDependencyError: ultralytics is not installed.
+        CheckpointError: the file has other classes.
     """
 
     def __init__(self, weights: Path, device: str = "cpu") -> None:
         self._model = load_yolo(weights, f"ultralytics' {FILE_NAME}")
+        require_people(self._model, weights)
         self._device = device
 
     def segment(self, image_bgr: NDArray[np.uint8]) -> list[tuple[NDArray[np.float64], Silhouette]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.detect.base import Detection, HandBox, PersonBox, valid_boxes
-from shared_tmu.errors import MissingAssetError, MissingDependencyError
+from shared_tmu.errors import CheckpointError, MissingAssetError, MissingDependencyError
 
 FILE_NAME, MIN_SCORE = "detector.pt", 0.3
 """WiLoR's hand detector."""
@@ -32,12 +33,19 @@ _QUIET = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "
 
 
 class YoloDetector:
-    """Boxes with left or right from one network: class 1 is a right hand, class 0 a left hand."""
+    """Boxes with left or right from one network: class 1 is a right hand, class 0 a left hand.
+
+    Raises:
+        MissingAssetError: the file does not exist.
+        MissingDependencyError: ultralytics is not installed.
+        CheckpointError: the file has other classes.
+    """
 
     name = "yolo"
 
     def __init__(self, weights: Path, device: str = "cpu") -> None:
         self._model = load_yolo(weights, f"WiLoR's {FILE_NAME}")
+        require_classes(self._model, weights, "two, left and right hands", lambda names: len(names) == 2)
         self._device = device
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[HandBox]:
@@ -50,12 +58,16 @@ class YoloDetector:
 
 
 class YoloPeople:
-    """Boxes of people from a detector trained on COCO, in which people are class 0."""
+    """Boxes of people from a detector trained on COCO, in which people are class 0.
+
+    Raises: as `YoloDetector`.
+    """
 
     name = "yolo"
 
     def __init__(self, weights: Path, device: str = "cpu") -> None:
         self._model = load_yolo(weights, f"ultralytics' {PEOPLE_FILE_NAME}")
+        require_people(self._model, weights)
         self._device = device
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[PersonBox]:
@@ -81,7 +93,7 @@ def load_yolo(weights: Path, what: str) -> Any:
         weights: the file.
         what: description of the file, for the message if it does not exist.
 
-        Raises:
+    Raises:
         MissingAssetError: the file does not exist.
         MissingDependencyError: ultralytics is not installed.
     """
@@ -99,6 +111,38 @@ def load_yolo(weights: Path, what: str) -> Any:
             "ultralytics, or use --detector mediapipe."
         ) from error
     return YOLO(str(weights))
+
+
+def require_people(model: Any, weights: Path) -> None:
+    """Refuse a network whose first class is not people.
+
+    Raises:
+        CheckpointError: it is something else.
+    """
+    require_classes(
+        model, weights, "those of COCO, with 'person' first", lambda names: names[:1] == ["person"]
+    )
+
+
+def require_classes(model: Any, weights: Path, wanted: str, fits: Callable[[list[str]], bool]) -> None:
+    """Refuse a network that was trained for other classes: their numbers would be misread.
+
+    Args:
+        model: what `load_yolo` gave.
+        weights: its file.
+        wanted: the classes that are needed, for the message.
+        fits: tells whether names of classes, in order, are these.
+
+    Raises:
+        CheckpointError: they are others.
+    """
+    names = [str(model.names[number]) for number in range(len(model.names))]
+    if not fits(names):
+        shown = ", ".join([*names[:3], *(["..."] if len(names) > 3 else [])])
+        raise CheckpointError(
+            f"the yolo detector reads {weights}, whose classes should be {wanted}, but the file has "
+            f"{len(names)} ({shown}): put the right file there, or use another --detector."
+        )
 
 
 def _import_quietly() -> None:
