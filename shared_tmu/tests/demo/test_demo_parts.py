@@ -14,6 +14,24 @@ from shared_tmu.errors import InputError, MethodError, ScheduleError
 from shared_tmu.runtime.precision import choose_dtype
 
 
+def test_a_folder_of_detectors_that_is_named_is_there_and_of_use(program, tmp_path, caplog):
+    missing, file, folder = tmp_path / "missing", tmp_path / "file", tmp_path / "folder"
+    file.touch()
+    folder.mkdir()
+    for place, fault in ((missing, "does not exist"), (file, "is no folder")):
+        with pytest.raises(InputError, match=f"--detector_dir {place} {fault}"):
+            parse_options(program, ["--detector_dir", str(place)])
+    parse_options(program, [])
+    (folder / "other.txt").touch()
+    assert not caplog.records
+    assert parse_options(program, ["--detector_dir", str(folder)]).detector_dir == folder
+    assert "has no effect: it holds none of detector.pt, model_final_f05665.pkl" in caplog.text
+    caplog.clear()
+    (folder / "mediapipe-0.10.21-cp312.whl").touch()
+    parse_options(program, ["--detector_dir", str(folder)])
+    assert not caplog.records
+
+
 def test_defaults_are_those_of_the_published_demo(program):
     options = parse_options(program, [])
     assert (str(options.img_folder), str(options.out_folder)) == ("images", "out_demo")

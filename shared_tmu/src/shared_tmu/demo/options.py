@@ -16,7 +16,13 @@ from shared_tmu.demo.engine import LOCAL, require_distributable
 from shared_tmu.demo.merging import add_merging_flags, read_merging
 from shared_tmu.demo.output_flags import add_output_flags
 from shared_tmu.demo.subjects import DemoSubject, demo_subject
-from shared_tmu.demo.together import is_clip, require_flags_that_fit, require_something_to_save
+from shared_tmu.demo.together import (
+    default_detector_dir,
+    is_clip,
+    require_detector_files,
+    require_flags_that_fit,
+    require_something_to_save,
+)
 from shared_tmu.detect import BODY_DETECTORS
 from shared_tmu.evaluation.budget.flags import choose_samples
 from shared_tmu.evaluation.budget.request import Budget
@@ -160,6 +166,7 @@ def make_options(program: ModelProgram, given: dict[str, Any]) -> DemoOptions:
     run, budget = read_merging(program, given)
     require_something_to_save(given)
     require_flags_that_fit(given)
+    require_detector_files(given, program)
     require_distributable(given)
     clip = ClipChoice.read(given, is_clip=is_clip(given))
     device = choose_device(given.pop("device"))
@@ -281,6 +288,6 @@ def _add_detection(parser: argparse.ArgumentParser, program: ModelProgram, subje
     add(
         "--detector_dir",
         type=named_path,
-        default=program.data_dir / "detectors",
+        default=default_detector_dir(program),
         help="folder with the files of other detectors",
     )

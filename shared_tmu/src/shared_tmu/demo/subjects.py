@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shared_tmu.detect import DETECTORS, Detector, choose_detector, make_detector
+from shared_tmu.detect import (
+    DETECTORS,
+    Detector,
+    choose_detector,
+    litert_files,
+    make_detector,
+    segmenter,
+    vitdet,
+    yolo,
+)
 from shared_tmu.detect.boxes import HAND_FORMAT, PERSON_FORMAT
 from shared_tmu.detect.people import PEOPLE_DETECTORS, choose_people_detector, make_people_detector
 from shared_tmu.masks import SKELETONS, MaskScene
@@ -67,6 +76,7 @@ class DemoSubject(Protocol):
         one, many: its name in messages and tables, singular and plural.
         detectors: choices of `--detector`.
         detector_help: help text of `--detector`.
+        detector_files: files that `--detector auto` and masks look for in `--detector_dir`, as patterns.
         boxes_format: an example of a boxes file.
         scale: size of a crop relative to its box, if the model's configuration does not give it.
         table: names and meanings of the saved arrays.
@@ -76,6 +86,7 @@ class DemoSubject(Protocol):
     many: str
     detectors: tuple[str, ...]
     detector_help: str
+    detector_files: tuple[str, ...]
     boxes_format: str
     scale: float
     table: Table
@@ -143,6 +154,7 @@ class Hands:
         "mediapipe, or litert (the same models) where that is missing; whole-image: each picture is one "
         "right hand (add --rescale_factor 1 if it is already a crop)"
     )
+    detector_files = (yolo.FILE_NAME, *vitdet.BODY_FILES.values(), *litert_files.PATTERNS)
     boxes_format = HAND_FORMAT
     scale = 2.0
     table = records.TABLE
@@ -213,6 +225,7 @@ class People:
         "auto: boxes if --boxes is given, yolo if its file and package are installed, else mediapipe; "
         "whole-image: each picture is one person (add --rescale_factor 1 if it is already a crop)"
     )
+    detector_files = (yolo.PEOPLE_FILE_NAME, segmenter.FILE_NAME)
     boxes_format = PERSON_FORMAT
     scale = BBOX_RATIO
     table = body_records.TABLE

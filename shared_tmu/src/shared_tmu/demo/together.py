@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from shared_tmu.demo.subjects import demo_subject
 from shared_tmu.errors import InputError
 from shared_tmu.masks import AUTO, NO_MASK, MaskPlace
 from shared_tmu.methods import find_method
@@ -19,6 +21,8 @@ from shared_tmu.programs.mask_flags import (
     refuse_unused_probe,
 )
 from shared_tmu.programs.model_program import ModelProgram, Run
+
+_log = logging.getLogger(__name__)
 
 
 def auto_mask(probe: Path, place: MaskPlace) -> str:
@@ -88,6 +92,30 @@ def require_something_to_save(given: Mapping[str, Any]) -> None:
 def is_clip(given: Mapping[str, Any]) -> bool:
     """Whether the input is a clip, a camera or a stream."""
     return given["video"] is not None or given["camera"] is not None
+
+
+def default_detector_dir(program: ModelProgram) -> Path:
+    """The folder in which files of detectors are looked for if none is named; it need not exist."""
+    return program.data_dir / "detectors"
+
+
+def require_detector_files(given: Mapping[str, Any], program: ModelProgram) -> None:
+    """Refuse a folder of detectors that does not exist; warn if nothing in it would be used.
+
+    yolo and vitdet themselves name the files that they miss.
+
+    Raises:
+        InputError: another folder than the default was named, and it is no folder.
+    """
+    folder, name = given["detector_dir"], given["detector"]
+    if folder == default_detector_dir(program) or name in ("yolo", "vitdet"):
+        return
+    if not folder.is_dir():
+        fault = "is no folder" if folder.exists() else "does not exist"
+        raise InputError(f"--detector_dir {folder} {fault}: name the folder of the files, or leave it out.")
+    looked_for = demo_subject(program.estimates).detector_files
+    if name == "auto" and not any(any(folder.glob(pattern)) for pattern in looked_for):
+        _log.warning("--detector_dir %s has no effect: it holds none of %s.", folder, ", ".join(looked_for))
 
 
 def require_flags_that_fit(given: Mapping[str, Any]) -> None:

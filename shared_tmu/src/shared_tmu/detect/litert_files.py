@@ -25,6 +25,9 @@ SHA256 = {
 }
 """Of the files that were measured; other models would need other code around them."""
 
+PATTERNS = (*(PurePosixPath(name).name for name in SHA256), "mediapipe-*.whl")
+"""What is looked for in the folder."""
+
 VERSION = "0.10.21"
 HOW = (
     f"pip download mediapipe=={VERSION} --no-deps --only-binary=:all: --python-version 3.12 "
@@ -82,7 +85,7 @@ def _plain(folder: Path) -> HandModelFiles | None:
 
 
 def _wheel(folder: Path) -> HandModelFiles | None:
-    for path in sorted(folder.glob("mediapipe-*.whl")):
+    for path in sorted(folder.glob(PATTERNS[-1])):
         try:
             with zipfile.ZipFile(path) as wheel:
                 if not set(SHA256) <= set(wheel.namelist()):
