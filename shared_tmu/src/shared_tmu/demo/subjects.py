@@ -154,7 +154,7 @@ class Hands:
         "mediapipe, or litert (the same models) where that is missing; whole-image: each picture is one "
         "right hand (add --rescale_factor 1 if it is already a crop)"
     )
-    detector_files = (yolo.FILE_NAME, *vitdet.BODY_FILES.values(), *litert_files.PATTERNS)
+    detector_files: tuple[str, ...] = (yolo.FILE_NAME, *vitdet.BODY_FILES.values(), *litert_files.PATTERNS)
     boxes_format = HAND_FORMAT
     scale = 2.0
     table = records.TABLE
@@ -225,7 +225,7 @@ class People:
         "auto: boxes if --boxes is given, yolo if its file and package are installed, else mediapipe; "
         "whole-image: each picture is one person (add --rescale_factor 1 if it is already a crop)"
     )
-    detector_files = (yolo.PEOPLE_FILE_NAME, segmenter.FILE_NAME)
+    detector_files: tuple[str, ...] = (yolo.PEOPLE_FILE_NAME, segmenter.FILE_NAME)
     boxes_format = PERSON_FORMAT
     scale = BBOX_RATIO
     table = body_records.TABLE
