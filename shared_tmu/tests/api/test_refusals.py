@@ -191,6 +191,9 @@ def test_numbers_that_are_not_finite_are_refused(load):
         ({"dtype": "int8"}, "dtype"),
         ({"r": "4x99"}, "4x99"),
         ({"r": "off", "mask": "box"}, "merging"),
+        ({"mask": "none", "background": 3}, "no mask uses it"),
+        ({"calib": "freihand"}, "searches nothing"),
+        ({"detector": "mediapipe", "body_detector": "regnety"}, "body_detector regnety"),
         ({"detector": "boxes"}, "predict"),
         ({"detector": "eyes"}, "eyes"),
         ({"probe": "nowhere.safetensors"}, "probe"),
@@ -234,6 +237,7 @@ def test_values_may_be_pythons_own(load):
     ("r", "changes", "said"),
     [
         ("off", {"mask": "box"}, "merging"),
+        ("off", {"background": 3}, "no mask uses it"),
         ("auto:0.5mm", {}, "only load searches"),
         (None, {"batch_size": 2}, "batch_size"),
         ("4x3", {"focal": 3.0}, "focal"),
@@ -242,6 +246,20 @@ def test_values_may_be_pythons_own(load):
 def test_settings_that_cannot_be_used_are_refused(r, changes, said, load):
     with pytest.raises(InputError, match=said), load().at(r, **changes):
         pass
+
+
+def test_at_leaves_out_what_load_was_given_for_another_setting(load, tmp_path, caplog):
+    model = load(background="first", detector_dir=tmp_path)
+    caplog.clear()
+    for r, changes, setting in (
+        ("off", {}, "off"),
+        (None, {"mask": "none"}, "4x3"),
+        (None, {"method": "dct"}, "dct-4x3"),
+        ("2x3", {}, "2x3-mask-landmarks+box-first"),
+    ):
+        with model.at(r, **changes):
+            assert model.setting == setting
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("focal", [0, -3.0, float("inf"), "500", True])

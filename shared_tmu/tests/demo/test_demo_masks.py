@@ -167,12 +167,17 @@ def test_masks_that_cannot_be_are_refused(tmp_path):
         (("--mask", "box", "--method", "dct"), "mixes all"),
         (("--mask", "auto+box"), "'auto' goes with no other"),
         (("--mask", "probe", "--probe", str(tmp_path)), "is no file"),
+        (("--mask", "none", "--background", "3"), "--background was given, but no mask uses it"),
+        (("--r", "off", "--background", "first"), "no mask uses it"),
+        (("--method", "dct", "--background", "0"), "no mask uses it"),
     ):
         with pytest.raises(InputError, match=message):
             parse_options(program, flags)
     assert main(program, ["--mask", "magic"]) == 1
     assert parse_options(program, ["--r", "off"]).run.mask == "none"
     assert parse_options(program, ["--method", "dct"]).run.mask == "none"
+    assert parse_options(program, ["--mask", "none", "--background", "weighed"]).run.mask == "none"
+    assert parse_options(program, ["--background", "first"]).run.weight is None
     assert parse_options(program, []).run.mask == "landmarks+box"
     assert parse_options(program, ["--video", "clip.mp4"]).run.mask == "landmarks+previous+box"
 

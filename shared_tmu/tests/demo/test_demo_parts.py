@@ -10,6 +10,7 @@ import torch
 from shared_tmu.demo import build_parser, parse_options
 from shared_tmu.demo.subjects import PEOPLE
 from shared_tmu.detect import PersonBox
+from shared_tmu.detect.vitdet import required_files
 from shared_tmu.errors import InputError, MethodError, ScheduleError
 from shared_tmu.runtime.precision import choose_dtype
 
@@ -30,6 +31,22 @@ def test_a_folder_of_detectors_that_is_named_is_there_and_of_use(program, tmp_pa
     (folder / "mediapipe-0.10.21-cp312.whl").touch()
     parse_options(program, ["--detector_dir", str(folder)])
     assert not caplog.records
+
+
+def test_a_detector_of_people_that_would_not_run_is_refused(program, tmp_path):
+    folder = ["--detector_dir", str(tmp_path), "--body_detector", "regnety"]
+    for flags, fault in (
+        (["--detector", "mediapipe"], "--detector is mediapipe"),
+        (["--boxes", "boxes.json"], "boxes are given"),
+        ([], r"auto does not take vitdet: .*model_final_ef3a80\.pkl does not exist"),
+    ):
+        with pytest.raises(InputError, match=f"--body_detector regnety .* but {fault}"):
+            parse_options(program, [*folder, *flags])
+    parse_options(program, [*folder, "--detector", "vitdet"])
+    parse_options(program, ["--detector", "mediapipe", "--body_detector", "vitdet"])
+    for path in required_files(tmp_path, "regnety"):
+        path.touch()
+    parse_options(program, folder)
 
 
 def test_defaults_are_those_of_the_published_demo(program):

@@ -232,6 +232,25 @@ def test_what_does_not_go_with_a_search_is_refused(tmp_path):
     assert parse_settings(program, ["--r", "off"]).auto is None
 
 
+def test_flags_of_a_search_that_is_not_made_are_refused(tmp_path):
+    program = toy_program(tmp_path / "toy")
+    for read in (parse_settings, parse_options):
+        for flags in (["--calib", "freihand"], ["--calib_dir", str(tmp_path)]):
+            with pytest.raises(InputError, match=f"{flags[0]} .* but --r searches nothing"):
+                read(program, ["--r", "8x2", *flags])
+            read(program, ["--r", "auto:1mm", *flags])
+        read(program, ["--r", "8x2", "--calib_dir", str(program.data_dir)])
+
+
+def test_a_rule_for_masks_is_refused_where_nothing_is_masked(tmp_path):
+    program = toy_program(tmp_path / "toy")
+    for flags in (["8x2"], ["off", "--mask", "box"], ["auto:1mm", "--method", "dct"]):
+        with pytest.raises(InputError, match="--background was given, but no mask uses it"):
+            parse_settings(program, ["--background", "first", "--r", *flags])
+    for flags in (["8x2", "--mask", "none,box"], ["off,auto:1mm"]):
+        parse_settings(program, ["--background", "first", "--r", *flags])
+
+
 def test_masks_that_need_a_detector_are_tried_only_if_asked_for(tmp_path):
     program = toy_program(tmp_path / "toy")
     free = parse_settings(program, ["--r", "auto:1mm"]).auto.probes.keys()

@@ -91,6 +91,7 @@ class ExportSuite:
             (("--mask", "probe"), "does not exist"),
             (("--mask", "attention", "--r", "off"), "--r is off"),
             (("--probe", "none.safetensors", "--mask", "none"), "no mask reads it"),
+            (("--background", "first", "--mask", "none"), "no mask uses it"),
         ):
             caplog.clear()
             assert self.folder.module("export").run(["--r", "2x2", *paths, *flags]) == 1

@@ -24,12 +24,17 @@ from shared_tmu.api.results import Hand, Item, Person, PictureResult
 from shared_tmu.api.stream import Call, Stream
 from shared_tmu.errors import InputError
 from shared_tmu.evaluation.budget.request import Budget
+from shared_tmu.masks import NO_MASK
+from shared_tmu.methods import find_method
 from shared_tmu.programs.estimates import BODY
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.schedule import Schedule
 
 T = TypeVar("T", bound=Item)
-_OF_MERGING = ("mask", "probe", "tokens")  # refused where nothing merges
+# what `load` was given, and would be refused as of no use where ...
+_OF_MERGING = ("mask", "background", "probe", "tokens")  # nothing merges
+_OF_MASKS = ("background", "probe")  # nothing is masked
+_OF_LOADING = ("calib", "calib_dir", "detector", "detector_dir", "body_detector")  # nothing is loaded
 _chosen: ContextVar[tuple[_Choice, ...]] = ContextVar("settings of models", default=())
 
 
@@ -214,8 +219,12 @@ class MeshModel(Generic[T]):
         """The setting of `at`."""
         require_known(changes, MERGING, "at")
         given = {**self._given, **({} if r is None else {"r": r})}
-        if r is not None and not _is_search(r) and Schedule.parse(r).is_off:  # no token merges, so none last
-            given = {name: value for name, value in given.items() if name not in _OF_MERGING}
+        unused: tuple[str, ...] = _OF_LOADING
+        if r is not None and not _is_search(r) and Schedule.parse(r).is_off:
+            unused += _OF_MERGING
+        elif changes.get("mask") == NO_MASK or _mixes({**given, **changes}.get("method")):
+            unused += _OF_MASKS
+        given = {name: value for name, value in given.items() if name not in unused}
         options = options_of(self._engine.program, {**given, **changes})
         if options.budget is not None:
             raise InputError("at takes a schedule, and only load searches one: give r, such as '8x16'.")
@@ -240,6 +249,10 @@ class MeshModel(Generic[T]):
                 "boxes were given, and mask 'segmentation' needs what the detector finds: leave the boxes "
                 "out, or use another mask."
             )
+
+
+def _mixes(method: Any) -> bool:
+    return method is not None and find_method(str(method)).mixes
 
 
 def _is_search(r: Any) -> bool:

@@ -19,12 +19,13 @@ from shared_tmu.demo.subjects import DemoSubject, demo_subject
 from shared_tmu.demo.together import (
     default_detector_dir,
     is_clip,
+    require_body_detector_used,
     require_detector_files,
     require_flags_that_fit,
     require_something_to_save,
 )
 from shared_tmu.detect import BODY_DETECTORS
-from shared_tmu.evaluation.budget.flags import choose_samples
+from shared_tmu.evaluation.budget.flags import choose_samples, refuse_unused_samples
 from shared_tmu.evaluation.budget.request import Budget
 from shared_tmu.evaluation.budget.samples import SampleChoice
 from shared_tmu.programs.flags import (
@@ -167,10 +168,12 @@ def make_options(program: ModelProgram, given: dict[str, Any]) -> DemoOptions:
     require_something_to_save(given)
     require_flags_that_fit(given)
     require_detector_files(given, program)
+    require_body_detector_used(given)
     require_distributable(given)
     clip = ClipChoice.read(given, is_clip=is_clip(given))
     device = choose_device(given.pop("device"))
     dtype = choose_dtype(given.pop("dtype"), device)
+    refuse_unused_samples(program, given["calib"], given["calib_dir"], is_searching=budget is not None)
     samples = choose_samples(
         *(program, given.pop("calib"), given.pop("calib_dir"), given["batch_size"], device),
         SetOptions(body_path=given["body_path"]),

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from shared_tmu.demo.subjects import demo_subject
+from shared_tmu.detect import BODY_DETECTORS
+from shared_tmu.detect.vitdet import required_files
 from shared_tmu.errors import InputError
 from shared_tmu.masks import AUTO, NO_MASK, MaskPlace
 from shared_tmu.methods import find_method
@@ -19,6 +21,7 @@ from shared_tmu.programs.mask_flags import (
     choose_weight,
     probe_beside,
     refuse_unused_probe,
+    refuse_unused_weight,
 )
 from shared_tmu.programs.model_program import ModelProgram, Run
 
@@ -58,7 +61,8 @@ def with_mask(run: Run, given: dict[str, Any], program: ModelProgram) -> Run:
     """A run with the mask of a command line, whose flags on masks are taken out of `given`.
 
     Raises:
-        InputError: see `choose_demo_mask`; or a probe that is not there or would not be used.
+        InputError: see `choose_demo_mask`; or a probe that is not there, or a probe or a rule that would
+            not be used.
     """
     place = MaskPlace(program.estimates.name, has_truth=False, is_video=is_clip(given))
     asked, probe, weight = given.pop("mask"), given.pop("probe"), choose_weight(given.pop("background"))
@@ -66,6 +70,7 @@ def with_mask(run: Run, given: dict[str, Any], program: ModelProgram) -> Run:
     mask = choose_demo_mask(asked, run, place, probe or probe_beside(checkpoint))
     found = choose_probe(probe, mask, checkpoint)
     refuse_unused_probe(probe, [found])
+    refuse_unused_weight(weight, [mask])
     return replace(run, mask=mask, probe=found, weight=weight)
 
 
@@ -116,6 +121,28 @@ def require_detector_files(given: Mapping[str, Any], program: ModelProgram) -> N
     looked_for = demo_subject(program.estimates).detector_files
     if name == "auto" and not any(any(folder.glob(pattern)) for pattern in looked_for):
         _log.warning("--detector_dir %s has no effect: it holds none of %s.", folder, ", ".join(looked_for))
+
+
+def require_body_detector_used(given: Mapping[str, Any]) -> None:
+    """Refuse `--body_detector` where vitdet does not run; the default is never refused.
+
+    Raises:
+        InputError: it would not be used.
+    """
+    body, name = given.get("body_detector", BODY_DETECTORS[0]), given["detector"]
+    if body == BODY_DETECTORS[0] or name == "vitdet":
+        return
+    if name == "auto" and given["boxes"] is None:
+        missing = [path for path in required_files(given["detector_dir"], body) if not path.is_file()]
+        if not missing:
+            return
+        fault = f"auto does not take vitdet: {missing[0]} does not exist"
+    else:
+        fault = "boxes are given" if name == "auto" else f"--detector is {name}"
+    raise InputError(
+        f"--body_detector {body} is for --detector vitdet, but {fault}: use --detector vitdet, or leave "
+        "--body_detector out."
+    )
 
 
 def require_flags_that_fit(given: Mapping[str, Any]) -> None:

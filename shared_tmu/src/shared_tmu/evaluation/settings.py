@@ -13,7 +13,7 @@ from torch import nn
 from shared_tmu.datasets import DATASETS, SetOptions, dataset_names
 from shared_tmu.datasets.hand_rules import TIPS
 from shared_tmu.evaluation.budget.auto import AutoSettings
-from shared_tmu.evaluation.budget.flags import add_auto_flags, read_auto
+from shared_tmu.evaluation.budget.flags import add_auto_flags, read_auto, refuse_unused
 from shared_tmu.evaluation.budget.request import HELP, Budget, split_budgets
 from shared_tmu.evaluation.clip_flags import add_clip_flags, clip_choices
 from shared_tmu.evaluation.report import COLUMNS
@@ -33,10 +33,7 @@ from shared_tmu.programs.flags import (
     positive,
 )
 from shared_tmu.programs.learned_files import add_learned_flag
-from shared_tmu.programs.mask_flags import (
-    add_mask_flags,
-    choose_weight,
-)
+from shared_tmu.programs.mask_flags import add_mask_flags, choose_weight
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.runtime.packing import PACKED_HELP
 from shared_tmu.runtime.precision import DTYPES, choose_dtype, name_of
@@ -119,7 +116,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
     dtype = choose_dtype(given.dtype, device).dtype
     budgets, fixed = split_budgets(given.r)
     datasets = dataset_names(given.dataset, program.estimates.name)
-    return EvalSettings(
+    settings = EvalSettings(
         datasets=datasets,
         runs=read_runs(
             *(fixed, given.method, given.protect, given.mask or NO_MASK, program.estimates.name),
@@ -157,6 +154,8 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
         fresh=given.fresh,
         packed=given.packed,
     )
+    refuse_unused(program, given, settings.runs, settings.auto)
+    return settings
 
 
 def build_parser(program: ModelProgram) -> argparse.ArgumentParser:

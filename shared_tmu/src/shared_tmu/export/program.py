@@ -33,6 +33,7 @@ from shared_tmu.programs.mask_flags import (
     choose_weight,
     probe_beside,
     refuse_unused_probe,
+    refuse_unused_weight,
 )
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.programs.results import require_other_file
@@ -156,6 +157,7 @@ def _with_mask(run: Run, program: ModelProgram, given: argparse.Namespace) -> Ru
     mask = choose_mask(asked, [run.method], ANYWHERE)
     found = choose_probe(given.probe, mask, checkpoint)
     refuse_unused_probe(given.probe, [found])
+    refuse_unused_weight(weight, [mask])
     return replace(run, mask=mask, probe=found, weight=weight)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from shared_tmu.errors import InputError
 from shared_tmu.files import shortened
 from shared_tmu.files.checkpoints import beside
-from shared_tmu.masks import MaskPlace, find_masks
+from shared_tmu.masks import NO_MASK, MaskPlace, find_masks
 from shared_tmu.method_parts.protection import WEIGHT
 from shared_tmu.methods import find_method
 from shared_tmu.programs.flags import named_path
@@ -68,6 +68,23 @@ def choose_weight(text: str) -> float | None:
             "number of at least 0, or first."
         )
     return weight
+
+
+def refuse_unused_weight(weight: float | None, masks: Iterable[str]) -> None:
+    """Refuse `--background` where nothing is masked.
+
+    Args:
+        weight: what `choose_weight` gave; that of the default is never refused.
+        masks: choices of masks of all runs.
+
+    Raises:
+        InputError: there is no mask.
+    """
+    if weight != WEIGHT and all(mask == NO_MASK for mask in masks):
+        raise InputError(
+            "--background was given, but no mask uses it: add --mask box, or another mask, with a --r that "
+            "merges; or leave --background out."
+        )
 
 
 _PROBE_HELP = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,13 @@ from shared_tmu.methods import find_method
 from shared_tmu.programs.estimates import Estimate
 from shared_tmu.programs.flags import choose_protection, choose_restore, named_path, split_list
 from shared_tmu.programs.learned_files import choose_learned
-from shared_tmu.programs.mask_flags import choose_mask, choose_probe, choose_weight, probe_beside
+from shared_tmu.programs.mask_flags import (
+    choose_mask,
+    choose_probe,
+    choose_weight,
+    probe_beside,
+    refuse_unused_weight,
+)
 from shared_tmu.programs.model_program import ModelProgram, Run
 from shared_tmu.runtime.precision import name_of
 from shared_tmu.schedule import Schedule
@@ -36,6 +42,20 @@ def add_auto_flags(add: Callable[..., Any], program: ModelProgram) -> None:
         help=f"for --r auto: set on which the error is measured, one of {sets}",
     )
     add("--calib_dir", type=named_path, default=program.data_dir, help="for --r auto: folder of that set")
+
+
+def refuse_unused_samples(program: ModelProgram, calib: str, calib_dir: Path, *, is_searching: bool) -> None:
+    """Refuse `--calib` and `--calib_dir` where nothing is searched; their defaults are never refused.
+
+    Raises:
+        InputError: one of them was given, and would not be used.
+    """
+    defaults = (("calib", calib, program.estimates.calibration), ("calib_dir", calib_dir, program.data_dir))
+    for name, value, default in defaults:
+        if value != default and not is_searching:
+            raise InputError(
+                f"--{name} {value} was given, but --r searches nothing: use --r auto:0.5mm, or leave it out."
+            )
 
 
 def choose_samples(
@@ -94,6 +114,19 @@ def read_auto(
         dtype_name=name_of(dtype),
         packed=given.packed,
     )
+
+
+def refuse_unused(
+    program: ModelProgram, given: argparse.Namespace, runs: Iterable[Run], auto: AutoSettings | None
+) -> None:
+    """Refuse flags of an evaluation that none of its runs, and no search, would use.
+
+    Raises:
+        InputError: `--calib`, `--calib_dir` or `--background` is one.
+    """
+    refuse_unused_samples(program, given.calib, given.calib_dir, is_searching=auto is not None)
+    masks = [*(run.mask for run in runs), *(auto.probes if auto else ())]
+    refuse_unused_weight(choose_weight(given.background), masks)
 
 
 def require_searchable(method: str) -> None:
