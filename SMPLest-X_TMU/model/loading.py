@@ -18,6 +18,10 @@ class BodyFormat(ModelFormat[SMPLestX]):
     """The published checkpoint contains no SMPL-X; a body model inside another checkpoint is not used."""
 
     BODY = "smplx_layer."
+    SURFACE = (
+        "v_template", "shapedirs", "expr_dirs", "posedirs", "J_regressor", "lbs_weights", "pose_mean",
+        "faces_tensor",
+    )  # fmt: skip
     BUNDLED_BODY = "SynthBody"
     IGNORED = ("smplx_layer.",)
 

@@ -3,7 +3,7 @@
 import logging
 import shutil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +12,9 @@ import yaml
 from torch import Tensor
 
 from shared_tmu.errors import CheckpointError, ConfigError, MissingAssetError
-from shared_tmu.files.checkpoints import read_checkpoint
 
-from .folders import ModelFolder, check
+from .folders import check
+from .saving import SavingSuite
 
 ZERO = torch.zeros(1)
 OTHERS = {
@@ -29,26 +29,14 @@ OTHERS = {
 }
 
 
-class LoadingSuite:
+class LoadingSuite(SavingSuite):
     """`load_...` and `save_...` of a folder."""
-
-    folder: ClassVar[ModelFolder]
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def body_path(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """The body model of the recorded cases."""
-        return cls.folder.write_body(tmp_path_factory.mktemp("body"))
 
     def micro_yaml(self, folder: Path) -> Path:
         """The sizes of a model 32 wide, 128x64."""
         path = folder / "micro.yaml"
         path.write_text(yaml.safe_dump(self.folder.sized(32, 128, 64).to_dict()))
         return path
-
-    def write_small(self, folder: Path, weights: dict[str, Tensor] | None = None, **extra: Any) -> Path:
-        """The case `small_grid` as published."""
-        return self.folder.write_published(folder, weights or self.folder.weights("small_grid"), **extra)
 
     def assert_recorded(self, model: Any) -> None:
         """The model is the one of `small_grid`."""
@@ -79,16 +67,6 @@ class LoadingSuite:
         config = self.folder.case_config("small_grid")
         (tmp_path / "own_name.yaml").write_text(yaml.safe_dump(config.to_dict()))
         assert self.folder.load(path).config == config
-
-    def test_float16_does_not_become_infinite(self, tmp_path: Path) -> None:
-        weights = self.folder.weights("small_grid")
-        name = next(name for name in weights if name.endswith("blocks.0.norm1.weight"))
-        path = self.write_small(tmp_path, {**weights, name: 1e5 * torch.ones_like(weights[name])})
-        with pytest.raises(CheckpointError, match=r"1 weights are not finite, such as .*norm1\.weight"):
-            self.folder.save(self.folder.load(path), tmp_path / "half.safetensors")
-        assert not (tmp_path / "half.safetensors").exists()
-        with pytest.raises(CheckpointError, match="float16 ends at 65,504"):
-            self.folder.load(path, dtype=torch.float16)
 
     @pytest.mark.parametrize(
         ("container", "prefix"),
@@ -167,30 +145,6 @@ class LoadingSuite:
         assert f"body model: {self.folder.BUNDLED_BODY}, bundled" in caplog.text
         template = model.state_dict()[f"{self.folder.BODY}v_template"]
         assert np.allclose(template.numpy(), self.folder.bundled_body().v_template)
-
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
-    def test_saving_and_loading_our_own(self, tmp_path: Path, body_path: Path, dtype: torch.dtype) -> None:
-        model = self.folder.case_model("small_grid")
-        self.folder.save(model, tmp_path / "mine.safetensors", dtype)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.safetensors", "mine.yaml"]
-        stored = read_checkpoint(tmp_path / "mine.safetensors")
-        assert {value.dtype for value in stored.values() if value.is_floating_point()} == {dtype}
-        assert not [key for key in stored if key.startswith(self.folder.BODY)]
-        again = self.folder.load(tmp_path / "mine.safetensors", body_path)
-        assert next(again.parameters()).dtype == torch.float32
-        img = {"img": self.folder.tensors("small_grid.inputs0")["img"]}
-        with torch.no_grad():
-            found, wanted = again(img)[self.folder.vertices], model(img)[self.folder.vertices]
-        moved = (found - wanted).abs() / (1 + wanted.abs())
-        half = max(1e-2, self.folder.HALF[torch.float16])
-        assert moved.max() < (half if dtype == torch.float16 else 1e-5)
-
-    def test_dtype_of_the_loaded_model(self, tmp_path: Path) -> None:
-        path = self.write_small(tmp_path)
-        for dtype, body in ((torch.float16, torch.float32), (torch.float64, torch.float64)):
-            model = self.folder.load(path, dtype=dtype)
-            assert self.folder.vit(model).pos_embed.dtype == dtype
-            assert model.state_dict()[f"{self.folder.BODY}v_template"].dtype == body
 
     def full_size(self) -> dict[str, Tensor]:
         """All published keys with their shapes; one number repeated stands for each weight."""

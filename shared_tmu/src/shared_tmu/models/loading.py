@@ -28,10 +28,13 @@ from shared_tmu.files.checkpoints import (
 )
 from shared_tmu.models.config import ModelConfig
 from shared_tmu.models.contents import groups_of, identify
+from shared_tmu.models.weight_values import fingerprint, narrowed, require_finite
 
 log = logging.getLogger(__name__)
 _CONFIG = "config"
 """The entry of a safetensors file's metadata that holds the model's sizes as JSON."""
+_BODY_MODEL = "body_model"
+"""The entry that holds the fingerprint of the body model with which the model was saved."""
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -54,8 +57,9 @@ class ModelFormat(ABC, Generic[M]):
 
     BODY: ClassVar[str]
     """Prefix of the names of the body model's buffers."""
-    SURFACE: ClassVar[tuple[str, ...]] = ()
-    """Buffers that a checkpoint with a body model must hold, so that two bodies are not mixed."""
+    SURFACE: ClassVar[tuple[str, ...]]
+    """Buffers that determine the surface, without the prefix. A checkpoint with a body model must hold all of
+    them, so that two bodies are not mixed; a saved model records their fingerprint."""
     BUNDLED_BODY: ClassVar[str]
     TRAINING_ONLY: ClassVar[tuple[str, ...]] = ()
     """Prefixes of names that inference does not need."""
@@ -112,13 +116,7 @@ class ModelFormat(ABC, Generic[M]):
             model = self.build(config.for_inference(), body)
         self.attach(model, body)
         load_weights(model, weights, str(path), optional=(self.BODY, *self.TRAINING_ONLY, *self.OPTIONAL))
-        origin = body_path or (f"the one in {path.name}" if own_body else f"{self.BUNDLED_BODY}, bundled")
-        log.info("%s from %s; body model: %s.", self.config.MODEL, path, origin)
-        if body_path is None and not own_body and not read_metadata(path).get("model"):
-            log.warning(
-                "%s holds no body model, so the bundled %s is used, which its weights may not be made for: "
-                "name the file of the right one.", path, self.BUNDLED_BODY,
-            )  # fmt: skip
+        self._report_body(model, path, body_path, own_body)
         return narrowed(model, dtype, str(path)).eval()
 
     def save(
@@ -132,7 +130,8 @@ class ModelFormat(ABC, Generic[M]):
         atomically.
 
         The body model and weights that only training needs are left out: `load` takes the body model from its
-        own file. The sizes are in the safetensors, too, in case the YAML is lost.
+        own file, and warns if it is another than `model` has. The sizes are in the safetensors, too, in case
+        the YAML is lost.
 
         Args:
             model: the model to save.
@@ -144,15 +143,16 @@ class ModelFormat(ABC, Generic[M]):
 
         path = Path(path)
         config: Any = model.config
+        state = {key.replace("_orig_mod.", ""): tensor for key, tensor in model.state_dict().items()}
         tensors = {
             key: tensor.to(dtype) if tensor.is_floating_point() else tensor
-            for key, tensor in model.state_dict().items()
+            for key, tensor in state.items()
             if not key.startswith((self.BODY, *self.TRAINING_ONLY))
         }
         require_finite(tensors, f"{path} in {dtype}")
         content = config.for_inference().to_dict()
         write_text(path.with_suffix(".yaml"), yaml.safe_dump(content, sort_keys=False))
-        own = {"model": self.config.key(), _CONFIG: json.dumps(content)}
+        own = {"model": self.config.key(), _CONFIG: json.dumps(content), _BODY_MODEL: self._body_of(state)}
         save_safetensors(tensors, path, {**own, **(facts or {})})
 
     @abstractmethod
@@ -177,6 +177,28 @@ class ModelFormat(ABC, Generic[M]):
             f"no configuration was found for {path}: looked for {looked}, and inside the checkpoint. "
             "Pass the model_config.yaml that came with it: --config FILE, or config_path."
         )
+
+    def _report_body(self, model: M, path: Path, body_path: Path | str | None, is_inside: bool) -> None:
+        """Say which body model is used, and warn if the weights are, or may be, made for another one."""
+        origin = body_path or (f"the one in {path.name}" if is_inside else f"{self.BUNDLED_BODY}, bundled")
+        log.info("%s from %s; body model: %s.", self.config.MODEL, path, origin)
+        if is_inside:
+            return
+        saved = read_metadata(path)
+        if _BODY_MODEL in saved:
+            if saved[_BODY_MODEL] != self._body_of(model.state_dict()):
+                log.warning(
+                    "%s was saved from a model with another body model than %s, so its results differ: name "
+                    "the file of the right one.", path, origin,
+                )  # fmt: skip
+        elif body_path is None and not saved.get("model"):
+            log.warning(
+                "%s holds no body model, so the bundled %s is used, which its weights may not be made for: "
+                "name the file of the right one.", path, self.BUNDLED_BODY,
+            )  # fmt: skip
+
+    def _body_of(self, state: Mapping[str, Tensor]) -> str:
+        return fingerprint(state, [self.BODY + name for name in self.SURFACE])
 
     def _has_body(self, weights: Mapping[str, Tensor], path: Path) -> bool:
         own = {key.removeprefix(self.BODY) for key in weights if key.startswith(self.BODY)}
@@ -228,31 +250,6 @@ class ModelFormat(ABC, Generic[M]):
         if sizes := read_metadata(path).get(_CONFIG):
             return self.config.from_dict(_parsed(sizes, path), f"the configuration inside {path}")
         return self.undescribed(path, ", ".join(str(place) for place in places))
-
-
-def narrowed(model: M, dtype: torch.dtype, source: str) -> M:
-    """A model in a dtype.
-
-    Raises:
-        CheckpointError: a weight is too large for it, or not finite.
-    """
-    model.to(dtype)
-    if dtype == torch.float16:
-        require_finite(model.state_dict(), f"{source} in {dtype}")
-    return model
-
-
-def require_finite(weights: Mapping[str, Tensor], source: str) -> None:
-    """Refuse weights that are infinite or NaN.
-
-    Raises:
-        CheckpointError: names them.
-    """
-    real = ((name, value) for name, value in weights.items() if value.is_floating_point())
-    if bad := [name for name, value in real if not value.isfinite().all()]:
-        raise CheckpointError(
-            f"{source}: {len(bad)} weights are not finite, such as {bad[0]}; float16 ends at 65,504."
-        )
 
 
 def _parsed(sizes: str, path: Path) -> Mapping[str, Any]:

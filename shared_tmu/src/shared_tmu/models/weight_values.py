@@ -1,0 +1,52 @@
+"""Values of weights: their number format, whether they are finite, and their fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from shared_tmu.errors import CheckpointError
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def narrowed(model: M, dtype: torch.dtype, source: str) -> M:
+    """A model in a dtype.
+
+    Raises:
+        CheckpointError: a weight is too large for it, or not finite.
+    """
+    model.to(dtype)
+    if dtype == torch.float16:
+        require_finite(model.state_dict(), f"{source} in {dtype}")
+    return model
+
+
+def require_finite(weights: Mapping[str, Tensor], source: str) -> None:
+    """Refuse weights that are infinite or NaN.
+
+    Raises:
+        CheckpointError: names them.
+    """
+    real = ((name, value) for name, value in weights.items() if value.is_floating_point())
+    if bad := [name for name, value in real if not value.isfinite().all()]:
+        raise CheckpointError(
+            f"{source}: {len(bad)} weights are not finite, such as {bad[0]}; float16 ends at 65,504."
+        )
+
+
+def fingerprint(tensors: Mapping[str, Tensor], names: Iterable[str]) -> str:
+    """SHA-256 of tensors' values, as hexadecimal digits; real numbers count as float32, so that a model
+    converted to float64 keeps its fingerprint.
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        value = tensors[name].detach().cpu()
+        value = value.float() if value.is_floating_point() else value.long()
+        digest.update(f"{name} {list(value.shape)}\n".encode())
+        digest.update(value.contiguous().numpy().data)
+    return digest.hexdigest()
