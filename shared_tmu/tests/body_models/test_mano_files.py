@@ -60,3 +60,20 @@ def test_vertices_follow_the_state(standin: ManoModel) -> None:
     out = ManoLayer(standin)(identity[:, :1], identity[:, 1:], betas)
     wanted = standin.v_template + 2.0 * standin.shapedirs[..., 3]
     assert np.allclose(out.vertices[0].numpy(), wanted, atol=1e-6)
+
+
+def test_the_side_of_a_file_without_it_in_its_name(tmp_path: Path) -> None:
+    right, left = load_mano(), load_mano(side="left")
+    for model in (right, left):
+        path = tmp_path / f"MANO_{model.side[0].upper()}.npz"
+        np.savez(path, **model.to_dict())
+        assert load_mano(path).side == model.side
+        assert np.array_equal(load_mano(path, side="right").v_template, right.v_template)
+
+
+def test_a_file_named_as_the_other_hand_is_refused(tmp_path: Path) -> None:
+    for name, hand in (("MANO_RIGHT", "left"), ("my_left_hand", "right")):
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, **load_mano(side=hand).to_dict())  # type: ignore[arg-type]
+        with pytest.raises(BodyModelError, match=rf"{name}\.npz is named as a .* where a {hand} hand has it"):
+            load_mano(path)

@@ -9,16 +9,15 @@ Source: Romero, Tzionas and Black 2017, Embodied Hands, arXiv:2201.02610.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.body_models.arrays import expect_metres, read_arrays, take_array
+from shared_tmu.body_models.mano_sides import Side, side_of
 from shared_tmu.errors import BodyModelError
 from shared_tmu.files import is_folder, open_file
-
-Side = Literal["right", "left"]
 
 ASSETS = Path(__file__).parent.parent / "assets" / "synthhand"
 SYNTHHAND = ASSETS / "SYNTHHAND_RIGHT.npz"
@@ -185,17 +184,18 @@ def load_mano(path: Path | str | None = None, side: Side | None = None) -> ManoM
     Args:
         path: a `.pkl` in the official layout, an `.npz` with the same keys, or a folder with
             `MANO_RIGHT.pkl`. None reads the bundled SynthHand.
-        side: the hand that is needed; a file of the other hand is mirrored. MANO files do not say which hand
-            they hold: it is a left hand if the file name contains "left". None takes the file's hand.
+        side: the hand that is needed; a file of the other hand is mirrored. None takes the file's hand. MANO
+            files do not say which hand they hold: the thumb of the template says it.
 
-        Raises:
+    Raises:
         MissingAssetError: the file does not exist.
-        BodyModelError: the file is not a MANO model, or holds something other than arrays.
+        BodyModelError: the file is not a MANO model, holds something other than arrays, or is named as the
+            other hand ("left" or "right" in its name).
     """
     path = SYNTHHAND if path is None else Path(path)
     if is_folder(path):
         path = path / OFFICIAL_NAME
-    model = _load_file(path, "left" if "left" in path.stem.lower() else "right")
+    model = _load_file(path)
     return model if side in (None, model.side) else model.mirrored()
 
 
@@ -216,9 +216,18 @@ def load_mean_params(path: Path | str | None = None) -> MeanParams:
     )
 
 
-def _load_file(path: Path, side: Side) -> ManoModel:
+def _load_file(path: Path) -> ManoModel:
     open_file(path, BodyModelError, WHERE).close()
-    return ManoModel.from_dict(read_arrays(path, FILE_ARRAYS, MAX_FILE_BYTES), side, str(path))
+    model = ManoModel.from_dict(read_arrays(path, FILE_ARRAYS, MAX_FILE_BYTES), source=str(path))
+    sides: tuple[Side, Side] = ("left", "right")
+    named = next((side for side in sides if side in path.stem.lower()), None)
+    shown = side_of(model.J_regressor @ model.v_template, model.v_template[FINGERTIPS[0]])
+    if named and shown and named != shown:
+        raise BodyModelError(
+            f"{path} is named as a {named} hand, but its thumb is where a {shown} hand has it: rename the "
+            f"file, or name that of a {named} hand."
+        )
+    return replace(model, side=shown or named or "right")
 
 
 def _take(
