@@ -77,3 +77,18 @@ def test_a_file_named_as_the_other_hand_is_refused(tmp_path: Path) -> None:
         np.savez(path, **load_mano(side=hand).to_dict())  # type: ignore[arg-type]
         with pytest.raises(BodyModelError, match=rf"{name}\.npz is named as a .* where a {hand} hand has it"):
             load_mano(path)
+
+
+def test_a_left_hand_with_the_right_hand_s_shapes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As the official MANO_LEFT.pkl is published."""
+    right, left = load_mano(), load_mano(side="left")
+    np.savez(tmp_path / "MANO_LEFT.npz", **{**left.to_dict(), "shapedirs": right.shapedirs})
+    assert np.array_equal(load_mano(tmp_path / "MANO_LEFT.npz").shapedirs, left.shapedirs)
+    assert "MANO_LEFT.npz has a right hand's shapedirs" in caplog.text
+    assert np.array_equal(load_mano(tmp_path / "MANO_LEFT.npz", side="right").shapedirs, right.shapedirs)
+    caplog.clear()
+    np.savez(tmp_path / "MANO_LEFT.npz", **left.to_dict())
+    assert np.array_equal(load_mano(tmp_path / "MANO_LEFT.npz").shapedirs, left.shapedirs)
+    np.savez(tmp_path / "MANO_RIGHT.npz", **{**right.to_dict(), "shapedirs": left.shapedirs})
+    assert np.array_equal(load_mano(tmp_path / "MANO_RIGHT.npz").shapedirs, left.shapedirs)
+    assert caplog.text == ""

@@ -6,6 +6,7 @@ for the same arrays in an `.npz`, and for the bundled hand (SynthHand).
 Source: Romero, Tzionas and Black 2017, Embodied Hands, arXiv:2201.02610.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_tmu.body_models.arrays import expect_metres, read_arrays, take_array
-from shared_tmu.body_models.mano_sides import Side, side_of
+from shared_tmu.body_models.mano_sides import Side, shapes_are_mirrored, side_of
 from shared_tmu.errors import BodyModelError
 from shared_tmu.files import is_folder, open_file
+
+log = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parent.parent / "assets" / "synthhand"
 SYNTHHAND = ASSETS / "SYNTHHAND_RIGHT.npz"
@@ -185,7 +188,9 @@ def load_mano(path: Path | str | None = None, side: Side | None = None) -> ManoM
         path: a `.pkl` in the official layout, an `.npz` with the same keys, or a folder with
             `MANO_RIGHT.pkl`. None reads the bundled SynthHand.
         side: the hand that is needed; a file of the other hand is mirrored. None takes the file's hand. MANO
-            files do not say which hand they hold: the thumb of the template says it.
+            files do not say which hand they hold: the thumb of the template says it. The official
+            `MANO_LEFT.pkl` has the right hand's `shapedirs`; their x is negated, so that the same shape
+            coefficients give the mirrored hand.
 
     Raises:
         MissingAssetError: the file does not exist.
@@ -227,7 +232,19 @@ def _load_file(path: Path) -> ManoModel:
             f"{path} is named as a {named} hand, but its thumb is where a {shown} hand has it: rename the "
             f"file, or name that of a {named} hand."
         )
-    return replace(model, side=shown or named or "right")
+    return _with_own_shapes(replace(model, side=shown or named or "right"), path)
+
+
+def _with_own_shapes(model: ManoModel, path: Path) -> ManoModel:
+    """A left hand whose shape directions are a left hand's, see `mano_sides`; a right hand as it is."""
+    shifts = np.einsum("jv,vck->jck", model.J_regressor, model.shapedirs)
+    if model.side == "right" or not shapes_are_mirrored(model.J_regressor @ model.v_template, shifts):
+        return model
+    log.warning(
+        "%s has a right hand's shapedirs, as the official MANO_LEFT.pkl has: their x is negated, so that "
+        "shape coefficients mean the same for both hands.", path,
+    )  # fmt: skip
+    return replace(model, shapedirs=model.shapedirs * MIRROR[:, None])
 
 
 def _take(
