@@ -12,6 +12,7 @@ from shared_tmu.body_models.smplx_layer import SmplxLayer
 from shared_tmu.body_models.smplx_model import KEYPOINT_PELVIS, SmplxModel
 from shared_tmu.errors import InputError
 from shared_tmu.models.config import ViTConfig
+from shared_tmu.models.stem import check_pixels
 from shared_tmu.models.vit import ViT
 from smplest_x_tmu.model.config import SMPLestXConfig
 from smplest_x_tmu.model.decoder import NUM_TASK_TOKENS, BodyDecoder
@@ -72,7 +73,7 @@ class SMPLestX(nn.Module):
             `smplx_expr` `[B, 10]`; `cam_trans` `[B, 3]`, metres, included in the mesh; and `img`.
 
         Raises:
-            InputError: the images have another shape.
+            InputError: the images have another shape, or are whole numbers, such as uint8.
         """
         return {"img": batch["img"], **self.predict(self.encode(batch["img"]))}
 
@@ -86,6 +87,7 @@ class SMPLestX(nn.Module):
         if img.ndim != 4 or img.shape[1] != 3 or tuple(img.shape[2:]) not in (small, large):
             sizes = " or ".join(f"[B, 3, {height}, {width}]" for height, width in (large, small))
             raise InputError(f"SMPLest-X expects images {sizes}, found {list(img.shape)}.")
+        check_pixels(img, "SMPLest-X", "pixels in 0..1")
         return self.encoder(self.seen(img).to(self.encoder.pos_embed.dtype))
 
     def seen(self, crop: Tensor) -> Tensor:

@@ -109,6 +109,12 @@ class ModelSuite:
         with pytest.raises(InputError, match=rf"{self.folder.name} expects images \[B, 3, .*\], found"):
             self.small()({"img": torch.zeros(shape)})
 
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64], ids=str)
+    def test_images_of_whole_numbers_are_refused(self, dtype: torch.dtype) -> None:
+        found = rf"{self.folder.name} expects .* as floating-point numbers, found u?int"
+        with pytest.raises(InputError, match=found):
+            self.small()({"img": (255 * self.inputs()).to(dtype)})
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [

@@ -14,6 +14,7 @@ from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.errors import BodyModelError, InputError
 from shared_tmu.models.config import HandConfig
 from shared_tmu.models.discriminator import Discriminator
+from shared_tmu.models.stem import check_pixels
 from shared_tmu.models.vit import ViT
 from shared_tmu.pictures.geometry import project_points, rot6d_to_rotmat, weak_camera_to_translation
 
@@ -67,7 +68,7 @@ class HandModel(nn.Module, ABC):
             -0.5..0.5.
 
         Raises:
-            InputError: the images have another shape.
+            InputError: the images have another shape, or are whole numbers, such as uint8.
         """
         return self.predict(self.encode(batch["img"]))
 
@@ -83,6 +84,9 @@ class HandModel(nn.Module, ABC):
             raise InputError(
                 f"{self.config.MODEL} expects images [B, 3, {size}, {size}], found {list(img.shape)}."
             )
+        check_pixels(
+            img, self.config.MODEL, "normalised pixels (scaled to 0..1, less the mean, over the deviation)"
+        )
         tokens: Tensor = self.backbone(self.seen(img).to(self.backbone.pos_embed.dtype))
         return tokens
 

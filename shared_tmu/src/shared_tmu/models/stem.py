@@ -110,3 +110,20 @@ def check_images(img: Tensor, size: tuple[int, int]) -> None:
     if img.ndim != 4 or img.shape[1] != 3 or tuple(img.shape[-2:]) != tuple(size):
         height, width = size
         raise InputError(f"the backbone expects images [B, 3, {height}, {width}], found {list(img.shape)}.")
+
+
+def check_pixels(img: Tensor, model: str, values: str) -> None:
+    """Refuse pictures of whole numbers, such as uint8: converted to the weights' dtype, 0..255 would pass for
+    pixels in the range that the model expects.
+
+    Args:
+        img: the pictures.
+        model: which model, for the message.
+        values: which pixels it expects, for the message.
+
+    Raises:
+        InputError: they are not floating-point numbers.
+    """
+    if not img.is_floating_point():
+        found = str(img.dtype).removeprefix("torch.")
+        raise InputError(f"{model} expects {values} as floating-point numbers, found {found}.")
