@@ -187,6 +187,7 @@ def test_pickles_with_code_are_refused(
         ("weights", lambda a: None, "has no 'weights', which an SMPL-X body model needs"),
         ("weights", lambda a: a[:6890], r"'weights' has shape \(6890, 55\)"),
         ("shapedirs", lambda a: a[..., :10], "'shapedirs' has 10 directions; an SMPL-X body model has 20"),
+        ("shapedirs", lambda a: np.tile(a, 20)[..., :310], "'shapedirs' has 310 directions; .* or 400"),
         ("v_template", lambda a: a * np.nan, "'v_template' holds NaN"),
         ("f", lambda a: a + 1, r"'f' holds indices outside 0\.\.10474"),
         ("lmk_faces_idx", lambda a: a - 99999, "'lmk_faces_idx' holds indices outside"),

@@ -148,8 +148,8 @@ class SmplxModel:
         """Check and convert arrays under the names of SMPL-X's own files.
 
         Args:
-            arrays: the keys of `to_dict`; others are ignored. `shapedirs` may have 20 columns (10 of shape,
-                10 of expression) or the official 400 (shape from 0 on, expression from 300 on).
+            arrays: the keys of `to_dict`; others are ignored. `shapedirs` must have 20 columns (10 of shape,
+                10 of expression) or at least the official 400 (shape from 0 on, expression from 300 on).
             source: where they come from, for messages.
 
         Raises:
@@ -233,7 +233,7 @@ def _split_directions(arrays: Mapping[str, Any], source: str) -> tuple[NDArray[A
     columns = np.shape(arrays.get("shapedirs", ()))[-1:]
     count = columns[0] if columns else 0
     start = SHAPE_COLUMNS if count >= OFFICIAL_COLUMNS else NUM_BETAS
-    if "shapedirs" in arrays and count < start + NUM_EXPRESSIONS:
+    if "shapedirs" in arrays and count < OFFICIAL_COLUMNS and count != NUM_BETAS + NUM_EXPRESSIONS:
         raise BodyModelError(
             f"{source}: 'shapedirs' has {count} directions; an SMPL-X body model has 20 (10 of shape, 10 of "
             f"expression) or {OFFICIAL_COLUMNS} (expression from {SHAPE_COLUMNS} on)."
