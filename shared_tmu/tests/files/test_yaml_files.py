@@ -56,6 +56,8 @@ def refused(path: Path, text: str | bytes) -> str:
         ("? [a]\n: 1", "unhashable"),
         ("x: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
         ("a: 1\n---\nb: 2", "single document"),
+        ("a: 1\nb:\n- {x: 2,\n   y: 3,\n   x: 4}", "sets 'x' twice, in lines 3 and 5: keep one"),
+        ("? " + "k" * 4000 + "\n: 1\n? " + "k" * 4000 + "\n: 2", "twice, in lines 1 and 3"),
         ("!!set {a}", "must be a mapping, but is a set"),
         ("", "must be a mapping, but is a NoneType"),
         (b"a: \xff\xfe", "not UTF-8 text"),
@@ -85,6 +87,11 @@ def test_aliases_and_merge_keys_are_read(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("a: &a {x: [1, 2]}\nb: {<<: *a, y: 3}\nc: *a\n")
     content = read_yaml(tmp_path / "x.yaml")
     assert content == {"a": {"x": [1, 2]}, "b": {"x": [1, 2], "y": 3}, "c": {"x": [1, 2]}}
+    (tmp_path / "x.yaml").write_text(
+        "a: &a {x: 1}\nb: &b {y: 2}\nc: {<<: *a, <<: *b, x: 3}\nd: {1: 4, '1': 5}\n"
+    )
+    content = read_yaml(tmp_path / "x.yaml")
+    assert (content["c"], content["d"]) == ({"x": 3, "y": 2}, {1: 4, "1": 5})
 
 
 def test_a_missing_file_says_where_it_comes_from(tmp_path: Path) -> None:

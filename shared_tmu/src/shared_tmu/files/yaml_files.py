@@ -25,6 +25,8 @@ integer.
 
 MAX_BITS = 1000  # digits of a whole number that is written out in a message
 
+_MERGE = "tag:yaml.org,2002:merge"  # the key <<, which may be there several times
+
 _BUILDING = (ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
 """Errors of PyYAML's constructors for scalars whose type differs from their tag."""
 
@@ -38,8 +40,8 @@ def read_yaml(path: Path | str, missing: str = "") -> dict[str, Any]:
 
     Raises:
         MissingAssetError: the file does not exist.
-        ConfigError: it cannot be opened, is not a YAML mapping, or is too large, too deep, or has too many
-            values.
+        ConfigError: it cannot be opened, is not a YAML mapping, sets a key twice, or is too large, too deep,
+            or has too many values.
     """
     path = Path(path)
     content = read_limited(path, MAX_BYTES, ConfigError, missing)
@@ -63,7 +65,10 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     yaml = _library()
     try:
         _expect_bounded(yaml.parse(text, Loader=yaml.SafeLoader), source)
-        value = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        _expect_unique_keys(root, source)
+        value = loader.construct_document(root) if root is not None else None
     except ConfigError:
         raise
     except (yaml.YAMLError, *_BUILDING) as error:
@@ -115,6 +120,29 @@ def _expect_bounded(events: Iterator[Any], source: str) -> None:
                 f"{source} has more than {MAX_VALUES:,} values after expanding its aliases, the limit for "
                 "configurations."
             )
+
+
+def _expect_unique_keys(root: Any, source: str) -> None:
+    """Of several equal keys, PyYAML would take the last."""
+    yaml = _library()
+    waiting: list[Any] = [root]
+    done: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in done:  # an alias
+            continue
+        done.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            waiting += [value for _, value in node.value]
+            lines: dict[tuple[str, str], int] = {}
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                name, line = (key.tag, key.value), key.start_mark.line + 1
+                if name in lines and key.tag != _MERGE:
+                    where = f"in lines {lines[name]} and {line}"
+                    raise ConfigError(f"{source} sets {brief(key.value)} twice, {where}: keep one.")
+                lines[name] = line
 
 
 def _library() -> Any:
