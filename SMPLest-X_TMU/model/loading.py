@@ -58,7 +58,7 @@ def load_smplest_x(
     checkpoint: Path | str | None = None,
     smplx_path: Path | str | None = None,
     config_path: Path | str | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str = torch.float32,
 ) -> SMPLestX:
     """Load SMPLest-X for inference, on the CPU: the official `smplest_x_h.pth.tar`, or None for the bundled
     weights.
@@ -72,7 +72,7 @@ def load_smplest_x(
 def save_smplest_x(
     model: SMPLestX,
     path: Path | str,
-    dtype: torch.dtype = torch.float16,
+    dtype: torch.dtype | str = torch.float16,
     facts: Mapping[str, str] | None = None,
 ) -> None:
     """Write weights and configuration; see `ModelFormat.save`."""

@@ -24,7 +24,7 @@ def load_wilor(
     checkpoint: Path | str | None = None,
     mano_path: Path | str | None = None,
     config_path: Path | str | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str = torch.float32,
 ) -> WiLoR:
     """Load WiLoR for inference, on the CPU: the official `wilor_final.ckpt`, or None for the bundled weights.
 
@@ -36,7 +36,7 @@ def load_wilor(
 def save_wilor(
     model: WiLoR,
     path: Path | str,
-    dtype: torch.dtype = torch.float16,
+    dtype: torch.dtype | str = torch.float16,
     facts: Mapping[str, str] | None = None,
 ) -> None:
     """Write weights and configuration; see `ModelFormat.save`."""

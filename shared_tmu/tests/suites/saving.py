@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared_tmu.errors import CheckpointError
+from shared_tmu.errors import CheckpointError, InputError
 from shared_tmu.files.checkpoints import read_checkpoint
 
 from .folders import ModelFolder
@@ -53,6 +53,18 @@ class SavingSuite:
             model = self.folder.load(path, dtype=dtype)
             assert self.folder.vit(model).pos_embed.dtype == dtype
             assert model.state_dict()[f"{self.folder.BODY}v_template"].dtype == body
+
+    def test_a_dtype_by_its_name(self, tmp_path: Path) -> None:
+        path = self.write_small(tmp_path)
+        model = self.folder.load(path, dtype="bfloat16")
+        assert self.folder.vit(model).pos_embed.dtype == torch.bfloat16
+        self.folder.save(model, tmp_path / "mine.safetensors", "float32")
+        for dtype, named in (("cuda", "'cuda'"), (torch.int8, r"torch\.int8")):
+            wrong = f"weights cannot be of dtype {named}: use one of float32, bfloat16, float16, float64"
+            with pytest.raises(InputError, match=wrong):
+                self.folder.load(path, dtype=dtype)
+            with pytest.raises(InputError, match=wrong):
+                self.folder.save(model, tmp_path / "other.safetensors", dtype)
 
     def test_float16_does_not_become_infinite(self, tmp_path: Path) -> None:
         weights = self.folder.weights("small_grid")

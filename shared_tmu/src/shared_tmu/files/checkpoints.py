@@ -121,6 +121,22 @@ def beside(checkpoint: Path, ending: str) -> Path:
     return checkpoint.with_name(Path(checkpoint.name.removesuffix(".tar")).stem + ending)
 
 
+def places_of_config(path: Path) -> list[Path]:
+    """Possible places of a checkpoint's configuration: beside the given file, then, if that is a link (as in
+    download caches), beside its target.
+    """
+    places = []
+    for file in (path.absolute(), path.resolve()):
+        folder = file.parent
+        places += [
+            beside(file, ".yaml"),
+            file.with_suffix(".yaml"),
+            folder.parent / "model_config.yaml",
+            folder / "model_config.yaml",
+        ]
+    return list(dict.fromkeys(places))
+
+
 def load_weights(
     model: nn.Module,
     weights: Mapping[str, Tensor],

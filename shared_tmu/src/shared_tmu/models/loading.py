@@ -20,15 +20,15 @@ from shared_tmu.body_models.mano_layer import ManoLayer
 from shared_tmu.errors import CheckpointError, ConfigError, MissingAssetError
 from shared_tmu.files import is_file, shortened, write_text
 from shared_tmu.files.checkpoints import (
-    beside,
     load_weights,
+    places_of_config,
     read_checkpoint,
     read_metadata,
     save_safetensors,
 )
 from shared_tmu.models.config import ModelConfig
 from shared_tmu.models.contents import groups_of, identify
-from shared_tmu.models.weight_values import fingerprint, narrowed, require_finite
+from shared_tmu.models.weight_values import fingerprint, narrowed, require_finite, weight_dtype
 
 log = logging.getLogger(__name__)
 _CONFIG = "config"
@@ -73,7 +73,7 @@ class ModelFormat(ABC, Generic[M]):
         checkpoint: Path | str | None,
         body_path: Path | str | None,
         config_path: Path | str | None,
-        dtype: torch.dtype,
+        dtype: torch.dtype | str,
         bundled: Path,
     ) -> M:
         """Load a model for inference, on the CPU.
@@ -87,7 +87,7 @@ class ModelFormat(ABC, Generic[M]):
             config_path: YAML in our layout or, for hand models, the published one. None looks for `NAME.yaml`
                 beside the checkpoint, then for `model_config.yaml` in the folder above or beside it; if the
                 checkpoint is a link, also beside its target; then inside the checkpoint.
-            dtype: dtype of the weights; the body model keeps at least float32.
+            dtype: dtype of the weights, or its name; the body model keeps at least float32.
             bundled: the bundled weights.
 
         Returns:
@@ -98,7 +98,9 @@ class ModelFormat(ABC, Generic[M]):
             CheckpointError: the checkpoint is unsafe, damaged, another model's, or does not fit the
                 configuration.
             ConfigError: the configuration cannot be read, or none was found.
+            InputError: weights cannot be of this dtype.
         """
+        dtype = weight_dtype(dtype)
         path = bundled if checkpoint is None else Path(checkpoint)
         if checkpoint is None and not is_file(path):
             raise MissingAssetError(
@@ -123,7 +125,7 @@ class ModelFormat(ABC, Generic[M]):
         self,
         model: M,
         path: Path | str,
-        dtype: torch.dtype = torch.float16,
+        dtype: torch.dtype | str = torch.float16,
         facts: Mapping[str, str] | None = None,
     ) -> None:
         """Write the weights as safetensors, and the configuration as YAML with the same name beside them,
@@ -136,12 +138,16 @@ class ModelFormat(ABC, Generic[M]):
         Args:
             model: the model to save.
             path: the `.safetensors` file.
-            dtype: dtype of the floating-point weights in the file.
+            dtype: dtype of the floating-point weights in the file, or its name.
             facts: further texts for the file's metadata, such as how the model was made.
+
+        Raises:
+            CheckpointError: a weight is not finite in this dtype.
+            InputError: weights cannot be of this dtype.
         """
         import yaml
 
-        path = Path(path)
+        path, dtype = Path(path), weight_dtype(dtype)
         config: Any = model.config
         state = {key.replace("_orig_mod.", ""): tensor for key, tensor in model.state_dict().items()}
         tensors = {
@@ -240,7 +246,7 @@ class ModelFormat(ABC, Generic[M]):
     def _find_config(self, path: Path, config_path: Path | str | None, content: Mapping[str, Any]) -> Any:
         if config_path is not None:
             return self.config.from_yaml(config_path)
-        places = _places_of_config(path)
+        places = places_of_config(path)
         for place in places:
             if is_file(place):
                 return self.config.from_yaml(place)
@@ -260,22 +266,6 @@ def _parsed(sizes: str, path: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"the configuration inside {path} is no JSON object: name another with --config.")
     return content
-
-
-def _places_of_config(path: Path) -> list[Path]:
-    """Possible places of a checkpoint's configuration: beside the given file, then, if that is a link (as in
-    download caches), beside its target.
-    """
-    places = []
-    for file in (path.absolute(), path.resolve()):
-        folder = file.parent
-        places += [
-            beside(file, ".yaml"),
-            file.with_suffix(".yaml"),
-            folder.parent / "model_config.yaml",
-            folder / "model_config.yaml",
-        ]
-    return list(dict.fromkeys(places))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,25 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from shared_tmu.errors import CheckpointError
+from shared_tmu.errors import CheckpointError, InputError
+from shared_tmu.runtime.precision import DTYPES
+
+_DTYPES = {**DTYPES, "float64": torch.float64}
 
 M = TypeVar("M", bound=nn.Module)
+
+
+def weight_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """A dtype of weights, by itself or by its name, such as `"bfloat16"`.
+
+    Raises:
+        InputError: weights cannot have it.
+    """
+    found = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if found is None or found not in _DTYPES.values():
+        asked = repr(dtype) if isinstance(dtype, str) else str(dtype)
+        raise InputError(f"weights cannot be of dtype {asked}: use one of {', '.join(_DTYPES)}.")
+    return found
 
 
 def narrowed(model: M, dtype: torch.dtype, source: str) -> M:
