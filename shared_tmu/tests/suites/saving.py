@@ -76,6 +76,16 @@ class SavingSuite:
         with pytest.raises(CheckpointError, match="float16 ends at 65,504"):
             self.folder.load(path, dtype=torch.float16)
 
+    @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+    def test_weights_that_are_no_numbers_are_refused(self, tmp_path: Path, value: float) -> None:
+        weights = self.folder.weights("small_grid")
+        name = next(name for name in weights if name.endswith("blocks.0.norm1.weight"))
+        weights[name].view(-1)[1] = value
+        path = self.write_small(tmp_path, weights)
+        for dtype in (torch.float32, torch.bfloat16):
+            with pytest.raises(CheckpointError, match=r"1 weights are not finite, such as .*weight\.$"):
+                self.folder.load(path, dtype=dtype)
+
     def test_a_saved_model_without_its_own_body_is_said(
         self, tmp_path: Path, body_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:

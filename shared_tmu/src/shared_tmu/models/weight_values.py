@@ -37,8 +37,7 @@ def narrowed(model: M, dtype: torch.dtype, source: str) -> M:
         CheckpointError: a weight is too large for it, or not finite.
     """
     model.to(dtype)
-    if dtype == torch.float16:
-        require_finite(model.state_dict(), f"{source} in {dtype}")
+    require_finite(model.state_dict(), f"{source} in {dtype}")
     return model
 
 
@@ -48,11 +47,16 @@ def require_finite(weights: Mapping[str, Tensor], source: str) -> None:
     Raises:
         CheckpointError: names them.
     """
-    real = ((name, value) for name, value in weights.items() if value.is_floating_point())
-    if bad := [name for name, value in real if not value.isfinite().all()]:
-        raise CheckpointError(
-            f"{source}: {len(bad)} weights are not finite, such as {bad[0]}; float16 ends at 65,504."
-        )
+    if bad := [name for name, value in weights.items() if not _is_finite(value)]:
+        limit = "; float16 ends at 65,504" if weights[bad[0]].dtype == torch.float16 else ""
+        raise CheckpointError(f"{source}: {len(bad)} weights are not finite, such as {bad[0]}{limit}.")
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Whether all real numbers are finite; smallest and largest take a tenth of the time of `isfinite`."""
+    if not value.is_floating_point() or value.numel() == 0:
+        return True
+    return bool(torch.stack(value.aminmax()).isfinite().all())
 
 
 def fingerprint(tensors: Mapping[str, Tensor], names: Iterable[str]) -> str:
