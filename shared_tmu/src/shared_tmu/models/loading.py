@@ -81,7 +81,9 @@ class ModelFormat(ABC, Generic[M]):
         Args:
             checkpoint: an official checkpoint, one written by training here, or a `.safetensors` file; None
                 takes `bundled`. It is memory-mapped: parts that are not needed, such as an optimizer's state,
-                take no memory. Its weights may lie in dictionaries and wrappers, see `contents.groups_of`.
+                take no memory. While the model is in use, replace the file only as a whole, by a rename: data
+                written into it, as by `cp`, would change the model. Its weights may lie in dictionaries and
+                wrappers, see `contents.groups_of`.
             body_path: a body model's file. None takes the one in the checkpoint if possible, else the bundled
                 one.
             config_path: YAML in our layout or, for hand models, the published one. None looks for `NAME.yaml`
