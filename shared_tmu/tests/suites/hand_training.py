@@ -3,13 +3,13 @@
 import json
 import shutil
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from shared_tmu.errors import CheckpointError
+from shared_tmu.errors import CheckpointError, TMUError
 from shared_tmu.synth import shards
 from shared_tmu.training import data
 from shared_tmu.training.parents import start_model, take_backbone
@@ -26,28 +26,58 @@ class HandTrainingSuite(TrainingSuite):
 
     folder: ClassVar[HandFolder]
 
-    @pytest.mark.parametrize("adversarial", [0.0, 0.0005])
-    def test_published_recipe_trains_on_and_resumes(
-        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, adversarial: float
-    ) -> None:
+    @pytest.fixture
+    def published(self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+        """Run the published recipe at toy size; returns the file that it writes."""
         monkeypatch.setattr(shards, "SHARD", 8)
         monkeypatch.setattr(data, "SHARD", 8)
         weights, program = tmp_path / "start.safetensors", self.folder.program
         self.folder.save(self.folder.tiny(depth=1), weights)
-        published = self.composed("published")
         places = {"checkpoint": str(weights), "out": str(tmp_path / "on"), "cache": str(cache)}
         sizes = {"data_seed": 1, "count": 8, "steps": 3, "batch_size": 4, "workers": 0, "save_every": 1}
         device = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
-        toy = {**places, **sizes, **device, "lr": 1e-3, "losses": {"adversarial": adversarial}}
-        train(program, OmegaConf.merge(published, toy))
-        trained = tmp_path / "on" / f"{program.published}.safetensors"
+        toy = OmegaConf.merge(self.composed("published"), places, sizes, device, {"lr": 1e-3})
+
+        def go(**changes: Any) -> Path:
+            config = OmegaConf.merge(toy, changes)
+            train(program, config)
+            return Path(config.out) / f"{program.published}.safetensors"
+
+        return go
+
+    @pytest.mark.parametrize("adversarial", [0.0, 0.0005])
+    def test_published_recipe_trains_on_and_resumes(
+        self, published: Run, tmp_path: Path, adversarial: float
+    ) -> None:
+        losses = {"adversarial": adversarial}
+        trained = published(losses=losses)
         first = self.folder.load(trained).state_dict()
-        start = self.folder.load(weights).state_dict()
+        start = self.folder.load(tmp_path / "start.safetensors").state_dict()
         assert any(not torch.equal(first[k], start[k]) for k in first)
         self.folder.load(tmp_path / "on" / "last.ckpt")  # the official container
-        train(program, OmegaConf.merge(published, toy, {"steps": 5}))
+        published(losses=losses, steps=5)
         second = self.folder.load(trained).state_dict()
         assert any(not torch.equal(first[k], second[k]) for k in first)
+
+    def test_a_published_run_goes_on_only_as_it_was_begun(self, published: Run, tmp_path: Path) -> None:
+        published(losses={"adversarial": 0.0}, steps=2)
+        other, model = tmp_path / "other.safetensors", self.folder.tiny(depth=1)
+        with torch.no_grad():
+            self.folder.vit(model).blocks[0].norm1.weight.mul_(2)
+        self.folder.save(model, other)
+        for changes, told in (
+            ({"lr": 0.5}, r"holds a run with lr=0\.001, but 0\.5 was asked for"),
+            ({"seed": 7}, "holds a run with seed=0, but 7"),
+            ({"data_seed": 3}, "holds a run with data_seed=1, but 3"),
+            ({"losses": {"adversarial": 0.0, "betas": 0.5}}, "holds a run with losses="),
+            ({"checkpoint": str(other)}, "holds a run for other weights"),
+            ({"steps": 1}, r"has done 2: use 2 or more"),
+        ):
+            with pytest.raises(TMUError, match=told):
+                published(**{"losses": {"adversarial": 0.0}, "steps": 2, **changes})
+        (tmp_path / "on" / "recipe.json").unlink()
+        with pytest.raises(CheckpointError, match=r"holds a run without recipe\.json"):
+            published(losses={"adversarial": 0.0}, steps=2)
 
     def test_a_backbone_of_another_width_is_refused(self, run: Run, tmp_path: Path) -> None:
         self.folder.save(self.folder.tiny(depth=1), tmp_path / "narrow.safetensors")

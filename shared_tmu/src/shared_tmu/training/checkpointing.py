@@ -93,17 +93,30 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: it holds something else.
     """
+    state = _entry(path, "state_dict")
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds no weights: remove it, and the stage starts again.")
+    return state
+
+
+def read_step(path: Path) -> int:
+    """The number of steps after which a checkpoint was written, of all optimisers together.
+
+    Raises:
+        CheckpointError: it holds something else.
+    """
+    return int(_entry(path, "global_step"))
+
+
+def _entry(path: Path, name: str) -> Any:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        return torch.load(path, map_location="cpu", weights_only=True)[name]
     except Exception as error:  # torch may raise any error for a file that is not ours
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(
             f"{path} is not a checkpoint of this training ({text[0].rstrip('.')}): remove it, and the stage "
             "starts again."
         ) from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds no weights: remove it, and the stage starts again.")
-    return state
 
 
 def check_fits(path: Path, state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:

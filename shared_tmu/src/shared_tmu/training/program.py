@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
-import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
-from torch.utils.data import DataLoader
 
 from shared_tmu.errors import ConfigError
 from shared_tmu.programs.estimates import HAND
 from shared_tmu.programs.model_program import ModelProgram
-from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.building import section, sizes_of, untrained
-from shared_tmu.training.checkpointing import (
-    LAST,
-    Keeper,
-    check_fits,
-    read_state,
-    recover,
-)
 from shared_tmu.training.curve import read_curve
-from shared_tmu.training.data import HEIGHT, WIDTH, SynthHandSet
+from shared_tmu.training.data import HEIGHT, WIDTH
 from shared_tmu.training.ends import DONE, read_end
 from shared_tmu.training.learned.recipe import LearnedRecipe
 from shared_tmu.training.learned.run import run_learned
@@ -34,7 +23,7 @@ from shared_tmu.training.motion.recipe import MotionRecipe
 from shared_tmu.training.motion.run import run_motion
 from shared_tmu.training.parents import start_model
 from shared_tmu.training.photos import PhotoSet, keep_hands, photo_file, with_photos
-from shared_tmu.training.published import HandModule, SquareHands, with_discriminator
+from shared_tmu.training.published_run import run_published
 from shared_tmu.training.recipes import (
     PublishedRecipe,
     StagesRecipe,
@@ -45,9 +34,9 @@ from shared_tmu.training.recipes import (
 from shared_tmu.training.record import write_record
 from shared_tmu.training.silhouette import export_probe
 from shared_tmu.training.stages import load_newest, run_stages
-from shared_tmu.training.stopping import Stop, ignore_signals
+from shared_tmu.training.stopping import Stop
 from shared_tmu.training.tasks import task_of
-from shared_tmu.training.trainer import check_start, quiet_trainer
+from shared_tmu.training.trainer import check_start
 
 PATCH = 16  # input size in pixels of every ViT that learns from our pictures
 MOST_WEIGHTS = 2e9
@@ -173,49 +162,6 @@ def _check_sizes(program: ModelProgram, recipe: StagesRecipe) -> None:
                 f"a {part} of {stage.depth} blocks, {vit.embed_dim} channels and mlp_ratio {vit.mlp_ratio:g} "
                 f"has {weights:.1e} weights, more than the limit of {MOST_WEIGHTS:.0e}: choose smaller sizes."
             )
-
-
-def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) -> None:
-    """Continue training with the published losses; resumes from `last.ckpt` in `out` if there is one.
-
-    Raises:
-        TMUError: see `train`.
-    """
-    out, weights = recipe.out, recipe.weights
-    devices = check_start(recipe, recipe.batch_size, {"out": out, "cache": recipe.cache})
-    if recipe.batch_size % devices:
-        raise ConfigError(
-            f"batch_size={recipe.batch_size} was asked for, but {devices} devices share every batch: use a "
-            f"multiple of {devices}."
-        )
-    last = recover(out)
-    model: Any = program.load_model(recipe.checkpoint, recipe.mano_path)
-    if weights.adversarial > 0:
-        model = with_discriminator(model)
-    if last is not None:
-        check_fits(last, read_state(last), model.state_dict())
-    pl.seed_everything(recipe.seed, workers=True, verbose=False)
-    hands = SynthHandSet(recipe.cache, recipe.data_seed, recipe.count, Difficulty(), augment=True)
-    loader = DataLoader(
-        SquareHands(hands),
-        recipe.batch_size // devices,
-        shuffle=True,
-        drop_last=True,
-        num_workers=recipe.workers,
-        worker_init_fn=ignore_signals,
-    )
-    optimizers = 2 if weights.adversarial > 0 else 1  # Lightning counts the steps of both
-    keeper = Keeper(out / LAST, recipe.save_every * optimizers, None, stop)
-    more: dict[str, Any] = {"enable_model_summary": True, "enable_progress_bar": True}
-    if devices > 1 and weights.adversarial > 0:  # each turn leaves the other's weights without gradients
-        more["strategy"] = "ddp_find_unused_parameters_true"
-    trainer = quiet_trainer(recipe, recipe.steps * optimizers, out, [keeper], **more)
-    module = HandModule(model.train(), weights, recipe.lr, recipe.weight_decay)
-    module.name_of = lambda number: f"scene {number} of seed {recipe.data_seed}"
-    trainer.fit(module, loader, ckpt_path=last, weights_only=True)
-    if trainer.is_global_zero:
-        program.save_model(model, out / f"{program.published}.safetensors")
-        log.info("wrote %s", out / f"{program.published}.safetensors")
 
 
 def _start(program: ModelProgram, recipe: StagesRecipe) -> nn.Module | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import nn
 
-from shared_tmu.errors import CheckpointError
-from shared_tmu.files import write_text
 from shared_tmu.method_parts.learned import mark_trunk
 from shared_tmu.programs.learned_files import learned_name
 from shared_tmu.programs.model_program import ModelProgram
@@ -26,13 +23,13 @@ from shared_tmu.training.checkpointing import (
 )
 from shared_tmu.training.data_module import Feed
 from shared_tmu.training.drawing import ShardDrawer, cores
+from shared_tmu.training.kept_recipe import RECIPE, keep_recipe
 from shared_tmu.training.learned.module import LearnedTraining
 from shared_tmu.training.learned.recipe import LearnedRecipe
 from shared_tmu.training.stopping import Stop
 from shared_tmu.training.tasks import Task, task_of
 from shared_tmu.training.trainer import check_start, quiet_trainer
 
-RECIPE = "recipe.json"
 log = logging.getLogger(__name__)
 _SAID = (
     "method", "r", "data_seed", "count", "images", "batch_size", "warmup", "objective", "lr", "flops_weight",
@@ -103,36 +100,6 @@ def make_trainer(recipe: LearnedRecipe, stop: Stop) -> pl.Trainer:
         gradient_clip_val=1.0,
         use_distributed_sampler=False,
     )
-
-
-def keep_recipe(path: Path, facts: Mapping[str, Any], *, is_new: bool) -> None:
-    """Write a run's settings beside its checkpoint, or see that they are those of the run that continues.
-
-    Raises:
-        CheckpointError: a setting has another value.
-    """
-    if is_new or not path.exists():
-        write_text(path, json.dumps(facts, indent=1) + "\n")
-        return
-    try:
-        before = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged: choose another folder with out=.") from error
-    if younger := next((name for name in facts if name not in before), None):
-        raise CheckpointError(
-            f"{path.parent} holds a run of an older version, before there was {younger}: choose another "
-            "folder with out=."
-        )
-    changed = next((name for name in facts if before[name] != facts[name]), None)
-    if changed == "trunk":
-        raise CheckpointError(
-            f"{path.parent} holds a run for other weights: choose another folder with out=."
-        )
-    if changed is not None:
-        raise CheckpointError(
-            f"{path.parent} holds a run with {changed}={before[changed]}, but {facts[changed]} was asked "
-            "for: choose another folder with out=, or that value."
-        )
 
 
 class Told(pl.Callback):

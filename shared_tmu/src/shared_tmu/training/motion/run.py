@@ -25,7 +25,8 @@ from shared_tmu.training.checkpointing import (
     read_state,
     recover,
 )
-from shared_tmu.training.learned.run import RECIPE, Told, keep_recipe
+from shared_tmu.training.kept_recipe import RECIPE, keep_recipe
+from shared_tmu.training.learned.run import Told
 from shared_tmu.training.motion.clip_features import ClipFeatures
 from shared_tmu.training.motion.denoiser_stage import (
     ConditionedWindows,
