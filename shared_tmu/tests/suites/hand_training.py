@@ -15,6 +15,7 @@ from shared_tmu.training import data
 from shared_tmu.training.parents import start_model, take_backbone
 from shared_tmu.training.photos import PhotoHandTraining
 from shared_tmu.training.program import train
+from shared_tmu.training.published import HandModule
 from shared_tmu.training.tasks import task_of
 
 from .hands import HandFolder
@@ -58,6 +59,35 @@ class HandTrainingSuite(TrainingSuite):
         published(losses=losses, steps=5)
         second = self.folder.load(trained).state_dict()
         assert any(not torch.equal(first[k], second[k]) for k in first)
+
+    def test_a_stopped_published_run_ends_as_if_it_had_not_stopped(
+        self, published: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[tuple[int, list[int]]] = []
+        training = HandModule.training_step
+
+        def step(self: HandModule, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+            seen.append((self.global_step, batch["number"].tolist()))
+            if len(seen) == cut:
+                raise RuntimeError("power cut")
+            return training(self, batch, index)
+
+        monkeypatch.setattr(HandModule, "training_step", step)
+        asked = {"losses": {"adversarial": 0.0}, "steps": 5, "save_every": 2}
+        cut = 0
+        want = self.folder.load(published(**asked, out=str(tmp_path / "whole"))).state_dict()
+        whole = list(seen)
+        for first in (0, 2):  # two batches see all eight pictures
+            assert sorted(whole[first][1] + whole[first + 1][1]) == list(range(8))
+        seen.clear()
+        cut = 4
+        with pytest.raises(RuntimeError, match="power cut"):
+            published(**asked)
+        published(**{**asked, "steps": 4})
+        trained = published(**asked)
+        assert seen[-3:] == whole[2:]
+        found = self.folder.load(trained).state_dict()
+        assert all(torch.equal(value, want[key]) for key, value in found.items())
 
     def test_a_published_run_goes_on_only_as_it_was_begun(self, published: Run, tmp_path: Path) -> None:
         published(losses={"adversarial": 0.0}, steps=2)

@@ -77,7 +77,10 @@ class ShardSet(Dataset[dict[str, Tensor]], ABC):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """One sample in the form that the losses need."""
-        chance = int(torch.randint(1 << 62, ()).item()) if self.augment else None
+        return self.sample(index, int(torch.randint(1 << 62, ()).item()) if self.augment else None)
+
+    def sample(self, index: int, chance: int | None) -> dict[str, Tensor]:
+        """One sample in the form that the losses need; for the arguments, see `packed`."""
         batch = self.unpack({key: value[None] for key, value in self.packed(index, chance).items()})
         return {key: value[0] for key, value in batch.items()}
 

@@ -15,6 +15,8 @@ from torch.utils.data import Dataset
 from shared_tmu.errors import ConfigError, InputError
 from shared_tmu.models.discriminator import Discriminator
 from shared_tmu.models.hand import HandModel
+from shared_tmu.training.data import ShardSet
+from shared_tmu.training.data_module import Ticket
 from shared_tmu.training.finite import not_finite
 from shared_tmu.training.losses import aligned_error_mm
 from shared_tmu.training.published_losses import (
@@ -35,17 +37,18 @@ class SquareHands(Dataset[dict[str, Tensor]]):
         hands: samples with `img` `[3, 256, 192]`, the part of the crop that the model uses.
     """
 
-    def __init__(self, hands: Dataset[dict[str, Tensor]]) -> None:
+    def __init__(self, hands: ShardSet) -> None:
         self.hands = hands
 
     def __len__(self) -> int:
-        return len(self.hands)  # type: ignore[arg-type]
+        return len(self.hands)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        sample = dict(self.hands[index])
+    def __getitem__(self, ticket: Ticket) -> dict[str, Tensor]:
+        index, chance = ticket
+        sample = self.hands.sample(index, chance)
         height, width = sample["img"].shape[-2:]
         sample["img"] = F.pad(sample["img"], ((height - width) // 2,) * 2)
-        other = self.hands[(index + len(self) // 2) % len(self)]
+        other = self.hands.sample((index + len(self) // 2) % len(self), chance)
         real = {"real_hand_pose": other["hand_pose"], "real_betas": other["betas"]}
         return sample | real | {"number": torch.tensor(index)}
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch import nn
-from torch.utils.data import DataLoader
 
 from shared_tmu.errors import ConfigError
 from shared_tmu.programs.identity import digest_of, sizes_of, weights_sha256
@@ -16,6 +15,7 @@ from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.checkpointing import LAST, Keeper, check_fits, read_state, read_step, recover
 from shared_tmu.training.data import SynthHandSet
+from shared_tmu.training.data_module import Order, OrderLoader
 from shared_tmu.training.kept_recipe import RECIPE, keep_recipe
 from shared_tmu.training.published import HandModule, SquareHands, with_discriminator
 from shared_tmu.training.recipes import PublishedRecipe
@@ -51,26 +51,52 @@ def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) ->
     if last is not None:
         check_fits(last, read_state(last), model.state_dict())
         _check_steps(recipe, read_step(last) // optimizers)
-    hands = SynthHandSet(recipe.cache, recipe.data_seed, recipe.count, Difficulty(), augment=True)
-    loader = DataLoader(
-        SquareHands(hands),
-        recipe.batch_size // devices,
-        shuffle=True,
-        drop_last=True,
-        num_workers=recipe.workers,
-        worker_init_fn=ignore_signals,
-    )
     keeper = Keeper(out / LAST, recipe.save_every * optimizers, None, stop)
     more: dict[str, Any] = {"enable_model_summary": True, "enable_progress_bar": True}
+    more["use_distributed_sampler"] = False  # the order gives each device its part
     if devices > 1 and weights.adversarial > 0:  # each turn leaves the other's weights without gradients
         more["strategy"] = "ddp_find_unused_parameters_true"
-    trainer = quiet_trainer(recipe, recipe.steps * optimizers, out, [keeper], **more)
+    callbacks = [keeper]
+    trainer = quiet_trainer(recipe, recipe.steps * optimizers, out, callbacks, **more)
     module = HandModule(model.train(), weights, recipe.lr, recipe.weight_decay)
     module.name_of = lambda number: f"scene {number} of seed {recipe.data_seed}"
-    trainer.fit(module, loader, ckpt_path=last, weights_only=True)
+    feed = PublishedFeed(recipe, optimizers)
+    trainer.fit(module, datamodule=feed, ckpt_path=last, weights_only=True)
     if trainer.is_global_zero:
         program.save_model(model, out / f"{program.published}.safetensors")
         log.info("wrote %s", out / f"{program.published}.safetensors")
+
+
+class PublishedFeed(pl.LightningDataModule):
+    """Training pictures; those of a step, and their changes, depend on seed and step only.
+
+    Args:
+        recipe: the settings.
+        optimizers: number of optimisers, whose steps Lightning adds up.
+    """
+
+    def __init__(self, recipe: PublishedRecipe, optimizers: int) -> None:
+        super().__init__()
+        self.recipe, self.optimizers = recipe, optimizers
+
+    def train_dataloader(self) -> OrderLoader:
+        """Batches from the next step on."""
+        recipe, trainer = self.recipe, self.trainer
+        assert trainer is not None
+        hands = SynthHandSet(recipe.cache, recipe.data_seed, recipe.count, Difficulty(), augment=True)
+        order = Order(
+            recipe.seed,
+            recipe.steps,
+            recipe.batch_size,
+            [recipe.count],
+            lambda: [recipe.count],
+            lambda: trainer.global_step // self.optimizers,
+            trainer.global_rank,
+            trainer.world_size,
+        )
+        return OrderLoader(
+            SquareHands(hands), order, num_workers=recipe.workers, worker_init_fn=ignore_signals
+        )
 
 
 def facts_of(recipe: PublishedRecipe, model: nn.Module) -> dict[str, Any]:
