@@ -88,6 +88,8 @@ class HandTrainingSuite(TrainingSuite):
         assert seen[-3:] == whole[2:]
         found = self.folder.load(trained).state_dict()
         assert all(torch.equal(value, want[key]) for key, value in found.items())
+        last = torch.load(trained.with_name("last.ckpt"), weights_only=True)
+        assert last["global_step"] == 5
 
     def test_a_published_run_goes_on_only_as_it_was_begun(self, published: Run, tmp_path: Path) -> None:
         published(losses={"adversarial": 0.0}, steps=2)

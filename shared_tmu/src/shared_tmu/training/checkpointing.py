@@ -135,7 +135,8 @@ def check_fits(path: Path, state: dict[str, torch.Tensor], wanted: dict[str, tor
 
 
 class Keeper(Callback):
-    """Writes `last.ckpt` at regular steps, before each validation, and when training is asked to stop.
+    """Writes `last.ckpt` at regular steps, before each validation, after the last step, and when training is
+    asked to stop.
 
     Args:
         path: path of the checkpoint.
@@ -160,6 +161,7 @@ class Keeper(Callback):
         step = trainer.global_step
         is_asked = self.stop.agreed(trainer)
         is_due = step % self.every == 0 or bool(self.val_every and step % self.val_every == 0)
+        is_due = is_due or step == trainer.max_steps
         if is_asked or is_due or trainer.should_stop:
             self.keep(trainer)
         if is_asked:
