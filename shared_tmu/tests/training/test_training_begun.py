@@ -1,15 +1,20 @@
 """A stage goes on, and its result is used, only with the settings and weights with which it was begun."""
 
-from dataclasses import replace
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import pytest
+import torch
 import toy_training
 from toy_training import STAGES, TASK, Model, setting, train
 
 from shared_tmu.errors import CheckpointError, ConfigError
+from shared_tmu.models.config import ModelConfig
 from shared_tmu.training.begun import batch_size_of
 from shared_tmu.training.ends import OWN
-from shared_tmu.training.stages import load_newest
+from shared_tmu.training.parents import start_model
+from shared_tmu.training.stages import load_newest, run_stages
 
 pytestmark = pytest.mark.usefixtures("small_shards")
 
@@ -80,6 +85,53 @@ def test_a_half_done_stage_keeps_its_rate(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"but lr=0\.5 was asked for: use that value, choose another"):
         train(tmp_path, with_first(lr=0.5))
     train(tmp_path, STAGES[:1])
+
+
+@dataclass(frozen=True)
+class Config(ModelConfig):
+    """Of a toy; no weight depends on it."""
+
+    MODEL: ClassVar[str] = "Toy"
+    vit: dict[str, Any] = field(default_factory=dict)
+
+
+def sized(**sizes):
+    """Builds models whose configuration has these sizes."""
+
+    def build(depth):
+        model = Model(depth)
+        model.config = Config(vit={"depth": depth, "num_heads": 4, "use_checkpoint": False, **sizes})
+        return model
+
+    return build
+
+
+def test_sizes_that_no_weight_shows_are_among_what_a_stage_was_begun_with(tmp_path):
+    def go(**sizes):
+        torch.manual_seed(0)
+        return run_stages(sized(**sizes), 1, STAGES, setting(tmp_path), task=TASK)
+
+    go()
+    go(use_checkpoint=True)  # the same result with less memory
+    other = r"begun with model\.vit\.num_heads=4, but model\.vit\.num_heads=2 was asked for"
+    with pytest.raises(ConfigError, match=other):
+        go(num_heads=2)
+    with pytest.raises(ConfigError, match=other):
+        load_newest(sized(num_heads=2), 1, STAGES, setting(tmp_path), TASK)
+    for stage in STAGES:  # as older versions wrote it
+        path = tmp_path / "out" / stage.name / "stage.json"
+        facts = json.loads(path.read_text())
+        path.write_text(json.dumps({k: v for k, v in facts.items() if not k.startswith("model.")}))
+    go(num_heads=2)
+
+
+def test_a_start_of_other_sizes_is_refused(tmp_path):
+    def start(**sizes):
+        return start_model(TASK, lambda: sized()(1), lambda path: sized(**sizes)(2), tmp_path, None)
+
+    assert len(start(dropout=0.1).vit.blocks) == 1
+    with pytest.raises(CheckpointError, match=r"with model\.vit\.num_heads=2, but .*=4 was asked for"):
+        start(num_heads=2)
 
 
 def test_what_cannot_be_read_is_said(tmp_path):

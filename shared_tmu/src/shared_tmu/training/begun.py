@@ -18,15 +18,20 @@ FILE = "stage.json"
 _START, _TIME = "start", "max_minutes"
 
 
-def check_begun(stages: Sequence[Stage], setting: Setting) -> None:
+def check_begun(stages: Sequence[Stage], setting: Setting, sizes: Mapping[str, Any]) -> None:
     """See that stages which an earlier run began or finished are those that are asked for.
+
+    Args:
+        stages: the stages, in order.
+        setting: settings that they share.
+        sizes: of the model; see `sizes_by_name`.
 
     Raises:
         ConfigError: one was begun with another setting, or after other stages.
         CheckpointError: what it was begun with cannot be read.
     """
     for number in range(len(stages)):
-        _compare(setting.out / stages[number].name, _facts(stages, number, setting))
+        _compare(setting.out / stages[number].name, _facts(stages, number, setting, sizes))
 
 
 def check_start(folder: Path, start: str | None) -> None:
@@ -42,9 +47,11 @@ def check_start(folder: Path, start: str | None) -> None:
     _compare(folder, {_START: start})
 
 
-def keep_begun(stages: Sequence[Stage], number: int, setting: Setting, start: str | None) -> None:
-    """Write down what a stage begins with."""
-    content = {**_facts(stages, number, setting), _START: start}
+def keep_begun(
+    stages: Sequence[Stage], number: int, setting: Setting, sizes: Mapping[str, Any], start: str | None
+) -> None:
+    """Write down what a stage begins with; for the arguments, see `check_begun` and `check_start`."""
+    content = {**_facts(stages, number, setting, sizes), _START: start}
     write_text(setting.out / stages[number].name / FILE, json.dumps(content, indent=1) + "\n")
 
 
@@ -53,7 +60,9 @@ def batch_size_of(folder: Path) -> int:
     return int(_read(folder / FILE)["batch_size"])
 
 
-def _facts(stages: Sequence[Stage], number: int, setting: Setting) -> dict[str, Any]:
+def _facts(
+    stages: Sequence[Stage], number: int, setting: Setting, sizes: Mapping[str, Any]
+) -> dict[str, Any]:
     """What the result of a stage depends on, besides the weights from which it starts."""
     return {
         **asdict(stages[number]),
@@ -62,6 +71,7 @@ def _facts(stages: Sequence[Stage], number: int, setting: Setting) -> dict[str, 
         "photos_share": setting.photos_share if setting.photos else 0.0,
         "after": [stage.name for stage in stages[:number]],
         _TIME: setting.max_minutes,
+        **sizes,
     }
 
 

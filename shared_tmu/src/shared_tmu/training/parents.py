@@ -13,6 +13,7 @@ from shared_tmu.errors import CheckpointError
 from shared_tmu.files.checkpoints import read_checkpoint
 from shared_tmu.training.checkpointing import check_fits
 from shared_tmu.training.grow import fold_normalisation, kept_blocks, resize_blocks
+from shared_tmu.training.model_sizes import check_same_sizes
 from shared_tmu.training.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -42,10 +43,11 @@ def start_model(
     model = untrained()
     depth = len(task.vit(model).blocks)
     if start_from is not None:
-        wanted, model = model.state_dict(), load(start_from)
+        wanted, model = model, load(start_from)
         vit = task.vit(model)
         vit.blocks = resize_blocks(vit.blocks, depth)
-        check_fits(start_from, model.state_dict(), wanted)
+        check_fits(start_from, model.state_dict(), wanted.state_dict())
+        check_same_sizes(start_from, model, wanted, task.part)
     if backbone_from is not None:
         take_backbone(task.vit(model), backbone_from)
         if not task.is_normalised:

@@ -35,6 +35,7 @@ from shared_tmu.training.data_module import Feed
 from shared_tmu.training.drawing import ShardDrawer, cores
 from shared_tmu.training.ends import DONE, OWN, load_end, read_end, save_end, save_own, take_known
 from shared_tmu.training.grow import resize_blocks
+from shared_tmu.training.model_sizes import sizes_by_name
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.recipes import check_stages
 from shared_tmu.training.settings import Setting, Stage
@@ -81,7 +82,7 @@ def run_stages(
         MissingDependencyError: pictures are missing, and embreex, which draws them, is not installed.
     """
     check_stages(stages, setting)
-    check_begun(stages, setting)
+    check_begun(stages, setting, sizes_by_name(build(1), task.part))
     setting.out.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(setting.seed, workers=True, verbose=False)
     stop = stop or Stop()
@@ -125,7 +126,7 @@ def _finish(
         feed = _feed(stage, i, setting, task, drawer, clock)
         if newest_checkpoint(done.parent) is None:
             done.parent.mkdir(exist_ok=True)
-            keep_begun(stages, i, setting, origin)
+            keep_begun(stages, i, setting, sizes_by_name(training.model, task.part), origin)
         _fit(stage, setting, training, feed, clock, stop)
     if stage is not stages[-1] and (before := done.with_name(OWN)).exists():
         load_end(before, training.model, training.dense)
@@ -226,7 +227,7 @@ def load_newest(
         ConfigError: a stage was begun with other settings.
         MissingAssetError: no stage has written a checkpoint yet.
     """
-    check_begun(stages, setting)
+    check_begun(stages, setting, sizes_by_name(build(1), task.part))
     for stage in reversed(stages):
         folder = setting.out / stage.name
         model = build(stage.depth)
