@@ -228,6 +228,26 @@ def test_weights_that_are_no_numbers_are_not_kept(tmp_path, monkeypatch):
     assert step_of(tmp_path / "out" / "first" / LAST) == 2
 
 
+def test_a_stopped_stage_drops_the_same_paths(tmp_path, monkeypatch):
+    real = toy_training.Training.losses
+
+    def dropped(self, batch):
+        if self.training and self.global_step == cut:
+            raise RuntimeError("power cut")
+        kept = torch.nn.functional.dropout(batch["img"], 0.5, self.training)
+        return real(self, {**batch, "img": kept})
+
+    monkeypatch.setattr(toy_training.Training, "losses", dropped)
+    cut = None
+    whole = train(tmp_path / "whole", STAGES[:1]).state_dict()
+    cut = 7
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(tmp_path / "cut", STAGES[:1])
+    cut = None
+    again = train(tmp_path / "cut", STAGES[:1]).state_dict()
+    assert all(torch.equal(value, whole[name]) for name, value in again.items())
+
+
 def test_a_clock_goes_on_with_another_limit():
     limited = Clock(100, 1000.0)
     limited.load_state_dict({"seconds": 900.0, "passed": 0.9})

@@ -19,6 +19,7 @@ from shared_tmu.training.data_module import Order, OrderLoader
 from shared_tmu.training.kept_recipe import RECIPE, keep_recipe
 from shared_tmu.training.published import HandModule, SquareHands, with_discriminator
 from shared_tmu.training.recipes import PublishedRecipe
+from shared_tmu.training.step_seeds import StepSeeds
 from shared_tmu.training.stopping import Stop, ignore_signals
 from shared_tmu.training.trainer import check_start, quiet_trainer
 
@@ -56,7 +57,7 @@ def run_published(program: ModelProgram, recipe: PublishedRecipe, stop: Stop) ->
     more["use_distributed_sampler"] = False  # the order gives each device its part
     if devices > 1 and weights.adversarial > 0:  # each turn leaves the other's weights without gradients
         more["strategy"] = "ddp_find_unused_parameters_true"
-    callbacks = [keeper]
+    callbacks = [StepSeeds(recipe.seed), keeper]
     trainer = quiet_trainer(recipe, recipe.steps * optimizers, out, callbacks, **more)
     module = HandModule(model.train(), weights, recipe.lr, recipe.weight_decay)
     module.name_of = lambda number: f"scene {number} of seed {recipe.data_seed}"

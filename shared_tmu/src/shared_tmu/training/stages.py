@@ -39,6 +39,7 @@ from shared_tmu.training.model_sizes import sizes_by_name
 from shared_tmu.training.module import RegressorTraining
 from shared_tmu.training.recipes import check_stages
 from shared_tmu.training.settings import Setting, Stage
+from shared_tmu.training.step_seeds import StepSeeds
 from shared_tmu.training.stopping import Stop
 from shared_tmu.training.tasks import HAND_TASK, Task
 from shared_tmu.training.time_limit import Clock, seconds_for
@@ -267,7 +268,7 @@ def _fit(
         setting,
         stage.steps,
         folder,
-        [clock, curve, *average, keeper],
+        [StepSeeds(training.seed), clock, curve, *average, keeper],
         val_check_interval=val_every,
         check_val_every_n_epoch=None,
         gradient_clip_val=1.0,
