@@ -11,9 +11,11 @@ from toy_training import STAGES, TASK, Model, setting, train
 
 from shared_tmu.errors import CheckpointError, ConfigError
 from shared_tmu.models.config import ModelConfig
+from shared_tmu.training import begun
 from shared_tmu.training.begun import batch_size_of
 from shared_tmu.training.ends import OWN
 from shared_tmu.training.parents import start_model
+from shared_tmu.training.record import write_record
 from shared_tmu.training.stages import load_newest, run_stages
 
 pytestmark = pytest.mark.usefixtures("small_shards")
@@ -123,6 +125,37 @@ def test_sizes_that_no_weight_shows_are_among_what_a_stage_was_begun_with(tmp_pa
         facts = json.loads(path.read_text())
         path.write_text(json.dumps({k: v for k, v in facts.items() if not k.startswith("model.")}))
     go(num_heads=2)
+
+
+def test_a_record_says_how_a_stage_was_trained_not_what_was_asked_last(tmp_path, monkeypatch):
+    real = toy_training.Training.training_step
+
+    def cut(self, batch, index):
+        if self.global_step == 12:
+            raise RuntimeError("power cut")
+        return real(self, batch, index)
+
+    def told(**changes):
+        write_record(tmp_path, "new", "train", STAGES[:1], setting(tmp_path, **changes))
+        return json.loads((tmp_path / "new.training.json").read_text())
+
+    monkeypatch.setattr(toy_training.Training, "training_step", cut)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(begun, "describe_run", lambda setting: {"machine": "another"})
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(tmp_path, STAGES[:1])
+    monkeypatch.setattr(toy_training.Training, "training_step", real)
+    other = {"precision": "bf16-mixed", "val_seed": 5, "val_count": 4}
+    for name, value in other.items():
+        with pytest.raises(ConfigError, match=f"begun with {name}=.* but {name}=.* was asked for"):
+            train(tmp_path, STAGES[:1], **{name: value})
+    train(tmp_path, STAGES[:1])
+    train(tmp_path, STAGES[:1], **other)  # it is finished: nothing is trained
+    record = told(**other)
+    assert record["setting"]["precision"] == "32-true"
+    assert (record["validation"]["seed"], record["validation"]["count"]) == (900_000, 8)
+    assert record["machine"]["threads"] == 1
+    assert record["earlier_runs"] == [{"machine": "another"}]
 
 
 def test_a_start_of_other_sizes_is_refused(tmp_path):

@@ -17,7 +17,7 @@ from shared_tmu.pictures.geometry import axis_angle_to_rotmat, project_points, w
 from shared_tmu.synth import Difficulty, sample_scene
 from shared_tmu.synth.generator import draw, place_hand
 from shared_tmu.synth.poses import sample_hand_poses
-from shared_tmu.training import data, record
+from shared_tmu.training import data, record, run_facts
 from shared_tmu.training.body import BodyTraining
 from shared_tmu.training.cpu_attention import AttentionWrittenOut
 from shared_tmu.training.curve import append_row
@@ -227,8 +227,8 @@ def test_sets_end_where_they_should(tmp_path, monkeypatch):
 
 
 def test_records_name_the_versions_of_what_is_installed(monkeypatch):
-    monkeypatch.setattr(record, "PACKAGES", ("torch", "no-such-package"))
-    assert record.installed_versions().keys() == {"python", "torch"}
+    monkeypatch.setattr(run_facts, "PACKAGES", ("torch", "no-such-package"))
+    assert run_facts.installed_versions().keys() == {"python", "torch"}
 
 
 def test_time_of_a_stage_is_summed_over_its_runs():

@@ -12,10 +12,14 @@ from shared_tmu.errors import CheckpointError, ConfigError
 from shared_tmu.files import write_text
 from shared_tmu.training.checkpointing import newest_checkpoint
 from shared_tmu.training.ends import DONE, read_end
+from shared_tmu.training.run_facts import describe_run
 from shared_tmu.training.settings import Setting, Stage
 
 FILE = "stage.json"
+RUNS = "runs"
+"""Where and with what a stage was trained; a stage may go on elsewhere."""
 _START, _TIME = "start", "max_minutes"
+_WHILE_TRAINING = ("precision", "val_seed", "val_count")  # of no matter to a stage that is finished
 
 
 def check_begun(stages: Sequence[Stage], setting: Setting, sizes: Mapping[str, Any]) -> None:
@@ -50,9 +54,26 @@ def check_start(folder: Path, start: str | None) -> None:
 def keep_begun(
     stages: Sequence[Stage], number: int, setting: Setting, sizes: Mapping[str, Any], start: str | None
 ) -> None:
-    """Write down what a stage begins with; for the arguments, see `check_begun` and `check_start`."""
-    content = {**_facts(stages, number, setting, sizes), _START: start}
-    write_text(setting.out / stages[number].name / FILE, json.dumps(content, indent=1) + "\n")
+    """Write down what a stage begins, or goes on, with; for the arguments, see `check_begun` and
+    `check_start`.
+    """
+    folder, run = setting.out / stages[number].name, describe_run(setting)
+    if newest_checkpoint(folder) is None:
+        content = {**_facts(stages, number, setting, sizes), _START: start, RUNS: [run]}
+    elif not (content := read_begun(folder)):
+        return  # a version without this file has begun it
+    else:
+        content[RUNS] = [one for one in content.get(RUNS, []) if one != run] + [run]
+    write_text(folder / FILE, json.dumps(content, indent=1) + "\n")
+
+
+def read_begun(folder: Path) -> dict[str, Any]:
+    """What a stage was begun with, and where it was trained; nothing if it was not begun.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    return _read(folder / FILE) if (folder / FILE).exists() else {}
 
 
 def batch_size_of(folder: Path) -> int:
@@ -71,6 +92,7 @@ def _facts(
         "photos_share": setting.photos_share if setting.photos else 0.0,
         "after": [stage.name for stage in stages[:number]],
         _TIME: setting.max_minutes,
+        **{name: getattr(setting, name) for name in _WHILE_TRAINING},
         **sizes,
     }
 
@@ -82,6 +104,8 @@ def _compare(folder: Path, asked: Mapping[str, Any]) -> None:
     begun, asked = _read(path), dict(json.loads(json.dumps(asked)))
     if int(read_end(folder).get("steps", begun["images"])) >= begun["images"] // begun["batch_size"]:
         asked.pop(_TIME, None)  # only stages that ended early depend on the time that there was
+    if (folder / DONE).exists():
+        asked = {name: value for name, value in asked.items() if name not in _WHILE_TRAINING}
     for name, value in asked.items():
         if name in begun and begun[name] != value:  # older versions wrote fewer
             raise ConfigError(

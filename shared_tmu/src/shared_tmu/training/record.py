@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from shared_tmu.files import replacing, write_text
 from shared_tmu.files.checkpoints import beside
 from shared_tmu.programs.identity import file_sha256
-from shared_tmu.programs.results import describe_environment
+from shared_tmu.training.begun import RUNS, read_begun
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.drawing import Scenes
 from shared_tmu.training.ends import DONE, read_end
+from shared_tmu.training.run_facts import describe_run
 from shared_tmu.training.settings import Setting, Stage
-
-PACKAGES = (
-    "torch", "pytorch-lightning", "numpy", "opencv-contrib-python", "embreex", "scikit-image", "mediapipe",
-)  # fmt: skip
-_RECORDED = ("accelerator", "devices", "precision", "ema", "compile")
 
 
 def stage_seconds(rows: Sequence[dict[str, str]]) -> dict[str, float]:
@@ -43,15 +34,6 @@ def stage_seconds(rows: Sequence[dict[str, str]]) -> dict[str, float]:
         total[stage] = total.get(stage, 0.0) + (now - before if now >= before else now)
         clock[stage] = now
     return total
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that affect the result."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 def count_scenes(stages: Sequence[Stage], seen: Sequence[int]) -> int:
@@ -123,6 +105,9 @@ def write_record(
 ) -> None:
     """Write `NAME.training.json`, `NAME.curve.csv` and `NAME.curve.png` into `folder`.
 
+    Machine, versions, precision and validation are those with which the stages were trained, as far as they
+    have kept them; the machine of the last run, and `earlier_runs` if there were others.
+
     Args:
         folder: folder of the weights.
         name: name of the weights' file, without its suffix.
@@ -135,14 +120,17 @@ def write_record(
     """
     rows = read_curve(setting.out / "curve.csv")
     described = describe_stages(stages, setting, rows)
-    uses_cuda = torch.cuda.is_available() and setting.accelerator != "cpu"
-    environment = describe_environment(torch.device("cuda" if uses_cuda else "cpu"), Path(__file__).parent)
+    begun = [read_begun(setting.out / stage.name) for stage in stages]
+    runs = [run for one in begun for run in one.get(RUNS, [])] or [describe_run(setting)]
+    earlier = [run for i, run in enumerate(runs) if run != runs[-1] and run not in runs[:i]]
+    held_out = {"val_seed": setting.val_seed, "val_count": setting.val_count}
+    held_out |= {name: one[name] for one in begun for name in held_out if name in one}
     ancestor = describe_parent(parent)
     last = {k: float(v) for k, v in rows[-1].items() if k.startswith("val/") and v} if rows else {}
     content = {
         "command": command,
         "seed": setting.seed,
-        "validation": {"seed": setting.val_seed, "count": setting.val_count, "last": last},
+        "validation": {"seed": held_out["val_seed"], "count": held_out["val_count"], "last": last},
         "photographs": {**photographs, "share": setting.photos_share} if photographs else None,
         "stages": described,
         "total": {
@@ -154,15 +142,8 @@ def write_record(
         },
         "parent": ancestor,
         "backbone": describe_parent(backbone),
-        "setting": {name: getattr(setting, name) for name in _RECORDED},
-        "machine": {
-            "processor": environment["machine"]["processor"],
-            "system": environment["machine"]["system"],
-            "threads": torch.get_num_threads(),
-            "cuda": uses_cuda,
-        },
-        "versions": {**environment["versions"], **installed_versions()},
-        "commit": environment["commit"],
+        **runs[-1],
+        "earlier_runs": earlier,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_text(folder / f"{name}.training.json", json.dumps(content, indent=1) + "\n")

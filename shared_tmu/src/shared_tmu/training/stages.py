@@ -125,9 +125,8 @@ def _finish(
     else:
         clock = Clock(stage.steps, _limit_s(stages, i, setting))
         feed = _feed(stage, i, setting, task, drawer, clock)
-        if newest_checkpoint(done.parent) is None:
-            done.parent.mkdir(exist_ok=True)
-            keep_begun(stages, i, setting, sizes_by_name(training.model, task.part), origin)
+        done.parent.mkdir(exist_ok=True)
+        keep_begun(stages, i, setting, sizes_by_name(training.model, task.part), origin)
         _fit(stage, setting, training, feed, clock, stop)
     if stage is not stages[-1] and (before := done.with_name(OWN)).exists():
         load_end(before, training.model, training.dense)
