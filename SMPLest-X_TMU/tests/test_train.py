@@ -123,3 +123,24 @@ def test_patches_can_learn_without_the_head(cache, keep):
     assert all(p.grad is not None for p in training.parameters() if p.requires_grad)
     assert all(parameter.grad is None for parameter in model.decoder.parameters())
     assert "look" in training.eval().losses(batch)[0]
+
+
+def test_the_weight_of_the_head_multiplies_all_its_losses():
+    drawn = torch.Generator().manual_seed(0)
+    joints, sizes = 137, {"root": 3, "body": 63, "left_hand": 45, "right_hand": 45, "jaw": 3}
+    shapes = {
+        **{name: (size,) for name, size in sizes.items()},
+        **{"betas": (10,), "expression": (10,), "img": (3, 256, 192), "canonical": (64, 48, 3)},
+        **{"depth": (64, 48), "keypoints_2d": (joints, 2), "keypoints_3d": (joints, 3)},
+    }
+    batch = {name: 0.1 * torch.randn(2, *shape, generator=drawn) for name, shape in shapes.items()}
+    batch["part"] = torch.ones(2, 64, 48).long()
+    model, totals = FOLDER.tiny(depth=1), {}
+    dim = model.config.encoder.embed_dim
+    for weight in (1.0, 3.0, 5.0):
+        torch.manual_seed(1)
+        training = BodyTraining(model, dim, 1, weights={"head": weight}, num_prefix_tokens=80)
+        training.log = training.log_dict = lambda *args, **options: None
+        totals[weight] = float(training.train().training_step(batch, 0).detach())
+    assert totals[1.0] < 0.6 * totals[3.0]
+    assert totals[3.0] == pytest.approx((totals[1.0] + totals[5.0]) / 2, rel=1e-5)

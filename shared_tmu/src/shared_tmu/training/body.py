@@ -194,8 +194,9 @@ class BodyTraining(RegressorTraining):
     Args:
         model: has `encoder`, `decoder`, `assemble` and `smplx_layer`.
         dim: channels of the tokens.
-        steps: see `RegressorTraining`, also for the other arguments. With the weight `head` at 0 only the
-            patch tokens learn, at a third of the cost, and decoder and task tokens do not change.
+        steps: see `RegressorTraining`, also for the other arguments. The weight `head` multiplies those of
+            all losses of the decoder. At 0 only the patch tokens learn, at a third of the cost, and decoder
+            and task tokens do not change.
     """
 
     LOSSES: ClassVar[frozenset[str]] = DENSE_LOSSES | {
@@ -222,6 +223,10 @@ class BodyTraining(RegressorTraining):
         if not self.has_head:
             model.decoder.requires_grad_(False)
             model.encoder.task_tokens.requires_grad_(False)
+
+    def factor(self, name: str) -> float:
+        """See `RegressorTraining`."""
+        return super().factor(name) * (1.0 if name in DENSE_LOSSES else self.weights.get("head", 1.0))
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `RegressorTraining`."""

@@ -170,7 +170,7 @@ class RegressorTraining(pl.LightningModule, ABC):
         """The sum of weighted losses; each loss is logged."""
         with AttentionWrittenOut() if batch["img"].device.type == "cpu" else nullcontext():
             losses, output = self.losses(batch)
-        total = torch.stack([self.weights.get(k, 1.0) * v for k, v in losses.items()]).sum()
+        total = torch.stack([self.factor(name) * loss for name, loss in losses.items()]).sum()
         if not torch.isfinite(total):
             raise not_finite(self, batch, losses)
         if self.note is not None:
@@ -178,6 +178,10 @@ class RegressorTraining(pl.LightningModule, ABC):
         self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()})
         self.log("train/total", total.detach(), prog_bar=True)
         return total
+
+    def factor(self, name: str) -> float:
+        """The weight of a loss in the sum."""
+        return self.weights.get(name, 1.0)
 
     def _of_all(self, *values: Tensor) -> list[Tensor]:
         """Values `[B]` of the pictures of all devices."""
