@@ -30,6 +30,7 @@ from shared_tmu.method_parts.learned import LearnedFacts
 from shared_tmu.method_parts.relaxed import flops_share
 from shared_tmu.methods import count_costs, count_tokens
 from shared_tmu.synth import shards
+from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training import data
 from shared_tmu.training.learned import module, run
 from shared_tmu.training.learned.module import LearnedOptions, LearnedTraining
@@ -157,6 +158,13 @@ def test_a_run_with_other_settings_or_weights_does_not_go_on(tmp_path):
     run.fit(Program(vit), vit, recipe(tmp_path, "crossget"), TASK, Stop())
     with pytest.raises(CheckpointError, match=r"holds a run with lr=0\.01, but 0\.5 was asked for"):
         run.fit(Program(vit), vit, recipe(tmp_path, "crossget", lr=0.5), TASK, Stop())
+    for name, value in (("difficulty", Difficulty(variety=1.0)), ("precision", "bf16-mixed")):
+        with pytest.raises(CheckpointError, match=f"holds a run with {name}="):
+            run.fit(Program(vit), vit, recipe(tmp_path, "crossget", **{name: value}), TASK, Stop())
+    head = build()
+    head.register_buffer("body_model", torch.ones(3))
+    with pytest.raises(CheckpointError, match="holds a run for other weights"):
+        run.fit(Program(head), head, recipe(tmp_path, "crossget"), TASK, Stop())
     other = build(seed=4)
     with pytest.raises(CheckpointError, match="holds a run for other weights"):
         run.fit(Program(other), other, recipe(tmp_path, "crossget"), TASK, Stop())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from torch import nn
 
-from shared_tmu.method_parts.learned import mark_trunk
+from shared_tmu.programs.identity import weights_sha256
 from shared_tmu.programs.learned_files import learned_name
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.training.checkpointing import (
@@ -19,6 +20,7 @@ from shared_tmu.training.checkpointing import (
     Keeper,
     check_fits,
     read_state,
+    read_step,
     recover,
 )
 from shared_tmu.training.data_module import Feed
@@ -33,7 +35,7 @@ from shared_tmu.training.trainer import check_start, quiet_trainer
 log = logging.getLogger(__name__)
 _SAID = (
     "method", "r", "data_seed", "count", "images", "batch_size", "warmup", "objective", "lr", "flops_weight",
-    "seed",
+    "seed", "precision",
 )  # fmt: skip
 
 
@@ -66,13 +68,14 @@ def fit(
 ) -> tuple[LearnedTraining, float]:
     """Train, and measure the aligned vertex error in mm as inference will have it."""
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    start = weights_sha256(model)  # head and body model included: the losses depend on them
     training = LearnedTraining(program, model, recipe.method, recipe.schedule, recipe.options)
     recipe.out.mkdir(parents=True, exist_ok=True)
     last = recover(recipe.out)
-    mark = mark_trunk(program.estimates.vit(model).blocks)
-    keep_recipe(recipe.out / RECIPE, {**facts_of(training, recipe), "trunk": mark}, is_new=last is None)
+    keep_recipe(recipe.out / RECIPE, {**facts_of(training, recipe), "start": start}, is_new=last is None)
     if last is not None:
         check_fits(last, read_state(last), training.state_dict())
+        log.info("the run in %s has done %d of %d steps", recipe.out, read_step(last), recipe.options.steps)
     train, val = recipe.scenes
     processes = recipe.draw_processes or cores()
     with closing(ShardDrawer(recipe.cache, task.pictures.kind, [[val], [train]], processes)) as drawer:
@@ -134,4 +137,5 @@ def export(training: LearnedTraining, path: Path, model: str, recipe: LearnedRec
 def facts_of(training: LearnedTraining, recipe: LearnedRecipe) -> dict[str, Any]:
     """The settings on which the result depends, as plain values; the method's own where it chose."""
     chosen = {"lr": training.lr, "flops_weight": training.flops_weight}
-    return {name: chosen.get(name, getattr(recipe, name)) for name in _SAID}
+    said = {name: chosen.get(name, getattr(recipe, name)) for name in _SAID}
+    return {**said, "difficulty": asdict(recipe.difficulty)}
