@@ -1,6 +1,8 @@
 """Motion of bodies: clips of pybullet's layout on SMPL-X's skeleton, AMASS-layout bodies, and pools."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,19 +14,26 @@ from test_motion_training import write_amass
 
 from shared_tmu.body_models import load_smplx
 from shared_tmu.body_models.smplx_layer import SmplxLayer
-from shared_tmu.errors import ConfigError, InputError, MissingAssetError, MissingDependencyError
+from shared_tmu.errors import (
+    CheckpointError,
+    ConfigError,
+    InputError,
+    MissingAssetError,
+    MissingDependencyError,
+)
 from shared_tmu.pictures.geometry import axis_angle_to_rotmat
 from shared_tmu.synth.body.model import BodyPose, synth_body
 from shared_tmu.temporal.posing import motion_features, motion_points, pose_of, rest_points
 from shared_tmu.temporal.skeletons import BODY
+from shared_tmu.training.kept_recipe import RECIPE, keep_recipe
 from shared_tmu.training.motion import humanoid
 from shared_tmu.training.motion.amass import read_amass_bodies
 from shared_tmu.training.motion.denoiser_stage import ReadClips
-from shared_tmu.training.motion.filming import FilmedBody
+from shared_tmu.training.motion.filming import FilmedBody, filming_of
 from shared_tmu.training.motion.humanoid import LIMBS, find_clips, read_bodies, read_clip, retarget
 from shared_tmu.training.motion.measuring import measure
 from shared_tmu.training.motion.pool import MotionPool
-from shared_tmu.training.motion.run import check_motion, train_decoder
+from shared_tmu.training.motion.run import _plain, check_motion, train_decoder
 from shared_tmu.training.motion.sources import MotionSources
 from shared_tmu.training.motion.windows import windows_of
 
@@ -239,6 +248,28 @@ def test_both_stages_learn_bodies(layer, tmp_path):
     (row,) = measure(decoder, layer, clips, ["off"])["rows"]
     assert row["head_mpjpe_mm"] == pytest.approx(0, abs=1e-2)
     assert np.isfinite(row["decoder_mpjpe_mm"])
+
+
+def test_other_files_in_a_folder_of_the_same_name_are_other_motion(layer, tmp_path):
+    def clips_of(sources):
+        return filming_of(SimpleNamespace(body_layer="layer"), SimpleNamespace(layer=layer), sources).facts
+
+    one, two = (tmp_path / name / "AMASS" for name in ("one", "two"))
+    for folder, scale in ((one, 0.1), (two, 0.2)):
+        write_amass(folder / "a.npz", scale=scale)
+    write(tmp_path / "motion" / "b.txt", moving())
+    asked = [MotionSources(amass=folder, humanoid=str(tmp_path / "motion")) for folder in (one, two)]
+    assert clips_of(asked[0]) != clips_of(asked[1])
+    given = recipe(tmp_path / "out", motions=0, amass=one)
+    (tmp_path / "out").mkdir()
+    keep_recipe(tmp_path / "out" / RECIPE, _plain(given), is_new=True)
+    keep_recipe(tmp_path / "out" / RECIPE, _plain(given), is_new=False)
+    with pytest.raises(CheckpointError, match=r"with motion_files=1 files, digest .* but 1 files, digest"):
+        keep_recipe(tmp_path / "out" / RECIPE, _plain(replace(given, amass=two)), is_new=False)
+    before = clips_of(asked[0])
+    write_amass(one / "c.npz", scale=0.1)
+    assert clips_of(asked[0]) != before
+    assert clips_of(MotionSources(humanoid="pybullet")) == {"humanoid": "pybullet", "amass": None}
 
 
 def test_sizes_that_do_not_fit_a_body_are_said_before_training(layer, tmp_path):

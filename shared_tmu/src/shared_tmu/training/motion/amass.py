@@ -74,9 +74,14 @@ def read_amass_bodies(folder: Path, frames: int, fps: float) -> list[Array]:
     return found
 
 
+def find_files(folder: Path) -> list[Path]:
+    """The files under a folder."""
+    return sorted(folder.rglob("*.npz")) if folder.is_dir() else []
+
+
 def _all_windows(folder: Path, fps: float, cut: Callable[[Array], list[Array]]) -> tuple[list[Array], int]:
     """What is cut from the files under a folder, at so many frames per second, and their number."""
-    paths = sorted(folder.rglob("*.npz")) if folder.is_dir() else []
+    paths = find_files(folder)
     if not paths:
         raise MissingAssetError(
             f"{folder} has no .npz files: amass=FOLDER names a folder of AMASS's SMPL-H or SMPL-X files."

@@ -109,8 +109,7 @@ class FilmingBodies:
 
     def __init__(self, layer: Any, sources: MotionSources) -> None:
         self.layer, self.sources = layer, sources
-        amass = None if sources.amass is None else sources.amass.name
-        self.facts: dict[str, Any] = {"humanoid": sources.humanoid, "amass": amass}
+        self.facts: dict[str, Any] = dict(sources.facts)
         self._pools: dict[int, MotionPool] = {}
 
     def film(self, seed: int, index: int, frames: int) -> Filmed:

@@ -174,7 +174,6 @@ def _fit(
 
 
 def _plain(recipe: MotionRecipe) -> dict[str, Any]:
-    """The recipe without places, in plain values."""
+    """The recipe without places, but with what lies there, in plain values."""
     values = {name: value for name, value in asdict(recipe).items() if name not in _PLACES}
-    places = {"amass": recipe.amass, "humanoid": recipe.humanoid}
-    return values | {name: None if place is None else Path(place).name for name, place in places.items()}
+    return values | recipe.sources.facts
