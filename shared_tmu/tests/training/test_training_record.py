@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from shared_tmu.synth import Difficulty
 from shared_tmu.training import record
-from shared_tmu.training.curve import append_row
+from shared_tmu.training.curve import append_row, read_curve
 from shared_tmu.training.drawing import Scenes
 from shared_tmu.training.program import portable
 from shared_tmu.training.settings import Setting, Stage
@@ -65,6 +65,18 @@ def test_a_record_says_what_was_seen_and_where_it_began(tmp_path):
     assert record.seen_before(None) == 0
     assert record.seen_before({"total": None}) is None
     assert record.seen_before({"total": {"images_seen": 7}}) is None  # an old record
+
+
+def test_a_record_is_of_the_stages_that_are_exported(tmp_path):
+    stages = [Stage(name, 1, images=64, seed=1, count=64) for name in ("first", "second")]
+    for stage, error in zip(stages, (9.0, 5.0), strict=True):
+        row = {"stage": stage.name, "step": 1, "images": 64, "seconds": 1.0}
+        append_row(tmp_path / "curve.csv", {**row, "val/pa_mpvpe_mm": error, "val/error_2d_px": 1.0})
+    record.write_record(tmp_path / "to", "new", "train", stages[:1], Setting(tmp_path, tmp_path))
+    told = json.loads((tmp_path / "to" / "new.training.json").read_text())
+    assert told["validation"]["last"]["val/pa_mpvpe_mm"] == 9.0
+    assert [row["stage"] for row in read_curve(tmp_path / "to" / "new.curve.csv")] == ["first"]
+    assert (tmp_path / "to" / "new.curve.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from shared_tmu.files import replacing, write_text
 from shared_tmu.files.checkpoints import beside
 from shared_tmu.programs.identity import file_sha256
 from shared_tmu.training.begun import RUNS, read_begun
-from shared_tmu.training.curve import read_curve
+from shared_tmu.training.curve import read_curve, write_rows
 from shared_tmu.training.drawing import Scenes
 from shared_tmu.training.ends import DONE, read_end
 from shared_tmu.training.run_facts import describe_run
@@ -118,7 +118,8 @@ def write_record(
         photographs: numbers of photographs and hands that were mixed in, if any.
         backbone: weights whose trunk the first stage used instead of the parent's, if any.
     """
-    rows = read_curve(setting.out / "curve.csv")
+    run = {stage.name for stage in stages}  # an earlier run may have had others besides
+    rows = [row for row in read_curve(setting.out / "curve.csv") if row["stage"] in run]
     described = describe_stages(stages, setting, rows)
     begun = [read_begun(setting.out / stage.name) for stage in stages]
     runs = [run for one in begun for run in one.get(RUNS, [])] or [describe_run(setting)]
@@ -148,7 +149,7 @@ def write_record(
     }
     write_text(folder / f"{name}.training.json", json.dumps(content, indent=1) + "\n")
     if rows:
-        write_text(folder / f"{name}.curve.csv", (setting.out / "curve.csv").read_text())
+        write_rows(folder / f"{name}.curve.csv", rows)
         plot_curve(rows, stages, folder / f"{name}.curve.png")
 
 
