@@ -63,6 +63,19 @@ def test_hands_are_looked_for_once_and_again_when_a_picture_changes(folder, kept
     assert photos.photo_file(tmp_path / "other", folder / "cache") != kept
 
 
+def test_a_damaged_file_of_hands_is_made_again(tmp_path, monkeypatch):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr(photos, "open_photos", lambda *_: None)
+    monkeypatch.setattr(photos, "_arrays", lambda _: {"end": np.arange(300), "pictures": np.array(1)})
+    path = keep_hands(tmp_path, tmp_path / "cache")
+    whole = path.read_bytes()
+    at = whole.index(np.arange(100, 110).tobytes())
+    for damaged in (whole[: len(whole) // 2], whole[:at] + bytes(80) + whole[at + 80 :]):
+        path.write_bytes(damaged)
+        assert len(PhotoSet(keep_hands(tmp_path, tmp_path / "cache"))) == 300
+        assert path.read_bytes() == whole
+
+
 def spot_file(path: Path, points: np.ndarray) -> Path:
     """A kept hand: a gray picture with a bright spot at each key point."""
     image = np.full((384, 384, 3), 60, np.uint8)

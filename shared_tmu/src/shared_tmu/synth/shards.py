@@ -156,7 +156,7 @@ def is_there(path: Path) -> bool:
         damaged = str(error)
     if damaged is None:
         return True
-    log.warning("%s is damaged (%s): it is drawn again.", path, damaged)
+    log.warning("%s is damaged (%s): it is made again.", path, damaged)
     path.unlink()
     return False
 

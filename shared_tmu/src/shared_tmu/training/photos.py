@@ -26,7 +26,7 @@ from shared_tmu.errors import MissingAssetError
 from shared_tmu.files import replacing
 from shared_tmu.pictures.hand_crops import MEAN, STD, hand_crop
 from shared_tmu.pictures.images import read_image
-from shared_tmu.synth.shards import CELL, jpeg
+from shared_tmu.synth.shards import CELL, is_there, jpeg
 from shared_tmu.training.data import HEIGHT, WIDTH, cover, random_move, recolor, unpack_images
 from shared_tmu.training.dense import heat_losses
 from shared_tmu.training.module import HandTraining
@@ -59,7 +59,8 @@ def photo_file(folder: Path, cache: Path) -> Path:
 
 
 def keep_hands(folder: Path, cache: Path) -> Path:
-    """Find the hands in a folder's photographs, unless this was done before, and save their crops.
+    """Find the hands in a folder's photographs, unless this was done before and the file is whole, and save
+    their crops.
 
     Raises:
         MissingAssetError: the folder has no pictures.
@@ -67,7 +68,7 @@ def keep_hands(folder: Path, cache: Path) -> Path:
         MissingDependencyError: MediaPipe is not installed.
     """
     path = photo_file(folder, cache)
-    if not path.exists():
+    if not is_there(path):
         log.info("looking for hands in the photographs in %s", folder)
         found = open_photos(folder, SetOptions())
         with replacing(path) as beside:
