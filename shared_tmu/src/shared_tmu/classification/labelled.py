@@ -95,8 +95,12 @@ class LabelledPictures:
 
     def head(self, count: int) -> Self:
         """See `EvalSet`."""
-        images, names = self.images[:count], self.sample_ids[:count]
-        return replace(self, images=images, sample_ids=names, labels=self.labels[:count])
+        return self.part(slice(count))
+
+    def part(self, rows: slice) -> Self:
+        """Some of the pictures."""
+        images, names = self.images[rows], self.sample_ids[rows]
+        return replace(self, images=images, sample_ids=names, labels=self.labels[rows])
 
     def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:
         """`img` `[3, h, w]` and `label`; black and `UNREAD` if the picture cannot be read, which is said."""

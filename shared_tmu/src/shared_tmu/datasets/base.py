@@ -116,6 +116,9 @@ class EvalSet(Protocol):
     def head(self, count: int) -> Self:
         """The first `count` samples, or all if there are fewer."""
 
+    def part(self, rows: slice) -> Self:
+        """Some of the samples."""
+
     def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:
         """One model input: `img`, and `to_picture` `[2, 3]`, which maps its pixels to those of the picture.
 

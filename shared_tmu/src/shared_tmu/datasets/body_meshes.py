@@ -114,12 +114,16 @@ class BodyMeshSet:
 
     def head(self, count: int) -> BodyMeshSet:
         """The first `count` samples, or all if there are fewer."""
+        return self.part(slice(count))
+
+    def part(self, rows: slice) -> BodyMeshSet:
+        """Some of the samples."""
         return replace(
             self,
-            images=self.images[:count],
-            boxes_xyxy=self.boxes_xyxy[:count],
-            meshes=self.meshes[:count],
-            projections=None if self.projections is None else self.projections[:count],
+            images=self.images[rows],
+            boxes_xyxy=self.boxes_xyxy[rows],
+            meshes=self.meshes[rows],
+            projections=None if self.projections is None else self.projections[rows],
         )
 
     def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:

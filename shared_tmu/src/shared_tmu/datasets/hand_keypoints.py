@@ -91,15 +91,19 @@ class HandKeypointSet:
 
     def head(self, count: int) -> HandKeypointSet:
         """The first `count` samples, or all if there are fewer."""
+        return self.part(slice(count))
+
+    def part(self, rows: slice) -> HandKeypointSet:
+        """Some of the samples."""
         return replace(
             self,
-            images=self.images[:count],
-            center=self.center[:count],
-            size=self.size[:count],
-            right=self.right[:count],
-            keypoints_px=self.keypoints_px[:count],
-            labelled={name: flags[:count] for name, flags in self.labelled.items()},
-            sample_ids=self.sample_ids[:count],
+            images=self.images[rows],
+            center=self.center[rows],
+            size=self.size[rows],
+            right=self.right[rows],
+            keypoints_px=self.keypoints_px[rows],
+            labelled={name: flags[rows] for name, flags in self.labelled.items()},
+            sample_ids=self.sample_ids[rows],
         )
 
     def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:

@@ -104,10 +104,14 @@ class PhotoHands:
 
     def head(self, count: int) -> PhotoHands:
         """The first `count` hands, or all if there are fewer."""
+        return self.part(slice(count))
+
+    def part(self, rows: slice) -> PhotoHands:
+        """Some of the hands."""
         return replace(
             self,
-            images=self.images[:count],
-            boxes=self.boxes[:count],
+            images=self.images[rows],
+            boxes=self.boxes[rows],
         )
 
     def load(self, index: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> dict[str, Tensor]:

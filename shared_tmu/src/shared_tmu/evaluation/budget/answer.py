@@ -34,7 +34,7 @@ class Tried:
         layers: blocks.
         speedup: over the unpatched model, measured in turn with all others.
         extra_mm: mean error less the unpatched model's.
-        interval_mm: its 95 % interval.
+        interval_mm: its 95 % interval; NaN if it is unknown.
         samples: on how many; fewer than all where it was clear.
         passed: whether it is within the budget.
     """
@@ -103,8 +103,12 @@ class Answer:
         )
         end = (
             f"Chosen: {self.run.label}, {self.speedup:.2f}x ({low:.2f}-{high:.2f}) when timed again. Its "
-            "error and one standard error are within the budget on these samples; on others it may "
-            "differ as the interval says."
+            "error and one standard error are within the budget on these samples; "
+        ) + (
+            "on others it may differ as the interval says."
+            if math.isfinite(chosen.interval_mm[0])
+            else "but they are all alike, such as the frames of one sequence, and how it differs on others "
+            "is unknown: use a --calib with several."
         )
         return f"\n{about}\n\n{format_rows(rows)}\n\n{end}\n"
 
@@ -205,7 +209,7 @@ def _cells(row: Tried, is_chosen: bool) -> tuple[str, ...]:
         str(row.layers),
         f"{row.speedup:.2f}x",
         f"{row.extra_mm:+.3f}",
-        f"{low:+.3f} to {high:+.3f}",
+        f"{low:+.3f} to {high:+.3f}" if math.isfinite(low) else "unknown",
         str(row.samples),
         verdict,
     )

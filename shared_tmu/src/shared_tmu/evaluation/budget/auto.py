@@ -162,7 +162,7 @@ def _search(
 ) -> Answer:
     drawn = masks_of(replace(settings.base, mask=mask) for mask in settings.probes)
     samples = Samples(data, settings.samples.batch_size, settings.samples.device, drawn)
-    samples = samples.first(_affordable(model, samples))
+    samples = samples.fewer(_affordable(model, samples))
     judge = Judge(program, model, samples, settings.metric, budget.extra_mm)
     contenders = Contenders(program, model, samples, settings.base, settings.probes)
     recipe = judge.find_layers(identity.trunk, budget.extra_mm / 2, log) if budget.with_layers else None
@@ -190,7 +190,7 @@ def _affordable(model: nn.Module, samples: Samples) -> int:
     fewest = math.ceil(_FEWEST / len(batch["img"]))
     affordable = max(fewest, int(_ERRORS_S / (_EXPECTED * seconds)))
     if affordable < samples.num_batches:
-        _log.info("The model is slow here: only the first %d batches of samples are used.", affordable)
+        _log.info("The model is slow here: only %d batches of samples are used.", affordable)
     return min(affordable, samples.num_batches)
 
 

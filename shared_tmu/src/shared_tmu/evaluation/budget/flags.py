@@ -74,7 +74,7 @@ def choose_samples(
     names = dataset_names(calib, program.estimates.name)
     if len(names) != 1:
         raise InputError(f"--calib {calib}: a search measures the error on one set: name exactly one.")
-    return SampleChoice(names[0], calib_dir, SAMPLES, batch_size, device, options)
+    return SampleChoice(names[0], calib_dir, SAMPLES, batch_size, device, options, is_spread=True)
 
 
 def read_auto(

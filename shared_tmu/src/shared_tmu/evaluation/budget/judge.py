@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 VARIANT = "eq4"
 _CLEAR = 4.0
 """Standard errors by which a part of the samples must be over the budget for the rest to be left out."""
+_FEWEST_GROUPS = 8
+"""With fewer, a standard error is too uncertain for that."""
 
 
 class Judge:
@@ -59,15 +61,17 @@ class Judge:
         run = candidate.run
         outputs = [self._predict(run, range(first))]
         extra = self._extra(join(outputs))
-        likely_error = _standard_error(extra, self._groups[: len(extra)])
-        clear = extra.mean() - _CLEAR * likely_error > self.extra_mm
+        groups = self._groups[: len(extra)]
+        clear = extra.mean() - _CLEAR * _standard_error(extra, groups) > self.extra_mm
+        clear = clear and len(set(groups)) >= _FEWEST_GROUPS
         if first < whole and not clear and np.isfinite(extra).all():
             outputs.append(self._predict(run, range(first, whole)))
             extra = self._extra(join(outputs))
         mean = float(extra.mean())
         is_known = math.isfinite(mean)
         groups = self._groups[: len(extra)]
-        interval = bootstrap_interval(extra, groups=groups) if is_known else (math.nan, math.nan)
+        varied = is_known and len(set(groups)) > 1
+        interval = bootstrap_interval(extra, groups=groups) if varied else (math.nan, math.nan)
         likely = mean + _standard_error(extra, groups)
         passed = is_known and likely <= self.extra_mm
         verdict = Judgement(candidate, mean, likely, interval, len(extra), passed)
@@ -123,6 +127,11 @@ class Judge:
 
 
 def _standard_error(extra: Errors, groups: Sequence[int]) -> float:
-    """That of the mean of errors `[N]`, of which those of a group depend on each other."""
+    """That of the mean of errors `[N]`, of which those of a group depend on each other.
+
+    Of one group it is unknown: then it is that of N errors that do not depend on each other, which is less.
+    """
+    groups = groups if len(set(groups)) > 1 else range(len(extra))
+    count = len(set(groups))
     sums = np.bincount(groups, weights=extra - extra.mean())
-    return float(np.sqrt((sums**2).sum())) / len(extra)
+    return float(np.sqrt((sums**2).sum() * count / max(1, count - 1))) / len(extra)

@@ -30,7 +30,8 @@ class SampleChoice:
     Args:
         dataset: canonical name of the set.
         data_dir: where sets are looked for.
-        limit: only the first so many; None for all.
+        limit: only so many; None for all.
+        is_spread: frames of sequences are taken from all over the set, instead of the first; see `spread`.
         batch_size: samples per model call.
         device: where batches go.
         options: how the set is read.
@@ -42,6 +43,7 @@ class SampleChoice:
     batch_size: int
     device: torch.device
     options: SetOptions = field(default_factory=SetOptions)
+    is_spread: bool = False
 
     def check(self) -> None:
         """Find out quickly whether the set can be opened.
@@ -52,8 +54,18 @@ class SampleChoice:
         check_dataset(self.dataset, self.data_dir, self.options)
 
 
+def spread(data: EvalSet, count: int) -> EvalSet:
+    """So many samples of a set: the first; where several are of one group, every n-th, for their groups
+    follow each other, and the error on one sequence says little about others.
+    """
+    if len(set(data.groups)) == len(data):
+        return data.head(count)
+    step = max(1, len(data) // count)
+    return data.part(slice(0, step * count, step))
+
+
 class Samples:
-    """The first samples of a set as a model takes them.
+    """Samples of a set as a model takes them.
 
     Args:
         data: the set.
@@ -86,7 +98,9 @@ class Samples:
         """
         options = asked.options.for_model(model)
         data = open_dataset(asked.dataset, asked.data_dir, options)
-        return cls(data.head(asked.limit) if asked.limit else data, asked.batch_size, asked.device, masks)
+        if asked.limit:
+            data = spread(data, asked.limit) if asked.is_spread else data.head(asked.limit)
+        return cls(data, asked.batch_size, asked.device, masks)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -96,10 +110,10 @@ class Samples:
         """Model calls for all of them."""
         return len(self._rows)
 
-    def first(self, num_batches: int) -> Samples:
-        """The samples of the first so many batches."""
+    def fewer(self, num_batches: int) -> Samples:
+        """As many as fill so many batches, chosen by `spread`."""
         count = self._rows[min(num_batches, self.num_batches) - 1].stop
-        return Samples(self.data.head(count), self._rows[0].stop, self.device, self.masks)
+        return Samples(spread(self.data, count), self._rows[0].stop, self.device, self.masks)
 
     def batch(self, number: int) -> dict[str, Tensor]:
         """One batch, on the device.

@@ -42,7 +42,7 @@ class Judgement:
         extra_mm: mean error less the unpatched model's.
         likely_mm: that and its standard error, since few pictures make most of the difference, and the one
             that is chosen is likely to have been lucky.
-        interval_mm: its 95 % interval.
+        interval_mm: its 95 % interval; NaN if it is unknown, as that of samples of one group is.
         samples: on how many.
         passed: whether `likely_mm` is within the budget.
     """
