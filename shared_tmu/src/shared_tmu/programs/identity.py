@@ -14,8 +14,8 @@ from torch import nn
 import shared_tmu
 from shared_tmu.models.config import ModelConfig
 
-# parts of shared_tmu that do not affect predictions and scores
-_BESIDE = ("bench", "demo", "detect", "evaluation", "programs", "synth", "viz", "assets")
+# parts of shared_tmu that an evaluation does not run; of what synth renders there is a digest of its own
+_BESIDE = ("assets", "bench", "demo", "synth", "viz")
 
 
 def digest_of(facts: Mapping[str, Any]) -> str:
@@ -44,8 +44,8 @@ def code_sha256(model_folder: Path, beside: Sequence[str] = _BESIDE) -> str:
 
     Args:
         model_folder: the model folder.
-        beside: parts of shared_tmu that are left out; by default those that do not affect predictions and
-            scores.
+        beside: parts of shared_tmu that are left out; by default those that do not affect predictions,
+            scores and what is chosen by them.
     """
     core = Path(shared_tmu.__file__).parent
     files = [p for p in core.rglob("*.py") if p.relative_to(core).parts[0] not in beside]
