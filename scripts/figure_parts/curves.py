@@ -31,6 +31,7 @@ class Points:
         way: TMU, a control, or `published`.
         schedules: of its points, by throughput; the first is `off`.
         images_per_s: throughput.
+        speedups: over `off`, timed in turn with it.
         error_mm: PA-MPVPE.
         rise_mm: intervals of the difference from `off`; None where there is none.
     """
@@ -38,13 +39,9 @@ class Points:
     way: str
     schedules: list[str]
     images_per_s: list[float]
+    speedups: list[float]
     error_mm: list[float]
     rise_mm: list[tuple[float, float] | None]
-
-    @property
-    def speedups(self) -> list[float]:
-        """Throughput over that of `off`."""
-        return [value / self.images_per_s[0] for value in self.images_per_s]
 
     @property
     def rises_pct(self) -> list[float]:
@@ -74,11 +71,13 @@ def curves_of(found: RunGrid, published: Path) -> Curves:
         found: timed runs of one model on one set.
         published: table of the published points.
     """
-    speed = {s: run["images_per_s"] for (s, way), run in found.cells.items() if way == "TMU"}
     base, lines = found.baseline, []
+    timed = {s: run for (s, way), run in found.cells.items() if way == "TMU" and run.get("images_per_s")}
+    speed = {s: run["images_per_s"] for s, run in timed.items()}
+    ratios = {s: run.get("speedup") or speed[s] / base["images_per_s"] for s, run in timed.items()}
     for way in (way for way in found.ways if way in LINES):
         runs = {
-            s: run for (s, used), run in found.cells.items() if used == way and speed.get(s) and ERROR in run
+            s: run for (s, used), run in found.cells.items() if used == way and s in timed and ERROR in run
         }
         order = sorted(runs, key=lambda schedule: speed[schedule])
         lines.append(
@@ -86,6 +85,7 @@ def curves_of(found: RunGrid, published: Path) -> Curves:
                 way,
                 ["off", *order],
                 [base["images_per_s"], *(speed[s] for s in order)],
+                [1.0, *(ratios[s] for s in order)],
                 [base[ERROR], *(runs[s][ERROR] for s in order)],
                 [None, *(interval_of(runs[s], "minus_off_interval_95", ERROR) for s in order)],
             )
@@ -106,8 +106,8 @@ def _published(path: Path, model: str) -> tuple[Points | None, str]:
     rows.sort(key=lambda row: row["setting"] != "off")
     speeds = [float(row["throughput_img_s"]) for row in rows]
     errors = [float(row[ERROR]) for row in rows]
-    points = Points("published", [row["setting"] for row in rows], speeds, errors, [None] * len(rows))
-    return points, rows[0]["dataset"]
+    names, ratios = [row["setting"] for row in rows], [value / speeds[0] for value in speeds]
+    return Points("published", names, speeds, ratios, errors, [None] * len(rows)), rows[0]["dataset"]
 
 
 def draw(curves: Sequence[Curves]) -> Any:

@@ -14,6 +14,7 @@ from shared_tmu.programs.results import read_records
 ERROR = "pa_mpvpe_mm"
 PUBLISHED = "thesis_curves.csv"
 _MEASURED = (*MEASURES, *HIDDEN, "scale_bias_pct")
+_TIMES = ("images_per_s", "speedup")
 
 
 def lines_of(folder: Path, names: Sequence[str]) -> list[Run]:
@@ -58,12 +59,12 @@ def fault_of(run: Run) -> str | None:
     for name in ("n", "tokens_kept"):
         if type(run[name]) is not int:
             return f"{name} is {run[name]!r}, not a count"
-    numbers = (*_MEASURED, *(f"mean_hand_{name}" for name in MEASURES), "images_per_s")
+    numbers = (*_MEASURED, *(f"mean_hand_{name}" for name in MEASURES), *_TIMES)
     for name in numbers:
         value = run.get(name)
-        if name in run and not (_is_number(value) or (name == "images_per_s" and value is None)):
+        if name in run and not (_is_number(value) or (name in _TIMES and value is None)):
             return f"{name} is {value!r}, not a number"
-        if name in (ERROR, "images_per_s") and value is not None and value <= 0:
+        if name in (ERROR, *_TIMES) and value is not None and value <= 0:
             return f"{name} is {value!r}, not above 0"
     for field in ("interval_95", "minus_off_interval_95"):
         found = run.get(field)

@@ -6,6 +6,7 @@ import re
 import figures
 import pytest
 from figure_parts import style
+from figure_parts.own import own_figures
 from test_comparison import CONTROLS, TMU
 
 from shared_tmu.errors import InputError
@@ -47,6 +48,25 @@ def test_other_weights_with_the_same_name_do_not_replace_the_first(quick, tmp_pa
     assert figures.main(["--results", str(folder), "drift"]) == 0
     names = [line.rpartition("/")[2] for line in capsys.readouterr().out.split() if line.endswith("svg")]
     assert names == ["smplest_x_synthbody_drift.svg", "smplest_x_synthbody_drift_2.svg"]
+
+
+def test_times_are_compared_with_those_that_were_measured_alike(quick, tmp_path, capsys):
+    controls = [{**run, "images_per_s": None, "batch_size": 4, "commit": "b"} for run in OTHERS]
+    here = {"batch_size": 16, "packed": True, "commit": "a", "machine": {"processor": "x", "cpu_threads": 2}}
+    alike = [{**run, **here} for run in TIMED]
+    folder = write(tmp_path, [*alike, *controls])
+    assert [figure.stem for figure in own_figures(folder, figures.ASSETS, ("curves",))[0]] == [
+        "smplest_x_synthbody_curves"
+    ]
+    for change in ({"batch_size": 1}, {"packed": False}, {"commit": "b"}, {"machine": {"processor": "x"}}):
+        write(tmp_path, [{**alike[0], **change, "images_per_s": 90.0}, *alike[1:], *controls])
+        assert figures.main(["--results", str(folder)]) == 1
+        out, problems = capsys.readouterr()
+        assert "_merging.svg" in out  # errors do not depend on it
+        assert "not drawn as curves, for none of these 2 is --r off" in problems
+    write(tmp_path, [*alike, *({**run, "batch_size": 1} for run in alike)])
+    assert figures.main(["--results", str(folder), "curves"]) == 0
+    assert capsys.readouterr().out.count("svg") == 2
 
 
 BROKEN = {

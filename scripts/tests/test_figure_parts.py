@@ -91,6 +91,8 @@ def test_curves_stand_at_throughput_and_controls_at_that_of_tmu():
     ours = {points.way: points for points in found.lines}
     assert ours["TMU"].images_per_s == [10.0, 15.0, 20.0]
     assert ours["TMU"].speedups == [1.0, 1.5, 2.0]
+    later = [TIMED[0], {**TIMED[1], "speedup": 1.2}]  # timed in turn with another `off`
+    assert curves.curves_of(arrange_runs(later), ASSETS / "thesis_curves.csv").lines[0].speedups == [1.0, 1.2]
     assert ours["TMU"].rises_pct == pytest.approx([0.0, 100 / 120, 100 / 30])
     assert ours["merge-only"].images_per_s == [10.0, 20.0]
     assert ours["published"].schedules[0] == "off"
