@@ -50,7 +50,11 @@ def _peak_on_cpu(call: Callable[[], object]) -> int:
 
 
 @torch.no_grad()
-def vertex_error_mm(found: Tensor, reference: Tensor) -> dict[str, float]:
-    """Mean and largest distance in millimetres between two sets of vertices `[B, V, 3]` in metres."""
+def vertex_error_mm(found: Tensor, reference: Tensor) -> dict[str, float] | None:
+    """Mean and largest distance in millimetres between two sets of vertices `[B, V, 3]` in metres; None if
+    any of them is not finite, for then there is neither.
+    """
     distance = (found.double().cpu() - reference.double().cpu()).norm(dim=-1) * 1000  # [B, V]
+    if not distance.isfinite().all():
+        return None
     return {"mean": float(distance.mean()), "max": float(distance.max())}

@@ -8,6 +8,7 @@ rows are compared with it through their own unpatched model.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -25,6 +26,7 @@ from shared_tmu.programs.results import describe_environment
 from shared_tmu.programs.timing import Comparison, Timing, compare_times, measure_calls
 from shared_tmu.schedule import Schedule
 
+_log = logging.getLogger(__name__)
 OFF = Schedule()
 REFERENCE = Variant(torch.float32, "eager", OFF)
 """The reference of every row in addition to its own baseline: the model as published."""
@@ -266,4 +268,11 @@ class _Group:
             is_reference = variant == reference
             wide = output if is_reference else self.subject.run_first(reference, self.batch_size).output
             self._vertices[variant.schedule] = find(wide)
-        return vertex_error_mm(find(output), self._vertices[variant.schedule])
+        error = vertex_error_mm(find(output), self._vertices[variant.schedule])
+        if error is None:
+            _log.warning(
+                "%s in %s with %s, batch %d: vertices are not finite, or those of eager float32 are not: their "
+                "error is null in the results.",
+                *(variant.schedule, variant.dtype_name, variant.runtime, self.batch_size),
+            )
+        return error
