@@ -8,11 +8,14 @@ from toy_bench import TOKENS
 from toy_hand_model import program_of
 from toy_vit import ToyViT
 
-from shared_tmu.bench import cli, speed
+from shared_tmu.bench import cli, speed, suites
+from shared_tmu.bench.speed import SpeedSettings
+from shared_tmu.bench.suites import Suite, Target
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.random_models import build_random
-from shared_tmu.programs.results import read_records
+from shared_tmu.programs.results import append_record, read_records
 from shared_tmu.programs.timing import Timing
+from shared_tmu.schedule import Schedule
 
 
 class Overflowing(torch.nn.Module):
@@ -44,9 +47,7 @@ def bench(tmp_path, monkeypatch):
 
     monkeypatch.setattr(speed, "measure_calls", time_them)
     environment = {"versions": {}, "machine": {"processor": "x", "cpu_threads": 1}, "commit": "abc"}
-    for module in (speed, cli):
-        if hasattr(module, "describe_environment"):
-            monkeypatch.setattr(module, "describe_environment", lambda device, folder: dict(environment))
+    monkeypatch.setattr(speed, "describe_environment", lambda device, folder: dict(environment))
     file = tmp_path / "bench.jsonl"
 
     def call(options):
@@ -64,3 +65,26 @@ def test_a_row_with_nan_is_kept_without_an_error_and_the_next_is_measured(bench,
     ]
     assert [r["vertex_error_mm"] is None for r in records] == [False, False, True, True]
     assert "3x3 in bfloat16 with eager, batch 1: vertices are not finite" in caplog.text
+
+
+def test_a_suite_judges_only_its_own_measurements(bench, tmp_path, monkeypatch, capsys):
+    settings = SpeedSettings((Schedule.parse("3x3"),), (1,), {"float32": torch.float32}, rounds=2, warmup=0)
+    target = Target("overhead", lambda record: record["schedule"] != "off", "overhead", 0.05, is_most=True)
+    suite = Suite("small", "cpu", {"one": settings}, (target,))
+    monkeypatch.setattr(suites, "SUITES", {"small": suite})
+    monkeypatch.setattr(cli, "SUITES", {"small": suite})
+    monkeypatch.setattr("shared_tmu.bench.parsers.SUITES", {"small": suite})
+    records = bench("--suite small")
+    verdict = capsys.readouterr().out.splitlines()[-1]
+    assert verdict.startswith("reached  overhead")
+    others = ({"model": "other"}, {"method": "pitome"}, {"kind": "profile"}, {"schedule": "1x1"},
+              {"machine": {}}, {"batch_size": 2})  # fmt: skip
+    for change in others:
+        append_record(tmp_path / "bench.jsonl", {**records[1], "overhead": 0.9, **change})
+    profile = {name: value for name, value in records[1].items() if name != "overhead"}
+    append_record(tmp_path / "bench.jsonl", {**profile, "kind": "profile"})
+    bench("--suite small --resume")
+    assert capsys.readouterr().out.splitlines()[-1] == verdict
+    append_record(tmp_path / "bench.jsonl", {**records[1], "overhead": 0.9})
+    bench("--suite small --resume")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("MISSED  overhead")

@@ -25,7 +25,7 @@ from shared_tmu.bench.report import (
 )
 from shared_tmu.bench.scale import AXES, ScaleSettings, measure_scale
 from shared_tmu.bench.speed import SpeedSettings, measure_speed
-from shared_tmu.bench.suites import SUITES, run_suite
+from shared_tmu.bench.suites import SUITES, judge_suite, run_suite
 from shared_tmu.errors import InputError
 from shared_tmu.files import shortened
 from shared_tmu.methods import find_method
@@ -38,7 +38,7 @@ from shared_tmu.programs.flags import (
 from shared_tmu.programs.learned_files import choose_learned
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.program import Program
-from shared_tmu.programs.results import append_record, describe_environment, read_records, require_writable
+from shared_tmu.programs.results import append_record, read_records, require_writable
 from shared_tmu.runtime.precision import choose_dtype
 
 T = TypeVar("T")
@@ -140,9 +140,7 @@ def _run_suite(program: ModelProgram, given: argparse.Namespace) -> None:
     records = _keep(run_suite(suite, program, subject, known, only), given.json)
     _write_speed(records)
     if not only:
-        commit = describe_environment(subject.device, program.folder)["commit"]
-        judged = [*(record for record in known if record.get("commit") == commit), *records]
-        _write(["", *(str(target.judge(judged)) for target in suite.targets)])
+        _write(["", *map(str, judge_suite(suite, program, subject, known, records))])
 
 
 def _run_profile(program: ModelProgram, given: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import median
 from typing import Any
 
@@ -74,33 +75,53 @@ def measure_speed(
         InputError: a runtime does not exist or does not work on this device.
         ScheduleError: a schedule has more layers than the model.
     """
-    schedules = tuple(dict.fromkeys((OFF, *settings.schedules)))
     for name in settings.runtimes:
         find_runtime(name, subject.device)
+    for batch_size, tables in _heads(program, subject, settings).items():
+        group = _Group(subject, settings, batch_size)
+        for heads in tables:
+            for variant, figures in group.rows([*heads], _find_known(heads, known)):
+                rate = 1000 * batch_size / median(figures["latency_ms"])
+                yield {**heads[variant], "images_per_s": rate, **figures}
+
+
+def find_known_rows(
+    program: Program, subject: MeasuredModel, settings: SpeedSettings, known: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Those of the known records that `measure_speed` does not measure again; see there."""
+    tables = _heads(program, subject, settings).values()
+    return [record for heads in chain(*tables) for record in _find_known(heads, known).values()]
+
+
+def _heads(
+    program: Program, subject: MeasuredModel, settings: SpeedSettings
+) -> dict[int, list[dict[Variant, dict[str, Any]]]]:
+    """What identifies every record: by batch size, for each dtype and runtime, its rows, `off` first."""
+    schedules = tuple(dict.fromkeys((OFF, *settings.schedules)))
     facts = {**subject.facts(), **describe_environment(subject.device, program.folder)}
     counts = {schedule: subject.count_tokens(schedule) for schedule in schedules}
-    for batch_size in settings.batch_sizes:
-        group = _Group(subject, settings, batch_size)
-        for asked, dtype in settings.dtypes.items():
-            for runtime in settings.runtimes:
-                variants = [Variant(dtype, runtime, schedule) for schedule in schedules]
-                heads = {
-                    variant: {
-                        "kind": "speed",
-                        **facts,
-                        "dtype": variant.dtype_name,
-                        "dtype_asked": asked,
-                        "runtime": runtime,
-                        "batch_size": batch_size,
-                        "schedule": str(variant.schedule),
-                        "tokens": counts[variant.schedule][0],
-                        "tokens_kept": counts[variant.schedule][-1],
-                    }
-                    for variant in variants
-                }
-                for variant, figures in group.rows(variants, _find_known(heads, known)):
-                    rate = 1000 * batch_size / median(figures["latency_ms"])
-                    yield {**heads[variant], "images_per_s": rate, **figures}
+
+    def head(asked: str, variant: Variant, batch_size: int) -> dict[str, Any]:
+        return {
+            "kind": "speed",
+            **facts,
+            "dtype": variant.dtype_name,
+            "dtype_asked": asked,
+            "runtime": variant.runtime,
+            "batch_size": batch_size,
+            "schedule": str(variant.schedule),
+            "tokens": counts[variant.schedule][0],
+            "tokens_kept": counts[variant.schedule][-1],
+        }
+
+    return {
+        size: [
+            {v: head(asked, v, size) for v in (Variant(dtype, runtime, schedule) for schedule in schedules)}
+            for asked, dtype in settings.dtypes.items()
+            for runtime in settings.runtimes
+        ]
+        for size in settings.batch_sizes
+    }
 
 
 def _find_known(
@@ -271,8 +292,8 @@ class _Group:
         error = vertex_error_mm(find(output), self._vertices[variant.schedule])
         if error is None:
             _log.warning(
-                "%s in %s with %s, batch %d: vertices are not finite, or those of eager float32 are not: their "
-                "error is null in the results.",
+                "%s in %s with %s, batch %d: vertices are not finite, or those of eager float32 are not: "
+                "their error is null in the results.",
                 *(variant.schedule, variant.dtype_name, variant.runtime, self.batch_size),
             )
         return error

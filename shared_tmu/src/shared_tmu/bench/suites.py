@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from shared_tmu.bench.measured_model import MeasuredModel
-from shared_tmu.bench.speed import SpeedSettings, measure_speed
+from shared_tmu.bench.speed import SpeedSettings, find_known_rows, measure_speed
 from shared_tmu.errors import InputError
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.schedule import Schedule
@@ -166,7 +166,7 @@ def run_suite(
         known: see `measure_speed`.
         only: names of the measurements to make; empty for all.
 
-        Raises:
+    Raises:
         InputError: the suite is for another type of device, or has no such measurement; otherwise as in
             `measure_speed`.
     """
@@ -183,3 +183,18 @@ def run_suite(
     for name in only or suite.measurements:
         for record in measure_speed(program, subject, suite.measurements[name], known):
             yield {"suite": suite.name, "measurement": name, **record}
+
+
+def judge_suite(
+    suite: Suite,
+    program: ModelProgram,
+    subject: MeasuredModel,
+    known: Sequence[Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]],
+) -> list[Verdict]:
+    """Whether the targets are reached: by what `run_suite` gave, and the known records because of which it
+    gave no more.
+    """
+    reused = [find_known_rows(program, subject, each, known) for each in suite.measurements.values()]
+    judged = [*(record for rows in reused for record in rows), *records]
+    return [target.judge(judged) for target in suite.targets]
