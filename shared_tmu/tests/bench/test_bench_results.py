@@ -9,6 +9,7 @@ from toy_hand_model import program_of
 from toy_vit import ToyViT
 
 from shared_tmu.bench import cli, speed, suites
+from shared_tmu.bench.report import format_profile
 from shared_tmu.bench.speed import SpeedSettings
 from shared_tmu.bench.suites import Suite, Target
 from shared_tmu.programs.model_program import ModelProgram
@@ -88,3 +89,15 @@ def test_a_suite_judges_only_its_own_measurements(bench, tmp_path, monkeypatch, 
     append_record(tmp_path / "bench.jsonl", {**records[1], "overhead": 0.9})
     bench("--suite small --resume")
     assert capsys.readouterr().out.splitlines()[-1].startswith("MISSED  overhead")
+
+
+def test_a_profile_compares_with_off_of_its_batch_size_and_dtype():
+    def column(schedule, batch_size, dtype, whole_ms):
+        alike = {"shares": {"MLP": 1.0}, "unaccounted": 0.0, "batch_size": batch_size, "dtype": dtype}
+        return {**alike, "schedule": schedule, "whole_ms": whole_ms}
+
+    columns = [("off", 2, "float32", 100.0), ("5x20", 2, "float32", 80.0), ("off", 2, "bfloat16", 50.0)]
+    columns += [("5x20", 2, "bfloat16", 45.0), ("off", 8, "float32", 400.0), ("5x20", 8, "float32", 300.0)]
+    last = format_profile([column(*each) for each in columns]).splitlines()[-1]
+    found = last.partition("whole, of off")[2].replace("%", "").split()
+    assert found == ["100.0", "80.0", "100.0", "90.0", "100.0", "75.0"]

@@ -68,13 +68,20 @@ def _spread(record: Mapping[str, Any], name: str) -> str:
 
 
 def format_profile(records: Sequence[Mapping[str, Any]]) -> str:
-    """Shares of the time in per cent, one column per record, one row per part."""
-    first = records[0]
+    """Shares of the time in per cent, one column per record, one row per part.
+
+    Args:
+        records: those of each batch size and dtype together, `off` first, as `profile_parts` gives them.
+    """
+    offs: list[float] = []  # of each column
+    for record in records:
+        offs.append(record["whole_ms"] if record["schedule"] == "off" else offs[-1])
     names = [name for name in PARTS if any(name in record["shares"] for record in records)]
     head = ["part", *(f"{r['schedule']} x{r['batch_size']} {r['dtype']}" for r in records)]
     rows = [head, *([name, *(_percent(r["shares"].get(name)) for r in records)] for name in names)]
     rows.append(["unaccounted", *(_percent(r["unaccounted"]) for r in records)])
-    rows.append(["whole, of off", *(f"{100 * r['whole_ms'] / first['whole_ms']:.1f} %" for r in records)])
+    wholes = (100 * r["whole_ms"] / off for r, off in zip(records, offs, strict=True))
+    rows.append(["whole, of off", *(f"{whole:.1f} %" for whole in wholes)])
     return _align(rows)
 
 
