@@ -106,3 +106,21 @@ def test_a_shorter_trunk_is_that_of_a_shorter_model_and_the_own_one_comes_back()
     with pytest.raises(LayersError), shortened(place, LayerRecipe(singles(3), "eq4", "abc")):
         pass
     assert vit.blocks is own
+
+
+@torch.no_grad()
+def test_layers_of_a_patched_model_are_not_merged_and_it_stays_as_it_is() -> None:
+    vit, tokens = ToyViT(depth=7).eval(), torch.randn(2, 46, 32)
+    place = BlocksOf(vit, "blocks")
+    with patch(vit, "4x7", num_prefix_tokens=0):
+        before = vit(tokens)
+        told = r"patched with '4x7'.*handle.remove\(\), first; merge layers, then patch"
+        with pytest.raises(LayersError, match=told), shortened(place, RECIPE):
+            pass
+        with pytest.raises(LayersError, match=told):
+            merge_layers(place, RECIPE.partition, "mean")
+        with shortened(place, None):  # which asks for nothing
+            assert torch.equal(vit(tokens), before)
+    want = merge_layers(place, RECIPE.partition, "mean")(tokens)
+    with patch(vit, "off", num_prefix_tokens=0), shortened(place, RECIPE):
+        torch.testing.assert_close(vit(tokens), want)

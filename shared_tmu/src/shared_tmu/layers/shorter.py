@@ -33,7 +33,7 @@ def shortened(place: BlocksOf, recipe: LayerRecipe | None) -> Iterator[None]:
         recipe: None leaves the model alone.
 
     Raises:
-        LayersError: not a partition of these blocks.
+        LayersError: not a partition of these blocks, or the model is patched.
     """
     if recipe is None:
         yield

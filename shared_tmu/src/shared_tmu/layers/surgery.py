@@ -9,8 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from shared_tmu.errors import LayersError
 from shared_tmu.layers.operators import merge_blocks
 from shared_tmu.layers.partition import Partition, check_partition
+from shared_tmu.patching.container import MergedBlocks
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,17 @@ class BlocksOf:
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """The blocks, in order."""
+        """The blocks, in order.
+
+        Raises:
+            LayersError: the model is patched, so that each also merges tokens.
+        """
         container: Any = self.model.get_submodule(self.path)
+        if isinstance(container, MergedBlocks) and not container.settings.schedule.is_off:
+            raise LayersError(
+                f"this ViT is patched with '{container.settings.schedule}', and its layers cannot be merged "
+                "then: leave that `with` block, or call handle.remove(), first; merge layers, then patch."
+            )
         return list(container)
 
     def replaced(self, blocks: Sequence[nn.Module]) -> nn.Module:
@@ -60,8 +71,8 @@ def merge_layers(place: BlocksOf, partition: Partition, variant: str = "eq4") ->
         variant: see `merge_blocks`.
 
     Raises:
-        LayersError: it is not a partition of these blocks, there is no such variant, or blocks have different
-            structures.
+        LayersError: it is not a partition of these blocks, there is no such variant, blocks have different
+            structures, or the model is patched.
     """
     blocks = place.blocks
     check_partition(partition, len(blocks))
