@@ -11,7 +11,7 @@ from method_ways import reads_thresholds
 from torch import Tensor, nn
 
 from shared_tmu.bench.measured_model import MeasuredModel, Variant
-from shared_tmu.bench.speed import OFF, compare_variant
+from shared_tmu.bench.speed_figures import OFF, compare_variant
 from shared_tmu.datasets import open_dataset
 from shared_tmu.datasets.base import SetOptions
 from shared_tmu.evaluation.batches import load_batch

@@ -17,7 +17,8 @@ from shared_tmu.bench import speed
 from shared_tmu.bench.costs import peak_memory_mib, vertex_error_mm
 from shared_tmu.bench.measured_model import MeasuredModel, Variant
 from shared_tmu.bench.runtimes import find_runtime
-from shared_tmu.bench.speed import OFF, REFERENCE, SpeedSettings, measure_speed
+from shared_tmu.bench.speed import SpeedSettings, measure_speed
+from shared_tmu.bench.speed_figures import OFF, REFERENCE
 from shared_tmu.programs.model_program import MODELS, ModelProgram, find_program
 from shared_tmu.programs.random_models import build_random, share_weights
 from shared_tmu.programs.timing import Timing, measure_calls
@@ -30,9 +31,6 @@ def test_calls_are_measured_in_turn():
     times = measure_calls({1: lambda: log.append(1), 2: lambda: log.append(2)}, CPU, rounds=2, warmup=1)
     assert log == [1, 2, 2, 1, 1, 2]
     assert set(times) == {1, 2}
-
-
-# models
 
 
 def test_random_models_are_alike_finite_and_ready():

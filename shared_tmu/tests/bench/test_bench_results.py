@@ -56,6 +56,7 @@ def bench(tmp_path, monkeypatch):
         assert cli.main(program, given.split()) == 0
         return read_records(file)
 
+    call.read = lambda: read_records(file)
     return call
 
 
@@ -101,3 +102,18 @@ def test_a_profile_compares_with_off_of_its_batch_size_and_dtype():
     last = format_profile([column(*each) for each in columns]).splitlines()[-1]
     found = last.partition("whole, of off")[2].replace("%", "").split()
     assert found == ["100.0", "80.0", "100.0", "90.0", "100.0", "75.0"]
+
+
+def test_rows_of_fewer_rounds_are_measured_again(bench):
+    def added(options):
+        before = len(bench.read())
+        return len(bench(f"--r 3x3 --dtype float32 --resume {options}")) - before
+
+    assert len(bench("--r 3x3 --dtype float32 --rounds 2 --warmup 1")) == 2
+    for same in ("--rounds 2 --warmup 1", "--rounds 1 --warmup 1", "--rounds 2 --warmup 0 --budget 1"):
+        assert added(same) == 0
+    assert added("--rounds 2 --warmup 2") == 2
+    assert added("--rounds 30 --warmup 2 --budget 10") == 2  # of which the budget stops it after 6
+    assert added("--rounds 30 --warmup 2 --budget 10") == added("--rounds 40 --warmup 0 --budget 9") == 0
+    assert added("--rounds 30 --warmup 2 --budget 11") == 2
+    assert [record["rounds"] for record in bench.read()] == [2] * 4 + [6] * 4

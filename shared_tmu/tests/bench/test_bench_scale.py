@@ -7,7 +7,8 @@ import torch
 
 from shared_tmu.bench.__main__ import main
 from shared_tmu.bench.scale import AXES, ScalePoint, ScaleSettings, measure_point
-from shared_tmu.bench.speed import OFF, SpeedSettings
+from shared_tmu.bench.speed import SpeedSettings
+from shared_tmu.bench.speed_figures import OFF
 from shared_tmu.bench.suites import GPU, SUITES, Suite, Target, run_suite
 from shared_tmu.errors import TMUError
 from shared_tmu.schedule import Schedule

@@ -11,7 +11,7 @@ from toy_vit import GammaBlock, ScaledBlock, SequentialViT, ToyViT
 from shared_tmu import Schedule, TMUError, patch
 from shared_tmu.bench.floor import make_floor
 from shared_tmu.bench.measured_model import Variant
-from shared_tmu.bench.speed import OFF, REFERENCE, compare_variant
+from shared_tmu.bench.speed_figures import OFF, REFERENCE, compare_variant
 from shared_tmu.flops import TrunkShape
 from shared_tmu.methods import count_costs
 from shared_tmu.programs.flop_counter import count_flops

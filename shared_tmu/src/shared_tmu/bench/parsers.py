@@ -64,7 +64,7 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     add(
         "--resume",
         action="store_true",
-        help="skip results that FILE already has for this commit, machine and versions",
+        help="skip results that FILE already has for this commit, machine and versions, of as many rounds",
     )
     return parser
 

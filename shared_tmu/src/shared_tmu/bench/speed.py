@@ -21,6 +21,7 @@ from torch import Tensor
 from shared_tmu.bench.costs import MEMORY_MEANS, vertex_error_mm
 from shared_tmu.bench.measured_model import MeasuredModel, Variant
 from shared_tmu.bench.runtimes import RUNTIMES, Call, find_runtime
+from shared_tmu.bench.speed_figures import OFF, REFERENCE, compare_variant, milliseconds
 from shared_tmu.programs.estimates import Estimate
 from shared_tmu.programs.program import Program
 from shared_tmu.programs.results import describe_environment
@@ -28,9 +29,6 @@ from shared_tmu.programs.timing import Comparison, Timing, compare_times, measur
 from shared_tmu.schedule import Schedule
 
 _log = logging.getLogger(__name__)
-OFF = Schedule()
-REFERENCE = Variant(torch.float32, "eager", OFF)
-"""The reference of every row in addition to its own baseline: the model as published."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,16 @@ class SpeedSettings:
     warmup: int = 2
     budget_s: float = 60.0
 
+    def effort(self) -> dict[str, float]:
+        """How thoroughly a row is to be measured, as records tell it."""
+        return {"rounds": self.rounds, "warmup": self.warmup, "budget_s": self.budget_s}
+
+    def is_met_by(self, record: Mapping[str, Any]) -> bool:
+        """Whether a row was measured as thoroughly: in as many rounds, or until as large a budget ended."""
+        asked = record.get("asked", {"rounds": 0, "warmup": self.warmup, "budget_s": 0.0})
+        was_stopped = record["rounds"] < asked["rounds"] and asked["budget_s"] >= self.budget_s
+        return bool(asked["warmup"] >= self.warmup and (record["rounds"] >= self.rounds or was_stopped))
+
 
 def measure_speed(
     program: Program,
@@ -69,7 +77,8 @@ def measure_speed(
         subject: the model at one size.
         settings: what to measure.
         known: records of earlier runs; those of the same commit, machine and versions are neither measured
-            nor returned again. A checkout with uncommitted changes is always measured.
+            nor returned again, unless they had fewer rounds than they would have now. A checkout with
+            uncommitted changes is always measured.
 
     Raises:
         InputError: a runtime does not exist or does not work on this device.
@@ -80,9 +89,9 @@ def measure_speed(
     for batch_size, tables in _heads(program, subject, settings).items():
         group = _Group(subject, settings, batch_size)
         for heads in tables:
-            for variant, figures in group.rows([*heads], _find_known(heads, known)):
+            for variant, figures in group.rows([*heads], _find_known(heads, known, settings)):
                 rate = 1000 * batch_size / median(figures["latency_ms"])
-                yield {**heads[variant], "images_per_s": rate, **figures}
+                yield {**heads[variant], "images_per_s": rate, **figures, "asked": settings.effort()}
 
 
 def find_known_rows(
@@ -90,7 +99,7 @@ def find_known_rows(
 ) -> list[Mapping[str, Any]]:
     """Those of the known records that `measure_speed` does not measure again; see there."""
     tables = _heads(program, subject, settings).values()
-    return [record for heads in chain(*tables) for record in _find_known(heads, known).values()]
+    return [record for heads in chain(*tables) for record in _find_known(heads, known, settings).values()]
 
 
 def _heads(
@@ -125,65 +134,21 @@ def _heads(
 
 
 def _find_known(
-    heads: Mapping[Variant, Mapping[str, Any]], known: Sequence[Mapping[str, Any]]
+    heads: Mapping[Variant, Mapping[str, Any]], known: Sequence[Mapping[str, Any]], settings: SpeedSettings
 ) -> dict[Variant, Mapping[str, Any]]:
-    """The latest known record of every variant that was measured with the same code on this machine."""
+    """The latest known record of every variant that was measured with the same code on this machine, as
+    thoroughly as is asked.
+    """
     found: dict[Variant, Mapping[str, Any]] = {}
     for variant, head in heads.items():
         commit = head["commit"]
         if commit is None or commit.endswith("-dirty"):
             continue
         for record in known:
-            if all(record.get(name) == value for name, value in head.items()):
+            is_same = all(record.get(name) == value for name, value in head.items())
+            if is_same and settings.is_met_by(record):
                 found[variant] = record
     return found
-
-
-def compare_variant(
-    variant: Variant, times: Mapping[Variant, Timing], flop_ideal: float, off_over_reference: Comparison
-) -> dict[str, Any]:
-    """The figures of one row.
-
-    Args:
-        variant: the variant of the row.
-        times: times of the variant, its slicing floor, and `off` in the same dtype and runtime.
-        flop_ideal: speed-up if time were proportional to FLOPs and merging were free.
-        off_over_reference: how much faster that `off` is than `REFERENCE`.
-
-    Returns:
-        `speedup` over `off`; `floor_speedup`, the floor's over `off`; `overhead` = time / floor - 1;
-        `flop_ideal`; `realised` = speedup / flop_ideal; `speedup_over_reference` = speedup *
-        `off_over_reference`; each measured value with the quartiles of its ratio within the rounds (for the
-        product, the quartiles of both factors multiplied); `pays`, whether more than three quarters of the
-        rounds were faster than `off`; and all times.
-    """
-    off = times[Variant(variant.dtype, variant.runtime, OFF)]
-    own = times[variant]
-    floor = off if variant.schedule.is_off else times[variant.floor()]
-    gain, possible, cost = compare_times(off, own), compare_times(off, floor), compare_times(own, floor)
-    over_reference = [a * b for a, b in zip(gain.quartiles, off_over_reference.quartiles, strict=True)]
-    return {
-        "speedup": gain.speedup,
-        "speedup_quartiles": list(gain.quartiles),
-        "floor_speedup": possible.speedup,
-        "floor_speedup_quartiles": list(possible.quartiles),
-        "overhead": cost.speedup - 1,
-        "overhead_quartiles": [ratio - 1 for ratio in cost.quartiles],
-        "flop_ideal": flop_ideal,
-        "realised": gain.speedup / flop_ideal,
-        "reference": f"{REFERENCE.dtype_name} {REFERENCE.runtime} {REFERENCE.schedule}",
-        "speedup_over_reference": gain.speedup * off_over_reference.speedup,
-        "speedup_over_reference_quartiles": over_reference,
-        "pays": variant.schedule.is_off or gain.quartiles[0] > 1,
-        "rounds": len(own.seconds),
-        "latency_ms": _milliseconds(own),
-        "floor_latency_ms": _milliseconds(floor),
-        "off_latency_ms": _milliseconds(off),
-    }
-
-
-def _milliseconds(timing: Timing) -> list[float]:
-    return [round(1000 * s, 4) for s in timing.seconds]
 
 
 class _Group:
@@ -223,7 +188,7 @@ class _Group:
         times = self._time(together if of_off else [REFERENCE, *together])
         if of_off is None:
             figures = compare_variant(off, times, 1.0, compare_times(times[REFERENCE], times[off]))
-            figures["reference_latency_ms"] = _milliseconds(times[REFERENCE])
+            figures["reference_latency_ms"] = milliseconds(times[REFERENCE])
             of_off = self._figures[off] = {**figures, **self._extras[off]}
         if variant != off:
             quartiles = of_off["speedup_over_reference_quartiles"]
