@@ -9,7 +9,7 @@ from toy_hand_model import program_of
 from toy_vit import ToyViT
 
 from shared_tmu.bench import cli, speed, suites
-from shared_tmu.bench.report import format_profile
+from shared_tmu.bench.report import format_profile, say_what_does_not_pay
 from shared_tmu.bench.speed import SpeedSettings
 from shared_tmu.bench.suites import Suite, Target
 from shared_tmu.programs.model_program import ModelProgram
@@ -117,3 +117,10 @@ def test_rows_of_fewer_rounds_are_measured_again(bench):
     assert added("--rounds 30 --warmup 2 --budget 10") == added("--rounds 40 --warmup 0 --budget 9") == 0
     assert added("--rounds 30 --warmup 2 --budget 11") == 2
     assert [record["rounds"] for record in bench.read()] == [2] * 4 + [6] * 4
+
+
+def test_what_does_not_pay_is_named_with_its_method():
+    row = {"schedule": "8x16", "batch_size": 2, "dtype": "float32", "runtime": "eager", "pays": False}
+    row |= {"speedup": 0.9, "speedup_quartiles": [0.8, 0.95]}
+    found = say_what_does_not_pay([{**row, "method": method} for method in ("tome", "pitome")])
+    assert [sentence.split(" gives")[0] for sentence in found] == ["tome at 8x16", "pitome at 8x16"]

@@ -31,8 +31,8 @@ def format_table(records: Sequence[Mapping[str, Any]]) -> str:
 def say_what_does_not_pay(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """One sentence for every row that is not clearly faster than its unpatched model (beyond the spread)."""
     sentences = (
-        f"{r['schedule']} gives no speed-up here at batch {r['batch_size']} in {r['dtype']} with "
-        f"{r['runtime']}: {_spread(r, 'speedup')} the speed of the unpatched model."
+        f"{r['method']} at {r['schedule']} gives no speed-up here at batch {r['batch_size']} in {r['dtype']} "
+        f"with {r['runtime']}: {_spread(r, 'speedup')} the speed of the unpatched model."
         for r in records
         if not r["pays"]
     )
