@@ -50,6 +50,8 @@ WAYS: dict[str, Callable[[Run], bool]] = {
     "random pairs": lambda run: _is(run, "random", True, "first"),
     **{f"mask {name}": lambda run, name=name: _is(run, "tome", True, "first", name) for name in MASKS},
 }
+BESIDE = ("mask_weight", "hold", "smooth", "decoder")
+"""Settings that may differ between runs of the same way."""
 _ALL = MEASURES | HIDDEN
 THESIS = (
     *("off", "1", "2", "3", "4", "5x20", "5", "6x16", "6x20", "8x16", "10x16"),
@@ -110,7 +112,8 @@ def arrange_runs(runs: Sequence[Run]) -> RunGrid:
             is used.
 
     Raises:
-        ValueError: the runs are of several models, weights, sets or number formats, or have no `off`.
+        ValueError: the runs are of several models, weights, sets or number formats, have no `off`, or differ
+            in a setting that the ways do not tell apart.
     """
     settings = {
         tuple(run.get(name) for name in ("model", "dataset", "dtype", "weights_sha256", "dataset_sha256"))
@@ -125,11 +128,22 @@ def arrange_runs(runs: Sequence[Run]) -> RunGrid:
     for run in runs:
         for way, matches in WAYS.items():
             if matches(run):
-                cells[run["schedule"], way] = run
+                cell = run["schedule"], way
+                _require_same(cells.get(cell, run), run, f"{way} at {run['schedule']}")
+                cells[cell] = run
     baseline = cells.get(("off", "TMU"))
     if baseline is None:
         raise ValueError("a comparison needs the unpatched model: also run eval.py with --r off")
     return RunGrid(baseline, {key: run for key, run in cells.items() if key[0] != "off"})
+
+
+def _require_same(one: Run, other: Run, where: str) -> None:
+    for name in BESIDE:
+        if one.get(name) != other.get(name):
+            raise ValueError(
+                f"lines of {where} differ in {name} ({one.get(name)} and {other.get(name)}), and a "
+                "comparison has one place for both: keep the lines of one"
+            )
 
 
 def compare_runs(runs: Sequence[Run]) -> str:

@@ -7,6 +7,7 @@ from comparison import Run, interval_of
 
 from shared_tmu.masks import NO_MASK
 from shared_tmu.method_parts.protection import WEIGHT
+from shared_tmu.method_parts.restores import COPY
 
 
 def is_absolute(run: Run) -> bool:
@@ -70,11 +71,20 @@ def show_mask_cost(run: Run) -> str:
 
 def show_method(run: Run) -> str:
     """The method, and how the setting differs from TMU."""
-    if run["schedule"] == "off":
+    if run["schedule"] == "off" and run.get("layers") is None:
         return ""
     last = ["protect last"] if run["protect"] == "last" else []
     mask = [] if run["mask"] == NO_MASK else [f"mask {run['mask']}"]
-    return ", ".join([run["method"], *([] if run["unmerge"] else ["not unmerged"]), *last, *mask])
+    weight = [] if run.get("mask_weight") is None else [f"background {run['mask_weight']:g}"]
+    restore = [] if run.get("restore", COPY) == COPY else [f"restore {run['restore']}"]
+    layers = [] if run.get("layers") is None else [f"{len(run['layers']['partition'])} layers"]
+    parts = [run["method"], *([] if run["unmerge"] else ["not unmerged"]), *last, *mask, *weight, *restore]
+    return ", ".join([*parts, *layers, *_learned_of(run)])
+
+
+def _learned_of(run: Run) -> list[str]:
+    digest = run.get("learned_sha256")
+    return [] if digest is None else [f"learned {digest[:8]}"]
 
 
 def show_dtype(run: Run) -> str:

@@ -51,7 +51,10 @@ class TableKind:
 
 TABLES = {
     "eval": TableKind(
-        identity=("model", "dataset", "device", "dtype", "schedule", "method", "unmerge", "protect", "mask"),
+        identity=(
+            *("model", "dataset", "device", "dtype", "schedule", "method", "unmerge", "protect", "mask"),
+            *("mask_weight", "restore", "layers", "learned_sha256"),
+        ),
         setting=("model", "dataset", "device", "dtype"),
         columns=(
             ("`--r`", field("schedule")),

@@ -35,11 +35,17 @@ from trial_tables import TRIAL_TABLES
 
 from shared_tmu.files import write_text
 from shared_tmu.masks import NO_MASK
+from shared_tmu.method_parts.restores import COPY
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.results import read_records
 
 BLOCK = re.compile(r"(<!-- results:begin (?P<what>[^>]+) -->\n).*?(<!-- results:end -->)", re.DOTALL)
+_UNSAID = {
+    **{"protect": "first", "mask": NO_MASK, "mask_weight": None, "restore": COPY},
+    **{"layers": None, "learned_sha256": None},
+}
+"""Settings of lines that do not name them."""
 NOT_MEASURED = "*Not measured yet.*\n"
 TITLES = {
     "n": "samples",
@@ -84,9 +90,9 @@ def read_results(path: Path) -> list[Run]:
         if not line.strip():
             continue
         try:
-            run = {"protect": "first", "mask": NO_MASK, **json.loads(line)}
+            run = {**_UNSAID, **json.loads(line)}
             table = kind_of(run)
-            key = (run.get("kind"), *(run[name] for name in table.identity))
+            key = (run.get("kind"), *(str(run[name]) for name in table.identity))
             for _, show in table.columns:
                 show(run)
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:

@@ -183,6 +183,15 @@ def test_masked_runs_are_a_way_of_their_own() -> None:
     assert found.cells["8x16", "mask landmarks"] == masked
 
 
+def test_runs_that_would_share_a_place_are_refused_by_name() -> None:
+    plain, heavy = (line("8x16", 61.0, mask="box", mask_weight=weight) for weight in (0.25, 1.0))
+    assert arrange_runs([*TMU, plain, plain]).cells["8x16", "mask box"] == plain
+    with pytest.raises(ValueError, match=r"mask box at 8x16 differ in mask_weight \(0\.25 and 1\.0\)"):
+        arrange_runs([*TMU, plain, heavy])
+    with pytest.raises(ValueError, match=r"TMU at off differ in smooth \(None and one-euro\)"):
+        arrange_runs([*TMU, {**TMU[0], "smooth": "one-euro"}])
+
+
 def test_hidden_errors_get_tables_where_all_lines_have_them_and_no_figure() -> None:
     runs = [
         {**run, "wrist_mpvpe_mm": 20.0 + i, "stability_mm": 1.0 + i} for i, run in enumerate(TMU + CONTROLS)

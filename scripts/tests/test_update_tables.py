@@ -39,6 +39,19 @@ def write(folder: Path, *changes: dict[str, object]) -> Path:
     return page
 
 
+def test_rows_differ_in_every_setting_of_a_run(tmp_path: Path) -> None:
+    merged = {"schedule": "5x20", "mask": "box"}
+    settings = ({"mask_weight": 0.25}, {"mask_weight": 1.0}, {"restore": "trained"})
+    layers = {"layers": {"partition": [[0, 1], [2, 2]]}}
+    page = write(tmp_path, {}, merged, *(merged | each for each in settings), layers,
+                 merged | {"method": "dtem", "learned_sha256": "0123456789"})  # fmt: skip
+    assert update_tables.main([str(page)]) == 0
+    methods = [row.split(" | ")[1] for row in page.read_text().splitlines() if row.startswith("| 5x20")]
+    told = ("", ", background 0.25", ", background 1", ", restore trained")
+    assert methods == [*(f"tome, mask box{each}" for each in told), "dtem, mask box, learned 01234567"]
+    assert "| off | tome, 2 layers |" in page.read_text()
+
+
 def test_fills_the_block_and_nothing_else(tmp_path: Path) -> None:
     page = write(
         tmp_path,
