@@ -48,6 +48,11 @@ class Points:
         """Increase of the error over that of `off`, per cent of it."""
         return [100 * (value / self.error_mm[0] - 1) for value in self.error_mm]
 
+    @property
+    def by_speedup(self) -> NDArray[np.float64]:
+        """Speed-ups and rises `[n, 2]` in the order of speed-ups, which is not always that of throughput."""
+        return np.array(sorted(zip(self.speedups, self.rises_pct, strict=True)))
+
 
 @dataclass(frozen=True)
 class Curves:
@@ -153,7 +158,7 @@ def _draw_relative(axes: Any, found: Curves, handles: dict[str, Any]) -> None:
     for line in found.lines:
         if line.way == "random pairs":  # its scale would hide all others
             continue
-        (drawn,) = axes.plot(line.speedups, line.rises_pct, **LINES[line.way])
+        (drawn,) = axes.plot(*line.by_speedup.T, **LINES[line.way])
         for x, band in zip(line.speedups, line.rise_mm, strict=True):
             if band is not None and line.way == "TMU":
                 axes.vlines(x, *(100 * v / line.error_mm[0] for v in band), color=drawn.get_color(), lw=0.9)
@@ -182,7 +187,7 @@ def _name_schedules(axes: Any, found: Curves) -> None:
 
 def _along(axes: Any, line: Points) -> NDArray[np.float64]:
     """Many places along a line, pixels."""
-    ends = axes.transData.transform(np.column_stack((line.speedups, line.rises_pct)))
+    ends = axes.transData.transform(line.by_speedup)
     steps = np.linspace(0, len(ends) - 1, 30 * len(ends))
     return np.column_stack([np.interp(steps, range(len(ends)), ends[:, k]) for k in (0, 1)])
 
