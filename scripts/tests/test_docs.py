@@ -179,8 +179,10 @@ assert model.setting == "8x16-mask-probe"
 assert 0 < moved_mm.mean() < 50
 assert overlay.shape == (480, 640, 3) and overlay.any()
 """
-    run_snippet("\n".join(snippets("PYTHON.md")) + check)
-    assert (tmp_path / "hand_False.glb").is_file()
+    first, *others = snippets("PYTHON.md")
+    sides = "assert False in [hand.is_right for hand in hands]"
+    run_snippet("\n".join([first, sides, *others]) + check)
+    assert (tmp_path / "hand_0.glb").is_file()
 
 
 @pytest.mark.usefixtures("street")
