@@ -28,7 +28,7 @@ def _columns_of(name: str) -> tuple[tuple[str, Callable[[Run], str]], ...]:
 
 TRIAL_TABLES = {
     "trial": TableKind(
-        identity=("model", "pictures", "against", "variant", "weights"),
+        identity=("model", "pictures", "against", "variant", "weights", "seeds"),
         setting=("model", "pictures", "against"),
         columns=(
             ("variant", field("variant")),

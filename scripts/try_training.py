@@ -65,16 +65,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def publish(path: Path, lines: Sequence[Run]) -> int:
-    """Put lines into a results file, in place of earlier ones on the same variants, and fill the tables.
+    """Put lines into a results file, in place of earlier ones on the same variants whose seeds are among
+    theirs, and fill the tables.
 
     Raises:
         InputError: there are none.
     """
     if not lines:
         raise InputError("--publish was asked for, but no trial is finished: run it with --cache DIR first.")
-    names = TRIAL_TABLES["trial"].identity
-    kept = {tuple(line[name] for name in names): line for line in (*read_records(path), *lines)}
-    evaluate_bundled.write_lines(path, list(kept.values()))
+    names = [name for name in TRIAL_TABLES["trial"].identity if name != "seeds"]
+    found = [([line[name] for name in names], set(line["seeds"])) for line in lines]
+    kept = [
+        line
+        for line in read_records(path)
+        if not any(
+            same == [line[name] for name in names] and set(line["seeds"]) <= seeds for same, seeds in found
+        )
+    ]
+    evaluate_bundled.write_lines(path, [*kept, *lines])
     return update_tables.main([])
 
 

@@ -149,6 +149,20 @@ def test_what_was_found_is_published_line_by_line(folders, monkeypatch, tmp_path
     assert "| better | own | 1 | " in shown
 
 
+def test_lines_of_other_seeds_stay(folders, monkeypatch, tmp_path):
+    """Runs of a seed may be gone when the next seed is published, as on another machine."""
+    monkeypatch.setattr(try_training.update_tables, "main", lambda _: 0)
+    path = tmp_path / "trials.jsonl"
+    monkeypatch.setattr(Bundled, "lines", lambda self, what: path)
+    assert go(folders, *SIZE, *BETTER, "--variant", f"{BASELINE},better") == 0
+    for seeds, told in (("1", [[1]]), ("2", [[1], [2]]), ("1,2", [[1, 2]]), ("2", [[1, 2], [2]])):
+        assert go(folders, *SIZE, "--seeds", seeds, "--variant", BASELINE, "--publish") == 0
+        lines = [line for line in read_records(path) if line["weights"] == "own"]
+        assert [line["seeds"] for line in lines] == told
+    shown = update_tables.read_results(path)
+    assert [run["seeds"] for run in shown if run["weights"] == "own"] == [[1, 2], [2]]
+
+
 def test_a_file_stops_it_and_the_same_command_goes_on(folders):
     state = folders[0]
     flags = (*SIZE, "--seeds", "1", "--set", "slow", "sleep=0.3", "--variant", "slow")
