@@ -11,7 +11,7 @@ from tables import TableKind
 TYPICAL = "8x16"
 CONTROLS = ("merge-only", "random pairs")
 _ALL = MEASURES | HIDDEN | SIGNED
-VERDICTS = ("worse", "within noise", "better", "differs")
+VERDICTS = ("worse", "within noise", "better", "differs", "equal")
 
 COLUMN_TABLES = {
     "columns": TableKind(

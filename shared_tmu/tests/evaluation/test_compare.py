@@ -52,7 +52,7 @@ def test_samples_without_a_value_do_not_count_and_order_does_not_matter():
     values = RNG.normal(size=COUNT)
     holes = np.where(np.arange(COUNT) < 50, values, np.nan)
     found = by_name(rows(x_mm=values), rows(SAMPLES[::-1], x_mm=holes[::-1]))
-    assert (found["x_mm"].n, found["x_mm"].minus, found["x_mm"].verdict) == (50, 0, "within noise")
+    assert (found["x_mm"].n, found["x_mm"].minus, found["x_mm"].verdict) == (50, 0, "equal")
     with pytest.raises(InputError, match="no error in common"):
         compare_runs(rows(x_mm=values), rows(x_mm=np.full(COUNT, np.nan)))
 
@@ -101,7 +101,7 @@ def test_files_survive_a_round_trip_and_other_files_are_refused(tmp_path):
 def test_the_program_on_two_runs(run, results, data_dir, tmp_path, capsys, caplog):
     _, (off, merged), _ = run("--r", "off,20x2", "--rounds", "0")
     a, b = (results / record["files"] for record in (off, merged))
-    flags = ["--data_dir", str(data_dir), "--out", str(tmp_path / "out"), "--worst", "3"]
+    flags = ["--out", str(tmp_path / "out"), "--worst", "3"]  # the runs know where their set is
     assert main([str(a), str(b / "per_sample.parquet"), *flags]) == 0
     out = capsys.readouterr().out
     table = json.loads((tmp_path / "out" / "comparison.json").read_text())
@@ -115,7 +115,7 @@ def test_the_program_on_two_runs(run, results, data_dir, tmp_path, capsys, caplo
     assert sheet.shape[1] == 2 * 280
     assert sheet.shape[0] == 3 * (280 + 26)
     assert main([str(a), str(a), *flags]) == 0
-    assert "within noise" in capsys.readouterr().out
+    assert "A and B are equal in pa_mpvpe_mm on " in capsys.readouterr().out
     assert main([str(a), str(b), *flags, "--metric", "magic"]) == 1
     assert "--metric magic is not an error of both runs" in caplog.text
     assert main([str(a), str(b), *flags, "--data_dir", str(tmp_path)]) == 1  # the numbers are there
@@ -142,6 +142,21 @@ def test_intervals_are_over_groups_and_survive_the_file(tmp_path):
     narrow = by_name(rows(x_mm=np.zeros(COUNT)), rows(x_mm=lost))["x_mm"]
     assert (wide.low, wide.high) == pytest.approx(bootstrap_interval(lost[::10]))
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    assert (wide.n, wide.groups, narrow.groups) == (COUNT, 6, COUNT)
+
+
+def test_the_sentence_counts_groups_and_controls_are_equal(tmp_path, capsys, monkeypatch):
+    groups = tuple(int(i) for i in np.repeat(np.arange(6), 10))
+    control = {"mean_hand_error_box": RNG.normal(size=COUNT)}
+    for name, errors in (("a", np.zeros(COUNT)), ("b", RNG.normal(5, 1, COUNT))):
+        run = PerSample(SAMPLES, SAMPLES, {"x_mm": errors, **control}, ABOUT, groups)
+        write_per_sample(tmp_path / name, run)
+    monkeypatch.chdir(tmp_path)
+    assert main(["a", "b", "--worst", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "which is more than noise: on 60 samples in 6 groups the interval of B - A is +" in out
+    assert next(line for line in out.splitlines() if line.startswith("mean_hand")).endswith(" equal")
+    assert (tmp_path / "results" / "comparison" / "comparison.json").is_file()
 
 
 def test_it_is_said_that_a_set_was_read_otherwise(tmp_path, capsys):

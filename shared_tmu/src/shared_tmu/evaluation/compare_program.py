@@ -4,8 +4,9 @@
     python scripts/compare.py A.parquet B.parquet --metric wrist_mpvpe_mm --worst 12 --out comparison
 
 Every error that both runs have is compared on the same samples: mean difference B - A, its 95 % bootstrap
-interval, and a verdict: `within noise` if the interval holds 0. The samples on which B loses most are listed,
-and drawn with the truth (grey), A (blue) and B (vermilion).
+interval over groups of samples (the hands of a picture, the frames of a clip), and a verdict: `within noise`
+if the interval holds 0, and `equal` if not one sample differs (a control). The samples on
+which B loses most are listed, and drawn with the truth (grey), A (blue) and B (vermilion).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from shared_tmu.pictures.panels import encode
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import named_path, natural
 
+_OUT = Path("results") / "comparison"
 _log = logging.getLogger(__name__)
 
 
@@ -86,13 +88,14 @@ def _parse(arguments: Sequence[str] | None, data_dir: Path) -> argparse.Namespac
     parser.add_argument(
         "--worst", type=natural, default=8, help="number of samples to list and draw; default 8"
     )
+    parser.add_argument("--out", type=named_path, default=_OUT, help=f"folder; default {_OUT}")
     parser.add_argument(
-        "--out", type=named_path, default=Path("comparison"), help="folder; default comparison"
-    )
-    parser.add_argument(
-        "--data_dir", type=named_path, default=data_dir, help="folder of datasets, for the pictures"
+        "--data_dir",
+        type=named_path,
+        help=f"folder of datasets, for the pictures; default: where A found them, or {data_dir}",
     )
     parser.add_argument("--smplx_path", dest="body_path", type=named_path, help="body model that EHF needs")
+    parser.set_defaults(otherwise=data_dir)
     return parser.parse_args(arguments)
 
 
@@ -140,15 +143,22 @@ def _draw(
     name = str(a.rows.about.get("dataset"))
     if name not in DATASETS:
         raise InputError(f"there is no dataset {name!r} here.")
-    data = open_dataset(name, given.data_dir, SetOptions(body_path=given.body_path)).head(len(a.rows.samples))
+    folder = given.data_dir or _own_data_dir(a) or given.otherwise
+    data = open_dataset(name, folder, SetOptions(body_path=given.body_path)).head(len(a.rows.samples))
     if data.sample_ids != a.rows.samples:
-        raise InputError(f"{name} in {given.data_dir} has other samples than these runs.")
+        raise InputError(f"{name} in {folder} has other samples than these runs: name another --data_dir.")
     left, right = paired(a.rows, b.rows, metric)
     sides = (
         Shown(a.label, a.predictions(data), left, FIRST),
         Shown(b.label, b.predictions(data), right, SECOND),
     )
     return draw_worst(data, worst, sides)
+
+
+def _own_data_dir(run: ComparedRun) -> Path | None:
+    """Where the run found its set; None if it does not say, or that folder is gone."""
+    told = run.rows.about.get("data_dir")
+    return Path(told) if told and Path(told).is_dir() else None
 
 
 def _text(
@@ -189,12 +199,16 @@ def _row(difference: Difference) -> tuple[str, ...]:
 
 
 def _sentence(d: Difference) -> str:
+    on = f"on {d.n} samples" + (f" in {d.groups} groups" if d.groups < d.n else "")
+    if d.verdict == "equal":
+        return f"A and B are equal in {d.name} {on}."
+    interval = f"{on} the interval of B - A"
     if d.verdict == "within noise":
         return (
-            f"The difference in {d.name} is within noise: on {d.n} samples the interval of B - A, "
-            f"{d.low:+.4f} to {d.high:+.4f}, holds 0."
+            f"The difference in {d.name} is within noise: {interval}, {d.low:+.4f} to {d.high:+.4f}, holds 0."
         )
+    is_what = "differs" if d.verdict == "differs" else f"is {d.verdict}"
     return (
-        f"B is {d.verdict} in {d.name} by {abs(d.minus):.4f}, which is more than noise: on {d.n} samples the "
-        f"interval of B - A is {d.low:+.4f} to {d.high:+.4f}."
+        f"B {is_what} in {d.name} by {abs(d.minus):.4f}, which is more than noise: {interval} is "
+        f"{d.low:+.4f} to {d.high:+.4f}."
     )

@@ -28,7 +28,9 @@ class Difference:
         minus: mean of b - a.
         low, high: the 95 % bootstrap interval of that mean; groups of the first run are drawn.
         n: samples.
-        verdict: the second run is `within noise` (the interval contains 0), `worse`, `better`, or `differs`.
+        groups: groups of samples, over which the interval is drawn.
+        verdict: the second run is `equal` (on every sample, as a control that no model changes), `within
+            noise` (the interval contains 0), `worse`, `better`, or `differs`.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Difference:
     low: float
     high: float
     n: int
+    groups: int
     verdict: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -132,13 +135,16 @@ def _difference(
     known = np.isfinite(right - left)
     a, b = left[known], right[known]
     minus = float((b - a).mean())
-    if low <= 0.0 <= high:
+    if np.array_equal(a, b):
+        verdict = "equal"
+    elif low <= 0.0 <= high:
         verdict = "within noise"
     elif name in _SIGNED:
         verdict = "differs"
     else:
         verdict = "better" if (minus > 0) == _more_is_better(name) else "worse"
-    return Difference(name, float(a.mean()), float(b.mean()), minus, low, high, len(a), verdict)
+    groups = len(np.unique(np.asarray(run.groups)[known]))
+    return Difference(name, float(a.mean()), float(b.mean()), minus, low, high, len(a), groups, verdict)
 
 
 def _more_is_better(name: str) -> bool:

@@ -220,6 +220,7 @@ class Evaluation:
             "label": job.run.label,
             "checkpoint": self.loaded.facts["checkpoint"],
             "weights_sha256": self.loaded.facts["weights_sha256"],
+            "data_dir": str(self.settings.data_dir.expanduser().resolve()),
         }
         found = score_run(data, placed, job.folder.path, about)
         title, key, form = data.columns[0]
