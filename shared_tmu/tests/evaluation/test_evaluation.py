@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 
@@ -24,7 +25,7 @@ REQUIRED = (
 )  # fmt: skip
 
 
-def test_one_line_per_schedule_with_everything_in_it(run):
+def test_one_line_per_schedule_with_everything_in_it(run, capsys):
     status, records, _ = run("--r", "off,3x2,20x2+4x1")
     assert status == 0
     assert [r["schedule"] for r in records] == ["off", "3x2", "20x2+4x1"]
@@ -37,6 +38,11 @@ def test_one_line_per_schedule_with_everything_in_it(run):
         assert record["timing"]["rounds"] == 2
         assert (record["n_official"], record["unmerge"]) == (3960, True)
     assert len({r["pa_mpvpe_mm"] for r in records}) == 3
+    rows = {
+        words[0]: words for line in capsys.readouterr().out.splitlines() if len(words := line.split()) > 4
+    }
+    assert rows["off"][-1] == "1"  # not the ratio of two timings of it
+    assert re.fullmatch(r"\(\d\.\d\d-\d\.\d\d\)", rows["3x2"][-1])
 
 
 def test_sigterm_ends_it_and_the_same_command_continues(run, monkeypatch):

@@ -265,7 +265,7 @@ def _add_how(parser: argparse.ArgumentParser, program: ModelProgram) -> None:
         "--rounds",
         type=natural,
         default=50,
-        help="timed rounds per schedule, each also times the baseline; 0: no timing",
+        help="rounds in which a schedule and off are timed in turn; 0: errors only, without speed-ups",
     )
     add(
         "--stability",
