@@ -83,7 +83,8 @@ class Schedule:
 
     @classmethod
     def parse(cls, value: Any) -> Schedule:
-        """Read text, an integer, a share, ToMe's `(r, inflection)` tuple, or a list with one r per layer.
+        """Read text, an integer, a share, ToMe's `(r, inflection)` tuple, or a list with one r per layer;
+        nothing is removed after its end.
 
         Numbers may be of numpy or torch types. A tuple always means the pair; a list (array, tensor, range)
         never does. Upper case and blanks around terms are accepted; `Schedule.parse(str(s)) == s` for every
