@@ -107,6 +107,14 @@ def test_a_model_that_does_not_exist_is_said_at_once() -> None:
     assert "hamer (which is what runs without a name), wilor or smplest-x" in done.stderr
 
 
+def test_pictures_in_place_of_a_model_are_told_their_flag() -> None:
+    for given in (str(COMMON.parent), "~/pictures", "tests"):
+        done = shell(f"choose_model '{given}'")
+        assert done.returncode == 1
+        assert done.stderr.count("is no model") == 1
+        assert "pictures are given by --img_folder DIR, a video by --video FILE" in done.stderr
+
+
 @pytest.mark.parametrize("state", ["none", "unfinished", "broken", "sound"])
 def test_remakes_a_half_made_environment(state: str, tmp_path: Path) -> None:
     venv = tmp_path / "venv"

@@ -1,5 +1,13 @@
 """Errors that a user can cause, one class per kind: callers catch `TMUError`, tests check the kind."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that an unknown one most resembles, for a message; None if none does."""
+    return next(iter(get_close_matches(name, list(known), 1)), None)
+
 
 class TMUError(Exception):
     """Base of all errors raised on purpose; the message says what was asked, what was found and what would

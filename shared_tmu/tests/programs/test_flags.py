@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from shared_tmu.errors import InputError
-from shared_tmu.programs.flags import MAX_BATCH, choose_device, images_per_call, named_path, natural
+from shared_tmu.programs.flags import (
+    MAX_BATCH,
+    FlagParser,
+    choose_device,
+    images_per_call,
+    named_path,
+    natural,
+)
 
 
 def test_devices_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,3 +69,25 @@ def test_an_empty_path_is_not_the_current_folder(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is empty: name a file or folder"):
         named_path(text)
     assert named_path(".") == Path()
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--metod", "tome"], "unrecognized arguments: --metod tome (did you mean --method?)"),
+        (["--metod=tome"], "(did you mean --method?)"),
+        (["{folder}"], "(pictures are given by --img_folder DIR, a video by --video FILE)"),
+        (["--zzz"], "unrecognized arguments: --zzz\n"),
+        (["nowhere"], "unrecognized arguments: nowhere\n"),
+    ],
+)
+def test_unknown_flags_name_similar_ones(
+    words: list[str], hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = FlagParser()
+    for flag in ("--method", "--img_folder", "--video"):
+        parser.add_argument(flag)
+    with pytest.raises(SystemExit):
+        parser.parse_args([word.format(folder=tmp_path) for word in words])
+    assert hint in capsys.readouterr().err
+    assert parser.parse_args(["--method", "tome"]).method == "tome"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from shared_tmu.demo.options import DemoOptions, build_parser, make_options
-from shared_tmu.errors import InputError
+from shared_tmu.errors import InputError, nearest
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.schedule import Schedule
 
@@ -111,8 +110,8 @@ def require_known(given: Mapping[str, Any], known: tuple[str, ...], where: str) 
     """
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            meant = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}."
+            near = nearest(name, known)
+            meant = f"did you mean {near!r}?" if near else f"it takes {', '.join(known)}."
             raise InputError(f"{where} has no argument {name!r}: {meant}")
 
 

@@ -11,7 +11,7 @@ from shared_tmu.bench.runtimes import RUNTIMES
 from shared_tmu.bench.scale import AXES
 from shared_tmu.bench.suites import SUITES
 from shared_tmu.classification.timed import TIMED_HELP
-from shared_tmu.programs.flags import DEVICE_HELP, METHOD_HELP, named_path, natural, positive
+from shared_tmu.programs.flags import DEVICE_HELP, METHOD_HELP, FlagParser, named_path, natural, positive
 from shared_tmu.programs.learned_files import add_learned_flag
 from shared_tmu.runtime.precision import DTYPES
 
@@ -25,7 +25,7 @@ and quartiles of the ratios within a round.
 
 def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser of the options; without `sizes` it only has to find out which model is named."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m shared_tmu.bench",
         description=_ABOUT,
         allow_abbrev=False,
@@ -71,7 +71,7 @@ def make_parser(sizes: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 def make_scale_parser() -> argparse.ArgumentParser:
     """The parser of `--scale`."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m shared_tmu.bench --scale",
         description="How time and memory grow with tokens, images and blocks, for a narrow trunk made for "
         "this purpose.",

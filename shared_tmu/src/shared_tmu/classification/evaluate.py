@@ -22,6 +22,7 @@ from shared_tmu.programs.flags import (
     DEVICE_HELP,
     METHOD_HELP,
     RESTORE_HELP,
+    FlagParser,
     choose_device,
     images_per_call,
     named_path,
@@ -115,7 +116,7 @@ def _learned_for(given: argparse.Namespace, method: str) -> Path | None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser; its help shows the defaults."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="eval_classification.py",
         description="Top-1, top-5 and speed of a classifier, with and without merging. What is finished is "
         "kept: running the same command again computes only what is missing.",

@@ -31,6 +31,7 @@ from shared_tmu.evaluation.budget.samples import SampleChoice
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     DEVICE_HELP,
+    FlagParser,
     choose_device,
     images_per_call,
     named_path,
@@ -193,7 +194,7 @@ def make_options(program: ModelProgram, given: dict[str, Any]) -> DemoOptions:
 
 
 def build_parser(
-    program: ModelProgram, kind: type[argparse.ArgumentParser] = argparse.ArgumentParser
+    program: ModelProgram, kind: type[argparse.ArgumentParser] = FlagParser
 ) -> argparse.ArgumentParser:
     """The parser of `parse_options`; its help shows the defaults."""
     subject = demo_subject(program.estimates)

@@ -31,7 +31,7 @@ from shared_tmu.evaluation.worst import FIRST, SECOND, Shown, draw_worst
 from shared_tmu.files import replacing, write_text
 from shared_tmu.pictures.panels import encode
 from shared_tmu.programs.console import run_program
-from shared_tmu.programs.flags import named_path, natural
+from shared_tmu.programs.flags import FlagParser, named_path, natural
 
 _OUT = Path("results") / "comparison"
 _log = logging.getLogger(__name__)
@@ -79,9 +79,7 @@ def main(arguments: Sequence[str] | None = None, data_dir: Path = Path("data")) 
 
 
 def _parse(arguments: Sequence[str] | None, data_dir: Path) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = FlagParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("a", type=named_path, metavar="A", help="a run: its folder or per_sample.parquet")
     parser.add_argument("b", type=named_path, metavar="B", help="the run that is compared with it")
     parser.add_argument("--metric", help="error by which samples are sorted; default: the set's first")

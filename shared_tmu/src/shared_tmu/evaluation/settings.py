@@ -26,6 +26,7 @@ from shared_tmu.programs.flags import (
     DEVICE_HELP,
     METHOD_HELP,
     RESTORE_HELP,
+    FlagParser,
     choose_device,
     images_per_call,
     named_path,
@@ -160,7 +161,7 @@ def parse_settings(program: ModelProgram, arguments: Sequence[str] | None = None
 
 def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
     """The parser of `parse_settings`; its help shows the defaults."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         description=f"Accuracy and speed of {program.name} on evaluation sets, with and without merging. "
         "Finished schedules are kept: running the same command again computes only what is missing.",
         epilog=f"The schedules of the thesis: --r {_THESIS}",

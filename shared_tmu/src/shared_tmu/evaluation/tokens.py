@@ -26,6 +26,7 @@ from shared_tmu.method_parts.reductions import Reduction
 from shared_tmu.method_parts.seen import Seen, Watch
 from shared_tmu.plans.matching import halves, match_similar
 from shared_tmu.programs.console import run_program
+from shared_tmu.programs.flags import FlagParser
 from shared_tmu.programs.identity import file_sha256, weights_sha256
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import describe_environment
@@ -60,7 +61,7 @@ def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(program: ModelProgram, arguments: Sequence[str] | None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = FlagParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--r", default="5", help="schedule that removes tokens in every block")
     parser.add_argument(
         "--limit", type=int, default=64, help="number of samples of the generated evaluation set"

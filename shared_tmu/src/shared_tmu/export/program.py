@@ -22,6 +22,7 @@ from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import (
     CONFIG_HELP,
     METHOD_HELP,
+    FlagParser,
     images_per_call,
     named_path,
 )
@@ -56,7 +57,7 @@ def main(program: ModelProgram, arguments: Sequence[str] | None = None) -> int:
 
 def build_parser(program: ModelProgram) -> argparse.ArgumentParser:
     """The parser of `main`; its help shows the defaults."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         description=f"Exports {program.name} as an ONNX file, with token merging inside the graph. The "
         "schedule is part of the file. The file is then run once in onnxruntime and compared with PyTorch.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

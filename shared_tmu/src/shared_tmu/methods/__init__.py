@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from ..errors import MethodError, PlanError
+from ..errors import MethodError, PlanError, nearest
 from ..flops import LayerCost, TrunkShape, Work, cost_of
 from ..method_parts.method import Method
 from ..method_parts.places import After, Around, Between, Inside
@@ -141,8 +141,10 @@ def find_method(method: str | Method) -> Method:
         return method
     name, colon, options = method.partition(":")
     if name.strip() not in METHODS:
+        near = nearest(name.strip(), METHODS)
+        meant = f" (did you mean {near!r}?)" if near else ""
         raise MethodError(
-            f"there is no method {method!r}: use one of {', '.join(METHODS)}, or pass a Method."
+            f"there is no method {method!r}{meant}: use one of {', '.join(METHODS)}, or pass a Method."
         )
     row = METHODS[name.strip()]
     return _vary(row, options) if colon else row

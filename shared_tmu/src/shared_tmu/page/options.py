@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared_tmu.errors import InputError
+from shared_tmu.programs.flags import FlagParser
 
 LOOPBACK = "127.0.0.1"
 PORT = 7860
@@ -38,7 +38,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> PageOptions:
     Raises:
         InputError: a number is out of range.
     """
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m shared_tmu.page",
         description="A page in the browser that shows what merging does to meshes, and what it saves.",
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from shared_tmu.errors import InputError
+from shared_tmu.errors import InputError, nearest
 from shared_tmu.files import shortened
 from shared_tmu.method_parts.restores import COPY, RESTORES, find_restore
 from shared_tmu.methods import METHODS
@@ -23,6 +25,30 @@ MAX_BATCH = 4096
 """Largest number of images per model call: with more, a program would run out of memory on any device."""
 
 _DEVICE = re.compile(r"cpu|cuda(?::(\d{1,3}))?", re.ASCII)
+
+
+class FlagParser(argparse.ArgumentParser):
+    """A parser whose message on flags that it does not know names similar ones."""
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> argparse.Namespace:
+        """As of `ArgumentParser`."""
+        found: argparse.Namespace
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            hints = [hint for word in unknown if (hint := self._hint(word))]
+            self.error(" ".join(["unrecognized arguments:", *unknown, *hints[:1]]))
+        return found
+
+    def _hint(self, word: str) -> str:
+        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        if word.startswith("-"):
+            near = nearest(word.partition("=")[0], flags)
+            return f"(did you mean {near}?)" if near else ""
+        if "--img_folder" in flags and (Path(word).is_dir() or Path(word).is_file()):
+            return "(pictures are given by --img_folder DIR, a video by --video FILE)"
+        return ""
 
 
 def choose_device(name: str) -> torch.device:

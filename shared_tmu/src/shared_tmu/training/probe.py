@@ -30,7 +30,7 @@ from shared_tmu.files.checkpoints import beside
 from shared_tmu.masks import MASKS, Mask, MaskScene, ProbeFacts, TokenProbe, weights_before
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.estimates import HAND
-from shared_tmu.programs.flags import CONFIG_HELP, named_path, natural, positive
+from shared_tmu.programs.flags import CONFIG_HELP, FlagParser, named_path, natural, positive
 from shared_tmu.programs.mask_flags import probe_beside
 from shared_tmu.programs.model_program import ModelProgram, find_program
 from shared_tmu.programs.results import require_other_file, require_writable
@@ -63,9 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = FlagParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", required=True, help="hamer, wilor, smplest-x, ...")
     add("--checkpoint", type=named_path, help="weights; default: the bundled ones")

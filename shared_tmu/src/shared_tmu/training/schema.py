@@ -10,7 +10,6 @@ import types
 from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, fields, is_dataclass, make_dataclass
 from dataclasses import field as dataclass_field
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -18,7 +17,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from shared_tmu.errors import ConfigError
+from shared_tmu.errors import ConfigError, nearest
 from shared_tmu.limits import shown
 
 T = TypeVar("T")
@@ -84,8 +83,8 @@ def _sentence(error: Exception, place: Place, value: Any) -> str:
     if isinstance(error, ConfigKeyError):
         name = name if str(error.key) in name else f"{name}.{error.key}"
         known = [f.name for f in fields(error.object_type)] if is_dataclass(error.object_type) else []
-        close = get_close_matches(str(place[-1]) if place else "", known, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."
+        close = nearest(str(place[-1]) if place else "", known)
+        hint = f"did you mean {close!r}?" if close else f"there are {', '.join(known)}."
         return f"{name} does not exist; {hint}"
     text = str(error).splitlines()[0].rstrip(".")
     if value is None:

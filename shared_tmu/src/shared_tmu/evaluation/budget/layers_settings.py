@@ -17,7 +17,14 @@ from shared_tmu.evaluation.settings import EvalSettings, add_model_flags
 from shared_tmu.files.checkpoints import beside
 from shared_tmu.layers import VARIANTS
 from shared_tmu.programs.estimates import HAND
-from shared_tmu.programs.flags import choose_device, named_path, natural, positive, positive_number
+from shared_tmu.programs.flags import (
+    FlagParser,
+    choose_device,
+    named_path,
+    natural,
+    positive,
+    positive_number,
+)
 from shared_tmu.programs.mask_flags import probe_beside
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import require_other_file
@@ -139,7 +146,7 @@ def _choose_check(asked: str, calibration: str, program: ModelProgram) -> str | 
 
 def build_layer_parser(program: ModelProgram) -> argparse.ArgumentParser:
     """The parser of `parse_layer_settings`; defaults are in its help."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog=f"merge_layers.py --model {program.name.lower()}",
         description=f"Merge neighbouring blocks of {program.name}'s ViT while its error on a calibration set "
         "stays within a bound (ECLM, arXiv:2510.10868). The result is an ordinary model with fewer blocks. "

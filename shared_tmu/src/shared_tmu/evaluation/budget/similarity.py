@@ -20,7 +20,7 @@ from shared_tmu.evaluation.settings import add_model_flags
 from shared_tmu.files import write_text
 from shared_tmu.layers import collect_features, linear_cka
 from shared_tmu.programs.console import run_program
-from shared_tmu.programs.flags import choose_device, named_path, positive
+from shared_tmu.programs.flags import FlagParser, choose_device, named_path, positive
 from shared_tmu.programs.identity import file_sha256, weights_sha256
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.programs.results import describe_environment, require_writable
@@ -82,7 +82,7 @@ def say_similarity(matrix: Tensor) -> str:
 
 def build_similarity_parser(program: ModelProgram) -> argparse.ArgumentParser:
     """The command line; defaults are in its help."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog=f"measure_cka.py --model {program.name.lower()}",
         description="How similar the tokens after each block are to those after each other one: linear CKA, "
         "1 for equal up to turning and scaling.",
