@@ -218,8 +218,10 @@ def test_a_run_can_be_killed_from_outside_at_any_time(program, images, boxes, ou
     assert contents(out) == contents(clean)
 
 
-def test_compare_shows_three_ways_with_times(program, images, boxes, out, tmp_path, capsys):
+def test_compare_shows_three_ways_with_times(program, images, boxes, out, tmp_path, capsys, caplog):
+    caplog.set_level("INFO")
     assert run(program, images, out, "--compare", boxes=boxes) == 0
+    assert re.search(r"--compare: baseline, merge-only .*, TMU .* are timed in turn on \d hand", caplog.text)
     assert cv2.imread(str(out / "a_0_compare.png")).shape == (384 + 26, 4 * 384, 3)
     text = capsys.readouterr().out
     for line in (

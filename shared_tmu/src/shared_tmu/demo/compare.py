@@ -99,11 +99,16 @@ class Comparer:
         held: Holding | None = None,
     ) -> list[Prediction]:
         """Like `Predictor.predict`, with the results of each setting in `others`; captions include the
-        times.
+        times, those of the first batch by its hands or people.
         """
         if not self.timings:
             with self.machine:
                 self.batch_size = len(images)
+                _log.info(
+                    "--compare: %s are timed in turn on %d %s, in %d rounds or about %.0f s ...",
+                    *(", ".join(map(self._label, self.runs)), self.batch_size, self._unit(self.batch_size)),
+                    *(ROUNDS, BUDGET_S),
+                )
                 self.timings = time_runs(self.predictor, images, masks, self.runs)
         mesh_of = self.predictor.subject.mesh_of
         others = {name: self.predictor.predict(images, masks, run) for name, run in self.runs.items()}
@@ -114,7 +119,10 @@ class Comparer:
             outputs = {name: rows[row].output for name, rows in others.items()}
             if images[row] is not None:
                 self._add_distances({name: mesh_of(output) for name, output in outputs.items()})
-            captioned = {f"{self._label(name)}: {self._ms(name):.2f} ms": outputs[name] for name in self.runs}
+            captioned = {
+                f"{self._label(name)}: {self._ms(name):.2f} ms per {self._unit(1)}": outputs[name]
+                for name in self.runs
+            }
             predictions.append(replace(prediction, others=captioned))
         return predictions
 
@@ -144,6 +152,10 @@ class Comparer:
         run = self.runs[name]
         method = "" if run.method == "tome" else f" {run.method}"
         return name if run.schedule.is_off else f"{name} {run.schedule}{method}"
+
+    def _unit(self, count: int) -> str:
+        subject = self.predictor.subject
+        return subject.one if count == 1 else subject.many
 
     def _ms(self, name: str) -> float:
         return 1000.0 * self.timings[name].median_s / self.batch_size
