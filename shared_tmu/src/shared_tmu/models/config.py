@@ -129,7 +129,11 @@ class ModelConfig:
             MissingAssetError: the file does not exist.
             ConfigError: the file is not a YAML mapping; also as in `from_dict`.
         """
-        return cls.from_dict(read_yaml(path, "It gives the sizes of the model."), str(path))
+        hint = (
+            "It gives the sizes of the model: name the checkpoint's model_config.yaml, or a copy of the file "
+            "beside the bundled weights (weights/*.yaml in the model's folder) with your sizes."
+        )
+        return cls.from_dict(read_yaml(path, hint), str(path))
 
     def for_inference(self) -> Self:
         """Return the same configuration without the parts that only training needs."""
