@@ -11,7 +11,7 @@ from tables import TableKind
 TYPICAL = "8x16"
 CONTROLS = ("merge-only", "random pairs")
 _ALL = MEASURES | HIDDEN | SIGNED
-VERDICTS = ("worse", "within noise", "better", "differs", "equal")
+VERDICTS = ("worse", "within noise", "better", "differs", "equal", "unknown")
 
 COLUMN_TABLES = {
     "columns": TableKind(
@@ -71,6 +71,8 @@ def _difference(found: RunGrid, tmu: Run, way: str, name: str) -> str:
     if told is None:  # not an error of each sample
         control = found.cells.get((tmu["schedule"], way), {}).get(name)
         return "" if control is None else f"{control - tmu[name]:+.{digits}f}"
+    if told["low"] is None:  # all samples are of one group
+        return f"{told['minus']:+.{digits}f}"
     unsure = f", *{MAY_BE_NONE}*" if told["verdict"] == "within noise" else ""
     return f"{told['minus']:+.{digits}f} ({told['low']:+.{digits}f} to {told['high']:+.{digits}f}{unsure})"
 

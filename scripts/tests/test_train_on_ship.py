@@ -39,6 +39,7 @@ def difference(a: float, b: float, verdict: str, name: str = "pa_mpvpe_mm") -> D
         (difference(10, 12, "worse"), [], "-20.0 % better"),
         (difference(10, 9.6, "within noise"), [], "within noise"),
         (difference(10, 9, "better"), [difference(0.1, 0.2, "worse", "error_box")], "its error_box is worse"),
+        (difference(10, 9, "better"), [difference(0.1, 0.1, "unknown", "error_box")], "error_box is unknown"),
         (difference(10, 9, "better"), [difference(0.1, 0.2, "within noise", "error_box")], None),
         (difference(10, 9.7, "better"), [], None),
     ],

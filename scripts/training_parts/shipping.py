@@ -81,13 +81,13 @@ def refusal(on_set: Difference, on_photos: Sequence[Difference]) -> str | None:
         return f"its {on_set.name} is {100 * better:.1f} % better, and {asked}."
     if on_set.verdict != "better":
         return f"the difference in {on_set.name} is {on_set.verdict}."
-    worse = next((one for one in on_photos if one.verdict == "worse"), None)
-    return f"on photographs its {worse.name} is worse ({told(worse)})." if worse else None
+    bad = next((one for one in on_photos if one.verdict in ("worse", "unknown")), None)
+    return f"on photographs its {bad.name} is {bad.verdict} ({told(bad)})." if bad else None
 
 
 def told(one: Difference) -> str:
     """A difference in one line."""
-    interval = f"{one.low:+.4f} to {one.high:+.4f}"
+    interval = "unknown" if one.low is None else f"{one.low:+.4f} to {one.high:+.4f}"
     return (
         f"{one.name}: {one.a:.4f} -> {one.b:.4f}, paired 95 % interval {interval}, n {one.n}: {one.verdict}"
     )

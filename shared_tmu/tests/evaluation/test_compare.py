@@ -145,6 +145,21 @@ def test_intervals_are_over_groups_and_survive_the_file(tmp_path):
     assert (wide.n, wide.groups, narrow.groups) == (COUNT, 6, COUNT)
 
 
+def test_one_group_tells_nothing_about_others(tmp_path, capsys):
+    """Three hands of one picture: no interval, and no verdict that needs one."""
+    names = SAMPLES[:3]
+    runs = {"a": np.zeros(3), "b": np.array([1.0, 2.0, 3.0])}
+    for name, errors in runs.items():
+        write_per_sample(tmp_path / name, PerSample(names, names, {"x_mm": errors}, ABOUT, (0, 0, 0)))
+    assert read_per_sample(tmp_path / "a").interval(runs["b"]) == []
+    flags = ["--worst", "0", "--out", str(tmp_path / "out")]
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), *flags]) == 0
+    told = "B - A is +2.0000 in x_mm on 3 samples, all of one group: whether others differ as much is"
+    assert told in capsys.readouterr().out
+    (found,) = json.loads((tmp_path / "out" / "comparison.json").read_text())["differences"]
+    assert (found["low"], found["high"], found["verdict"]) == (None, None, "unknown")
+
+
 def test_the_sentence_counts_groups_and_controls_are_equal(tmp_path, capsys, monkeypatch):
     groups = tuple(int(i) for i in np.repeat(np.arange(6), 10))
     control = {"mean_hand_error_box": RNG.normal(size=COUNT)}

@@ -192,14 +192,19 @@ def _text(
 
 def _row(difference: Difference) -> tuple[str, ...]:
     d = difference
-    interval = f"{d.low:+.4f} to {d.high:+.4f}"
+    interval = "" if d.low is None else f"{d.low:+.4f} to {d.high:+.4f}"
     return d.name, f"{d.a:.4f}", f"{d.b:.4f}", f"{d.minus:+.4f}", interval, d.verdict
 
 
 def _sentence(d: Difference) -> str:
-    on = f"on {d.n} samples" + (f" in {d.groups} groups" if d.groups < d.n else "")
+    on = f"on {d.n} samples" + (f" in {d.groups} groups" if 1 < d.groups < d.n else "")
     if d.verdict == "equal":
         return f"A and B are equal in {d.name} {on}."
+    if d.low is None:
+        return (
+            f"B - A is {d.minus:+.4f} in {d.name} {on}, all of one group: whether others differ as much is "
+            "unknown."
+        )
     interval = f"{on} the interval of B - A"
     if d.verdict == "within noise":
         return (

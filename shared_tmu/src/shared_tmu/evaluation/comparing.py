@@ -26,19 +26,20 @@ class Difference:
         a: mean of the first run, over the samples that have a value in both.
         b: mean of the second.
         minus: mean of b - a.
-        low, high: the 95 % bootstrap interval of that mean; groups of the first run are drawn.
+        low, high: the 95 % bootstrap interval of that mean; groups of the first run are drawn. None if there
+            is only one.
         n: samples.
         groups: groups of samples, over which the interval is drawn.
         verdict: the second run is `equal` (on every sample, as a control that no model changes), `within
-            noise` (the interval contains 0), `worse`, `better`, or `differs`.
+            noise` (the interval contains 0), `worse`, `better`, or `differs`; `unknown` without an interval.
     """
 
     name: str
     a: float
     b: float
     minus: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
     groups: int
     verdict: str
@@ -131,12 +132,14 @@ def worst_samples(a: PerSample, b: PerSample, name: str, count: int) -> list[int
 def _difference(
     name: str, run: PerSample, left: NDArray[np.float64], right: NDArray[np.float64]
 ) -> Difference:
-    low, high = run.interval(right - left)
+    low, high = run.interval(right - left) or (None, None)
     known = np.isfinite(right - left)
     a, b = left[known], right[known]
     minus = float((b - a).mean())
     if np.array_equal(a, b):
         verdict = "equal"
+    elif low is None or high is None:
+        verdict = "unknown"
     elif low <= 0.0 <= high:
         verdict = "within noise"
     elif name in _SIGNED:

@@ -45,11 +45,12 @@ class PerSample:
 
     def interval(self, values: NDArray[np.float64]) -> list[float]:
         """The 95 % interval of the mean of some numbers `[N]` of these samples; those that are not finite do
-        not count. Empty if there are no others.
+        not count. Empty for fewer than two groups, which tell nothing about how far others differ.
         """
         known = np.isfinite(values)
         groups = np.asarray(self.groups)[known]
-        return list(bootstrap_interval(values[known], groups=groups)) if known.any() else []
+        varied = len(np.unique(groups)) > 1
+        return list(bootstrap_interval(values[known], groups=groups)) if varied else []
 
 
 def write_per_sample(folder: Path, rows: PerSample) -> None:

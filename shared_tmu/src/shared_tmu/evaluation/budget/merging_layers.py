@@ -204,12 +204,13 @@ def _measured(
     if settings.check is not None:
         others = Samples.of_set(settings.check, model)
         pair = [_errors_of(each, others, settings.metric) for each in (model, shorter)]
-        low, high = bootstrap_interval(pair[1] - pair[0], groups=group_numbers(others.data.groups))
+        groups = group_numbers(others.data.groups)
+        interval = "of one group"
+        if len(set(groups)) > 1:
+            interval = "{:+.3f} to {:+.3f}".format(*bootstrap_interval(pair[1] - pair[0], groups=groups))
         means = [float(errors.mean()) for errors in pair]
-        text = f"{means[0]:.3f} mm before, {means[1]:.3f} mm after ({means[1] - means[0]:+.3f}, "
-        rows.append(
-            (f"{others.data.name}, {len(others)} samples, others", f"{text}{low:+.3f} to {high:+.3f})")
-        )
+        text = f"{means[0]:.3f} mm before, {means[1]:.3f} mm after ({means[1] - means[0]:+.3f}, {interval})"
+        rows.append((f"{others.data.name}, {len(others)} samples, others", text))
     return rows
 
 
