@@ -185,7 +185,7 @@ def _minus(name: str, a: PerSample, b: PerSample, errors: Sequence[str] = ERRORS
     found = {d.name: d for d in compare_runs(a, b, errors)}
     return {
         f"minus_{name}": {key: d.minus for key, d in found.items()},
-        f"minus_{name}_interval_95": {key: [d.low, d.high] for key, d in found.items()},
+        f"minus_{name}_interval_95": {key: [d.low, d.high] for key, d in found.items() if d.low is not None},
     }
 
 

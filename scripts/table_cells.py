@@ -35,6 +35,11 @@ def interval(name: str, form: str, of: str = "interval_95") -> Callable[[Run], s
     return show
 
 
+def between(name: str, form: str) -> Callable[[Run], str]:
+    """The text of an interval that a line has by itself; empty if it is None, as that of one group is."""
+    return lambda run: "" if run[name] is None else f"{form} to {form}".format(*run[name])
+
+
 def percent(name: str, form: str) -> Callable[[Run], str]:
     """The text of a share, in per cent."""
     return lambda run: form.format(100 * run[name])

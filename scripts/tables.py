@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from comparison import Run
 from table_cells import (
+    between,
     field,
     given,
     interval,
@@ -122,7 +123,7 @@ TABLES = {
             ("PA-MPVPE (mm)", given("pa_mpvpe_mm", "{:.2f}")),
             ("over off, 95 % interval", interval("pa_mpvpe_mm", "{:+.2f}", "minus_off_interval_95")),
             ("jump per pixel (mm)", field("stability_mm", "{:.1f}")),
-            ("its 95 % interval", lambda run: "{:.1f} to {:.1f}".format(*run["stability_interval_95"])),
+            ("its 95 % interval", between("stability_interval_95", "{:.1f}")),
             ("with held plans (mm)", given("held_mm", "{:.1f}")),
             ("jump per grey level (mm)", field("noise_mm", "{:.2f}")),
         ),

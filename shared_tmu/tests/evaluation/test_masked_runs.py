@@ -49,6 +49,13 @@ def run(tmp_path, data_dir):
     return call
 
 
+def test_how_far_one_sample_moves_tells_nothing_about_others(run):
+    _, (record,), _ = run("--r", "20x2", "--stability", "1", "--limit", "1", "--rounds", "0")
+    assert record["stability_mm"] > 0
+    assert record["stability_interval_95"] is None
+    assert record["interval_95"] == {}
+
+
 def test_masks_are_runs_of_their_own_and_say_what_they_did(run, data_dir):
     status, records, model = run("--r", "off,20x2", "--mask", "none,box,truth", "--stability", "2")
     assert status == 0

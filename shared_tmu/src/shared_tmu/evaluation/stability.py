@@ -125,7 +125,6 @@ def _joints_held(
 
 def _summary(name: str, parts: Sequence[Tensor], groups: Sequence[int]) -> dict[str, Any]:
     rows = MM_PER_M * torch.cat(list(parts)).double().cpu().numpy()
-    return {
-        f"{name}_mm": float(rows.mean()),
-        f"{name}_interval_95": list(bootstrap_interval(np.asarray(rows), groups=groups)),
-    }
+    varied = len(set(groups)) > 1  # one group tells nothing about how far others differ
+    interval = list(bootstrap_interval(np.asarray(rows), groups=groups)) if varied else None
+    return {f"{name}_mm": float(rows.mean()), f"{name}_interval_95": interval}
