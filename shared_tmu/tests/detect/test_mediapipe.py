@@ -149,7 +149,8 @@ def test_yolo_boxes_become_hands(tmp_path, monkeypatch):
     detection = make_detector("yolo", tmp_path).detect(IMAGE, "x")
     assert detection.boxes == (HandBox((1, 2, 30, 40), True, 0.75),)
     assert "upside down" in detection.problems[0]
-    for names, told in ((["hand"], r"1 \(hand\)"), (list("abcdef"), r"6 \(a, b, c, \.\.\.\)")):
+    wrong = ((["hand"], r"1 \(hand\)"), (["Right_hand", "Left_hand"], r"2 \(Right_hand, Left_hand\)"))
+    for names, told in (*wrong, (list("abcdef"), r"6 \(a, b, c, \.\.\.\)")):
         YOLO.names = dict(enumerate(names))
         with pytest.raises(CheckpointError, match=rf"detector\.pt, .*left and right hands, .* has {told}"):
             make_detector("yolo", tmp_path)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class YoloDetector:
 
     def __init__(self, weights: Path, device: str = "cpu") -> None:
         self._model = load_yolo(weights, f"WiLoR's {FILE_NAME}")
-        require_classes(self._model, weights, "two, left and right hands", lambda names: len(names) == 2)
+        require_classes(self._model, weights, "two, left and right hands, left first", _are_sides)
         self._device = device
 
     def detect(self, image_bgr: NDArray[np.uint8], image_name: str) -> Detection[HandBox]:
@@ -84,6 +84,11 @@ class YoloPeople:
         )[0].boxes
         people = [PersonBox(box, score) for box, kind, score in _rows(found) if round(kind) == PERSON]
         return valid_boxes(people, image_bgr)
+
+
+def _are_sides(names: Sequence[str]) -> bool:
+    """Two classes, whose names may say nothing (`0`, `1`), but not that a right hand comes first."""
+    return len(names) == 2 and "right" not in names[0].lower() and "left" not in names[1].lower()
 
 
 def load_yolo(weights: Path, what: str) -> Any:
