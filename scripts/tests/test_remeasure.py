@@ -120,7 +120,7 @@ def test_without_a_checkout_one_sentence_says_so(tmp_path, monkeypatch):
 def test_layers_are_measured_within_the_bounds_of_their_page():
     page = (REPOSITORY / "SMPLest-X_TMU" / "README.md").read_text(encoding="utf-8").replace("\n", " ")
     step = next(step for step in steps("smplest-x") if step.name == "layers")
-    assert f"`{step}`" in page
+    assert f"`{step}`".replace(" scripts/", " ../scripts/") in page  # it is run from the folder of the page
 
 
 def test_files_for_the_old_weights_come_first_with_their_settings(tmp_path, monkeypatch):
