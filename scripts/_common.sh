@@ -30,9 +30,10 @@ choose_model() {
         wilor) FOLDER=WiLoR_TMU ;;
         smplest-x) FOLDER=SMPLest-X_TMU SAMPLES=samples_people ;;
         "" | -*) NAMED="" ;;
-        */*) fail "'$1' is no model: pictures are given by --img_folder DIR, a video by --video FILE." ;;
         *)
-            [ ! -e "$1" ] || choose_model "./$1"
+            if [[ "$1" == */* || -e "$1" ]]; then
+                fail "'$1' is no model: pictures are given by --img_folder DIR, a video by --video FILE."
+            fi
             fail "'$1' is no model: hamer (which is what runs without a name), wilor or smplest-x."
             ;;
     esac
