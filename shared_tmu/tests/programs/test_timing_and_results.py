@@ -57,6 +57,8 @@ def test_the_budget_stops_early_but_not_before_five_rounds():
     times = measure_in_turn(lambda: calls.append(1), {"a": nullcontext}, CPU, rounds=50, warmup=1, budget_s=0)
     assert len(times["a"].seconds) == 5
     assert len(calls) == 6
+    times = measure_in_turn(int, {"a": nullcontext}, CPU, rounds=50, warmup=1, budget_s=0, fewest=3)
+    assert len(times["a"].seconds) == 3
 
 
 def test_garbage_collection_is_given_back_also_after_an_error():

@@ -12,6 +12,8 @@ from torch import nn
 from toy_vit import SequentialViT, ToyViT
 
 from shared_tmu import patch
+from shared_tmu.blocks import verification
+from shared_tmu.blocks.state import describe_structure
 from shared_tmu.errors import PatchError
 from shared_tmu.runtime.packing import PackedLinear, pack_weights
 
@@ -73,6 +75,25 @@ def test_packing_and_patching_in_either_order(build, dtype, tolerance):
             torch.testing.assert_close(vit(x), want, atol=tolerance, rtol=tolerance)
     assert packed_layers(vit) == 0
     assert torch.equal(vit(x), plain)
+
+
+@torch.no_grad()
+def test_packing_makes_no_other_kind_of_block(monkeypatch):
+    """Else each block would be checked on its own, at every patch: 32 times the work."""
+    vit, x = ToyViT(depth=4).eval(), torch.randn(1, 40, 32)
+    checked = []
+    monkeypatch.setattr(verification, "verify_block", lambda block, *_: checked.append(block))
+    with pack_weights(vit):
+        for _ in range(2):  # before the first forward has packed anything, and after
+            assert len({describe_structure(block) for block in vit.blocks}) == 1
+            checked.clear()
+            with patch(vit, "6x3"):
+                assert checked == [vit.blocks.unmerged()[0]]
+                vit(x)
+            vit(x)
+        vit.blocks[2].mlp.fc1.by_another = object()
+        with patch(vit, "6x3"):
+            assert vit.blocks.unmerged()[2] in checked
 
 
 @torch.no_grad()

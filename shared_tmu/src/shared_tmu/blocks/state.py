@@ -20,13 +20,16 @@ from .parts import parts_of, replaced_modules
 _WITHOUT_EFFECT = {"training", "inplace"}
 _OF_DROPOUT = {"p", "drop_prob", "drop_rate"}  # which merging reads, or leaves to a part
 _OF_TORCH = frozenset(vars(nn.Module()))
+FOLLOWS = "attributes_that_follow"
+"""Name of a class's set of attributes that follow from its parameters, such as copies of weights."""
 
 
 def describe_structure(block: nn.Module) -> tuple[Any, ...]:
     """The structure of a block without its weights: equal for two blocks that compute the same from equal
     weights, up to how often their parts drop values.
 
-    Objects that are neither modules, tensors nor plain values count as different unless they are the same.
+    Objects that are neither modules, tensors nor plain values count as different unless they are the same;
+    those that a class names in its set `attributes_that_follow` do not count.
     """
     replaced = list(replaced_modules(parts_of(block)).values())
     return tuple(
@@ -36,6 +39,7 @@ def describe_structure(block: nn.Module) -> tuple[Any, ...]:
 
 
 def _describe_part(name: str, part: nn.Module, without_effect: set[str]) -> tuple[Any, ...]:
+    without_effect = without_effect | getattr(type(part), FOLLOWS, frozenset())
     tensors = [*part._parameters.items(), *part._buffers.items()]
     shapes = tuple((key, None if t is None else (*t.shape, t.dtype)) for key, t in tensors)
     values = tuple(

@@ -77,6 +77,7 @@ def measure_in_turn(
     rounds: int = 50,
     warmup: int = 3,
     budget_s: float = 30.0,
+    fewest: int = 5,
 ) -> dict[Name, Timing]:
     """Time `call` inside each contender's context, in turn: A B, B A, A B, ...; entering the context is not
     timed.
@@ -90,7 +91,9 @@ def measure_in_turn(
         device: synchronised before and after every call.
         rounds: how often each contender is timed.
         warmup: untimed rounds before these.
-        budget_s: stop when the timed rounds have taken this long, but not before five of them.
+        budget_s: stop when the timed rounds have taken this long, entering included, but not before `fewest`
+            of them.
+        fewest: see `budget_s`.
 
     Returns:
         One `Timing` per contender, all with the same number of rounds.
@@ -107,7 +110,7 @@ def measure_in_turn(
         for index in range(warmup + rounds):
             if index == warmup:
                 started = time.perf_counter()
-            if index >= warmup + min(5, rounds) and time.perf_counter() - started > budget_s:
+            if index >= warmup + min(fewest, rounds) and time.perf_counter() - started > budget_s:
                 break
             for name, context in order if index % 2 == 0 else reversed(order):
                 with context():

@@ -35,6 +35,8 @@ class PackedLinear(nn.Linear):
     after those, call `PackHandle.repack`.
     """
 
+    attributes_that_follow = frozenset({"_original", "_packed"})  # read by `shared_tmu.blocks.state`
+
     def __init__(self, original: nn.Linear) -> None:
         nn.Module.__init__(self)
         self.__dict__.update(original.__dict__)  # same parameters, hooks and mode

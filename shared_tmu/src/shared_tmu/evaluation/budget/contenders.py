@@ -156,6 +156,7 @@ class Contenders:
             rounds=rounds,
             warmup=1,
             budget_s=budget_s,
+            fewest=_FEWEST_ROUNDS,
         )
 
     def _share(self, base: Timing, own: Timing, mask: str) -> float:
