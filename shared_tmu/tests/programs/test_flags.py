@@ -84,10 +84,13 @@ def test_an_empty_path_is_not_the_current_folder(text: str) -> None:
 def test_unknown_flags_name_similar_ones(
     words: list[str], hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    parser = FlagParser()
+    parser = FlagParser(for_files="pictures are given by --img_folder DIR, a video by --video FILE")
     for flag in ("--method", "--img_folder", "--video"):
         parser.add_argument(flag)
     with pytest.raises(SystemExit):
         parser.parse_args([word.format(folder=tmp_path) for word in words])
     assert hint in capsys.readouterr().err
     assert parser.parse_args(["--method", "tome"]).method == "tome"
+    with pytest.raises(SystemExit):
+        FlagParser().parse_args([str(tmp_path)])
+    assert capsys.readouterr().err.endswith(f"unrecognized arguments: {tmp_path}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
@@ -14,6 +13,7 @@ import torch
 
 from shared_tmu.demo.options import DemoOptions, build_parser, make_options
 from shared_tmu.errors import InputError, nearest
+from shared_tmu.programs.flags import FlagParser
 from shared_tmu.programs.model_program import ModelProgram
 from shared_tmu.schedule import Schedule
 
@@ -75,7 +75,7 @@ MERGING = ("r", "method", "learned", "no_unmerge", "restore", "protect", "mask",
 """What `MeshModel.at` can change."""
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(FlagParser):
     """A parser that raises instead of printing its usage and ending the process."""
 
     def error(self, message: str) -> NoReturn:

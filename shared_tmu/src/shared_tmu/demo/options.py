@@ -193,13 +193,12 @@ def make_options(program: ModelProgram, given: dict[str, Any]) -> DemoOptions:
     )
 
 
-def build_parser(
-    program: ModelProgram, kind: type[argparse.ArgumentParser] = FlagParser
-) -> argparse.ArgumentParser:
+def build_parser(program: ModelProgram, kind: type[FlagParser] = FlagParser) -> argparse.ArgumentParser:
     """The parser of `parse_options`; its help shows the defaults."""
     subject = demo_subject(program.estimates)
     many = subject.many
     parser = kind(
+        for_files="pictures are given by --img_folder DIR, a video by --video FILE",
         description=f"Meshes of all {many} in a folder of pictures, by {program.name} with token merging: "
         f"finds the {many}, predicts them in batches, and saves pictures, meshes and parameters for each "
         "image.",

@@ -28,7 +28,16 @@ _DEVICE = re.compile(r"cpu|cuda(?::(\d{1,3}))?", re.ASCII)
 
 
 class FlagParser(argparse.ArgumentParser):
-    """A parser whose message on flags that it does not know names similar ones."""
+    """A parser whose message on flags that it does not know names similar ones.
+
+    Args:
+        for_files: by which flags files and folders are given, told where one is given without a flag.
+        **options: of `ArgumentParser`.
+    """
+
+    def __init__(self, *, for_files: str = "", **options: Any) -> None:
+        super().__init__(**options)
+        self._for_files = for_files
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -46,8 +55,8 @@ class FlagParser(argparse.ArgumentParser):
         if word.startswith("-"):
             near = nearest(word.partition("=")[0], flags)
             return f"(did you mean {near}?)" if near else ""
-        if "--img_folder" in flags and (Path(word).is_dir() or Path(word).is_file()):
-            return "(pictures are given by --img_folder DIR, a video by --video FILE)"
+        if self._for_files and (Path(word).is_dir() or Path(word).is_file()):
+            return f"({self._for_files})"
         return ""
 
 
