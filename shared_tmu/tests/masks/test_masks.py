@@ -74,6 +74,8 @@ def test_masks_of_another_kind_are_refused() -> None:
         cover_tokens(torch.zeros(1, 256, 192), PUBLISHED)
     with pytest.raises(InputError, match="share of a window"):
         cover_tokens(torch.zeros(1, 256, 192, dtype=torch.bool), PUBLISHED, 1.0)
+    with pytest.raises(InputError, match="5 x 192 pixels is smaller than a patch of 16 x 16"):
+        cover_tokens(torch.zeros(1, 5, 192, dtype=torch.bool), PUBLISHED)
 
 
 def distance_to_segment(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -69,6 +69,11 @@ def test_weights_below_0_are_refused(wrong, tokens):
         vit(tokens)
 
 
+def test_a_mask_that_is_no_tensor_is_refused(tokens):
+    with pytest.raises(PlanError, match=r"must be a tensor, not a list: use torch\.tensor"):
+        plan_merge(tokens, 5, protected=[True] * 40)
+
+
 @VITS
 @torch.no_grad()
 def test_threads_have_masks_of_their_own(build, tokens):

@@ -55,6 +55,23 @@ def spared_alone(route: MergePlan | Chain, mask: Tensor) -> Tensor:
 
 
 @EVERY
+@torch.no_grad()
+def test_weights_of_any_size_count_as_the_most_that_they_can(method, vit):
+    """Else little of the similarities is left beside them, and nothing beside infinite ones."""
+    x, mask = torch.randn(2, 40, 32), masks("few", 40)
+    mask[1, :28] = True  # so that some of them have to go
+
+    def merged(weight: float) -> Tensor:
+        weights = torch.where(mask, weight, 0.0)
+        return run(vit, x, masked_schedule(method), method, mask=weights)[0]
+
+    want = merged(1e3)
+    assert want.isfinite().all()
+    for weight in (1e9, torch.inf):
+        assert torch.equal(merged(weight), want)
+
+
+@EVERY
 @pytest.mark.parametrize("prefix", [0, 1, 3])
 @torch.no_grad()
 def test_masked_tokens_are_spared_while_there_are_others(method, prefix, vit):

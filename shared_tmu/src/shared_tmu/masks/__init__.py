@@ -1,8 +1,8 @@
 """Which tokens show the subject: masks in pixels, converted to patch tokens by the geometry of the patch
 embedding.
 
-A mask is true at the foreground. If a mask is given to `patch`, its tokens merge only when no background is
-left.
+A mask is true at the foreground. If a mask is given to `patch`, its tokens merge only where the method finds
+too few others that can.
 """
 
 from .attention import AttentionMask

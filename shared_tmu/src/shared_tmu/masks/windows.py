@@ -73,7 +73,8 @@ def cover_tokens(mask: Tensor, windows: PatchWindows, coverage: float = 0.0) -> 
         `[B, P]` bool, row by row.
 
     Raises:
-        InputError: the mask is not `[B, H, W]` bool, or the share is not in 0..1.
+        InputError: the mask is not `[B, H, W]` bool, or is smaller than a window, or the share is not in
+            0..1.
     """
     if mask.ndim != 3 or mask.dtype != mask.bool().dtype:
         raise InputError(f"a mask must be [B, H, W] bool, found {list(mask.shape)} {mask.dtype}.")
@@ -83,6 +84,11 @@ def cover_tokens(mask: Tensor, windows: PatchWindows, coverage: float = 0.0) -> 
         )
     (top, left), area = windows.padding, windows.size[0] * windows.size[1]
     pixels = F.pad(mask.float(), (left, left, top, top))
+    if pixels.shape[1] < windows.size[0] or pixels.shape[2] < windows.size[1]:
+        raise InputError(
+            f"a mask of {mask.shape[1]} x {mask.shape[2]} pixels is smaller than a patch of "
+            f"{windows.size[0]} x {windows.size[1]}: give the pixels that the patch embedding reads."
+        )
     # integer division, rounded down
     share = F.avg_pool2d(pixels[:, None], windows.size, windows.stride) * area
     return (share.round() > coverage * area).flatten(1)

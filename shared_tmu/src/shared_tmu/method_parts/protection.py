@@ -6,8 +6,9 @@
 | weighed | float | the similarity of a pair is lowered by the larger of its tokens' weights |
 
 By the second rule a pair of equal tokens of the subject merges before a pair of background tokens that have
-little in common. Methods that compare no similarities protect the tokens of at least half of the weight that
-certain ones have, by the first rule.
+little in common. A weight counts at most `plans.matching.MOST`, which keeps tokens apart as long as there are
+others. Methods that compare no similarities protect the tokens of at least half of the weight that certain
+ones have, by the first rule.
 """
 
 from __future__ import annotations
@@ -81,13 +82,19 @@ def fit_mask(mask: Tensor, batch_size: int, num_tokens: int, num_prefix_tokens: 
         num_prefix_tokens: T.
 
     Raises:
-        PlanError: its dtype or its shape is wrong; or, on the CPU, its weights (see `sound`).
+        PlanError: it is no tensor, or its dtype or shape is wrong; or, on the CPU, its weights (see `sound`).
     """
+    if not isinstance(mask, Tensor):
+        raise PlanError(
+            f"a mask of tokens to protect must be a tensor, not a {type(mask).__name__}: use torch.tensor."
+        )
     if mask.dtype != torch.bool and not mask.is_floating_point():
         raise PlanError(
             "a mask of tokens to protect must be bool, or float with weights, but this one is "
             f"{mask.dtype}: convert it, for instance by a comparison."
         )
+    if mask.is_floating_point():  # infinite ones times 0, in a method that mixes tokens, are no numbers
+        mask = mask.clamp_max(torch.finfo(mask.dtype).max ** 0.75)
     wide = mask.unsqueeze(0) if mask.ndim == 1 else mask
     if wide.ndim == 2 and wide.shape[1] == num_tokens - num_prefix_tokens:
         wide = torch.nn.functional.pad(wide, (num_prefix_tokens, 0))

@@ -101,12 +101,13 @@ def _apart(code: Tensor, levels: int) -> Tensor:
 
 
 def _dearer(mask: Tensor, large: float) -> Tensor:
-    """What a mask `[B, n]` adds to the costs of pairs, `[B, n, n]`: the larger weight, or, of flags, so much
-    that protected tokens come after all others, and pairs of a protected token and another one last."""
+    """What a mask `[B, n]` adds to the costs of pairs, `[B, n, n]`: the larger weight, but at most `large`;
+    or, of flags, so much that protected tokens come after all others, and pairs of a protected token and
+    another one last."""
     one, other = mask.unsqueeze(2), mask.unsqueeze(1)
     if mask.dtype == torch.bool:
         return ((one | other).to(torch.float32) + (one ^ other)) * large
-    return one.maximum(other)
+    return one.maximum(other).clamp_max(large)
 
 
 def find_codes(seen: Seen) -> tuple[Tensor, int]:

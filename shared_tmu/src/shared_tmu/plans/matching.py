@@ -28,6 +28,9 @@ _MIN_ROWS = 32
 APART = 4.0
 """Subtracted from the scores of protected tokens, so that they rank below all others: cosines differ by at
 most 2."""
+MOST = 2 * APART
+"""What the weight of a token counts at most: more would keep it no better, and cost the scores their digits,
+or, if it is infinite, all that tells pairs apart."""
 
 
 def halves(x: Tensor, num_prefix_tokens: int) -> tuple[Tensor, Tensor]:
@@ -183,13 +186,13 @@ def lower(scores: Tensor, of_sources: Tensor, of_targets: Tensor) -> Tensor:
     Args:
         scores: scores of all pairs.
         of_sources: flags of the sources, `[B, A]` bool: a pair with one loses `APART`. Or weights, float: a
-            pair loses the larger one.
+            pair loses the larger one, `MOST` at most.
         of_targets: the same of the targets, `[B, T]`.
     """
     first, second = of_sources.unsqueeze(2), of_targets.unsqueeze(1)
     if first.dtype == torch.bool:
         return torch.where(first | second, scores - APART, scores)
-    return scores - torch.maximum(first, second).to(scores.dtype)
+    return scores - torch.maximum(first, second).clamp_max(MOST).to(scores.dtype)
 
 
 def plan_most_similar(

@@ -13,6 +13,7 @@ from shared_tmu.files.checkpoints import beside
 from shared_tmu.masks import NO_MASK, MaskPlace, find_masks
 from shared_tmu.method_parts.protection import WEIGHT
 from shared_tmu.methods import find_method
+from shared_tmu.plans.matching import MOST
 from shared_tmu.programs.flags import named_path
 
 
@@ -45,8 +46,8 @@ def choose_mask(text: str, methods: Sequence[str], place: MaskPlace, also: tuple
 
 
 _BACKGROUND_HELP = (
-    "how a mask counts: weighed, or a number: similarities to the subject's tokens are lowered by that much; "
-    "first: the subject merges only if too little background is left"
+    "how a mask counts: weighed, or a number: similarities to the subject's tokens are lowered by that much, "
+    f"at most {MOST:g}; first: the subject merges only if too little background is left"
 )
 
 
