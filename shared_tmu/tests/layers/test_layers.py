@@ -8,22 +8,24 @@ import copy
 import pytest
 import torch
 from torch import nn
-from toy_vit import ToyBlock, ToyViT
+from toy_vit import SequentialViT, ToyBlock, ToyViT
 
 from shared_tmu import patch
 from shared_tmu.errors import LayersError
 from shared_tmu.layers import (
     VARIANTS,
     BlocksOf,
+    LayerRecipe,
     check_partition,
     describe_partition,
     find_windows,
     linear_cka,
     merge_blocks,
     merge_layers,
+    shortened,
     singles,
 )
-from shared_tmu.models.vit import ViT, ViTConfig
+from shared_tmu.models.vit import DropPath, ViT, ViTConfig
 
 
 def make_blocks(count: int, seed: int = 0) -> list[ToyBlock]:
@@ -189,6 +191,40 @@ def test_e8_a_merged_vit_is_smaller_and_takes_a_patch() -> None:
         assert merged(image).shape == vit(image).shape
         assert handle.plan is not None
         assert handle.plan.num_slots == 12 - 6
+
+
+@pytest.mark.parametrize("names", [("drop_path",), ("drop_path1", "drop_path2")])
+def test_rates_of_stochastic_depth_go_from_the_first_to_the_last(names) -> None:
+    """One module for both halves, or one for each, as in timm."""
+    vit = ToyViT(depth=4)
+    for block, rate in zip(vit.blocks, (0.05, 0.15, 0.25, 0.35), strict=True):
+        for name in names:
+            setattr(block, name, DropPath(rate))
+    merged = merge_layers(BlocksOf(vit, "blocks"), ((0, 1), (2, 2), (3, 3)))
+    for name in names:
+        rates = [getattr(block, name).drop_prob for block in merged.blocks]
+        assert rates == pytest.approx([0.05, 0.2, 0.35])
+        assert [getattr(block, name).drop_prob for block in vit.blocks] == [0.05, 0.15, 0.25, 0.35]
+
+
+@pytest.mark.parametrize("build", [ToyViT, SequentialViT])
+@torch.no_grad()
+def test_a_trunk_patched_with_off_is_merged_into_a_plain_one(build, tokens) -> None:
+    vit, partition = build(depth=6).eval(), ((0, 0), (1, 3), (4, 5))
+    want = merge_layers(BlocksOf(vit, "blocks"), partition)(tokens)
+    with patch(vit, "off"):
+        merged = merge_layers(BlocksOf(vit, "blocks"), partition)
+        assert type(merged.blocks) is type(build().blocks)
+        assert torch.equal(merged(tokens), want)
+        with shortened(BlocksOf(vit, "blocks"), LayerRecipe(partition, "eq4", "")):
+            assert torch.equal(vit(tokens), want)
+        assert len(vit.blocks) == 6
+
+
+@pytest.mark.parametrize(("path", "what"), [("block", "nothing"), ("last_norm", "a LayerNorm")])
+def test_a_path_without_blocks_is_refused(path, what) -> None:
+    with pytest.raises(LayersError, match=f"ToyViT are looked for at '{path}', and {what} is there"):
+        BlocksOf(ToyViT(), path).blocks  # noqa: B018
 
 
 @pytest.mark.parametrize("partition", [(), ((0, 1),), ((0, 0), (2, 3)), ((0, 2), (2, 3)), ((0, 3), (4, 3))])

@@ -46,6 +46,9 @@ def test_a_recipe_is_read_back() -> None:
         '{"partition": [[0, 1]], "variant": ["eq4"], "original": ""}',
         '{"partition": [[0, 1]], "variant": {}, "original": ""}',
         '{"partition": [[0, 1e999]], "variant": "eq4", "original": ""}',
+        '{"partition": [[0, 1], [2, 3.5]], "variant": "eq4", "original": ""}',
+        '{"partition": ["01"], "variant": "eq4", "original": ""}',
+        '{"partition": [[0, true]], "variant": "eq4", "original": ""}',
         "[" * 100_000,
     ],
 )

@@ -56,8 +56,8 @@ class LayerRecipe:
         """
         try:
             windows, variant, original = (content[key] for key in ("partition", "variant", "original"))
-            partition = tuple((int(first), int(last)) for first, last in windows)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            partition = tuple((_number(first), _number(last)) for first, last in windows)
+        except (KeyError, TypeError, ValueError) as error:
             raise LayersError(
                 f"{source} has a recipe of merged layers that cannot be read ({error!r})."
             ) from error
@@ -106,3 +106,10 @@ def read_recipe(metadata: Mapping[str, str], source: str) -> LayerRecipe | None:
 
 METADATA = "layers"
 """The entry of a safetensors file's metadata that holds a recipe."""
+
+
+def _number(value: object) -> int:
+    """The number of a block; nothing that would only become one by rounding or reading."""
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no number of a block")
+    return value

@@ -75,7 +75,7 @@ def find_windows(
         on_trial: called with each trial, e.g. to show progress.
 
     Raises:
-        LayersError: `depth` is below 1, or the threshold or the unmerged model's error is NaN.
+        LayersError: `depth` is below 1, or the threshold is not finite, or the unmerged model's error is NaN.
 
     Source: Algorithm 1 of FastHMR, arXiv:2510.10868.
     """

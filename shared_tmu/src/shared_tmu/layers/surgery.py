@@ -14,6 +14,9 @@ from shared_tmu.layers.operators import merge_blocks
 from shared_tmu.layers.partition import Partition, check_partition
 from shared_tmu.patching.container import MergedBlocks
 
+_DROPS = ("drop_path", "drop_path1", "drop_path2")
+"""Names of stochastic depth in a block: one module, or one for each half."""
+
 
 @dataclass(frozen=True)
 class BlocksOf:
@@ -32,15 +35,30 @@ class BlocksOf:
         """The blocks, in order.
 
         Raises:
-            LayersError: the model is patched, so that each also merges tokens.
+            LayersError: there are none, or the model is patched, so that each also merges tokens.
         """
-        container: Any = self.model.get_submodule(self.path)
+        container = self._found
         if isinstance(container, MergedBlocks) and not container.settings.schedule.is_off:
             raise LayersError(
                 f"this ViT is patched with '{container.settings.schedule}', and its layers cannot be merged "
                 "then: leave that `with` block, or call handle.remove(), first; merge layers, then patch."
             )
         return list(container)
+
+    @property
+    def _found(self) -> nn.ModuleList | nn.Sequential:
+        """The container that is there, which may be that of a patch."""
+        try:
+            found = self.model.get_submodule(self.path)
+        except AttributeError:
+            found = None
+        if not isinstance(found, nn.ModuleList | nn.Sequential):
+            what = "nothing" if found is None else f"a {type(found).__name__}"
+            raise LayersError(
+                f"blocks of {type(self.model).__name__} are looked for at {self.path!r}, and {what} is "
+                "there: give the path of a ModuleList or Sequential."
+            )
+        return found
 
     def replaced(self, blocks: Sequence[nn.Module]) -> nn.Module:
         """The model with other blocks; everything else is shared with the original, which is not changed."""
@@ -54,7 +72,8 @@ class BlocksOf:
 
     def container(self, blocks: Sequence[nn.Module]) -> nn.Module:
         """Other blocks in a container of the kind, and in the mode, of the one that is there."""
-        own = self.model.get_submodule(self.path)
+        own: nn.Module = self._found
+        own = own.unmerged() if isinstance(own, MergedBlocks) else own
         other = nn.Sequential(*blocks) if isinstance(own, nn.Sequential) else nn.ModuleList(blocks)
         return other.train(own.training)
 
@@ -90,13 +109,16 @@ def _shallow(module: nn.Module) -> nn.Module:
 
 
 def _drop_rates(blocks: Sequence[nn.Module]) -> list[float]:
-    return [float(getattr(getattr(block, "drop_path", None), "drop_prob", 0.0) or 0.0) for block in blocks]
+    return [
+        max(float(getattr(getattr(block, name, None), "drop_prob", 0.0) or 0.0) for name in _DROPS)
+        for block in blocks
+    ]
 
 
 def _spread_drop_path(blocks: Sequence[nn.Module], rates: Sequence[float]) -> None:
-    """Give the blocks with stochastic depth rates that rise linearly to the largest previous rate."""
+    """Give the blocks with stochastic depth rates from the first previous one to the last, linearly."""
     for place, block in enumerate(blocks):
-        for name in ("drop_path", "drop_path1", "drop_path2"):
+        for name in _DROPS:
             drop: Any = getattr(block, name, None)
             if hasattr(drop, "drop_prob"):
-                drop.drop_prob = max(rates) * place / max(len(blocks) - 1, 1)
+                drop.drop_prob = rates[0] + (rates[-1] - rates[0]) * place / max(len(blocks) - 1, 1)
