@@ -155,6 +155,38 @@ def test_whatever_is_damaged_in_an_answer_it_is_read_whole_or_not_at_all(find, t
                 found.run.schedule.per_layer(found.run.layers.depth if found.run.layers else 4)
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_without_a_cache_the_search_goes_on_and_says_so(find, timed, tmp_path, caplog, fresh):
+    (tmp_path / "cache").write_text("no folder")
+    found, _ = find("auto:50mm+layers", fresh=fresh)
+    assert found.layers is not None
+    assert "Trials cannot be kept in" in caplog.text
+    assert "The result of the search cannot be saved in" in caplog.text
+
+
+def test_damaged_trials_are_made_again(find, timed, tmp_path, caplog):
+    want, _ = find("auto:50mm+layers")
+    (log,) = (tmp_path / "cache" / "auto").glob("*.trials.jsonl")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    del lines[0]["partition"], lines[1]["error_mm"]
+    lines[2] |= {"partition": 3}
+    lines[3] |= {"error_mm": "much"}
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (answer,) = (path for path in log.parent.glob("*.json") if "trials" not in path.name)
+    answer.unlink()
+    assert find("auto:50mm+layers")[0] == want
+    assert caplog.text.count("A line of the trials is damaged") == len(lines[:4])
+
+
+def test_trials_that_cannot_be_removed_are_not_used_again(find, timed, tmp_path):
+    find("auto:50mm+layers")
+    (log,) = (tmp_path / "cache" / "auto").glob("*.trials.jsonl")
+    log.unlink()
+    log.mkdir()
+    with pytest.raises(InputError, match=r"cannot be removed .* and its errors would be used again"):
+        find("auto:50mm+layers", fresh=True)
+
+
 def test_another_probe_or_picture_asks_another_question(find, timed, tmp_path, data_dir, monkeypatch):
     def asked():
         model = ToyHand().eval()

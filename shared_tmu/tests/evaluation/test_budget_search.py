@@ -30,7 +30,8 @@ def test_budgets_are_read_and_written(text, extra, layers):
 
 @pytest.mark.parametrize(
     "text", ["auto", "auto:", "auto:0.5", "auto:mm", "auto:0mm", "auto:-1mm", "auto:nanmm", "auto:infmm",
-             "auto:0.5cm", "auto0.5mm", "auto:0.5mm+depth", "auto:0.5mm+layers+layers", "automatic"]
+             "auto:0.5cm", "auto0.5mm", "auto:0.5mm+depth", "auto:0.5mm+layers+layers", "automatic",
+             "auto:0_5mm", "auto:1 0mm", "auto:0x1mm", "auto:1e999mm"]
 )  # fmt: skip
 def test_what_is_no_budget_is_refused_by_name(text):
     assert Budget.is_one(text)

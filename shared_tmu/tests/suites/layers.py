@@ -151,6 +151,9 @@ class LayerSuite:
             assert f"--out {own} would write over" in caplog.text
         assert checkpoint.read_bytes() == before
         assert self.merge(*given, "--out", tmp_path / "shorter.ckpt") == 1
+        own = self.folder.program.estimates.calibration
+        assert self.merge(*data, "--checkpoint", checkpoint, "--check", f"{self.folder.SET},{own}") == 1
+        assert "names several sets: name one other set, or none" in caplog.text
         assert self.merge(*given, "--out", out, "--metric", "beauty") == 1
         assert "use one of pa_mpvpe_mm" in caplog.text
         assert self.folder.module("eval").run(["--layers", str(checkpoint)]) == 1

@@ -21,6 +21,7 @@ from shared_tmu.evaluation.budget.judge import Judge
 from shared_tmu.evaluation.budget.request import Budget
 from shared_tmu.evaluation.budget.samples import SampleChoice, Samples
 from shared_tmu.evaluation.budget.search import Contender, Judgement, find_fastest
+from shared_tmu.evaluation.budget.trials import forget_trials
 from shared_tmu.evaluation.masking import masks_of
 from shared_tmu.masks import NO_MASK
 from shared_tmu.programs.identity import code_sha256, digest_of, file_sha256, sizes_of
@@ -105,7 +106,7 @@ def find_run(
         _log.info("%s: searching now, which takes minutes; the result will be saved in %s.", budget, path)
         log = path.with_suffix(".trials.jsonl")
         if fresh:
-            log.unlink(missing_ok=True)
+            forget_trials(log)
         answer = _search(program, model, identity, budget, settings, data, log)
         write_answer(path, key, facts, answer)
     else:

@@ -137,10 +137,9 @@ def _choose_check(asked: str, calibration: str, program: ModelProgram) -> str | 
     if asked == "auto":
         return program.estimates.dataset if calibration == program.estimates.calibration else None
     names = dataset_names(asked, program.estimates.name)
-    if names == (calibration,):
-        raise InputError(
-            f"--check {asked} is the set with which layers are merged: name another set, or none."
-        )
+    if len(names) != 1 or names[0] == calibration:
+        fault = "names several sets" if len(names) != 1 else "is the set with which layers are merged"
+        raise InputError(f"--check {asked} {fault}: name one other set, or none.")
     return names[0]
 
 

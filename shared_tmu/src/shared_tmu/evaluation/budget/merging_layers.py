@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ from torch import nn
 
 from shared_tmu.datasets import set_sha256
 from shared_tmu.datasets.base import group_numbers
-from shared_tmu.errors import LayersError
+from shared_tmu.errors import InputError, LayersError
 from shared_tmu.evaluation.budget.layers_settings import LayerSettings, parse_layer_settings
 from shared_tmu.evaluation.budget.samples import Errors, Samples
 from shared_tmu.evaluation.budget.shorter_model import carry_probe, save_shorter
@@ -91,9 +92,15 @@ def search_layers(errors: TrialErrors, settings: LayerSettings) -> Search:
 
     Raises:
         LayersError: see `find_windows`.
+        InputError: the unmerged model's error is not finite.
     """
     depth = len(errors.place.blocks)
     base = errors(singles(depth))
+    if not math.isfinite(base):
+        raise InputError(
+            f"the unmerged model has no finite {settings.metric} on {settings.calibration.dataset}, see "
+            "above: use another --metric, such as PA-MPJPE, or another --dataset."
+        )
     _log.info("%d layers: %s %.3f mm on %d samples.", depth, settings.metric, base, len(errors.samples))
     made: list[Trial] = []
 

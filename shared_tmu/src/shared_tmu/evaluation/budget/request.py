@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from shared_tmu.errors import ScheduleError
 
 PREFIX = "auto"
 _LAYERS = "+layers"
+_NUMBER = r"\+?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
+_WRITTEN = re.compile(rf"\s*{PREFIX}\s*:\s*({_NUMBER})\s*mm\s*(\+\s*layers)?\s*", re.ASCII | re.IGNORECASE)
 HELP = "auto:0.5mm finds the fastest within so much more error, auto:0.5mm+layers also merges layers"
 
 
@@ -34,23 +37,19 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Read what `str` writes; capitals and blanks do not count.
+        """Read what `str` writes; capitals, and blanks between its parts, do not count.
 
         Raises:
             ScheduleError: it cannot be read, or is no positive number.
         """
-        plain = "".join(text.split()).lower()
-        number = plain.removeprefix(f"{PREFIX}:").removesuffix(_LAYERS)
-        try:
-            extra = float(number.removesuffix("mm")) if number.endswith("mm") else math.nan
-        except ValueError:
-            extra = math.nan
-        if not plain.startswith(f"{PREFIX}:") or not (math.isfinite(extra) and extra > 0):
+        found = _WRITTEN.fullmatch(text)
+        extra = float(found[1]) if found else math.nan
+        if found is None or not (math.isfinite(extra) and extra > 0):
             raise ScheduleError(
                 f"cannot read {text!r}: give one allowed increase of the error in millimetres, more than 0, "
                 f"such as {PREFIX}:0.5mm, or {PREFIX}:0.5mm{_LAYERS} to also merge layers."
             )
-        return cls(extra, plain.endswith(_LAYERS))
+        return cls(extra, found[2] is not None)
 
 
 def split_budgets(text: str) -> tuple[tuple[Budget, ...], str]:

@@ -3,6 +3,7 @@ measured twice."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from shared_tmu.errors import InputError
 from shared_tmu.evaluation.budget.samples import Batch, Samples
+from shared_tmu.files import shortened
 from shared_tmu.layers import BlocksOf, Partition, merge_blocks, singles
 from shared_tmu.programs.results import append_record, read_records
 
+_log = logging.getLogger(__name__)
 MAX_BYTES = 1 << 30
 """Of tokens that are kept."""
 
@@ -101,14 +105,13 @@ class TrialErrors:
     ) -> None:
         self.samples, self.place, self.metric, self.variant = samples, place, metric, variant
         self.log, self.key = log, key
-        self._known = {
-            tuple(map(tuple, line["partition"])): _read(line["error_mm"])
-            for line in read_records(log)
-            if line.get("key") == key
-        }
+        self._known = dict(
+            filter(None, (_trial(line) for line in read_records(log) if line.get("key") == key))
+        )
         self._logged, self._reused = frozenset(self._known), set[Partition]()
         self._tokens = KnownTokens(place, samples.num_batches)
         self._is_recorded = False
+        self._can_log = True
         self._merged: dict[tuple[int, int], nn.Module] = {}
 
     def __call__(self, partition: Partition) -> float:
@@ -129,7 +132,12 @@ class TrialErrors:
 
     def _keep(self, partition: Partition, error: float) -> float:
         shown = error if math.isfinite(error) else None
-        append_record(self.log, {"key": self.key, "partition": partition, "error_mm": shown})
+        try:
+            append_record(self.log, {"key": self.key, "partition": partition, "error_mm": shown})
+        except OSError as reason:
+            if self._can_log:
+                _log.warning("Trials cannot be kept in %s (%s).", self.log, reason.strerror or reason)
+            self._can_log = False
         self._known[partition] = error
         return error
 
@@ -169,5 +177,29 @@ class TrialErrors:
         return self._merged[window]
 
 
-def _read(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def forget_trials(log: Path) -> None:
+    """Remove a log of trials, if there is one.
+
+    Raises:
+        InputError: it cannot be removed.
+    """
+    try:
+        log.unlink(missing_ok=True)
+    except NotADirectoryError:  # so there is none
+        return
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"{log} cannot be removed ({reason}), and its errors would be used again: remove it."
+        ) from error
+
+
+def _trial(line: Mapping[str, Any]) -> tuple[Partition, float] | None:
+    """The partition and the error in a line of the log; None if it is damaged."""
+    try:
+        partition = tuple((int(first), int(last)) for first, last in line["partition"])
+        error = line["error_mm"]
+        return partition, math.nan if error is None else float(error)
+    except (KeyError, TypeError, ValueError):
+        _log.warning("A line of the trials is damaged, and is measured again: %s", shortened(str(line), 80))
+        return None
