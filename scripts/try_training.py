@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import evaluate_bundled
-import torch
 import update_tables
 from bundled import BUNDLED, REPOSITORY
 from comparison import Run
@@ -39,7 +38,7 @@ from trial_tables import TRIAL_TABLES
 from shared_tmu.errors import InputError
 from shared_tmu.programs.console import run_program
 from shared_tmu.programs.flags import named_path, positive, split_list
-from shared_tmu.programs.results import describe_environment, read_records
+from shared_tmu.programs.results import read_records
 from shared_tmu.training.stopping import Stop, Stopped
 
 
@@ -57,9 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shown = [*against, *(trial for trial in trials if trial.variant != given.against)]
     status = 0 if given.table or given.publish else _try(given, state, trials)
     model = BUNDLED["hamer"]
-    facts = describe_environment(torch.device("cpu"), model.folder)
-    found = trial_lines(shown, state, KINDS, given.against)
-    lines = [{**line, "model": model.name, **facts} for line in found]
+    lines = [{**line, "model": model.name} for line in trial_lines(shown, state, KINDS, given.against)]
     sys.stdout.write(update_tables.make_table(lines) if lines else "No trial is finished.\n")
     return publish(model.lines("trials"), lines) if given.publish else status
 
@@ -69,8 +66,13 @@ def publish(path: Path, lines: Sequence[Run]) -> int:
     theirs, and fill the tables.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or one does not tell where it was measured.
     """
+    if untold := [line["variant"] for line in lines if "commit" not in line]:
+        raise InputError(
+            f"the runs of {untold[0]!r} do not tell at which commit they were measured: remove the folders "
+            "errors of theirs, and run it with --cache DIR again."
+        )
     if not lines:
         raise InputError("--publish was asked for, but no trial is finished: run it with --cache DIR first.")
     names = [name for name in TRIAL_TABLES["trial"].identity if name != "seeds"]

@@ -132,6 +132,7 @@ def test_what_was_found_is_published_line_by_line(folders, monkeypatch, tmp_path
     monkeypatch.setattr(try_training.update_tables, "main", lambda _: 0)
     path = tmp_path / "trials.jsonl"
     monkeypatch.setattr(Bundled, "lines", lambda self, what: path)
+    monkeypatch.setattr(trying, "describe_environment", lambda *_: {"commit": "first"})
     flags = (*SIZE, *BETTER, "--seeds", "1", "--variant", f"{BASELINE},better")
     assert go(folders, *flags) == 0
     assert not path.exists()
@@ -147,6 +148,15 @@ def test_what_was_found_is_published_line_by_line(folders, monkeypatch, tmp_path
     assert lines[2]["pictures_per_s"] == pytest.approx(67, abs=0.5)  # a pause at the end does not count
     shown = update_tables.make_table(update_tables.read_results(path))
     assert "| better | own | 1 | " in shown
+    where = folders[0] / "60000" / "better-1" / "environment.json"
+    assert {line["commit"] for line in lines} == {"first"}
+    monkeypatch.setattr(trying, "describe_environment", lambda *_: {"commit": "second"})
+    assert go(folders, *SIZE, *BETTER, "--variant", f"{BASELINE},better") == 0
+    assert go(folders, *SIZE, *BETTER, "--variant", "better", "--publish") == 0
+    assert [line["commit"] for line in read_records(path)] == ["first, second"] * 4
+    where.unlink()
+    with pytest.raises(InputError, match="'better' do not tell at which commit they were measured"):
+        go(folders, *flags, "--publish")
 
 
 def test_lines_of_other_seeds_stay(folders, monkeypatch, tmp_path):

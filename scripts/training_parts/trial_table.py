@@ -31,8 +31,9 @@ def trial_lines(
         against: the variant, as trained, from which the others' errors are subtracted.
 
     Returns:
-        Means over seeds and held-out renders, millimetres; `seen_mm` is None until all these seeds have it;
-        `minus` and its `minus_interval_95` are missing where there is nothing to subtract from.
+        Means over seeds and held-out renders, millimetres, with where they were measured; `seen_mm` is None
+        until all these seeds have it; `minus` and its `minus_interval_95` are missing where there is nothing
+        to subtract from.
 
     Raises:
         InputError: a trial of one of these names was begun with other settings.
@@ -66,6 +67,7 @@ def _line(
         **{name: float(whole.errors[name].mean()) for name in (ERROR, UNALIGNED)},
         "seen_mm": float(mean_over(seen).errors[ERROR].mean()) if len(seen) == len(found) else None,
         "pictures_per_s": float(np.mean(speeds)) if speeds else None,
+        **_measured_at([trial.environment(state) for trial in same if trial.seed in found]),
     }
     both = [seed for seed in found if seed in present]
     if both and (same[0].variant, kind) != (against, OWN):
@@ -76,6 +78,12 @@ def _line(
         line["verdict"] = {name: one.verdict for name, one in apart.items()}
         line["minus_of_each_seed"] = [_minus(present[seed], found[seed]) for seed in both]
     return line
+
+
+def _measured_at(environments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The environment of the first run, and the commits of all."""
+    commits = dict.fromkeys(one["commit"] for one in environments if one.get("commit"))
+    return {**environments[0], **({"commit": ", ".join(commits)} if commits else {})}
 
 
 def mean_over(runs: Sequence[PerSample]) -> PerSample:

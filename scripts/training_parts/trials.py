@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from shared_tmu.errors import InputError
 from shared_tmu.files import write_text
@@ -39,7 +40,7 @@ _STAGES = {"half": 0.8, "whole": 0.2}  # of configs/trial.yaml, with their share
 _LAST = "whole"
 _BATCH = 32
 _SEEDS = 100  # a trial's seeds are those of its stages: one after the other
-_TRIAL, _SCENES = "trial.json", "scenes.json"
+_TRIAL, _SCENES, _WHERE = "trial.json", "scenes.json", "environment.json"
 _SETTING = {
     **{"accelerator": "cpu", "devices": 1, "workers": 0, "draw_processes": 1},
     **{"val_seed": VAL_SEED, "val_count": 500, "val_every": 500, "save_every": 100, "ema": 0.999},
@@ -94,6 +95,16 @@ class Trial:
                 f"{told['overrides']}: give it another name, or remove the folder."
             )
         return path
+
+    def keep_environment(self, state: Path, facts: Mapping[str, Any]) -> None:
+        """Write down where and with which code it is measured, see `describe_environment`."""
+        write_text(self.folder(state) / _WHERE, json.dumps(facts, indent=1) + "\n")
+
+    def environment(self, state: Path) -> dict[str, Any]:
+        """What `keep_environment` wrote; nothing for a trial that was not measured."""
+        path = self.folder(state) / _WHERE
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return found
 
     def command(self, state: Path, cache: Path, sets: Sequence[Scenes]) -> list[str]:
         """The command line, the same whenever it goes on."""

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from bundled import Bundled
 
 from shared_tmu.errors import TrainingError
 from shared_tmu.programs.model_program import find_program
+from shared_tmu.programs.results import describe_environment
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.drawing import Scenes
 from training_parts.slices import run_slice
@@ -91,6 +93,7 @@ class Trying:
             SEEN: Scenes(first.seed, min(first.count, _SEEN_COUNT), first.difficulty),
         }
         program = find_program(self.model.stem)
+        trial.keep_environment(self.state, describe_environment(torch.device("cpu"), self.model.folder))
         found = measure(program, self._exported(trial), trial.weights(self.state), self.cache, sets)
         for kind in KINDS:
             error = found[kind, HELD_OUT].errors[ERROR].mean()
