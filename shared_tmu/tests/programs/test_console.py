@@ -97,6 +97,20 @@ def test_errors_are_one_sentence_and_keep_their_status(tmp_path, redirected, err
         assert result.stderr == "InputError: no such thing\n"
 
 
+@pytest.mark.parametrize(
+    ("action", "sentence"),
+    [
+        ("open('/dev/full', 'w', buffering=1).write('x\\n')", "OSError: No space left on device\n"),
+        ("open('nowhere/a')", "FileNotFoundError: nowhere/a: No such file or directory\n"),
+    ],
+)
+def test_errors_of_the_system_are_one_sentence(tmp_path, action, sentence):
+    work = f"def work():\n    file = {action}\n"
+    result, _ = run(tmp_path, "sys.exit(run_program(work))", "", work=work)
+    assert result.returncode == 1
+    assert result.stderr == sentence
+
+
 def test_files_do_not_take_the_place_of_a_closed_stream(tmp_path):
     """Else what libraries say would be written into results."""
     work = """

@@ -40,6 +40,11 @@ def run_program(work: Callable[[], int | None], interrupted: Callable[[], str] |
         except TMUError as error:
             _log.error("%s: %s", type(error).__name__, error)
             status = 1
+        except OSError as error:  # of a full disk, a folder of somebody else: the system's own words
+            where = f"{error.filename}: " if error.filename else ""
+            _log.error("%s: %s%s", type(error).__name__, where, error.strerror or error)
+            _log.debug("where it came from", exc_info=True)
+            status = 1
         except KeyboardInterrupt:
             _log.error("%s", interrupted if isinstance(interrupted, str) else interrupted())
             status = 130
