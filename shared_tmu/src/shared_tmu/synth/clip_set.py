@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from shared_tmu.files import replacing, write_text
 from shared_tmu.synth.clips import HandClip, sample_clip
-from shared_tmu.synth.evalset import holds
+from shared_tmu.synth.evalset import CLIPS_SEED, holds
 from shared_tmu.synth.generator import to_bgr
 from shared_tmu.synth.motion import FPS
 
 log = logging.getLogger(__name__)
-CLIPS_SEED = 1_000_211  # neither of training, whose seeds are small, nor of the sets of single pictures
 CLIPS, FRAMES = 24, 81
 VERSION = 1
 LABELS = ("K", "xyz", "verts", "box", "clip")

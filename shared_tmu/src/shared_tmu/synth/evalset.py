@@ -25,6 +25,7 @@ from shared_tmu.synth.scene import Difficulty, Scene, sample_scene
 
 log = logging.getLogger(__name__)
 EVAL_SEED = 1_000_003  # never used by training, whose seeds are small
+CLIPS_SEED = 1_000_211  # of the held-out clips
 CALIB_SEED = 1_000_033  # neither by training nor by evaluation: decisions are made on these
 SIZE = 224
 SCALE = SIZE / 192  # the network sees this picture as the 192 columns of its crop

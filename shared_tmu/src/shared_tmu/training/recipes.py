@@ -17,8 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from shared_tmu.errors import ConfigError
 from shared_tmu.limits import Limit, check_limits, shown
-from shared_tmu.synth.evalset import CALIB_SEED, EVAL_SEED
 from shared_tmu.training.drawing import LARGEST_SEED
+from shared_tmu.training.kept_seeds import refuse_kept
 from shared_tmu.training.learned.recipe import LearnedRecipe
 from shared_tmu.training.motion.recipe import MotionRecipe
 from shared_tmu.training.published_losses import LossWeights
@@ -113,6 +113,7 @@ class PublishedRecipe:
     mano_path: Path | None = None
 
     def __post_init__(self) -> None:
+        refuse_kept(self.data_seed, "data_seed is")
         check_limits(self, _PUBLISHED_LIMITS)
         check_device(self.accelerator, self.precision)
         if self.count < self.batch_size:
@@ -215,6 +216,7 @@ def check_stages(stages: Sequence[Stage], setting: Setting) -> None:
     """
     if not stages:
         raise ConfigError("training was asked for without stages: give at least one.")
+    refuse_kept(setting.val_seed, "validation uses")
     for stage in stages:
         _check_stage(stage, setting)
     for before, after in pairwise(stages):
@@ -242,11 +244,8 @@ def _check_stage(stage: Stage, setting: Setting) -> None:
             f"stage {stage.name!r} trains on seed {setting.val_seed}, which is also the validation's seed: "
             "give one of them another seed, because validation must use pictures that were not in training."
         )
-    if kept := next((one.seed for one in stage.sets if one.seed in (EVAL_SEED, CALIB_SEED)), None):
-        raise ConfigError(
-            f"stage {stage.name!r} trains on seed {kept}, from which the bundled sets for evaluation and "
-            "calibration are drawn: give it another seed."
-        )
+    for scenes in stage.sets:
+        refuse_kept(scenes.seed, f"stage {stage.name!r} trains on")
     if setting.photos and not 0 < round(setting.photos_share * stage.batch_size) < stage.batch_size:
         raise ConfigError(
             f"photos_share={setting.photos_share} was asked for, but each batch of stage "

@@ -11,6 +11,7 @@ from shared_tmu.methods import METHODS
 from shared_tmu.schedule import Schedule
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.drawing import LARGEST_SEED, Scenes
+from shared_tmu.training.kept_seeds import refuse_kept
 from shared_tmu.training.learned.module import LearnedOptions
 from shared_tmu.training.learned.objective import OBJECTIVES
 from shared_tmu.training.settings import check_device
@@ -102,6 +103,8 @@ class LearnedRecipe:
                 f"count={self.count} and images={self.images} were asked for; both must be at least the "
                 f"{self.batch_size} pictures of a batch."
             )
+        refuse_kept(self.data_seed, "data_seed is")
+        refuse_kept(self.val_seed, "val_seed is")
         if self.data_seed == self.val_seed:
             raise ConfigError(
                 f"data_seed and val_seed are both {self.data_seed}: give one of them another seed, because "

@@ -12,6 +12,7 @@ from shared_tmu.schedule import Schedule
 from shared_tmu.temporal.config import PRESETS, TemporalConfig
 from shared_tmu.temporal.skeletons import HAND
 from shared_tmu.training.drawing import LARGEST_SEED
+from shared_tmu.training.kept_seeds import refuse_kept
 from shared_tmu.training.motion.sources import MotionSources
 from shared_tmu.training.settings import check_device
 
@@ -111,6 +112,8 @@ class MotionRecipe:
     def __post_init__(self) -> None:
         check_limits(self, _LIMITS)
         check_device(self.accelerator, self.precision)
+        refuse_kept(self.data_seed, "data_seed is")
+        refuse_kept(self.val_seed, "val_seed is")
         if self.data_seed == self.val_seed:
             raise ConfigError(
                 f"data_seed and val_seed are both {self.data_seed}: give one of them another seed, because "
