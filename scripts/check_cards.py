@@ -85,7 +85,7 @@ def compare(said: Mapping[str, Run], found: Mapping[str, Run], name: str) -> lis
         for error in (error for error in ERRORS if error in run):
             gap = abs(run[error] - card[error])
             sys.stdout.write(f"{name} {schedule} {error}: {run[error]:.3f}, on the card {card[error]:.3f}\n")
-            if gap > LIMIT_MM:
+            if not gap <= LIMIT_MM:  # nor where it is no number
                 problems.append(f"{error} of {schedule} is {gap:.3f} mm off the card's, more than {LIMIT_MM}")
     return problems
 

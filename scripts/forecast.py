@@ -180,6 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--pictures", type=int, help="number of pictures in training; default: from the training record"
     )
     given = parser.parse_args(arguments)
+    if not given.add and (given.checkpoint or given.pictures is not None):
+        parser.error("--checkpoint and --pictures say what --add measures: add it, or leave them out.")
     model = BUNDLED[given.model]
     try:
         if given.add and (status := add(model, given.checkpoint, given.pictures)):

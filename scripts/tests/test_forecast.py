@@ -88,6 +88,13 @@ def test_files_are_measured_and_added_once(tmp_path: Path, monkeypatch: pytest.M
     assert forecast.main(["--model", "toy", "--add"]) == 1
 
 
+@pytest.mark.parametrize("flags", [["--checkpoint", "other.safetensors"], ["--pictures", "5"]])
+def test_flags_of_add_are_refused_without_it(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        forecast.main(["--model", "hamer", *flags])
+    assert "--checkpoint and --pictures say what --add measures" in capsys.readouterr().err
+
+
 def test_a_record_that_does_not_know_its_parent(tmp_path: Path) -> None:
     record = {"total": {"images_seen": 5}, "parent": {"file": "old.safetensors"}}
     with pytest.raises(ValueError, match=r"training record does not give the number of pictures"):

@@ -95,6 +95,32 @@ def test_better_weights_replace_the_bundled_ones_with_their_record(state, preten
     assert str(tmp_path) not in json.dumps(record)
 
 
+def test_killed_before_the_state_is_written_shipping_is_finished_the_next_time(
+    state, pretend, tmp_path, monkeypatch
+):
+    go(state, rounds=2)
+    pretend(synthhand=9.0, photos=10.0)
+    words = ["--state", str(state), "--ship", "one", "--photos", str(tmp_path)]
+    with monkeypatch.context() as patches:
+        patches.setattr(shipping, "write_state", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train_on.main(words)
+    assert read_state(state).models["one"].rounds == [1]
+    kept = {path.name: path.read_bytes() for path in BUNDLED["one"].checkpoint.parent.iterdir()}
+    monkeypatch.setattr(shipping, "evaluate", lambda *_: pytest.fail("it was measured"))
+    assert train_on.main(words) == 0
+    found = read_state(state).models["one"]
+    assert (found.rounds, found.since) == ([], found.seen)
+    assert {path.name: path.read_bytes() for path in BUNDLED["one"].checkpoint.parent.iterdir()} == kept
+
+
+def test_without_its_weights_a_round_is_not_shipped(state, tmp_path):
+    go(state)
+    places(state)["one"].export(1).unlink()
+    with pytest.raises(InputError, match="is missing, which a finished round has left"):
+        train_on.main(["--state", str(state), "--ship", "one", "--photos", str(tmp_path)])
+
+
 def test_after_shipping_training_goes_on_from_the_shipped_file(state, pretend, tmp_path):
     go(state, rounds=2)
     pretend(synthhand=9.0, photos=10.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from shared_tmu.files import write_text
 from shared_tmu.training.schema import read_as
 
 STATE, LOCK, STOP, LOG = "state.json", "lock", "stop", "train_on.log"
+_log = logging.getLogger("shared_tmu.train_on")
 VARIABLE = "TMU_TRAIN_ON"
 _WAIT_S = 180.0  # a program that was killed leaves one that still writes its checkpoint
 
@@ -155,12 +157,15 @@ def locked(folder: Path, wait_s: float = _WAIT_S, program: str = "train_on.py") 
     """
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        deadline = time.monotonic() + wait_s
+        deadline, is_told = time.monotonic() + wait_s, wait_s < 1
         while not _taken(descriptor):
             if time.monotonic() >= deadline:
                 raise InputError(
                     f"another {program} trains in {folder}: stop it with `touch {folder / STOP}`."
                 )
+            if not is_told:
+                _log.info("another %s uses %s: waiting for its end, at most %g s", program, folder, wait_s)
+                is_told = True
             time.sleep(0.2)
         yield descriptor
     finally:
@@ -168,14 +173,15 @@ def locked(folder: Path, wait_s: float = _WAIT_S, program: str = "train_on.py") 
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a program trains in a folder now."""
+    """Whether a program trains in a folder now; nothing is written there."""
     try:
-        with locked(folder, 0.0):
-            return False
-    except FileNotFoundError:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
         return False
-    except InputError:
-        return True
+    try:
+        return not _taken(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _taken(descriptor: int) -> bool:

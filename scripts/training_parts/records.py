@@ -31,9 +31,11 @@ def merged_record(records: Sequence[Mapping[str, Any]], before: int) -> Record:
     ]
     largest: dict[tuple[int, str], int] = {}
     for stage in stages:
-        for one in (stage, *stage.get("also", [])) if stage["images_seen"] else ():
+        sets = (stage, *stage.get("also", []))
+        part = min(stage["images_seen"] / sum(int(one["count"]) for one in sets), 1.0)  # as in `count_scenes`
+        for one in sets:
             key = int(one["seed"]), json.dumps(one.get("difficulty", {}), sort_keys=True)
-            largest[key] = max(largest.get(key, 0), int(one["count"]))
+            largest[key] = max(largest.get(key, 0), round(part * int(one["count"])))
     total = {
         "images_seen": sum(record["total"]["images_seen"] for record in records),
         "images_seen_before": before,

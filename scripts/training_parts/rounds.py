@@ -163,6 +163,14 @@ def finish_round(place: Place, model: ModelState) -> ModelState:
     return replace(model, pictures=pictures, log=log, rounds=rounds, seen=model.seen + seen, open=None)
 
 
+def drop_round(place: Place, model: ModelState) -> ModelState:
+    """A model without its open round, which has seen nothing yet."""
+    one = model.open
+    assert one is not None
+    shutil.rmtree(place.round_folder(one.number), ignore_errors=True)
+    return replace(model, open=None, last_round=one.number - 1)
+
+
 def clear_rounds(place: Place, model: ModelState) -> None:
     """Remove the checkpoints of all rounds that have ended; weights and records stay.
 

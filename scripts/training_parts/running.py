@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from training_parts.planning import Standing, Step, Stock, choose_step, shards_t
 from training_parts.rounds import (
     Place,
     clear_rounds,
+    drop_round,
     finish_round,
     open_round,
     progress,
@@ -76,7 +78,7 @@ class TrainingOn:
 
     def __init__(self, options: Options) -> None:
         self.options, self.places = options, places(options.folder, options.models)
-        self.began, self.failures = time.monotonic(), 0
+        self.began, self.failures = time.monotonic(), Counter[str]()
         self.state = self._opened()
 
     def run(self) -> None:
@@ -97,20 +99,26 @@ class TrainingOn:
     def _opened(self) -> State:
         """What was kept, with progress that a killed program has made, and models whose weights are new."""
         state = read_state(self.options.folder) or State({}, {})
+        renewed = set[str]()
         for name, place in self.places.items():
             model, shipped = state.models.get(name), place.begun()
             if model is None or (model.shipped != shipped.shipped and shipped.pictures > model.pictures):
                 model = replace(shipped, last_round=model.last_round if model else 0)
+                renewed |= {place.bundled.subject} if name in state.models else set()
                 self._say(f"{name} goes on from the shipped weights")
+            if model.open is not None and not progress(place, model.open):
+                model = drop_round(place, model)  # so that other settings take effect
             if model.open is not None:
                 model = replace(model, open=replace(model.open, seen=progress(place, model.open)))
             state = state.with_model(name, model)
         for subject in {place.bundled.subject for place in self.places.values()}:
-            if subject not in state.drawing:
+            if subject in renewed or subject not in state.drawing:
                 own = [place.bundled.checkpoint for place in places(self.options.folder).values()
                        if place.bundled.subject == subject]  # fmt: skip
-                known = sorted(set().union(*map(seen_seeds, own)))
-                state = state.with_drawing(subject, Drawing(first_seed(map(file_sha256, own)), known))
+                before = state.drawing.get(subject, Drawing(0))
+                known = sorted(set(before.known).union(*map(seen_seeds, own)))
+                drawing = replace(before, seed=first_seed(map(file_sha256, own)), known=known)
+                state = state.with_drawing(subject, drawing)
         self.options.folder.mkdir(parents=True, exist_ok=True)
         write_state(self.options.folder, state)
         for name, place in self.places.items():
@@ -174,7 +182,7 @@ class TrainingOn:
         drawn = max(self._stock(subject).fresh - before, 0)
         now = self.state.drawing[subject]
         self._keep(self.state.with_drawing(subject, replace(now, scenes=now.scenes + drawn)))
-        self._check(ended, self.options.folder / LOG, is_good=drawn > 0)
+        self._check("drawing", ended, self.options.folder / LOG, is_good=drawn > 0)
 
     def _train(self, step: Step) -> None:
         """Train for a slice; begins a round if none is open, and finishes it."""
@@ -219,7 +227,7 @@ class TrainingOn:
             )
         self._keep(self.state.with_model(place.name, model))
         clear_rounds(place, model)
-        self._check(ended, log, is_good=is_finished or seen > before)
+        self._check(place.name, ended, log, is_good=is_finished or seen > before)
 
     def _begin(self, place: Place) -> None:
         """Begin a round, on the other hand model's trunk if that has seen more pictures."""
@@ -248,18 +256,19 @@ class TrainingOn:
     def _is_over(self, _: float = 0.0) -> bool:
         return (self.options.folder / STOP).exists() or self.options.until(time.monotonic() - self.began)
 
-    def _check(self, ended: Slice, log: Path, is_good: bool) -> None:
-        """Try again after a failure, but not for ever."""
+    def _check(self, work: str, ended: Slice, log: Path, is_good: bool) -> None:
+        """Try again after a failure, but not for ever; failures are counted for each kind of work."""
         if ended.is_ended or is_good:
-            self.failures = 0
+            self.failures[work] = 0
             return
-        self.failures += 1
+        self.failures[work] += 1
         self._say(f"a program ended with status {ended.status}; its output is in {log}")
-        if self.failures >= _FAILURES:
+        if self.failures[work] >= _FAILURES:
             lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
             raise TrainingError(
-                f"a program failed {self.failures} times in a row, the last time with status {ended.status} "
-                f"({lines[-1]}); its output is in {log}. Mend that, and run the same command again."
+                f"a program failed {self.failures[work]} times in a row, the last time with status "
+                f"{ended.status} ({lines[-1]}); its output is in {log}. Mend that, and run the same command "
+                "again."
             )
 
     def _say(self, text: str) -> None:

@@ -47,15 +47,18 @@ def ship(name: str, folder: Path, photos: Path | None) -> int:
     if place.bundled.photos and photos is None:
         raise InputError(f"{name} is also compared on photographs: name a folder of them with --photos.")
     newest = place.newest(model)
+    if not newest.is_file():
+        raise InputError(f"{newest} is missing, which a finished round has left: {name} cannot be shipped.")
     measured = Measured(place, folder / "ship" / file_sha256(newest)[:12], newest)
-    found = measured.compare(place.bundled.dataset, (ERROR,))
-    seen = measured.compare("photos", PHOTO_ERRORS, photos) if place.bundled.photos and photos else ()
-    for difference in (*found, *seen):
-        sys.stdout.write(f"{told(difference)}\n")
-    if (reason := refusal(found[0], seen)) is not None:
-        raise InputError(f"{name} is not shipped: {reason} The bundled weights are as they were.")
-    exports = [place.export(number) for number in model.rounds]
-    install(place.bundled, exports, model.pictures - (model.seen - model.since))
+    if file_sha256(place.bundled.checkpoint) != file_sha256(newest):  # else it was killed after this
+        found = measured.compare(place.bundled.dataset, (ERROR,))
+        seen = measured.compare("photos", PHOTO_ERRORS, photos) if place.bundled.photos and photos else ()
+        for difference in (*found, *seen):
+            sys.stdout.write(f"{told(difference)}\n")
+        if (reason := refusal(found[0], seen)) is not None:
+            raise InputError(f"{name} is not shipped: {reason} The bundled weights are as they were.")
+        exports = [place.export(number) for number in model.rounds]
+        install(place.bundled, exports, model.pictures - (model.seen - model.since))
     keep_line(place.bundled, measured.line(place.bundled.dataset), model.pictures)
     shipped = file_sha256(place.bundled.checkpoint)
     rest = replace(model, shipped=shipped, rounds=[], since=model.seen)
