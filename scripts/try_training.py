@@ -31,7 +31,7 @@ from train_on import minutes
 from training_parts.keeping import STOP, locked, state_folder
 from training_parts.scenes import find_sets
 from training_parts.trial_table import trial_lines
-from training_parts.trials import BASELINE, PICTURES, VARIANTS, Trial, frozen_sets, list_trials
+from training_parts.trials import BASELINE, PICTURES, VARIANTS, Trial, frozen_sets, list_trials, own_variants
 from training_parts.trying import KINDS, Trying
 from trial_tables import TRIAL_TABLES
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     state = (given.state or state_folder(None) / "trials").expanduser().resolve()
     if state.is_relative_to(REPOSITORY):
         raise InputError(f"--state {state} is inside the repository: name a folder outside of it.")
-    variants = {**VARIANTS, **{name: tuple(more) for name, *more in given.set or ()}}
+    variants = {**VARIANTS, **own_variants(given.set or ())}
     names = split_list("--variant", given.variant) if given.variant else list(variants)
     seeds = [_seed(text) for text in split_list("--seeds", given.seeds)]
     trials = list_trials(variants, names, seeds, given.pictures)
@@ -94,6 +94,7 @@ def _try(given: argparse.Namespace, state: Path, trials: Sequence[Trial]) -> int
     cache = given.cache.expanduser().resolve()
     state.mkdir(parents=True, exist_ok=True)
     with locked(state, program="try_training.py") as held, Stop() as stop:
+        (state / STOP).unlink(missing_ok=True)  # it asks a program that runs, not the next one
         stop.waits = True
 
         def is_over(seconds: float) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from shared_tmu.errors import InputError
 from shared_tmu.evaluation.comparing import compare_runs, paired
 from shared_tmu.evaluation.per_sample import PER_SAMPLE, PerSample, read_per_sample
 from training_parts.trial_errors import ERROR, SEEN, errors_folder
@@ -33,7 +34,7 @@ def trial_lines(
     Returns:
         Means over seeds and held-out renders, millimetres, with where they were measured; `seen_mm` is None
         until all these seeds have it; `minus` and its `minus_interval_95` are missing where there is nothing
-        to subtract from.
+        to subtract from, or not yet with all of its seeds.
 
     Raises:
         InputError: a trial of one of these names was begun with other settings.
@@ -69,14 +70,13 @@ def _line(
         "pictures_per_s": float(np.mean(speeds)) if speeds else None,
         **_measured_at([trial.environment(state) for trial in same if trial.seed in found]),
     }
-    both = [seed for seed in found if seed in present]
-    if both and (same[0].variant, kind) != (against, OWN):
-        a, b = (mean_over([runs[seed] for seed in both]) for runs in (present, found))
+    if set(found) <= set(present) and (same[0].variant, kind) != (against, OWN):
+        a, b = (mean_over([runs[seed] for seed in found]) for runs in (present, found))
         apart = {one.name: one for one in compare_runs(a, b, [ERROR, UNALIGNED])}
         line["minus"] = {name: one.minus for name, one in apart.items()}
         line["minus_interval_95"] = {name: [one.low, one.high] for name, one in apart.items()}
         line["verdict"] = {name: one.verdict for name, one in apart.items()}
-        line["minus_of_each_seed"] = [_minus(present[seed], found[seed]) for seed in both]
+        line["minus_of_each_seed"] = [_minus(present[seed], found[seed]) for seed in found]
     return line
 
 
@@ -87,8 +87,14 @@ def _measured_at(environments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def mean_over(runs: Sequence[PerSample]) -> PerSample:
-    """The mean error of each sample over runs of the same samples."""
+    """The mean error of each sample over runs of the same samples.
+
+    Raises:
+        InputError: they are of other samples.
+    """
     first = runs[0]
+    if any(set(run.samples) != set(first.samples) for run in runs):
+        raise InputError("these trials were measured on other pictures each, and cannot be compared.")
     errors: Mapping[str, np.ndarray] = {
         name: np.mean([paired(first, run, name)[1] for run in runs], axis=0) for name in first.errors
     }

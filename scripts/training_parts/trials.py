@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -41,6 +42,11 @@ _LAST = "whole"
 _BATCH = 32
 _SEEDS = 100  # a trial's seeds are those of its stages: one after the other
 _TRIAL, _SCENES, _WHERE = "trial.json", "scenes.json", "environment.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_SHARED = re.compile(
+    r"out|export_to|cache|setting\.(?:seed|val_seed|val_count)"
+    r"|stages\.\w+\.(?:images|seed|count|also|difficulty.*)"
+)
 _SETTING = {
     **{"accelerator": "cpu", "devices": 1, "workers": 0, "draw_processes": 1},
     **{"val_seed": VAL_SEED, "val_count": 500, "val_every": 500, "save_every": 100, "ema": 0.999},
@@ -89,9 +95,10 @@ class Trial:
         """
         path = self.folder(state) / _TRIAL
         told = json.loads(json.dumps(asdict(self)))
-        if path.exists() and (found := json.loads(path.read_text(encoding="utf-8"))) != told:
+        if path.exists() and (found := _read(path)) != told:
+            begun = found.get("overrides") if isinstance(found, dict) else found
             raise InputError(
-                f"{path.parent} was begun with {found['overrides']}, but {self.variant} is now "
+                f"{path.parent} was begun with {begun}, but {self.variant} is now "
                 f"{told['overrides']}: give it another name, or remove the folder."
             )
         return path
@@ -103,8 +110,8 @@ class Trial:
     def environment(self, state: Path) -> dict[str, Any]:
         """What `keep_environment` wrote; nothing for a trial that was not measured."""
         path = self.folder(state) / _WHERE
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return found
+        found = _read(path) if path.exists() else {}
+        return found if isinstance(found, dict) else {}
 
     def command(self, state: Path, cache: Path, sets: Sequence[Scenes]) -> list[str]:
         """The command line, the same whenever it goes on."""
@@ -153,6 +160,30 @@ def list_trials(
     return [Trial(name, seed, pictures, tuple(variants[name])) for seed in seeds for name in names]
 
 
+def own_variants(given: Sequence[Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The variants of `--set NAME KEY=VALUE ...`.
+
+    Raises:
+        InputError: a name cannot be used or is taken, there is nothing to set, or it would change what is the
+            same for all trials.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name, *words in given:
+        told = f"--set {' '.join((name, *words))}"
+        if not _NAME.fullmatch(name):
+            raise InputError(f"{told}: begin with a name of letters, digits, - and _, such as lr2e-3.")
+        if name in VARIANTS or name in found:
+            raise InputError(f"{told}: there is a variant {name!r} already; use another name.")
+        if not words or not all("=" in word for word in words):
+            raise InputError(f"{told}: after the name comes what it sets, such as stages.half.lr=0.002.")
+        for word in words:
+            key, _, value = word.lstrip("+~").partition("=")
+            if _SHARED.fullmatch(key) or (key == "setting.ema" and value in ("null", "~", "")):
+                raise InputError(f"{told}: {key} is the same for all trials, or their average would be gone.")
+        found[name] = tuple(words)
+    return found
+
+
 def frozen_sets(state: Path, found: Sequence[Scenes]) -> list[Scenes]:
     """The scenes of all trials: those that were found when the first of them began.
 
@@ -167,5 +198,17 @@ def frozen_sets(state: Path, found: Sequence[Scenes]) -> list[Scenes]:
                 "--count 20000 --seed 100000 --variety 0.4, or name another folder with --cache."
             )
         write_text(path, json.dumps([asdict(one) for one in found], indent=1) + "\n")
-    read = json.loads(path.read_text(encoding="utf-8"))
-    return [Scenes(one["seed"], one["count"], Difficulty(**one["difficulty"])) for one in read]
+    try:
+        read = [Scenes(one["seed"], one["count"], Difficulty(**one["difficulty"])) for one in _read(path)]
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{path} does not tell scenes ({error!r}): use another --state.") from error
+    if not read:
+        raise InputError(f"{path} tells no scenes: use another --state.")
+    return read
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): use another --state.") from error
