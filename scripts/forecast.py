@@ -156,14 +156,14 @@ def pictures_of(record: Mapping[str, Run]) -> int:
     """Number of pictures in a training record, including those of the files from which training continued.
 
     Raises:
-        ValueError: training continued from a file whose number of pictures is not recorded.
+        ValueError: it is not recorded, or that of the file from which training continued is not.
     """
-    total = record["total"]
+    total = record.get("total", {})
     before = total.get("images_seen_before")
-    if before is None:
+    if before is None or "images_seen" not in total:
         raise ValueError(
-            "the training record does not give the number of pictures of the file from which training "
-            "continued: give --pictures"
+            "the training record does not give the number of pictures, or that of the file from which "
+            "training continued: give --pictures"
         )
     return int(total["images_seen"]) + int(before)
 

@@ -99,6 +99,8 @@ def test_a_record_that_does_not_know_its_parent(tmp_path: Path) -> None:
     record = {"total": {"images_seen": 5}, "parent": {"file": "old.safetensors"}}
     with pytest.raises(ValueError, match=r"training record does not give the number of pictures"):
         forecast.pictures_of(record)
+    with pytest.raises(ValueError, match=r"give --pictures"):
+        forecast.pictures_of({})
 
 
 def test_another_file_is_counted_by_its_own_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
