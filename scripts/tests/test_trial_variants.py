@@ -64,6 +64,32 @@ def test_there_is_no_difference_while_the_other_lacks_a_seed(tmp_path):
     assert lines["better"]["minus_of_each_seed"] == pytest.approx([-1.0, 1.0])
 
 
+def test_runs_that_started_from_other_weights_are_neither_continued_nor_averaged(tmp_path):
+    weights, state = tmp_path / "a.safetensors", tmp_path / "state"
+    variants = {"on": ["start_from=a.safetensors"]}
+    trials = list_trials(variants, ["on"], [1, 2], 60_000)
+    for trial, content in zip(trials, ("first", "shipped since"), strict=True):
+        weights.write_text(content)
+        trial.begin(state)
+        trial.keep_starts(state, tmp_path)
+        trial.keep_starts(state, tmp_path)
+    with pytest.raises(InputError, match=r"on-1 was begun from other weights than .*a\.safetensors"):
+        trials[0].keep_starts(state, tmp_path)
+    for trial in trials:
+        folder = errors_folder(trial.folder(state), "own", "held-out")
+        folder.mkdir(parents=True)
+        values = {ERROR: np.ones(1), "wrist_mpvpe_mm": np.ones(1)}
+        write_per_sample(folder, PerSample(("a",), ("a",), values, {}))
+    with pytest.raises(InputError, match="'on' started from different weights: show their --seeds"):
+        trial_lines(trials, state, ["own"])
+    (line,) = trial_lines(trials[:1], state, ["own"])
+    assert line["seeds"] == [1]
+    (plain,) = list_trials({"lr": []}, ["lr"], [1], 60_000)
+    plain.begin(state)
+    plain.keep_starts(state, tmp_path)
+    assert plain.starts(state) == {}
+
+
 def test_runs_of_other_pictures_are_not_averaged(tmp_path):
     runs = [PerSample(n, n, {ERROR: np.ones(len(n))}, {}) for n in (("a", "b"), ("a", "b", "c"))]
     for some in (runs, runs[::-1]):

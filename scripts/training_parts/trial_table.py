@@ -54,6 +54,10 @@ def _line(
 ) -> dict[str, Any]:
     found = _read(same, state, kind, HELD_OUT)
     present = _read([one for one in trials if one.variant == against], state, OWN, HELD_OUT)
+    if any(trial.starts(state) != same[0].starts(state) for trial in same if trial.seed in found):
+        raise InputError(
+            f"the runs of {same[0].variant!r} started from different weights: show their --seeds one by one."
+        )
     whole, seen = mean_over(list(found.values())), list(_read(same, state, kind, SEEN).values())
     speeds = [one for trial in same if (one := trial.pictures_per_s(state)) is not None]
     line: dict[str, Any] = {

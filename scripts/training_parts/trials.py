@@ -14,6 +14,7 @@ from typing import Any
 
 from shared_tmu.errors import InputError
 from shared_tmu.files import write_text
+from shared_tmu.programs.identity import file_sha256
 from shared_tmu.synth.scene import Difficulty
 from shared_tmu.training.curve import read_curve
 from shared_tmu.training.drawing import Scenes
@@ -41,7 +42,8 @@ _STAGES = {"half": 0.8, "whole": 0.2}  # of configs/trial.yaml, with their share
 _LAST = "whole"
 _BATCH = 32
 _SEEDS = 100  # a trial's seeds are those of its stages: one after the other
-_TRIAL, _SCENES, _WHERE = "trial.json", "scenes.json", "environment.json"
+_TRIAL, _SCENES, _WHERE, _FROM = "trial.json", "scenes.json", "environment.json", "starts.json"
+_STARTS = ("start_from", "backbone_from")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _SHARED = re.compile(
     r"out|export_to|cache|setting\.(?:seed|val_seed|val_count)"
@@ -102,6 +104,32 @@ class Trial:
                 f"{told['overrides']}: give it another name, or remove the folder."
             )
         return path
+
+    def keep_starts(self, state: Path, folder: Path) -> None:
+        """Write down which files its settings start from, by their contents.
+
+        Args:
+            state: folder of all trials.
+            folder: of the model, in which `train.py` runs.
+
+        Raises:
+            InputError: it was begun from other files.
+        """
+        words = (word.lstrip("+").partition("=") for word in self.overrides)
+        paths = {key: folder / value for key, _, value in words if key in _STARTS}
+        now = {key: file_sha256(path) for key, path in paths.items() if path.is_file()}
+        path = self.folder(state) / _FROM
+        if path.exists() and _read(path) != now:
+            raise InputError(
+                f"{path.parent} was begun from other weights than {', '.join(map(str, paths.values()))} are "
+                "now: remove the folder, or put the weights back."
+            )
+        write_text(path, json.dumps(now, indent=1) + "\n")
+
+    def starts(self, state: Path) -> Any:
+        """What `keep_starts` wrote; nothing for a trial from random weights."""
+        path = self.folder(state) / _FROM
+        return _read(path) if path.exists() else {}
 
     def keep_environment(self, state: Path, facts: Mapping[str, Any]) -> None:
         """Write down where and with which code it is measured, see `describe_environment`."""

@@ -75,6 +75,7 @@ class Trying:
 
     def _train(self, trial: Trial) -> None:
         _log.info("%s, seed %d, %d pictures", trial.variant, trial.seed, trial.pictures)
+        trial.keep_starts(self.state, self.model.folder)
         log = trial.folder(self.state) / "train.log"
         command = trial.command(self.state, self.cache, self.sets)
         ended = run_slice(
