@@ -18,7 +18,7 @@ from shared_tmu.evaluation.comparing import Difference, compare_runs
 from shared_tmu.evaluation.per_sample import read_per_sample
 from shared_tmu.programs.identity import file_sha256
 from shared_tmu.programs.results import read_records
-from training_parts.keeping import read_state, write_state
+from training_parts.keeping import STATE, read_state, write_state
 from training_parts.records import write_merged
 from training_parts.rounds import Place
 from training_parts.running import places
@@ -48,7 +48,10 @@ def ship(name: str, folder: Path, photos: Path | None) -> int:
         raise InputError(f"{name} is also compared on photographs: name a folder of them with --photos.")
     newest = place.newest(model)
     if not newest.is_file():
-        raise InputError(f"{newest} is missing, which a finished round has left: {name} cannot be shipped.")
+        raise InputError(
+            f"{newest} is missing, which a finished round has left: put it back, or move {folder / STATE} "
+            "away; training then goes on from the shipped weights."
+        )
     measured = Measured(place, folder / "ship" / file_sha256(newest)[:12], newest)
     if file_sha256(place.bundled.checkpoint) != file_sha256(newest):  # else it was killed after this
         found = measured.compare(place.bundled.dataset, (ERROR,))

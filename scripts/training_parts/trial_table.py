@@ -98,7 +98,10 @@ def mean_over(runs: Sequence[PerSample]) -> PerSample:
     """
     first = runs[0]
     if any(set(run.samples) != set(first.samples) for run in runs):
-        raise InputError("these trials were measured on other pictures each, and cannot be compared.")
+        raise InputError(
+            "these trials were measured on other pictures each, and cannot be compared: show them one by "
+            "one, by --variant and --seeds."
+        )
     errors: Mapping[str, np.ndarray] = {
         name: np.mean([paired(first, run, name)[1] for run in runs], axis=0) for name in first.errors
     }
