@@ -280,7 +280,7 @@ def test_the_status_is_one_line(state, capsys):
     assert train_on.main(["--state", str(state), "--status"]) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1
-    assert "stopped; One 12.00 -> 11.50 mm after 11,000 pictures (power 0.27, 1 rounds)" in out
+    assert "stopped; One 12.00 -> 11.50 mm after 11,000 pictures (assumed power 0.27, 1 round)" in out
     assert "fresh scenes of hands" in out
 
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_parts.keeping import ModelState, Point, State
 from training_parts.planning import (
     BODY,
     DRAWING,
@@ -21,6 +22,7 @@ from training_parts.planning import (
     scenes_for,
     shards_to_draw,
 )
+from training_parts.telling import status_line
 
 
 def standing(subject: str = "hand", **changes: object) -> Standing:
@@ -148,3 +150,18 @@ def test_a_round_at_one_depth_is_as_long_as_configured() -> None:
 def test_scenes_and_shards_are_rounded_up() -> None:
     assert [scenes_for(n) for n in (0, 1, 15, 16)] == [0, 1, 1, 2]
     assert [shards_to_draw(225, speed, 500) for speed in (None, 0.5, 10.0)] == [1, 1, 4]
+
+
+def test_the_status_says_whether_the_power_was_measured_or_assumed():
+    log = [Point(count, 50.0 * count**-0.1) for count in (500_000, 700_000, 900_000)]
+    short, long = (
+        status_line(
+            State({"one": ModelState("", 900_000, log[:some], list(range(1, some)))}, {}),
+            {},
+            {"one": "One"},
+            runs=False,
+        )
+        for some in (2, 3)
+    )
+    assert f"(assumed power {EXPONENT:.2f}, 1 round)" in short
+    assert "(power 0.10, 2 rounds)" in long

@@ -68,10 +68,15 @@ class Step:
     why: str
 
 
+def counts_for_itself(log: Sequence[tuple[int, float]]) -> bool:
+    """Whether a model's own log is long enough to tell its exponent."""
+    counts = [pictures for pictures, _ in log]
+    return len(set(counts)) >= _OWN_POINTS and max(counts) >= _OWN_RANGE * min(counts)
+
+
 def exponent_of(log: Sequence[tuple[int, float]]) -> float:
     """The exponent of a model's own log, or `EXPONENT` while it has too few points."""
-    counts = [pictures for pictures, _ in log]
-    if len(set(counts)) < _OWN_POINTS or max(counts) < _OWN_RANGE * min(counts):
+    if not counts_for_itself(log):
         return EXPONENT
     low, high = _EXPONENTS
     return min(max(fit_power(log).exponent, low), high)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from forecast import rounded
 
 from training_parts.keeping import ModelState, State
-from training_parts.planning import exponent_of
+from training_parts.planning import counts_for_itself, exponent_of
 
 
 def status_line(state: State | None, fresh: Mapping[str, int], names: Mapping[str, str], runs: bool) -> str:
@@ -32,8 +32,10 @@ def status_line(state: State | None, fresh: Mapping[str, int], names: Mapping[st
 def _model(name: str, model: ModelState) -> str:
     errors = [f"{point.error_mm:.2f}" for point in _ends(model.log)]
     told = f"{name} {' -> '.join(errors) or '?'} mm after {rounded(model.pictures)} pictures"
-    exponent = exponent_of([(point.pictures, point.error_mm) for point in model.log])
-    told += f" (power {exponent:.2f}, {len(model.rounds)} rounds"
+    log = [(point.pictures, point.error_mm) for point in model.log]
+    power = "power" if counts_for_itself(log) else "assumed power"
+    rounds = f"{len(model.rounds)} round{'' if len(model.rounds) == 1 else 's'}"
+    told += f" ({power} {exponent_of(log):.2f}, {rounds}"
     if model.open is not None:
         told += f", {model.open.seen:,} pictures of another"
     return told + ")"
