@@ -147,11 +147,19 @@ def test_a_slice_ends_in_time_but_not_before_its_first_checkpoint(state):
     assert 2 <= len(started(state, "one")) <= 70 / 5
 
 
-def test_a_program_whose_turn_goes_on_is_not_started_again(state, monkeypatch):
+def test_a_program_whose_turn_goes_on_is_counted_but_not_started_again(state, monkeypatch):
     (state.parent / "sleep").write_text("0.02")
     monkeypatch.setattr(planning, "DRAWING", 0.0)
-    go(state, slice_s=0.1)
+    found: set[int] = set()
+
+    def until(_: float) -> bool:
+        model = kept.models["one"] if (kept := read_state(state)) else None
+        found.update([model.open.seen] if model and model.open else [])
+        return model is not None and bool(model.rounds)
+
+    go(state, slice_s=0.1, until=until)
     assert len(started(state, "one")) == 1
+    assert any(0 < seen < 700 for seen in found)
 
 
 def apart(state: Path) -> None:
@@ -224,19 +232,6 @@ def test_without_its_state_it_goes_on_from_the_shipped_weights(state, tmp_path):
     assert started(other, "one")[0]["start_from"] == started(state, "one")[0]["start_from"]
     seeds = [read_state(one).drawing["hand"].seed for one in (state, other)]  # type: ignore[union-attr]
     assert seeds[0] == seeds[1]
-
-
-def test_better_shipped_weights_are_taken_up_and_older_ones_are_not(state):
-    go(state)
-    weights = BUNDLED["one"].checkpoint
-    record = json.loads(weights.with_suffix(".training.json").read_text())
-    weights.write_bytes(b"other")
-    older = TrainingOn(Options(state, state / "cache", list(BUNDLED))).state.models["one"]
-    assert older.rounds == [1]
-    record["total"]["images_seen"] = 99_999
-    weights.with_suffix(".training.json").write_text(json.dumps(record))
-    newer = TrainingOn(Options(state, state / "cache", list(BUNDLED))).state.models["one"]
-    assert (newer.rounds, newer.pictures, newer.last_round) == ([], 99_999, 1)
 
 
 @pytest.mark.parametrize("draws", [False, True])

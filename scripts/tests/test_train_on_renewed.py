@@ -36,6 +36,19 @@ def test_a_round_without_progress_begins_again_with_the_settings_of_now(state, m
     assert (line.get("setting.ema"), line.get("setting.emma")) == ("0.999", None)
 
 
+def test_better_shipped_weights_are_taken_up_and_older_ones_are_not(state):
+    go(state)
+    weights = BUNDLED["one"].checkpoint
+    record = json.loads(weights.with_suffix(".training.json").read_text())
+    weights.write_bytes(b"other")
+    older = TrainingOn(Options(state, state / "cache", list(BUNDLED))).state.models["one"]
+    assert older.rounds == [1]
+    record["total"]["images_seen"] = 99_999
+    weights.with_suffix(".training.json").write_text(json.dumps(record))
+    newer = TrainingOn(Options(state, state / "cache", list(BUNDLED))).state.models["one"]
+    assert (newer.rounds, newer.pictures, newer.last_round) == ([], 99_999, 1)
+
+
 def test_scenes_that_weights_from_elsewhere_have_seen_are_not_fresh(state):
     before = go(state, rounds=2).state.drawing["hand"]
     drawn = {one.seed for one in find_sets(state / "cache", "hand")}

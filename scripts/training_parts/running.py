@@ -208,16 +208,15 @@ class TrainingOn:
             if self._is_over() or seconds < slices * self.options.slice_s:
                 return self._is_over()
             slices += 1  # starting again costs time, so it goes on without progress, or if its turn goes on
+            seen = self._count(place)
             following = choose_step(self._standings(), self._stocks())
             is_same = (following.model, following.draws) == (step.model, step.draws)
-            return not is_same and progress(place, one) > before
+            return not is_same and seen > before
 
         command = train_command(place, one, self.options.cache)
         ended = self._run(command, place.bundled.folder, log, tick, is_over)
+        seen = self._count(place)
         model = self.state.models[place.name]
-        assert model.open is not None
-        seen = progress(place, model.open)
-        model = replace(model, open=replace(model.open, seen=seen))
         is_finished = ended.status == 0 and place.export(one.number).is_file()
         if is_finished:
             model = finish_round(place, model)
@@ -228,6 +227,14 @@ class TrainingOn:
         self._keep(self.state.with_model(place.name, model))
         clear_rounds(place, model)
         self._check(place.name, ended, log, is_good=is_finished or seen > before)
+
+    def _count(self, place: Place) -> int:
+        """Keep how many pictures the open round has seen; the number."""
+        model = self.state.models[place.name]
+        assert model.open is not None
+        counted = replace(model.open, seen=progress(place, model.open))
+        self._keep(self.state.with_model(place.name, replace(model, open=counted)))
+        return counted.seen
 
     def _begin(self, place: Place) -> None:
         """Begin a round, on the other hand model's trunk if that has seen more pictures."""
